@@ -1,0 +1,1 @@
+"""What a sweep left behind: its journal, its MLflow records, comparison, promotion, prediction."""

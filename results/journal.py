@@ -1,0 +1,155 @@
+"""The journal of a sweep: one append-only file that is the only record of what happened.
+
+`journal.jsonl` holds one JSON object a line, written by the driver alone and flushed to disk before anybody
+else is told. The Optuna study, ASHA's rungs and the MLflow runs are projections of it: they are rebuilt by
+replaying the events in order and never hold anything that is not here.
+
+Events: `session` (a driver started, was interrupted, finished), `sampled` (a trial got its hparams), `report`
+(a trial trained one or more epochs), `ended` (a trial finished, was stopped by ASHA, or failed).
+"""
+
+from __future__ import annotations
+
+import json
+import math
+import os
+import socket
+import time
+from collections.abc import Iterator
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+STATES = ("running", "finished", "stopped", "failed")
+
+
+@dataclass
+class TrialRecord:
+    """One trial as the journal tells it. Times are seconds since the epoch (UTC)."""
+
+    number: int
+    hparams: dict[str, Any]
+    params: dict[str, Any] = field(default_factory=dict)
+    distributions: dict[str, str] = field(default_factory=dict)
+    point: str | None = None
+    state: str = "running"
+    reason: str | None = None
+    epochs: list[dict[str, float]] = field(default_factory=list)
+    sampled_at: float = 0.0
+    ended_at: float | None = None
+
+    @property
+    def name(self) -> str:
+        """Directory and MLflow run name of the trial, e.g. `0007`."""
+        return f"{self.number:04d}"
+
+    @property
+    def num_epochs(self) -> int:
+        return len(self.epochs)
+
+    def best(self, metric: str, mode: str) -> dict[str, float] | None:
+        """The metrics of the trial's best epoch (the earliest of equals), or None if it has none that is finite."""
+        scored = [row for row in self.epochs if math.isfinite(row.get(metric, math.nan))]
+        if not scored:
+            return None
+        return max(scored, key=lambda row: row[metric]) if mode == "max" else min(scored, key=lambda row: row[metric])
+
+    def value(self, metric: str, mode: str) -> float | None:
+        """The metric at the best epoch: what the trial is ranked by."""
+        best = self.best(metric, mode)
+        return None if best is None else best[metric]
+
+
+@dataclass
+class SweepRecord:
+    """The fold of a journal: every trial by number, and what the last driver said of itself."""
+
+    trials: dict[int, TrialRecord] = field(default_factory=dict)
+    action: str | None = None
+    sessions: int = 0
+
+    def apply(self, event: dict[str, Any]) -> None:
+        """Fold one event in. An epoch that is already known is ignored, so a repeated report changes nothing."""
+        kind = event["event"]
+        if kind == "session":
+            self.action = event["action"]
+            self.sessions += event["action"] == "started"
+            return
+        number = event["trial"]
+        if kind == "sampled":
+            self.trials[number] = TrialRecord(
+                number=number,
+                hparams=event["hparams"],
+                params=event.get("params", {}),
+                distributions=event.get("distributions", {}),
+                point=event.get("point"),
+                sampled_at=event["time"],
+            )
+        elif kind == "report":
+            trial = self.trials[number]
+            trial.epochs.extend(row for row in event["epochs"] if row["epoch"] == trial.num_epochs + 1)
+        elif kind == "ended":
+            trial = self.trials[number]
+            trial.state, trial.reason, trial.ended_at = event["state"], event.get("reason"), event["time"]
+
+    def ranked(self, metric: str, mode: str) -> list[TrialRecord]:
+        """Trials that have a finite value, best first; failed trials are left out."""
+        valued = [t for t in self.trials.values() if t.state != "failed" and t.value(metric, mode) is not None]
+        sign = -1 if mode == "max" else 1
+        return sorted(valued, key=lambda t: (sign * (t.value(metric, mode) or 0.0), t.number))
+
+    def count(self) -> dict[str, int]:
+        """Number of trials by state."""
+        return {state: sum(t.state == state for t in self.trials.values()) for state in STATES}
+
+
+def read_events(path: Path) -> Iterator[dict[str, Any]]:
+    """The events of a journal in order; a last line without its newline (a crash in mid-write) is left out."""
+    if not path.exists():
+        return
+    with path.open("rb") as file:
+        for line in file:
+            if not line.endswith(b"\n"):
+                return
+            yield json.loads(line)
+
+
+def read(path: Path) -> SweepRecord:
+    """Replay the whole journal at `path` (a missing file is an empty sweep)."""
+    record = SweepRecord()
+    for event in read_events(path):
+        record.apply(event)
+    return record
+
+
+class Journal:
+    """The writer. One driver holds it; opening repairs a torn last line, every append reaches the disk."""
+
+    def __init__(self, path: Path):
+        self.path = path
+        _cut_torn_line(path)
+        self.record = read(path)
+        self._file = path.open("ab")
+
+    def append(self, event: str, **fields: Any) -> None:
+        """Write one event and fold it into `self.record`. NaN and Inf are written as JSON's usual extensions."""
+        entry = {"event": event, "time": time.time(), **fields}
+        self._file.write(json.dumps(entry).encode() + b"\n")
+        self._file.flush()
+        os.fsync(self._file.fileno())
+        self.record.apply(entry)
+
+    def session(self, action: str) -> None:
+        self.append("session", action=action, pid=os.getpid(), host=socket.gethostname())
+
+    def close(self) -> None:
+        self._file.close()
+
+
+def _cut_torn_line(path: Path) -> None:
+    if not path.exists():
+        return
+    with path.open("rb+") as file:
+        content = file.read()
+        if content and not content.endswith(b"\n"):
+            file.truncate(content.rfind(b"\n") + 1)

@@ -1,0 +1,87 @@
+"""A closed-form learning curve with the protocol of a trainable: cheap and exact, for testing schedulers, resume and
+scale. It learns nothing and never stands in for a model: its scores are a formula of its hparams.
+
+    score(epoch) = top * (1 - exp(-rate * epoch)) + noise * u(seed, epoch),    u uniform in [-1, 1]
+"""
+
+from __future__ import annotations
+
+import math
+import time
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from pydantic import Field
+
+from data_pipeline.task import TaskArrays
+from trainables.base import HparamsModel, check_finite, describe_model, read_checkpoint, write_checkpoint
+
+FRAMEWORK = "numpy"
+
+
+class Hparams(HparamsModel):
+    """top: score at infinity; rate: per epoch; noise: half-width; nan_at: epoch whose score is NaN; epoch_s: seconds."""
+
+    top: float = Field(0.8, ge=0, le=1)
+    rate: float = Field(0.1, gt=0)
+    noise: float = Field(0.0, ge=0)
+    nan_at: int | None = Field(None, ge=1)
+    epoch_s: float = Field(0.0, ge=0)
+
+
+class Curve:
+    """Predicts the class with the nearest mean input of train, so that the rest of the path has something to judge."""
+
+    def __init__(self, hparams: Hparams, means: np.ndarray, model: dict[str, Any]):
+        self.hparams, self.means, self.model = hparams, means, model
+        self.epoch = 0
+
+    def fit(self, num_epochs: int) -> list[dict[str, float]]:
+        rows = []
+        for _ in range(num_epochs):
+            time.sleep(self.hparams.epoch_s)
+            self.epoch += 1
+            rows.append(self._metrics())
+            check_finite(rows[-1])
+        return rows
+
+    def _metrics(self) -> dict[str, float]:
+        h = self.hparams
+        wobble = np.random.default_rng([self.model["seed"], self.epoch]).uniform(-1, 1)
+        score = h.top * (1 - math.exp(-h.rate * self.epoch)) + h.noise * wobble
+        score = math.nan if self.epoch == h.nan_at else min(max(score, 0.0), 1.0)
+        names = ("val_accuracy", "val_balanced_accuracy", "val_macro_f1")
+        return {
+            "epoch": self.epoch,
+            "train_loss": 1 - score,
+            "val_loss": 1 - score,
+            **dict.fromkeys(names, score),
+            "epoch_s": h.epoch_s,
+        }
+
+    def predict(self, x: np.ndarray) -> np.ndarray:
+        flat = x.reshape(len(x), -1).astype(np.float32)
+        distance = ((flat[:, None, :] - self.means[None]) ** 2).sum(axis=2)
+        weights = np.exp(-(distance - distance.min(axis=1, keepdims=True)))
+        return (weights / weights.sum(axis=1, keepdims=True)).astype(np.float32)
+
+    def save(self, directory: Path) -> None:
+        write_checkpoint(directory, {**self.model, "epoch": self.epoch}, {"means": self.means})
+
+    def load(self, directory: Path) -> None:
+        self.epoch = read_checkpoint(directory)[0]["epoch"]
+
+
+def build(hparams: dict[str, Any], arrays: TaskArrays, seed: int) -> Curve:
+    checked = Hparams(**hparams)
+    x, y = arrays.train.x.reshape(len(arrays.train.x), -1), arrays.train.y
+    means = np.stack([x[y == c].mean(axis=0) if (y == c).any() else x.mean(axis=0) for c in range(len(arrays.classes))])
+    return Curve(checked, means.astype(np.float32), describe_model("curve", checked, arrays, seed))
+
+
+def restore(directory: Path) -> Curve:
+    model, state = read_checkpoint(directory)
+    curve = Curve(Hparams(**model["hparams"]), state["means"], model)
+    curve.epoch = model["epoch"]
+    return curve

@@ -1,0 +1,238 @@
+"""Trains a Keras classifier on blendshapes: what `blendshape_lstm` and `blendshape_dense` share.
+
+An epoch is one call of one traced graph that holds the whole data set and loops over the batches itself: no Python,
+no input pipeline and no retracing between batches or epochs. The learning rate, the order of the faces and the class
+weights are inputs of that graph.
+"""
+
+from __future__ import annotations
+
+import math
+import os
+import sys
+import time
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any, Literal
+
+import numpy as np
+from pydantic import Field
+
+from data_pipeline.task import TaskArrays
+from trainables.base import (
+    HparamsModel,
+    TrialFailed,
+    check_finite,
+    describe_model,
+    read_checkpoint,
+    val_metrics,
+    write_checkpoint,
+)
+
+PREDICT_BATCH = 8192
+
+
+class KerasHparams(HparamsModel):
+    """The knobs of training that do not depend on the architecture. Rates are per step, decays as Keras defines them."""
+
+    optimizer: Literal["adam", "adamw", "sgd", "rmsprop"] = "adam"
+    learning_rate: float = Field(1e-3, gt=0)
+    beta_1: float = Field(0.9, ge=0, lt=1, description="adam's first moment; sgd's and rmsprop's momentum")
+    amsgrad: bool = False
+    clipnorm: float | None = Field(None, gt=0, description="of each variable's gradient on its own")
+    weight_decay: float = Field(0.0, ge=0)
+    ema_momentum: float | None = Field(None, ge=0, lt=1, description="averaged weights are what is evaluated and saved")
+    schedule: Literal["constant", "cosine", "exponential"] = "constant"
+    schedule_epochs: int = Field(100, ge=1, description="epochs until cosine reaches 0, exponential 1 %")
+    batch_size: int = Field(150, ge=1)
+    l2: float = Field(0.0, ge=0)
+    dropout: float = Field(0.0, ge=0, lt=1)
+    initializer: Literal["glorot_uniform", "he_normal", "orthogonal", "uniform"] = "glorot_uniform"
+    initializer_range: float = Field(0.05, gt=0, description="half-width of initializer: uniform")
+    class_weights: bool = False
+    label_smoothing: float = Field(0.0, ge=0, lt=1)
+    standardise: bool = False
+
+
+def import_keras() -> tuple[Any, Any]:
+    """(tensorflow, keras), with one thread for each CPU of the trial (OMP_NUM_THREADS, which Ray sets).
+
+    Keras imports scikit-learn and Matplotlib if they are there, for nothing that is used here: a quarter of the
+    import's seconds. They are hidden from it while it is imported.
+    """
+    if "tensorflow" not in sys.modules:
+        os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "3")
+        hidden = [name for name in ("sklearn", "matplotlib") if name not in sys.modules]
+        sys.modules.update(dict.fromkeys(hidden))  # type: ignore[arg-type]
+        try:
+            import tensorflow as tf
+
+            threads = int(os.environ.get("OMP_NUM_THREADS") or os.cpu_count() or 1)
+            tf.config.threading.set_intra_op_parallelism_threads(threads)
+            tf.config.threading.set_inter_op_parallelism_threads(1)
+            for gpu in tf.config.list_physical_devices("GPU"):
+                tf.config.experimental.set_memory_growth(gpu, True)
+            import keras
+
+            _ = keras.layers
+        finally:
+            for name in hidden:
+                del sys.modules[name]
+    import keras
+    import tensorflow as tf
+
+    return tf, keras
+
+
+def make_initializer(hparams: KerasHparams, keras: Any) -> Any:
+    """A new kernel initialiser; its seed comes from Keras's global seed."""
+    if hparams.initializer == "uniform":
+        width = hparams.initializer_range
+        return keras.initializers.RandomUniform(-width, width)
+    return keras.initializers.get(hparams.initializer)
+
+
+def _make_optimizer(hparams: KerasHparams, keras: Any) -> Any:
+    optimizers = keras.optimizers
+    common = {
+        "learning_rate": hparams.learning_rate,
+        "weight_decay": hparams.weight_decay or None,
+        "clipnorm": hparams.clipnorm,
+    }
+    if hparams.optimizer == "sgd":
+        return optimizers.SGD(momentum=hparams.beta_1, **common)
+    if hparams.optimizer == "rmsprop":
+        return optimizers.RMSprop(momentum=hparams.beta_1, **common)
+    make = optimizers.AdamW if hparams.optimizer == "adamw" else optimizers.Adam
+    if hparams.optimizer == "adamw":
+        common["weight_decay"] = hparams.weight_decay
+    return make(beta_1=hparams.beta_1, amsgrad=hparams.amsgrad, **common)
+
+
+class KerasClassifier:
+    """One Keras model in training. `make_model(hparams, num_features, num_classes, keras)` gives logits for (N, F)."""
+
+    def __init__(self, hparams: KerasHparams, model: dict[str, Any], statistics: dict[str, np.ndarray], make_model: Callable):
+        self.hparams, self.model, self.statistics, self.epoch = hparams, model, statistics, 0
+        self._tf, keras = import_keras()
+        keras.backend.clear_session()
+        keras.utils.set_random_seed(model["seed"] % 2**32)
+        self._net = make_model(hparams, len(model["feature_names"]), len(model["classes"]), keras)
+        self._optimizer = _make_optimizer(hparams, keras)
+        self._optimizer.build(self._net.trainable_variables)
+        # The averaged weights (Polyak); an own copy, as Keras writes its average over the weights at the end of fit.
+        self._average = [self._tf.Variable(v.value) for v in self._net.trainable_variables] if hparams.ema_momentum else []
+        self._predict = self._tf.function(
+            self._probabilities,
+            input_signature=[self._tf.TensorSpec((None, len(model["feature_names"])), self._tf.float32)],
+        )
+        self._arrays: TaskArrays | None = None
+
+    def attach(self, arrays: TaskArrays) -> None:
+        """Put the training faces where the graph can reach them."""
+        tf, h = self._tf, self.hparams
+        self._arrays = arrays
+        weight = arrays.train.weight * (arrays.class_weight[arrays.train.y] if h.class_weights else 1.0)
+        self._batch = min(h.batch_size, len(arrays.train.y))
+        self._num_steps = len(arrays.train.y) // self._batch
+        self._x = tf.constant(self._prepared(arrays.train.x))
+        self._y = tf.one_hot(arrays.train.y, len(arrays.classes)) * (1 - h.label_smoothing) + h.label_smoothing / len(arrays.classes)
+        self._weight = tf.constant(weight, tf.float32)
+        self._run_epoch = tf.function(self._epoch_graph)
+
+    def _prepared(self, x: np.ndarray) -> np.ndarray:
+        x = np.asarray(x, np.float32)
+        return (x - self.statistics["mean"]) / self.statistics["std"] if self.hparams.standardise else x
+
+    def _epoch_graph(self, order: Any, rates: Any) -> Any:
+        """order: (num_steps, batch) int32 rows of train; rates: (num_steps,) learning rates → mean loss, a scalar."""
+        tf, net, variables = self._tf, self._net, self._net.trainable_variables
+        total = tf.zeros(())
+        for step in tf.range(self._num_steps):
+            rows = order[step]
+            with tf.GradientTape() as tape:
+                logits = net(tf.gather(self._x, rows), training=True)
+                losses = tf.nn.softmax_cross_entropy_with_logits(tf.gather(self._y, rows), logits)
+                loss = tf.reduce_mean(losses * tf.gather(self._weight, rows))
+                objective = tf.add_n([loss, *net.losses])
+            self._optimizer.learning_rate.assign(rates[step])
+            self._optimizer.apply(tape.gradient(objective, variables), variables)
+            for average, variable in zip(self._average, variables, strict=False):
+                average.assign(self.hparams.ema_momentum * average + (1 - self.hparams.ema_momentum) * variable.value)
+            total += objective
+        return total / tf.cast(self._num_steps, tf.float32)
+
+    def _rates(self) -> np.ndarray:
+        """(num_steps,) float32 learning rates of the coming epoch."""
+        h = self.hparams
+        progress = np.minimum((self.epoch + np.arange(self._num_steps) / self._num_steps) / h.schedule_epochs, 1.0)
+        factor = {
+            "constant": np.ones_like(progress),
+            "cosine": 0.5 * (1 + np.cos(math.pi * progress)),
+            "exponential": 0.01**progress,
+        }[h.schedule]
+        return (h.learning_rate * factor).astype(np.float32)
+
+    def fit(self, num_epochs: int) -> list[dict[str, float]]:
+        if self._arrays is None:
+            raise RuntimeError("a restored model can only predict: build it with its arrays to train it")
+        return [self._fit_one(self._arrays) for _ in range(num_epochs)]
+
+    def _fit_one(self, arrays: TaskArrays) -> dict[str, float]:
+        start = time.perf_counter()
+        # The order of an epoch depends on seed and epoch alone, so that a resumed trial trains as an unbroken one.
+        order = np.random.default_rng([self.model["seed"], self.epoch]).permutation(len(arrays.train.y))
+        order = order[: self._num_steps * self._batch].astype(np.int32).reshape(self._num_steps, self._batch)
+        try:
+            loss = float(self._run_epoch(order, self._rates()))
+        except self._tf.errors.ResourceExhaustedError as error:
+            raise TrialFailed(f"out of memory: {error.message.splitlines()[0]}") from error
+        self.epoch += 1
+        metrics = {"epoch": self.epoch, "train_loss": loss, **val_metrics(self.predict(arrays.val.x), arrays.val.y)}
+        metrics["epoch_s"] = time.perf_counter() - start
+        check_finite(metrics)
+        return metrics
+
+    def _probabilities(self, x: Any) -> Any:
+        if not self._average:
+            return self._tf.nn.softmax(self._net(x, training=False))
+        others = self._net.non_trainable_variables
+        return self._tf.nn.softmax(self._net.stateless_call(self._average, others, x, training=False)[0])
+
+    def predict(self, x: np.ndarray) -> np.ndarray:
+        x = self._prepared(x)
+        parts = [self._predict(x[i : i + PREDICT_BATCH]).numpy() for i in range(0, len(x), PREDICT_BATCH)]
+        return np.concatenate(parts) if parts else np.zeros((0, len(self.model["classes"])), np.float32)
+
+    def _variables(self) -> list[Any]:
+        return [*self._net.variables, *self._optimizer.variables, *self._average]
+
+    def save(self, directory: Path) -> None:
+        state = {f"variable_{i}": np.asarray(v) for i, v in enumerate(self._variables())}
+        write_checkpoint(directory, {**self.model, "epoch": self.epoch}, {**state, **self.statistics})
+
+    def load(self, directory: Path) -> None:
+        model, state = read_checkpoint(directory)
+        for i, variable in enumerate(self._variables()):
+            variable.assign(state[f"variable_{i}"])
+        self.epoch = model["epoch"]
+
+
+def build_classifier(name: str, hparams: KerasHparams, arrays: TaskArrays, seed: int, make_model: Callable) -> KerasClassifier:
+    """A fresh classifier with its training data attached."""
+    if arrays.train.x.ndim != 2:
+        raise ValueError(f"{name} learns from features: blendshapes, but the task gives arrays of shape {arrays.train.x.shape}")
+    statistics = {"mean": arrays.mean.astype(np.float32), "std": arrays.std.astype(np.float32)}
+    classifier = KerasClassifier(hparams, describe_model(name, hparams, arrays, seed), statistics, make_model)
+    classifier.attach(arrays)
+    return classifier
+
+
+def restore_classifier(directory: Path, hparams_type: type[KerasHparams], make_model: Callable) -> KerasClassifier:
+    """A classifier that can predict, from a checkpoint alone."""
+    model, state = read_checkpoint(directory)
+    statistics = {name: state[name] for name in ("mean", "std")}
+    described = {key: value for key, value in model.items() if key != "epoch"}
+    classifier = KerasClassifier(hparams_type(**model["hparams"]), described, statistics, make_model)
+    classifier.load(directory)
+    return classifier
