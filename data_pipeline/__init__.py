@@ -1,0 +1,1 @@
+"""Raw faces to arrays: source → dataset (Parquet and a manifest) → task → arrays that a trainable learns from."""

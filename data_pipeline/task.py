@@ -1,0 +1,230 @@
+"""A task says which faces, classes and features of a dataset a model learns, and turns the dataset into arrays.
+
+    task = Task(Path("runs/data/fer2013"), TaskSpec(classes={"happy": ["happy"], "sad": ["sad"]}))
+    arrays = task.arrays()        # train, val and train's statistics: what a trainable is built from
+    test = task.load("test")      # only ever asked for by an evaluation
+
+Shapes: N faces, F features, C classes, H × W pixels.
+"""
+
+import difflib
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, Literal
+
+import numpy as np
+import pyarrow as pa
+from pydantic import BaseModel, Field, PositiveInt
+
+from data_pipeline.errors import InputError
+from data_pipeline.schema import BLENDSHAPES, SPLITS, open_table, read_manifest
+
+
+class TaskSpec(BaseModel, extra="forbid", frozen=True):
+    """The `task:` of a sweep file."""
+
+    features: Literal["blendshapes", "pixels"] = "blendshapes"
+    classes: dict[str, list[str]] | None = None
+    """Model class → dataset labels. None: each label is a class. Labels that stand in no class are left out."""
+    balance: PositiveInt | Literal["smallest"] | dict[str, PositiveInt] | None = None
+    """At most so many train faces per model class; "smallest": as many as the rarest class has; a mapping: at most so
+    many per dataset label. Which ones are kept is drawn with `seed`. val and test stay whole."""
+    keep_twins: bool = False
+    """Train faces whose pixels also stand in val or test are dropped unless this is set."""
+    blendshapes: Literal["all", "varying"] | list[str] = "varying"
+    varying_min: float = Field(default=0.05, ge=0.0, lt=1.0)
+    """"varying" keeps a score when its maximum over train reaches this and it is not constant there."""
+    seed: int = 0
+
+
+@dataclass(frozen=True)
+class Arrays:
+    """Faces of one split."""
+
+    x: np.ndarray  # (N, F) float32 blendshapes | (N, H, W) uint8 pixels
+    y: np.ndarray  # (N,) int32 index into classes
+    weight: np.ndarray  # (N,) float32, ones unless the source weighs rows
+    face_ids: np.ndarray  # (N,) str
+
+
+@dataclass(frozen=True)
+class TaskArrays:
+    """What a trainable is built from. test is not in it."""
+
+    train: Arrays
+    val: Arrays
+    classes: list[str]
+    feature_names: list[str]
+    mean: np.ndarray  # (F,) float32, from train; pixels: F = 1
+    std: np.ndarray  # (F,) float32, from train, never below 1e-6
+    class_weight: np.ndarray  # (C,) float32, n / (C * n_c), from train
+    fingerprint: str
+    preprocessing: dict[str, Any]  # what inference must repeat: border, size, image_size, bundle, MediaPipe version
+
+
+class Task:
+    """`spec` applied to the dataset at `dataset`.
+
+    InputError where a class, label or blendshape is not the dataset's, or a class has no train face.
+    """
+
+    def __init__(self, dataset: Path, spec: TaskSpec | None = None):
+        self.dataset = Path(dataset)
+        self.spec = spec = spec or TaskSpec()
+        self.manifest = read_manifest(self.dataset)
+        labels: list[str] = self.manifest["classes"]
+        groups = {label: [label] for label in labels} if spec.classes is None else spec.classes
+        self.classes = list(groups)
+        self._class_of: dict[str, int] = {}
+        for index, (name, members) in enumerate(groups.items()):
+            for label in members:
+                _check_label(label, labels, f"task.classes.{name}")
+                if label in self._class_of:
+                    other = self.classes[self._class_of[label]]
+                    raise InputError(f"task.classes: label '{label}' stands in '{other}' and in '{name}'; choose one")
+                self._class_of[label] = index
+        if len(self.classes) < 2:
+            raise InputError(f"task.classes: a task needs two classes or more, but got {self.classes}")
+        if isinstance(spec.balance, dict):
+            for label in spec.balance:
+                _check_label(label, list(self._class_of), "task.balance")
+        for name, members in groups.items():
+            if not any(self.manifest["counts"].get("train", {}).get(label) for label in members):
+                raise InputError(f"task.classes.{name}: no train face has a label of {members} in {self.dataset}")
+        self.feature_names = self._choose_features()
+
+    def load(self, split: str) -> Arrays:
+        """Faces of `split`: with `features: blendshapes` the detected ones, their columns `feature_names`.
+
+        x is (N, F) float32 raw scores or (N, H, W) uint8. train is without twins and balanced as the spec says.
+        """
+        if self.spec.features == "blendshapes":
+            table, y = self._rows(split, self.feature_names, detected=True)
+            x = _matrix(table, self.feature_names)
+        else:
+            table, y = self._rows(split, ["pixels"], detected=None)
+            x = _images(table["pixels"], self.manifest["image_size"])
+        ids = np.array(table["face_id"].to_pylist(), dtype=np.str_)
+        return Arrays(x, y, np.ones(len(y), np.float32), ids)
+
+    def undetected(self, split: str) -> np.ndarray:
+        """(M,) int32: classes of the faces of `split` in which MediaPipe found no face ("all faces" counts them wrong)."""
+        return self._rows(split, [], detected=False)[1]
+
+    def arrays(self) -> TaskArrays:
+        """train, val and the statistics of train."""
+        train, val = self.load("train"), self.load("val")
+        if len(val.y) == 0:
+            raise InputError(
+                f"{self.dataset} has no val faces of {self.classes}: a search needs them to compare trials"
+            )
+        counts = np.bincount(train.y, minlength=len(self.classes))
+        if (counts == 0).any():
+            missing = self.classes[int(np.argmin(counts))]
+            raise InputError(f"task.classes.{missing}: no train face is left of it in {self.dataset}")
+        if self.spec.features == "blendshapes":
+            mean, std = train.x.mean(axis=0, dtype=np.float64), train.x.std(axis=0, dtype=np.float64)
+        else:
+            values = np.bincount(train.x.reshape(-1), minlength=256).astype(np.float64) / train.x.size
+            mean = np.array([values @ np.arange(256)])
+            std = np.sqrt([values @ (np.arange(256) - mean[0]) ** 2])
+        return TaskArrays(
+            train=train,
+            val=val,
+            classes=self.classes,
+            feature_names=self.feature_names,
+            mean=mean.astype(np.float32),
+            std=np.maximum(std, 1e-6).astype(np.float32),
+            class_weight=(len(train.y) / (len(counts) * counts)).astype(np.float32),
+            fingerprint=self.manifest["fingerprint"],
+            preprocessing={**self.manifest["landmarks"], "image_size": self.manifest["image_size"]},
+        )
+
+    def _choose_features(self) -> list[str]:
+        wanted = self.spec.blendshapes
+        if self.spec.features == "pixels":
+            return ["pixels"]
+        if wanted == "all":
+            return list(BLENDSHAPES)
+        if isinstance(wanted, list):
+            for name in wanted:
+                if name not in BLENDSHAPES:
+                    nearest = difflib.get_close_matches(name, BLENDSHAPES, 1, cutoff=0.0)[0]
+                    raise InputError(f"task.blendshapes: MediaPipe has no '{name}'; the nearest name is '{nearest}'")
+            if not wanted or len(set(wanted)) < len(wanted):
+                raise InputError(f"task.blendshapes: names must be given, each once, but got {wanted}")
+            return list(wanted)
+        x = _matrix(self._rows("train", BLENDSHAPES, detected=True)[0], BLENDSHAPES)
+        if len(x) == 0:
+            raise InputError(
+                f"{self.dataset}: MediaPipe found no face of {self.classes} in train; use features: pixels"
+            )
+        varies = (x.max(axis=0) >= self.spec.varying_min) & (x.max(axis=0) > x.min(axis=0))
+        names = [name for name, keep in zip(BLENDSHAPES, varies, strict=True) if keep]
+        if not names:
+            raise InputError(f"task.varying_min: no blendshape reaches {self.spec.varying_min} on train; lower it")
+        return names
+
+    def _rows(self, split: str, columns: Sequence[str], detected: bool | None) -> tuple[pa.Table, np.ndarray]:
+        """Rows of `split` that the task is about, and their classes (N,) int32."""
+        if split not in SPLITS:
+            raise InputError(f"split '{split}' is none of {', '.join(SPLITS)}")
+        table = open_table(self.dataset, ["face_id", "label", "detected", "duplicate_of", *columns], split)
+        labels = np.array(table["label"].to_pylist(), dtype=object)
+        y = np.array([self._class_of.get(label, -1) for label in labels], dtype=np.int32)
+        keep = y >= 0
+        if detected is not None:
+            keep &= table["detected"].to_numpy() == detected
+        if split == "train" and not self.spec.keep_twins:
+            keep &= ~table["duplicate_of"].is_valid().to_numpy()
+        rows = np.flatnonzero(keep)
+        if split == "train" and detected is not False:
+            rows = self._balance(rows, y, labels)
+        return table.take(pa.array(rows)), y[rows]
+
+    def _balance(self, rows: np.ndarray, y: np.ndarray, labels: np.ndarray) -> np.ndarray:
+        """Those of `rows` (indices, rising) that `spec.balance` keeps."""
+        balance = self.spec.balance
+        if balance is None:
+            return rows
+        if isinstance(balance, dict):
+            groups = [(labels[rows] == label, cap) for label, cap in balance.items()]
+        else:
+            counts = np.bincount(y[rows], minlength=len(self.classes))
+            cap = int(counts.min()) if balance == "smallest" else balance
+            groups = [(y[rows] == index, cap) for index in range(len(self.classes))]
+        rng = np.random.default_rng(self.spec.seed)
+        keep = np.ones(len(rows), bool)
+        for members, cap in groups:
+            found = np.flatnonzero(members)
+            if len(found) > cap:
+                keep[rng.permutation(found)[cap:]] = False
+        return rows[keep]
+
+
+def _check_label(label: str, labels: list[str], key: str) -> None:
+    if label not in labels:
+        raise InputError(f"{key}: there is no label '{label}'; there are {', '.join(labels)}")
+
+
+def _matrix(table: pa.Table, names: Sequence[str]) -> np.ndarray:
+    """(N, F) float32, columns in the order of `names`."""
+    x = np.empty((table.num_rows, len(names)), np.float32)
+    for index, name in enumerate(names):
+        x[:, index] = table[name].to_numpy()
+    return x
+
+
+def _images(pixels: pa.ChunkedArray, image_size: Sequence[int]) -> np.ndarray:
+    """(N, H, W) uint8."""
+    height, width = image_size
+    flat = np.empty((len(pixels), height * width), np.uint8)
+    start = 0
+    for chunk in pixels.chunks:
+        buffer = np.frombuffer(chunk.buffers()[1], np.uint8)
+        flat[start : start + len(chunk)].reshape(-1)[:] = buffer[chunk.offset * height * width :][
+            : flat[0].size * len(chunk)
+        ]
+        start += len(chunk)
+    return flat.reshape(-1, height, width)
