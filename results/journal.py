@@ -25,7 +25,7 @@ STATES = ("running", "finished", "stopped", "failed")
 
 @dataclass
 class TrialRecord:
-    """One trial as the journal tells it. Times are seconds since the epoch (UTC)."""
+    """One trial as the journal tells it. Times are seconds since 1970 (UTC); `reported_at` has one an epoch."""
 
     number: int
     hparams: dict[str, Any]
@@ -35,6 +35,7 @@ class TrialRecord:
     state: str = "running"
     reason: str | None = None
     epochs: list[dict[str, float]] = field(default_factory=list)
+    reported_at: list[float] = field(default_factory=list)
     sampled_at: float = 0.0
     ended_at: float | None = None
 
@@ -49,10 +50,16 @@ class TrialRecord:
 
     def best(self, metric: str, mode: str) -> dict[str, float] | None:
         """The metrics of the trial's best epoch (the earliest of equals), or None if it has none that is finite."""
-        scored = [row for row in self.epochs if math.isfinite(row.get(metric, math.nan))]
+        scored = [
+            row for row in self.epochs if math.isfinite(row.get(metric, math.nan))
+        ]
         if not scored:
             return None
-        return max(scored, key=lambda row: row[metric]) if mode == "max" else min(scored, key=lambda row: row[metric])
+        return (
+            max(scored, key=lambda row: row[metric])
+            if mode == "max"
+            else min(scored, key=lambda row: row[metric])
+        )
 
     def value(self, metric: str, mode: str) -> float | None:
         """The metric at the best epoch: what the trial is ranked by."""
@@ -87,20 +94,36 @@ class SweepRecord:
             )
         elif kind == "report":
             trial = self.trials[number]
-            trial.epochs.extend(row for row in event["epochs"] if row["epoch"] == trial.num_epochs + 1)
+            for row in event["epochs"]:
+                if row["epoch"] == trial.num_epochs + 1:
+                    trial.epochs.append(row)
+                    trial.reported_at.append(event["time"])
         elif kind == "ended":
             trial = self.trials[number]
-            trial.state, trial.reason, trial.ended_at = event["state"], event.get("reason"), event["time"]
+            trial.state, trial.reason, trial.ended_at = (
+                event["state"],
+                event.get("reason"),
+                event["time"],
+            )
 
     def ranked(self, metric: str, mode: str) -> list[TrialRecord]:
         """Trials that have a finite value, best first; failed trials are left out."""
-        valued = [t for t in self.trials.values() if t.state != "failed" and t.value(metric, mode) is not None]
+        valued = [
+            t
+            for t in self.trials.values()
+            if t.state != "failed" and t.value(metric, mode) is not None
+        ]
         sign = -1 if mode == "max" else 1
-        return sorted(valued, key=lambda t: (sign * (t.value(metric, mode) or 0.0), t.number))
+        return sorted(
+            valued, key=lambda t: (sign * (t.value(metric, mode) or 0.0), t.number)
+        )
 
     def count(self) -> dict[str, int]:
         """Number of trials by state."""
-        return {state: sum(t.state == state for t in self.trials.values()) for state in STATES}
+        return {
+            state: sum(t.state == state for t in self.trials.values())
+            for state in STATES
+        }
 
 
 def read_events(path: Path) -> Iterator[dict[str, Any]]:
@@ -140,7 +163,9 @@ class Journal:
         self.record.apply(entry)
 
     def session(self, action: str) -> None:
-        self.append("session", action=action, pid=os.getpid(), host=socket.gethostname())
+        self.append(
+            "session", action=action, pid=os.getpid(), host=socket.gethostname()
+        )
 
     def close(self) -> None:
         self._file.close()

@@ -1,0 +1,72 @@
+"""Where MLflow keeps things: the embedded store under the home directory, or the server that a sweep names.
+
+The one place that imports MLflow's client, quietly: no telemetry, no migration log, no addresses on stdout.
+"""
+
+from __future__ import annotations
+
+import logging
+import os
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+if TYPE_CHECKING:
+    from mlflow.tracking import MlflowClient
+
+EXPERIMENT = "fersweep"
+ENVIRONMENT = {
+    "MLFLOW_DISABLE_TELEMETRY": "true",
+    "MLFLOW_SUPPRESS_PRINTING_URL_TO_STDOUT": "true",
+    "MLFLOW_ENABLE_ARTIFACTS_PROGRESS_BAR": "false",
+}
+
+
+def tracking_uri(home: Path, uri: str | None = None) -> str:
+    """`uri` if a sweep names a server, else the SQLite file of the embedded store."""
+    return uri or f"sqlite:///{Path(home).resolve() / 'mlflow.db'}"
+
+
+def sweep_store(sweep: dict[str, Any]) -> tuple[str, str]:
+    """Tracking address and experiment name of a sweep, from the contents of its `sweep.json`."""
+    tracking = sweep["sweep"].get("tracking") or {}
+    return tracking_uri(Path(sweep["home"]), tracking.get("uri")), tracking.get(
+        "experiment"
+    ) or EXPERIMENT
+
+
+def quiet() -> None:
+    """Silence MLflow before it is imported. Must precede the first `import mlflow` of a process to be complete."""
+    for name, value in ENVIRONMENT.items():
+        os.environ.setdefault(name, value)
+    for name in ("mlflow", "alembic"):
+        logging.getLogger(name).setLevel(logging.WARNING)
+
+
+def connect(uri: str) -> MlflowClient:
+    """A client of the tracking store and the registry at `uri`; the embedded store is created if need be."""
+    quiet()
+    if uri.startswith("sqlite:///"):
+        Path(uri.removeprefix("sqlite:///")).parent.mkdir(parents=True, exist_ok=True)
+    import mlflow  # noqa: F401 - importing the package sets its loggers up; they are quietened again below
+    from mlflow.tracking import MlflowClient
+
+    quiet()
+    return MlflowClient(tracking_uri=uri, registry_uri=uri)
+
+
+def experiment_id(client: MlflowClient, name: str, home: Path) -> str:
+    """Id of the experiment `name`, created if need be; in the embedded store its artifacts lie under `home`."""
+    from mlflow.exceptions import MlflowException
+
+    known = client.get_experiment_by_name(name)
+    if known is not None:
+        return known.experiment_id
+    embedded = client.tracking_uri.startswith("sqlite:///")
+    location = (Path(home).resolve() / "artifacts").as_uri() if embedded else None
+    try:
+        return client.create_experiment(name, artifact_location=location)
+    except MlflowException:  # another recorder was first
+        known = client.get_experiment_by_name(name)
+        if known is None:
+            raise
+        return known.experiment_id

@@ -1,0 +1,55 @@
+"""Find and read what a sweep left on disk: `sweep.json` (what was asked) and the journal (what happened).
+
+Imports neither MLflow nor a framework, so that looking at a sweep is instant.
+"""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from data_pipeline.errors import InputError
+from results import journal
+from results.journal import SweepRecord
+
+
+def find_sweep(home: Path, name: str) -> Path:
+    """The directory of the sweep `name` under `home`. Raises InputError naming the sweeps that are there."""
+    sweeps = Path(home) / "sweeps"
+    if (sweeps / name / "sweep.json").is_file():
+        return sweeps / name
+    known = sorted(path.parent.name for path in sweeps.glob("*/sweep.json"))
+    hint = (
+        f"known: {', '.join(known)}"
+        if known
+        else "there are none yet (fersweep launch makes one)"
+    )
+    raise InputError(f"no sweep {name!r} in {sweeps}: {hint}")
+
+
+def load_sweep(sweep_dir: Path) -> tuple[dict[str, Any], SweepRecord]:
+    """The contents of `sweep.json` and the replayed journal. Raises InputError if the former cannot be read."""
+    path = Path(sweep_dir) / "sweep.json"
+    try:
+        sweep = json.loads(path.read_text())
+    except (OSError, ValueError) as error:
+        raise InputError(f"{path} is not a sweep's record: {error}") from error
+    return sweep, journal.read(Path(sweep_dir) / "journal.jsonl")
+
+
+def objective(sweep: dict[str, Any]) -> tuple[str, str]:
+    """Name and mode (`max` or `min`) of the metric that the sweep ranks its trials by."""
+    stop = sweep["sweep"]["stop"]
+    return stop["metric"], stop["mode"]
+
+
+def val_predictions(trial_dir: Path) -> tuple[np.ndarray, np.ndarray] | None:
+    """y (N,) and probabilities (N, C) float32 on val at the trial's best epoch; None while they are not written."""
+    path = trial_dir / "val.npz"
+    if not path.exists():
+        return None
+    with np.load(path, allow_pickle=False) as archive:
+        return archive["y"], archive["probabilities"]
