@@ -36,9 +36,7 @@ def write_history(trial: TrialRecord, metric: str, mode: str, directory: Path) -
     draw_learning_curve(trial, metric, mode).savefig(directory / "learning_curve.png")
 
 
-def write_val_report(
-    y: np.ndarray, probabilities: np.ndarray, classes: list[str], directory: Path
-) -> None:
+def write_val_report(y: np.ndarray, probabilities: np.ndarray, classes: list[str], directory: Path) -> None:
     """`val_report.json`, `val_report.txt` and `val_confusion.png` of y (N,) and probabilities (N, C)."""
     counts = scoring.count(y, probabilities.argmax(axis=1), len(classes))
     found = scoring.figures(counts, classes)
@@ -70,11 +68,7 @@ def draw_learning_curve(trial: TrialRecord, metric: str, mode: str) -> Figure:
             axes.axvline(best["epoch"], color="gray", linestyle="--", linewidth=0.8)
         if axes.lines:
             axes.legend(fontsize=7)
-    value = (
-        "no finite value"
-        if best is None
-        else f"best {metric} {best[metric]:.4f} at epoch {best['epoch']:.0f}"
-    )
+    value = "no finite value" if best is None else f"best {metric} {best[metric]:.4f} at epoch {best['epoch']:.0f}"
     figure.suptitle(f"trial {trial.name}: {value}", fontsize=9)
     figure.subplots_adjust(left=0.07, right=0.985, top=0.89, bottom=0.16, wspace=0.16)
     return figure

@@ -22,9 +22,7 @@ def parent_tags(sweep: dict[str, Any]) -> dict[str, str]:
     }
 
 
-def trial_tags(
-    sweep: dict[str, Any], trial: TrialRecord, parent_run_id: str
-) -> dict[str, str]:
+def trial_tags(sweep: dict[str, Any], trial: TrialRecord, parent_run_id: str) -> dict[str, str]:
     """Tags of a new trial's run, a child of `parent_run_id`."""
     tags = {
         **_origin(sweep),
@@ -44,11 +42,7 @@ def end_tags(trial: TrialRecord) -> dict[str, str]:
 def best_metrics(best: dict[str, float], metric: str) -> dict[str, float]:
     """The summary of a trial: its best value, the epoch, and the other scores at that epoch."""
     others = ("val_accuracy", "val_balanced_accuracy", "val_macro_f1")
-    at_best = {
-        f"{name}_at_best": best[name]
-        for name in others
-        if name != metric and name in best
-    }
+    at_best = {f"{name}_at_best": best[name] for name in others if name != metric and name in best}
     return {f"best_{metric}": best[metric], "best_epoch": best["epoch"], **at_best}
 
 
@@ -67,10 +61,7 @@ def params(values: Mapping[str, Any]) -> list[Param]:
     """MLflow params; lists as JSON."""
     from mlflow.entities import Param
 
-    return [
-        Param(k, v if isinstance(v, str) else json.dumps(v, default=str))
-        for k, v in values.items()
-    ]
+    return [Param(k, v if isinstance(v, str) else json.dumps(v, default=str)) for k, v in values.items()]
 
 
 def dataset_input(sweep: dict[str, Any]) -> DatasetInput:
@@ -84,9 +75,7 @@ def dataset_input(sweep: dict[str, Any]) -> DatasetInput:
         digest=dataset["fingerprint"].removeprefix("sha256:")[:12],
         source_type="local",
         source=source,
-        profile=json.dumps(
-            {"classes": sweep["classes"], "num_features": len(sweep["feature_names"])}
-        ),
+        profile=json.dumps({"classes": sweep["classes"], "num_features": len(sweep["feature_names"])}),
     )
     return DatasetInput(found, [InputTag("mlflow.data.context", "train, val")])
 
@@ -118,9 +107,7 @@ def _note(sweep: dict[str, Any]) -> str:
     stop, search = asked["stop"], asked["search"]
     majority = baseline["majority_class"]
     majority = sweep["classes"][majority] if isinstance(majority, int) else majority
-    versions = ", ".join(
-        f"{name} {version}" for name, version in sweep["versions"].items()
-    )
+    versions = ", ".join(f"{name} {version}" for name, version in sweep["versions"].items())
     return f"""\
 Sweep **{asked["name"]}**: `{asked["trainable"]}` on **{sweep["dataset"]["name"]}** \
 ({", ".join(sweep["classes"])}; {len(sweep["feature_names"])} features).

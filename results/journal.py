@@ -50,16 +50,10 @@ class TrialRecord:
 
     def best(self, metric: str, mode: str) -> dict[str, float] | None:
         """The metrics of the trial's best epoch (the earliest of equals), or None if it has none that is finite."""
-        scored = [
-            row for row in self.epochs if math.isfinite(row.get(metric, math.nan))
-        ]
+        scored = [row for row in self.epochs if math.isfinite(row.get(metric, math.nan))]
         if not scored:
             return None
-        return (
-            max(scored, key=lambda row: row[metric])
-            if mode == "max"
-            else min(scored, key=lambda row: row[metric])
-        )
+        return max(scored, key=lambda row: row[metric]) if mode == "max" else min(scored, key=lambda row: row[metric])
 
     def value(self, metric: str, mode: str) -> float | None:
         """The metric at the best epoch: what the trial is ranked by."""
@@ -108,22 +102,13 @@ class SweepRecord:
 
     def ranked(self, metric: str, mode: str) -> list[TrialRecord]:
         """Trials that have a finite value, best first; failed trials are left out."""
-        valued = [
-            t
-            for t in self.trials.values()
-            if t.state != "failed" and t.value(metric, mode) is not None
-        ]
+        valued = [t for t in self.trials.values() if t.state != "failed" and t.value(metric, mode) is not None]
         sign = -1 if mode == "max" else 1
-        return sorted(
-            valued, key=lambda t: (sign * (t.value(metric, mode) or 0.0), t.number)
-        )
+        return sorted(valued, key=lambda t: (sign * (t.value(metric, mode) or 0.0), t.number))
 
     def count(self) -> dict[str, int]:
         """Number of trials by state."""
-        return {
-            state: sum(t.state == state for t in self.trials.values())
-            for state in STATES
-        }
+        return {state: sum(t.state == state for t in self.trials.values()) for state in STATES}
 
 
 def read_events(path: Path) -> Iterator[dict[str, Any]]:
@@ -163,9 +148,7 @@ class Journal:
         self.record.apply(entry)
 
     def session(self, action: str) -> None:
-        self.append(
-            "session", action=action, pid=os.getpid(), host=socket.gethostname()
-        )
+        self.append("session", action=action, pid=os.getpid(), host=socket.gethostname())
 
     def close(self) -> None:
         self._file.close()

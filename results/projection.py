@@ -56,15 +56,11 @@ class Projection:
         self._offset = 0
         self._time = time.time()
         self._num_epochs = 0
-        self._best: list[
-            tuple[int, float, float]
-        ] = []  # at each improvement: epochs of the sweep, value, time
+        self._best: list[tuple[int, float, float]] = []  # at each improvement: epochs of the sweep, value, time
 
         uri, experiment = store.sweep_store(self.sweep)
         self.client = store.connect(uri)
-        self.experiment_id = store.experiment_id(
-            self.client, experiment, Path(self.sweep["home"])
-        )
+        self.experiment_id = store.experiment_id(self.client, experiment, Path(self.sweep["home"]))
         self.parent: Recorded | None = None
         self.trials: dict[int, Recorded] = {}
         self._find_runs()
@@ -106,9 +102,7 @@ class Projection:
                 row.get(self.metric, math.nan),
                 1 if self.mode == "max" else -1,
             )
-            if math.isfinite(value) and (
-                not self._best or sign * value > sign * self._best[-1][1]
-            ):
+            if math.isfinite(value) and (not self._best or sign * value > sign * self._best[-1][1]):
                 self._best.append((self._num_epochs, value, event["time"]))
 
     def _find_runs(self) -> None:
@@ -132,9 +126,7 @@ class Projection:
     def _search(self) -> Iterator[Run]:
         wanted, token = f"tags.`fersweep.sweep_id` = '{self.sweep['sweep_id']}'", None
         while True:
-            page = self.client.search_runs(
-                [self.experiment_id], wanted, max_results=1000, page_token=token
-            )
+            page = self.client.search_runs([self.experiment_id], wanted, max_results=1000, page_token=token)
             yield from page
             token = page.token
             if not token:
@@ -157,9 +149,7 @@ class Projection:
             describe_run.parent_tags(self.sweep),
             asked["name"],
         )
-        self.client.log_inputs(
-            run.info.run_id, [describe_run.dataset_input(self.sweep)]
-        )
+        self.client.log_inputs(run.info.run_id, [describe_run.dataset_input(self.sweep)])
         self.parent = Recorded(run.info.run_id)
         return self.parent
 
@@ -173,10 +163,7 @@ class Projection:
             name = f"best_{self.metric}"
             self._log(
                 parent,
-                [
-                    [Metric(name, value, int(at * 1000), step)]
-                    for step, value, at in fresh
-                ],
+                [[Metric(name, value, int(at * 1000), step)] for step, value, at in fresh],
             )
             parent.step = fresh[-1][0]
 
@@ -187,54 +174,33 @@ class Projection:
             "total_epochs": self._num_epochs,
             "num_trials": len(self.record.trials),
         }
-        totals |= {
-            f"num_{state}": number
-            for state, number in self.record.count().items()
-            if state != "running"
-        }
+        totals |= {f"num_{state}": number for state, number in self.record.count().items() if state != "running"}
         at = int(self._time * 1000)
         self._log(
             parent,
-            [
-                [Metric(name, value, at, self._num_epochs)]
-                for name, value in totals.items()
-            ],
+            [[Metric(name, value, at, self._num_epochs)] for name, value in totals.items()],
         )
-        self._set_status(
-            parent, SWEEP_STATUS.get(self.record.action or "", "KILLED"), at
-        )
+        self._set_status(parent, SWEEP_STATUS.get(self.record.action or "", "KILLED"), at)
 
     def _write_trial(self, trial: TrialRecord, closing: bool) -> None:
         """Bring one trial's run level: its new epochs and, when it has ended, its files and last its status."""
         recorded, status = self.trials.get(trial.number), STATUS[trial.state]
-        if (
-            recorded
-            and trial.state != "running"
-            and (recorded.state, recorded.status) == (trial.state, status)
-        ):
+        if recorded and trial.state != "running" and (recorded.state, recorded.status) == (trial.state, status):
             return
         recorded = recorded or self._create_trial(trial)
         if trial.state == "running":
-            self._set_status(
-                recorded, "KILLED" if closing else "RUNNING", int(self._time * 1000)
-            )
+            self._set_status(recorded, "KILLED" if closing else "RUNNING", int(self._time * 1000))
         self._write_epochs(trial, recorded)
         if trial.state != "running":
             self._write_artifacts(trial, recorded)
             recorded.state = trial.state
-            self._set_status(
-                recorded, status, int((trial.ended_at or self._time) * 1000)
-            )
+            self._set_status(recorded, status, int((trial.ended_at or self._time) * 1000))
 
     def _create_trial(self, trial: TrialRecord) -> Recorded:
         assert self.parent is not None
         tags = describe_run.trial_tags(self.sweep, trial, self.parent.run_id)
-        run = self.client.create_run(
-            self.experiment_id, int(trial.sampled_at * 1000), tags, trial.name
-        )
-        self.client.log_inputs(
-            run.info.run_id, [describe_run.dataset_input(self.sweep)]
-        )
+        run = self.client.create_run(self.experiment_id, int(trial.sampled_at * 1000), tags, trial.name)
+        self.client.log_inputs(run.info.run_id, [describe_run.dataset_input(self.sweep)])
         self.trials[trial.number] = Recorded(run.info.run_id)
         return self.trials[trial.number]
 
@@ -243,11 +209,7 @@ class Projection:
         from mlflow.entities import Metric, RunTag
 
         groups = [
-            [
-                Metric(name, value, int(at * 1000), int(row["epoch"]))
-                for name, value in row.items()
-                if name != "epoch"
-            ]
+            [Metric(name, value, int(at * 1000), int(row["epoch"])) for name, value in row.items() if name != "epoch"]
             for row, at in zip(
                 trial.epochs[recorded.step :],
                 trial.reported_at[recorded.step :],
@@ -260,17 +222,8 @@ class Projection:
                 int(trial.reported_at[-1] * 1000),
                 describe_run.best_metrics(best, self.metric),
             )
-            groups.append(
-                [
-                    Metric(name, value, at, trial.num_epochs)
-                    for name, value in summary.items()
-                ]
-            )
-        tags = (
-            [RunTag(*tag) for tag in describe_run.end_tags(trial).items()]
-            if trial.state != "running"
-            else []
-        )
+            groups.append([Metric(name, value, at, trial.num_epochs) for name, value in summary.items()])
+        tags = [RunTag(*tag) for tag in describe_run.end_tags(trial).items()] if trial.state != "running" else []
         if groups or tags or not recorded.has_params:
             self._log(recorded, groups, trial.hparams, tags)
             recorded.step = trial.num_epochs
@@ -281,14 +234,10 @@ class Projection:
         with tempfile.TemporaryDirectory() as directory:
             artifacts.write_history(trial, self.metric, self.mode, Path(directory))
             if predictions is not None:
-                artifacts.write_val_report(
-                    *predictions, self.sweep["classes"], Path(directory)
-                )
+                artifacts.write_val_report(*predictions, self.sweep["classes"], Path(directory))
             self.client.log_artifacts(recorded.run_id, directory)
         if trial.state == "finished" and (trial_dir / "best").is_dir():
-            self.client.log_artifacts(
-                recorded.run_id, str(trial_dir / "best"), "checkpoint"
-            )
+            self.client.log_artifacts(recorded.run_id, str(trial_dir / "best"), "checkpoint")
 
     def _log(
         self,
@@ -299,9 +248,7 @@ class Projection:
     ) -> None:
         """Log in as few calls as MLflow allows; a group (an epoch) is never split between two, the tags go last."""
         batch: list[Metric] = []
-        fresh_params = (
-            [] if recorded.has_params or not params else describe_run.params(params)
-        )
+        fresh_params = [] if recorded.has_params or not params else describe_run.params(params)
         for group in groups:
             if len(batch) + len(group) > METRICS_PER_CALL:
                 self.client.log_batch(recorded.run_id, batch)
@@ -310,9 +257,7 @@ class Projection:
         self.client.log_batch(recorded.run_id, batch, fresh_params, tags)
         recorded.has_params |= params is not None
 
-    def _set_status(
-        self, recorded: Recorded, status: str, at: int | None = None
-    ) -> None:
+    def _set_status(self, recorded: Recorded, status: str, at: int | None = None) -> None:
         if recorded.status == status:
             return
         if status == "RUNNING":

@@ -25,9 +25,7 @@ def count(
     width = num_classes + 1
     cells = y.astype(np.int64) * width + predicted.astype(np.int64)
     if undetected is not None:
-        cells = np.concatenate(
-            [cells, undetected.astype(np.int64) * width + num_classes]
-        )
+        cells = np.concatenate([cells, undetected.astype(np.int64) * width + num_classes])
     return np.bincount(cells, minlength=num_classes * width).reshape(num_classes, width)
 
 
@@ -50,8 +48,7 @@ def score(counts: np.ndarray) -> dict[str, np.ndarray]:
     seen, named = support > 0, support + predicted > 0
     return {
         "accuracy": right.sum(axis=-1) / np.maximum(support.sum(axis=-1), 1),
-        "balanced_accuracy": (recall * seen).sum(axis=-1)
-        / np.maximum(seen.sum(axis=-1), 1),
+        "balanced_accuracy": (recall * seen).sum(axis=-1) / np.maximum(seen.sum(axis=-1), 1),
         "macro_f1": (f1 * named).sum(axis=-1) / np.maximum(named.sum(axis=-1), 1),
         "precision": right / np.maximum(predicted, 1),
         "recall": recall,
@@ -60,24 +57,18 @@ def score(counts: np.ndarray) -> dict[str, np.ndarray]:
     }
 
 
-def resample(
-    counts: np.ndarray, resamples: int = RESAMPLES, seed: int = 0
-) -> np.ndarray:
+def resample(counts: np.ndarray, resamples: int = RESAMPLES, seed: int = 0) -> np.ndarray:
     """(resamples, C, C + 1) counts of as many draws of the N faces with replacement.
 
     A draw of faces is a multinomial draw of the cells that they fall in, so no index is ever made
     (Efron & Tibshirani, An Introduction to the Bootstrap, 1993, ch. 13: percentile intervals).
     """
     num_faces = int(counts.sum())
-    draws = np.random.default_rng(seed).multinomial(
-        num_faces, counts.ravel() / num_faces, size=resamples
-    )
+    draws = np.random.default_rng(seed).multinomial(num_faces, counts.ravel() / num_faces, size=resamples)
     return draws.reshape(resamples, *counts.shape)
 
 
-def figures(
-    counts: np.ndarray, classes: list[str], majority: int | None = None
-) -> dict[str, Any]:
+def figures(counts: np.ndarray, classes: list[str], majority: int | None = None) -> dict[str, Any]:
     """All that is said of a model on one set of faces, JSON-able.
 
     Args:
@@ -89,10 +80,7 @@ def figures(
         recall_high, f1, support}; `baseline`; `confusion` (C lists of C + 1).
     """
     point, drawn = score(counts), score(resample(counts))
-    bounds = {
-        name: np.percentile(drawn[name], [2.5, 97.5], axis=0)
-        for name in (*SCORES, "recall")
-    }
+    bounds = {name: np.percentile(drawn[name], [2.5, 97.5], axis=0) for name in (*SCORES, "recall")}
     of_class = {
         name: {
             "precision": float(point["precision"][i]),
@@ -134,16 +122,10 @@ def as_text(found: dict[str, Any]) -> str:
     lines = [f"{found['num_faces']} faces; {PROTOCOL}", ""]
     for name in SCORES:
         one = found[name]
-        lines.append(
-            f"{name.replace('_', ' '):18} {one['value']:.3f}  [{one['low']:.3f}, {one['high']:.3f}]"
-        )
+        lines.append(f"{name.replace('_', ' '):18} {one['value']:.3f}  [{one['low']:.3f}, {one['high']:.3f}]")
     width = max(len(name) for name in found["per_class"])
     lines += ["", f"{'':{width}}  precision  recall            f1     faces"]
     for name, one in found["per_class"].items():
-        recall = (
-            f"{one['recall']:.3f} [{one['recall_low']:.3f}, {one['recall_high']:.3f}]"
-        )
-        lines.append(
-            f"{name:{width}}  {one['precision']:9.3f}  {recall}  {one['f1']:.3f}  {one['support']:5d}"
-        )
+        recall = f"{one['recall']:.3f} [{one['recall_low']:.3f}, {one['recall_high']:.3f}]"
+        lines.append(f"{name:{width}}  {one['precision']:9.3f}  {recall}  {one['f1']:.3f}  {one['support']:5d}")
     return "\n".join(lines) + "\n"

@@ -29,9 +29,7 @@ def tracking_uri(home: Path, uri: str | None = None) -> str:
 def sweep_store(sweep: dict[str, Any]) -> tuple[str, str]:
     """Tracking address and experiment name of a sweep, from the contents of its `sweep.json`."""
     tracking = sweep["sweep"].get("tracking") or {}
-    return tracking_uri(Path(sweep["home"]), tracking.get("uri")), tracking.get(
-        "experiment"
-    ) or EXPERIMENT
+    return tracking_uri(Path(sweep["home"]), tracking.get("uri")), tracking.get("experiment") or EXPERIMENT
 
 
 def quiet() -> None:

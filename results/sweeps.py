@@ -22,11 +22,7 @@ def find_sweep(home: Path, name: str) -> Path:
     if (sweeps / name / "sweep.json").is_file():
         return sweeps / name
     known = sorted(path.parent.name for path in sweeps.glob("*/sweep.json"))
-    hint = (
-        f"known: {', '.join(known)}"
-        if known
-        else "there are none yet (fersweep launch makes one)"
-    )
+    hint = f"known: {', '.join(known)}" if known else "there are none yet (fersweep launch makes one)"
     raise InputError(f"no sweep {name!r} in {sweeps}: {hint}")
 
 

@@ -69,10 +69,7 @@ def record(sweep_dir: Path, parent_pid: int | None = None) -> None:
             try:
                 projection = projection or Projection(sweep_dir)
                 projection.read()
-                ended = (
-                    projection.session_pid == parent_pid
-                    and projection.record.action != "started"
-                )
+                ended = projection.session_pid == parent_pid and projection.record.action != "started"
                 projection.write(closing=ended or not driven)
                 failures = 0
             except Exception:
@@ -100,9 +97,7 @@ def _alone(sweep_dir: Path, wait: bool) -> Iterator[bool]:
 
 
 def main(arguments: Sequence[str] | None = None) -> None:
-    parser = argparse.ArgumentParser(
-        prog="python -m results.tracking", description="Record a sweep in MLflow."
-    )
+    parser = argparse.ArgumentParser(prog="python -m results.tracking", description="Record a sweep in MLflow.")
     parser.add_argument("sweep_dir", type=Path)
     parser.add_argument(
         "--parent",

@@ -1,0 +1,110 @@
+"""Sweep directories for tests, with the real files of a sweep and without Ray: what a driver would have left behind."""
+
+import json
+import time
+import uuid
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+import trainables
+from data_pipeline.task import Task, TaskArrays, TaskSpec
+from results.journal import Journal
+from tests.datasets import write_tiny_dataset
+from trainables.metrics import majority_baseline
+
+METRIC = "val_macro_f1"
+
+
+def write_sweep_json(home: Path, dataset: Path, arrays: TaskArrays, name: str = "tiny", trainable: str = "curve") -> Path:
+    """The directory and `sweep.json` of a sweep over `dataset` that has not begun; returns the directory."""
+    sweep_dir = home / "sweeps" / name
+    sweep_dir.mkdir(parents=True)
+    classes = arrays.classes
+    baseline = majority_baseline(arrays.train.y, arrays.val.y, len(classes))
+    baseline["majority_class"] = classes[int(baseline["majority_class"])]
+    sweep = {
+        "sweep": {
+            "name": name,
+            "task": TaskSpec().model_dump(),
+            "trainable": trainable,
+            "space": {"fix": {}, "range": {"rate": [0.05, 0.5]}},
+            "search": {"sampler": "tpe", "num_trials": 4, "seed": 7, "start_from": []},
+            "stop": {"metric": METRIC, "mode": "max", "scheduler": "asha", "grace_epochs": 2, "max_epochs": 9},
+            "resources": {"cpus": 1, "gpus": 0},
+            "tracking": {"uri": None, "experiment": None},
+        },
+        "sweep_id": uuid.uuid4().hex,
+        "dataset": {"path": str(dataset), "fingerprint": arrays.fingerprint, "classes": classes, "name": dataset.name},
+        "classes": classes,
+        "feature_names": arrays.feature_names,
+        "baseline": baseline,
+        "created": "2026-01-02T03:04:05+00:00",
+        "command": f"fersweep launch quick --name {name}",
+        "git_commit": "0" * 40,
+        "versions": {"ray": "2.60.0", "optuna": "5.0.0"},
+        "home": str(home),
+    }
+    (sweep_dir / "sweep.json").write_text(json.dumps(sweep))
+    return sweep_dir
+
+
+class FakeDriver:
+    """Trains trials in this process and writes a journal as the driver does."""
+
+    def __init__(self, sweep_dir: Path, arrays: TaskArrays):
+        self.sweep_dir, self.arrays = sweep_dir, arrays
+        self.journal = Journal(sweep_dir / "journal.jsonl")
+
+    def sample(self, trial: int, hparams: dict[str, Any], point: str | None = None) -> None:
+        self.journal.append("sampled", trial=trial, hparams=hparams, params=hparams, distributions={}, point=point)
+
+    def report(self, trial: int, epochs: Sequence[dict[str, Any]]) -> None:
+        self.journal.append("report", trial=trial, epochs=list(epochs))
+
+    def end(self, trial: int, state: str, reason: str | None = None) -> None:
+        self.journal.append("ended", trial=trial, state=state, reason=reason)
+
+    def run_trial(self, trial: int, hparams: dict[str, Any], num_epochs: int, state: str, chunk: int = 2) -> None:
+        """A trial from its sampling to its end, reported `chunk` epochs at a time, with checkpoint and predictions."""
+        self.sample(trial, hparams, "start" if trial == 0 else None)
+        name = json.loads((self.sweep_dir / "sweep.json").read_text())["sweep"]["trainable"]
+        model = trainables.load(name).build(hparams, self.arrays, trial)
+        for first in range(0, num_epochs, chunk):
+            self.report(trial, model.fit(min(chunk, num_epochs - first)))
+        trial_dir = self.sweep_dir / "trials" / f"{trial:04d}"
+        model.save(trial_dir / "best")
+        val = self.arrays.val
+        np.savez(trial_dir / "val.npz", y=val.y, probabilities=model.predict(val.x), face_ids=val.face_ids)
+        self.end(trial, state, "worse than the others at epoch 2" if state == "stopped" else None)
+
+
+def write_sweep(home: Path, dataset: Path | None = None, num_trials: int = 4, name: str = "tiny") -> Path:
+    """A sweep that has run to its end: every fourth trial stopped by ASHA, trial 2 failed with NaN; 9 epochs otherwise."""
+    dataset = dataset or write_tiny_dataset(home / "data" / "tiny")
+    arrays = Task(dataset).arrays()
+    sweep_dir = write_sweep_json(home, dataset, arrays, name)
+    driver = FakeDriver(sweep_dir, arrays)
+    driver.journal.session("started")
+    for trial in range(num_trials):
+        hparams = {"rate": 0.1 + 0.02 * trial, "top": 0.8, "noise": 0.01}
+        if trial == 2:
+            driver.sample(trial, hparams)
+            rows = [{"epoch": 1, "val_loss": 1.0, METRIC: 0.3}, {"epoch": 2, "val_loss": float("nan"), METRIC: float("nan")}]
+            driver.report(trial, rows)
+            driver.end(trial, "failed", "val_loss is nan at epoch 2")
+        else:
+            stopped = trial % 4 == 1
+            driver.run_trial(trial, hparams, 2 if stopped else 9, "stopped" if stopped else "finished")
+    driver.journal.session("finished")
+    driver.journal.close()
+    return sweep_dir
+
+
+if __name__ == "__main__":
+    import sys
+
+    start = time.time()
+    print(write_sweep(Path(sys.argv[1]), num_trials=int(sys.argv[2])), f"{time.time() - start:.1f} s")
