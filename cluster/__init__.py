@@ -1,0 +1,1 @@
+"""From a sweep file to a running search on Ray: validate, launch, schedule, resume."""

@@ -12,7 +12,6 @@ from __future__ import annotations
 
 import json
 import math
-import os
 from pathlib import Path
 from typing import Any, Protocol
 
@@ -42,9 +41,11 @@ class Trainable(Protocol):
 
     Attributes:
         epoch: number of epochs trained so far.
+        val_probabilities: (num_val, num_classes) float32 of the last epoch trained.
     """
 
     epoch: int
+    val_probabilities: np.ndarray
 
     def fit(self, num_epochs: int) -> list[dict[str, float]]:
         """Train further; one dict of metrics an epoch: `epoch` and METRICS. Raises TrialFailed."""
@@ -96,10 +97,7 @@ def describe_model(name: str, hparams: BaseModel, arrays: TaskArrays, seed: int)
 def write_checkpoint(directory: Path, model: dict[str, Any], state: dict[str, np.ndarray]) -> None:
     """Write `model.json` and `state.npz` into `directory` (made if need be); nothing in them is pickled."""
     directory.mkdir(parents=True, exist_ok=True)
-    with (directory / "state.npz").open("wb") as file:
-        np.savez(file, **state)
-        file.flush()
-        os.fsync(file.fileno())
+    np.savez(directory / "state.npz", **state)  # type: ignore[arg-type]
     (directory / "model.json").write_text(json.dumps(model, indent=1))
 
 

@@ -36,6 +36,7 @@ class Curve:
     def __init__(self, hparams: Hparams, means: np.ndarray, model: dict[str, Any]):
         self.hparams, self.means, self.model = hparams, means, model
         self.epoch = 0
+        self.val_probabilities = np.zeros((0, len(means)), np.float32)
 
     def fit(self, num_epochs: int) -> list[dict[str, float]]:
         rows = []
@@ -77,7 +78,9 @@ def build(hparams: dict[str, Any], arrays: TaskArrays, seed: int) -> Curve:
     checked = Hparams(**hparams)
     x, y = arrays.train.x.reshape(len(arrays.train.x), -1), arrays.train.y
     means = np.stack([x[y == c].mean(axis=0) if (y == c).any() else x.mean(axis=0) for c in range(len(arrays.classes))])
-    return Curve(checked, means.astype(np.float32), describe_model("curve", checked, arrays, seed))
+    curve = Curve(checked, means.astype(np.float32), describe_model("curve", checked, arrays, seed))
+    curve.val_probabilities = curve.predict(arrays.val.x)
+    return curve
 
 
 def restore(directory: Path) -> Curve:

@@ -127,6 +127,7 @@ class KerasClassifier:
             input_signature=[self._tf.TensorSpec((None, len(model["feature_names"])), self._tf.float32)],
         )
         self._arrays: TaskArrays | None = None
+        self.val_probabilities = np.zeros((0, len(model["classes"])), np.float32)
 
     def attach(self, arrays: TaskArrays) -> None:
         """Put the training faces where the graph can reach them."""
@@ -188,7 +189,8 @@ class KerasClassifier:
         except self._tf.errors.ResourceExhaustedError as error:
             raise TrialFailed(f"out of memory: {error.message.splitlines()[0]}") from error
         self.epoch += 1
-        metrics = {"epoch": self.epoch, "train_loss": loss, **val_metrics(self.predict(arrays.val.x), arrays.val.y)}
+        self.val_probabilities = self.predict(arrays.val.x)
+        metrics = {"epoch": self.epoch, "train_loss": loss, **val_metrics(self.val_probabilities, arrays.val.y)}
         metrics["epoch_s"] = time.perf_counter() - start
         check_finite(metrics)
         return metrics

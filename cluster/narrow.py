@@ -1,0 +1,84 @@
+"""Narrow a search space from outside: fix or restrict named parameters without touching the space's code."""
+
+from __future__ import annotations
+
+import difflib
+import math
+from typing import Any
+
+
+class NarrowedTrial:
+    """Stands between a space and an Optuna trial. `fix` takes a parameter out of the search, `range` restricts it.
+
+    `fix[name]` is the value; `range[name]` is `[low, high]` of a number or the list of allowed choices.
+    `seen` collects the names that the space asked for. Raises ValueError naming the parameter, the value and the space.
+    """
+
+    def __init__(self, trial: Any, fix: dict[str, Any], ranges: dict[str, list[Any]]):
+        self._trial, self._fix, self._ranges = trial, fix, ranges
+        self.seen: set[str] = set()
+
+    def suggest_float(self, name: str, low: float, high: float, *, step: float | None = None, log: bool = False) -> float:
+        self.seen.add(name)
+        if name in self._fix:
+            return float(_inside(name, self._fix[name], low, high))
+        low, high = self._interval(name, low, high)
+        return self._trial.suggest_float(name, low, high, step=step, log=log)
+
+    def suggest_int(self, name: str, low: int, high: int, *, step: int = 1, log: bool = False) -> int:
+        self.seen.add(name)
+        if name in self._fix:
+            return _whole(name, _inside(name, self._fix[name], low, high))
+        low, high = (_whole(name, bound) for bound in self._interval(name, low, high))
+        return self._trial.suggest_int(name, low, high, step=step, log=log)
+
+    def suggest_categorical(self, name: str, choices: list[Any]) -> Any:
+        self.seen.add(name)
+        if name in self._fix:
+            return _chosen(name, self._fix[name], choices)
+        allowed = self._ranges.get(name, choices)
+        for choice in allowed:
+            _chosen(name, choice, choices)
+        return self._trial.suggest_categorical(name, [choice for choice in choices if choice in allowed])
+
+    def _interval(self, name: str, low: float, high: float) -> tuple[float, float]:
+        if name not in self._ranges:
+            return low, high
+        bounds = self._ranges[name]
+        if len(bounds) != 2 or not all(_is_number(bound) for bound in bounds):
+            raise ValueError(f"space.range.{name}: {bounds} is not [low, high] within [{low}, {high}]")
+        if bounds[0] > bounds[1]:
+            raise ValueError(f"space.range.{name}: low <= high must hold, but got [{bounds[0]}, {bounds[1]}]")
+        return tuple(_inside(name, bound, low, high) for bound in bounds)  # type: ignore[return-value]
+
+
+def _is_number(value: Any) -> bool:
+    return isinstance(value, (int, float)) and not isinstance(value, bool) and math.isfinite(value)
+
+
+def _inside(name: str, value: Any, low: float, high: float) -> float:
+    if not _is_number(value) or not low <= value <= high:
+        hint = " (YAML reads 1e-5 as text: write 1.0e-5)" if isinstance(value, str) else ""
+        raise ValueError(f"space: {name} = {value!r} lies outside [{low}, {high}]{hint}")
+    return value
+
+
+def _whole(name: str, value: float) -> int:
+    if value != int(value):
+        raise ValueError(f"space: {name} = {value!r} is not a whole number")
+    return int(value)
+
+
+def _chosen(name: str, value: Any, choices: list[Any]) -> Any:
+    for choice in choices:
+        if type(choice) is type(value) and choice == value:
+            return choice
+    raise ValueError(f"space: {name} = {value!r} is none of {choices}")
+
+
+def refuse_unknown(names: set[str], seen: set[str]) -> None:
+    """Raise ValueError if a fixed or restricted name was never asked for by the space."""
+    for name in sorted(names - seen):
+        near = difflib.get_close_matches(name, seen, n=1)
+        hint = f"did you mean {near[0]!r}?" if near else f"its parameters: {', '.join(sorted(seen))}"
+        raise ValueError(f"space: no parameter is named {name!r}; {hint}")

@@ -1,0 +1,226 @@
+"""The sweep file: its schema, where it comes from, and everything that is checked before anything starts.
+
+    name: lstm-3class
+    task:      {features: blendshapes, classes: {happy: [happy], sad: [sad], neutral: [neutral]}}
+    trainable: blendshape_lstm
+    space:     {fix: {optimizer: adam}, range: {learning_rate: [1.0e-5, 1.0e-2]}}
+    search:    {sampler: tpe, num_trials: 64, seed: 7, start_from: [seed_paper]}
+    stop:      {metric: val_macro_f1, mode: max, scheduler: asha, grace_epochs: 5, max_epochs: 200, reduction: 3}
+    resources: {cpus: 1, gpus: 0}
+"""
+
+from __future__ import annotations
+
+import difflib
+import re
+from pathlib import Path
+from typing import Any, Literal
+
+import yaml
+from pydantic import BaseModel, ConfigDict, Field, ValidationError, model_validator
+
+import search_spaces
+import trainables
+from cluster.narrow import NarrowedTrial, refuse_unknown
+from data_pipeline.errors import InputError
+from data_pipeline.task import TaskSpec
+
+PROBES = 200  # random points that a space is tried with before a sweep starts
+
+
+class _Part(BaseModel):
+    model_config = ConfigDict(extra="forbid", frozen=True)
+
+
+class Space(_Part):
+    """fix: parameter → value; range: parameter → [low, high] or the list of choices."""
+
+    fix: dict[str, Any] = Field(default_factory=dict)
+    range: dict[str, list[Any]] = Field(default_factory=dict)
+
+
+class Search(_Part):
+    sampler: Literal["tpe", "random"] = "tpe"
+    num_trials: int = Field(32, ge=1)
+    seed: int = Field(0, ge=0)
+    start_from: list[str] = Field(default_factory=list)
+
+
+class Stop(_Part):
+    """ASHA compares trials at grace_epochs · reduction^k; `report_s` is the least training time between two reports."""
+
+    metric: Literal["val_macro_f1", "val_balanced_accuracy", "val_accuracy", "val_loss"] = "val_macro_f1"
+    mode: Literal["max", "min"] = "max"
+    scheduler: Literal["asha", "none"] = "asha"
+    grace_epochs: int = Field(5, ge=1)
+    max_epochs: int = Field(100, ge=1)
+    reduction: int = Field(3, ge=2)
+    report_s: float = Field(1.0, ge=0)
+
+    @model_validator(mode="after")
+    def _check(self) -> Stop:
+        if (self.metric == "val_loss") != (self.mode == "min"):
+            raise ValueError(f"stop.mode: {self.metric} wants mode {'min' if self.metric == 'val_loss' else 'max'}, not {self.mode}")
+        return self
+
+    def rungs(self) -> list[int]:
+        """Epochs at which ASHA compares trials, ascending; empty without ASHA."""
+        levels, level = [], self.grace_epochs
+        while self.scheduler == "asha" and level < self.max_epochs:
+            levels.append(level)
+            level *= self.reduction
+        return levels
+
+
+class Resources(_Part):
+    cpus: float = Field(1, gt=0)
+    gpus: float = Field(0, ge=0)
+
+
+class Tracking(_Part):
+    uri: str | None = None
+    experiment: str | None = None
+
+
+class Sweep(_Part):
+    name: str = Field(pattern=r"^[A-Za-z0-9][A-Za-z0-9_.-]*$", max_length=80)
+    task: TaskSpec = TaskSpec()
+    trainable: str
+    space: Space = Space()
+    search: Search = Search()
+    stop: Stop = Stop()
+    resources: Resources = Resources()
+    tracking: Tracking = Tracking()
+
+
+def read_sweep(recipe_or_file: str, overrides: list[str], **replaced: Any) -> Sweep:
+    """The sweep in a YAML file or a shipped recipe, with `a.b=c` overrides; every mistake is an InputError.
+
+    Args:
+        recipe_or_file: a path, or the name of a file in search_spaces/recipes.
+        overrides: `key.path=value`, the value read as YAML.
+        replaced: `key__path=value` that wins over both where it is not None (the command line's own options).
+    """
+    path = Path(recipe_or_file)
+    try:
+        path = path if path.suffix in (".yaml", ".yml") or path.is_file() else search_spaces.recipe(recipe_or_file)
+        content = yaml.safe_load(path.read_text(encoding="utf-8"))
+    except ValueError as error:
+        raise InputError(f"{recipe_or_file}: {error}" if isinstance(error, UnicodeDecodeError) else str(error)) from None
+    except OSError as error:
+        raise InputError(f"sweep file {path}: {error.strerror}") from None
+    except yaml.YAMLError as error:
+        raise InputError(f"{path}: not YAML: {' '.join(str(error).split())}") from None
+    if not isinstance(content, dict):
+        raise InputError(f"{path}: a sweep file is a mapping of name, task, trainable, …; this is {type(content).__name__}")
+    for override in overrides:
+        key, equals, text = override.partition("=")
+        if not equals or not re.fullmatch(r"[a-z_0-9]+(\.[A-Za-z_0-9]+)*", key):
+            raise InputError(f"--set {override!r}: want KEY.PATH=VALUE, e.g. stop.max_epochs=20")
+        try:
+            _put(content, key.split("."), yaml.safe_load(text))
+        except yaml.YAMLError:
+            raise InputError(f"--set {override!r}: {text!r} is not a YAML value") from None
+    for key, value in replaced.items():
+        if value is not None:
+            _put(content, key.split("__"), value)
+    content.setdefault("name", path.stem)
+    return parse_sweep(content, str(path))
+
+
+def _put(content: dict[str, Any], keys: list[str], value: Any) -> None:
+    for i, key in enumerate(keys[:-1]):
+        content = content.setdefault(key, {})
+        if not isinstance(content, dict):
+            raise InputError(f"--set {'.'.join(keys)}: {'.'.join(keys[: i + 1])} is {content!r}, which has no parts")
+    content[keys[-1]] = value
+
+
+def parse_sweep(content: dict[str, Any], origin: str) -> Sweep:
+    """Validate a sweep against the schema, its trainable and its space."""
+    try:
+        sweep = Sweep.model_validate(content)
+    except ValidationError as error:
+        raise InputError(f"{origin}: {_first_problem(error)}") from None
+    try:
+        check_space(sweep)
+    except ValueError as error:
+        raise InputError(f"{origin}: {error}") from None
+    return sweep
+
+
+def _first_problem(error: ValidationError) -> str:
+    problem = error.errors()[0]
+    path = [str(part) for part in problem["loc"] if not str(part).startswith(("function-", "literal", "list[", "dict[", "int", "str"))]
+    where, value = ".".join(path), problem.get("input")
+    if problem["type"] == "extra_forbidden":
+        model: Any = Sweep
+        for part in path[:-1]:
+            model = model.model_fields[part].annotation
+        near = difflib.get_close_matches(path[-1], model.model_fields, n=1)
+        hint = f"did you mean {near[0]!r}?" if near else f"known: {', '.join(model.model_fields)}"
+        return f"unknown key {where!r}; {hint}"
+    if problem["type"] == "missing":
+        return f"{where!r} is missing"
+    message = problem["msg"].removeprefix("Value error, ")
+    return message if message.startswith(where.split(".")[0] + ".") else f"{where}: {message}, but got {value!r}"
+
+
+def sample_space(sweep: Sweep, trial: Any) -> tuple[dict[str, Any], NarrowedTrial]:
+    """Hparams for one Optuna trial, validated by the trainable, and the names that the space asked for."""
+    narrowed = NarrowedTrial(trial, sweep.space.fix, sweep.space.range)
+    hparams = search_spaces.load(sweep.trainable).space(narrowed)
+    fields = trainables.load(sweep.trainable).Hparams.model_fields
+    if "schedule_epochs" in fields:  # a schedule ends where the sweep's longest trial ends
+        hparams.setdefault("schedule_epochs", sweep.stop.max_epochs)
+    checked = trainables.load(sweep.trainable).Hparams(**hparams)
+    return checked.model_dump(mode="json"), narrowed
+
+
+def check_space(sweep: Sweep) -> None:
+    """Try the narrowed space with random points and the named points against the trainable. Raises ValueError."""
+    import optuna
+
+    optuna.logging.set_verbosity(optuna.logging.WARNING)
+    trainables.load(sweep.trainable)
+    space = search_spaces.load(sweep.trainable)
+    study = optuna.create_study(sampler=optuna.samplers.RandomSampler(seed=0))
+    seen: set[str] = set()
+    for _ in range(PROBES):
+        seen |= sample_space(sweep, study.ask())[1].seen
+    refuse_unknown({*sweep.space.fix, *sweep.space.range}, seen)
+    for point in sweep.search.start_from:
+        point_params(sweep, point)
+    if len(sweep.search.start_from) > sweep.search.num_trials:
+        raise ValueError(f"search.num_trials: {sweep.search.num_trials} is fewer than start_from's {len(sweep.search.start_from)} points")
+    if not hasattr(space, "POINTS"):
+        raise ValueError(f"search_spaces/{sweep.trainable}.py has no POINTS")
+
+
+def point_params(sweep: Sweep, name: str) -> dict[str, Any]:
+    """The Optuna parameters of a named point, without those that the sweep fixes. Raises ValueError if it lies outside."""
+    import optuna
+
+    points = search_spaces.load(sweep.trainable).POINTS
+    if name not in points:
+        near = difflib.get_close_matches(name, points, n=1)
+        hint = f"did you mean {near[0]!r}?" if near else f"points: {', '.join(points)}"
+        raise ValueError(f"search.start_from: {sweep.trainable} has no point {name!r}; {hint}")
+    point = points[name]
+    for key, value in sweep.space.fix.items():
+        if key in point and point[key] != value:
+            raise ValueError(f"search.start_from: point {name!r} has {key} = {point[key]!r}, but space.fix says {value!r}")
+    params = {key: value for key, value in point.items() if key not in sweep.space.fix}
+    try:
+        sample_space(sweep, optuna.trial.FixedTrial(params))
+    except ValueError as error:
+        raise ValueError(f"search.start_from: point {name!r} is not in the space: {error}") from None
+    for key, bounds in sweep.space.range.items():
+        if key in params and not _allowed(params[key], bounds):
+            raise ValueError(f"search.start_from: point {name!r} has {key} = {params[key]!r}, outside space.range's {bounds}")
+    return params
+
+
+def _allowed(value: Any, bounds: list[Any]) -> bool:
+    numeric = isinstance(value, (int, float)) and not isinstance(value, bool)
+    return bounds[0] <= value <= bounds[1] if numeric and len(bounds) == 2 else value in bounds

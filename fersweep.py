@@ -1,0 +1,241 @@
+"""The command line: one short function per verb. A verb imports its room only when it is called.
+
+Exit codes: 0 done; 1 failed at run time; 2 what the user gave is wrong (one line says what); 130 interrupted.
+"""
+
+from __future__ import annotations
+
+import json
+import os
+import sys
+from pathlib import Path
+from typing import Annotated, Any
+
+import typer
+
+app = typer.Typer(
+    name="fersweep",
+    help="Hyperparameter search for facial expression recognition, on Ray, with MLflow records.",
+    no_args_is_help=True,
+    add_completion=False,
+    pretty_exceptions_enable=False,
+)
+
+Home = Annotated[Path, typer.Option(envvar="FERSWEEP_HOME", help="Where sweeps and MLflow records lie.", show_default=True)]
+AsJson = Annotated[bool, typer.Option("--json", help="Print JSON alone on stdout.")]
+Data = Annotated[Path, typer.Option(help="A dataset directory made by `fersweep prepare`.")]
+Address = Annotated[str | None, typer.Option(help="Address of a running Ray cluster; default: Ray on this machine.")]
+Landmarker = Annotated[Path | None, typer.Option(help="Path of face_landmarker.task; default: cache, package, download.")]
+RUNS = Path("runs")
+USAGE_ERROR: Any = typer.BadParameter.__base__  # Typer brings its own Click and exports only the subclass
+
+
+def _show(result: Any, render: Any, as_json: bool) -> None:
+    """Print a verb's result: JSON alone, or what `render` makes of it."""
+    if as_json:
+        print(json.dumps(result, indent=1))
+        return
+    from rich.console import Console
+
+    console = Console()
+    console.print(render(result))
+
+
+@app.command()
+def prepare(
+    sources: Annotated[list[Path], typer.Argument(help="CSV, folder or archive of faces.", metavar="SOURCE...")],
+    out: Annotated[Path, typer.Option(help="Directory of the dataset.")],
+    workers: Annotated[int | None, typer.Option(help="Landmarker processes; default: one per CPU.", min=1)] = None,
+    landmarker: Landmarker = None,
+    image_size: Annotated[int | None, typer.Option(help="Side of the stored faces in pixels; default: the source's.")] = None,
+    border: Annotated[float, typer.Option(help="Black border on each side, as a share of the side.")] = 0.25,
+    size: Annotated[int, typer.Option(help="Side in pixels at which MediaPipe sees a face.")] = 192,
+    val_share: Annotated[float, typer.Option(help="Share of train that becomes val if the source has none.")] = 0.1,
+    test_share: Annotated[float, typer.Option(help="Share of train that becomes test if the source has none.")] = 0.1,
+    seed: Annotated[int, typer.Option(help="Seed of the splits that are carved.")] = 0,
+    address: Address = None,
+    as_json: AsJson = False,
+) -> None:
+    """Make a dataset: faces through MediaPipe into Parquet. The same command picks up an interrupted run."""
+    from data_pipeline import describe as description
+    from data_pipeline.prepare import prepare as run
+    from data_pipeline.prepare import show_progress
+
+    with show_progress() as progress:
+        run(
+            sources,
+            out,
+            workers=workers,
+            landmarker=landmarker,
+            image_size=image_size,
+            border=border,
+            size=size,
+            val_share=val_share,
+            test_share=test_share,
+            seed=seed,
+            address=address,
+            progress=progress,
+        )
+    _show(description.describe(out), description.render, as_json)
+
+
+@app.command()
+def describe(dataset: Annotated[Path, typer.Argument(help="A dataset directory.")], as_json: AsJson = False) -> None:
+    """Count a dataset's faces per split and class, those lost, and twins."""
+    from data_pipeline import describe as description
+
+    _show(description.describe(dataset), description.render, as_json)
+
+
+@app.command()
+def launch(
+    recipe: Annotated[str, typer.Argument(help="A recipe's name or a sweep file (YAML).", metavar="RECIPE|FILE")],
+    data: Data,
+    name: Annotated[str | None, typer.Option(help="Name of the sweep; default: the file's.")] = None,
+    trials: Annotated[int | None, typer.Option(help="search.num_trials")] = None,
+    max_epochs: Annotated[int | None, typer.Option(help="stop.max_epochs")] = None,
+    set_: Annotated[list[str] | None, typer.Option("--set", help="Any key, e.g. stop.scheduler=none", metavar="A.B=C")] = None,
+    address: Address = None,
+    home: Home = RUNS,
+    dry_run: Annotated[bool, typer.Option("--dry-run", help="Check everything, print the resolved sweep, stop.")] = False,
+    as_json: AsJson = False,
+) -> None:
+    """Run a sweep: search the hparams of a trainable on a dataset."""
+    from cluster.launch import dry
+    from cluster.launch import launch as run
+    from cluster.sweep import read_sweep
+
+    options = {"name": name, "search__num_trials": trials, "stop__max_epochs": max_epochs}
+    sweep = read_sweep(recipe, set_ or [], **options)
+    if dry_run:
+        print(dry(sweep, data, home, address))
+        return
+    _report(run(sweep, data, home, address), as_json, home)
+
+
+@app.command()
+def resume(
+    name: Annotated[str, typer.Argument(help="Name of the sweep.")],
+    address: Address = None,
+    home: Home = RUNS,
+    as_json: AsJson = False,
+) -> None:
+    """Go on with an interrupted sweep where it stopped."""
+    from cluster.launch import resume as run
+    from results.sweeps import find_sweep
+
+    _report(run(find_sweep(home, name), address), as_json, home)
+
+
+def _report(outcome: Any, as_json: bool, home: Path) -> None:
+    """After a sweep: its best trials, or how to go on with it (exit code 130)."""
+    from results import compare as comparison
+
+    name = outcome.directory.name
+    where = "" if home == RUNS else f" --home {home}"
+    if outcome.state == "interrupted":
+        print(f"interrupted; go on with: fersweep resume {name}{where}", file=sys.stderr)
+        raise typer.Exit(130)
+    _show(comparison.compare(outcome.directory, top=5), comparison.render, as_json)
+    print(f"next: fersweep compare {name}{where} · fersweep promote {name}{where} · fersweep ui{where}", file=sys.stderr)
+
+
+@app.command()
+def compare(
+    name: Annotated[str, typer.Argument(help="Name of the sweep.")],
+    top: Annotated[int, typer.Option(help="Number of trials to show.", min=1)] = 10,
+    trees: Annotated[bool, typer.Option("--trees", help="Also train gradient-boosted trees as a baseline.")] = False,
+    home: Home = RUNS,
+    as_json: AsJson = False,
+) -> None:
+    """Compare a sweep's trials: the best ones, the hparams that varied, baselines, recall of each class."""
+    from results import compare as comparison
+    from results.sweeps import find_sweep
+
+    _show(comparison.compare(find_sweep(home, name), top=top, trees=trees), comparison.render, as_json)
+
+
+@app.command()
+def promote(
+    name: Annotated[str, typer.Argument(help="Name of the sweep.")],
+    trial: Annotated[int | None, typer.Option(help="Number of the trial; default: the best.")] = None,
+    alias: Annotated[str, typer.Option(help="Alias of the registered version.")] = "champion",
+    home: Home = RUNS,
+    as_json: AsJson = False,
+) -> None:
+    """Judge a sweep's best checkpoint once on test and register it in MLflow under an alias."""
+    from results import promote as promotion
+    from results.sweeps import find_sweep
+
+    _show(promotion.promote(find_sweep(home, name), alias=alias, trial=trial), promotion.render, as_json)
+
+
+@app.command()
+def evaluate(
+    name: Annotated[str, typer.Argument(help="Name of the sweep.")],
+    trial: Annotated[int | None, typer.Option(help="Number of the trial; default: the best.")] = None,
+    split: Annotated[str, typer.Option(help="train, val or test.")] = "val",
+    home: Home = RUNS,
+    as_json: AsJson = False,
+) -> None:
+    """Judge a trial's best checkpoint on a split of the sweep's dataset, with 95 % intervals and the baseline."""
+    from results import evaluate as evaluation
+    from results.sweeps import find_sweep
+
+    _show(evaluation.evaluate_trial(find_sweep(home, name), trial, split), evaluation.render, as_json)
+
+
+@app.command()
+def predict(
+    images: Annotated[list[Path], typer.Argument(help="Photos.", metavar="IMAGE...")],
+    alias: Annotated[str, typer.Option(help="Alias of the registered model.")] = "champion",
+    landmarker: Landmarker = None,
+    home: Home = RUNS,
+    as_json: AsJson = False,
+) -> None:
+    """Say what the champion sees in the faces of photos."""
+    from results import predict as prediction
+
+    _show(prediction.predict(images, home=home, alias=alias, landmarker=landmarker), prediction.render, as_json)
+
+
+@app.command()
+def ui(
+    port: Annotated[int, typer.Option(help="Port on 127.0.0.1.")] = 5000,
+    home: Home = RUNS,
+) -> None:
+    """Open the MLflow UI on this machine's loopback address."""
+    from results.ui import ui as run
+
+    run(home, port)
+
+
+def main() -> None:
+    """Run the command line; turn every error into one line and an exit code."""
+    os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "3")
+    os.environ.setdefault("GLOG_minloglevel", "3")
+    from data_pipeline.errors import InputError
+
+    try:
+        code = app(standalone_mode=False)
+    except InputError as error:
+        code = _complain(error, 2)
+    except USAGE_ERROR as error:
+        code = _complain(error.format_message(), 2)
+    except (KeyboardInterrupt, typer.Abort):
+        code = _complain("interrupted", 130)
+    except (RuntimeError, OSError) as error:
+        if os.environ.get("FERSWEEP_DEBUG"):
+            raise
+        code = _complain(error, 1)
+    sys.exit(code if isinstance(code, int) else 0)
+
+
+def _complain(message: object, code: int) -> int:
+    if str(message):
+        print(f"fersweep: {' '.join(str(message).split())}", file=sys.stderr)
+    return code
+
+
+if __name__ == "__main__":
+    main()

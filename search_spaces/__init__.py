@@ -1,0 +1,34 @@
+"""Search spaces, one file a trainable, and ready sweep files in `recipes/`.
+
+A space file holds
+
+    space(trial)     a define-by-run function: an Optuna trial → hparams of the trainable of the same name
+    POINTS           named points of that space as Optuna parameters: `start_from: [seed_paper]` in a sweep file
+"""
+
+from __future__ import annotations
+
+import difflib
+import importlib
+from pathlib import Path
+from types import ModuleType
+
+RECIPES = Path(__file__).parent / "recipes"
+
+
+def load(name: str) -> ModuleType:
+    """The space of the trainable `name`. Raises ValueError if there is none."""
+    known = sorted(path.stem for path in Path(__file__).parent.glob("*.py") if path.stem not in ("__init__", "keras_training"))
+    if name not in known:
+        raise ValueError(f"no search space named {name!r}; known: {', '.join(known)}")
+    return importlib.import_module(f"search_spaces.{name}")
+
+
+def recipe(name: str) -> Path:
+    """The path of a shipped recipe. Raises ValueError with the nearest known name."""
+    known = {path.stem: path for path in sorted(RECIPES.glob("*.yaml"))}
+    if name not in known:
+        near = difflib.get_close_matches(name, known, n=1)
+        hint = f"did you mean {near[0]!r}?" if near else f"recipes: {', '.join(known)}"
+        raise ValueError(f"{name!r} is neither a sweep file nor a recipe; {hint}")
+    return known[name]
