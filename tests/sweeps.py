@@ -18,7 +18,9 @@ from trainables.metrics import majority_baseline
 METRIC = "val_macro_f1"
 
 
-def write_sweep_json(home: Path, dataset: Path, arrays: TaskArrays, name: str = "tiny", trainable: str = "curve") -> Path:
+def write_sweep_json(
+    home: Path, dataset: Path, arrays: TaskArrays, name: str = "tiny", trainable: str = "curve"
+) -> Path:
     """The directory and `sweep.json` of a sweep over `dataset` that has not begun; returns the directory."""
     sweep_dir = home / "sweeps" / name
     sweep_dir.mkdir(parents=True)
@@ -92,7 +94,10 @@ def write_sweep(home: Path, dataset: Path | None = None, num_trials: int = 4, na
         hparams = {"rate": 0.1 + 0.02 * trial, "top": 0.8, "noise": 0.01}
         if trial == 2:
             driver.sample(trial, hparams)
-            rows = [{"epoch": 1, "val_loss": 1.0, METRIC: 0.3}, {"epoch": 2, "val_loss": float("nan"), METRIC: float("nan")}]
+            rows = [
+                {"epoch": 1, "val_loss": 1.0, METRIC: 0.3},
+                {"epoch": 2, "val_loss": float("nan"), METRIC: float("nan")},
+            ]
             driver.report(trial, rows)
             driver.end(trial, "failed", "val_loss is nan at epoch 2")
         else:

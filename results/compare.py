@@ -1,0 +1,156 @@
+"""Compare the trials of a sweep from its journal and its predictions on val: which hparams won, and by how much.
+
+Imports neither MLflow nor a framework; works while the sweep is running.
+"""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from results import scoring
+from results.journal import SweepRecord, TrialRecord
+from results.sweeps import load_sweep, objective, val_predictions
+
+if TYPE_CHECKING:
+    from rich.console import RenderableType
+    from rich.table import Table
+
+SCORES = ("val_accuracy", "val_balanced_accuracy", "val_macro_f1")
+
+
+def compare(sweep_dir: Path, top: int = 10, trees: dict[str, Any] | None = None) -> dict[str, Any]:
+    """The `top` best trials of a sweep, best first, JSON-able.
+
+    Args:
+        trees: what `evaluate.tree_baseline` returned for the sweep's task, to stand beside the trials.
+
+    Returns:
+        `trials`: {trial, state, point, value, best_epoch, epochs, scores, recall (class → float, or None while the
+        trial runs), hparams (those that varied)}; `baselines`: {name, scores, recall}; `states`: trials by state;
+        `metric`, `mode`, `total_epochs`, `hparams` (common to all trials), `dataset`, `session`.
+    """
+    sweep, record = load_sweep(sweep_dir)
+    metric, mode = objective(sweep)
+    varied = varied_hparams(record)
+    ranked = record.ranked(metric, mode)[:top]
+    shared = next(iter(record.trials.values())).hparams if record.trials else {}
+    return {
+        "sweep": sweep["sweep"]["name"],
+        "trainable": sweep["sweep"]["trainable"],
+        "metric": metric,
+        "mode": mode,
+        "classes": sweep["classes"],
+        "dataset": sweep["dataset"],
+        "session": record.action,
+        "states": record.count(),
+        "total_epochs": sum(trial.num_epochs for trial in record.trials.values()),
+        "hparams": {name: value for name, value in shared.items() if name not in varied},
+        "trials": [_row(trial, sweep, Path(sweep_dir), varied) for trial in ranked],
+        "baselines": _baselines(sweep, trees),
+    }
+
+
+def varied_hparams(record: SweepRecord) -> list[str]:
+    """Names of the hparams that are not the same in all trials, in the order in which the trials name them."""
+    values: dict[str, set[str]] = {}
+    for trial in record.trials.values():
+        for name, value in trial.hparams.items():
+            values.setdefault(name, set()).add(json.dumps(value))
+    absent = {name for name in values if any(name not in trial.hparams for trial in record.trials.values())}
+    return [name for name, seen in values.items() if len(seen) > 1 or name in absent]
+
+
+def _row(trial: TrialRecord, sweep: dict[str, Any], sweep_dir: Path, varied: list[str]) -> dict[str, Any]:
+    metric, mode = objective(sweep)
+    best = trial.best(metric, mode)
+    assert best is not None  # ranked trials have a best epoch
+    predictions = val_predictions(sweep_dir / "trials" / trial.name)
+    recall = None
+    if predictions is not None:
+        y, probabilities = predictions
+        counts = scoring.count(y, probabilities.argmax(axis=1), len(sweep["classes"]))
+        recall = dict(zip(sweep["classes"], scoring.score(counts)["recall"].tolist(), strict=True))
+    return {
+        "trial": trial.number,
+        "state": trial.state,
+        "point": trial.point,
+        "value": best[metric],
+        "best_epoch": int(best["epoch"]),
+        "epochs": trial.num_epochs,
+        "scores": {name: best[name] for name in SCORES if name in best},
+        "recall": recall,
+        "hparams": {name: trial.hparams[name] for name in varied if name in trial.hparams},
+    }
+
+
+def _baselines(sweep: dict[str, Any], trees: dict[str, Any] | None) -> list[dict[str, Any]]:
+    known = sweep["baseline"]
+    majority = known["majority_class"]
+    majority = sweep["classes"][majority] if isinstance(majority, int) else majority
+    baselines = [
+        {
+            "name": f"always {majority}",
+            "scores": {f"val_{name}": known[name] for name in scoring.SCORES},
+            "recall": {name: float(name == majority) for name in sweep["classes"]},
+        }
+    ]
+    if trees is not None:
+        found = trees["detected"]
+        scores = {f"val_{name}": found[name]["value"] for name in scoring.SCORES}
+        recall = {name: found["per_class"][name]["recall"] for name in sweep["classes"]}
+        baselines.insert(0, {"name": "boosted trees", "scores": scores, "recall": recall})
+    return baselines
+
+
+def render(found: dict[str, Any]) -> RenderableType:
+    """What `compare` returned as two tables for the terminal: scores and hparams, then recall by class."""
+    from rich.console import Group
+    from rich.text import Text
+
+    states = ", ".join(f"{number} {state}" for state, number in found["states"].items() if number)
+    head = Text(f"{found['sweep']}: {found['trainable']} on {found['dataset']['name']}. {states or 'No trials yet'}; ")
+    head.append(
+        f"{found['total_epochs']} epochs. Best by the {found['mode']} of {found['metric']}; scores on val, detected faces."
+    )
+    scores = [found["metric"], *(name for name in SCORES if name != found["metric"])]
+    first = _table(["trial", "state", "epoch", *(_heading(name) for name in scores), "hparams that varied"], num_text=2)
+    second = _table(["recall", *found["classes"]], num_text=1)
+    for row in found["trials"]:
+        number, values = f"{row['trial']:04d}", {found["metric"]: row["value"], **row["scores"]}
+        state = row["state"] + (f" ({row['point']})" if row["point"] else "")
+        hparams = "  ".join(f"{name}={_short(value)}" for name, value in row["hparams"].items())
+        first.add_row(number, state, f"{row['best_epoch']}/{row['epochs']}", *_cells(values, scores), Text(hparams))
+        second.add_row(number, *_cells(row["recall"] or {}, found["classes"]))
+    for table in (first, second):
+        table.add_section()
+    for row in found["baselines"]:
+        first.add_row(row["name"], "baseline", "", *_cells(row["scores"], scores), "", style="dim")
+        second.add_row(row["name"], *_cells(row["recall"], found["classes"]), style="dim")
+    return Group(head, first, second)
+
+
+def _table(columns: list[str], num_text: int) -> Table:
+    """A table whose first `num_text` columns and hparams are text, the others numbers."""
+    from rich import box
+    from rich.table import Table
+
+    table = Table(box=box.SIMPLE_HEAD, pad_edge=False)
+    for index, name in enumerate(columns):
+        is_text = index < num_text or name.startswith("hparams")
+        table.add_column(name, justify="left" if is_text else "right", no_wrap=not name.startswith("hparams"))
+    return table
+
+
+def _heading(name: str) -> str:
+    short = {"val_balanced_accuracy": "balanced", "val_macro_f1": "macro-F1"}
+    return short.get(name, name.removeprefix("val_"))
+
+
+def _cells(values: dict[str, float], names: list[str]) -> list[str]:
+    return [f"{values[name]:.4f}" if name in values else "–" for name in names]
+
+
+def _short(value: Any) -> str:
+    return f"{value:.3g}" if isinstance(value, float) else str(value)
