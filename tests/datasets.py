@@ -53,7 +53,7 @@ def write_tiny_dataset(
         blendshapes=blendshapes.astype(np.float32),
         source=source,
         split=list(split),
-        label=[classes[index] for index in y],
+        label=[str(classes[index]) for index in y.tolist()],
         duplicate_of=twin_of,
     )
     half = num_faces // 2
