@@ -1,8 +1,8 @@
 """Sources → dataset: `fersweep prepare fer2013.csv.zip runs/data/fer2013`.
 
-First the sources are read through once: whatever is wrong with them shows before anything is written, and splits and twins
-are settled. Then a reader streams the faces through Ray Data to one landmarker per worker; finished parts are written as
-they fill up. Killed at any moment, the same command goes on after the last finished part. The manifest is written last.
+First the sources are read through once: whatever is wrong with them shows before anything is written, and splits and
+twins are settled. Then a reader streams the faces through Ray Data to one landmarker per worker; parts are written as
+they fill up. Killed at any moment, the same command goes on after the finished parts. The manifest is written last.
 """
 
 import atexit
@@ -73,9 +73,9 @@ def prepare(
 ) -> dict[str, Any]:
     """Make the dataset `out` of `sources` and return its manifest; a finished one is left as it is.
 
-    `workers`: landmarkers, one process and one CPU each (default: all CPUs). `image_size`: (H, W) of every face (default:
-    the first face's). `border`, `size`: see `landmarks.Landmarker`. `val_share`, `test_share`: of train, where the
-    sources have no such split. `address`: of a Ray cluster; an initialised Ray is used as it is.
+    `workers`: landmarkers, one process and one CPU each (default: all CPUs). `image_size`: (H, W) of every face
+    (default: the first face's). `border`, `size`: see `landmarks.Landmarker`. `val_share`, `test_share`: of train,
+    where the sources have no such split. `address`: of a Ray cluster; an initialised Ray is used as it is.
     InputError where sources or options are wrong, or differ from those `out` was begun with; RuntimeError where
     MediaPipe or its bundle is missing.
     """

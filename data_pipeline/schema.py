@@ -79,7 +79,7 @@ def part_path(directory: Path, number: int) -> Path:
 def write_part(directory: Path, number: int, rows: pa.Table) -> None:
     """Write part `number` of a dataset by temp-and-rename. `rows` has the columns of `arrow_schema`."""
     sink = pa.BufferOutputStream()
-    pq.write_table(rows, sink, compression="none", use_dictionary=["split", "label"])
+    pq.write_table(rows, sink, compression="none", use_dictionary=["split", "label"])  # pyright: ignore[reportArgumentType]
     path = part_path(directory, number)
     path.parent.mkdir(parents=True, exist_ok=True)
     write_file(path, sink.getvalue().to_pybytes())
@@ -165,8 +165,8 @@ def seal(directory: Path, manifest_fields: dict[str, Any]) -> dict[str, Any]:
         "classes": [label for label in LABELS if label in present],
         "num_faces": faces.num_rows,
         "counts": counts,
-        "undetected": count(faces.filter(pc.invert(faces["detected"]))),
-        "twins": count(faces.filter(pc.is_valid(faces["duplicate_of"]))),
+        "undetected": count(faces.filter(~pc.field("detected"))),
+        "twins": count(faces.filter(pc.field("duplicate_of").is_valid())),
         "fingerprint": fingerprint(tables, (height, width)),
         "created": time.strftime("%Y-%m-%dT%H:%M:%SZ", time.gmtime()),
         **manifest_fields,
@@ -227,7 +227,7 @@ def open_table(directory: Path, columns: Sequence[str] | None = None, split: str
                 f"{path} cannot be read ({str(error).splitlines()[0]}): prepare the dataset anew"
             ) from None
         if split is not None:
-            table = table.filter(pc.equal(table["split"].cast(pa.string()), split))
+            table = table.filter(pc.field("split").cast(pa.string()) == split)
         tables.append(table)
     table = pa.concat_tables(tables)
     return table if columns is None else table.select(list(columns))

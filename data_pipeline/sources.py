@@ -29,13 +29,19 @@ IMAGE_SUFFIXES = {".jpg", ".jpeg", ".png", ".bmp", ".webp", ".tif", ".tiff", ".p
 CSV_LABELS = ("angry", "disgust", "fear", "happy", "sad", "surprise", "neutral")  # FER2013's ids 0–6
 USAGES = {"training": "train", "publictest": "val", "privatetest": "test"}
 SPLIT_FOLDERS = {
-    **{"train": "train", "training": "train", "val": "val", "valid": "val", "validation": "val"},
-    **{"test": "test", "testing": "test", **USAGES},
+    "train": ("train", "training"),
+    "val": ("val", "valid", "validation", "publictest"),
+    "test": ("test", "testing", "privatetest"),
 }
 CLASS_FOLDERS = {
-    **{"angry": "angry", "anger": "angry", "disgust": "disgust", "disgusted": "disgust", "fear": "fear"},
-    **{"fearful": "fear", "happy": "happy", "happiness": "happy", "sad": "sad", "sadness": "sad"},
-    **{"surprise": "surprise", "surprised": "surprise", "neutral": "neutral", "contempt": "contempt"},
+    "angry": ("angry", "anger"),
+    "disgust": ("disgust", "disgusted"),
+    "fear": ("fear", "fearful"),
+    "happy": ("happy", "happiness"),
+    "sad": ("sad", "sadness"),
+    "surprise": ("surprise", "surprised"),
+    "neutral": ("neutral",),
+    "contempt": ("contempt",),
 }
 BROKEN_ARCHIVE = (
     zipfile.BadZipFile,
@@ -96,7 +102,7 @@ class Source:
         whole = hashlib.sha256()
         for member in _members(self.path):
             with member.open() as file:
-                whole.update(member.name.encode() + b"\0" + hashlib.file_digest(file, "sha256").digest())
+                whole.update(member.name.encode() + b"\0" + hashlib.sha256(file.read()).digest())
         return whole.hexdigest()
 
 
@@ -218,17 +224,21 @@ def _read_image(member: Member) -> Iterator[Face]:
     """One image: `[…/][split/]class/file`. FER2013's file names keep the official split where a copy lost it."""
     path = PurePosixPath(member.name)
     folder = path.parent.name
-    label = CLASS_FOLDERS.get(folder.lower())
+    label = _meaning(folder, CLASS_FOLDERS)
     if label is None:
-        known = ", ".join(dict.fromkeys(CLASS_FOLDERS.values()))
+        known = ", ".join(CLASS_FOLDERS)
         what = f"folder '{folder}' is no known class" if folder else "the image stands in no class folder"
         raise InputError(f"{member.name}: {what}; known are {known}")
     official = re.match(r"(Training|PublicTest|PrivateTest)_\d+", path.name)
-    split = USAGES[official[1].lower()] if official else SPLIT_FOLDERS.get(path.parent.parent.name.lower())
+    split = USAGES[official[1].lower()] if official else _meaning(path.parent.parent.name, SPLIT_FOLDERS)
     if member.num_bytes > MAX_IMAGE_BYTES:
         raise InputError(f"{member.name}: {member.num_bytes} bytes are too many for an image of a face")
     with member.open() as file:
         yield Face(member.name, label, split, file.read(), is_text=False)
+
+
+def _meaning(folder: str, names: dict[str, tuple[str, ...]]) -> str | None:
+    return next((meaning for meaning, spellings in names.items() if folder.lower() in spellings), None)
 
 
 READERS = {
@@ -247,7 +257,7 @@ def _members(path: Path) -> Iterator[Member]:
         for file in sorted(path.rglob("*"), key=lambda file: file.relative_to(path).as_posix()):
             if file.is_file():
                 relative = file.relative_to(path).as_posix()
-                yield Member(relative, file.stat().st_size, lambda file=file: open(file, "rb"))
+                yield Member(relative, file.stat().st_size, lambda file=file: file.open("rb"))
         return
     if name.endswith((".zip", ".tar", ".tar.gz", ".tgz")):
         try:
@@ -259,7 +269,7 @@ def _members(path: Path) -> Iterator[Member]:
                 f"{path} is no readable archive: {str(error).splitlines()[0] if str(error) else error!r}"
             ) from None
         return
-    yield Member(path.name, path.stat().st_size, lambda: open(path, "rb"))
+    yield Member(path.name, path.stat().st_size, lambda: path.open("rb"))
 
 
 def _zip(path: Path) -> Iterator[Member]:

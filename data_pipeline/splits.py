@@ -20,13 +20,13 @@ def assign_splits(
     test_share: float,
     seed: int,
 ) -> list[str]:
-    """Split of each of N faces: the given one, else train; then val and test, if nobody has them, are carved from train.
+    """Split of each of N faces: the given one, else train; val and test, if no face has them, are carved from train.
 
     Each takes its share of every label of train (stratified, drawn with `seed`), all twins of a face together. A train
     face whose twin already stands in another split is never drawn.
     """
     assigned = [split or "train" for split in splits]
-    groups = defaultdict(list)
+    groups: dict[str, list[int]] = defaultdict(list)
     for row, name in enumerate(face_ids):
         groups[name].append(row)
     rng = np.random.default_rng(seed)
@@ -35,8 +35,8 @@ def assign_splits(
         if all(assigned[row] == "train" for row in rows):
             by_label[labels[rows[0]]].append(rows)
     sizes = {label: sum(map(len, members)) for label, members in by_label.items()}
-    for label in by_label:
-        by_label[label] = [by_label[label][index] for index in rng.permutation(len(by_label[label]))]
+    for label, members in by_label.items():
+        by_label[label] = [members[index] for index in rng.permutation(len(members))]
     present = set(assigned)
     for split, share in (("val", val_share), ("test", test_share)):
         if split in present:

@@ -109,7 +109,7 @@ class Task:
         return Arrays(x, y, np.ones(len(y), np.float32), ids)
 
     def undetected(self, split: str) -> np.ndarray:
-        """(M,) int32: classes of the faces of `split` in which MediaPipe found no face ("all faces" counts them wrong)."""
+        """(M,) int32: classes of the faces of `split` without blendshapes (figures over all faces count them wrong)."""
         return self._rows(split, [], detected=False)[1]
 
     def arrays(self) -> TaskArrays:

@@ -1,0 +1,37 @@
+"""How far `prepare` is, drawn with Rich."""
+
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+
+from rich.console import Console
+from rich.progress import BarColumn, MofNCompleteColumn, TextColumn, TimeElapsedColumn
+from rich.progress import Progress as Bars
+
+from data_pipeline.prepare import Progress
+
+TITLES = {"read": "reading", "extract": "landmarks", "finished": "finished already"}
+
+
+@contextmanager
+def bars(console: Console) -> Iterator[Callable[[Progress], None]]:
+    """A callback for `prepare(progress=…)` that draws on `console` (stderr: stdout stays free for results)."""
+    columns = (
+        TextColumn("{task.description:<16}"),
+        BarColumn(),
+        MofNCompleteColumn(),
+        TextColumn("{task.fields[rate]}"),
+        TimeElapsedColumn(),
+    )
+    with Bars(*columns, console=console) as drawn:
+        tasks = {}
+
+        def tell(progress: Progress) -> None:
+            if progress.phase not in tasks:
+                tasks[progress.phase] = drawn.add_task(TITLES[progress.phase], total=None, rate="")
+            rate = f"{progress.rate:,.0f} faces/s" if progress.rate else ""
+            left = f", {progress.eta_s:,.0f} s left" if progress.eta_s else ""
+            drawn.update(
+                tasks[progress.phase], completed=progress.done, total=progress.total, rate=rate + left, refresh=True
+            )
+
+        yield tell
