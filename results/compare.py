@@ -111,9 +111,8 @@ def render(found: dict[str, Any]) -> RenderableType:
 
     states = ", ".join(f"{number} {state}" for state, number in found["states"].items() if number)
     head = Text(f"{found['sweep']}: {found['trainable']} on {found['dataset']['name']}. {states or 'No trials yet'}; ")
-    head.append(
-        f"{found['total_epochs']} epochs. Best by the {found['mode']} of {found['metric']}; scores on val, detected faces."
-    )
+    head.append(f"{found['total_epochs']} epochs. Best by the {found['mode']} of {found['metric']}; ")
+    head.append("scores on val, detected faces.")
     scores = [found["metric"], *(name for name in SCORES if name != found["metric"])]
     first = _table(["trial", "state", "epoch", *(_heading(name) for name in scores), "hparams that varied"], num_text=2)
     second = _table(["recall", *found["classes"]], num_text=1)

@@ -8,6 +8,7 @@ from datetime import datetime
 from typing import TYPE_CHECKING, Any
 
 from results.journal import TrialRecord
+from results.scoring import SCORES
 
 if TYPE_CHECKING:
     from mlflow.entities import DatasetInput, Param
@@ -16,7 +17,7 @@ if TYPE_CHECKING:
 def parent_tags(sweep: dict[str, Any]) -> dict[str, str]:
     """Tags of the sweep's run: where it came from, and a description that MLflow shows on top of the page."""
     return {
-        **_origin(sweep),
+        **_origin(sweep, "sweep"),
         "fersweep.versions": json.dumps(sweep["versions"]),
         "mlflow.note.content": _note(sweep),
     }
@@ -25,12 +26,55 @@ def parent_tags(sweep: dict[str, Any]) -> dict[str, str]:
 def trial_tags(sweep: dict[str, Any], trial: TrialRecord, parent_run_id: str) -> dict[str, str]:
     """Tags of a new trial's run, a child of `parent_run_id`."""
     tags = {
-        **_origin(sweep),
+        **_origin(sweep, "trial"),
         "mlflow.parentRunId": parent_run_id,
         "fersweep.trial": str(trial.number),
         "fersweep.state": "running",
     }
     return {**tags, "fersweep.point": trial.point} if trial.point else tags
+
+
+def promotion_tags(sweep: dict[str, Any], trial: TrialRecord, parent_run_id: str) -> dict[str, str]:
+    """Tags of the run that holds a trial's figures on test, a child of `parent_run_id`."""
+    return {
+        **_origin(sweep, "promotion"),
+        "mlflow.parentRunId": parent_run_id,
+        "mlflow.note.content": f"Trial {trial.name}'s best checkpoint, judged on test and registered.",
+    }
+
+
+def version_tags(sweep: dict[str, Any], figures: dict[str, Any]) -> dict[str, str]:
+    """Tags of a registered model version: what it learned from and how well it does, as text and as JSON."""
+    detected = figures["detected"]
+    return {
+        "fersweep.sweep": sweep["sweep"]["name"],
+        "fersweep.trainable": sweep["sweep"]["trainable"],
+        "fersweep.fingerprint": sweep["dataset"]["fingerprint"],
+        "fersweep.classes": ", ".join(sweep["classes"]),
+        "fersweep.protocol": f"test, detected faces; {figures['protocol']}",
+        **{f"test_{name}": _interval(detected[name]) for name in SCORES},
+        "fersweep.figures": json.dumps(figures),
+    }
+
+
+def version_note(sweep: dict[str, Any], trial: TrialRecord, figures: dict[str, Any]) -> str:
+    """Markdown description of a registered model version."""
+    rows = [
+        f"| {name.replace('_', ' ')} | {_interval(figures['detected'][name])} | {_interval(figures['all'][name])} "
+        f"| {figures['detected']['baseline'][name]:.3f} |"
+        for name in SCORES
+    ]
+    table = "\n".join(rows)
+    return f"""\
+Trial {trial.name} of sweep **{sweep["sweep"]["name"]}**: `{sweep["sweep"]["trainable"]}` on \
+**{sweep["dataset"]["name"]}** ({", ".join(sweep["classes"])}), fingerprint `{sweep["dataset"]["fingerprint"]}`.
+
+On test ({figures["protocol"]}; {figures["detected"]["num_faces"]} detected of {figures["all"]["num_faces"]} faces):
+
+| | detected faces | all faces | always {figures["detected"]["baseline"]["class"]} |
+|---|---|---|---|
+{table}
+"""
 
 
 def end_tags(trial: TrialRecord) -> dict[str, str]:
@@ -64,8 +108,8 @@ def params(values: Mapping[str, Any]) -> list[Param]:
     return [Param(k, v if isinstance(v, str) else json.dumps(v, default=str)) for k, v in values.items()]
 
 
-def dataset_input(sweep: dict[str, Any]) -> DatasetInput:
-    """The sweep's dataset as an input of a run. MLflow keeps 36 characters of a digest; the tag has all of it."""
+def dataset_input(sweep: dict[str, Any], context: str = "train, val") -> DatasetInput:
+    """The splits `context` of the sweep's dataset as an input of a run; a tag has the whole fingerprint."""
     from mlflow.entities import Dataset, DatasetInput, InputTag
 
     dataset = sweep["dataset"]
@@ -77,7 +121,7 @@ def dataset_input(sweep: dict[str, Any]) -> DatasetInput:
         source=source,
         profile=json.dumps({"classes": sweep["classes"], "num_features": len(sweep["feature_names"])}),
     )
-    return DatasetInput(found, [InputTag("mlflow.data.context", "train, val")])
+    return DatasetInput(found, [InputTag("mlflow.data.context", context)])
 
 
 def milliseconds(iso: str) -> int:
@@ -85,9 +129,11 @@ def milliseconds(iso: str) -> int:
     return int(datetime.fromisoformat(iso).timestamp() * 1000)
 
 
-def _origin(sweep: dict[str, Any]) -> dict[str, str]:
+def _origin(sweep: dict[str, Any], kind: str) -> dict[str, str]:
+    """Tags of every run; `kind` is sweep, trial or promotion."""
     asked = sweep["sweep"]
     tags = {
+        "fersweep.kind": kind,
         "fersweep.sweep": asked["name"],
         "fersweep.sweep_id": sweep["sweep_id"],
         "fersweep.trainable": asked["trainable"],
@@ -100,6 +146,10 @@ def _origin(sweep: dict[str, Any]) -> dict[str, str]:
     }
     commit = sweep.get("git_commit")
     return {**tags, "mlflow.source.git.commit": commit} if commit else tags
+
+
+def _interval(one: dict[str, float]) -> str:
+    return f"{one['value']:.3f} [{one['low']:.3f}, {one['high']:.3f}]"
 
 
 def _note(sweep: dict[str, Any]) -> str:

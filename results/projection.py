@@ -115,13 +115,13 @@ class Projection:
                 0,
                 bool(run.data.params),
             )
-            if "fersweep.trial" not in tags:
+            if tags["fersweep.kind"] == "sweep":
                 self.parent = found
                 found.step = self._last_step(found.run_id, f"best_{self.metric}")
-                continue
-            self.trials[int(tags["fersweep.trial"])] = found
-            if found.state == "running" or found.status != STATUS[found.state]:
-                found.step = self._last_step(found.run_id, self.metric)
+            elif tags["fersweep.kind"] == "trial":
+                self.trials[int(tags["fersweep.trial"])] = found
+                if found.state == "running" or found.status != STATUS[found.state]:
+                    found.step = self._last_step(found.run_id, self.metric)
 
     def _search(self) -> Iterator[Run]:
         wanted, token = f"tags.`fersweep.sweep_id` = '{self.sweep['sweep_id']}'", None
@@ -205,7 +205,7 @@ class Projection:
         return self.trials[trial.number]
 
     def _write_epochs(self, trial: TrialRecord, recorded: Recorded) -> None:
-        """Log the epochs that the run lacks, with the params before the first and the tags of the end after the last."""
+        """Log the epochs that the run lacks, with params before the first and the end's tags after the last."""
         from mlflow.entities import Metric, RunTag
 
         groups = [

@@ -21,7 +21,7 @@ def count(
     num_classes: int,
     undetected: np.ndarray | None = None,
 ) -> np.ndarray:
-    """The (C, C + 1) int64 counts of y and predicted, (N,) class indices each; undetected, (M,), fills the last column."""
+    """The (C, C + 1) int64 counts of y and predicted, (N,) class indices; undetected, (M,), is the last column."""
     width = num_classes + 1
     cells = y.astype(np.int64) * width + predicted.astype(np.int64)
     if undetected is not None:

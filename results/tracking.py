@@ -72,11 +72,11 @@ def record(sweep_dir: Path, parent_pid: int | None = None) -> None:
                 ended = projection.session_pid == parent_pid and projection.record.action != "started"
                 projection.write(closing=ended or not driven)
                 failures = 0
-            except Exception:
+            except Exception as error:
                 projection, failures = None, failures + 1
                 if not driven and failures > RETRIES:
                     raise
-                traceback.print_exc()
+                traceback.print_exception(error, limit=None if failures == 1 else 0)
                 time.sleep(min(2.0**failures, 60.0) * POLL_S)
                 continue
             if ended or not driven:
