@@ -84,7 +84,7 @@ class FakeDriver:
 
 
 def write_sweep(home: Path, dataset: Path | None = None, num_trials: int = 4, name: str = "tiny") -> Path:
-    """A sweep that has run to its end: every fourth trial stopped by ASHA, trial 2 failed with NaN; 9 epochs otherwise."""
+    """A sweep that ran to its end: trials 1, 5, … stopped by ASHA, trial 2 failed with NaN, the others 9 epochs long."""
     dataset = dataset or write_tiny_dataset(home / "data" / "tiny")
     arrays = Task(dataset).arrays()
     sweep_dir = write_sweep_json(home, dataset, arrays, name)
