@@ -22,6 +22,7 @@ from data_pipeline.schema import BLENDSHAPES
 # landmarks' width and height, and how far the crop's centre lies above theirs, as a share of the side.
 CROP_SIDE = 1.14
 CROP_RISE = 0.043
+MIN_TILE = 96  # pixels
 
 
 class Landmarker:
@@ -98,7 +99,7 @@ def faces_in_photo(image: np.ndarray, landmarker: Landmarker) -> list[tuple[tupl
 
 
 def _boxes(image: np.ndarray, landmarker: Landmarker) -> list[tuple[int, int, int]]:
-    """Crops (left, top, side) of the photo's faces: of the whole photo, then of overlapping tiles of half its size.
+    """Crops (left, top, side) of the photo's faces: of the whole photo, then of overlapping tiles of it.
 
     The detector is made for selfies: a face narrower than about a seventh of what it is shown is missed.
     """
@@ -115,13 +116,14 @@ def _boxes(image: np.ndarray, landmarker: Landmarker) -> list[tuple[int, int, in
 
 
 def _tiles(image: np.ndarray) -> Iterator[tuple[int, int, np.ndarray]]:
-    """(x, y, view): the photo, and nine views of half its width and height."""
+    """(x, y, view): the photo, and squares of half its longer side that overlap by half."""
     yield 0, 0, image
-    height, width = image.shape[0] // 2, image.shape[1] // 2
-    if min(height, width) >= 96:
-        for y in (0, height // 2, height):
-            for x in (0, width // 2, width):
-                yield x, y, image[y : y + height, x : x + width]
+    height, width = image.shape[:2]
+    side = min(max(height, width) // 2, height, width)
+    if side >= MIN_TILE:
+        for y in range(0, height - side // 2, side // 2):
+            for x in range(0, width - side // 2, side // 2):
+                yield x, y, image[y : y + side, x : x + side]
 
 
 def _same_face(one: tuple[int, int, int], other: tuple[int, int, int]) -> bool:

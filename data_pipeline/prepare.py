@@ -28,7 +28,8 @@ from data_pipeline.schema import BLENDSHAPES, face_id, make_rows, part_path, rea
 from data_pipeline.sources import Face, Source, decode, fit, open_source
 from data_pipeline.splits import assign_splits, find_twins
 
-BATCH_ROWS = 256  # faces a worker takes at a time
+BATCH_ROWS = 256  # faces a worker takes at a time, fewer where there are few
+MIN_BATCH_ROWS = 16
 OBJECT_STORE_BYTES = 512 * 2**20
 STATE = "unfinished.json"
 
@@ -213,8 +214,10 @@ def _extract(
     todo, done, started = sum(sizes.values()), 0, time.monotonic()
     open_parts: dict[int, tuple[np.ndarray, np.ndarray]] = {}
     with _ray(workers, address) as ray:
-        block_bytes = round(BATCH_ROWS * plan.mean_bytes)
-        for table in _stream(ray, sources, missing, options, bundle, workers, block_bytes):
+        workers = min(workers or int(ray.cluster_resources().get("CPU", 1)), -(-todo // MIN_BATCH_ROWS))
+        batch_rows = min(max(todo // (4 * workers), MIN_BATCH_ROWS), BATCH_ROWS)
+        block_bytes = round(batch_rows * plan.mean_bytes / 2)  # half: faces vary in size, a batch must fill a block
+        for table in _stream(ray, sources, missing, options, bundle, workers, batch_rows, block_bytes):
             rows = table["row"].to_numpy()
             pixels = np.stack([np.frombuffer(face, np.uint8) for face in table["pixels"].to_pylist()])
             scores = np.stack([np.frombuffer(face, np.float32) for face in table["blendshapes"].to_pylist()])
@@ -263,6 +266,7 @@ def _ray(workers: int | None, address: str | None) -> Iterator[Any]:
         return
     os.environ.setdefault("RAY_USAGE_STATS_ENABLED", "0")
     os.environ.setdefault("RAY_ACCEL_ENV_VAR_OVERRIDE_ON_ZERO", "0")
+    os.environ.setdefault("RAY_BACKEND_LOG_LEVEL", "fatal")
     quiet: dict[str, Any] = {"include_dashboard": False, "log_to_driver": False, "logging_level": logging.ERROR}
     if address is None:
         ray.init(num_cpus=workers or os.cpu_count(), object_store_memory=OBJECT_STORE_BYTES, **quiet)
@@ -281,7 +285,8 @@ def _stream(
     parts: set[int],
     options: dict[str, Any],
     bundle: Path,
-    workers: int | None,
+    workers: int,
+    batch_rows: int,
     block_bytes: int,
 ) -> Iterator[pa.Table]:
     """Faces of `parts` with their scores, in any order: row int64, pixels (H·W bytes), blendshapes (52 float32).
@@ -303,16 +308,16 @@ def _stream(
         for name, value in quiet.items():
             setattr(context, name, value)
         faces = ray.data.read_datasource(
-            _datasource(sources, parts, options["part_rows"]),
+            _datasource(sources, parts, options["part_rows"], batch_rows),
             override_num_blocks=1,
             num_cpus=0,
             label_selector={"ray.io/node-id": ray.get_runtime_context().get_node_id()},  # sources lie on this machine
         ).map_batches(
             Extractor,
             fn_constructor_kwargs=extractor,
-            batch_size=BATCH_ROWS,
+            batch_size=batch_rows,
             batch_format="pyarrow",
-            compute=ActorPoolStrategy(size=workers or int(ray.cluster_resources().get("CPU", 1))),
+            compute=ActorPoolStrategy(size=workers),
             num_cpus=1,
         )
         yield from faces.iter_batches(batch_size=None, batch_format="pyarrow", prefetch_batches=0)
@@ -325,12 +330,19 @@ def _stream(
 
 def _innermost(error: BaseException) -> Exception:
     """What a worker raised, out of what Ray wraps around it."""
-    while (cause := getattr(error, "cause", None) or error.__cause__) is not None:
-        error = cause
-    return error if isinstance(error, InputError | RuntimeError) else RuntimeError(f"{type(error).__name__}: {error}")
+    chain: list[BaseException] = []
+    while error not in chain:
+        chain.append(error)
+        error = getattr(error, "cause", None) or error.__cause__ or error
+    for wanted in (InputError, RuntimeError):
+        for found in reversed(chain):
+            if type(found) is wanted:
+                return found
+    told = next((found for found in reversed(chain) if str(found)), chain[0])
+    return RuntimeError(f"{type(told).__name__}: {str(told).strip().splitlines()[-1]}")
 
 
-def _datasource(sources: Sequence[Source], parts: set[int], part_rows: int) -> Any:
+def _datasource(sources: Sequence[Source], parts: set[int], part_rows: int, batch_rows: int) -> Any:
     from ray.data.block import BlockMetadata
     from ray.data.datasource import Datasource, ReadTask
 
@@ -342,17 +354,17 @@ def _datasource(sources: Sequence[Source], parts: set[int], part_rows: int) -> A
 
         def get_read_tasks(self, parallelism, per_task_row_limit=None, data_context=None):
             metadata = BlockMetadata(num_rows=None, size_bytes=None, input_files=None, exec_stats=None)
-            return [ReadTask(lambda: _blocks(sources, parts, part_rows), metadata)]
+            return [ReadTask(lambda: _blocks(sources, parts, part_rows, batch_rows), metadata)]
 
     return Faces()
 
 
-def _blocks(sources: Sequence[Source], parts: set[int], part_rows: int) -> Iterator[pa.Table]:
+def _blocks(sources: Sequence[Source], parts: set[int], part_rows: int, batch_rows: int) -> Iterator[pa.Table]:
     rows: list[tuple[int, Face]] = []
     for row, face in enumerate(_faces(sources)):
         if row // part_rows in parts:
             rows.append((row, face))
-        if len(rows) == BATCH_ROWS:
+        if len(rows) == batch_rows:
             yield _block(rows)
             rows = []
     if rows:

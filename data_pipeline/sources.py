@@ -186,7 +186,10 @@ def _csv_rows(member: Member) -> Iterator[list[str]]:
 def _is_csv(member: Member) -> bool:
     if not member.name.lower().endswith(".csv"):
         return False
-    return {"emotion", "pixels", "Usage"} <= set(next(_csv_rows(member)))
+    try:
+        return {"emotion", "pixels", "Usage"} <= set(next(_csv_rows(member)))
+    except InputError:
+        return False
 
 
 def _read_csv(member: Member) -> Iterator[Face]:
@@ -216,7 +219,7 @@ def _read_csv(member: Member) -> Iterator[Face]:
 
 def _is_image(member: Member) -> bool:
     path = PurePosixPath(member.name)
-    hidden = any(part.startswith((".", "__MACOSX")) for part in path.parts)
+    hidden = any(part.startswith((".", "__MACOSX")) and part != ".." for part in path.parts)
     return path.suffix.lower() in IMAGE_SUFFIXES and not hidden
 
 
@@ -262,8 +265,6 @@ def _members(path: Path) -> Iterator[Member]:
     if name.endswith((".zip", ".tar", ".tar.gz", ".tgz")):
         try:
             yield from _zip(path) if name.endswith(".zip") else _tar(path)
-        except InputError:
-            raise
         except BROKEN_ARCHIVE as error:
             raise InputError(
                 f"{path} is no readable archive: {str(error).splitlines()[0] if str(error) else error!r}"
@@ -284,3 +285,8 @@ def _tar(path: Path) -> Iterator[Member]:
         for info in archive:
             if info.isfile():
                 yield Member(info.name, info.size, lambda info=info: archive.extractfile(info) or io.BytesIO())
+        # tarfile takes a cut header for the end; a whole archive ends with a block of zeros
+        assert archive.fileobj is not None
+        archive.fileobj.seek(archive.offset)
+        if archive.fileobj.read(tarfile.BLOCKSIZE) != bytes(tarfile.BLOCKSIZE):
+            raise tarfile.ReadError("it ends too early")
