@@ -2,8 +2,8 @@
 
     predict([Path("photo.jpg")], champion(home))    # → [{"image": …, "faces": [{"box": …, "label": …, …}]}]
 
-A face goes the way of a dataset's face: cropped as the dataset frames it, gray, in the dataset's image size, seen by the
-landmarker with the border and size of training (all of it in the checkpoint's `model.json`), then by the model.
+A face goes the way of a dataset's face: cropped as the dataset frames it, gray, in the dataset's image size, seen by
+the landmarker with the border and size of training (all of it in the checkpoint's `model.json`), then by the model.
 """
 
 from __future__ import annotations

@@ -48,12 +48,13 @@ def promote(sweep_dir: Path, alias: str = "champion", trial: int | None = None) 
     sweep_dir = Path(sweep_dir)
     sweep, journal = load_sweep(sweep_dir)
     chosen = choose_trial(sweep_dir, sweep, journal, trial)
+    task = sweep_task(sweep)
     record(sweep_dir)
     uri, _ = store.sweep_store(sweep)
     client = store.connect(uri)
     registered = _find_version(client, sweep, chosen)
     if registered is None:
-        registered = _register(client, uri, sweep_dir, sweep, chosen)
+        registered = _register(client, sweep_dir, sweep, task, chosen)
     client.set_registered_model_alias(MODEL, alias, registered.version)
     return {
         "model": MODEL,
@@ -111,19 +112,18 @@ def _identity(sweep: dict[str, Any], trial: TrialRecord) -> dict[str, str]:
 
 
 def _register(
-    client: MlflowClient, uri: str, sweep_dir: Path, sweep: dict[str, Any], trial: TrialRecord
+    client: MlflowClient, sweep_dir: Path, sweep: dict[str, Any], task: Task, trial: TrialRecord
 ) -> ModelVersion:
     """Judge the checkpoint on test, and log figures and model to a run of their own under the sweep's run."""
     checkpoint = sweep_dir / "trials" / trial.name / "best"
-    task = sweep_task(sweep)
     model = trainables.restore(checkpoint)
     figures = evaluate(model, task, "test")
     example = task.load("val").x[:EXAMPLE_ROWS]
 
     import mlflow
 
-    mlflow.set_tracking_uri(uri)
-    mlflow.set_registry_uri(uri)
+    mlflow.set_tracking_uri(client.tracking_uri)
+    mlflow.set_registry_uri(client.tracking_uri)
     experiment = store.experiment_id(client, store.sweep_store(sweep)[1], Path(sweep["home"]))
     identity = _identity(sweep, trial)
     tags = describe_run.promotion_tags(sweep, trial, _parent_run_id(client, experiment, sweep)) | identity

@@ -1,12 +1,13 @@
 """Where MLflow keeps things: the embedded store under the home directory, or the server that a sweep names.
 
-The one place that imports MLflow's client, quietly: no telemetry, no migration log, no addresses on stdout.
+The one place that imports MLflow's client, quietly: no telemetry, no migration log, no warnings that only its authors can heed.
 """
 
 from __future__ import annotations
 
 import logging
 import os
+import warnings
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -36,6 +37,11 @@ def quiet() -> None:
     """Silence MLflow before it is imported. Must precede the first `import mlflow` of a process to be complete."""
     for name, value in ENVIRONMENT.items():
         os.environ.setdefault(name, value)
+    for category in (
+        UserWarning,
+        DeprecationWarning,
+    ):  # of its own type hints, of SQLAlchemy's and pandas' next versions
+        warnings.filterwarnings("ignore", category=category, module="mlflow")
     for name in ("mlflow", "alembic"):
         logging.getLogger(name).setLevel(logging.WARNING)
 

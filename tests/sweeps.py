@@ -84,7 +84,7 @@ class FakeDriver:
 
 
 def write_sweep(home: Path, dataset: Path | None = None, num_trials: int = 4, name: str = "tiny") -> Path:
-    """A sweep that ran to its end: trials 1, 5, … stopped by ASHA, trial 2 failed with NaN, the others 9 epochs long."""
+    """A sweep that ran to its end: trials 1, 5, … stopped by ASHA, trial 2 failed with NaN, the others of 9 epochs."""
     dataset = dataset or write_tiny_dataset(home / "data" / "tiny")
     arrays = Task(dataset).arrays()
     sweep_dir = write_sweep_json(home, dataset, arrays, name)

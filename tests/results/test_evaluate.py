@@ -1,0 +1,68 @@
+"""Judging a model on a split: detected faces, all faces, baselines."""
+
+import json
+from pathlib import Path
+
+import numpy as np
+import pytest
+from rich.console import Console
+from sklearn.metrics import accuracy_score, balanced_accuracy_score, f1_score
+
+from data_pipeline.errors import InputError
+from data_pipeline.task import Task, TaskSpec
+from results.evaluate import evaluate, render, tree_baseline
+from tests.datasets import write_tiny_dataset
+
+
+class Fixed:
+    """Predicts what it is given, whatever it sees."""
+
+    def __init__(self, predicted: np.ndarray, num_classes: int):
+        self.probabilities = np.eye(num_classes, dtype=np.float32)[predicted]
+
+    def predict(self, x: np.ndarray) -> np.ndarray:
+        assert len(x) == len(self.probabilities)
+        return self.probabilities
+
+
+@pytest.mark.parametrize("split", ["val", "test"])
+def test_scores_over_detected_and_over_all_faces(tiny_dataset: Path, split: str) -> None:
+    task = Task(tiny_dataset)
+    y, missed = task.load(split).y, task.undetected(split)
+    assert len(missed), "the dataset has undetected faces"
+    predicted = np.where(np.arange(len(y)) % 4 == 0, (y + 1) % 3, y)
+    found = evaluate(Fixed(predicted, 3), task, split)
+    json.dumps(found, allow_nan=False)
+    detected, everything = found["detected"], found["all"]
+    assert detected["accuracy"]["value"] == pytest.approx(accuracy_score(y, predicted))
+    assert detected["balanced_accuracy"]["value"] == pytest.approx(balanced_accuracy_score(y, predicted))
+    assert detected["macro_f1"]["value"] == pytest.approx(f1_score(y, predicted, average="macro"))
+    all_y, all_predicted = np.concatenate([y, missed]), np.concatenate([predicted, np.full(len(missed), 3)])
+    assert everything["num_faces"] == len(all_y)
+    assert everything["accuracy"]["value"] == pytest.approx(accuracy_score(all_y, all_predicted))
+    wanted = f1_score(all_y, all_predicted, average="macro", labels=[0, 1, 2])
+    assert everything["macro_f1"]["value"] == pytest.approx(wanted)
+    majority = np.bincount(task.load("train").y).argmax()
+    assert detected["baseline"]["class"] == task.classes[majority]
+    assert detected["baseline"]["accuracy"] == pytest.approx((y == majority).mean())
+    with Console(width=100).capture() as _:
+        Console(width=100, quiet=True).print(render(found))
+
+
+def test_a_split_without_faces_is_refused(tmp_path: Path) -> None:
+    dataset = write_tiny_dataset(tmp_path / "all-missed", num_faces=60)
+    task = Task(dataset, TaskSpec(features="pixels"))
+    assert evaluate(Fixed(task.load("val").y, 3), task, "val")["all"]["accuracy"]["value"] == 1.0
+    with pytest.raises(InputError, match="split"):
+        evaluate(Fixed(np.zeros(0, int), 3), task, "nosuch")
+
+
+def test_trees_beat_guessing_and_are_kept(tiny_dataset: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    task, cache = Task(tiny_dataset), tmp_path / "trees.json"
+    found = tree_baseline(task, cache)
+    assert found["detected"]["accuracy"]["low"] > found["detected"]["baseline"]["accuracy"]
+    monkeypatch.setattr("results.evaluate.evaluate", lambda *_: pytest.fail("not read from the cache"))
+    assert tree_baseline(task, cache) == found
+    monkeypatch.setattr("results.evaluate.evaluate", lambda *_: {"other": "task"})
+    other = Task(tiny_dataset, TaskSpec(classes={"happy": ["happy"], "rest": ["sad", "neutral"]}))
+    assert tree_baseline(other, cache) == {"other": "task"}

@@ -1,0 +1,83 @@
+"""Predicting with photos: the astronaut of scikit-image, upright and turned, and what is no photo."""
+
+from pathlib import Path
+
+import numpy as np
+import pytest
+from PIL import Image
+from rich.console import Console
+
+from data_pipeline.errors import InputError
+from data_pipeline.task import Task
+from results.predict import predict, read_photo, render
+from trainables import curve
+
+
+@pytest.fixture(scope="module")
+def checkpoint(tmp_path_factory: pytest.TempPathFactory, tiny_dataset: Path) -> Path:
+    directory = tmp_path_factory.mktemp("checkpoint")
+    curve.build({}, Task(tiny_dataset).arrays(), 0).save(directory)
+    return directory
+
+
+@pytest.fixture(scope="module")
+def portrait() -> Image.Image:
+    from skimage import data
+
+    return Image.fromarray(data.astronaut())
+
+
+def test_faces_of_photos(checkpoint: Path, portrait: Image.Image, tmp_path: Path) -> None:
+    upright, turned, nothing, pair, tight = (
+        tmp_path / f"{name}.png" for name in ("up", "turned", "no", "pair", "tight")
+    )
+    portrait.save(upright)
+    exif = Image.Exif()
+    exif[0x0112] = 6  # turn by 90° to see it upright
+    portrait.rotate(90, expand=True).save(turned, exif=exif)
+    Image.new("L", (300, 200)).save(nothing)
+    wide = Image.new("RGBA", (1024, 512))
+    wide.paste(portrait, (0, 0))
+    wide.paste(portrait, (512, 0))
+    wide.save(pair)
+    portrait.crop((170, 50, 280, 180)).convert("L").resize((48, 48)).save(tight)
+
+    found = predict([upright, turned, nothing, pair, tight], checkpoint)
+    assert [one["image"] for one in found] == [str(p) for p in (upright, turned, nothing, pair, tight)]
+    assert [len(one["faces"]) for one in found] == [1, 1, 0, 2, 1]
+    face = found[0]["faces"][0]
+    left, top, right, bottom = face["box"]
+    assert 130 < left < 200 < 240 < right < 320
+    assert 0 < top < 90 < 170 < bottom < 260
+    assert set(face["probabilities"]) == {"happy", "sad", "neutral"}
+    assert sum(face["probabilities"].values()) == pytest.approx(1, abs=1e-5)
+    assert face["label"] == max(face["probabilities"], key=face["probabilities"].__getitem__)
+    assert found[1]["faces"][0] == face, "EXIF's turn is undone"
+    first, second = found[3]["faces"]
+    assert second["box"][0] - first["box"][0] == pytest.approx(512, abs=20)
+    console = Console(width=120)
+    with console.capture() as capture:
+        console.print(render(found))
+    assert "no face found" in capture.get()
+    assert "happy" in capture.get()
+
+
+def test_what_is_no_photo(tmp_path: Path, portrait: Image.Image) -> None:
+    text, cut = tmp_path / "text.png", tmp_path / "cut.png"
+    text.write_text("no picture")
+    portrait.save(cut)
+    cut.write_bytes(cut.read_bytes()[:9000])
+    for path, message in ((text, "cannot be read"), (cut, "cannot be read"), (tmp_path / "none.jpg", "no such file")):
+        with pytest.raises(InputError, match=message):
+            read_photo(path)
+    with pytest.raises(InputError, match=str(tmp_path)):
+        read_photo(tmp_path)
+
+
+def test_grey_and_alpha_become_rgb(tmp_path: Path) -> None:
+    for mode in ("L", "RGBA", "P", "CMYK"):
+        path = tmp_path / f"{mode}.tiff"
+        Image.new(mode, (5, 4)).save(path)
+        photo = read_photo(path)
+        assert photo.shape == (4, 5, 3)
+        assert photo.dtype == np.uint8

@@ -1,0 +1,120 @@
+"""From the best checkpoint to a registered model that needs neither this repository nor Ray."""
+
+import json
+import os
+import subprocess
+import sys
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+import trainables
+from data_pipeline.errors import InputError
+from data_pipeline.task import Task
+from results import store
+from results.evaluate import evaluate
+from results.predict import champion
+from results.promote import MODEL, promote
+from results.sweeps import load_sweep
+from tests.sweeps import FakeDriver, write_sweep, write_sweep_json
+
+
+@pytest.fixture(scope="module")
+def sweep_dir(tmp_path_factory: pytest.TempPathFactory, tiny_dataset: Path) -> Path:
+    return write_sweep(tmp_path_factory.mktemp("home"), tiny_dataset)
+
+
+def load_elsewhere(home: Path, cwd: Path, example: Path) -> dict:
+    """Load the champion in a fresh process in another directory, and predict with the rows of `example` (.npy)."""
+    code = f"""
+import json, sys, mlflow, numpy as np, pandas as pd
+mlflow.set_tracking_uri({store.tracking_uri(home)!r})
+model = mlflow.pyfunc.load_model("models:/{MODEL}@champion")
+columns = model.metadata.get_input_schema().input_names()
+found = model.predict(pd.DataFrame(np.load({str(example)!r}), columns=columns))
+print(json.dumps({{"columns": list(found.columns), "rows": found.iloc[:, :-1].to_numpy().tolist(),
+    "labels": found["label"].tolist(), "modules": sorted(m for m in sys.modules if "." not in m),
+    "code": sys.modules["trainables"].__file__}}))
+"""
+    environment = {name: value for name, value in os.environ.items() if name != "PYTHONPATH"}
+    environment |= store.ENVIRONMENT | {"CUDA_VISIBLE_DEVICES": "", "TF_CPP_MIN_LOG_LEVEL": "3"}
+    command = [sys.executable, "-c", code]
+    done = subprocess.run(command, cwd=cwd, env=environment, capture_output=True, text=True, check=False)
+    assert done.returncode == 0, done.stderr
+    return json.loads(done.stdout.splitlines()[-1])
+
+
+def test_promoted_once_judged_once(sweep_dir: Path, tiny_dataset: Path) -> None:
+    found = promote(sweep_dir)
+    assert (found["version"], found["alias"], found["uri"]) == (1, "champion", "models:/fersweep@champion")
+    checkpoint = Path(found["checkpoint"])
+    figures = evaluate(trainables.restore(checkpoint), Task(tiny_dataset), "test")
+    assert found["figures"] == figures
+    again = promote(sweep_dir, "second")
+    assert again["version"] == 1
+    assert again["run_id"] == found["run_id"]
+    assert again["figures"] == figures
+
+    home = sweep_dir.parents[1]
+    sweep, _ = load_sweep(sweep_dir)
+    client = store.connect(store.tracking_uri(home))
+    run = client.get_run(found["run_id"])
+    assert run.data.metrics["test_macro_f1"] == figures["detected"]["macro_f1"]["value"]
+    assert run.data.metrics["test_accuracy_all_faces"] == figures["all"]["accuracy"]["value"]
+    version = client.get_model_version(MODEL, "1")
+    assert sorted(version.aliases) == ["champion", "second"]
+    assert version.tags["fersweep.fingerprint"] == sweep["dataset"]["fingerprint"]
+    assert "bootstrap" in version.tags["fersweep.protocol"]
+    assert f"{figures['detected']['macro_f1']['value']:.3f} [" in version.description
+    assert champion(home, "second").joinpath("state.npz").read_bytes() == checkpoint.joinpath("state.npz").read_bytes()
+
+    other = promote(sweep_dir, trial=0)
+    assert (other["version"], other["trial"]) == (2, 0)
+    assert client.get_model_version_by_alias(MODEL, "champion").version == 2
+    with pytest.raises(InputError, match="'nobody'; known: champion, second"):
+        champion(home, "nobody")
+
+
+def test_what_cannot_be_promoted(sweep_dir: Path, tmp_path: Path, tiny_dataset: Path) -> None:
+    with pytest.raises(InputError, match=r"trial 2 .*trials: 0, 1, 2, 3"):
+        promote(sweep_dir, trial=2)
+    with pytest.raises(InputError, match="trial 99"):
+        promote(sweep_dir, trial=99)
+    arrays = Task(tiny_dataset).arrays()
+    with pytest.raises(InputError, match="none yet"):
+        promote(write_sweep_json(tmp_path, tiny_dataset, arrays))
+    with pytest.raises(InputError, match="launch a sweep"):
+        champion(tmp_path / "nowhere")
+
+
+def test_another_dataset_is_refused(tmp_path: Path, tiny_dataset: Path) -> None:
+    sweep_dir = write_sweep(tmp_path, tiny_dataset, num_trials=1)
+    sweep = json.loads((sweep_dir / "sweep.json").read_text())
+    sweep["dataset"]["fingerprint"] = "0" * 64
+    (sweep_dir / "sweep.json").write_text(json.dumps(sweep))
+    with pytest.raises(InputError, match=r"fingerprint .*, but the sweep learned 000000000000"):
+        promote(sweep_dir)
+    assert not (tmp_path / "mlflow.db").exists(), "refused before anything is written"
+
+
+def test_a_keras_model_loads_without_this_repository(tmp_path: Path, tiny_dataset: Path) -> None:
+    arrays = Task(tiny_dataset).arrays()
+    sweep_dir = write_sweep_json(tmp_path, tiny_dataset, arrays, trainable="blendshape_dense")
+    driver = FakeDriver(sweep_dir, arrays)
+    driver.journal.session("started")
+    driver.run_trial(0, {"units": [8]}, 2, "finished")
+    driver.journal.session("finished")
+    driver.journal.close()
+    found = promote(sweep_dir)
+    x = Task(tiny_dataset).load("test").x[:7]
+    np.save(tmp_path / "x.npy", x)
+    elsewhere = tmp_path / "elsewhere"
+    elsewhere.mkdir()
+    loaded = load_elsewhere(tmp_path, elsewhere, tmp_path / "x.npy")
+    wanted = trainables.restore(Path(found["checkpoint"])).predict(x)
+    np.testing.assert_allclose(loaded["rows"], wanted, atol=1e-6)
+    assert loaded["columns"] == [*arrays.classes, "label"]
+    assert loaded["labels"] == [arrays.classes[i] for i in wanted.argmax(axis=1)]
+    assert not {"ray", "results", "optuna", "cluster"} & set(loaded["modules"])
+    assert str(tmp_path) in loaded["code"], "the code that was registered, not this repository's"
