@@ -70,7 +70,7 @@ class Search:
         if point is not None:
             study.enqueue_trial(point_params(self.sweep, point))
         asked = study.ask()
-        return sample_space(self.sweep, asked)[0], asked, point
+        return sample_space(self.sweep, asked), asked, point
 
     def study(self, seed: int = 0) -> optuna.Study:
         """The journal as an Optuna study whose sampler is seeded from (the sweep's seed, `seed`).

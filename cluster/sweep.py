@@ -166,15 +166,13 @@ def _first_problem(error: ValidationError) -> str:
     return message if message.startswith(where.split(".")[0] + ".") else f"{where}: {message}, but got {value!r}"
 
 
-def sample_space(sweep: Sweep, trial: Any) -> tuple[dict[str, Any], NarrowedTrial]:
-    """Hparams for one Optuna trial, validated by the trainable, and the names that the space asked for."""
-    narrowed = NarrowedTrial(trial, sweep.space.fix, sweep.space.range)
-    hparams = search_spaces.load(sweep.trainable).space(narrowed)
-    fields = trainables.load(sweep.trainable).Hparams.model_fields
-    if "schedule_epochs" in fields:  # a schedule ends where the sweep's longest trial ends
+def sample_space(sweep: Sweep, trial: Any) -> dict[str, Any]:
+    """Hparams for one Optuna trial, from the narrowed space and validated by the trainable."""
+    hparams = search_spaces.load(sweep.trainable).space(NarrowedTrial(trial, sweep.space.fix, sweep.space.range))
+    model = trainables.load(sweep.trainable).Hparams
+    if "schedule_epochs" in model.model_fields:  # a schedule ends where the sweep's longest trial ends
         hparams.setdefault("schedule_epochs", sweep.stop.max_epochs)
-    checked = trainables.load(sweep.trainable).Hparams(**hparams)
-    return checked.model_dump(mode="json"), narrowed
+    return model(**hparams).model_dump(mode="json")
 
 
 def check_space(sweep: Sweep) -> None:
@@ -184,11 +182,15 @@ def check_space(sweep: Sweep) -> None:
     optuna.logging.set_verbosity(optuna.logging.WARNING)
     trainables.load(sweep.trainable)
     space = search_spaces.load(sweep.trainable)
-    study = optuna.create_study(sampler=optuna.samplers.RandomSampler(seed=0))
-    seen: set[str] = set()
+    study, whole_study = (optuna.create_study(sampler=optuna.samplers.RandomSampler(seed=0)) for _ in range(2))
+    known: set[str] = set()
     for _ in range(PROBES):
-        seen |= sample_space(sweep, study.ask())[1].seen
-    refuse_unknown({*sweep.space.fix, *sweep.space.range}, seen)
+        whole = NarrowedTrial(whole_study.ask(), {}, {})
+        space.space(whole)
+        known |= whole.seen
+    refuse_unknown({*sweep.space.fix, *sweep.space.range}, known)
+    for _ in range(PROBES):
+        sample_space(sweep, study.ask())
     for point in sweep.search.start_from:
         point_params(sweep, point)
     if len(sweep.search.start_from) > sweep.search.num_trials:
@@ -211,13 +213,13 @@ def point_params(sweep: Sweep, name: str) -> dict[str, Any]:
         if key in point and point[key] != value:
             raise ValueError(f"search.start_from: point {name!r} has {key} = {point[key]!r}, but space.fix says {value!r}")
     params = {key: value for key, value in point.items() if key not in sweep.space.fix}
+    for key, bounds in sweep.space.range.items():
+        if key in params and not _allowed(params[key], bounds):
+            raise ValueError(f"search.start_from: point {name!r} has {key} = {params[key]!r}, outside space.range's {bounds}")
     try:
         sample_space(sweep, optuna.trial.FixedTrial(params))
     except ValueError as error:
         raise ValueError(f"search.start_from: point {name!r} is not in the space: {error}") from None
-    for key, bounds in sweep.space.range.items():
-        if key in params and not _allowed(params[key], bounds):
-            raise ValueError(f"search.start_from: point {name!r} has {key} = {params[key]!r}, outside space.range's {bounds}")
     return params
 
 

@@ -1,0 +1,134 @@
+"""The search without Ray: suggestions, ASHA's rule, and that a replayed journal decides as the unbroken one."""
+
+from __future__ import annotations
+
+import shutil
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import optuna
+import pytest
+
+from cluster.search import Search
+from cluster.sweep import Sweep, parse_sweep
+from results.journal import Journal
+from trainables.curve import Curve, Hparams
+
+
+def make_sweep(**changes: Any) -> Sweep:
+    content: dict[str, Any] = {
+        "name": "s",
+        "trainable": "curve",
+        "search": {"num_trials": 30, "seed": 1, "start_from": ["easy"]},
+        "stop": {"grace_epochs": 2, "max_epochs": 20, "reduction": 3},
+    }
+    for key, value in changes.items():
+        content[key] = {**content.get(key, {}), **value}
+    return parse_sweep(content, "test")
+
+
+def drive(search: Search, until: int | None = None) -> None:
+    """Run trials one after another, one epoch a report; leave off in the middle of the trial `until`."""
+    while (assignment := search.next()) is not None:
+        curve = Curve(Hparams(**assignment.hparams), np.zeros((3, 1)), {"seed": assignment.trial})
+        curve.epoch = assignment.known_epochs
+        while True:
+            row = curve.fit(1)
+            status = "finished" if curve.epoch == search.sweep.stop.max_epochs else "running"
+            if search.report(assignment.trial, row, status):
+                break
+            if assignment.trial == until:
+                return
+
+
+def history(search: Search) -> list[tuple]:
+    return [(t.number, t.params, t.state, t.epochs) for t in search.record.trials.values()]
+
+
+@pytest.mark.parametrize("sampler", ["tpe", "random"])
+@pytest.mark.parametrize("broken_at", [0, 3, 17])
+def test_a_resumed_search_equals_an_unbroken_one(tmp_path: Path, sampler: str, broken_at: int) -> None:
+    sweep = make_sweep(search={"sampler": sampler})
+    whole = Search(sweep, Journal(tmp_path / "whole.jsonl"))
+    drive(whole)
+    assert len(whole.record.trials) == 30
+    assert whole.record.count()["stopped"] > 5
+
+    broken = Search(sweep, Journal(tmp_path / "broken.jsonl"))
+    drive(broken, until=broken_at)
+    with (tmp_path / "broken.jsonl").open("a") as file:
+        file.write('{"event": "report", "tri')  # the crash tore the last line
+    resumed = Search(sweep, Journal(tmp_path / "broken.jsonl"))
+    drive(resumed)
+    assert history(resumed) == history(whole)
+
+
+def test_a_report_that_comes_twice_changes_nothing(tmp_path: Path) -> None:
+    search = Search(make_sweep(), Journal(tmp_path / "j.jsonl"))
+    number = search.next().trial  # type: ignore[union-attr]
+    row = {"epoch": 1, "val_macro_f1": 0.5}
+    search.report(number, [row], "running")
+    search.report(number, [row, {"epoch": 2, "val_macro_f1": 0.6}], "running")
+    assert [r["epoch"] for r in search.record.trials[number].epochs] == [1, 2]
+
+
+def test_asha_keeps_the_best_third_of_those_that_reached_the_rung(tmp_path: Path) -> None:
+    search = Search(make_sweep(), Journal(tmp_path / "j.jsonl"))
+    assert search.sweep.stop.rungs() == [2, 6, 18]
+    ended = {}
+    for value in [0.5, 0.4, 0.6, 0.55, 0.1, 0.9]:
+        number = search.next().trial  # type: ignore[union-attr]
+        rows = [{"epoch": 1, "val_macro_f1": value}, {"epoch": 2, "val_macro_f1": value / 2}]  # its best epoch counts
+        ended[value] = search.report(number, rows, "running")
+        seen = list(ended)
+        assert ended[value] == (value < np.quantile(seen, 2 / 3))
+    assert ended == {0.5: False, 0.4: True, 0.6: False, 0.55: False, 0.1: True, 0.9: False}
+
+
+def test_asha_in_a_minimising_search(tmp_path: Path) -> None:
+    search = Search(make_sweep(stop={"metric": "val_loss", "mode": "min"}), Journal(tmp_path / "j.jsonl"))
+    for value, ends in [(0.5, False), (0.6, True), (0.4, False)]:
+        number = search.next().trial  # type: ignore[union-attr]
+        rows = [{"epoch": e, "val_loss": value} for e in (1, 2)]
+        assert search.report(number, rows, "running") is ends
+
+
+def test_a_nan_never_survives_a_rung(tmp_path: Path) -> None:
+    search = Search(make_sweep(), Journal(tmp_path / "j.jsonl"))
+    number = search.next().trial  # type: ignore[union-attr]
+    assert search.report(number, [{"epoch": e, "val_macro_f1": float("nan")} for e in (1, 2)], "running")
+    assert search.record.trials[number].state == "stopped"
+    assert search.record.ranked("val_macro_f1", "max") == []
+
+
+def test_optuna_is_told_the_truth(tmp_path: Path) -> None:
+    search = Search(make_sweep(), Journal(tmp_path / "j.jsonl"))
+    rows = [{"epoch": 1, "val_macro_f1": 0.7}, {"epoch": 2, "val_macro_f1": 0.6}]
+    for status in ("finished", "failed", "running"):
+        search.report(search.next().trial, rows if status != "failed" else [], status, "why")  # type: ignore[union-attr]
+    low = search.next()
+    search.report(low.trial, [{"epoch": e, "val_macro_f1": 0.1} for e in (1, 2)], "running")  # type: ignore[union-attr]
+    trials = search.study().trials
+    state = optuna.trial.TrialState
+    assert [t.state for t in trials] == [state.COMPLETE, state.FAIL, state.RUNNING, state.PRUNED]
+    assert trials[0].value == 0.7
+    assert trials[3].intermediate_values == {1: 0.1, 2: 0.1}
+    assert trials[0].params == {"top": 0.9, "rate": 0.3, "noise": 0.0}
+
+
+def test_tpe_beats_random(tmp_path: Path) -> None:
+    best = {}
+    for sampler in ("tpe", "random"):
+        sweep = make_sweep(search={"sampler": sampler, "start_from": []}, space={"fix": {"noise": 0.0}})
+        search = Search(sweep, Journal(tmp_path / f"{sampler}.jsonl"))
+        drive(search)
+        best[sampler] = search.record.ranked("val_macro_f1", "max")[0].value("val_macro_f1", "max")
+    assert best["tpe"] > best["random"]
+
+
+def test_the_journal_can_be_moved(tmp_path: Path) -> None:
+    search = Search(make_sweep(), Journal(tmp_path / "a.jsonl"))
+    drive(search, until=4)
+    shutil.copy(tmp_path / "a.jsonl", tmp_path / "b.jsonl")
+    assert history(Search(make_sweep(), Journal(tmp_path / "b.jsonl"))) == history(search)

@@ -1,0 +1,145 @@
+"""What every trainable must do, whatever it is made of."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import optuna
+import pytest
+from pydantic import ValidationError
+
+import search_spaces
+import trainables
+from data_pipeline.task import Task, TaskArrays, TaskSpec
+from trainables.base import METRICS, TrialFailed
+
+# Small models, and every part that has a state of its own: dropout's seeds, averaged weights, moments, schedules.
+HPARAMS: dict[str, list[dict[str, Any]]] = {
+    "curve": [{"top": 0.9, "rate": 0.2, "noise": 0.05}],
+    "blendshape_dense": [
+        {"units": [8], "dropout": 0.3, "ema_momentum": 0.9, "batch_norm": True, "schedule": "cosine", "optimizer": "adamw",
+         "weight_decay": 1e-3, "class_weights": True, "label_smoothing": 0.1, "standardise": True, "learning_rate": 1e-2},
+    ],
+    "blendshape_lstm": [
+        {"units": [6, 4], "dropout": 0.2, "clipnorm": 1.0, "amsgrad": True, "l2": 1e-4, "bidirectional": True,
+         "learning_rate": 1e-2, "standardise": True},
+        {"units": [4], "layout": "steps", "recurrent_dropout": 0.2, "optimizer": "rmsprop", "initializer": "uniform"},
+    ],
+}  # fmt: skip
+CASES = [pytest.param(name, hparams, id=f"{name}-{i}") for name, many in HPARAMS.items() for i, hparams in enumerate(many)]
+
+
+@pytest.fixture(scope="module")
+def arrays(tiny_dataset: Path) -> TaskArrays:
+    return Task(tiny_dataset, TaskSpec()).arrays()
+
+
+def _without_time(rows: list[dict[str, float]]) -> list[dict[str, float]]:
+    return [{k: v for k, v in row.items() if k != "epoch_s"} for row in rows]
+
+
+def test_every_trainable_is_covered() -> None:
+    assert set(HPARAMS) == set(trainables.NAMES)
+
+
+@pytest.mark.parametrize(("name", "hparams"), CASES)
+def test_save_load_fit_equals_fit_without_a_break(name: str, hparams: dict, arrays: TaskArrays, tmp_path: Path) -> None:
+    module = trainables.load(name)
+    whole = module.build(hparams, arrays, seed=5)
+    rows = whole.fit(2)
+    assert [row["epoch"] for row in rows] == [1, 2]
+    assert set(METRICS) <= set(rows[0])
+    whole.save(tmp_path / "checkpoint")
+    unbroken = whole.fit(3)
+
+    resumed = module.build(hparams, arrays, seed=5)
+    resumed.load(tmp_path / "checkpoint")
+    assert resumed.epoch == 2
+    assert _without_time(resumed.fit(3)) == _without_time(unbroken)
+    np.testing.assert_array_equal(resumed.predict(arrays.val.x), whole.predict(arrays.val.x))
+
+
+@pytest.mark.parametrize(("name", "hparams"), CASES)
+def test_restored_from_its_checkpoint_alone_it_predicts_the_same(
+    name: str, hparams: dict, arrays: TaskArrays, tmp_path: Path
+) -> None:
+    trained = trainables.load(name).build(hparams, arrays, seed=1)
+    trained.fit(1)
+    trained.save(tmp_path / "checkpoint")
+    probabilities = trained.predict(arrays.val.x)
+    assert probabilities.shape == (len(arrays.val.y), len(arrays.classes))
+    assert probabilities.dtype == np.float32
+    np.testing.assert_allclose(probabilities.sum(axis=1), 1, atol=1e-5)
+    np.testing.assert_array_equal(probabilities, trained.val_probabilities)
+    np.testing.assert_array_equal(trainables.restore(tmp_path / "checkpoint").predict(arrays.val.x), probabilities)
+    model = json.loads((tmp_path / "checkpoint" / "model.json").read_text())
+    assert model["classes"] == arrays.classes
+    assert model["preprocessing"] == arrays.preprocessing
+
+
+@pytest.mark.parametrize(("name", "hparams"), CASES)
+def test_the_seed_decides(name: str, hparams: dict, arrays: TaskArrays) -> None:
+    build = trainables.load(name).build
+    hparams = hparams | ({"noise": 0.05} if name == "curve" else {})
+    first, again, other = (_without_time(build(hparams, arrays, seed=seed).fit(2)) for seed in (3, 3, 4))
+    assert first == again
+    assert first != other
+
+
+@pytest.mark.parametrize("name", trainables.NAMES)
+def test_unknown_and_impossible_hparams_are_refused(name: str) -> None:
+    hparams = trainables.load(name).Hparams
+    with pytest.raises(ValidationError):
+        hparams(no_such_knob=1)
+    with pytest.raises(ValidationError):
+        hparams(**({"top": 2.0} if name == "curve" else {"learning_rate": -1.0}))
+
+
+@pytest.mark.parametrize("name", trainables.NAMES)
+def test_points_and_random_samples_of_the_space_are_valid_hparams(name: str) -> None:
+    space, hparams = search_spaces.load(name), trainables.load(name).Hparams
+    for point in space.POINTS.values():
+        trial = optuna.trial.FixedTrial(point)
+        hparams(**space.space(trial))
+        assert set(trial.params) == set(point), "a point names parameters that the space does not ask for"
+    study = optuna.create_study(sampler=optuna.samplers.RandomSampler(seed=0))
+    for _ in range(100):
+        hparams(**space.space(study.ask()))
+
+
+@pytest.mark.parametrize("name", ["blendshape_dense", "blendshape_lstm"])
+def test_every_knob_is_searchable(name: str) -> None:
+    space = search_spaces.load(name).space
+    study = optuna.create_study(sampler=optuna.samplers.RandomSampler(seed=0))
+    found = set().union(*(space(study.ask()) for _ in range(200)))
+    assert set(trainables.load(name).Hparams.model_fields) - found == {"schedule_epochs"}  # the sweep's max_epochs
+
+
+def test_a_model_learns_what_the_faces_show(arrays: TaskArrays) -> None:
+    model = trainables.load("blendshape_dense").build({"units": [16], "learning_rate": 1e-2, "standardise": True}, arrays, 0)
+    assert model.fit(10)[-1]["val_macro_f1"] > 0.6  # always guessing the majority gives 0.18
+
+
+def test_a_loss_that_is_not_finite_fails_the_trial(arrays: TaskArrays) -> None:
+    with pytest.raises(TrialFailed, match="at epoch"):
+        trainables.load("curve").build({"nan_at": 2}, arrays, 0).fit(3)
+    exploding = {"units": [8], "learning_rate": 1e30, "optimizer": "sgd", "activation": "relu", "l2": 1.0}
+    with pytest.raises(TrialFailed, match="nan|inf"):
+        trainables.load("blendshape_dense").build(exploding, arrays, 0).fit(5)
+
+
+def test_values_change_without_retracing(arrays: TaskArrays) -> None:
+    model = trainables.load("blendshape_dense").build({"units": [8], "schedule": "cosine"}, arrays, 0)
+    model.fit(4)
+    assert model._run_epoch.experimental_get_tracing_count() == 1
+    assert model._predict.experimental_get_tracing_count() == 1
+
+
+def test_averaged_weights_are_the_running_mean(arrays: TaskArrays) -> None:
+    plain = trainables.load("blendshape_dense").build({"units": [8]}, arrays, 0)
+    averaged = trainables.load("blendshape_dense").build({"units": [8], "ema_momentum": 0.0}, arrays, 0)
+    plain.fit(2), averaged.fit(2)
+    np.testing.assert_allclose(plain.predict(arrays.val.x), averaged.predict(arrays.val.x), atol=1e-6)
