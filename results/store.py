@@ -1,6 +1,6 @@
 """Where MLflow keeps things: the embedded store under the home directory, or the server that a sweep names.
 
-The one place that imports MLflow's client, quietly: no telemetry, no migration log, no warnings that only its authors can heed.
+The one place that imports MLflow's client, quietly: no telemetry, no migration log, no warnings of its own code.
 """
 
 from __future__ import annotations
@@ -40,7 +40,7 @@ def quiet() -> None:
     for category in (
         UserWarning,
         DeprecationWarning,
-    ):  # of its own type hints, of SQLAlchemy's and pandas' next versions
+    ):
         warnings.filterwarnings("ignore", category=category, module="mlflow")
     for name in ("mlflow", "alembic"):
         logging.getLogger(name).setLevel(logging.WARNING)
