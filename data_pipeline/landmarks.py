@@ -42,7 +42,7 @@ class Landmarker:
             output_face_blendshapes=True,
             num_faces=num_faces,
         )
-        with _silent_stderr(), _explained():
+        with silent_stderr(), _explained():
             self._landmarker = vision.FaceLandmarker.create_from_options(options)
             self.detect(np.zeros((size, size, 3), np.uint8))  # the first call warms up and logs
 
@@ -167,7 +167,7 @@ def _explained() -> Iterator[None]:
 
 
 @contextlib.contextmanager
-def _silent_stderr() -> Iterator[None]:
+def silent_stderr() -> Iterator[None]:
     """MediaPipe's C++ side logs to file descriptor 2 whatever one sets."""
     sys.stderr.flush()
     saved = os.dup(2)

@@ -7,7 +7,7 @@ from rich.console import Console
 from rich.progress import BarColumn, MofNCompleteColumn, TextColumn, TimeElapsedColumn
 from rich.progress import Progress as Bars
 
-from data_pipeline.prepare import Progress
+from data_pipeline.plan import Progress
 
 TITLES = {"read": "reading", "extract": "landmarks", "finished": "finished already"}
 

@@ -15,7 +15,8 @@ from data_pipeline.demo import CLASSES, make_faces
 from data_pipeline.describe import describe
 from data_pipeline.errors import InputError
 from data_pipeline.landmarks import Landmarker
-from data_pipeline.prepare import Progress, prepare
+from data_pipeline.plan import Progress
+from data_pipeline.prepare import _locked, prepare
 from data_pipeline.schema import BLENDSHAPES, open_table, read_manifest
 from data_pipeline.sources import decode, fit, open_source
 from data_pipeline.task import Task, TaskSpec
@@ -88,6 +89,12 @@ def test_other_options_or_sources_are_refused(source: Path, dataset: Path, tmp_p
         prepare([other], dataset, image_size=SIZE)
 
 
+def test_two_at_once_are_refused(source: Path, tmp_path: Path):
+    (tmp_path / "faces").mkdir()
+    with _locked(tmp_path), pytest.raises(InputError, match="prepared by another process"), _locked(tmp_path):
+        pass
+
+
 class Stopped(Exception):
     pass
 
@@ -134,14 +141,20 @@ def test_killed_and_resumed(source: Path, dataset: Path, tmp_path: Path, ray_ses
 
 
 def test_bad_input_leaves_nothing_behind(tmp_path: Path):
-    (tmp_path / "bad.csv").write_text("emotion,pixels,Usage\n0,1 2 3 4,Training\n0,1 2 3,Training\n")
-    with pytest.raises(InputError, match="row 2: 3 pixels found, 4 expected"):
+    pixels = " ".join(["7"] * 64)
+    (tmp_path / "bad.csv").write_text(f"emotion,pixels,Usage\n0,{pixels},Training\n0,{pixels[2:]},Training\n")
+    with pytest.raises(InputError, match="row 2: 63 pixels found, 64 expected"):
         prepare([tmp_path / "bad.csv"], tmp_path / "out")
-    with pytest.raises(InputError, match="no source given"):
+    with pytest.raises(InputError, match="no face"):
         prepare([], tmp_path / "out")
     with pytest.raises(InputError, match="val_share: must lie in"):
         prepare([tmp_path / "bad.csv"], tmp_path / "out", val_share=0.9)
+    with pytest.raises(InputError, match=r"is not the face_landmarker.task expected"):
+        prepare([tmp_path / "bad.csv"], tmp_path / "out", landmarker=tmp_path / "bad.csv")
     assert [path.name for path in tmp_path.iterdir()] == ["bad.csv"]
+    (tmp_path / "bad.csv").write_text("emotion,pixels,Usage\n")
+    with pytest.raises(InputError, match="hold no face"):
+        prepare([tmp_path / "bad.csv"], tmp_path / "out")
 
 
 def test_directory_that_is_no_dataset(source: Path, tmp_path: Path):
