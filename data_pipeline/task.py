@@ -34,7 +34,8 @@ class TaskSpec(BaseModel, extra="forbid", frozen=True):
     """Train faces whose pixels also stand in val or test are dropped unless this is set."""
     blendshapes: Literal["all", "varying"] | list[str] = "varying"
     varying_min: float = Field(default=0.05, ge=0.0, lt=1.0)
-    """"varying" keeps a score when its maximum over train reaches this and it is not constant there."""
+    """"varying" keeps a score when its maximum over train reaches this and it is not constant there. On FER2013 0.05
+    drops the six dead scores (maxima below 0.007) and keeps the weakest live one (jawForward, 0.06): 46 are left."""
     seed: int = 0
 
 

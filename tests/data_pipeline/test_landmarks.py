@@ -9,7 +9,7 @@ import numpy as np
 import pytest
 
 from data_pipeline.bundle import find_bundle
-from data_pipeline.landmarks import Landmarker, faces_in_photo
+from data_pipeline.landmarks import Landmarker, _explained, faces_in_photo
 from data_pipeline.schema import BLENDSHAPES
 from data_pipeline.sources import fit
 
@@ -73,6 +73,11 @@ def test_several_faces_also_small_ones(landmarker: Landmarker, photo: np.ndarray
 
 def test_tensorflow_is_not_imported(landmarker: Landmarker):
     assert sys.modules.get("tensorflow", "absent") is not None
+
+
+def test_a_missing_system_library_is_named():
+    with pytest.raises(RuntimeError, match="libegl1 libgles2"), _explained():
+        raise OSError("libEGL.so.1: cannot open shared object file: No such file or directory")
 
 
 @pytest.mark.realdata
