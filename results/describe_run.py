@@ -44,7 +44,7 @@ def promotion_tags(sweep: dict[str, Any], trial: TrialRecord, parent_run_id: str
 
 
 def version_tags(sweep: dict[str, Any], figures: dict[str, Any]) -> dict[str, str]:
-    """Tags of a registered model version: what it learned from and how well it does, as text and as JSON."""
+    """Tags of a registered model version: what it learned from and how well it does."""
     detected = figures["detected"]
     return {
         "fersweep.sweep": sweep["sweep"]["name"],
@@ -53,27 +53,25 @@ def version_tags(sweep: dict[str, Any], figures: dict[str, Any]) -> dict[str, st
         "fersweep.classes": ", ".join(sweep["classes"]),
         "fersweep.protocol": f"test, detected faces; {figures['protocol']}",
         **{f"test_{name}": _interval(detected[name]) for name in SCORES},
-        "fersweep.figures": json.dumps(figures),
     }
 
 
 def version_note(sweep: dict[str, Any], trial: TrialRecord, figures: dict[str, Any]) -> str:
     """Markdown description of a registered model version."""
-    rows = [
-        f"| {name.replace('_', ' ')} | {_interval(figures['detected'][name])} | {_interval(figures['all'][name])} "
-        f"| {figures['detected']['baseline'][name]:.3f} |"
+    majority = figures["detected"]["baseline"]["class"]
+    lines = [
+        f"- {name.replace('_', ' ')}: **{_interval(figures['detected'][name])}** over detected faces, "
+        f"{_interval(figures['all'][name])} over all; always {majority}: {figures['detected']['baseline'][name]:.3f}"
         for name in SCORES
     ]
-    table = "\n".join(rows)
+    scores = "\n".join(lines)
     return f"""\
 Trial {trial.name} of sweep **{sweep["sweep"]["name"]}**: `{sweep["sweep"]["trainable"]}` on \
 **{sweep["dataset"]["name"]}** ({", ".join(sweep["classes"])}), fingerprint `{sweep["dataset"]["fingerprint"]}`.
 
-On test ({figures["protocol"]}; {figures["detected"]["num_faces"]} detected of {figures["all"]["num_faces"]} faces):
+On test ({figures["detected"]["num_faces"]} detected of {figures["all"]["num_faces"]} faces; {figures["protocol"]}):
 
-| | detected faces | all faces | always {figures["detected"]["baseline"]["class"]} |
-|---|---|---|---|
-{table}
+{scores}
 """
 
 
@@ -86,7 +84,7 @@ def end_tags(trial: TrialRecord) -> dict[str, str]:
 def best_metrics(best: dict[str, float], metric: str) -> dict[str, float]:
     """The summary of a trial: its best value, the epoch, and the other scores at that epoch."""
     others = ("val_accuracy", "val_balanced_accuracy", "val_macro_f1")
-    at_best = {f"{name}_at_best": best[name] for name in others if name != metric and name in best}
+    at_best = {f"at_best/{name}": best[name] for name in others if name != metric and name in best}
     return {f"best_{metric}": best[metric], "best_epoch": best["epoch"], **at_best}
 
 
@@ -140,7 +138,6 @@ def _origin(sweep: dict[str, Any], kind: str) -> dict[str, str]:
         "fersweep.seed": str(asked["search"]["seed"]),
         "fersweep.fingerprint": sweep["dataset"]["fingerprint"],
         "fersweep.classes": ", ".join(sweep["classes"]),
-        "fersweep.command": sweep["command"],
         "mlflow.source.name": sweep["command"],
         "mlflow.source.type": "LOCAL",
     }

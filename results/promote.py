@@ -64,7 +64,7 @@ def promote(sweep_dir: Path, alias: str = "champion", trial: int | None = None) 
         "trial": chosen.number,
         "checkpoint": str(sweep_dir / "trials" / chosen.name / "best"),
         "run_id": registered.run_id,
-        "figures": json.loads(registered.tags["fersweep.figures"]),
+        "figures": _read_figures(client, registered),
     }
 
 
@@ -98,6 +98,12 @@ def _find_version(client: MlflowClient, sweep: dict[str, Any], trial: TrialRecor
         if wanted.items() <= one.tags.items():
             return one
     return None
+
+
+def _read_figures(client: MlflowClient, registered: ModelVersion) -> dict[str, Any]:
+    """What the version was judged to be on test when it was registered."""
+    with tempfile.TemporaryDirectory() as directory:
+        return json.loads(Path(client.download_artifacts(registered.run_id, "test_report.json", directory)).read_text())
 
 
 def _identity(sweep: dict[str, Any], trial: TrialRecord) -> dict[str, str]:

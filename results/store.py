@@ -15,6 +15,7 @@ if TYPE_CHECKING:
     from mlflow.tracking import MlflowClient
 
 EXPERIMENT = "fersweep"
+KIND = {"mlflow.experimentKind": "custom_model_development"}  # MLflow's page then shows model training, not GenAI
 ENVIRONMENT = {
     "MLFLOW_DISABLE_TELEMETRY": "true",
     "MLFLOW_SUPPRESS_PRINTING_URL_TO_STDOUT": "true",
@@ -68,7 +69,7 @@ def experiment_id(client: MlflowClient, name: str, home: Path) -> str:
     embedded = client.tracking_uri.startswith("sqlite:///")
     location = (Path(home).resolve() / "artifacts").as_uri() if embedded else None
     try:
-        return client.create_experiment(name, artifact_location=location)
+        return client.create_experiment(name, artifact_location=location, tags=KIND)
     except MlflowException:  # another recorder was first
         known = client.get_experiment_by_name(name)
         if known is None:

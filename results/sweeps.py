@@ -44,7 +44,7 @@ def objective(sweep: dict[str, Any]) -> tuple[str, str]:
 
 def val_predictions(trial_dir: Path) -> tuple[np.ndarray, np.ndarray] | None:
     """y (N,) and probabilities (N, C) float32 on val at the trial's best epoch; None while they are not written."""
-    path = trial_dir / "val.npz"
+    path = trial_dir / "best" / "val.npz"
     if not path.exists():
         return None
     with np.load(path, allow_pickle=False) as archive:

@@ -11,13 +11,22 @@ from data_pipeline.errors import InputError
 from results.store import ENVIRONMENT, tracking_uri
 
 HOST = "127.0.0.1"
-SERVER = {"MLFLOW_SERVER_ENABLE_JOB_EXECUTION": "false"}  # background jobs of MLflow's GenAI side
+SERVER = {
+    "MLFLOW_SERVER_ENABLE_JOB_EXECUTION": "false",  # background jobs of MLflow's GenAI side
+    "PYTHONWARNINGS": "ignore",
+}
 
 
 def ui(home: Path, port: int = 5000) -> None:
-    """Replace this process by MLflow's server on http://127.0.0.1:`port`. Raises InputError if it cannot start."""
+    """Replace this process by MLflow's server, its address on stderr. Raises InputError if it cannot start."""
     command = server_command(home, port)
+    print(f"MLflow: {address(port)} (Ctrl-C ends it)", file=sys.stderr, flush=True)
     os.execve(command[0], command, {**os.environ, **ENVIRONMENT, **SERVER})
+
+
+def address(port: int) -> str:
+    """Where to look: MLflow's page opens on its GenAI side unless told otherwise."""
+    return f"http://{HOST}:{port}/#/experiments?workflowType=machine_learning"
 
 
 def server_command(home: Path, port: int) -> list[str]:

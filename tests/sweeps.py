@@ -79,7 +79,7 @@ class FakeDriver:
         trial_dir = self.sweep_dir / "trials" / f"{trial:04d}"
         model.save(trial_dir / "best")
         val = self.arrays.val
-        np.savez(trial_dir / "val.npz", y=val.y, probabilities=model.predict(val.x), face_ids=val.face_ids)
+        np.savez(trial_dir / "best" / "val.npz", y=val.y, probabilities=model.predict(val.x), face_ids=val.face_ids)
         self.end(trial, state, "worse than the others at epoch 2" if state == "stopped" else None)
 
 
