@@ -207,7 +207,18 @@ def test_killed_at_every_call_and_begun_again(home: Path, new_sweep: Any, monkey
         check_all_recorded(home, sweep_dir)
 
 
-def test_interrupted_and_resumed(home: Path, new_sweep: Any) -> None:
+def test_interrupted_and_resumed(home: Path, new_sweep: Any, monkeypatch: pytest.MonkeyPatch) -> None:
+    """The same runs go on, and no epoch is even sent twice (the store would drop it, but that is its business)."""
+    from mlflow.tracking import MlflowClient
+
+    sent: Counter[tuple[str, int]] = Counter()
+    real = MlflowClient.log_batch
+
+    def log_batch(self: Any, run_id: str, metrics: Any = (), params: Any = (), tags: Any = ()) -> None:
+        sent.update((m.key, m.step) for m in metrics if m.key in SCORES)
+        real(self, run_id, metrics, params, tags)
+
+    monkeypatch.setattr(MlflowClient, "log_batch", log_batch)
     sweep_dir, driver = new_sweep()
     driver.journal.session("started")
     driver.sample(0, {"rate": 0.1})
@@ -236,6 +247,7 @@ def test_interrupted_and_resumed(home: Path, new_sweep: Any) -> None:
     projection.write(closing=True)
     runs = check_all_recorded(home, sweep_dir)
     assert {name: run.info.run_id for name, run in runs.items()} == ids
+    assert sent == {(name, epoch): 1 for name in SCORES for epoch in range(1, 7)}
     assert runs["parent"].info.status == "FINISHED"
 
 
