@@ -60,7 +60,7 @@ def make_faces(out_dir: Path, num_faces: int = 600, seed: int = 0) -> Path:
 
 def _moves(name: str, rng: np.random.Generator) -> dict[str, Sequence[float]]:
     """Displacement (x, y) in pixels of each feature: the class's, more or less strong, and some of no meaning."""
-    strength = max(rng.normal(1.0, 0.22), 0.2)
+    strength = max(rng.normal(1.0, 0.35), 0.2)
     move = {key: strength * value + rng.normal(0.0, 0.9) for key, value in MOVES[name].items()}
     return {
         "corner_left": (move["inwards"], move["corners"] + rng.normal(0.0, 0.7)),
