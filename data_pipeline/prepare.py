@@ -154,7 +154,8 @@ def _extract(
     tell: Tell,
 ) -> None:
     """Write every part that is not there yet."""
-    todo, done, started = sum(parts.missing.values()), 0, time.monotonic()
+    todo, done = sum(parts.missing.values()), 0
+    begun_at, begun_with = 0.0, 0  # the rate counts from the first batch on: workers take seconds to start
     with _ray(workers, address) as ray:
         workers = min(workers or int(ray.cluster_resources().get("CPU", 1)), -(-todo // MIN_BATCH_ROWS))
         batch_rows = min(max(todo // (4 * workers), MIN_BATCH_ROWS), BATCH_ROWS)
@@ -166,8 +167,11 @@ def _extract(
             shape = (table.num_rows, *options.image_size)
             parts.add(table["row"].to_numpy(), pixels.reshape(shape), scores.reshape(-1, len(BLENDSHAPES)))
             done += table.num_rows
-            rate = done / (time.monotonic() - started)
-            tell(Progress("extract", parts.num_faces - todo + done, parts.num_faces, rate, (todo - done) / rate))
+            if not begun_with:
+                begun_at, begun_with = time.monotonic(), done
+            rate = (done - begun_with) / max(time.monotonic() - begun_at, 1e-3)
+            eta_s = (todo - done) / rate if rate else None
+            tell(Progress("extract", parts.num_faces - todo + done, parts.num_faces, rate, eta_s))
     if done != todo:
         raise RuntimeError(f"{todo - done} faces did not come back from the workers; run the same command again")
 
