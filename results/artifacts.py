@@ -9,7 +9,7 @@ from __future__ import annotations
 import csv
 import json
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 import numpy as np
 
@@ -47,7 +47,7 @@ def write_val_report(y: np.ndarray, probabilities: np.ndarray, classes: list[str
 
 def draw_learning_curve(trial: TrialRecord, metric: str, mode: str) -> Figure:
     """Losses on the left, scores on val on the right, by epoch; a dashed line marks the best epoch."""
-    figure, (left, right) = _two_axes(width=8, height=3)
+    figure, (left, right) = _figure(8, 3, num_axes=2)
     names = [name for name in trial.epochs[0] if name not in ("epoch", "epoch_s")]
     steps = [row["epoch"] for row in trial.epochs]
     marker = "o" if len(steps) == 1 else None
@@ -63,7 +63,7 @@ def draw_learning_curve(trial: TrialRecord, metric: str, mode: str) -> Figure:
     best = trial.best(metric, mode)
     for axes in (left, right):
         axes.set_xlabel("epoch")
-        axes.xaxis.get_major_locator().set_params(integer=True)
+        axes.xaxis.get_major_locator().set_params(integer=True, nbins=6)
         axes.grid(alpha=0.3)
         if best is not None:
             axes.axvline(best["epoch"], color="gray", linestyle="--", linewidth=0.8)
@@ -76,48 +76,28 @@ def draw_learning_curve(trial: TrialRecord, metric: str, mode: str) -> Figure:
 
 
 def draw_confusion(counts: np.ndarray, classes: list[str]) -> Figure:
-    """counts (C, C), rows true classes: the counts on the left, each row's shares on the right."""
-    side = 2.2 + 0.36 * len(classes)
-    figure, (left, right) = _two_axes(width=2 * side + 0.6, height=side)
+    """counts (C, C), rows true classes: each cell shows its count and its share of the true class, which shades it."""
+    side = 2.0 + 0.5 * len(classes)
+    figure, (axes,) = _figure(side + 0.3, side, num_axes=1)
     shares = counts / np.maximum(counts.sum(axis=1, keepdims=True), 1)
-    _draw_matrix(left, counts, shares, "{:d}", "faces", classes)
-    _draw_matrix(right, shares, shares, "{:.2f}", "share of the true class", classes)
-    figure.subplots_adjust(left=0.1, right=0.99, top=0.92, bottom=0.24, wspace=0.28)
+    axes.imshow(shares, cmap="Blues", vmin=0, vmax=1)
+    axes.set_xticks(range(len(classes)), classes, rotation=45, ha="right", fontsize=8)
+    axes.set_yticks(range(len(classes)), classes, fontsize=8)
+    axes.set_xlabel("predicted", fontsize=8)
+    axes.set_ylabel("true", fontsize=8)
+    axes.set_title("faces, and share of the true class", fontsize=9)
+    for (i, j), share in np.ndenumerate(shares):
+        color = "white" if share > 0.5 else "black"
+        axes.text(j, i, f"{counts[i, j]}\n{share:.2f}", ha="center", va="center", color=color, fontsize=8)
+    figure.subplots_adjust(left=0.9 / (side + 0.3), right=0.97, top=1 - 0.3 / side, bottom=0.9 / side)
     return figure
 
 
-def _draw_matrix(
-    axes: Axes,
-    values: np.ndarray,
-    shade: np.ndarray,
-    form: str,
-    title: str,
-    classes: list[str],
-) -> None:
-    ticks = range(len(classes))
-    axes.imshow(shade, cmap="Blues", vmin=0, vmax=1)
-    axes.set_title(title, fontsize=9)
-    axes.set_xticks(ticks, classes, rotation=45, ha="right", fontsize=8)
-    axes.set_yticks(ticks, classes, fontsize=8)
-    axes.set_xlabel("predicted", fontsize=8)
-    axes.set_ylabel("true", fontsize=8)
-    for i, j in np.ndindex(values.shape):
-        color = "white" if shade[i, j] > 0.5 else "black"
-        axes.text(
-            j,
-            i,
-            form.format(values[i, j]),
-            ha="center",
-            va="center",
-            color=color,
-            fontsize=8,
-        )
-
-
-def _two_axes(width: float, height: float) -> tuple[Figure, Any]:
+def _figure(width: float, height: float, num_axes: int) -> tuple[Figure, list[Axes]]:
+    """A figure of width × height inches with its axes side by side."""
     from matplotlib.backends.backend_agg import FigureCanvasAgg
     from matplotlib.figure import Figure
 
     figure = Figure(figsize=(width, height), dpi=DPI)
     FigureCanvasAgg(figure)
-    return figure, figure.subplots(1, 2)
+    return figure, [figure.add_subplot(1, num_axes, i + 1) for i in range(num_axes)]

@@ -14,9 +14,12 @@ from typing import TYPE_CHECKING, Any, Protocol
 
 import numpy as np
 
+import trainables
 from data_pipeline.errors import InputError
+from data_pipeline.schema import SPLITS
 from data_pipeline.task import Task
 from results import scoring
+from results.sweeps import choose_trial, load_sweep, sweep_task
 
 if TYPE_CHECKING:
     from rich.console import RenderableType
@@ -52,6 +55,22 @@ def evaluate(model: Predictor, task: Task, split: str) -> dict[str, Any]:
         "detected": scoring.figures(detected, task.classes, majority),
         "all": scoring.figures(everything, task.classes, majority),
     }
+
+
+def evaluate_trial(sweep_dir: Path, trial: int | None, split: str) -> dict[str, Any]:
+    """`evaluate` of a trial's best checkpoint (None: the best trial's) on the sweep's own dataset."""
+    sweep, record = load_sweep(sweep_dir)
+    if split not in SPLITS:
+        raise InputError(f"--split {split}: want one of {', '.join(SPLITS)}")
+    task = sweep_task(sweep)
+    chosen = choose_trial(sweep_dir, sweep, record, trial)
+    model = trainables.restore(sweep_dir / "trials" / chosen.name / "best")
+    return {"sweep": sweep["sweep"]["name"], "trial": chosen.number, **evaluate(model, task, split)}
+
+
+def tree_baseline_of(sweep_dir: Path) -> dict[str, Any]:
+    """`tree_baseline` of a sweep's task, kept in the sweep's directory."""
+    return tree_baseline(sweep_task(load_sweep(sweep_dir)[0]), sweep_dir / "trees.json")
 
 
 def tree_baseline(task: Task, cache: Path | None = None) -> dict[str, Any]:

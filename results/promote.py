@@ -15,12 +15,11 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 import trainables
-from data_pipeline.errors import InputError
-from data_pipeline.task import Task, TaskSpec
+from data_pipeline.task import Task
 from results import describe_run, scoring, store
 from results.evaluate import evaluate
-from results.journal import SweepRecord, TrialRecord
-from results.sweeps import load_sweep, objective
+from results.journal import TrialRecord
+from results.sweeps import choose_trial, load_sweep, objective, sweep_task
 from results.tracking import record
 
 if TYPE_CHECKING:
@@ -66,27 +65,6 @@ def promote(sweep_dir: Path, alias: str = "champion", trial: int | None = None) 
         "run_id": registered.run_id,
         "figures": _read_figures(client, registered),
     }
-
-
-def choose_trial(sweep_dir: Path, sweep: dict[str, Any], journal: SweepRecord, trial: int | None) -> TrialRecord:
-    """The trial asked for, else the best that has a checkpoint. Raises InputError if there is none."""
-    ranked = [one for one in journal.ranked(*objective(sweep)) if trial in (None, one.number)]
-    for one in ranked:
-        if (sweep_dir / "trials" / one.name / "best" / "model.json").is_file():
-            return one
-    name = sweep["sweep"]["name"]
-    which = f"trial {trial} of sweep {name!r}" if trial is not None else f"no trial of sweep {name!r}"
-    numbers = ", ".join(str(number) for number in journal.trials) or "none yet"
-    raise InputError(f"{which} has {'no' if trial is not None else 'a'} checkpoint to promote; trials: {numbers}")
-
-
-def sweep_task(sweep: dict[str, Any]) -> Task:
-    """The task of a sweep, on its dataset. Raises InputError if the dataset has changed since, or is gone."""
-    task = Task(Path(sweep["dataset"]["path"]), TaskSpec(**sweep["sweep"]["task"]))
-    found, learned = task.manifest["fingerprint"], sweep["dataset"]["fingerprint"]
-    if found != learned:
-        raise InputError(f"{task.dataset} has fingerprint {found[:12]}…, but the sweep learned {learned[:12]}…")
-    return task
 
 
 def _find_version(client: MlflowClient, sweep: dict[str, Any], trial: TrialRecord) -> ModelVersion | None:

@@ -12,8 +12,9 @@ from typing import Any
 import numpy as np
 
 from data_pipeline.errors import InputError
+from data_pipeline.task import Task, TaskSpec
 from results import journal
-from results.journal import SweepRecord
+from results.journal import SweepRecord, TrialRecord
 
 
 def find_sweep(home: Path, name: str) -> Path:
@@ -49,3 +50,27 @@ def val_predictions(trial_dir: Path) -> tuple[np.ndarray, np.ndarray] | None:
         return None
     with np.load(path, allow_pickle=False) as archive:
         return archive["y"], archive["probabilities"]
+
+
+def choose_trial(sweep_dir: Path, sweep: dict[str, Any], record: SweepRecord, trial: int | None) -> TrialRecord:
+    """The trial asked for, else the best that has a checkpoint. Raises InputError if there is none."""
+    ranked = [one for one in record.ranked(*objective(sweep)) if trial in (None, one.number)]
+    for one in ranked:
+        if (sweep_dir / "trials" / one.name / "best" / "model.json").is_file():
+            return one
+    name = sweep["sweep"]["name"]
+    which = f"trial {trial} of sweep {name!r}" if trial is not None else f"no trial of sweep {name!r}"
+    numbers = ", ".join(str(number) for number in record.trials) or "none yet"
+    raise InputError(f"{which} has {'no' if trial is not None else 'a'} checkpoint; trials: {numbers}")
+
+
+def sweep_task(sweep: dict[str, Any]) -> Task:
+    """The task of a sweep, on its dataset. Raises InputError if the dataset has changed since, or is gone."""
+    task = Task(Path(sweep["dataset"]["path"]), TaskSpec(**sweep["sweep"]["task"]))
+    found, learned = task.manifest["fingerprint"], sweep["dataset"]["fingerprint"]
+    if found != learned:
+        raise InputError(
+            f"{task.dataset}: its fingerprint {found[:12]} is not that of the data that the sweep learned, {learned[:12]}: "
+            "launch a new sweep on it"
+        )
+    return task
