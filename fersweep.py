@@ -21,11 +21,15 @@ app = typer.Typer(
     pretty_exceptions_enable=False,
 )
 
-Home = Annotated[Path, typer.Option(envvar="FERSWEEP_HOME", help="Where sweeps and MLflow records lie.", show_default=True)]
+Home = Annotated[
+    Path, typer.Option(envvar="FERSWEEP_HOME", help="Where sweeps and MLflow records lie.", show_default=True)
+]
 AsJson = Annotated[bool, typer.Option("--json", help="Print JSON alone on stdout.")]
 Data = Annotated[Path, typer.Option(help="A dataset directory made by `fersweep prepare`.")]
 Address = Annotated[str | None, typer.Option(help="Address of a running Ray cluster; default: Ray on this machine.")]
-Landmarker = Annotated[Path | None, typer.Option(help="Path of face_landmarker.task; default: cache, package, download.")]
+Landmarker = Annotated[
+    Path | None, typer.Option(help="Path of face_landmarker.task; default: cache, package, download.")
+]
 RUNS = Path("runs")
 USAGE_ERROR: Any = typer.BadParameter.__base__  # Typer brings its own Click and exports only the subclass
 
@@ -42,12 +46,50 @@ def _show(result: Any, render: Any, as_json: bool) -> None:
 
 
 @app.command()
+def demo(home: Home = RUNS) -> None:
+    """The whole job on synthetic faces made on the spot: prepare, launch, compare, promote, predict."""
+    from rich.console import Console
+    from skimage import data, io
+
+    from cluster.session import connect
+    from data_pipeline.demo import make_faces
+
+    say = Console(stderr=True, highlight=False).rule
+    sweeps = home / "sweeps"
+    name = next(n for n in ("demo", *(f"demo-{i}" for i in range(2, 10_000))) if not (sweeps / n).exists())
+    connect(None)  # one Ray for both steps that need it
+    say("1 faces: synthetic, warps of one public-domain portrait", align="left")
+    faces, portrait = home / "demo" / "faces", home / "demo" / "portrait.png"
+    if not faces.exists():
+        make_faces(faces)
+        io.imsave(portrait, data.astronaut(), check_contrast=False)
+    say(f"2 fersweep prepare {faces} --out {home / 'data' / 'demo'}", align="left")
+    prepare([faces], out=home / "data" / "demo")
+    say(f"3 fersweep launch quick --data {home / 'data' / 'demo'} --name {name}", align="left")
+    launch("quick", data=home / "data" / "demo", name=name, home=home)
+    say(f"4 fersweep promote {name}", align="left")
+    promote(name, home=home)
+    say(f"5 fersweep predict {portrait}", align="left")
+    predict([portrait], home=home)
+    say("done", align="left")
+    print(
+        "These faces are synthetic: the scores above say that everything works, not how good a model is.\n"
+        f"Look at the trials:  .venv/bin/fersweep ui{_home_option(home)}\n"
+        "With real data:      .venv/bin/fersweep prepare fer2013.csv --out runs/data/fer2013   (README: Getting FER2013)\n"
+        "                     .venv/bin/fersweep launch blendshape_dense --data runs/data/fer2013",
+        file=sys.stderr,
+    )
+
+
+@app.command()
 def prepare(
     sources: Annotated[list[Path], typer.Argument(help="CSV, folder or archive of faces.", metavar="SOURCE...")],
     out: Annotated[Path, typer.Option(help="Directory of the dataset.")],
     workers: Annotated[int | None, typer.Option(help="Landmarker processes; default: one per CPU.", min=1)] = None,
     landmarker: Landmarker = None,
-    image_size: Annotated[int | None, typer.Option(help="Side of the stored faces in pixels; default: the source's.")] = None,
+    image_size: Annotated[
+        int | None, typer.Option(help="Side of the stored faces in pixels; default: the source's.")
+    ] = None,
     border: Annotated[float, typer.Option(help="Black border on each side, as a share of the side.")] = 0.25,
     size: Annotated[int, typer.Option(help="Side in pixels at which MediaPipe sees a face.")] = 192,
     val_share: Annotated[float, typer.Option(help="Share of train that becomes val if the source has none.")] = 0.1,
@@ -57,17 +99,19 @@ def prepare(
     as_json: AsJson = False,
 ) -> None:
     """Make a dataset: faces through MediaPipe into Parquet. The same command picks up an interrupted run."""
+    from rich.console import Console
+
     from data_pipeline import describe as description
     from data_pipeline.prepare import prepare as run
-    from data_pipeline.prepare import show_progress
+    from data_pipeline.progress import bars
 
-    with show_progress() as progress:
+    with bars(Console(stderr=True)) as progress:
         run(
             sources,
             out,
             workers=workers,
             landmarker=landmarker,
-            image_size=image_size,
+            image_size=(image_size, image_size) if image_size else None,
             border=border,
             size=size,
             val_share=val_share,
@@ -94,10 +138,14 @@ def launch(
     name: Annotated[str | None, typer.Option(help="Name of the sweep; default: the file's.")] = None,
     trials: Annotated[int | None, typer.Option(help="search.num_trials")] = None,
     max_epochs: Annotated[int | None, typer.Option(help="stop.max_epochs")] = None,
-    set_: Annotated[list[str] | None, typer.Option("--set", help="Any key, e.g. stop.scheduler=none", metavar="A.B=C")] = None,
+    set_: Annotated[
+        list[str] | None, typer.Option("--set", help="Any key, e.g. stop.scheduler=none", metavar="A.B=C")
+    ] = None,
     address: Address = None,
     home: Home = RUNS,
-    dry_run: Annotated[bool, typer.Option("--dry-run", help="Check everything, print the resolved sweep, stop.")] = False,
+    dry_run: Annotated[
+        bool, typer.Option("--dry-run", help="Check everything, print the resolved sweep, stop.")
+    ] = False,
     as_json: AsJson = False,
 ) -> None:
     """Run a sweep: search the hparams of a trainable on a dataset."""
@@ -132,12 +180,18 @@ def _report(outcome: Any, as_json: bool, home: Path) -> None:
     from results import compare as comparison
 
     name = outcome.directory.name
-    where = "" if home == RUNS else f" --home {home}"
+    where = _home_option(home)
     if outcome.state == "interrupted":
         print(f"interrupted; go on with: fersweep resume {name}{where}", file=sys.stderr)
         raise typer.Exit(130)
     _show(comparison.compare(outcome.directory, top=5), comparison.render, as_json)
-    print(f"next: fersweep compare {name}{where} · fersweep promote {name}{where} · fersweep ui{where}", file=sys.stderr)
+    print(
+        f"next: fersweep compare {name}{where} · fersweep promote {name}{where} · fersweep ui{where}", file=sys.stderr
+    )
+
+
+def _home_option(home: Path) -> str:
+    return "" if home == RUNS else f" --home {home}"
 
 
 @app.command()
@@ -150,9 +204,12 @@ def compare(
 ) -> None:
     """Compare a sweep's trials: the best ones, the hparams that varied, baselines, recall of each class."""
     from results import compare as comparison
+    from results import evaluate as evaluation
     from results.sweeps import find_sweep
 
-    _show(comparison.compare(find_sweep(home, name), top=top, trees=trees), comparison.render, as_json)
+    directory = find_sweep(home, name)
+    baseline = evaluation.tree_baseline_of(directory) if trees else None
+    _show(comparison.compare(directory, top=top, trees=baseline), comparison.render, as_json)
 
 
 @app.command()
@@ -164,10 +221,15 @@ def promote(
     as_json: AsJson = False,
 ) -> None:
     """Judge a sweep's best checkpoint once on test and register it in MLflow under an alias."""
+    from results import evaluate as evaluation
     from results import promote as promotion
     from results.sweeps import find_sweep
 
-    _show(promotion.promote(find_sweep(home, name), alias=alias, trial=trial), promotion.render, as_json)
+    promoted = promotion.promote(find_sweep(home, name), alias=alias, trial=trial)
+    title = (
+        f"{promoted['model']} version {promoted['version']} is now {alias}: trial {promoted['trial']}, judged on test"
+    )
+    _show(promoted, lambda found: evaluation.render(found["figures"], title), as_json)
 
 
 @app.command()
@@ -196,7 +258,8 @@ def predict(
     """Say what the champion sees in the faces of photos."""
     from results import predict as prediction
 
-    _show(prediction.predict(images, home=home, alias=alias, landmarker=landmarker), prediction.render, as_json)
+    found = prediction.predict(images, prediction.champion(home, alias), landmarker)
+    _show(found, prediction.render, as_json)
 
 
 @app.command()

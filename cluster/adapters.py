@@ -21,9 +21,9 @@ class SearchAdapter(Searcher):
         super().__init__()  # the metric stays in the search: Tune would want it flat in every result
         self._search = search
 
-    def suggest(self, trial_id: str) -> dict[str, Any] | str | None:
+    def suggest(self, trial_id: str) -> dict[str, Any] | None:
         assignment = self._search.next()
-        return Searcher.FINISHED if assignment is None else vars(assignment).copy()
+        return Searcher.FINISHED if assignment is None else vars(assignment).copy()  # type: ignore[return-value]
 
     def on_trial_complete(self, trial_id: str, result: dict | None = None, error: bool = False) -> None:
         """Nothing: the journal has it."""

@@ -25,6 +25,7 @@ from cluster.sweep import Sweep
 from data_pipeline.errors import InputError
 from data_pipeline.task import Task, TaskArrays
 from results.journal import Journal
+from results.sweeps import load_sweep, sweep_task
 from results.tracking import start_recorder
 from trainables.metrics import majority_baseline
 
@@ -46,7 +47,7 @@ def describe(sweep: Sweep, data: Path, home: Path) -> tuple[dict[str, Any], Task
     for split, part in (("train", arrays.train), ("val", arrays.val)):
         if not len(part.y):
             raise InputError(f"{data}: the task leaves no faces in {split}")
-    baseline = majority_baseline(arrays.train.y, arrays.val.y, len(arrays.classes))
+    baseline: dict[str, Any] = majority_baseline(arrays.train.y, arrays.val.y, len(arrays.classes))
     baseline["majority_class"] = arrays.classes[int(baseline["majority_class"])]
     described = {
         "sweep": sweep.model_dump(mode="json"),
@@ -117,14 +118,9 @@ def _refuse_existing(sweep: Sweep, home: Path) -> Path:
 
 def resume(directory: Path, address: str | None = None) -> Outcome:
     """Go on with an interrupted sweep: ended trials stay as they are, the others go on from their last checkpoint."""
-    described = json.loads((directory / "sweep.json").read_text())
+    described, _ = load_sweep(directory)
     sweep = Sweep.model_validate(described["sweep"])
-    task = Task(Path(described["dataset"]["path"]), sweep.task)
-    if task.manifest["fingerprint"] != described["dataset"]["fingerprint"]:
-        raise InputError(
-            f"{described['dataset']['path']}: its fingerprint {task.manifest['fingerprint'][:12]} is not that of the sweep's "
-            f"data, {described['dataset']['fingerprint'][:12]}: launch a new sweep on it"
-        )
+    task = sweep_task(described)
     session.connect(address)
     session.check_resources(sweep.resources.cpus, sweep.resources.gpus)
     return _run(sweep, task.arrays(), described, directory)
@@ -171,26 +167,26 @@ def _tune(search: Search, arrays: TaskArrays, directory: Path, remaining: int, b
         rungs=tuple(sweep.stop.rungs()),
         report_s=sweep.stop.report_s,
     )
+    name = sweep.stop.metric.removeprefix("val_")
     scratch = Path(tempfile.mkdtemp(prefix="fersweep-tune-"))
     try:
-        with Progress(search, baseline[sweep.stop.metric.removeprefix("val_")] if sweep.stop.mode == "max" else float("nan")) as progress:
-            with warnings.catch_warnings():
-                warnings.simplefilter("ignore")
-                tune.run(
-                    tune.with_parameters(TrialActor, arrays=arrays, plan=plan),
-                    name=sweep.name,
-                    search_alg=SearchAdapter(search),
-                    scheduler=SchedulerAdapter(search),
-                    num_samples=remaining,
-                    max_concurrent_trials=session.check_resources(sweep.resources.cpus, sweep.resources.gpus),
-                    resources_per_trial={"cpu": sweep.resources.cpus, "gpu": sweep.resources.gpus},
-                    reuse_actors=True,
-                    max_failures=2,  # a lost worker is not the trial's fault; a trial's own faults never reach Tune
-                    raise_on_failed_trial=False,
-                    callbacks=[progress],
-                    storage_path=str(scratch),
-                    verbose=0,
-                )
+        with Progress(search, baseline.get(name)) as progress, warnings.catch_warnings():
+            warnings.simplefilter("ignore")
+            tune.run(
+                tune.with_parameters(TrialActor, arrays=arrays, plan=plan),
+                name=sweep.name,
+                search_alg=SearchAdapter(search),
+                scheduler=SchedulerAdapter(search),
+                num_samples=remaining,
+                max_concurrent_trials=session.check_resources(sweep.resources.cpus, sweep.resources.gpus),
+                resources_per_trial={"cpu": sweep.resources.cpus, "gpu": sweep.resources.gpus},
+                reuse_actors=True,
+                max_failures=2,  # a lost worker is not the trial's fault; a trial's own faults never reach Tune
+                raise_on_failed_trial=False,
+                callbacks=[progress],
+                storage_path=str(scratch),
+                verbose=0,
+            )
     finally:
         shutil.rmtree(scratch, ignore_errors=True)
     return any(trial.state == "running" for trial in search.record.trials.values()) or search.num_remaining() > 0

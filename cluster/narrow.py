@@ -18,7 +18,9 @@ class NarrowedTrial:
         self._trial, self._fix, self._ranges = trial, fix, ranges
         self.seen: set[str] = set()
 
-    def suggest_float(self, name: str, low: float, high: float, *, step: float | None = None, log: bool = False) -> float:
+    def suggest_float(
+        self, name: str, low: float, high: float, *, step: float | None = None, log: bool = False
+    ) -> float:
         self.seen.add(name)
         if name in self._fix:
             return float(_inside(name, self._fix[name], low, high))

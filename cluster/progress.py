@@ -20,7 +20,7 @@ LINE_S = 10.0
 class Progress(Callback):
     """A Tune callback that draws the state of a search on stderr. Use as a context manager."""
 
-    def __init__(self, search: Search, baseline: float):
+    def __init__(self, search: Search, baseline: float | None):
         self._search, self._baseline = search, baseline
         self._console = Console(stderr=True)
         self._live = Live(console=self._console, auto_refresh=False) if self._console.is_terminal else None
@@ -59,10 +59,11 @@ class Progress(Callback):
         eta = _duration(seconds / done_here * remaining) if done_here else "?"
         ranked = search.record.ranked(stop.metric, stop.mode)
         best = f"{ranked[0].value(stop.metric, stop.mode):.4f} (trial {ranked[0].name})" if ranked else "none yet"
+        baseline = "" if self._baseline is None else f"baseline {self._baseline:.4f}; "
         states = ", ".join(f"{number} {state}" for state, number in counts.items() if number)
         return (
             f"{ended}/{search.sweep.search.num_trials} trials: {states or 'starting'}; best {stop.metric} {best}, "
-            f"baseline {self._baseline:.4f}; {epochs} epochs, {(epochs - self._epochs_before) / seconds:.1f}/s; "
+            f"{baseline}{epochs} epochs, {(epochs - self._epochs_before) / seconds:.1f}/s; "
             f"{_duration(seconds)} gone, {eta} to go"
         )
 
@@ -70,7 +71,9 @@ class Progress(Callback):
         search, stop = self._search, self._search.sweep.stop
         table = Table(title=f"sweep {search.sweep.name}: {search.sweep.trainable}", title_justify="left")
         for column in ("trial", "state", "epochs", stop.metric, "at epoch", "hparams"):
-            table.add_column(column, justify="left" if column in ("state", "hparams") else "right", no_wrap=column != "hparams")
+            table.add_column(
+                column, justify="left" if column in ("state", "hparams") else "right", no_wrap=column != "hparams"
+            )
         running = [t for t in search.record.trials.values() if t.state == "running"]
         best = [t for t in search.record.ranked(stop.metric, stop.mode)[:5] if t not in running]
         for trial in [*best, *running[:8]]:

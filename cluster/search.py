@@ -132,7 +132,9 @@ class Search:
             self.journal.append("report", trial=number, epochs=epochs)
         if status == "running":
             now = self.record.trials[number].num_epochs
-            lost_at = [level for level in self.sweep.stop.rungs() if before < level <= now and not self.survives(number, level)]
+            lost_at = [
+                level for level in self.sweep.stop.rungs() if before < level <= now and not self.survives(number, level)
+            ]
             if not lost_at:
                 return False
             status, reason = "stopped", f"below the best 1/{self.sweep.stop.reduction} at epoch {lost_at[0]}"

@@ -1,12 +1,12 @@
 """The sweep file: its schema, where it comes from, and everything that is checked before anything starts.
 
-    name: lstm-3class
-    task:      {features: blendshapes, classes: {happy: [happy], sad: [sad], neutral: [neutral]}}
-    trainable: blendshape_lstm
-    space:     {fix: {optimizer: adam}, range: {learning_rate: [1.0e-5, 1.0e-2]}}
-    search:    {sampler: tpe, num_trials: 64, seed: 7, start_from: [seed_paper]}
-    stop:      {metric: val_macro_f1, mode: max, scheduler: asha, grace_epochs: 5, max_epochs: 200, reduction: 3}
-    resources: {cpus: 1, gpus: 0}
+name: lstm-3class
+task:      {features: blendshapes, classes: {happy: [happy], sad: [sad], neutral: [neutral]}}
+trainable: blendshape_lstm
+space:     {fix: {optimizer: adam}, range: {learning_rate: [1.0e-5, 1.0e-2]}}
+search:    {sampler: tpe, num_trials: 64, seed: 7, start_from: [seed_paper]}
+stop:      {metric: val_macro_f1, mode: max, scheduler: asha, grace_epochs: 5, max_epochs: 200, reduction: 3}
+resources: {cpus: 1, gpus: 0}
 """
 
 from __future__ import annotations
@@ -60,7 +60,9 @@ class Stop(_Part):
     @model_validator(mode="after")
     def _check(self) -> Stop:
         if (self.metric == "val_loss") != (self.mode == "min"):
-            raise ValueError(f"stop.mode: {self.metric} wants mode {'min' if self.metric == 'val_loss' else 'max'}, not {self.mode}")
+            raise ValueError(
+                f"stop.mode: {self.metric} wants mode {'min' if self.metric == 'val_loss' else 'max'}, not {self.mode}"
+            )
         return self
 
     def rungs(self) -> list[int]:
@@ -87,9 +89,9 @@ class Sweep(_Part):
     task: TaskSpec = TaskSpec()
     trainable: str
     space: Space = Space()
-    search: Search = Search()
-    stop: Stop = Stop()
-    resources: Resources = Resources()
+    search: Search = Field(default_factory=lambda: Search.model_validate({}))
+    stop: Stop = Field(default_factory=lambda: Stop.model_validate({}))
+    resources: Resources = Field(default_factory=lambda: Resources.model_validate({}))
     tracking: Tracking = Tracking()
 
 
@@ -106,13 +108,17 @@ def read_sweep(recipe_or_file: str, overrides: list[str], **replaced: Any) -> Sw
         path = path if path.suffix in (".yaml", ".yml") or path.is_file() else search_spaces.recipe(recipe_or_file)
         content = yaml.safe_load(path.read_text(encoding="utf-8"))
     except ValueError as error:
-        raise InputError(f"{recipe_or_file}: {error}" if isinstance(error, UnicodeDecodeError) else str(error)) from None
+        raise InputError(
+            f"{recipe_or_file}: {error}" if isinstance(error, UnicodeDecodeError) else str(error)
+        ) from None
     except OSError as error:
         raise InputError(f"sweep file {path}: {error.strerror}") from None
     except yaml.YAMLError as error:
         raise InputError(f"{path}: not YAML: {' '.join(str(error).split())}") from None
     if not isinstance(content, dict):
-        raise InputError(f"{path}: a sweep file is a mapping of name, task, trainable, …; this is {type(content).__name__}")
+        raise InputError(
+            f"{path}: a sweep file is a mapping of name, task, trainable, …; this is {type(content).__name__}"
+        )
     for override in overrides:
         key, equals, text = override.partition("=")
         if not equals or not re.fullmatch(r"[a-z_0-9]+(\.[A-Za-z_0-9]+)*", key):
@@ -151,7 +157,11 @@ def parse_sweep(content: dict[str, Any], origin: str) -> Sweep:
 
 def _first_problem(error: ValidationError) -> str:
     problem = error.errors()[0]
-    path = [str(part) for part in problem["loc"] if not str(part).startswith(("function-", "literal", "list[", "dict[", "int", "str"))]
+    path = [
+        str(part)
+        for part in problem["loc"]
+        if not str(part).startswith(("function-", "literal", "list[", "dict[", "int", "str"))
+    ]
     where, value = ".".join(path), problem.get("input")
     if problem["type"] == "extra_forbidden":
         model: Any = Sweep
@@ -194,7 +204,9 @@ def check_space(sweep: Sweep) -> None:
     for point in sweep.search.start_from:
         point_params(sweep, point)
     if len(sweep.search.start_from) > sweep.search.num_trials:
-        raise ValueError(f"search.num_trials: {sweep.search.num_trials} is fewer than start_from's {len(sweep.search.start_from)} points")
+        raise ValueError(
+            f"search.num_trials: {sweep.search.num_trials} is fewer than start_from's {len(sweep.search.start_from)} points"
+        )
     if not hasattr(space, "POINTS"):
         raise ValueError(f"search_spaces/{sweep.trainable}.py has no POINTS")
 
@@ -211,11 +223,15 @@ def point_params(sweep: Sweep, name: str) -> dict[str, Any]:
     point = points[name]
     for key, value in sweep.space.fix.items():
         if key in point and point[key] != value:
-            raise ValueError(f"search.start_from: point {name!r} has {key} = {point[key]!r}, but space.fix says {value!r}")
+            raise ValueError(
+                f"search.start_from: point {name!r} has {key} = {point[key]!r}, but space.fix says {value!r}"
+            )
     params = {key: value for key, value in point.items() if key not in sweep.space.fix}
     for key, bounds in sweep.space.range.items():
         if key in params and not _allowed(params[key], bounds):
-            raise ValueError(f"search.start_from: point {name!r} has {key} = {params[key]!r}, outside space.range's {bounds}")
+            raise ValueError(
+                f"search.start_from: point {name!r} has {key} = {params[key]!r}, outside space.range's {bounds}"
+            )
     try:
         sample_space(sweep, optuna.trial.FixedTrial(params))
     except ValueError as error:

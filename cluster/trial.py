@@ -92,7 +92,9 @@ class TrialSession:
             (fresh / "epochs.json").write_text(json.dumps(self.epochs))
         else:
             val, model = self.arrays.val, self.trainable
-            np.savez(fresh / "val.npz", y=val.y, probabilities=model.val_probabilities, face_ids=val.face_ids.astype(str))
+            np.savez(
+                fresh / "val.npz", y=val.y, probabilities=model.val_probabilities, face_ids=val.face_ids.astype(str)
+            )
         shutil.rmtree(old, ignore_errors=True)
         if target.exists():
             target.rename(old)
@@ -135,7 +137,12 @@ class TrialActor(tune.Trainable):
             return self._session.run()
         except (ValueError, MemoryError, RuntimeError) as error:
             lines = str(error).strip().splitlines() or [""]
-            return {"epochs": [], "status": "failed", "reason": f"{type(error).__name__}: {lines[0]}", "worker": os.getpid()}
+            return {
+                "epochs": [],
+                "status": "failed",
+                "reason": f"{type(error).__name__}: {lines[0]}",
+                "worker": os.getpid(),
+            }
 
     def save_checkpoint(self, checkpoint_dir: str) -> None:
         """Nothing: a trial writes its own checkpoints, where they outlive Tune's records."""

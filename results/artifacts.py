@@ -63,7 +63,7 @@ def draw_learning_curve(trial: TrialRecord, metric: str, mode: str) -> Figure:
     best = trial.best(metric, mode)
     for axes in (left, right):
         axes.set_xlabel("epoch")
-        axes.xaxis.get_major_locator().set_params(integer=True, nbins=6)
+        axes.xaxis.get_major_locator().set_params(integer=True, nbins=6)  # type: ignore[call-arg]
         axes.grid(alpha=0.3)
         if best is not None:
             axes.axvline(best["epoch"], color="gray", linestyle="--", linewidth=0.8)

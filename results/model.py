@@ -16,7 +16,7 @@ from typing import Any
 
 import pandas as pd
 from mlflow.models import set_model
-from mlflow.pyfunc import PythonModel
+from mlflow.pyfunc.model import PythonModel
 
 
 class FaceClassifier(PythonModel):
@@ -31,7 +31,9 @@ class FaceClassifier(PythonModel):
         self.classes, self.feature_names = described["classes"], described["feature_names"]
         self.model = trainables.restore(checkpoint)
 
-    def predict(self, context: Any, model_input: pd.DataFrame, params: dict[str, Any] | None = None) -> pd.DataFrame:
+    def predict(  # type: ignore[override]
+        self, context: Any, model_input: pd.DataFrame, params: dict[str, Any] | None = None
+    ) -> pd.DataFrame:
         """(N rows, F float columns) blendshapes → (N, C + 1): probabilities by class, and the `label`."""
         probabilities = self.model.predict(model_input[self.feature_names].to_numpy("float32"))
         found = pd.DataFrame(probabilities, columns=self.classes, index=model_input.index)

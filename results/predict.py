@@ -28,6 +28,9 @@ if TYPE_CHECKING:
 
 MAX_FACES = 20
 
+# Of one photo: (left, top, right, bottom) in pixels, and the face's features or None.
+Faces = list[tuple[Sequence[int], np.ndarray | None]]
+
 
 def champion(home: Path, alias: str = "champion", uri: str | None = None) -> Path:
     """Checkpoint of the model version with `alias`, downloaded if its store is a server.
@@ -39,6 +42,7 @@ def champion(home: Path, alias: str = "champion", uri: str | None = None) -> Pat
         raise InputError(f"nothing is recorded under {home}: launch a sweep and promote it first")
     client = store.connect(address)
     import mlflow
+    from mlflow.artifacts import download_artifacts
     from mlflow.exceptions import MlflowException
 
     try:
@@ -48,7 +52,7 @@ def champion(home: Path, alias: str = "champion", uri: str | None = None) -> Pat
         known = ", ".join(sorted(models[0].aliases)) if models else ""
         raise InputError(f"no model has the alias {alias!r}; known: {known or 'none yet, promote a sweep'}") from None
     mlflow.set_tracking_uri(address)
-    directory = Path(mlflow.artifacts.download_artifacts(f"models:/{MODEL}@{alias}", tracking_uri=address))
+    directory = Path(download_artifacts(f"models:/{MODEL}@{alias}", tracking_uri=address))
     return next(directory.glob("artifacts/*/model.json")).parent
 
 
@@ -69,11 +73,11 @@ def predict(images: Sequence[Path], checkpoint: Path, bundle: Path | None = None
     model = trainables.restore(checkpoint)
     options = {name: described["preprocessing"][name] for name in ("border", "size")}
     path = find_bundle(bundle)
-    found: list[list[tuple[Sequence[int], np.ndarray | None]]] = []
+    found: list[Faces] = []
     with Landmarker(path, **options) as landmarker, Landmarker(path, **options, num_faces=MAX_FACES) as finder:
         for photo in photos:
             crops = faces_in_photo(photo, finder)
-            faces = [(box, _features(crop, landmarker, described)) for box, crop in crops]
+            faces: Faces = [(box, _features(crop, landmarker, described)) for box, crop in crops]
             found.append(faces or _whole(photo, landmarker, described))
     inputs = [features for faces in found for _, features in faces if features is not None]
     answers = iter(model.predict(np.stack(inputs)) if inputs else ())
@@ -109,9 +113,7 @@ def _features(crop: np.ndarray, landmarker: Landmarker, described: dict[str, Any
     return scores[[BLENDSHAPES.index(name) for name in described["feature_names"]]]
 
 
-def _whole(
-    photo: np.ndarray, landmarker: Landmarker, described: dict[str, Any]
-) -> list[tuple[Sequence[int], np.ndarray | None]]:
+def _whole(photo: np.ndarray, landmarker: Landmarker, described: dict[str, Any]) -> Faces:
     """The image itself as a face's crop, if there is a face in it: what a dataset's own images are."""
     import cv2
 

@@ -81,7 +81,9 @@ def _find_version(client: MlflowClient, sweep: dict[str, Any], trial: TrialRecor
 def _read_figures(client: MlflowClient, registered: ModelVersion) -> dict[str, Any]:
     """What the version was judged to be on test when it was registered."""
     with tempfile.TemporaryDirectory() as directory:
-        return json.loads(Path(client.download_artifacts(registered.run_id, "test_report.json", directory)).read_text())
+        return json.loads(
+            Path(client.download_artifacts(str(registered.run_id), "test_report.json", directory)).read_text()
+        )
 
 
 def _identity(sweep: dict[str, Any], trial: TrialRecord) -> dict[str, str]:
@@ -115,6 +117,7 @@ def _register(
         _log_figures(client, run.info.run_id, figures, int(identity["fersweep.best_epoch"]))
         client.log_inputs(run.info.run_id, [describe_run.dataset_input(sweep, "test")])
         info = _log_model(checkpoint, task, example, model.predict(example))
+    assert info is not None
     return client.create_model_version(
         MODEL,
         source=info.model_uri,
@@ -176,4 +179,6 @@ def _requirements(trainable: str) -> list[str]:
 
 
 def _copy_package(package: Path, directory: Path) -> str:
-    return shutil.copytree(package, directory / package.name, ignore=shutil.ignore_patterns("__pycache__", "*.pyc"))
+    return str(
+        shutil.copytree(package, directory / package.name, ignore=shutil.ignore_patterns("__pycache__", "*.pyc"))
+    )

@@ -15,7 +15,9 @@ def training(trial: Any) -> dict[str, Any]:
         "schedule": trial.suggest_categorical("schedule", ["constant", "cosine", "exponential"]),
         "batch_size": trial.suggest_int("batch_size", 16, 1024, log=True),
         "dropout": trial.suggest_float("dropout", 0.0, 0.6),
-        "initializer": trial.suggest_categorical("initializer", ["glorot_uniform", "he_normal", "orthogonal", "uniform"]),
+        "initializer": trial.suggest_categorical(
+            "initializer", ["glorot_uniform", "he_normal", "orthogonal", "uniform"]
+        ),
         "class_weights": trial.suggest_categorical("class_weights", [False, True]),
         "label_smoothing": trial.suggest_float("label_smoothing", 0.0, 0.2),
         "standardise": trial.suggest_categorical("standardise", [False, True]),

@@ -24,7 +24,7 @@ def load(name: str) -> ModuleType:
     return importlib.import_module(NAMES[name])
 
 
-def restore(directory: Path):  # noqa: ANN201 - a Trainable; typing it would import base for every `--help`
+def restore(directory: Path):
     """The trained model in a checkpoint directory, ready to predict."""
     model = json.loads((Path(directory) / "model.json").read_text())
     return load(model["trainable"]).restore(Path(directory))

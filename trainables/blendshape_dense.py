@@ -14,7 +14,9 @@ FRAMEWORK = "tensorflow"
 
 
 class Hparams(KerasHparams):
-    units: tuple[int, ...] = Field((64, 32), min_length=1, description="units of each hidden layer, the first one first")
+    units: tuple[int, ...] = Field(
+        (64, 32), min_length=1, description="units of each hidden layer, the first one first"
+    )
     activation: Literal["relu", "tanh", "selu", "gelu"] = "relu"
     batch_norm: bool = False
 
@@ -24,13 +26,17 @@ def _make_model(h: Hparams, num_features: int, num_classes: int, keras: Any) -> 
     regularizer = keras.regularizers.L2(h.l2) if h.l2 else None
     hidden = inputs = keras.Input((num_features,))
     for units in h.units:
-        hidden = layers.Dense(units, kernel_initializer=make_initializer(h, keras), kernel_regularizer=regularizer)(hidden)
+        hidden = layers.Dense(units, kernel_initializer=make_initializer(h, keras), kernel_regularizer=regularizer)(
+            hidden
+        )
         if h.batch_norm:
             hidden = layers.BatchNormalization()(hidden)
         hidden = layers.Activation(h.activation)(hidden)
         if h.dropout:
             hidden = layers.Dropout(h.dropout)(hidden)
-    logits = layers.Dense(num_classes, kernel_initializer=make_initializer(h, keras), kernel_regularizer=regularizer)(hidden)
+    logits = layers.Dense(num_classes, kernel_initializer=make_initializer(h, keras), kernel_regularizer=regularizer)(
+        hidden
+    )
     return keras.Model(inputs, logits)
 
 

@@ -42,7 +42,9 @@ def _make_model(h: Hparams, num_features: int, num_classes: int, keras: Any) -> 
             unroll=h.layout == "features",
         )
         hidden = (layers.Bidirectional(lstm) if h.bidirectional else lstm)(hidden)
-    logits = layers.Dense(num_classes, kernel_initializer=make_initializer(h, keras), kernel_regularizer=regularizer)(hidden)
+    logits = layers.Dense(num_classes, kernel_initializer=make_initializer(h, keras), kernel_regularizer=regularizer)(
+        hidden
+    )
     return keras.Model(inputs, logits)
 
 

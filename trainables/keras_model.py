@@ -112,7 +112,9 @@ def _make_optimizer(hparams: KerasHparams, keras: Any) -> Any:
 class KerasClassifier:
     """One Keras model in training. `make_model(hparams, num_features, num_classes, keras)` gives logits for (N, F)."""
 
-    def __init__(self, hparams: KerasHparams, model: dict[str, Any], statistics: dict[str, np.ndarray], make_model: Callable):
+    def __init__(
+        self, hparams: KerasHparams, model: dict[str, Any], statistics: dict[str, np.ndarray], make_model: Callable
+    ):
         self.hparams, self.model, self.statistics, self.epoch = hparams, model, statistics, 0
         self._tf, keras = import_keras()
         keras.backend.clear_session()
@@ -121,7 +123,11 @@ class KerasClassifier:
         self._optimizer = _make_optimizer(hparams, keras)
         self._optimizer.build(self._net.trainable_variables)
         # The averaged weights (Polyak); an own copy, as Keras writes its average over the weights at the end of fit.
-        self._average = [self._tf.Variable(v.value) for v in self._net.trainable_variables] if hparams.ema_momentum else []
+        self._average = (
+            [self._tf.Variable(v.value) for v in self._net.trainable_variables]
+            if hparams.ema_momentum is not None
+            else []
+        )
         self._predict = self._tf.function(
             self._probabilities,
             input_signature=[self._tf.TensorSpec((None, len(model["feature_names"])), self._tf.float32)],
@@ -137,7 +143,9 @@ class KerasClassifier:
         self._batch = min(h.batch_size, len(arrays.train.y))
         self._num_steps = len(arrays.train.y) // self._batch
         self._x = tf.constant(self._prepared(arrays.train.x))
-        self._y = tf.one_hot(arrays.train.y, len(arrays.classes)) * (1 - h.label_smoothing) + h.label_smoothing / len(arrays.classes)
+        self._y = tf.one_hot(arrays.train.y, len(arrays.classes)) * (1 - h.label_smoothing) + h.label_smoothing / len(
+            arrays.classes
+        )
         self._weight = tf.constant(weight, tf.float32)
         self._run_epoch = tf.function(self._epoch_graph)
 
@@ -159,7 +167,8 @@ class KerasClassifier:
             self._optimizer.learning_rate.assign(rates[step])
             self._optimizer.apply(tape.gradient(objective, variables), variables)
             for average, variable in zip(self._average, variables, strict=False):
-                average.assign(self.hparams.ema_momentum * average + (1 - self.hparams.ema_momentum) * variable.value)
+                momentum = self.hparams.ema_momentum or 0.0
+                average.assign(momentum * average + (1 - momentum) * variable.value)
             total += objective
         return total / tf.cast(self._num_steps, tf.float32)
 
@@ -220,10 +229,14 @@ class KerasClassifier:
         self.epoch = model["epoch"]
 
 
-def build_classifier(name: str, hparams: KerasHparams, arrays: TaskArrays, seed: int, make_model: Callable) -> KerasClassifier:
+def build_classifier(
+    name: str, hparams: KerasHparams, arrays: TaskArrays, seed: int, make_model: Callable
+) -> KerasClassifier:
     """A fresh classifier with its training data attached."""
     if arrays.train.x.ndim != 2:
-        raise ValueError(f"{name} learns from features: blendshapes, but the task gives arrays of shape {arrays.train.x.shape}")
+        raise ValueError(
+            f"{name} learns from features: blendshapes, but the task gives arrays of shape {arrays.train.x.shape}"
+        )
     statistics = {"mean": arrays.mean.astype(np.float32), "std": arrays.std.astype(np.float32)}
     classifier = KerasClassifier(hparams, describe_model(name, hparams, arrays, seed), statistics, make_model)
     classifier.attach(arrays)

@@ -12,7 +12,7 @@ from pathlib import Path
 
 import pytest
 
-from cluster.launch import dry, launch, resume
+from cluster.launch import dry, launch
 from cluster.sweep import Sweep, read_sweep
 from data_pipeline.errors import InputError
 from results import journal
@@ -65,7 +65,7 @@ def test_a_trial_that_fails_does_not_fail_the_sweep(tmp_path: Path, tiny_dataset
         "trainable: blendshape_dense\nsearch: {num_trials: 2, start_from: [seed_dense]}\n"
         "space: {fix: {optimizer: sgd, standardise: true}}\nstop: {max_epochs: 2}\n"
     )
-    with pytest.raises(InputError, match="space.fix says 'sgd'"):
+    with pytest.raises(InputError, match=r"space\.fix says 'sgd'"):
         read_sweep(str(tmp_path / "s.yaml"), [])
     sweep = read_sweep(str(tmp_path / "s.yaml"), ["search.start_from=[]", "task.features=pixels"], name="pixels")
     _, record = load_sweep(launch(sweep, tiny_dataset, tmp_path / "runs").directory)

@@ -67,7 +67,9 @@ def test_an_unknown_recipe_names_the_nearest() -> None:
 
 
 def test_options_win_over_overrides_and_the_file() -> None:
-    sweep = read_sweep("quick", ["search.num_trials=5", "stop.max_epochs=9"], search__num_trials=3, stop__max_epochs=None)
+    sweep = read_sweep(
+        "quick", ["search.num_trials=5", "stop.max_epochs=9"], search__num_trials=3, stop__max_epochs=None
+    )
     assert (sweep.search.num_trials, sweep.stop.max_epochs) == (3, 9)
 
 

@@ -29,7 +29,9 @@ HPARAMS: dict[str, list[dict[str, Any]]] = {
         {"units": [4], "layout": "steps", "recurrent_dropout": 0.2, "optimizer": "rmsprop", "initializer": "uniform"},
     ],
 }  # fmt: skip
-CASES = [pytest.param(name, hparams, id=f"{name}-{i}") for name, many in HPARAMS.items() for i, hparams in enumerate(many)]
+CASES = [
+    pytest.param(name, hparams, id=f"{name}-{i}") for name, many in HPARAMS.items() for i, hparams in enumerate(many)
+]
 
 
 @pytest.fixture(scope="module")
@@ -119,7 +121,9 @@ def test_every_knob_is_searchable(name: str) -> None:
 
 
 def test_a_model_learns_what_the_faces_show(arrays: TaskArrays) -> None:
-    model = trainables.load("blendshape_dense").build({"units": [16], "learning_rate": 1e-2, "standardise": True}, arrays, 0)
+    model = trainables.load("blendshape_dense").build(
+        {"units": [16], "learning_rate": 1e-2, "standardise": True}, arrays, 0
+    )
     assert model.fit(10)[-1]["val_macro_f1"] > 0.6  # always guessing the majority gives 0.18
 
 
@@ -127,7 +131,7 @@ def test_a_loss_that_is_not_finite_fails_the_trial(arrays: TaskArrays) -> None:
     with pytest.raises(TrialFailed, match="at epoch"):
         trainables.load("curve").build({"nan_at": 2}, arrays, 0).fit(3)
     exploding = {"units": [8], "learning_rate": 1e30, "optimizer": "sgd", "activation": "relu", "l2": 1.0}
-    with pytest.raises(TrialFailed, match="nan|inf"):
+    with pytest.raises(TrialFailed, match=r"nan|inf"):
         trainables.load("blendshape_dense").build(exploding, arrays, 0).fit(5)
 
 

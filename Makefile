@@ -1,0 +1,34 @@
+# `make demo` runs the whole job on faces made on the spot; `make test` runs the tests. Both set up `.venv` first.
+PYTHON ?= python3
+BIN := .venv/bin
+COMPILE := $(BIN)/uv pip compile pyproject.toml --extra landmarker --group dev --group bench --universal \
+           --python-version 3.11 --no-annotate --no-header -q -o requirements.lock
+
+.PHONY: demo test check lock clean setup
+
+demo: setup
+	$(BIN)/fersweep demo
+
+test: setup
+	$(BIN)/pytest
+
+check: setup
+	$(BIN)/ruff check .
+	$(BIN)/ruff format --check .
+	$(BIN)/basedpyright
+
+setup: .venv/.done
+
+.venv/.done: requirements.lock pyproject.toml
+	$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11) and "fersweep needs Python 3.11 or newer: make PYTHON=/path/to/python3.11")'
+	test -x $(BIN)/python || $(PYTHON) -m venv .venv
+	$(BIN)/python -m pip install -q "uv>=0.13"
+	$(BIN)/uv pip sync -q --python $(BIN)/python requirements.lock
+	$(BIN)/uv pip install -q --python $(BIN)/python --no-deps -e .
+	touch $@
+
+lock:
+	$(COMPILE)
+
+clean:
+	rm -rf .venv build *.egg-info .pytest_cache .ruff_cache

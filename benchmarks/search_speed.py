@@ -1,0 +1,151 @@
+"""Trial-epochs a second, start-up included: a fersweep sweep beside the same search as Ray Tune's and Keras Tuner's
+documentation write it. The same 16 models (those that the fersweep sweep sampled), 10 epochs each, no early stopping.
+
+    .venv/bin/python benchmarks/search_speed.py --data runs/data/fer2013
+"""
+
+from __future__ import annotations
+
+import argparse
+import json
+import os
+import subprocess
+import sys
+import tempfile
+import time
+from pathlib import Path
+from typing import Any
+
+ROOT = Path(__file__).resolve().parents[1]
+EPOCHS = 10
+
+
+def load_arrays(data: Path) -> dict[str, Any]:
+    from data_pipeline.task import Task, TaskSpec
+
+    classes = {"happy": ["happy"], "sad": ["sad"], "neutral": ["neutral"]}
+    arrays = Task(data, TaskSpec(classes=classes)).arrays()
+    return {"x": arrays.train.x, "y": arrays.train.y, "val_x": arrays.val.x, "val_y": arrays.val.y}
+
+
+def build_model(hparams: dict[str, Any], num_features: int) -> Any:
+    """The model as one writes it with Keras."""
+    import keras
+
+    inputs = keras.Input((num_features,))
+    hidden = keras.layers.Reshape((1, num_features))(inputs)
+    for i, units in enumerate(hparams["units"]):
+        lstm = keras.layers.LSTM(
+            units,
+            activation=hparams["activation"],
+            dropout=hparams["dropout"],
+            kernel_initializer=hparams["initializer"],
+            return_sequences=i < len(hparams["units"]) - 1,
+        )
+        hidden = (keras.layers.Bidirectional(lstm) if hparams["bidirectional"] else lstm)(hidden)
+    model = keras.Model(inputs, keras.layers.Dense(3, activation="softmax")(hidden))
+    optimizer = keras.optimizers.Adam(
+        hparams["learning_rate"],
+        beta_1=hparams["beta_1"],
+        clipnorm=hparams["clipnorm"],
+        weight_decay=hparams["weight_decay"] or None,
+        use_ema=hparams["ema_momentum"] is not None,
+        ema_momentum=hparams["ema_momentum"] or 0.99,
+    )
+    model.compile(optimizer=optimizer, loss="sparse_categorical_crossentropy", metrics=["accuracy"])
+    return model
+
+
+def ray_tune(models: list[dict], data: Path) -> None:
+    import ray
+    from ray import tune
+    from ray.tune.integration.keras import TuneReportCheckpointCallback
+
+    def train(config: dict, arrays: dict) -> None:
+        hparams = config["hparams"]
+        model = build_model(hparams, arrays["x"].shape[1])
+        callback = TuneReportCheckpointCallback({"val_accuracy": "val_accuracy"}, checkpoint_on=[])
+        model.fit(
+            arrays["x"],
+            arrays["y"],
+            batch_size=hparams["batch_size"],
+            epochs=EPOCHS,
+            verbose=0,
+            validation_data=(arrays["val_x"], arrays["val_y"]),
+            callbacks=[callback],
+        )
+
+    ray.init(include_dashboard=False, log_to_driver=False)
+    tuner = tune.Tuner(
+        tune.with_resources(tune.with_parameters(train, arrays=load_arrays(data)), {"cpu": 1}),
+        param_space={"hparams": tune.grid_search(models)},
+        run_config=tune.RunConfig(storage_path=tempfile.mkdtemp(), verbose=0),
+    )
+    results = tuner.fit()
+    assert not results.errors, results.errors
+
+
+def keras_tuner(models: list[dict], data: Path) -> None:
+    import keras_tuner as kt
+
+    arrays = load_arrays(data)
+
+    class Model(kt.HyperModel):
+        def build(self, hp: Any) -> Any:
+            return build_model(models[hp.Choice("model", list(range(len(models))))], arrays["x"].shape[1])
+
+        def fit(self, hp: Any, model: Any, *args: Any, **kwargs: Any) -> Any:
+            return model.fit(*args, batch_size=models[hp.get("model")]["batch_size"], **kwargs)
+
+    tuner = kt.GridSearch(Model(), objective="val_accuracy", max_trials=len(models), directory=tempfile.mkdtemp())
+    tuner.search(arrays["x"], arrays["y"], epochs=EPOCHS, verbose=0, validation_data=(arrays["val_x"], arrays["val_y"]))
+
+
+def fersweep(data: Path, home: Path, trials: int) -> list[dict]:
+    """Run the sweep as a user does → the hparams of its trials."""
+    command = [sys.executable, "fersweep.py", "launch", "blendshape_lstm", "--data", str(data), "--home", str(home)]
+    options = ["--trials", str(trials), "--max-epochs", str(EPOCHS), "--set", "stop.scheduler=none"]
+    subprocess.run([*command, *options], cwd=ROOT, check=True, stdout=subprocess.DEVNULL)
+    sys.path.insert(0, str(ROOT))
+    from results.journal import read
+
+    record = read(home / "sweeps" / "blendshape_lstm" / "journal.jsonl")
+    epochs = sum(t.num_epochs for t in record.trials.values())
+    assert epochs == trials * EPOCHS, f"{epochs} epochs were run"
+    return [t.hparams for t in record.trials.values()]
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("--data", type=Path, required=True)
+    parser.add_argument("--trials", type=int, default=16)
+    parser.add_argument("--peer", choices=["ray_tune", "keras_tuner"], help=argparse.SUPPRESS)
+    parser.add_argument("--models", type=Path, help=argparse.SUPPRESS)
+    options = parser.parse_args()
+    sys.path.insert(0, str(ROOT))
+    if options.peer:
+        globals()[options.peer](json.loads(options.models.read_text()), options.data)
+        return
+
+    data = options.data.resolve()
+    seconds = {}
+    with tempfile.TemporaryDirectory() as scratch:
+        start = time.perf_counter()
+        models = fersweep(data, Path(scratch), options.trials)
+        seconds["fersweep"] = time.perf_counter() - start
+        path = Path(scratch) / "models.json"
+        path.write_text(json.dumps(models))
+        environment = {**os.environ, "PYTHONPATH": str(ROOT), "TF_CPP_MIN_LOG_LEVEL": "3"}
+        for peer in ("keras_tuner", "ray_tune"):
+            start = time.perf_counter()
+            command = [sys.executable, __file__, "--peer", peer, "--models", str(path), "--data", str(data)]
+            subprocess.run(command, check=True, env=environment, stdout=subprocess.DEVNULL, stderr=subprocess.PIPE)
+            seconds[peer] = time.perf_counter() - start
+    print("| | seconds | trial-epochs a second | fersweep is faster by |\n|---|---|---|---|")
+    for name, took in seconds.items():
+        rate = options.trials * EPOCHS / took
+        print(f"| {name} | {took:.0f} | {rate:.2f} | {took / seconds['fersweep']:.2f}× |")
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,64 @@
+"""The command line as a user meets it: help, mistakes, and the verbs that need no Ray."""
+
+from __future__ import annotations
+
+import json
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+from tests.sweeps import write_sweep
+
+ROOT = Path(__file__).resolve().parents[1]
+VERBS = ["demo", "prepare", "describe", "launch", "resume", "compare", "promote", "evaluate", "predict", "ui"]
+
+
+def run(*arguments: object) -> subprocess.CompletedProcess[str]:
+    command = [sys.executable, str(ROOT / "fersweep.py"), *map(str, arguments)]
+    return subprocess.run(command, capture_output=True, text=True, check=False)
+
+
+def test_help_names_every_verb() -> None:
+    done = run("--help")
+    assert done.returncode == 0
+    assert all(verb in done.stdout for verb in VERBS)
+
+
+@pytest.mark.parametrize(
+    ("arguments", "message"),
+    [
+        (["lunch"], "No such command 'lunch'. Did you mean 'launch'?"),
+        (["launch"], "Missing argument 'RECIPE|FILE'"),
+        (["launch", "quik", "--data", "x"], "did you mean 'quick'"),
+        (["launch", "quick", "--data", "no/such"], "no/such is no finished dataset"),
+        (["launch", "quick", "--data", "x", "--set", "stop.max_epoch=3"], "did you mean 'max_epochs'"),
+        (["prepare", "no/such.csv", "--out", "{tmp}/out"], "no/such.csv"),
+        (["describe", "no/such"], "no/such is no finished dataset"),
+        (["compare", "nothing", "--home", "{tmp}/home"], "no sweep 'nothing'"),
+        (["resume", "nothing", "--home", "{tmp}/home"], "no sweep 'nothing'"),
+        (["promote", "nothing", "--home", "{tmp}/home"], "no sweep 'nothing'"),
+        (["evaluate", "nothing", "--home", "{tmp}/home"], "no sweep 'nothing'"),
+        (["predict", "x.png", "--home", "{tmp}/home"], "nothing is recorded"),
+        (["ui", "--home", "{tmp}/home"], "nothing is recorded"),
+    ],
+)
+def test_a_mistake_is_one_line_and_exit_code_2(tmp_path: Path, arguments: list[str], message: str) -> None:
+    done = run(*(argument.replace("{tmp}", str(tmp_path)) for argument in arguments))
+    assert done.returncode == 2, done.stderr
+    assert message in done.stderr
+    assert done.stderr.count("\n") == 1
+    assert done.stdout == ""
+    assert list(tmp_path.iterdir()) == []
+
+
+def test_json_is_alone_on_stdout(tmp_path: Path) -> None:
+    write_sweep(tmp_path)
+    found = json.loads(run("compare", "tiny", "--home", tmp_path, "--json").stdout)
+    assert found["trials"]
+    figures = json.loads(run("evaluate", "tiny", "--home", tmp_path, "--split", "val", "--json").stdout)
+    assert figures["split"] == "val"
+    done = run("evaluate", "tiny", "--home", tmp_path, "--split", "vla")
+    assert done.returncode == 2
+    assert "vla" in done.stderr

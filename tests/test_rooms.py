@@ -1,0 +1,75 @@
+"""Who may import whom, and where each heavy package may be imported."""
+
+from __future__ import annotations
+
+import ast
+import subprocess
+import sys
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+
+ROOT = Path(__file__).resolve().parents[1]
+ROOMS: dict[str, set[str]] = {
+    "data_pipeline": set(),
+    "search_spaces": set(),
+    "trainables": {"data_pipeline"},
+    "results": {"trainables", "data_pipeline"},
+    "cluster": {"data_pipeline", "search_spaces", "trainables", "results"},
+}
+HEAVY = {
+    "mediapipe": ("data_pipeline/landmarks.py",),
+    "mlflow": ("results/",),
+    "ray": ("cluster/", "data_pipeline/prepare.py"),
+    "tensorflow": ("trainables/keras_model.py",),
+    "keras": ("trainables/keras_model.py",),
+    "torch": ("trainables/",),
+}
+FILES = [path for room in ROOMS for path in sorted((ROOT / room).rglob("*.py"))]
+
+
+def imports(path: Path) -> Iterator[tuple[str, bool]]:
+    """(top-level package, is it imported when the module is) of each import in a file."""
+    tree = ast.parse(path.read_text())
+    for node in ast.walk(tree):
+        if isinstance(node, ast.Import):
+            for alias in node.names:
+                yield alias.name.split(".")[0], node in tree.body
+        elif isinstance(node, ast.ImportFrom) and node.level == 0:
+            yield str(node.module).split(".")[0], node in tree.body
+
+
+@pytest.mark.parametrize("path", FILES, ids=lambda path: str(path.relative_to(ROOT)))
+def test_a_file_imports_only_what_its_room_may(path: Path) -> None:
+    place = path.relative_to(ROOT)
+    for package, at_import in imports(path):
+        if package in ROOMS and package != place.parts[0]:
+            assert package in ROOMS[place.parts[0]], f"{place} imports {package}"
+        if package in HEAVY:
+            assert str(place).startswith(HEAVY[package]), f"{place} imports {package}"
+        if package in ("tensorflow", "keras", "torch", "mediapipe"):
+            assert not at_import, f"{place} imports {package} when it is imported itself"
+
+
+@pytest.mark.parametrize(
+    ("code", "absent"),
+    [
+        ("import fersweep", "ray tensorflow torch mlflow mediapipe optuna pandas numpy sklearn matplotlib"),
+        ("from cluster.sweep import read_sweep; read_sweep('quick', [])", "ray tensorflow torch mlflow mediapipe"),
+        ("import cluster.launch", "ray tensorflow torch mlflow mediapipe"),
+        ("import results.compare, results.evaluate, results.promote", "ray tensorflow torch mlflow mediapipe"),
+        ("import data_pipeline.prepare, data_pipeline.task", "ray tensorflow torch mlflow mediapipe"),
+    ],
+)
+def test_what_is_not_needed_is_not_loaded(code: str, absent: str) -> None:
+    check = f"{code}\nimport sys\nprint(*[m for m in {absent.split()!r} if m in sys.modules])"
+    done = subprocess.run([sys.executable, "-c", check], cwd=ROOT, capture_output=True, text=True, check=True)
+    assert done.stdout.split() == []
+
+
+def test_importing_writes_nothing(tmp_path: Path) -> None:
+    modules = [".".join(path.relative_to(ROOT).with_suffix("").parts).removesuffix(".__init__") for path in FILES]
+    code = f"import sys; sys.path.insert(0, {str(ROOT)!r})\nimport fersweep, " + ", ".join(modules)
+    subprocess.run([sys.executable, "-c", code], cwd=tmp_path, check=True)
+    assert list(tmp_path.iterdir()) == []
