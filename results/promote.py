@@ -99,7 +99,7 @@ def _identity(sweep: dict[str, Any], trial: TrialRecord) -> dict[str, str]:
 
 def _register(
     client: MlflowClient, sweep_dir: Path, sweep: dict[str, Any], task: Task, trial: TrialRecord
-) -> ModelVersion:
+) -> ModelVersion:  # pyright: ignore[reportReturnType]  # MLflow types its run as if it swallowed exceptions
     """Judge the checkpoint on test, and log figures and model to a run of their own under the sweep's run."""
     checkpoint = sweep_dir / "trials" / trial.name / "best"
     model = trainables.restore(checkpoint)
@@ -117,15 +117,14 @@ def _register(
         _log_figures(client, run.info.run_id, figures, int(identity["fersweep.best_epoch"]))
         client.log_inputs(run.info.run_id, [describe_run.dataset_input(sweep, "test")])
         info = _log_model(checkpoint, task, example, model.predict(example))
-    assert info is not None
-    return client.create_model_version(
-        MODEL,
-        source=info.model_uri,
-        run_id=run.info.run_id,
-        model_id=info.model_id,
-        tags=identity | describe_run.version_tags(sweep, figures),
-        description=describe_run.version_note(sweep, trial, figures),
-    )
+        return client.create_model_version(
+            MODEL,
+            source=info.model_uri,
+            run_id=run.info.run_id,
+            model_id=info.model_id,
+            tags=identity | describe_run.version_tags(sweep, figures),
+            description=describe_run.version_note(sweep, trial, figures),
+        )
 
 
 def _parent_run_id(client: MlflowClient, experiment: str, sweep: dict[str, Any]) -> str:
