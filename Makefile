@@ -1,10 +1,10 @@
 # `make demo` runs the whole job on faces made on the spot; `make test` runs the tests. Both set up `.venv` first.
 PYTHON ?= python3
 BIN := .venv/bin
-COMPILE := $(BIN)/uv pip compile pyproject.toml --extra landmarker --group dev --group bench --universal \
+COMPILE := $(BIN)/uv pip compile pyproject.toml --extra landmarker --group dev --universal \
            --python-version 3.11 --no-annotate --no-header -q -o requirements.lock
 
-.PHONY: demo test check lock clean setup
+.PHONY: demo test check bench lock clean setup
 
 demo: setup
 	$(BIN)/fersweep demo
@@ -26,6 +26,9 @@ setup: .venv/.done
 	$(BIN)/uv pip sync -q --python $(BIN)/python requirements.lock
 	$(BIN)/uv pip install -q --python $(BIN)/python --no-deps -e .
 	touch $@
+
+bench: setup  # what benchmarks/ compares with
+	$(BIN)/uv pip install -q --python $(BIN)/python --group bench --constraint requirements.lock
 
 lock:
 	$(COMPILE)

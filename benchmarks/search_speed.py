@@ -64,7 +64,7 @@ def ray_tune(models: list[dict], data: Path) -> None:
     def train(config: dict, arrays: dict) -> None:
         hparams = config["hparams"]
         model = build_model(hparams, arrays["x"].shape[1])
-        callback = TuneReportCheckpointCallback({"val_accuracy": "val_accuracy"}, checkpoint_on=[])
+        callback = TuneReportCheckpointCallback(metrics=["val_accuracy"], checkpoint_on=[])
         model.fit(
             arrays["x"],
             arrays["y"],

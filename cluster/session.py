@@ -17,7 +17,7 @@ def connect(address: str | None, num_cpus: int | None = None) -> None:
     Workers find the rooms of this project through PYTHONPATH and stay quiet. Raises InputError if no cluster answers.
     """
     os.environ.setdefault("RAY_ACCEL_ENV_VAR_OVERRIDE_ON_ZERO", "0")
-    os.environ.setdefault("RAY_DEDUP_LOGS", "1")
+    os.environ.setdefault("RAY_BACKEND_LOG_LEVEL", "fatal")  # its C++ side warns about what Ray's own libraries do
     os.environ.setdefault("RAY_USAGE_STATS_ENABLED", "0")
     import ray
 

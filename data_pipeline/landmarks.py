@@ -7,7 +7,6 @@ The only module that imports mediapipe. A landmarker cannot be pickled and hangs
 """
 
 import contextlib
-import os
 import sys
 from collections.abc import Iterator
 from pathlib import Path
@@ -16,6 +15,7 @@ from typing import Any, Self
 
 import numpy as np
 
+from data_pipeline.quiet import silent_stderr
 from data_pipeline.schema import BLENDSHAPES
 
 # How a FER2013 crop frames a face, from the landmarks of 2,000 of them: side of the crop over the mean of the
@@ -164,17 +164,3 @@ def _explained() -> Iterator[None]:
                 f"MediaPipe lacks a system library ({error}); Debian: apt install libegl1 libgles2"
             ) from None
         raise
-
-
-@contextlib.contextmanager
-def silent_stderr() -> Iterator[None]:
-    """MediaPipe's C++ side logs to file descriptor 2 whatever one sets."""
-    sys.stderr.flush()
-    saved = os.dup(2)
-    with open(os.devnull, "wb") as nothing:
-        os.dup2(nothing.fileno(), 2)
-    try:
-        yield
-    finally:
-        os.dup2(saved, 2)
-        os.close(saved)

@@ -83,6 +83,7 @@ def read_through(sources: Sequence[Source], options: Options, tell: Tell) -> Pla
         num_bytes += len(face.data)
         if len(ids) % 500 == 0:
             tell(Progress("read", len(ids), None, len(ids) / (time.monotonic() - started), None))
+    tell(Progress("read", len(ids), len(ids), len(ids) / (time.monotonic() - started), None))
     assigned = assign_splits(
         ids, labels, splits, val_share=options.val_share, test_share=options.test_share, seed=options.seed
     )

@@ -27,8 +27,9 @@ import pyarrow as pa
 
 from data_pipeline.bundle import SHA256, find_bundle
 from data_pipeline.errors import InputError
-from data_pipeline.landmarks import Landmarker, silent_stderr
+from data_pipeline.landmarks import Landmarker
 from data_pipeline.plan import STATE, Options, Plan, Progress, Tell, all_faces, begun, read_through, request
+from data_pipeline.quiet import silent_stderr
 from data_pipeline.schema import BLENDSHAPES, make_rows, part_path, seal, write_file, write_part
 from data_pipeline.sources import Face, Source, decode, fit, open_source
 

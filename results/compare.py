@@ -105,7 +105,7 @@ def _baselines(sweep: dict[str, Any], trees: dict[str, Any] | None) -> list[dict
 
 
 def render(found: dict[str, Any]) -> RenderableType:
-    """What `compare` returned as two tables for the terminal: scores and hparams, then recall by class."""
+    """What `compare` returned as tables for the terminal: scores, recall by class, hparams."""
     from rich.console import Group
     from rich.text import Text
 
@@ -114,31 +114,32 @@ def render(found: dict[str, Any]) -> RenderableType:
     head.append(f"{found['total_epochs']} epochs. Best by the {found['mode']} of {found['metric']}; ")
     head.append("scores on val, detected faces.")
     scores = [found["metric"], *(name for name in SCORES if name != found["metric"])]
-    first = _table(["trial", "state", "epoch", *(_heading(name) for name in scores), "hparams that varied"], num_text=2)
+    first = _table(["trial", "state", "epoch", *(_heading(name) for name in scores)], num_text=2)
     second = _table(["recall", *found["classes"]], num_text=1)
+    third = _table(["trial", "hparams that varied"], num_text=2)
     for row in found["trials"]:
         number, values = f"{row['trial']:04d}", {found["metric"]: row["value"], **row["scores"]}
         state = row["state"] + (f" ({row['point']})" if row["point"] else "")
         hparams = "  ".join(f"{name}={_short(value)}" for name, value in row["hparams"].items())
-        first.add_row(number, state, f"{row['best_epoch']}/{row['epochs']}", *_cells(values, scores), Text(hparams))
+        first.add_row(number, state, f"{row['best_epoch']}/{row['epochs']}", *_cells(values, scores))
+        third.add_row(number, Text(hparams))
         second.add_row(number, *_cells(row["recall"] or {}, found["classes"]))
     for table in (first, second):
         table.add_section()
     for row in found["baselines"]:
-        first.add_row(row["name"], "baseline", "", *_cells(row["scores"], scores), "", style="dim")
+        first.add_row(row["name"], "baseline", "", *_cells(row["scores"], scores), style="dim")
         second.add_row(row["name"], *_cells(row["recall"], found["classes"]), style="dim")
-    return Group(head, first, second)
+    return Group(head, first, second, third)
 
 
 def _table(columns: list[str], num_text: int) -> Table:
-    """A table whose first `num_text` columns and hparams are text, the others numbers."""
+    """A table whose first `num_text` columns are text, the others numbers."""
     from rich import box
     from rich.table import Table
 
     table = Table(box=box.SIMPLE_HEAD, pad_edge=False)
     for index, name in enumerate(columns):
-        is_text = index < num_text or name.startswith("hparams")
-        table.add_column(name, justify="left" if is_text else "right", no_wrap=not name.startswith("hparams"))
+        table.add_column(name, justify="left" if index < num_text else "right", no_wrap=not name.startswith("hparams"))
     return table
 
 

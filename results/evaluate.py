@@ -23,6 +23,7 @@ from results.sweeps import choose_trial, load_sweep, sweep_task
 
 if TYPE_CHECKING:
     from rich.console import RenderableType
+    from rich.table import Table
 
 
 class Predictor(Protocol):
@@ -109,25 +110,31 @@ class _Trees:
 def render(figures: dict[str, Any], title: str = "") -> RenderableType:
     """The figures of `evaluate` as tables for the terminal."""
     from rich.console import Group
-    from rich.table import Table
 
-    scores = Table(title=title or f"{figures['split']}: scores [95 % interval]", title_justify="left")
+    scores = _table(title or f"{figures['split']}: scores [95 % interval]")
     for column in ("", "detected faces", "all faces", "majority class"):
-        scores.add_column(column, justify="left" if not column else "right")
+        scores.add_column(column, justify="left" if not column else "right", no_wrap=True)
     sets = [figures["detected"], figures["all"]]
     scores.add_row("faces", *[str(one["num_faces"]) for one in sets], "")
     for name in scoring.SCORES:
         cells = [interval(one[name]) for one in sets]
         scores.add_row(name.replace("_", " "), *cells, f"{sets[0]['baseline'][name]:.3f}")
-    classes = Table(title="by class, detected faces", title_justify="left")
-    for column in ("class", "precision", "recall", "f1", "faces", "recall, all faces"):
-        classes.add_column(column, justify="left" if column == "class" else "right")
+    classes = _table("by class, detected faces")
+    for column in ("class", "precision", "recall", "f1", "faces", "recall, all"):
+        classes.add_column(column, justify="left" if column == "class" else "right", no_wrap=True)
     for name in figures["classes"]:
         one, everything = sets[0]["per_class"][name], sets[1]["per_class"][name]
         recall = {"value": one["recall"], "low": one["recall_low"], "high": one["recall_high"]}
         cells = [f"{one['precision']:.3f}", interval(recall), f"{one['f1']:.3f}", str(one["support"])]
         classes.add_row(name, *cells, f"{everything['recall']:.3f}")
     return Group(scores, classes)
+
+
+def _table(title: str) -> Table:
+    from rich import box
+    from rich.table import Table
+
+    return Table(title=title, title_justify="left", box=box.SIMPLE_HEAD, pad_edge=False)
 
 
 def interval(one: dict[str, float]) -> str:

@@ -18,6 +18,7 @@ from typing import Any, Literal
 import numpy as np
 from pydantic import Field
 
+from data_pipeline.quiet import silent_stderr
 from data_pipeline.task import TaskArrays
 from trainables.base import (
     HparamsModel,
@@ -65,16 +66,18 @@ def import_keras() -> tuple[Any, Any]:
         hidden = [name for name in ("sklearn", "matplotlib") if name not in sys.modules]
         sys.modules.update(dict.fromkeys(hidden))  # type: ignore[arg-type]
         try:
-            import tensorflow as tf
+            with silent_stderr():
+                import tensorflow as tf
 
             threads = int(os.environ.get("OMP_NUM_THREADS") or os.cpu_count() or 1)
             tf.config.threading.set_intra_op_parallelism_threads(threads)
             tf.config.threading.set_inter_op_parallelism_threads(1)
             for gpu in tf.config.list_physical_devices("GPU"):
                 tf.config.experimental.set_memory_growth(gpu, True)
-            import keras
+            with silent_stderr():
+                import keras
 
-            _ = keras.layers
+                _ = keras.layers
         finally:
             for name in hidden:
                 del sys.modules[name]
