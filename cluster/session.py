@@ -7,6 +7,7 @@ import os
 from pathlib import Path
 
 from data_pipeline.errors import InputError
+from data_pipeline.quiet import silent_stderr
 
 ROOT = Path(__file__).resolve().parents[1]
 
@@ -24,17 +25,17 @@ def connect(address: str | None, num_cpus: int | None = None) -> None:
     if ray.is_initialized():
         return
     env_vars = {"PYTHONPATH": os.pathsep.join([str(ROOT), *filter(None, [os.environ.get("PYTHONPATH")])])}
-    quiet = {"TF_CPP_MIN_LOG_LEVEL": "3", "GLOG_minloglevel": "3", "TF_ENABLE_ONEDNN_OPTS": "0"}
+    quiet = {"TF_CPP_MIN_LOG_LEVEL": "3", "GLOG_minloglevel": "3"}
     try:
-        ray.init(
-            address=address or "local",
-            num_cpus=None if address else num_cpus,
-            include_dashboard=False if not address else None,
-            log_to_driver=False,
-            logging_level=logging.ERROR,
-            configure_logging=True,
-            runtime_env={"env_vars": {**quiet, **env_vars}},
-        )
+        with silent_stderr():
+            ray.init(
+                address=address or "local",
+                num_cpus=None if address else num_cpus,
+                include_dashboard=None if address else False,
+                log_to_driver=False,
+                logging_level=logging.ERROR,
+                runtime_env={"env_vars": {**quiet, **env_vars}},
+            )
     except (ConnectionError, ValueError) as error:
         raise InputError(f"--address {address}: no Ray cluster answers there: {str(error).splitlines()[0]}") from None
 
