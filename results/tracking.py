@@ -105,7 +105,7 @@ def main(arguments: Sequence[str] | None = None) -> None:
         help="process that drives the sweep; record until it is done or gone",
     )
     options = parser.parse_args(arguments)
-    os.nice(10)
+    os.nice(19)  # Ray runs its workers at 15: a sweep comes first
     record(options.sweep_dir, options.parent)
 
 

@@ -18,8 +18,9 @@ def training(trial: Any) -> dict[str, Any]:
         "initializer": trial.suggest_categorical(
             "initializer", ["glorot_uniform", "he_normal", "orthogonal", "uniform"]
         ),
-        "class_weights": trial.suggest_categorical("class_weights", [False, True]),
+        "class_weights": trial.suggest_float("class_weights", 0.0, 1.0),
         "label_smoothing": trial.suggest_float("label_smoothing", 0.0, 0.2),
+        "transform": trial.suggest_categorical("transform", ["none", "logit"]),
         "standardise": trial.suggest_categorical("standardise", [False, True]),
     }
     if optimizer in ("adam", "adamw"):
@@ -47,8 +48,9 @@ SEED_TRAINING: dict[str, Any] = {
     "batch_size": 150,
     "dropout": 0.0,
     "initializer": "glorot_uniform",
-    "class_weights": False,
+    "class_weights": 0.0,
     "label_smoothing": 0.0,
+    "transform": "none",
     "standardise": False,
     "amsgrad": False,
     "use_clipnorm": True,

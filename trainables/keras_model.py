@@ -50,9 +50,10 @@ class KerasHparams(HparamsModel):
     dropout: float = Field(0.0, ge=0, lt=1)
     initializer: Literal["glorot_uniform", "he_normal", "orthogonal", "uniform"] = "glorot_uniform"
     initializer_range: float = Field(0.05, gt=0, description="half-width of initializer: uniform")
-    class_weights: bool = False
+    class_weights: float = Field(0.0, ge=0, le=1, description="exponent of n / (C * n_c): 0 none, 1 balanced")
     label_smoothing: float = Field(0.0, ge=0, lt=1)
-    standardise: bool = False
+    transform: Literal["none", "logit"] = Field("none", description="of the scores; logit opens up those near 0 and 1")
+    standardise: bool = Field(False, description="by train's mean and deviation, after the transform")
 
 
 def import_keras() -> tuple[Any, Any]:
@@ -112,6 +113,19 @@ def _make_optimizer(hparams: KerasHparams, keras: Any) -> Any:
     return make(beta_1=hparams.beta_1, amsgrad=hparams.amsgrad, **common)
 
 
+def transformed(x: np.ndarray, transform: str) -> np.ndarray:
+    """Scores (N, F) in [0, 1] → (N, F) float32. Logits are clipped at one in a million, where scores are noise.
+
+    Scores are skewed towards 0, and what tells two expressions apart is often whether one is 0.001 or 0.01: trees see
+    that, a network that reads raw scores does not (docs/measurements.md).
+    """
+    x = np.asarray(x, np.float32)
+    if transform == "none":
+        return x
+    x = np.clip(x, 1e-6, 1 - 1e-6)
+    return np.log(x / (1 - x))
+
+
 class KerasClassifier:
     """One Keras model in training. `make_model(hparams, num_features, num_classes, keras)` gives logits for (N, F)."""
 
@@ -142,7 +156,8 @@ class KerasClassifier:
         """Put the training faces where the graph can reach them."""
         tf, h = self._tf, self.hparams
         self._arrays = arrays
-        weight = arrays.train.weight * (arrays.class_weight[arrays.train.y] if h.class_weights else 1.0)
+        weight = arrays.train.weight * (arrays.class_weight**h.class_weights)[arrays.train.y]
+        weight = weight / weight.mean()
         self._batch = min(h.batch_size, len(arrays.train.y))
         self._num_steps = len(arrays.train.y) // self._batch
         self._x = tf.constant(self._prepared(arrays.train.x))
@@ -153,7 +168,7 @@ class KerasClassifier:
         self._run_epoch = tf.function(self._epoch_graph)
 
     def _prepared(self, x: np.ndarray) -> np.ndarray:
-        x = np.asarray(x, np.float32)
+        x = transformed(x, self.hparams.transform)
         return (x - self.statistics["mean"]) / self.statistics["std"] if self.hparams.standardise else x
 
     def _epoch_graph(self, order: Any, rates: Any) -> Any:
@@ -240,7 +255,8 @@ def build_classifier(
         raise ValueError(
             f"{name} learns from features: blendshapes, but the task gives arrays of shape {arrays.train.x.shape}"
         )
-    statistics = {"mean": arrays.mean.astype(np.float32), "std": arrays.std.astype(np.float32)}
+    x = transformed(arrays.train.x, hparams.transform)
+    statistics = {"mean": x.mean(axis=0), "std": np.maximum(x.std(axis=0), 1e-6)}
     classifier = KerasClassifier(hparams, describe_model(name, hparams, arrays, seed), statistics, make_model)
     classifier.attach(arrays)
     return classifier

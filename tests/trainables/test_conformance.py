@@ -21,7 +21,7 @@ HPARAMS: dict[str, list[dict[str, Any]]] = {
     "curve": [{"top": 0.9, "rate": 0.2, "noise": 0.05}],
     "blendshape_dense": [
         {"units": [8], "dropout": 0.3, "ema_momentum": 0.9, "batch_norm": True, "schedule": "cosine", "optimizer": "adamw",
-         "weight_decay": 1e-3, "class_weights": True, "label_smoothing": 0.1, "standardise": True, "learning_rate": 1e-2},
+         "weight_decay": 1e-3, "class_weights": 0.5, "transform": "logit", "label_smoothing": 0.1, "standardise": True, "learning_rate": 1e-2},
     ],
     "blendshape_lstm": [
         {"units": [6, 4], "dropout": 0.2, "clipnorm": 1.0, "amsgrad": True, "l2": 1e-4, "bidirectional": True,
