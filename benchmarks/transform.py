@@ -1,6 +1,6 @@
 """Raw scores against logits: one dense network, trained alike on both, beside gradient-boosted trees; on val.
 
-    .venv/bin/python benchmarks/transform.py --data runs/data/fer2013
+.venv/bin/python benchmarks/transform.py --data runs/data/fer2013
 """
 
 from __future__ import annotations

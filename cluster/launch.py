@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import fcntl
 import json
 import os
 import platform
@@ -127,6 +128,16 @@ def resume(directory: Path, address: str | None = None) -> Outcome:
 
 
 def _run(sweep: Sweep, arrays: TaskArrays, described: dict[str, Any], directory: Path) -> Outcome:
+    lock = (directory / "driver.lock").open("w")  # closed, and so released, with this process at the latest
+    try:
+        fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
+    except BlockingIOError:
+        raise InputError(f"{directory}: another process is running this sweep: wait for it, or stop it") from None
+    with lock:
+        return _drive(sweep, arrays, described, directory)
+
+
+def _drive(sweep: Sweep, arrays: TaskArrays, described: dict[str, Any], directory: Path) -> Outcome:
     journal = Journal(directory / "journal.jsonl")
     search = Search(sweep, journal)
     journal.session("started")
@@ -141,7 +152,8 @@ def _run(sweep: Sweep, arrays: TaskArrays, described: dict[str, Any], directory:
     finally:
         journal.session(state)
         journal.close()
-        recorder.wait()
+        if recorder.wait():
+            print(f"MLflow lacks a part of this sweep: {directory / 'recorder.log'} says why", file=sys.stderr)
     return Outcome(state, directory)
 
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import fcntl
 import json
 import os
 import signal
@@ -12,7 +13,7 @@ from pathlib import Path
 
 import pytest
 
-from cluster.launch import dry, launch
+from cluster.launch import dry, launch, resume
 from cluster.sweep import Sweep, read_sweep
 from data_pipeline.errors import InputError
 from results import journal
@@ -48,6 +49,10 @@ def test_a_sweep_runs_to_its_end_and_records_everything(tmp_path: Path, tiny_dat
         assert [row["epoch"] for row in trial.epochs] == list(range(1, trial.num_epochs + 1))
         model = json.loads((outcome.directory / "trials" / trial.name / "best" / "model.json").read_text())
         assert model["epoch"] == trial.best("val_macro_f1", "max")["epoch"]  # type: ignore[index]
+    with (outcome.directory / "driver.lock").open("w") as lock:
+        fcntl.flock(lock, fcntl.LOCK_EX)
+        with pytest.raises(InputError, match="another process is running this sweep"):
+            resume(outcome.directory)
     with pytest.raises(InputError, match="a sweep of this name exists"):
         launch(curve_sweep(tmp_path, "curve"), tiny_dataset, tmp_path / "runs")
 
