@@ -5,6 +5,7 @@ The one place that imports MLflow's client, quietly: no telemetry, no migration 
 
 from __future__ import annotations
 
+import functools
 import logging
 import os
 import warnings
@@ -52,11 +53,30 @@ def connect(uri: str) -> MlflowClient:
     quiet()
     if uri.startswith("sqlite:///"):
         Path(uri.removeprefix("sqlite:///")).parent.mkdir(parents=True, exist_ok=True)
+        _gentle_sqlite()
     import mlflow  # noqa: F401 - importing the package sets its loggers up; they are quietened again below
     from mlflow.tracking import MlflowClient
 
     quiet()
     return MlflowClient(tracking_uri=uri, registry_uri=uri)
+
+
+@functools.cache
+def _gentle_sqlite() -> None:
+    """Let SQLite write ahead and sync at checkpoints only: readers never wait, and the disk is left to the journal.
+
+    A power cut may cost the store its last writes, never its soundness; the journal has them, and `record` makes them
+    good. See SQLite's documentation of `journal_mode` and `synchronous`.
+    """
+    from sqlalchemy import event
+    from sqlalchemy.engine import Engine
+
+    def on_connect(connection: Any, _: Any) -> None:
+        if type(connection).__module__.startswith("sqlite3"):
+            connection.execute("PRAGMA journal_mode=WAL")
+            connection.execute("PRAGMA synchronous=NORMAL")
+
+    event.listen(Engine, "connect", on_connect)
 
 
 def experiment_id(client: MlflowClient, name: str, home: Path) -> str:

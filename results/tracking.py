@@ -25,6 +25,7 @@ from pathlib import Path
 from results.projection import Projection
 
 POLL_S = 0.5
+PAUSE = 6  # times as long as a write took is waited before the next: at most a seventh of a core while the sweep runs
 RETRIES = 5
 
 
@@ -63,14 +64,17 @@ def record(sweep_dir: Path, parent_pid: int | None = None) -> None:
     for ever while the driver lives and RETRIES times after; then its error is raised.
     """
     with _alone(Path(sweep_dir), wait=parent_pid is not None) as alone:
-        projection, failures = None, 0
+        projection, failures, due = None, 0, 0.0
         while alone:
             driven = parent_pid is not None and os.getppid() == parent_pid
             try:
                 projection = projection or Projection(sweep_dir)
                 projection.read()
                 ended = projection.session_pid == parent_pid and projection.record.action != "started"
-                projection.write(closing=ended or not driven)
+                if ended or not driven or time.monotonic() >= due:
+                    start = time.monotonic()
+                    projection.write(closing=ended or not driven)
+                    due = time.monotonic() + PAUSE * (time.monotonic() - start)
                 failures = 0
             except Exception as error:
                 projection, failures = None, failures + 1
