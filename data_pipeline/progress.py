@@ -22,16 +22,20 @@ def bars(console: Console) -> Iterator[Callable[[Progress], None]]:
         TextColumn("{task.fields[rate]}"),
         TimeElapsedColumn(),
     )
-    with Bars(*columns, console=console) as drawn:
-        tasks = {}
+    drawn, tasks = Bars(*columns, console=console), {}
 
-        def tell(progress: Progress) -> None:
-            if progress.phase not in tasks:
-                tasks[progress.phase] = drawn.add_task(TITLES[progress.phase], total=None, rate="")
-            rate = f"{progress.rate:,.0f} faces/s" if progress.rate else ""
-            left = f", {progress.eta_s:,.0f} s left" if progress.eta_s else ""
-            drawn.update(
-                tasks[progress.phase], completed=progress.done, total=progress.total, rate=rate + left, refresh=True
-            )
+    def tell(progress: Progress) -> None:
+        drawn.start()  # only now: a mistake in the sources is one line, with nothing drawn around it
+        if progress.phase not in tasks:
+            tasks[progress.phase] = drawn.add_task(TITLES[progress.phase], total=None, rate="")
+        rate = f"{progress.rate:,.0f} faces/s" if progress.rate else ""
+        left = f", {progress.eta_s:,.0f} s left" if progress.eta_s else ""
+        drawn.update(
+            tasks[progress.phase], completed=progress.done, total=progress.total, rate=rate + left, refresh=True
+        )
 
+    try:
         yield tell
+    finally:
+        if tasks:
+            drawn.stop()

@@ -148,10 +148,10 @@ def render(found: list[dict[str, Any]]) -> RenderableType:
         table.add_column(name, justify="right")
     for one in found:
         if not one["faces"]:
-            table.add_row(Text(one["image"]), "", "no face found")
+            table.add_row(Text(Path(one["image"]).name), "", "no face found")
         for face in one["faces"]:
             left, top, right, bottom = face["box"]
             cells = [f"{p:.3f}" for p in face["probabilities"].values()] if face["probabilities"] else []
             place = f"{left},{top} {right - left}×{bottom - top}"
-            table.add_row(Text(one["image"]), place, face["label"] or "no expression found", *cells)
+            table.add_row(Text(Path(one["image"]).name), place, face["label"] or "no expression found", *cells)
     return table
