@@ -25,7 +25,7 @@ from pathlib import Path
 from results.projection import Projection
 
 POLL_S = 0.5
-PAUSE = 12  # times as long as a write took is waited before the next: at most a thirteenth of a core meanwhile
+PAUSE = 6  # times as long as a write took is waited before the next: at most a seventh of a core while the sweep runs
 RETRIES = 5
 
 
