@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import json
 import math
-import os
 import shutil
 import time
 from dataclasses import dataclass
@@ -137,12 +136,7 @@ class TrialActor(tune.Trainable):
             return self._session.run()
         except (ValueError, MemoryError, RuntimeError) as error:
             lines = str(error).strip().splitlines() or [""]
-            return {
-                "epochs": [],
-                "status": "failed",
-                "reason": f"{type(error).__name__}: {lines[0]}",
-                "worker": os.getpid(),
-            }
+            return {"epochs": [], "status": "failed", "reason": f"{type(error).__name__}: {lines[0]}"}
 
     def save_checkpoint(self, checkpoint_dir: str) -> None:
         """Nothing: a trial writes its own checkpoints, where they outlive Tune's records."""
