@@ -23,12 +23,12 @@ setup: .venv/.done
 	$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11) and "fersweep needs Python 3.11 or newer: make PYTHON=/path/to/python3.11")'
 	test -x $(BIN)/python || $(PYTHON) -m venv .venv
 	$(BIN)/python -m pip install -q "uv>=0.13"
-	$(BIN)/uv pip sync -q --python $(BIN)/python requirements.lock
+	$(BIN)/uv pip sync -q --compile-bytecode --python $(BIN)/python requirements.lock
 	$(BIN)/uv pip install -q --python $(BIN)/python --no-deps -e .
 	touch $@
 
 bench: setup  # what benchmarks/ compares with
-	$(BIN)/uv pip install -q --python $(BIN)/python --group bench --constraint requirements.lock
+	$(BIN)/uv pip install -q --compile-bytecode --python $(BIN)/python --group bench --constraint requirements.lock
 
 lock:
 	$(COMPILE)

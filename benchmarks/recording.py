@@ -99,14 +99,14 @@ def stock(trials: int, epochs: int, record: bool) -> float:
 
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("--trials", type=int, default=120, help="of fersweep; Ray Tune alone runs a sixth")
+    parser.add_argument("--trials", type=int, default=240, help="of fersweep; Ray Tune alone runs a twelfth")
     parser.add_argument("--epochs", type=int, default=50)
     parser.add_argument("--rounds", type=int, default=3)
     parser.add_argument("--variant", help=argparse.SUPPRESS)
     options = parser.parse_args()
     if options.variant:
         who, record = options.variant.split(",")
-        trials = options.trials if who == "ours" else options.trials // 6
+        trials = options.trials if who == "ours" else options.trials // 12
         print(json.dumps({"ours": ours, "stock": stock}[who](trials, options.epochs, record == "yes")))
         return
 

@@ -32,8 +32,10 @@ RETRIES = 5
 def start_recorder(sweep_dir: Path) -> subprocess.Popen[bytes]:
     """Run `python -m results.tracking` on `sweep_dir` as a child of this process.
 
-    It tails the journal, so it may be started before the first event. It is in a session of its own: a Ctrl-C that
-    ends the driver leaves it alive to write what is left. Its complaints go to `recorder.log` in `sweep_dir`.
+    It tails the journal, so it may be started before the first event. It is in a process group of its own: a Ctrl-C
+    that ends the driver leaves it alive to write what is left. (Not in a session of its own: Linux shares the CPUs
+    among sessions first, and there its low priority would count for nothing; see sched(7), "autogroup".) Its
+    complaints go to `recorder.log` in `sweep_dir`.
     """
     root = str(Path(__file__).resolve().parents[1])
     paths = [root, *filter(None, [os.environ.get("PYTHONPATH")])]
@@ -52,7 +54,7 @@ def start_recorder(sweep_dir: Path) -> subprocess.Popen[bytes]:
             stdout=log,
             stderr=log,
             env={**os.environ, "PYTHONPATH": os.pathsep.join(paths)},
-            start_new_session=True,
+            process_group=0,
         )
 
 
@@ -100,6 +102,13 @@ def _alone(sweep_dir: Path, wait: bool) -> Iterator[bool]:
         yield True
 
 
+def _yield_to_the_sweep() -> None:
+    """Take what CPU time the sweep leaves; Ray runs its workers at niceness 15, next to which 19 is not low enough."""
+    os.nice(19)
+    if hasattr(os, "SCHED_IDLE"):  # Linux
+        os.sched_setscheduler(0, os.SCHED_IDLE, os.sched_param(0))
+
+
 def main(arguments: Sequence[str] | None = None) -> None:
     parser = argparse.ArgumentParser(prog="python -m results.tracking", description="Record a sweep in MLflow.")
     parser.add_argument("sweep_dir", type=Path)
@@ -109,7 +118,7 @@ def main(arguments: Sequence[str] | None = None) -> None:
         help="process that drives the sweep; record until it is done or gone",
     )
     options = parser.parse_args(arguments)
-    os.nice(19)  # Ray runs its workers at 15: a sweep comes first
+    _yield_to_the_sweep()
     record(options.sweep_dir, options.parent)
 
 
