@@ -60,8 +60,7 @@ def _is_number(value: Any) -> bool:
 
 def _inside(name: str, value: Any, low: float, high: float) -> float:
     if not _is_number(value) or not low <= value <= high:
-        hint = " (YAML reads 1e-5 as text: write 1.0e-5)" if isinstance(value, str) else ""
-        raise ValueError(f"space: {name} = {value!r} lies outside [{low}, {high}]{hint}")
+        raise ValueError(f"space: {name} = {value!r} lies outside [{low}, {high}]")
     return value
 
 

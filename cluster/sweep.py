@@ -3,7 +3,7 @@
 name: lstm-3class
 task:      {features: blendshapes, classes: {happy: [happy], sad: [sad], neutral: [neutral]}}
 trainable: blendshape_lstm
-space:     {fix: {optimizer: adam}, range: {learning_rate: [1.0e-5, 1.0e-2]}}
+space:     {fix: {optimizer: adam}, range: {learning_rate: [1e-5, 1e-2]}}
 search:    {sampler: tpe, num_trials: 64, seed: 7, start_from: [seed_paper]}
 stop:      {metric: val_macro_f1, mode: max, scheduler: asha, grace_epochs: 5, max_epochs: 200, reduction: 3}
 resources: {cpus: 1, gpus: 0}
@@ -26,6 +26,15 @@ from data_pipeline.errors import InputError
 from data_pipeline.task import TaskSpec
 
 PROBES = 200  # random points that a space is tried with before a sweep starts
+
+
+class _Loader(yaml.SafeLoader):
+    """Reads 1e-5 as the number that it is in YAML 1.2; PyYAML follows 1.1, where it is text."""
+
+
+_Loader.add_implicit_resolver(
+    "tag:yaml.org,2002:float", re.compile(r"[-+]?(\d+\.?\d*|\.\d+)[eE][-+]?\d+$"), list("-+.0123456789")
+)
 
 
 class _Part(BaseModel):
@@ -106,7 +115,7 @@ def read_sweep(recipe_or_file: str, overrides: list[str], **replaced: Any) -> Sw
     path = Path(recipe_or_file)
     try:
         path = path if path.suffix in (".yaml", ".yml") or path.is_file() else search_spaces.recipe(recipe_or_file)
-        content = yaml.safe_load(path.read_text(encoding="utf-8"))
+        content = yaml.load(path.read_text(encoding="utf-8"), _Loader)
     except ValueError as error:
         raise InputError(
             f"{recipe_or_file}: {error}" if isinstance(error, UnicodeDecodeError) else str(error)
@@ -124,7 +133,7 @@ def read_sweep(recipe_or_file: str, overrides: list[str], **replaced: Any) -> Sw
         if not equals or not re.fullmatch(r"[a-z_0-9]+(\.[A-Za-z_0-9]+)*", key):
             raise InputError(f"--set {override!r}: want KEY.PATH=VALUE, e.g. stop.max_epochs=20")
         try:
-            _put(content, key.split("."), yaml.safe_load(text))
+            _put(content, key.split("."), yaml.load(text, _Loader))
         except yaml.YAMLError:
             raise InputError(f"--set {override!r}: {text!r} is not a YAML value") from None
     for key, value in replaced.items():

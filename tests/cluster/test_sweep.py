@@ -25,7 +25,7 @@ MISTAKES = [
     ("space.range.learning_rate=[1, 0]", "low <= high must hold, but got [1, 0]"),
     ("space.range.learning_rate=5", "space.range.learning_rate"),
     ("space.range.learning_rate=[1.0e-5]", "is not [low, high] within"),
-    ("space.range.learning_rate=[1e-5, 1]", "is not [low, high] within"),
+    ("space.range.learning_rate=[low, 1]", "is not [low, high] within"),
     ("space.range.learning_rate=[1.0e-9, 1.0e-2]", "learning_rate = 1e-09 lies outside [1e-05, 0.1]"),
     ("space.range.activation=[tahn]", "activation = 'tahn' is none of ['tanh', 'relu', 'selu']"),
     ("space.fix.learning_rte=1", "no parameter is named 'learning_rte'; did you mean 'learning_rate'"),
@@ -50,6 +50,12 @@ def test_a_mistake_is_one_line(override: str, message: str) -> None:
         read_sweep("blendshape_lstm", [override])
     assert message in str(caught.value)
     assert "\n" not in str(caught.value)
+
+
+@pytest.mark.parametrize("number", ["1e-3", "1.0e-3", "1E-03", ".1e-2", "0.001"])
+def test_a_number_may_be_written_as_people_write_it(number: str) -> None:
+    sweep = read_sweep("blendshape_dense", [f"space.fix.learning_rate={number}"])
+    assert sweep.space.fix["learning_rate"] == 0.001
 
 
 @pytest.mark.parametrize("content", ["", "[1, 2]", "a: [", "just text", "\x00"])
