@@ -138,7 +138,7 @@ def _origin(sweep: dict[str, Any], kind: str) -> dict[str, str]:
         "fersweep.seed": str(asked["search"]["seed"]),
         "fersweep.fingerprint": sweep["dataset"]["fingerprint"],
         "fersweep.classes": ", ".join(sweep["classes"]),
-        "mlflow.source.name": sweep["command"],
+        "mlflow.source.name": "fersweep",  # the page shows its last path segment; the sweep's note has the whole command
         "mlflow.source.type": "LOCAL",
     }
     commit = sweep.get("git_commit")
