@@ -112,7 +112,7 @@ def render(figures: dict[str, Any], title: str = "") -> RenderableType:
     from rich.console import Group
 
     scores = _table(title or f"{figures['split']}: scores [95 % interval]")
-    for column in ("", "detected faces", "all faces", "majority class"):
+    for column in ("", "detected faces", "all faces", "majority"):
         scores.add_column(column, justify="left" if not column else "right", no_wrap=True)
     sets = [figures["detected"], figures["all"]]
     scores.add_row("faces", *[str(one["num_faces"]) for one in sets], "")
