@@ -9,15 +9,16 @@ import json
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from results import scoring
 from results.journal import SweepRecord, TrialRecord
 from results.sweeps import load_sweep, objective, val_predictions
+from trainables import metrics
+from trainables.metrics import SCORES
 
 if TYPE_CHECKING:
     from rich.console import RenderableType
     from rich.table import Table
 
-SCORES = ("val_accuracy", "val_balanced_accuracy", "val_macro_f1")
+VAL_SCORES = [f"val_{name}" for name in SCORES]
 
 
 def compare(sweep_dir: Path, top: int = 10, trees: dict[str, Any] | None = None) -> dict[str, Any]:
@@ -70,8 +71,8 @@ def _row(trial: TrialRecord, sweep: dict[str, Any], sweep_dir: Path, varied: lis
     recall = None
     if predictions is not None:
         y, probabilities = predictions
-        counts = scoring.count(y, probabilities.argmax(axis=1), len(sweep["classes"]))
-        recall = dict(zip(sweep["classes"], scoring.score(counts)["recall"].tolist(), strict=True))
+        found = metrics.scores(metrics.confusion(y, probabilities.argmax(axis=1), len(sweep["classes"])))
+        recall = dict(zip(sweep["classes"], found["recall"].tolist(), strict=True))
     return {
         "trial": trial.number,
         "state": trial.state,
@@ -79,7 +80,7 @@ def _row(trial: TrialRecord, sweep: dict[str, Any], sweep_dir: Path, varied: lis
         "value": best[metric],
         "best_epoch": int(best["epoch"]),
         "epochs": trial.num_epochs,
-        "scores": {name: best[name] for name in SCORES if name in best},
+        "scores": {name: best[name] for name in VAL_SCORES if name in best},
         "recall": recall,
         "hparams": {name: trial.hparams[name] for name in varied if name in trial.hparams},
     }
@@ -88,17 +89,16 @@ def _row(trial: TrialRecord, sweep: dict[str, Any], sweep_dir: Path, varied: lis
 def _baselines(sweep: dict[str, Any], trees: dict[str, Any] | None) -> list[dict[str, Any]]:
     known = sweep["baseline"]
     majority = known["majority_class"]
-    majority = sweep["classes"][majority] if isinstance(majority, int) else majority
     baselines = [
         {
             "name": f"always {majority}",
-            "scores": {f"val_{name}": known[name] for name in scoring.SCORES},
+            "scores": {f"val_{name}": known[name] for name in SCORES},
             "recall": {name: float(name == majority) for name in sweep["classes"]},
         }
     ]
     if trees is not None:
         found = trees["detected"]
-        scores = {f"val_{name}": found[name]["value"] for name in scoring.SCORES}
+        scores = {f"val_{name}": found[name]["value"] for name in SCORES}
         recall = {name: found["per_class"][name]["recall"] for name in sweep["classes"]}
         baselines.insert(0, {"name": "boosted trees", "scores": scores, "recall": recall})
     return baselines
@@ -113,7 +113,7 @@ def render(found: dict[str, Any]) -> RenderableType:
     head = Text(f"{found['sweep']}: {found['trainable']} on {found['dataset']['name']}. {states or 'No trials yet'}; ")
     head.append(f"{found['total_epochs']} epochs. Best by the {found['mode']} of {found['metric']}; ")
     head.append("scores on val, detected faces.")
-    scores = [found["metric"], *(name for name in SCORES if name != found["metric"])]
+    scores = [found["metric"], *(name for name in VAL_SCORES if name != found["metric"])]
     first = _table(["trial", "state", "epoch", *(_heading(name) for name in scores)], num_text=2)
     second = _table(["recall", *found["classes"]], num_text=1)
     third = _table(["trial", "hparams that varied"], num_text=2)

@@ -8,7 +8,7 @@ from datetime import datetime
 from typing import TYPE_CHECKING, Any
 
 from results.journal import TrialRecord
-from results.scoring import SCORES
+from trainables.metrics import SCORES
 
 if TYPE_CHECKING:
     from mlflow.entities import DatasetInput, Param
@@ -83,7 +83,7 @@ def end_tags(trial: TrialRecord) -> dict[str, str]:
 
 def best_metrics(best: dict[str, float], metric: str) -> dict[str, float]:
     """The summary of a trial: its best value, the epoch, and the other scores at that epoch."""
-    others = ("val_accuracy", "val_balanced_accuracy", "val_macro_f1")
+    others = [f"val_{name}" for name in SCORES]
     at_best = {f"at_best/{name}": best[name] for name in others if name != metric and name in best}
     return {f"best_{metric}": best[metric], "best_epoch": best["epoch"], **at_best}
 
@@ -152,8 +152,6 @@ def _interval(one: dict[str, float]) -> str:
 def _note(sweep: dict[str, Any]) -> str:
     asked, baseline = sweep["sweep"], sweep["baseline"]
     stop, search = asked["stop"], asked["search"]
-    majority = baseline["majority_class"]
-    majority = sweep["classes"][majority] if isinstance(majority, int) else majority
     versions = ", ".join(f"{name} {version}" for name, version in sweep["versions"].items())
     return f"""\
 Sweep **{asked["name"]}**: `{asked["trainable"]}` on **{sweep["dataset"]["name"]}** \
@@ -161,7 +159,7 @@ Sweep **{asked["name"]}**: `{asked["trainable"]}` on **{sweep["dataset"]["name"]
 
 - search: {search["sampler"]}, {search["num_trials"]} trials, seed {search["seed"]}
 - ranked by the {stop["mode"]} of `{stop["metric"]}`; {stop["scheduler"]}, at most {stop["max_epochs"]} epochs
-- baseline (always *{majority}*) on val: accuracy {baseline["accuracy"]:.3f}, \
+- baseline (always *{baseline["majority_class"]}*) on val: accuracy {baseline["accuracy"]:.3f}, \
 balanced accuracy {baseline["balanced_accuracy"]:.3f}, macro-F1 {baseline["macro_f1"]:.3f}
 - dataset fingerprint `{sweep["dataset"]["fingerprint"]}`
 - {versions}

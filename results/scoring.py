@@ -10,7 +10,8 @@ from typing import Any
 
 import numpy as np
 
-SCORES = ("accuracy", "balanced_accuracy", "macro_f1")
+from trainables.metrics import SCORES, confusion, guess, scores
+
 RESAMPLES = 2000
 PROTOCOL = f"95 % percentile bootstrap over faces, {RESAMPLES} resamples, seed 0"
 
@@ -22,39 +23,8 @@ def count(
     undetected: np.ndarray | None = None,
 ) -> np.ndarray:
     """The (C, C + 1) int64 counts of y and predicted, (N,) class indices; undetected, (M,), is the last column."""
-    width = num_classes + 1
-    cells = y.astype(np.int64) * width + predicted.astype(np.int64)
-    if undetected is not None:
-        cells = np.concatenate([cells, undetected.astype(np.int64) * width + num_classes])
-    return np.bincount(cells, minlength=num_classes * width).reshape(num_classes, width)
-
-
-def score(counts: np.ndarray) -> dict[str, np.ndarray]:
-    """Scores of one or many counts matrices at once, as scikit-learn defines them.
-
-    Args:
-        counts: (..., C, C + 1).
-
-    Returns:
-        `accuracy`, `balanced_accuracy`, `macro_f1` (...,) and `precision`, `recall`, `f1`, `support` (..., C), float64.
-        Balanced accuracy averages over the classes that occur, macro-F1 over those that occur or are predicted.
-    """
-    counts = np.asarray(counts, dtype=np.float64)
-    right = np.diagonal(counts, axis1=-2, axis2=-1)
-    support = counts.sum(axis=-1)
-    predicted = counts.sum(axis=-2)[..., :-1]
-    recall = right / np.maximum(support, 1)
-    f1 = 2 * right / np.maximum(support + predicted, 1)
-    seen, named = support > 0, support + predicted > 0
-    return {
-        "accuracy": right.sum(axis=-1) / np.maximum(support.sum(axis=-1), 1),
-        "balanced_accuracy": (recall * seen).sum(axis=-1) / np.maximum(seen.sum(axis=-1), 1),
-        "macro_f1": (f1 * named).sum(axis=-1) / np.maximum(named.sum(axis=-1), 1),
-        "precision": right / np.maximum(predicted, 1),
-        "recall": recall,
-        "f1": f1,
-        "support": support,
-    }
+    unanswered = np.empty(0, np.int32) if undetected is None else undetected
+    return np.column_stack([confusion(y, predicted, num_classes), np.bincount(unanswered, minlength=num_classes)])
 
 
 def resample(counts: np.ndarray, resamples: int = RESAMPLES, seed: int = 0) -> np.ndarray:
@@ -79,7 +49,7 @@ def figures(counts: np.ndarray, classes: list[str], majority: int | None = None)
         `num_faces`; each of SCORES as {value, low, high}; `per_class` name -> {precision, recall, recall_low,
         recall_high, f1, support}; `baseline`; `confusion` (C lists of C + 1).
     """
-    point, drawn = score(counts), score(resample(counts))
+    point, drawn = scores(counts), scores(resample(counts))
     bounds = {name: np.percentile(drawn[name], [2.5, 97.5], axis=0) for name in (*SCORES, "recall")}
     of_class = {
         name: {
@@ -102,19 +72,8 @@ def figures(counts: np.ndarray, classes: list[str], majority: int | None = None)
         }
     found |= {"per_class": of_class, "confusion": counts.tolist()}
     if majority is not None:
-        found["baseline"] = baseline(counts, classes, majority)
+        found["baseline"] = {"class": classes[majority], **guess(counts, majority)}
     return found
-
-
-def baseline(counts: np.ndarray, classes: list[str], majority: int) -> dict[str, Any]:
-    """Scores of guessing the class with index `majority` for every face of counts, (C, C + 1)."""
-    guessed = np.zeros_like(counts)
-    guessed[:, majority] = counts.sum(axis=1)
-    scored = score(guessed)
-    return {
-        "class": classes[majority],
-        **{name: float(scored[name]) for name in SCORES},
-    }
 
 
 def as_text(found: dict[str, Any]) -> str:

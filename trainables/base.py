@@ -19,9 +19,9 @@ import numpy as np
 from pydantic import BaseModel, ConfigDict
 
 from data_pipeline.task import TaskArrays
-from trainables.metrics import confusion, scores
+from trainables.metrics import SCORES, confusion, scores
 
-METRICS = ("train_loss", "val_loss", "val_accuracy", "val_balanced_accuracy", "val_macro_f1", "epoch_s")
+METRICS = ("train_loss", "val_loss", *(f"val_{name}" for name in SCORES), "epoch_s")
 
 
 class TrialFailed(RuntimeError):
@@ -67,10 +67,10 @@ class Trainable(Protocol):
 def val_metrics(probabilities: np.ndarray, y: np.ndarray) -> dict[str, float]:
     """Loss and scores on val: probabilities (N, C), y (N,) class indices. `val_loss` is the mean cross-entropy in nats."""
     picked = probabilities[np.arange(len(y)), y]
-    counts = confusion(y, probabilities.argmax(axis=1), probabilities.shape[1])
+    found = scores(confusion(y, probabilities.argmax(axis=1), probabilities.shape[1]))
     return {
         "val_loss": float(-np.log(np.maximum(picked, 1e-12)).mean()),
-        **{f"val_{name}": value for name, value in scores(counts).items()},
+        **{f"val_{name}": float(found[name]) for name in SCORES},
     }
 
 

@@ -16,6 +16,7 @@ from pydantic import Field
 
 from data_pipeline.task import TaskArrays
 from trainables.base import HparamsModel, check_finite, describe_model, read_checkpoint, write_checkpoint
+from trainables.metrics import SCORES
 
 FRAMEWORK = "numpy"
 
@@ -52,12 +53,11 @@ class Curve:
         wobble = np.random.default_rng([self.model["seed"], self.epoch]).uniform(-1, 1)
         score = h.top * (1 - math.exp(-h.rate * self.epoch)) + h.noise * wobble
         score = math.nan if self.epoch == h.nan_at else min(max(score, 0.0), 1.0)
-        names = ("val_accuracy", "val_balanced_accuracy", "val_macro_f1")
         return {
             "epoch": self.epoch,
             "train_loss": 1 - score,
             "val_loss": 1 - score,
-            **dict.fromkeys(names, score),
+            **{f"val_{name}": score for name in SCORES},
             "epoch_s": h.epoch_s,
         }
 

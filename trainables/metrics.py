@@ -1,43 +1,60 @@
-"""Classification scores from a confusion matrix, in NumPy (importing scikit-learn costs a trial seconds)."""
+"""Classification scores from confusion matrices, in NumPy (importing scikit-learn costs a trial seconds).
+
+Shapes: C classes; a counts matrix has rows of true classes and columns of predicted ones. Columns beyond C hold faces
+that got no answer: they have a class, and so count as wrong.
+"""
 
 from __future__ import annotations
 
 import numpy as np
 
+SCORES = ("accuracy", "balanced_accuracy", "macro_f1")
+
 
 def confusion(y: np.ndarray, predicted: np.ndarray, num_classes: int) -> np.ndarray:
-    """(num_classes, num_classes) int64 counts: rows are true classes, columns predicted ones."""
+    """(C, C) int64 counts of y and predicted, (N,) class indices."""
     index = y.astype(np.int64) * num_classes + predicted.astype(np.int64)
     return np.bincount(index, minlength=num_classes * num_classes).reshape(num_classes, num_classes)
 
 
-def per_class(counts: np.ndarray) -> dict[str, np.ndarray]:
-    """Precision, recall and F1 of each class, (C,) float64 each; 0 where a class was never seen or predicted."""
-    right = np.diag(counts).astype(np.float64)
-    support, predicted = counts.sum(axis=1), counts.sum(axis=0)
+def scores(counts: np.ndarray) -> dict[str, np.ndarray]:
+    """Scores of one or many counts matrices at once, as scikit-learn defines them.
+
+    Args:
+        counts: (..., C, C) or (..., C, C + 1).
+
+    Returns:
+        each of SCORES (...,) and `precision`, `recall`, `f1`, `support` (..., C), float64; 0 where a class was never
+        seen or predicted. Balanced accuracy averages over the classes that occur, macro-F1 over those that occur or
+        are predicted.
+    """
+    counts = np.asarray(counts, dtype=np.float64)
+    right = np.diagonal(counts, axis1=-2, axis2=-1)
+    support = counts.sum(axis=-1)
+    predicted = counts.sum(axis=-2)[..., : counts.shape[-2]]
+    recall = right / np.maximum(support, 1)
+    f1 = 2 * right / np.maximum(support + predicted, 1)
+    seen, named = support > 0, support + predicted > 0
     return {
+        "accuracy": right.sum(axis=-1) / np.maximum(support.sum(axis=-1), 1),
+        "balanced_accuracy": (recall * seen).sum(axis=-1) / np.maximum(seen.sum(axis=-1), 1),
+        "macro_f1": (f1 * named).sum(axis=-1) / np.maximum(named.sum(axis=-1), 1),
         "precision": right / np.maximum(predicted, 1),
-        "recall": right / np.maximum(support, 1),
-        "f1": 2 * right / np.maximum(support + predicted, 1),
+        "recall": recall,
+        "f1": f1,
         "support": support,
     }
 
 
-def scores(counts: np.ndarray) -> dict[str, float]:
-    """Accuracy, balanced accuracy and macro-F1, over the classes that occur, as scikit-learn defines them."""
-    of_class = per_class(counts)
-    seen = of_class["support"] > 0
-    # scikit-learn's macro-F1 averages over classes that occur in y or in the predictions.
-    named = seen | (counts.sum(axis=0) > 0)
-    return {
-        "accuracy": float(np.trace(counts) / max(counts.sum(), 1)),
-        "balanced_accuracy": float(of_class["recall"][seen].mean()) if seen.any() else 0.0,
-        "macro_f1": float(of_class["f1"][named].mean()) if named.any() else 0.0,
-    }
+def guess(counts: np.ndarray, majority: int) -> dict[str, float]:
+    """SCORES of guessing the class with index `majority` for every face of counts, (C, C) or (C, C + 1)."""
+    guessed = np.zeros_like(counts)
+    guessed[:, majority] = counts.sum(axis=1)
+    found = scores(guessed)
+    return {name: float(found[name]) for name in SCORES}
 
 
 def majority_baseline(y_train: np.ndarray, y: np.ndarray, num_classes: int) -> dict[str, float | int]:
     """Scores on `y` of always guessing the most frequent class of `y_train`; `majority_class` is its index."""
     majority = int(np.bincount(y_train, minlength=num_classes).argmax())
-    counts = confusion(y, np.full(len(y), majority), num_classes)
-    return {"majority_class": majority, **scores(counts)}
+    return {"majority_class": majority, **guess(confusion(y, y, num_classes), majority)}

@@ -5,6 +5,7 @@ import pytest
 from sklearn import metrics
 
 from results import scoring
+from trainables.metrics import scores
 
 CLASSES = ["happy", "sad", "neutral", "fear"]
 
@@ -14,7 +15,7 @@ CLASSES = ["happy", "sad", "neutral", "fear"]
 def test_scores_are_scikit_learns(seed: int, num_seen: int) -> None:
     rng = np.random.default_rng(seed)
     y, predicted = rng.integers(0, num_seen, 200), rng.integers(0, 4, 200)
-    found = scoring.score(scoring.count(y, predicted, 4))
+    found = scores(scoring.count(y, predicted, 4))
     assert found["accuracy"] == pytest.approx(metrics.accuracy_score(y, predicted))
     recall = metrics.recall_score(y, predicted, average=None, labels=range(4), zero_division=0)
     assert found["recall"] == pytest.approx(recall)
@@ -27,7 +28,7 @@ def test_scores_are_scikit_learns(seed: int, num_seen: int) -> None:
 
 def test_undetected_faces_count_as_wrong_and_as_no_class() -> None:
     y, predicted = np.array([0, 0, 1, 1]), np.array([0, 0, 1, 0])
-    found = scoring.score(scoring.count(y, predicted, 2, undetected=np.array([1, 1])))
+    found = scores(scoring.count(y, predicted, 2, undetected=np.array([1, 1])))
     assert found["accuracy"] == pytest.approx(3 / 6)
     assert found["recall"] == pytest.approx([1.0, 1 / 4])
     assert found["precision"] == pytest.approx([2 / 3, 1.0])
@@ -39,20 +40,20 @@ def test_resampling_cells_is_resampling_faces() -> None:
     rng = np.random.default_rng(0)
     y = rng.choice(3, 300, p=[0.6, 0.3, 0.1])
     predicted = np.where(rng.random(300) < 0.7, y, rng.integers(0, 3, 300))
-    cells = scoring.score(scoring.resample(scoring.count(y, predicted, 3), 4000))["macro_f1"]
+    cells = scores(scoring.resample(scoring.count(y, predicted, 3), 4000))["macro_f1"]
     rows = rng.integers(0, 300, (4000, 300))
-    faces = scoring.score(np.stack([scoring.count(y[r], predicted[r], 3) for r in rows]))["macro_f1"]
+    faces = scores(np.stack([scoring.count(y[r], predicted[r], 3) for r in rows]))["macro_f1"]
     assert cells.std() == pytest.approx(faces.std(), rel=0.06)
     assert np.quantile(cells, [0.025, 0.975]) == pytest.approx(np.quantile(faces, [0.025, 0.975]), abs=0.01)
 
 
 def test_intervals_cover_the_truth_about_as_often_as_they_say() -> None:
     truth = np.array([[0.30, 0.08, 0.02, 0.0], [0.05, 0.25, 0.05, 0.0], [0.05, 0.02, 0.18, 0.0]])
-    right = scoring.score(truth * 1e6)
+    right = scores(truth * 1e6)
     drawn = np.random.default_rng(1).multinomial(600, truth.ravel(), size=400).reshape(-1, 3, 4)
     hits = dict.fromkeys(scoring.SCORES, 0)
     for counts in drawn:
-        boot = scoring.score(scoring.resample(counts, 400))
+        boot = scores(scoring.resample(counts, 400))
         for name in hits:
             low, high = np.percentile(boot[name], [2.5, 97.5])
             hits[name] += low <= right[name] <= high
