@@ -26,6 +26,8 @@ Home = Annotated[
 ]
 AsJson = Annotated[bool, typer.Option("--json", help="Print JSON alone on stdout.")]
 Data = Annotated[Path, typer.Option(help="A dataset directory made by `fersweep prepare`.")]
+Name = Annotated[str, typer.Argument(help="Name of the sweep.")]
+TrialNumber = Annotated[int | None, typer.Option(help="Number of the trial; default: the best.")]
 Address = Annotated[str | None, typer.Option(help="Address of a running Ray cluster; default: Ray on this machine.")]
 Landmarker = Annotated[
     Path | None, typer.Option(help="Path of face_landmarker.task; default: cache, package, download.")
@@ -163,7 +165,7 @@ def launch(
 
 @app.command()
 def resume(
-    name: Annotated[str, typer.Argument(help="Name of the sweep.")],
+    name: Name,
     address: Address = None,
     home: Home = RUNS,
     as_json: AsJson = False,
@@ -196,7 +198,7 @@ def _home_option(home: Path) -> str:
 
 @app.command()
 def compare(
-    name: Annotated[str, typer.Argument(help="Name of the sweep.")],
+    name: Name,
     top: Annotated[int, typer.Option(help="Number of trials to show.", min=1)] = 10,
     trees: Annotated[bool, typer.Option("--trees", help="Also train gradient-boosted trees as a baseline.")] = False,
     home: Home = RUNS,
@@ -214,8 +216,8 @@ def compare(
 
 @app.command()
 def promote(
-    name: Annotated[str, typer.Argument(help="Name of the sweep.")],
-    trial: Annotated[int | None, typer.Option(help="Number of the trial; default: the best.")] = None,
+    name: Name,
+    trial: TrialNumber = None,
     alias: Annotated[str, typer.Option(help="Alias of the registered version.")] = "champion",
     home: Home = RUNS,
     as_json: AsJson = False,
@@ -234,8 +236,8 @@ def promote(
 
 @app.command()
 def evaluate(
-    name: Annotated[str, typer.Argument(help="Name of the sweep.")],
-    trial: Annotated[int | None, typer.Option(help="Number of the trial; default: the best.")] = None,
+    name: Name,
+    trial: TrialNumber = None,
     split: Annotated[str, typer.Option(help="train, val or test.")] = "val",
     home: Home = RUNS,
     as_json: AsJson = False,

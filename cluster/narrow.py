@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
-import difflib
 import math
 from typing import Any
+
+from data_pipeline.errors import hint
 
 
 class NarrowedTrial:
@@ -80,6 +81,4 @@ def _chosen(name: str, value: Any, choices: list[Any]) -> Any:
 def refuse_unknown(names: set[str], seen: set[str]) -> None:
     """Raise ValueError if a fixed or restricted name was never asked for by the space."""
     for name in sorted(names - seen):
-        near = difflib.get_close_matches(name, seen, n=1)
-        hint = f"did you mean {near[0]!r}?" if near else f"its parameters: {', '.join(sorted(seen))}"
-        raise ValueError(f"space: no parameter is named {name!r}; {hint}")
+        raise ValueError(f"space: no parameter is named {name!r}; {hint(name, sorted(seen), 'its parameters')}")

@@ -11,7 +11,6 @@ resources: {cpus: 1, gpus: 0}
 
 from __future__ import annotations
 
-import difflib
 import re
 from pathlib import Path
 from typing import Any, Literal
@@ -22,7 +21,7 @@ from pydantic import BaseModel, ConfigDict, Field, ValidationError, model_valida
 import search_spaces
 import trainables
 from cluster.narrow import NarrowedTrial, refuse_unknown
-from data_pipeline.errors import InputError
+from data_pipeline.errors import InputError, hint
 from data_pipeline.task import TaskSpec
 
 PROBES = 200  # random points that a space is tried with before a sweep starts
@@ -176,9 +175,7 @@ def _first_problem(error: ValidationError) -> str:
         model: Any = Sweep
         for part in path[:-1]:
             model = model.model_fields[part].annotation
-        near = difflib.get_close_matches(path[-1], model.model_fields, n=1)
-        hint = f"did you mean {near[0]!r}?" if near else f"known: {', '.join(model.model_fields)}"
-        return f"unknown key {where!r}; {hint}"
+        return f"unknown key {where!r}; {hint(path[-1], model.model_fields)}"
     if problem["type"] == "missing":
         return f"{where!r} is missing"
     message = problem["msg"].removeprefix("Value error, ")
@@ -226,9 +223,8 @@ def point_params(sweep: Sweep, name: str) -> dict[str, Any]:
 
     points = search_spaces.load(sweep.trainable).POINTS
     if name not in points:
-        near = difflib.get_close_matches(name, points, n=1)
-        hint = f"did you mean {near[0]!r}?" if near else f"points: {', '.join(points)}"
-        raise ValueError(f"search.start_from: {sweep.trainable} has no point {name!r}; {hint}")
+        near = hint(name, points, "points")
+        raise ValueError(f"search.start_from: {sweep.trainable} has no point {name!r}; {near}")
     point = points[name]
     for key, value in sweep.space.fix.items():
         if key in point and point[key] != value:

@@ -59,7 +59,7 @@ def describe(directory: Path) -> dict[str, Any]:
 def render(description: dict[str, Any]) -> Group:
     """`describe`'s answer for a terminal."""
     counts = description["counts"]
-    table = Table("label", *(f"{split}" for split in counts), "no face found", box=None, pad_edge=False)
+    table = Table("label", *counts, "no face found", box=None, pad_edge=False)
     for column in table.columns[1:]:
         column.justify = "right"
     for label in description["classes"]:

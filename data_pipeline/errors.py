@@ -1,4 +1,7 @@
-"""The one error of this room that a user can cause and repair."""
+"""The one error that a user can cause and repair, and the hint that goes with a wrong name."""
+
+import difflib
+from collections.abc import Iterable
 
 
 class InputError(ValueError):
@@ -6,3 +9,10 @@ class InputError(ValueError):
 
     The command line prints the message and exits with status 2. What fails at run time is a RuntimeError (status 1).
     """
+
+
+def hint(name: str, known: Iterable[str], title: str = "known") -> str:
+    """What was probably meant by `name`: the nearest of `known`, or, where none is near, all of them after `title`."""
+    known = list(known)
+    near = difflib.get_close_matches(name, known, n=1)
+    return f"did you mean {near[0]!r}?" if near else f"{title}: {', '.join(known)}"

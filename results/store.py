@@ -39,10 +39,7 @@ def quiet() -> None:
     """Silence MLflow before it is imported. Must precede the first `import mlflow` of a process to be complete."""
     for name, value in ENVIRONMENT.items():
         os.environ.setdefault(name, value)
-    for category in (
-        UserWarning,
-        DeprecationWarning,
-    ):
+    for category in (UserWarning, DeprecationWarning):
         warnings.filterwarnings("ignore", category=category, module="mlflow")
     for name in ("mlflow", "alembic"):
         logging.getLogger(name).setLevel(logging.WARNING)

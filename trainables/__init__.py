@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
-import difflib
 import importlib
 import json
 from pathlib import Path
 from types import ModuleType
+
+from data_pipeline.errors import hint
 
 NAMES = {
     "blendshape_lstm": "trainables.blendshape_lstm",
@@ -18,9 +19,7 @@ NAMES = {
 def load(name: str) -> ModuleType:
     """The module of the trainable `name`. Raises ValueError with the nearest known name."""
     if name not in NAMES:
-        near = difflib.get_close_matches(name, NAMES, n=1)
-        hint = f"did you mean {near[0]!r}?" if near else f"known: {', '.join(NAMES)}"
-        raise ValueError(f"unknown trainable {name!r}: {hint}")
+        raise ValueError(f"unknown trainable {name!r}: {hint(name, NAMES)}")
     return importlib.import_module(NAMES[name])
 
 
