@@ -12,6 +12,7 @@ from rich.live import Live
 from rich.table import Table
 
 from cluster.search import Search
+from results.tables import short
 
 REFRESH_S = 0.5
 LINE_S = 10.0
@@ -78,14 +79,10 @@ class Progress(Callback):
         best = [t for t in search.record.ranked(stop.metric, stop.mode)[:5] if t not in running]
         for trial in [*best, *running[:8]]:
             row = trial.best(stop.metric, stop.mode)
-            shown = ", ".join(f"{k}={_short(v)}" for k, v in trial.params.items())
+            shown = ", ".join(f"{k}={short(v)}" for k, v in trial.params.items())
             value, epoch = ("", "") if row is None else (f"{row[stop.metric]:.4f}", str(int(row["epoch"])))
             table.add_row(trial.name, trial.state, str(trial.num_epochs), value, epoch, shown[:160])
         return table
-
-
-def _short(value: Any) -> str:
-    return f"{value:.3g}" if isinstance(value, float) else str(value)
 
 
 def _duration(seconds: float) -> str:

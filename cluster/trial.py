@@ -15,6 +15,7 @@ from ray import tune
 
 import trainables
 from data_pipeline.task import TaskArrays
+from results.journal import trial_name
 
 
 @dataclass(frozen=True)
@@ -36,7 +37,7 @@ class TrialSession:
 
     def __init__(self, plan: Plan, arrays: TaskArrays, number: int, hparams: dict[str, Any], known_epochs: int):
         self.plan, self.arrays = plan, arrays
-        self.directory = plan.trials / f"{number:04d}"
+        self.directory = plan.trials / trial_name(number)
         self.patience = hparams.get("early_stopping_patience")
         seed = int(np.random.default_rng([plan.seed, number]).integers(2**31))
         self.trainable = trainables.load(plan.trainable).build(hparams, arrays, seed)

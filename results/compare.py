@@ -9,16 +9,17 @@ import json
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from results.journal import SweepRecord, TrialRecord
+from results.journal import SweepRecord, TrialRecord, trial_name
 from results.sweeps import load_sweep, objective, val_predictions
+from results.tables import short, table
 from trainables import metrics
 from trainables.metrics import SCORES
 
 if TYPE_CHECKING:
     from rich.console import RenderableType
-    from rich.table import Table
 
 VAL_SCORES = [f"val_{name}" for name in SCORES]
+HPARAMS = "hparams that varied"
 
 
 def compare(sweep_dir: Path, top: int = 10, trees: dict[str, Any] | None = None) -> dict[str, Any]:
@@ -67,7 +68,7 @@ def _row(trial: TrialRecord, sweep: dict[str, Any], sweep_dir: Path, varied: lis
     metric, mode = objective(sweep)
     best = trial.best(metric, mode)
     assert best is not None  # ranked trials have a best epoch
-    predictions = val_predictions(sweep_dir / "trials" / trial.name)
+    predictions = val_predictions(sweep_dir, trial)
     recall = None
     if predictions is not None:
         y, probabilities = predictions
@@ -114,33 +115,22 @@ def render(found: dict[str, Any]) -> RenderableType:
     head.append(f"{found['total_epochs']} epochs. Best by the {found['mode']} of {found['metric']}; ")
     head.append("scores on val, detected faces.")
     scores = [found["metric"], *(name for name in VAL_SCORES if name != found["metric"])]
-    first = _table(["trial", "state", "epoch", *(_heading(name) for name in scores)], num_text=2)
-    second = _table(["recall", *found["classes"]], num_text=1)
-    third = _table(["trial", "hparams that varied"], num_text=2)
+    first = table(["trial", "state", "epoch", *(_heading(name) for name in scores)], num_text=2)
+    second = table(["recall", *found["classes"]], num_text=1)
+    third = table(["trial", HPARAMS], num_text=2, wraps=[HPARAMS])
     for row in found["trials"]:
-        number, values = f"{row['trial']:04d}", {found["metric"]: row["value"], **row["scores"]}
+        number, values = trial_name(row["trial"]), {found["metric"]: row["value"], **row["scores"]}
         state = row["state"] + (f" ({row['point']})" if row["point"] else "")
-        hparams = "  ".join(f"{name}={_short(value)}" for name, value in row["hparams"].items())
+        hparams = "  ".join(f"{name}={short(value)}" for name, value in row["hparams"].items())
         first.add_row(number, state, f"{row['best_epoch']}/{row['epochs']}", *_cells(values, scores))
         third.add_row(number, Text(hparams))
         second.add_row(number, *_cells(row["recall"] or {}, found["classes"]))
-    for table in (first, second):
-        table.add_section()
+    first.add_section()
+    second.add_section()
     for row in found["baselines"]:
         first.add_row(row["name"], "baseline", "", *_cells(row["scores"], scores), style="dim")
         second.add_row(row["name"], *_cells(row["recall"], found["classes"]), style="dim")
     return Group(head, first, second, third)
-
-
-def _table(columns: list[str], num_text: int) -> Table:
-    """A table whose first `num_text` columns are text, the others numbers."""
-    from rich import box
-    from rich.table import Table
-
-    table = Table(box=box.SIMPLE_HEAD, pad_edge=False)
-    for index, name in enumerate(columns):
-        table.add_column(name, justify="left" if index < num_text else "right", no_wrap=not name.startswith("hparams"))
-    return table
 
 
 def _heading(name: str) -> str:
@@ -150,7 +140,3 @@ def _heading(name: str) -> str:
 
 def _cells(values: dict[str, float], names: list[str]) -> list[str]:
     return [f"{values[name]:.4f}" if name in values else "–" for name in names]
-
-
-def _short(value: Any) -> str:
-    return f"{value:.3g}" if isinstance(value, float) else str(value)

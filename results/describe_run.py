@@ -7,6 +7,7 @@ from collections.abc import Mapping
 from datetime import datetime
 from typing import TYPE_CHECKING, Any
 
+from results import scoring
 from results.journal import TrialRecord
 from trainables.metrics import SCORES
 
@@ -52,7 +53,7 @@ def version_tags(sweep: dict[str, Any], figures: dict[str, Any]) -> dict[str, st
         "fersweep.fingerprint": sweep["dataset"]["fingerprint"],
         "fersweep.classes": ", ".join(sweep["classes"]),
         "fersweep.protocol": f"test, detected faces; {figures['protocol']}",
-        **{f"test_{name}": _interval(detected[name]) for name in SCORES},
+        **{f"test_{name}": scoring.interval(detected[name]) for name in SCORES},
     }
 
 
@@ -60,8 +61,8 @@ def version_note(sweep: dict[str, Any], trial: TrialRecord, figures: dict[str, A
     """Markdown description of a registered model version."""
     majority = figures["detected"]["baseline"]["class"]
     lines = [
-        f"- {name.replace('_', ' ')}: **{_interval(figures['detected'][name])}** over detected faces, "
-        f"{_interval(figures['all'][name])} over all; always {majority}: {figures['detected']['baseline'][name]:.3f}"
+        f"- {name.replace('_', ' ')}: **{scoring.interval(figures['detected'][name])}** over detected faces, "
+        f"{scoring.interval(figures['all'][name])} over all; always {majority}: {figures['detected']['baseline'][name]:.3f}"
         for name in SCORES
     ]
     scores = "\n".join(lines)
@@ -143,10 +144,6 @@ def _origin(sweep: dict[str, Any], kind: str) -> dict[str, str]:
     }
     commit = sweep.get("git_commit")
     return {**tags, "mlflow.source.git.commit": commit} if commit else tags
-
-
-def _interval(one: dict[str, float]) -> str:
-    return f"{one['value']:.3f} [{one['low']:.3f}, {one['high']:.3f}]"
 
 
 def _note(sweep: dict[str, Any]) -> str:

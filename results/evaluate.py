@@ -19,11 +19,11 @@ from data_pipeline.errors import InputError
 from data_pipeline.schema import SPLITS
 from data_pipeline.task import Task
 from results import scoring
-from results.sweeps import choose_trial, load_sweep, sweep_task
+from results.sweeps import best_checkpoint, choose_trial, load_sweep, sweep_task
+from results.tables import table
 
 if TYPE_CHECKING:
     from rich.console import RenderableType
-    from rich.table import Table
 
 
 class Predictor(Protocol):
@@ -65,7 +65,7 @@ def evaluate_trial(sweep_dir: Path, trial: int | None, split: str) -> dict[str, 
         raise InputError(f"--split {split}: want one of {', '.join(SPLITS)}")
     task = sweep_task(sweep)
     chosen = choose_trial(sweep_dir, sweep, record, trial)
-    model = trainables.restore(sweep_dir / "trials" / chosen.name / "best")
+    model = trainables.restore(best_checkpoint(sweep_dir, chosen))
     return {"sweep": sweep["sweep"]["name"], "trial": chosen.number, **evaluate(model, task, split)}
 
 
@@ -111,32 +111,18 @@ def render(figures: dict[str, Any], title: str = "") -> RenderableType:
     """The figures of `evaluate` as tables for the terminal."""
     from rich.console import Group
 
-    scores = _table(title or f"{figures['split']}: scores [95 % interval]")
-    for column in ("", "detected faces", "all faces", "majority"):
-        scores.add_column(column, justify="left" if not column else "right", no_wrap=True)
+    title = title or f"{figures['split']}: scores [95 % interval]"
+    scores = table(["", "detected faces", "all faces", "majority"], 1, title)
     sets = [figures["detected"], figures["all"]]
     scores.add_row("faces", *[str(one["num_faces"]) for one in sets], "")
     for name in scoring.SCORES:
-        cells = [interval(one[name]) for one in sets]
+        cells = [scoring.interval(one[name]) for one in sets]
         scores.add_row(name.replace("_", " "), *cells, f"{sets[0]['baseline'][name]:.3f}")
-    classes = _table("by class, detected faces")
-    for column in ("class", "precision", "recall", "f1", "faces", "recall, all"):
-        classes.add_column(column, justify="left" if column == "class" else "right", no_wrap=True)
+    columns = ["class", "precision", "recall", "f1", "faces", "recall, all"]
+    classes = table(columns, 1, "by class, detected faces")
     for name in figures["classes"]:
         one, everything = sets[0]["per_class"][name], sets[1]["per_class"][name]
         recall = {"value": one["recall"], "low": one["recall_low"], "high": one["recall_high"]}
-        cells = [f"{one['precision']:.3f}", interval(recall), f"{one['f1']:.3f}", str(one["support"])]
+        cells = [f"{one['precision']:.3f}", scoring.interval(recall), f"{one['f1']:.3f}", str(one["support"])]
         classes.add_row(name, *cells, f"{everything['recall']:.3f}")
     return Group(scores, classes)
-
-
-def _table(title: str) -> Table:
-    from rich import box
-    from rich.table import Table
-
-    return Table(title=title, title_justify="left", box=box.SIMPLE_HEAD, pad_edge=False)
-
-
-def interval(one: dict[str, float]) -> str:
-    """`0.712 [0.690, 0.733]`, escaped for rich."""
-    return f"{one['value']:.3f} \\[{one['low']:.3f}, {one['high']:.3f}]"

@@ -23,6 +23,11 @@ from typing import Any
 STATES = ("running", "finished", "stopped", "failed")
 
 
+def trial_name(number: int) -> str:
+    """Directory and MLflow run name of a trial, e.g. `0007`."""
+    return f"{number:04d}"
+
+
 @dataclass
 class TrialRecord:
     """One trial as the journal tells it. Times are seconds since 1970 (UTC); `reported_at` has one an epoch."""
@@ -41,8 +46,7 @@ class TrialRecord:
 
     @property
     def name(self) -> str:
-        """Directory and MLflow run name of the trial, e.g. `0007`."""
-        return f"{self.number:04d}"
+        return trial_name(self.number)
 
     @property
     def num_epochs(self) -> int:

@@ -22,6 +22,7 @@ from data_pipeline.landmarks import Landmarker, faces_in_photo
 from data_pipeline.sources import fit
 from results import store
 from results.promote import MODEL
+from results.tables import table
 
 if TYPE_CHECKING:
     from rich.console import RenderableType
@@ -136,22 +137,17 @@ def _answer(box: Sequence[int], features: np.ndarray | None, answers: Any, class
 
 def render(found: list[dict[str, Any]]) -> RenderableType:
     """What `predict` returned as a table for the terminal."""
-    from rich import box
-    from rich.table import Table
     from rich.text import Text
 
     classes = next((list(f["probabilities"]) for one in found for f in one["faces"] if f["probabilities"]), [])
-    table = Table(box=box.SIMPLE_HEAD, pad_edge=False)
-    for name in ("image", "face at", "label"):
-        table.add_column(name)
-    for name in classes:
-        table.add_column(name, justify="right")
+    texts = ["image", "face at", "label"]
+    shown = table([*texts, *classes], len(texts), wraps=[*texts, *classes])
     for one in found:
         if not one["faces"]:
-            table.add_row(Text(Path(one["image"]).name), "", "no face found")
+            shown.add_row(Text(Path(one["image"]).name), "", "no face found")
         for face in one["faces"]:
             left, top, right, bottom = face["box"]
             cells = [f"{p:.3f}" for p in face["probabilities"].values()] if face["probabilities"] else []
             place = f"{left},{top} {right - left}×{bottom - top}"
-            table.add_row(Text(Path(one["image"]).name), place, face["label"] or "no expression found", *cells)
-    return table
+            shown.add_row(Text(Path(one["image"]).name), place, face["label"] or "no expression found", *cells)
+    return shown

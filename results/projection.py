@@ -18,7 +18,7 @@ from typing import TYPE_CHECKING, Any
 
 from results import artifacts, describe_run, store
 from results.journal import SweepRecord, TrialRecord
-from results.sweeps import load_sweep, objective, val_predictions
+from results.sweeps import best_checkpoint, load_sweep, objective, val_predictions
 
 if TYPE_CHECKING:
     from mlflow.entities import Metric, Run, RunTag
@@ -229,15 +229,15 @@ class Projection:
             recorded.step = trial.num_epochs
 
     def _write_artifacts(self, trial: TrialRecord, recorded: Recorded) -> None:
-        trial_dir = self.sweep_dir / "trials" / trial.name
-        predictions = val_predictions(trial_dir) if trial.state == "finished" else None
+        checkpoint = best_checkpoint(self.sweep_dir, trial)
+        predictions = val_predictions(self.sweep_dir, trial) if trial.state == "finished" else None
         with tempfile.TemporaryDirectory() as directory:
             artifacts.write_history(trial, self.metric, self.mode, Path(directory))
             if predictions is not None:
                 artifacts.write_val_report(*predictions, self.sweep["classes"], Path(directory))
             self.client.log_artifacts(recorded.run_id, directory)
-        if trial.state == "finished" and (trial_dir / "best").is_dir():
-            self.client.log_artifacts(recorded.run_id, str(trial_dir / "best"), "checkpoint")
+        if trial.state == "finished" and checkpoint.is_dir():
+            self.client.log_artifacts(recorded.run_id, str(checkpoint), "checkpoint")
 
     def _log(
         self,

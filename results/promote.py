@@ -19,7 +19,7 @@ from data_pipeline.task import Task
 from results import describe_run, scoring, store
 from results.evaluate import evaluate
 from results.journal import TrialRecord
-from results.sweeps import choose_trial, load_sweep, objective, sweep_task
+from results.sweeps import best_checkpoint, choose_trial, load_sweep, objective, sweep_task
 from results.tracking import record
 
 if TYPE_CHECKING:
@@ -61,7 +61,7 @@ def promote(sweep_dir: Path, alias: str = "champion", trial: int | None = None) 
         "alias": alias,
         "uri": f"models:/{MODEL}@{alias}",
         "trial": chosen.number,
-        "checkpoint": str(sweep_dir / "trials" / chosen.name / "best"),
+        "checkpoint": str(best_checkpoint(sweep_dir, chosen)),
         "run_id": registered.run_id,
         "figures": _read_figures(client, registered),
     }
@@ -101,7 +101,7 @@ def _register(
     client: MlflowClient, sweep_dir: Path, sweep: dict[str, Any], task: Task, trial: TrialRecord
 ) -> ModelVersion:  # pyright: ignore[reportReturnType]  # MLflow types its run as if it swallowed exceptions
     """Judge the checkpoint on test, and log figures and model to a run of their own under the sweep's run."""
-    checkpoint = sweep_dir / "trials" / trial.name / "best"
+    checkpoint = best_checkpoint(sweep_dir, trial)
     model = trainables.restore(checkpoint)
     figures = evaluate(model, task, "test")
     example = task.load("val").x[:EXAMPLE_ROWS]

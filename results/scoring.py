@@ -76,6 +76,11 @@ def figures(counts: np.ndarray, classes: list[str], majority: int | None = None)
     return found
 
 
+def interval(one: dict[str, float]) -> str:
+    """`0.712 [0.690, 0.733]`."""
+    return f"{one['value']:.3f} [{one['low']:.3f}, {one['high']:.3f}]"
+
+
 def as_text(found: dict[str, Any]) -> str:
     """The figures as a plain table for people."""
     lines = [f"{found['num_faces']} faces; {PROTOCOL}", ""]
@@ -85,6 +90,6 @@ def as_text(found: dict[str, Any]) -> str:
     width = max(len(name) for name in found["per_class"])
     lines += ["", f"{'':{width}}  precision  recall            f1     faces"]
     for name, one in found["per_class"].items():
-        recall = f"{one['recall']:.3f} [{one['recall_low']:.3f}, {one['recall_high']:.3f}]"
+        recall = interval({"value": one["recall"], "low": one["recall_low"], "high": one["recall_high"]})
         lines.append(f"{name:{width}}  {one['precision']:9.3f}  {recall}  {one['f1']:.3f}  {one['support']:5d}")
     return "\n".join(lines) + "\n"

@@ -43,9 +43,14 @@ def objective(sweep: dict[str, Any]) -> tuple[str, str]:
     return stop["metric"], stop["mode"]
 
 
-def val_predictions(trial_dir: Path) -> tuple[np.ndarray, np.ndarray] | None:
+def best_checkpoint(sweep_dir: Path, trial: TrialRecord) -> Path:
+    """Directory of a trial's checkpoint at its best epoch; there is none before its first report."""
+    return Path(sweep_dir) / "trials" / trial.name / "best"
+
+
+def val_predictions(sweep_dir: Path, trial: TrialRecord) -> tuple[np.ndarray, np.ndarray] | None:
     """y (N,) and probabilities (N, C) float32 on val at the trial's best epoch; None while they are not written."""
-    path = trial_dir / "best" / "val.npz"
+    path = best_checkpoint(sweep_dir, trial) / "val.npz"
     if not path.exists():
         return None
     with np.load(path, allow_pickle=False) as archive:
@@ -56,7 +61,7 @@ def choose_trial(sweep_dir: Path, sweep: dict[str, Any], record: SweepRecord, tr
     """The trial asked for, else the best that has a checkpoint. Raises InputError if there is none."""
     ranked = [one for one in record.ranked(*objective(sweep)) if trial in (None, one.number)]
     for one in ranked:
-        if (sweep_dir / "trials" / one.name / "best" / "model.json").is_file():
+        if (best_checkpoint(sweep_dir, one) / "model.json").is_file():
             return one
     name = sweep["sweep"]["name"]
     which = f"trial {trial} of sweep {name!r}" if trial is not None else f"no trial of sweep {name!r}"

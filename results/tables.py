@@ -1,0 +1,25 @@
+"""Tables for the terminal, all of one look."""
+
+from __future__ import annotations
+
+from collections.abc import Collection, Sequence
+from typing import TYPE_CHECKING, Any
+
+if TYPE_CHECKING:
+    from rich.table import Table
+
+
+def table(columns: Sequence[str], num_text: int, title: str = "", wraps: Collection[str] = ()) -> Table:
+    """A table without rows. The first `num_text` columns are text, the others numbers; `wraps`: columns that may wrap."""
+    from rich import box
+    from rich.table import Table
+
+    made = Table(title=title or None, title_justify="left", box=box.SIMPLE_HEAD, pad_edge=False)
+    for index, name in enumerate(columns):
+        made.add_column(name, justify="left" if index < num_text else "right", no_wrap=name not in wraps)
+    return made
+
+
+def short(value: Any) -> str:
+    """A value as people want to see it: three digits of a float."""
+    return f"{value:.3g}" if isinstance(value, float) else str(value)
