@@ -6,6 +6,7 @@ import logging
 import os
 from pathlib import Path
 
+from data_pipeline.address import reaching
 from data_pipeline.errors import InputError
 from data_pipeline.quiet import silent_stderr
 
@@ -26,18 +27,15 @@ def connect(address: str | None, num_cpus: int | None = None) -> None:
         return
     env_vars = {"PYTHONPATH": os.pathsep.join([str(ROOT), *filter(None, [os.environ.get("PYTHONPATH")])])}
     quiet = {"TF_CPP_MIN_LOG_LEVEL": "3", "GLOG_minloglevel": "3"}
-    try:
-        with silent_stderr():
-            ray.init(
-                address=address or "local",
-                num_cpus=None if address else num_cpus,
-                include_dashboard=None if address else False,
-                log_to_driver=False,
-                logging_level=logging.ERROR,
-                runtime_env={"env_vars": {**quiet, **env_vars}},
-            )
-    except (ConnectionError, ValueError) as error:
-        raise InputError(f"--address {address}: no Ray cluster answers there: {str(error).splitlines()[0]}") from None
+    with reaching(address), silent_stderr():
+        ray.init(
+            address=address or "local",
+            num_cpus=None if address else num_cpus,
+            include_dashboard=None if address else False,
+            log_to_driver=False,
+            logging_level=logging.ERROR,
+            runtime_env={"env_vars": {**quiet, **env_vars}},
+        )
 
 
 def check_resources(cpus: float, gpus: float) -> int:

@@ -25,6 +25,7 @@ from typing import Any
 import numpy as np
 import pyarrow as pa
 
+from data_pipeline.address import reaching
 from data_pipeline.bundle import SHA256, find_bundle
 from data_pipeline.errors import InputError
 from data_pipeline.landmarks import Landmarker
@@ -80,14 +81,13 @@ def prepare(
     with Landmarker(bundle):  # whatever MediaPipe lacks shows here, not in a worker
         pass
     plan = read_through(opened, options, tell)
-    (out / "faces").mkdir(parents=True, exist_ok=True)
-    with _locked(out):
+    with _ray(workers, address) as ray, _locked(out):
         write_file(out / STATE, json.dumps(wanted, indent=1).encode())
         for leftover in (out / "faces").glob(".*.tmp"):
             leftover.unlink()
         parts = _Parts(out, plan, options)
         if parts.missing:
-            _extract(opened, parts, options, bundle, workers, address, tell)
+            _extract(ray, opened, parts, options, bundle, workers, tell)
         landmarks = {"border": border, "size": size, "bundle_sha256": SHA256, "mediapipe": version("mediapipe")}
         fields = {**wanted, "image_size": [height, width], "landmarks": landmarks, "command": shlex.join(sys.argv)}
         manifest = seal(out, fields)
@@ -97,6 +97,7 @@ def prepare(
 
 @contextlib.contextmanager
 def _locked(out: Path) -> Iterator[None]:
+    (out / "faces").mkdir(parents=True, exist_ok=True)
     with open(out / ".lock", "w") as file:
         try:
             fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
@@ -146,33 +147,32 @@ class _Parts:
 
 
 def _extract(
+    ray: Any,
     sources: Sequence[Source],
     parts: _Parts,
     options: Options,
     bundle: Path,
     workers: int | None,
-    address: str | None,
     tell: Tell,
 ) -> None:
     """Write every part that is not there yet."""
     todo, done = sum(parts.missing.values()), 0
     begun_at, begun_with = 0.0, 0  # the rate counts from the first batch on: workers take seconds to start
-    with _ray(workers, address) as ray:
-        workers = min(workers or int(ray.cluster_resources().get("CPU", 1)), -(-todo // MIN_BATCH_ROWS))
-        batch_rows = min(max(todo // (4 * workers), MIN_BATCH_ROWS), BATCH_ROWS)
-        block_bytes = round(batch_rows * parts.plan.mean_bytes / 2)  # half: faces vary, a batch must fill a block
-        blocks = _Blocks(sources, set(parts.missing), options.part_rows, batch_rows)
-        for table in _stream(ray, blocks, options, bundle, workers, block_bytes):
-            pixels = np.frombuffer(b"".join(table["pixels"].to_pylist()), np.uint8)
-            scores = np.frombuffer(b"".join(table["blendshapes"].to_pylist()), np.float32)
-            shape = (table.num_rows, *options.image_size)
-            parts.add(table["row"].to_numpy(), pixels.reshape(shape), scores.reshape(-1, len(BLENDSHAPES)))
-            done += table.num_rows
-            if not begun_with:
-                begun_at, begun_with = time.monotonic(), done
-            rate = (done - begun_with) / max(time.monotonic() - begun_at, 1e-3)
-            eta_s = (todo - done) / rate if rate else None
-            tell(Progress("extract", parts.num_faces - todo + done, parts.num_faces, rate, eta_s))
+    workers = min(workers or int(ray.cluster_resources().get("CPU", 1)), -(-todo // MIN_BATCH_ROWS))
+    batch_rows = min(max(todo // (4 * workers), MIN_BATCH_ROWS), BATCH_ROWS)
+    block_bytes = round(batch_rows * parts.plan.mean_bytes / 2)  # half: faces vary, a batch must fill a block
+    blocks = _Blocks(sources, set(parts.missing), options.part_rows, batch_rows)
+    for table in _stream(ray, blocks, options, bundle, workers, block_bytes):
+        pixels = np.frombuffer(b"".join(table["pixels"].to_pylist()), np.uint8)
+        scores = np.frombuffer(b"".join(table["blendshapes"].to_pylist()), np.float32)
+        shape = (table.num_rows, *options.image_size)
+        parts.add(table["row"].to_numpy(), pixels.reshape(shape), scores.reshape(-1, len(BLENDSHAPES)))
+        done += table.num_rows
+        if not begun_with:
+            begun_at, begun_with = time.monotonic(), done
+        rate = (done - begun_with) / max(time.monotonic() - begun_at, 1e-3)
+        eta_s = (todo - done) / rate if rate else None
+        tell(Progress("extract", parts.num_faces - todo + done, parts.num_faces, rate, eta_s))
     if done != todo:
         raise RuntimeError(f"{todo - done} faces did not come back from the workers; run the same command again")
 
@@ -195,7 +195,7 @@ def _ray(workers: int | None, address: str | None) -> Iterator[Any]:
     }.items():
         os.environ.setdefault(name, value)
     quiet: dict[str, Any] = {"log_to_driver": False, "logging_level": logging.ERROR}
-    with silent_stderr():
+    with reaching(address), silent_stderr():
         if address is None:
             cpus = workers or os.cpu_count()
             ray.init(num_cpus=cpus, include_dashboard=False, object_store_memory=OBJECT_STORE_BYTES, **quiet)
