@@ -68,7 +68,7 @@ def _row(trial: TrialRecord, sweep: dict[str, Any], sweep_dir: Path, varied: lis
     metric, mode = objective(sweep)
     best = trial.best(metric, mode)
     assert best is not None  # ranked trials have a best epoch
-    predictions = val_predictions(sweep_dir, trial)
+    predictions = val_predictions(sweep_dir, sweep, trial)
     recall = None
     if predictions is not None:
         y, probabilities = predictions

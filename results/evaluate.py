@@ -19,7 +19,7 @@ from data_pipeline.errors import InputError
 from data_pipeline.schema import SPLITS
 from data_pipeline.task import Task
 from results import scoring
-from results.sweeps import best_checkpoint, choose_trial, load_sweep, sweep_task
+from results.sweeps import choose_trial, load_sweep, sweep_task
 from results.tables import table
 
 if TYPE_CHECKING:
@@ -64,8 +64,8 @@ def evaluate_trial(sweep_dir: Path, trial: int | None, split: str) -> dict[str, 
     if split not in SPLITS:
         raise InputError(f"--split {split}: want one of {', '.join(SPLITS)}")
     task = sweep_task(sweep)
-    chosen = choose_trial(sweep_dir, sweep, record, trial)
-    model = trainables.restore(best_checkpoint(sweep_dir, chosen))
+    chosen, checkpoint = choose_trial(sweep_dir, sweep, record, trial)
+    model = trainables.restore(checkpoint)
     return {"sweep": sweep["sweep"]["name"], "trial": chosen.number, **evaluate(model, task, split)}
 
 

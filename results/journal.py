@@ -4,12 +4,17 @@
 else is told. The Optuna study, ASHA's rungs and the MLflow runs are projections of it: they are rebuilt by
 replaying the events in order and never hold anything that is not here.
 
-Events: `session` (a driver started, was interrupted, finished), `sampled` (a trial got its hparams), `report`
-(a trial trained one or more epochs), `ended` (a trial finished, was stopped by ASHA, or failed).
+Events: `session` (a driver started, was interrupted, finished), `history` (a trial of an older sweep that the sampler
+learns from), `sampled` (a trial got its hparams), `report` (a trial trained one or more epochs), `fault` (an attempt at
+a trial broke off, or its checkpoint was damaged; the trial goes on), `ended` (a trial finished, was stopped by ASHA, or
+failed), `reopened` (an ended trial runs again: more epochs, or a failed one once more).
+
+A sweep whose storage is a bucket has its journal there, in segments `journal/00000.jsonl`; the local file is a copy.
 """
 
 from __future__ import annotations
 
+import errno
 import json
 import math
 import os
@@ -19,6 +24,8 @@ from collections.abc import Iterator
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
+
+from results.storage import Storage, write_whole
 
 STATES = ("running", "finished", "stopped", "failed")
 
@@ -43,6 +50,8 @@ class TrialRecord:
     reported_at: list[float] = field(default_factory=list)
     sampled_at: float = 0.0
     ended_at: float | None = None
+    retries: int = 0  # attempts that broke off through the trial's own fault
+    lost: int = 0  # attempts in a row that broke off through no fault of its own, without a new epoch
 
     @property
     def name(self) -> str:
@@ -70,6 +79,7 @@ class SweepRecord:
     """The fold of a journal: every trial by number, and what the last driver said of itself."""
 
     trials: dict[int, TrialRecord] = field(default_factory=dict)
+    history: list[TrialRecord] = field(default_factory=list)
     action: str | None = None
     sessions: int = 0
 
@@ -80,29 +90,28 @@ class SweepRecord:
             self.action = event["action"]
             self.sessions += event["action"] == "started"
             return
-        number = event["trial"]
-        if kind == "sampled":
-            self.trials[number] = TrialRecord(
-                number=number,
-                hparams=event["hparams"],
-                params=event.get("params", {}),
-                distributions=event.get("distributions", {}),
-                point=event.get("point"),
-                sampled_at=event["time"],
-            )
-        elif kind == "report":
-            trial = self.trials[number]
+        if kind == "history":
+            self.history.append(_sampled(event, len(self.history), epochs=event["epochs"], state=event["state"]))
+        elif kind == "sampled":
+            self.trials[event["trial"]] = _sampled(event, event["trial"])
+        elif kind in ("report", "fault", "ended", "reopened"):
+            self._apply_to(self.trials[event["trial"]], event)
+
+    def _apply_to(self, trial: TrialRecord, event: dict[str, Any]) -> None:
+        kind = event["event"]
+        if kind == "report":
             for row in event["epochs"]:
                 if row["epoch"] == trial.num_epochs + 1:
                     trial.epochs.append(row)
                     trial.reported_at.append(event["time"])
+                    trial.lost = 0
+        elif kind == "fault":
+            trial.retries += event["kind"] == "trial"
+            trial.lost += event["kind"] == "infrastructure"
         elif kind == "ended":
-            trial = self.trials[number]
-            trial.state, trial.reason, trial.ended_at = (
-                event["state"],
-                event.get("reason"),
-                event["time"],
-            )
+            trial.state, trial.reason, trial.ended_at = event["state"], event.get("reason"), event["time"]
+        else:
+            trial.state, trial.reason, trial.ended_at, trial.retries = "running", None, None, 0
 
     def ranked(self, metric: str, mode: str) -> list[TrialRecord]:
         """Trials that have a finite value, best first; failed trials are left out."""
@@ -113,6 +122,18 @@ class SweepRecord:
     def count(self) -> dict[str, int]:
         """Number of trials by state."""
         return {state: sum(t.state == state for t in self.trials.values()) for state in STATES}
+
+
+def _sampled(event: dict[str, Any], number: int, **known: Any) -> TrialRecord:
+    return TrialRecord(
+        number=number,
+        hparams=event["hparams"],
+        params=event.get("params", {}),
+        distributions=event.get("distributions", {}),
+        point=event.get("point"),
+        sampled_at=event["time"],
+        **known,
+    )
 
 
 def read_events(path: Path) -> Iterator[dict[str, Any]]:
@@ -135,20 +156,35 @@ def read(path: Path) -> SweepRecord:
 
 
 class Journal:
-    """The writer. One driver holds it; opening repairs a torn last line, every append reaches the disk."""
+    """The writer. One driver holds it; opening repairs a torn last line, every append reaches the disk.
 
-    def __init__(self, path: Path):
+    `storage`: a bucket that gets every event before the local file does, and whose events win when it is opened.
+    An append that fails raises OSError and leaves no trace.
+    """
+
+    def __init__(self, path: Path, storage: Storage | None = None):
         self.path = path
+        self._segments = None if storage is None or storage.path is not None else Segments(storage)
+        if self._segments:
+            write_whole(path, self._segments.read())
         _cut_torn_line(path)
         self.record = read(path)
-        self._file = path.open("ab")
+        self._file = path.open("ab", buffering=0)
 
     def append(self, event: str, **fields: Any) -> None:
         """Write one event and fold it into `self.record`. NaN and Inf are written as JSON's usual extensions."""
         entry = {"event": event, "time": time.time(), **fields}
-        self._file.write(json.dumps(entry).encode() + b"\n")
-        self._file.flush()
-        os.fsync(self._file.fileno())
+        line = json.dumps(entry).encode() + b"\n"
+        if self._segments:
+            self._segments.append(line)
+        end = self._file.tell()
+        try:
+            if self._file.write(line) != len(line):
+                raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC), str(self.path))
+            os.fsync(self._file.fileno())
+        except OSError as error:
+            self._file.truncate(end)
+            raise OSError(error.errno, error.strerror, str(self.path)) from None
         self.record.apply(entry)
 
     def session(self, action: str) -> None:
@@ -156,6 +192,27 @@ class Journal:
 
     def close(self) -> None:
         self._file.close()
+
+
+class Segments:
+    """The journal in a bucket, which cannot append: the newest segment is written anew with each event."""
+
+    DIRECTORY, BYTES = "journal", 64 * 1024
+
+    def __init__(self, storage: Storage):
+        self.storage = storage
+        self._names = storage.names(self.DIRECTORY)
+        self._number, self._content = len(self._names), b""
+
+    def read(self) -> bytes:
+        """All events so far."""
+        return b"".join(self.storage.read(f"{self.DIRECTORY}/{name}") for name in self._names)
+
+    def append(self, line: bytes) -> None:
+        if len(self._content) > self.BYTES:
+            self._number, self._content = self._number + 1, b""
+        self.storage.write(f"{self.DIRECTORY}/{self._number:05d}.jsonl", self._content + line)
+        self._content += line
 
 
 def _cut_torn_line(path: Path) -> None:

@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import json
 import math
+import sys
 import tempfile
 import time
 from collections.abc import Iterator, Sequence
@@ -17,12 +18,14 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from results import artifacts, describe_run, store
+from results.checkpoints import Damaged
 from results.journal import SweepRecord, TrialRecord
-from results.sweeps import best_checkpoint, load_sweep, objective, val_predictions
+from results.sweeps import best_checkpoint, kept_trials, load_sweep, objective, val_predictions
 
 if TYPE_CHECKING:
     from mlflow.entities import Metric, Run, RunTag
 
+CHECKPOINT_TAG = "fersweep.checkpoint"
 METRICS_PER_CALL = 1000  # MLflow's limit
 STATUS = {
     "running": "RUNNING",
@@ -42,6 +45,7 @@ class Recorded:
     state: str = "running"
     step: int = 0
     has_params: bool = False
+    checkpoint: str | None = None  # its epoch
 
 
 class Projection:
@@ -87,6 +91,7 @@ class Projection:
         for trial in self.record.trials.values():
             self._write_trial(trial, closing)
         if closing:
+            self._write_checkpoints()
             self._close(parent)
 
     def _apply(self, event: dict[str, Any]) -> None:
@@ -114,6 +119,7 @@ class Projection:
                 tags.get("fersweep.state", "running"),
                 0,
                 bool(run.data.params),
+                tags.get(CHECKPOINT_TAG),
             )
             if tags["fersweep.kind"] == "sweep":
                 self.parent = found
@@ -229,15 +235,37 @@ class Projection:
             recorded.step = trial.num_epochs
 
     def _write_artifacts(self, trial: TrialRecord, recorded: Recorded) -> None:
-        checkpoint = best_checkpoint(self.sweep_dir, trial)
-        predictions = val_predictions(self.sweep_dir, trial) if trial.state == "finished" else None
+        predictions = val_predictions(self.sweep_dir, self.sweep, trial) if trial.state == "finished" else None
         with tempfile.TemporaryDirectory() as directory:
             artifacts.write_history(trial, self.metric, self.mode, Path(directory))
             if predictions is not None:
                 artifacts.write_val_report(*predictions, self.sweep["classes"], Path(directory))
             self.client.log_artifacts(recorded.run_id, directory)
-        if trial.state == "finished" and checkpoint.is_dir():
-            self.client.log_artifacts(recorded.run_id, str(checkpoint), "checkpoint")
+
+    def _write_checkpoints(self) -> None:
+        """The checkpoints that the sweep keeps as artifacts of their trials; those that it no longer keeps go."""
+        kept = {trial.number for trial in kept_trials(self.sweep, self.record)}
+        for number, recorded in self.trials.items():
+            trial = self.record.trials.get(number)
+            best = trial.best(self.metric, self.mode) if trial and number in kept else None
+            wanted = str(int(best["epoch"])) if best else None
+            if recorded.checkpoint not in (None, wanted):
+                store.delete_artifacts(self.client, recorded.run_id, "checkpoint")
+                self.client.delete_tag(recorded.run_id, CHECKPOINT_TAG)
+                recorded.checkpoint = None
+            if trial and wanted and recorded.checkpoint is None:
+                self._write_checkpoint(trial, recorded, wanted)
+
+    def _write_checkpoint(self, trial: TrialRecord, recorded: Recorded, epoch: str) -> None:
+        try:
+            directory = best_checkpoint(self.sweep_dir, self.sweep, trial)
+        except Damaged as error:
+            print(error, file=sys.stderr)
+            return
+        if directory is not None:
+            self.client.log_artifacts(recorded.run_id, str(directory), "checkpoint")
+            self.client.set_tag(recorded.run_id, CHECKPOINT_TAG, epoch)
+            recorded.checkpoint = epoch
 
     def _log(
         self,

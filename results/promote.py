@@ -19,7 +19,7 @@ from data_pipeline.task import Task
 from results import describe_run, scoring, store
 from results.evaluate import evaluate
 from results.journal import TrialRecord
-from results.sweeps import best_checkpoint, choose_trial, load_sweep, objective, sweep_task
+from results.sweeps import choose_trial, load_sweep, objective, sweep_task
 from results.tracking import record
 
 if TYPE_CHECKING:
@@ -46,14 +46,14 @@ def promote(sweep_dir: Path, alias: str = "champion", trial: int | None = None) 
     """
     sweep_dir = Path(sweep_dir)
     sweep, journal = load_sweep(sweep_dir)
-    chosen = choose_trial(sweep_dir, sweep, journal, trial)
+    chosen, checkpoint = choose_trial(sweep_dir, sweep, journal, trial)
     task = sweep_task(sweep)
     record(sweep_dir)
     uri, _ = store.sweep_store(sweep)
     client = store.connect(uri)
     registered = _find_version(client, sweep, chosen)
     if registered is None:
-        registered = _register(client, sweep_dir, sweep, task, chosen)
+        registered = _register(client, checkpoint, sweep, task, chosen)
     client.set_registered_model_alias(MODEL, alias, registered.version)
     return {
         "model": MODEL,
@@ -61,7 +61,7 @@ def promote(sweep_dir: Path, alias: str = "champion", trial: int | None = None) 
         "alias": alias,
         "uri": f"models:/{MODEL}@{alias}",
         "trial": chosen.number,
-        "checkpoint": str(best_checkpoint(sweep_dir, chosen)),
+        "checkpoint": str(checkpoint),
         "run_id": registered.run_id,
         "figures": _read_figures(client, registered),
     }
@@ -98,10 +98,9 @@ def _identity(sweep: dict[str, Any], trial: TrialRecord) -> dict[str, str]:
 
 
 def _register(
-    client: MlflowClient, sweep_dir: Path, sweep: dict[str, Any], task: Task, trial: TrialRecord
+    client: MlflowClient, checkpoint: Path, sweep: dict[str, Any], task: Task, trial: TrialRecord
 ) -> ModelVersion:  # pyright: ignore[reportReturnType]  # MLflow types its run as if it swallowed exceptions
     """Judge the checkpoint on test, and log figures and model to a run of their own under the sweep's run."""
-    checkpoint = best_checkpoint(sweep_dir, trial)
     model = trainables.restore(checkpoint)
     figures = evaluate(model, task, "test")
     example = task.load("val").x[:EXAMPLE_ROWS]

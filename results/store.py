@@ -92,3 +92,11 @@ def experiment_id(client: MlflowClient, name: str, home: Path) -> str:
         if known is None:
             raise
         return known.experiment_id
+
+
+def delete_artifacts(client: MlflowClient, run_id: str, path: str) -> None:
+    """Delete the artifacts of a run below `path`; MLflow's client itself can only write them."""
+    from mlflow.store.artifact.artifact_repository_registry import get_artifact_repository
+
+    uri = str(client.get_run(run_id).info.artifact_uri)
+    get_artifact_repository(uri, client.tracking_uri).delete_artifacts(path)

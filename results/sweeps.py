@@ -5,6 +5,7 @@ Imports neither MLflow nor a framework, so that looking at a sweep is instant.
 
 from __future__ import annotations
 
+import contextlib
 import json
 from pathlib import Path
 from typing import Any
@@ -13,13 +14,19 @@ import numpy as np
 
 from data_pipeline.errors import InputError
 from data_pipeline.task import Task, TaskSpec
-from results import journal
+from results import checkpoints, journal
 from results.journal import SweepRecord, TrialRecord
+from results.storage import Storage, write_whole
 
 
 def find_sweep(home: Path, name: str) -> Path:
-    """The directory of the sweep `name` under `home`. Raises InputError naming the sweeps that are there."""
+    """The directory of the sweep `name` under `home`; `name` may be an address in a bucket, which is copied there.
+
+    Raises InputError naming the sweeps that are there.
+    """
     sweeps = Path(home) / "sweeps"
+    if "://" in name:
+        return _adopt(sweeps, name)
     if (sweeps / name / "sweep.json").is_file():
         return sweeps / name
     known = sorted(path.parent.name for path in sweeps.glob("*/sweep.json"))
@@ -27,12 +34,47 @@ def find_sweep(home: Path, name: str) -> Path:
     raise InputError(f"no sweep {name!r} in {sweeps}: {hint}")
 
 
+def _adopt(sweeps: Path, address: str) -> Path:
+    """The local directory of a sweep in a bucket: made anew where the machine that had it is lost."""
+    address = address.rstrip("/")
+    try:
+        storage = Storage(address)
+        content = storage.read("sweep.json")
+        directory = sweeps / json.loads(content)["sweep"]["name"]
+    except (OSError, ValueError, KeyError) as error:
+        raise InputError(f"{address}: no sweep is stored there: {str(error).splitlines()[0]}") from None
+    if not (directory / "sweep.json").exists():
+        write_whole(directory / "journal.jsonl", journal.Segments(storage).read())
+        write_whole(directory / "sweep.json", content)
+    return directory
+
+
+def sweep_storage(sweep_dir: Path, sweep: dict[str, Any]) -> Storage:
+    """Where the sweep's checkpoints lie: its directory, or its place in the bucket that the sweep names."""
+    bucket = sweep["sweep"].get("storage")
+    return Storage(stored_at(bucket, sweep["sweep"]["name"]) if bucket else Path(sweep_dir))
+
+
+def stored_at(bucket: str, name: str) -> str:
+    """Address of the sweep `name` in a bucket; what follows a "?" (endpoint, region) stays at the end."""
+    prefix, mark, options = bucket.partition("?")
+    return f"{prefix.rstrip('/')}/{name}{mark}{options}"
+
+
 def load_sweep(sweep_dir: Path) -> tuple[dict[str, Any], SweepRecord]:
-    """The contents of `sweep.json` and the replayed journal. Raises InputError if the former cannot be read."""
+    """The contents of `sweep.json` and the replayed journal. Raises InputError if the former cannot be read.
+
+    `home` in it is where the directory lies now, which may have been moved, and a dataset is looked for there too.
+    """
     path = Path(sweep_dir) / "sweep.json"
     try:
         sweep = json.loads(path.read_text())
-    except (OSError, ValueError) as error:
+        before, home = Path(sweep["home"]), path.resolve().parents[2]
+        data = Path(sweep["dataset"]["path"])
+        if not data.exists() and data.is_relative_to(before):
+            sweep["dataset"]["path"] = str(home / data.relative_to(before))
+        sweep["home"] = str(home)
+    except (OSError, ValueError, KeyError, TypeError) as error:
         raise InputError(f"{path} is not a sweep's record: {error}") from error
     return sweep, journal.read(Path(sweep_dir) / "journal.jsonl")
 
@@ -43,30 +85,55 @@ def objective(sweep: dict[str, Any]) -> tuple[str, str]:
     return stop["metric"], stop["mode"]
 
 
-def best_checkpoint(sweep_dir: Path, trial: TrialRecord) -> Path:
-    """Directory of a trial's checkpoint at its best epoch; there is none before its first report."""
-    return Path(sweep_dir) / "trials" / trial.name / "best"
+def kept_trials(sweep: dict[str, Any], record: SweepRecord) -> list[TrialRecord]:
+    """The ended trials whose best checkpoint is kept, best first: `keep_checkpoints` of the whole sweep."""
+    ended = [trial for trial in record.ranked(*objective(sweep)) if trial.state != "running"]
+    return ended[: sweep["sweep"].get("keep_checkpoints")]
 
 
-def val_predictions(sweep_dir: Path, trial: TrialRecord) -> tuple[np.ndarray, np.ndarray] | None:
-    """y (N,) and probabilities (N, C) float32 on val at the trial's best epoch; None while they are not written."""
-    path = best_checkpoint(sweep_dir, trial) / "val.npz"
-    if not path.exists():
+def best_checkpoint(sweep_dir: Path, sweep: dict[str, Any], trial: TrialRecord) -> Path | None:
+    """Local directory of a trial's checkpoint at its best epoch, checked; None where it was not kept, or not yet made.
+
+    Raises RuntimeError if it is damaged.
+    """
+    best = trial.best(*objective(sweep))
+    if best is None:
         return None
-    with np.load(path, allow_pickle=False) as archive:
-        return archive["y"], archive["probabilities"]
+    with contextlib.suppress(FileNotFoundError):
+        storage = sweep_storage(sweep_dir, sweep)
+        return checkpoints.fetch(storage, trial.number, int(best["epoch"]), Path(sweep_dir))
+    return None
 
 
-def choose_trial(sweep_dir: Path, sweep: dict[str, Any], record: SweepRecord, trial: int | None) -> TrialRecord:
-    """The trial asked for, else the best that has a checkpoint. Raises InputError if there is none."""
-    ranked = [one for one in record.ranked(*objective(sweep)) if trial in (None, one.number)]
-    for one in ranked:
-        if (best_checkpoint(sweep_dir, one) / "model.json").is_file():
-            return one
+def val_predictions(sweep_dir: Path, sweep: dict[str, Any], trial: TrialRecord) -> tuple[np.ndarray, np.ndarray] | None:
+    """y (N,) and probabilities (N, C) float32 on val at the trial's best epoch; None while they are not written."""
+    local, storage = Storage(sweep_dir), sweep_storage(sweep_dir, sweep)
+    found = checkpoints.read_predictions(local, trial.number)
+    if found is None and storage.path is None:
+        found = checkpoints.read_predictions(storage, trial.number)
+        if found is not None and trial.state != "running":
+            best = trial.best(*objective(sweep)) or {"epoch": 0}
+            checkpoints.save_predictions(local, trial.number, int(best["epoch"]), *found)
+    return found
+
+
+def choose_trial(
+    sweep_dir: Path, sweep: dict[str, Any], record: SweepRecord, number: int | None
+) -> tuple[TrialRecord, Path]:
+    """The trial asked for, else the best that has a checkpoint, and that checkpoint. Raises InputError if there is none."""
+    for trial in record.ranked(*objective(sweep)):
+        if number in (None, trial.number) and (found := best_checkpoint(sweep_dir, sweep, trial)):
+            return trial, found
     name = sweep["sweep"]["name"]
-    which = f"trial {trial} of sweep {name!r}" if trial is not None else f"no trial of sweep {name!r}"
-    numbers = ", ".join(str(number) for number in record.trials) or "none yet"
-    raise InputError(f"{which} has {'no' if trial is not None else 'a'} checkpoint; trials: {numbers}")
+    if number is None:
+        raise InputError(f"no trial of sweep {name!r} has a checkpoint yet")
+    if number in record.trials:
+        kept = [trial.name for trial in kept_trials(sweep, record)]
+        raise InputError(
+            f"trial {number} of sweep {name!r} has no checkpoint: those of the best {len(kept)} are kept "
+            f"({', '.join(kept)}); keep_checkpoints in the sweep file says how many"
+        )
+    raise InputError(f"sweep {name!r} has no trial {number}; trials: 0 to {len(record.trials) - 1}")
 
 
 def sweep_task(sweep: dict[str, Any]) -> Task:

@@ -7,11 +7,11 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
-import numpy as np
-
 import trainables
 from data_pipeline.task import Task, TaskArrays, TaskSpec
+from results import checkpoints
 from results.journal import Journal
+from results.storage import Storage
 from tests.datasets import write_tiny_dataset
 from trainables.metrics import majority_baseline
 
@@ -76,10 +76,11 @@ class FakeDriver:
         model = trainables.load(name).build(hparams, self.arrays, trial)
         for first in range(0, num_epochs, chunk):
             self.report(trial, model.fit(min(chunk, num_epochs - first)))
-        trial_dir = self.sweep_dir / "trials" / f"{trial:04d}"
-        model.save(trial_dir / "best")
+        storage, record = Storage(self.sweep_dir), self.journal.record.trials[trial]
+        best = record.best(METRIC, "max") or record.epochs[-1]
         val = self.arrays.val
-        np.savez(trial_dir / "best" / "val.npz", y=val.y, probabilities=model.predict(val.x), face_ids=val.face_ids)
+        checkpoints.save(storage, trial, model, record.epochs[: int(best["epoch"])])
+        checkpoints.save_predictions(storage, trial, int(best["epoch"]), val.y, model.predict(val.x))
         self.end(trial, state, "worse than the others at epoch 2" if state == "stopped" else None)
 
 

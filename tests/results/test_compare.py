@@ -41,7 +41,7 @@ def test_the_best_come_first_with_what_their_predictions_say(sweep_dir: Path) ->
     assert found["states"] == {"running": 0, "finished": 3, "stopped": 2, "failed": 1}
     assert found["total_epochs"] == 3 * 9 + 2 * 2 + 2
     row = found["trials"][0]
-    with np.load(sweep_dir / "trials" / f"{row['trial']:04d}" / "best" / "val.npz") as val:
+    with np.load(sweep_dir / "trials" / f"{row['trial']:04d}" / "predictions.npz") as val:
         wanted = recall_score(val["y"], val["probabilities"].argmax(axis=1), average=None)
     assert list(row["recall"].values()) == pytest.approx(wanted)
     assert row["hparams"].keys() == {"rate"}
