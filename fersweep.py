@@ -197,6 +197,27 @@ def _home_option(home: Path) -> str:
 
 
 @app.command()
+def status(
+    name: Annotated[str | None, typer.Argument(help="Name of the sweep; default: all of them.")] = None,
+    sync: Annotated[
+        bool, typer.Option("--sync", help="Bring MLflow level with the journal of each sweep that is not running.")
+    ] = False,
+    home: Home = RUNS,
+    as_json: AsJson = False,
+) -> None:
+    """Say where each sweep stands: running, interrupted, failed or finished; its trials, and how to go on."""
+    from results import status as reading
+
+    found, failed = reading.status(home, name, _home_option(home)), False
+    for line, well in reading.sync(found) if sync else ():
+        print(line, file=sys.stderr)
+        failed |= not well
+    _show(found, lambda sweeps: reading.render(sweeps, home), as_json)
+    if failed:
+        raise typer.Exit(1)
+
+
+@app.command()
 def compare(
     name: Name,
     top: Annotated[int, typer.Option(help="Number of trials to show.", min=1)] = 10,

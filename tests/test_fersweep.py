@@ -12,7 +12,7 @@ import pytest
 from tests.sweeps import write_sweep
 
 ROOT = Path(__file__).resolve().parents[1]
-VERBS = ["demo", "prepare", "describe", "launch", "resume", "compare", "promote", "evaluate", "predict", "ui"]
+VERBS = ["demo", "prepare", "describe", "launch", "resume", "status", "compare", "promote", "evaluate", "predict", "ui"]
 
 
 def run(*arguments: object) -> subprocess.CompletedProcess[str]:
@@ -38,6 +38,7 @@ def test_help_names_every_verb() -> None:
         (["describe", "no/such"], "no/such is no finished dataset"),
         (["compare", "nothing", "--home", "{tmp}/home"], "no sweep 'nothing'"),
         (["resume", "nothing", "--home", "{tmp}/home"], "no sweep 'nothing'"),
+        (["status", "nothing", "--home", "{tmp}/home"], "no sweep 'nothing'"),
         (["promote", "nothing", "--home", "{tmp}/home"], "no sweep 'nothing'"),
         (["evaluate", "nothing", "--home", "{tmp}/home"], "no sweep 'nothing'"),
         (["predict", "x.png", "--home", "{tmp}/home"], "nothing is recorded"),
