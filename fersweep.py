@@ -1,6 +1,6 @@
 """The command line: one short function per verb. A verb imports its room only when it is called.
 
-Exit codes: 0 done; 1 failed at run time; 2 what the user gave is wrong (one line says what); 130 interrupted.
+Exit codes: 0 done; 1 failed at run time; 2 what the user gave is wrong (one line says what); 130 interrupted (Ctrl-C), 143 (SIGTERM).
 """
 
 from __future__ import annotations
@@ -26,7 +26,7 @@ Home = Annotated[
 ]
 AsJson = Annotated[bool, typer.Option("--json", help="Print JSON alone on stdout.")]
 Data = Annotated[Path, typer.Option(help="A dataset directory made by `fersweep prepare`.")]
-Name = Annotated[str, typer.Argument(help="Name of the sweep.")]
+Name = Annotated[str, typer.Argument(help="Name of the sweep, or its address in a bucket.")]
 TrialNumber = Annotated[int | None, typer.Option(help="Number of the trial; default: the best.")]
 Address = Annotated[str | None, typer.Option(help="Address of a running Ray cluster; default: Ray on this machine.")]
 Landmarker = Annotated[
@@ -166,26 +166,48 @@ def launch(
 @app.command()
 def resume(
     name: Name,
+    trials: Annotated[str | None, typer.Option(help="How many trials in all, or +N more.")] = None,
+    max_epochs: Annotated[
+        int | None, typer.Option(help="Epochs of a trial; finished ones whose checkpoint was kept go on.")
+    ] = None,
+    retry_failed: Annotated[bool, typer.Option("--retry-failed", help="Run failed trials once more.")] = False,
+    set_: Annotated[
+        list[str] | None, typer.Option("--set", help="What may change, e.g. resources.cpus=2", metavar="A.B=C")
+    ] = None,
+    data: Annotated[Path | None, typer.Option(help="The dataset's directory, if it was moved.")] = None,
     address: Address = None,
     home: Home = RUNS,
     as_json: AsJson = False,
 ) -> None:
-    """Go on with an interrupted sweep where it stopped."""
-    from cluster.launch import resume as run
+    """Go on with an interrupted sweep where it stopped, or extend a finished one."""
+    from cluster.resume import resume as run
     from results.sweeps import find_sweep
 
-    _report(run(find_sweep(home, name), address), as_json, home)
+    outcome = run(
+        find_sweep(home, name),
+        address,
+        trials=trials,
+        max_epochs=max_epochs,
+        overrides=set_,
+        data=data,
+        retry_failed=retry_failed,
+    )
+    _report(outcome, as_json, home)
 
 
 def _report(outcome: Any, as_json: bool, home: Path) -> None:
-    """After a sweep: its best trials, or how to go on with it (exit code 130)."""
+    """After a sweep: its best trials, or why it ended early and how to go on with it (exit code 1, 130 or 143)."""
     from results import compare as comparison
+    from results.sweeps import resume_command
 
-    name = outcome.directory.name
-    where = _home_option(home)
-    if outcome.state == "interrupted":
-        print(f"interrupted; go on with: fersweep resume {name}{where}", file=sys.stderr)
-        raise typer.Exit(130)
+    name, where, again = outcome.directory.name, _home_option(home), resume_command(outcome.directory)
+    if outcome.missing:
+        print(outcome.missing, file=sys.stderr)
+    if outcome.state != "finished":
+        if outcome.error is not None:
+            _complain(outcome.error, 1)
+        print(f"{outcome.state}; nothing is lost; go on with: {again}", file=sys.stderr)
+        raise typer.Exit(1 if outcome.error is not None else 128 + (outcome.signal or 2))
     _show(comparison.compare(outcome.directory, top=5), comparison.render, as_json)
     print(
         f"next: fersweep compare {name}{where} · fersweep promote {name}{where} · fersweep ui{where}", file=sys.stderr

@@ -1,29 +1,40 @@
 """The two places where Ray Tune asks: which trial is next (a Searcher), and does this one go on (a scheduler).
 
-Both only pass the question on to cluster/search.py.
+Both only pass the question on to cluster/search.py. A Tune trial is one attempt at a trial of the sweep: what broke off
+is handed out again as a new one.
 """
 
 from __future__ import annotations
 
+import time
+from collections.abc import Callable
 from typing import Any
 
+from ray.exceptions import OutOfMemoryError
 from ray.tune.experiment import Trial
 from ray.tune.schedulers import FIFOScheduler, TrialScheduler
 from ray.tune.search import Searcher
 
 from cluster.search import Search
+from cluster.stopping import Stopping
 
 
 class SearchAdapter(Searcher):
     """Hands out the assignments of a Search as Tune configs."""
 
-    def __init__(self, search: Search):
+    def __init__(self, search: Search, stopping: Stopping):
         super().__init__()  # the metric stays in the search: Tune would want it flat in every result
-        self._search = search
+        self._search, self._stopping = search, stopping
 
     def suggest(self, trial_id: str) -> dict[str, Any] | None:
-        assignment = self._search.next()
-        return Searcher.FINISHED if assignment is None else vars(assignment).copy()  # type: ignore[return-value]
+        assignment = None
+        with self._stopping.on_error():
+            if not self._stopping.asked:
+                assignment = self._search.next()
+        if assignment is not None:
+            return vars(assignment).copy()
+        waits = self._search.active and not self._stopping.asked  # one of them may break off and come back
+        return None if waits else Searcher.FINISHED  # type: ignore[return-value]
 
     def on_trial_complete(self, trial_id: str, result: dict | None = None, error: bool = False) -> None:
         """Nothing: the journal has it."""
@@ -36,17 +47,65 @@ class SearchAdapter(Searcher):
 
 
 class SchedulerAdapter(FIFOScheduler):
-    """Records every report and ends a trial where the Search says so."""
+    """Records every report and ends a trial where the Search says so. `tell`: gets what a person should hear of."""
 
-    def __init__(self, search: Search):
+    def __init__(self, search: Search, stopping: Stopping, tell: Callable[[str], None]):
         super().__init__()
-        self._search = search
+        self._search, self._stopping, self._tell = search, stopping, tell
 
     def on_trial_result(self, tune_controller: Any, trial: Trial, result: dict[str, Any]) -> str:
-        ended = self._search.report(trial.config["trial"], result["epochs"], result["status"], result["reason"])
+        number, status, ended = trial.config["trial"], result["status"], True
+        with self._stopping.on_error():
+            for note in result["notes"]:
+                self._search.journal.append("fault", trial=number, kind="checkpoint", reason=note)
+                self._tell(note)
+            if status == "storage":
+                raise StorageError(f"trial {number:04d} could not save its checkpoint: {result['reason']}")
+            if status == "fault":
+                self._broke_off(number, "trial", result["reason"], result["epochs"])
+            else:
+                ended = self._search.report(number, result["epochs"], status, result["reason"])
+        if self._stopping.asked and not ended:
+            self._search.active.pop(number, None)  # it goes on from here when the sweep is resumed
+            ended = True
         return TrialScheduler.STOP if ended else TrialScheduler.CONTINUE
 
     def on_trial_error(self, tune_controller: Any, trial: Trial) -> None:
-        error = trial.get_error()
-        lines = str(error).strip().splitlines() or ["worker lost"]
-        self._search.report(trial.config["trial"], [], "failed", f"{type(error).__name__}: {lines[-1]}")
+        number, timeout_s = trial.config["trial"], self._search.sweep.stop.timeout_s
+        with self._stopping.on_error():
+            silent_s = time.monotonic() - self._search.active.get(number, time.monotonic())
+            if timeout_s is not None and silent_s >= timeout_s:
+                where = f"trials/{number:04d}/hang.txt says where"
+                self._search.report(number, [], "failed", f"hung: no report in {timeout_s:g} s ({where})")
+                return
+            error = trial.get_error()
+            kind, reason = fault(error) if error else ("infrastructure", "worker lost")
+            if kind == "memory":
+                self._search.report(number, [], "failed", reason)
+            else:
+                self._broke_off(number, kind, reason, [])
+
+    def _broke_off(self, number: int, kind: str, reason: str, epochs: list[dict[str, float]]) -> None:
+        self._search.fault(number, kind, reason, epochs)
+        record = self._search.record.trials[number]
+        then = "failed" if record.state == "failed" else f"goes on after epoch {record.num_epochs}"
+        self._tell(f"trial {number:04d}: {reason}; {then}")
+
+
+class StorageError(RuntimeError):
+    """What was trained could not be saved: no trial's fault, and no trial can go on."""
+
+
+def fault(error: Exception) -> tuple[str, str]:
+    """What broke an attempt, and its one line: "memory" (Ray ended the process that used most), "infrastructure" (its
+    machine is gone) or "trial" (its process died while its machine lives on, or it raised what nobody foresaw).
+    """
+    text = str(error)
+    if isinstance(error, OutOfMemoryError) or "memory monitor" in text or "due to memory pressure" in text:
+        return "memory", "out of memory: Ray ended its process to save the machine"
+    if getattr(error, "preempted", False) or "node has died" in text or "node was terminated" in text:
+        return "infrastructure", "its machine is lost"
+    if "died" in text:
+        return "trial", "its process died"
+    lines = [line for line in text.strip().splitlines() if line.strip()] or [""]
+    return "trial", f"{type(error).__name__}: {lines[-1].strip()}"

@@ -1,18 +1,13 @@
-"""Launch a sweep, or go on with one that was interrupted: checks, the sweep's directory, then the run on Ray Tune."""
+"""Launch a sweep: every check, then its directory, then the run (drive.py)."""
 
 from __future__ import annotations
 
-import fcntl
 import json
-import os
 import platform
-import shutil
 import subprocess
 import sys
-import tempfile
 import uuid
-import warnings
-from dataclasses import dataclass
+from collections import Counter
 from datetime import UTC, datetime
 from importlib import metadata
 from pathlib import Path
@@ -21,24 +16,16 @@ from typing import Any
 import yaml
 
 from cluster import session
-from cluster.search import Search
-from cluster.sweep import Sweep
+from cluster.drive import Outcome, drive
+from cluster.history import history
+from cluster.sweep import Sweep, distributions
 from data_pipeline.errors import InputError
 from data_pipeline.task import Task, TaskArrays
-from results.journal import Journal
-from results.sweeps import load_sweep, sweep_task
-from results.tracking import start_recorder
+from results.storage import Storage
+from results.sweeps import sweep_storage
 from trainables.metrics import majority_baseline
 
 VERSIONS_OF = ("ray", "tensorflow", "torch", "keras", "optuna", "mediapipe", "mlflow", "numpy", "pandas", "pyarrow")
-
-
-@dataclass(frozen=True)
-class Outcome:
-    """How a run ended: `state` is "finished" or "interrupted"."""
-
-    state: str
-    directory: Path
 
 
 def describe(sweep: Sweep, data: Path, home: Path) -> tuple[dict[str, Any], TaskArrays]:
@@ -53,12 +40,14 @@ def describe(sweep: Sweep, data: Path, home: Path) -> tuple[dict[str, Any], Task
     described = {
         "sweep": sweep.model_dump(mode="json"),
         "sweep_id": uuid.uuid4().hex,
+        "space": distributions(sweep),
         "dataset": {
             "path": str(Path(data).resolve()),
             "name": Path(data).resolve().name,
             "fingerprint": arrays.fingerprint,
             "classes": task.manifest["classes"],
         },
+        "history": history(sweep, home),
         "classes": arrays.classes,
         "feature_names": arrays.feature_names,
         "num_train": len(arrays.train.y),
@@ -85,13 +74,15 @@ def launch(sweep: Sweep, data: Path, home: Path, address: str | None = None) -> 
     described, arrays = describe(sweep, data, home)
     session.connect(address)
     session.check_resources(sweep.resources.cpus, sweep.resources.gpus)
+    content = json.dumps(described, indent=1).encode()
+    storage = _claim(described, directory)
     directory.parent.mkdir(parents=True, exist_ok=True)
-    fresh = Path(tempfile.mkdtemp(dir=directory.parent, prefix=f".{sweep.name}-"))
-    (fresh / "sweep.json").write_text(json.dumps(described, indent=1))
-    (fresh / "trials").mkdir()
-    fresh.chmod(0o755)
-    fresh.rename(directory)
-    return _run(sweep, arrays, described, directory)
+    with Storage(directory.parent).new(directory.name) as fresh:
+        (fresh / "sweep.json").write_bytes(content)
+        (fresh / "trials").mkdir()
+    if storage is not None:
+        storage.write("sweep.json", content)
+    return drive(sweep, arrays, described, directory)
 
 
 def dry(sweep: Sweep, data: Path, home: Path, address: str | None = None) -> str:
@@ -100,10 +91,12 @@ def dry(sweep: Sweep, data: Path, home: Path, address: str | None = None) -> str
     described, _ = describe(sweep, data, home)
     session.connect(address)
     at_once = session.check_resources(sweep.resources.cpus, sweep.resources.gpus)
+    learned = Counter(one["sweep"] for one in described["history"])
     facts = (
         f"# data {described['dataset']['path']} ({described['dataset']['fingerprint'][:12]}): "
         f"{described['num_train']} train, {described['num_val']} val faces, {len(described['feature_names'])} features\n"
         f"# rungs at epochs {sweep.stop.rungs()}; {at_once} trials at once\n"
+        + "".join(f"# learns from {number} trials of sweep {name}\n" for name, number in learned.items())
     )
     return facts + yaml.safe_dump(described["sweep"], sort_keys=False).rstrip()
 
@@ -117,88 +110,19 @@ def _refuse_existing(sweep: Sweep, home: Path) -> Path:
     return directory
 
 
-def resume(directory: Path, address: str | None = None) -> Outcome:
-    """Go on with an interrupted sweep: ended trials stay as they are, the others go on from their last checkpoint."""
-    described, _ = load_sweep(directory)
-    sweep = Sweep.model_validate(described["sweep"])
-    task = sweep_task(described)
-    session.connect(address)
-    session.check_resources(sweep.resources.cpus, sweep.resources.gpus)
-    return _run(sweep, task.arrays(), described, directory)
-
-
-def _run(sweep: Sweep, arrays: TaskArrays, described: dict[str, Any], directory: Path) -> Outcome:
-    lock = (directory / "driver.lock").open("w")  # closed, and so released, with this process at the latest
+def _claim(described: dict[str, Any], directory: Path) -> Storage | None:
+    """The sweep's place in its bucket, if it has one: InputError where it cannot be written or is taken."""
+    storage = sweep_storage(directory, described)
+    if storage.path is not None:
+        return None
     try:
-        fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
-    except BlockingIOError:
-        raise InputError(f"{directory}: another process is running this sweep: wait for it, or stop it") from None
-    with lock:
-        return _drive(sweep, arrays, described, directory)
-
-
-def _drive(sweep: Sweep, arrays: TaskArrays, described: dict[str, Any], directory: Path) -> Outcome:
-    journal = Journal(directory / "journal.jsonl")
-    search = Search(sweep, journal)
-    journal.session("started")
-    recorder = start_recorder(directory)
-    state = "failed"
-    try:
-        remaining = search.num_remaining()
-        interrupted = remaining > 0 and _tune(search, arrays, directory, remaining, described["baseline"])
-        state = "interrupted" if interrupted else "finished"
-    except KeyboardInterrupt:
-        state = "interrupted"
-    finally:
-        journal.session(state)
-        journal.close()
-        if recorder.wait():
-            print(f"MLflow lacks a part of this sweep: {directory / 'recorder.log'} says why", file=sys.stderr)
-    return Outcome(state, directory)
-
-
-def _tune(search: Search, arrays: TaskArrays, directory: Path, remaining: int, baseline: dict[str, Any]) -> bool:
-    """Run the remaining trials on Ray Tune; True if a signal ended the run early."""
-    os.environ["TUNE_DISABLE_AUTO_CALLBACK_LOGGERS"] = "1"  # the journal is the log
-    os.environ["TUNE_GLOBAL_CHECKPOINT_S"] = str(24 * 3600)  # and the state
-    os.environ["RAY_AIR_NEW_OUTPUT"] = "0"  # Tune prints nothing: progress.py does
-    from ray import tune
-
-    from cluster.adapters import SchedulerAdapter, SearchAdapter
-    from cluster.progress import Progress
-    from cluster.trial import Plan, TrialActor
-
-    sweep = search.sweep
-    plan = Plan(
-        trainable=sweep.trainable,
-        trials=(directory / "trials").resolve(),
-        seed=sweep.search.seed,
-        metric=sweep.stop.metric,
-        mode=sweep.stop.mode,
-        max_epochs=sweep.stop.max_epochs,
-        rungs=tuple(sweep.stop.rungs()),
-        report_s=sweep.stop.report_s,
-    )
-    name = sweep.stop.metric.removeprefix("val_")
-    scratch = Path(tempfile.mkdtemp(prefix="fersweep-tune-"))
-    try:
-        with Progress(search, baseline.get(name)) as progress, warnings.catch_warnings():
-            warnings.simplefilter("ignore")
-            tune.run(
-                tune.with_parameters(TrialActor, arrays=arrays, plan=plan),
-                name=sweep.name,
-                search_alg=SearchAdapter(search),
-                scheduler=SchedulerAdapter(search),
-                num_samples=remaining,
-                max_concurrent_trials=session.check_resources(sweep.resources.cpus, sweep.resources.gpus),
-                resources_per_trial={"cpu": sweep.resources.cpus, "gpu": sweep.resources.gpus},
-                reuse_actors=True,
-                max_failures=2,  # a lost worker is not the trial's fault; a trial's own faults never reach Tune
-                raise_on_failed_trial=False,
-                callbacks=[progress],
-                storage_path=str(scratch),
-                verbose=0,
+        if "sweep.json" in storage.names(""):
+            raise InputError(
+                f"storage {storage.address}: a sweep lies there; `fersweep resume {storage.address}` goes on with it"
             )
-    finally:
-        shutil.rmtree(scratch, ignore_errors=True)
-    return any(trial.state == "running" for trial in search.record.trials.values()) or search.num_remaining() > 0
+        storage.write("claim", b"")
+    except (OSError, ValueError) as error:
+        if isinstance(error, InputError):
+            raise
+        raise InputError(f"storage {storage.address}: {str(error).splitlines()[0]}") from None
+    return storage

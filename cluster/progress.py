@@ -11,23 +11,41 @@ from rich.console import Console, Group
 from rich.live import Live
 from rich.table import Table
 
+from cluster.keep import Keeper
 from cluster.search import Search
+from cluster.stopping import Stopping
 from results.tables import short
 
 REFRESH_S = 0.5
 LINE_S = 10.0
 
 
-class Progress(Callback):
-    """A Tune callback that draws the state of a search on stderr. Use as a context manager."""
+class Stopped(Exception):
+    """Ends Tune's loop: a stop was asked for, and is due."""
 
-    def __init__(self, search: Search, baseline: float | None):
-        self._search, self._baseline = search, baseline
+
+class Progress(Callback):
+    """A Tune callback that draws the state of a search on stderr, and does what is due after each of Tune's steps: it
+    tidies up when trials have ended, and ends the loop when a stop is due. Use as a context manager.
+    """
+
+    def __init__(self, search: Search, stopping: Stopping, keeper: Keeper, baseline: float | None):
+        self._search, self._stopping, self._keeper, self._baseline = search, stopping, keeper, baseline
         self._console = Console(stderr=True)
         self._live = Live(console=self._console, auto_refresh=False) if self._console.is_terminal else None
         self._start, self._drawn = time.time(), 0.0
         self._epochs_before = sum(t.num_epochs for t in search.record.trials.values())
-        self._ended_before = sum(t.state != "running" for t in search.record.trials.values())
+        self._ended_before = self._tidied = self._num_ended()
+
+    def _num_ended(self) -> int:
+        return sum(t.state != "running" for t in self._search.record.trials.values())
+
+    def tell(self, message: str) -> None:
+        """Say something once, above what is drawn."""
+        if self._live:
+            self._console.print(message, markup=False, highlight=False)
+        else:
+            print(message, file=sys.stderr, flush=True)
 
     def __enter__(self) -> Progress:
         if self._live:
@@ -42,6 +60,11 @@ class Progress(Callback):
     def on_step_end(self, iteration: int, trials: list[Any], **info: Any) -> None:
         if time.time() - self._drawn >= (REFRESH_S if self._live else LINE_S):
             self._draw()
+        if self._num_ended() != self._tidied:
+            self._tidied = self._num_ended()
+            self._keeper.tidy()
+        if self._stopping.due(len(self._search.active)):
+            raise Stopped
 
     def _draw(self) -> None:
         self._drawn = time.time()

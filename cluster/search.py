@@ -8,7 +8,10 @@ So a search that was interrupted and resumed suggests and stops exactly as one t
 from __future__ import annotations
 
 import math
+import time
 import warnings
+from collections import Counter
+from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
@@ -21,6 +24,10 @@ if TYPE_CHECKING:
     import optuna
 
 
+MIN_ENDED = 10  # trials that the share of failures is taken of, at least
+MAX_LOST = 10  # machines that a trial may lose without gaining an epoch
+
+
 @dataclass(frozen=True)
 class Assignment:
     """What a worker is given: a trial, its hparams, and how many of its epochs the journal already knows."""
@@ -30,30 +37,50 @@ class Assignment:
     known_epochs: int
 
 
-class Search:
-    """Decides for one sweep. `journal` is the only thing that it writes."""
+class TooManyFailures(RuntimeError):
+    """More trials failed than the sweep's failures.max_failed_share allows."""
 
-    def __init__(self, sweep: Sweep, journal: Journal):
+
+class Search:
+    """Decides for one sweep. `journal` is the only thing that it writes.
+
+    `history`: trials of older sweeps (cluster/history.py).
+    `active`: trials that are with a worker, and when each was last heard of (seconds of time.monotonic).
+    """
+
+    def __init__(self, sweep: Sweep, journal: Journal, history: Sequence[dict[str, Any]] = ()):
         self.sweep, self.journal = sweep, journal
-        self._unfinished = [t.number for t in journal.record.trials.values() if t.state == "running"]
+        known = ("params", "distributions", "epochs", "state")
+        older = [TrialRecord(number=-1, hparams={}, **{key: one[key] for key in known}) for one in history]
+        self._history = [self._freeze(trial) for trial in older]
+        self.active: dict[int, float] = {}
         self._frozen: dict[int, Any] = {}
 
     @property
     def record(self) -> SweepRecord:
         return self.journal.record
 
-    def num_remaining(self) -> int:
-        """Trials still to be handed out: new ones and those that an interrupted driver left running."""
-        return self.sweep.search.num_trials - len(self.record.trials) + len(self._unfinished)
+    def waiting(self) -> list[int]:
+        """Trials that are neither ended nor with a worker: an interrupted driver or a lost worker left them."""
+        return [t.number for t in self.record.trials.values() if t.state == "running" and t.number not in self.active]
+
+    def done(self) -> bool:
+        """Whether every trial that was asked for has ended."""
+        return len(self.record.trials) >= self.sweep.search.num_trials and self.record.count()["running"] == 0
 
     def next(self) -> Assignment | None:
         """The next trial to run: first those left unfinished, then new ones; None when all are handed out."""
-        if self._unfinished:
-            trial = self.record.trials[self._unfinished.pop(0)]
-            return Assignment(trial.number, trial.hparams, trial.num_epochs)
-        number = len(self.record.trials)
-        if number >= self.sweep.search.num_trials:
-            return None
+        number = min(self.waiting(), default=None)
+        if number is None:
+            number = len(self.record.trials)
+            if number >= self.sweep.search.num_trials:
+                return None
+            self._sample(number)
+        trial = self.record.trials[number]
+        self.active[number] = time.monotonic()
+        return Assignment(number, trial.hparams, trial.num_epochs)
+
+    def _sample(self, number: int) -> None:
         hparams, asked, point = self._suggest(number)
         from optuna.distributions import distribution_to_json
 
@@ -61,10 +88,9 @@ class Search:
         self.journal.append(
             "sampled", trial=number, hparams=hparams, params=asked.params, distributions=distributions, point=point
         )
-        return Assignment(number, hparams, 0)
 
     def _suggest(self, number: int) -> tuple[dict[str, Any], optuna.Trial, str | None]:
-        points = self.sweep.search.start_from
+        points = self.sweep.search.points
         study = self.study(seed=number)
         point = points[number] if number < len(points) else None
         if point is not None:
@@ -75,7 +101,7 @@ class Search:
     def study(self, seed: int = 0) -> optuna.Study:
         """The journal as an Optuna study whose sampler is seeded from (the sweep's seed, `seed`).
 
-        Finished trials are COMPLETE with their best value, stopped ones PRUNED with their intermediate values, failed
+        Trials of older sweeps (search.start_from) come first. Finished trials are COMPLETE with their best value, stopped ones PRUNED with their intermediate values, failed
         ones FAIL, running ones RUNNING, which the sampler keeps away from.
         """
         import optuna
@@ -90,12 +116,19 @@ class Search:
                 else optuna.samplers.RandomSampler(seed=seed)
             )
         study = optuna.create_study(direction=direction, sampler=sampler)
+        study.add_trials(self._history)
         study.add_trials([self._frozen_trial(trial) for trial in self.record.trials.values()])
         return study
 
     def _frozen_trial(self, trial: TrialRecord) -> optuna.trial.FrozenTrial:
-        if trial.number in self._frozen:
-            return self._frozen[trial.number]
+        if trial.state == "running":
+            self._frozen.pop(trial.number, None)  # it may have been reopened
+            return self._freeze(trial)
+        if trial.number not in self._frozen:
+            self._frozen[trial.number] = self._freeze(trial)
+        return self._frozen[trial.number]
+
+    def _freeze(self, trial: TrialRecord) -> optuna.trial.FrozenTrial:
         from optuna.distributions import json_to_distribution
         from optuna.trial import TrialState, create_trial
 
@@ -107,16 +140,13 @@ class Search:
             "stopped": TrialState.PRUNED,
             "failed": TrialState.FAIL,
         }[trial.state]
-        frozen = create_trial(
+        return create_trial(
             state=state,
             value=value if state in (TrialState.COMPLETE, TrialState.PRUNED) else None,
             params=trial.params,
             distributions={name: json_to_distribution(text) for name, text in trial.distributions.items()},
             intermediate_values={int(row["epoch"]): row[stop.metric] for row in trial.epochs},
         )
-        if trial.state != "running":
-            self._frozen[trial.number] = frozen
-        return frozen
 
     def report(self, number: int, epochs: list[dict[str, float]], status: str, reason: str | None = None) -> bool:
         """Record what a trial trained; True if it ends here.
@@ -127,19 +157,61 @@ class Search:
             status: "running", or how the trial says that it ended: "finished", "failed".
             reason: of a failure or of an early end.
         """
+        self.active[number] = time.monotonic()
         before = self.record.trials[number].num_epochs
         if epochs:
             self.journal.append("report", trial=number, epochs=epochs)
         if status == "running":
-            now = self.record.trials[number].num_epochs
-            lost_at = [
-                level for level in self.sweep.stop.rungs() if before < level <= now and not self.survives(number, level)
-            ]
-            if not lost_at:
-                return False
-            status, reason = "stopped", f"below the best 1/{self.sweep.stop.reduction} at epoch {lost_at[0]}"
-        self.journal.append("ended", trial=number, state=status, reason=reason)
+            return self._judge(number, before)
+        self._end(number, status, reason)
         return True
+
+    def settle(self) -> None:
+        """Judge the last report of the journal, if a driver was killed between writing it and judging it."""
+        if self.record.unjudged is not None:
+            self._judge(*self.record.unjudged)
+            self.active.clear()
+
+    def _judge(self, number: int, before: int) -> bool:
+        """Whether ASHA ends a running trial that has just gone on from epoch `before`."""
+        now = self.record.trials[number].num_epochs
+        for level in self.sweep.stop.rungs():
+            if before < level <= now and not self.survives(number, level):
+                self._end(number, "stopped", f"below the best 1/{self.sweep.stop.reduction} at epoch {level}")
+                return True
+        return False
+
+    def fault(self, number: int, kind: str, reason: str, epochs: list[dict[str, float]] | None = None) -> None:
+        """Record that an attempt at a trial broke off; it is tried again, or fails.
+
+        Args:
+            kind: "trial" (its process died, or raised something unforeseen: at most failures.max_retries times),
+                "infrastructure" (a machine was lost: as often as it takes, while epochs are gained in between).
+            epochs: that the attempt had trained beyond its last report.
+        """
+        if epochs:
+            self.journal.append("report", trial=number, epochs=epochs)
+        self.journal.append("fault", trial=number, kind=kind, reason=reason)
+        trial = self.record.trials[number]
+        if trial.retries > self.sweep.failures.max_retries or trial.lost > MAX_LOST:
+            tries = trial.retries + trial.lost
+            self._end(number, "failed", reason if tries == 1 else f"{reason} ({tries} attempts)")
+        else:
+            self.active.pop(number, None)
+
+    def _end(self, number: int, status: str, reason: str | None) -> None:
+        self.journal.append("ended", trial=number, state=status, reason=reason)
+        self.active.pop(number, None)
+        counts, failures = self.record.count(), self.sweep.failures
+        ended = sum(counts.values()) - counts["running"]
+        of = max(ended, min(MIN_ENDED, self.sweep.search.num_trials))
+        if status == "failed" and counts["failed"] > failures.max_failed_share * of:
+            reasons = Counter(str(t.reason) for t in self.record.trials.values() if t.state == "failed")
+            commonest, times = reasons.most_common(1)[0]
+            raise TooManyFailures(
+                f"{counts['failed']} of {ended} trials failed, which is more than failures.max_failed_share "
+                f"({failures.max_failed_share:g}) allows; the commonest reason ({times}×): {commonest}"
+            )
 
     def rung(self, level: int) -> dict[int, float]:
         """Trial number → best value within `level` epochs, of every trial that reached that rung with a finite value."""

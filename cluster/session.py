@@ -50,3 +50,10 @@ def check_resources(cpus: float, gpus: float) -> int:
     return sum(
         int(min(node.get("CPU", 0) / cpus, node.get("GPU", 0) / gpus if gpus else float("inf"))) for node in nodes
     )
+
+
+def head_address() -> str:
+    """HOST:PORT of the head of the cluster that this process is connected to."""
+    import ray
+
+    return ray.get_runtime_context().gcs_address

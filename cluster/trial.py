@@ -2,10 +2,15 @@
 
 from __future__ import annotations
 
-import json
+import errno
+import faulthandler
 import math
+import os
 import shutil
+import tempfile
 import time
+from collections.abc import Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -15,7 +20,11 @@ from ray import tune
 
 import trainables
 from data_pipeline.task import TaskArrays
+from results import checkpoints
 from results.journal import trial_name
+from results.storage import Storage
+
+STORAGE_ERRORS = {errno.ENOSPC, errno.EDQUOT, errno.EROFS, errno.EIO, errno.ESTALE, errno.EACCES, errno.EPERM}
 
 
 @dataclass(frozen=True)
@@ -23,54 +32,102 @@ class Plan:
     """What every trial of a sweep has in common. `rungs`: epochs at which a report must end."""
 
     trainable: str
-    trials: Path
+    directory: Path
+    storage: Storage
     seed: int
     metric: str
     mode: str
     max_epochs: int
     rungs: tuple[int, ...]
     report_s: float
+    timeout_s: float | None
 
 
 class TrialSession:
-    """One trial in training, with its directory. Picks up at `last/` if an earlier process left one."""
+    """One trial in training. Picks up at the newest sound checkpoint that an earlier attempt left.
+
+    `notes`: what is worth telling of that, e.g. a damaged checkpoint; the next report takes them along.
+    """
 
     def __init__(self, plan: Plan, arrays: TaskArrays, number: int, hparams: dict[str, Any], known_epochs: int):
-        self.plan, self.arrays = plan, arrays
-        self.directory = plan.trials / trial_name(number)
+        self.plan, self.arrays, self.number = plan, arrays, number
         self.patience = hparams.get("early_stopping_patience")
         seed = int(np.random.default_rng([plan.seed, number]).integers(2**31))
         self.trainable = trainables.load(plan.trainable).build(hparams, arrays, seed)
         self.epochs: list[dict[str, float]] = []
-        last = newest(self.directory, "last")
-        if last:
-            self.trainable.load(last)
-            self.epochs = json.loads((last / "epochs.json").read_text())
+        self.notes: list[str] = []
+        self._saved: list[int] = []  # epochs that have a sound checkpoint, as far as this attempt knows
+        self._pick_up()
         # Epochs that were trained and saved but that the journal never heard of come first in the next report.
         self.reported = min(known_epochs, len(self.epochs))
 
-    def run(self) -> dict[str, Any]:
-        """Train until the next report is due → {"epochs", "status", "reason"}."""
-        from trainables.base import TrialFailed
-
-        status, reason, start = self._status(), None, time.perf_counter()
-        while status == "running":
+    def _pick_up(self) -> None:
+        plan = self.plan
+        found = checkpoints.saved(plan.storage, self.number)
+        for epoch in reversed(found):
             try:
+                directory = checkpoints.fetch(plan.storage, self.number, epoch, plan.directory)
+                self.trainable.load(directory)
+                self.epochs = checkpoints.read_epochs(directory)
+                self._saved = found[: found.index(epoch) + 1]
+                break
+            except checkpoints.Damaged as damage:
+                self.notes.append(str(damage))
+        if self.notes:
+            since = f"epoch {len(self.epochs)}" if self.epochs else "the start"
+            self.notes[-1] += f"; trial {trial_name(self.number)} goes on from {since}"
+
+    def run(self) -> dict[str, Any]:
+        """Train until the next report is due → {"epochs", "status", "reason", "notes"}.
+
+        status: "running", "finished", "failed" (for a reason of its own), "fault" (something unforeseen, to be tried
+        again), "storage" (what was trained could not be saved).
+        """
+        reason, known = None, None
+        try:
+            checkpoints.prune(self.plan.storage, self.number, self._needed())
+            status = self._train()
+            if status == "finished" and len(self.epochs) < self.plan.max_epochs:
+                reason = f"no better epoch in {self.patience}"
+        except Exception as error:
+            status, reason = verdict(error)
+            if status != "failed":  # what has no checkpoint will be trained again
+                known = max(self._saved, default=0)
+        rows, self.reported = self.epochs[self.reported : known], len(self.epochs)
+        notes, self.notes = self.notes, []
+        return {"epochs": rows, "status": status, "reason": reason, "notes": notes}
+
+    def _train(self) -> str:
+        """Train up to the next report and save → the trial's status."""
+        status, start, better = self._status(), time.perf_counter(), None
+        with tempfile.TemporaryDirectory(prefix="fersweep-") as scratch:
+            while status == "running":
                 self.epochs.extend(self.trainable.fit(1))
-            except TrialFailed as failure:
-                status, reason = "failed", str(failure)
-                break
-            if self._best_epoch() == len(self.epochs):
-                self._save("best")
-            status = self._status()
-            if len(self.epochs) in self.plan.rungs or time.perf_counter() - start >= self.plan.report_s:
-                break
-        if status == "running":
-            self._save("last")
-        elif status == "finished" and len(self.epochs) < self.plan.max_epochs:
-            reason = f"no better epoch in {self.patience}"
-        rows, self.reported = self.epochs[self.reported :], len(self.epochs)
-        return {"epochs": rows, "status": status, "reason": reason}
+                status, epoch = self._status(), len(self.epochs)
+                over = epoch in self.plan.rungs or time.perf_counter() - start >= self.plan.report_s
+                if self._best_epoch() == epoch:
+                    better = self.trainable.val_probabilities
+                    shutil.rmtree(scratch)
+                    checkpoints.write(Path(scratch), self.trainable, self.epochs)
+                if over:
+                    break
+            self._store(Path(scratch), better)
+        return status
+
+    def _store(self, best: Path, predictions: np.ndarray | None) -> None:
+        """Store the report's best epoch, if it is the trial's (its checkpoint in `best`), and its last one."""
+        storage, number = self.plan.storage, self.number
+        if predictions is not None:
+            checkpoints.publish(storage, number, self._best_epoch(), best)
+            checkpoints.save_predictions(storage, number, self._best_epoch(), self.arrays.val.y, predictions)
+            self._saved.append(self._best_epoch())
+        if self.epochs and len(self.epochs) not in self._saved:
+            checkpoints.save(storage, number, self.trainable, self.epochs)
+            self._saved.append(len(self.epochs))
+
+    def _needed(self) -> set[int]:
+        """Epochs whose checkpoints are needed: the best, and the newest two, in case that one is damaged."""
+        return {self._best_epoch(), *sorted(self._saved)[-2:]} if self.epochs else set()
 
     def _best_epoch(self) -> int:
         values = [row[self.plan.metric] for row in self.epochs]
@@ -82,32 +139,20 @@ class TrialSession:
         done = num_epochs >= self.plan.max_epochs or waited >= (self.patience or math.inf)
         return "finished" if done else "running"
 
-    def _save(self, kind: str) -> None:
-        """Write the checkpoint `kind`, replacing the one before it only when it is whole."""
-        target = self.directory / kind
-        fresh, old = target.with_suffix(".new"), target.with_suffix(".old")
-        shutil.rmtree(fresh, ignore_errors=True)
-        self.trainable.save(fresh)
-        if kind == "last":
-            (fresh / "epochs.json").write_text(json.dumps(self.epochs))
-        else:
-            val, model = self.arrays.val, self.trainable
-            np.savez(
-                fresh / "val.npz", y=val.y, probabilities=model.val_probabilities, face_ids=val.face_ids.astype(str)
-            )
-        shutil.rmtree(old, ignore_errors=True)
-        if target.exists():
-            target.rename(old)
-        fresh.rename(target)
-        shutil.rmtree(old, ignore_errors=True)
 
+def verdict(error: Exception) -> tuple[str, str]:
+    """The status and the one-line reason that an exception gives a trial: see TrialSession.run."""
+    from trainables.base import TrialFailed
 
-def newest(directory: Path, kind: str) -> Path | None:
-    """The checkpoint `kind` ("best", "last") of a trial's directory, also if a crash fell between two renames."""
-    for path in (directory / kind, (directory / kind).with_suffix(".old")):
-        if path.is_dir():
-            return path
-    return None
+    lines = str(error).strip().splitlines() or [""]
+    reason = lines[0] if isinstance(error, TrialFailed) else f"{type(error).__name__}: {lines[0]}"
+    if isinstance(error, MemoryError):
+        return "failed", f"out of memory: {lines[0]}".rstrip(": ")
+    if isinstance(error, (TrialFailed, ValueError)):
+        return "failed", reason
+    if isinstance(error, OSError) and error.errno in STORAGE_ERRORS:
+        return "storage", reason
+    return "fault", reason
 
 
 class TrialActor(tune.Trainable):
@@ -117,30 +162,51 @@ class TrialActor(tune.Trainable):
         assert arrays is not None
         assert plan is not None
         self._arrays, self._plan = arrays, plan
-        self._begin(config)
+        self._config, self._session = config, None
 
     def reset_config(self, new_config: dict[str, Any]) -> bool:
-        self._begin(new_config)
+        self._config, self._session = new_config, None
         return True
-
-    def _begin(self, config: dict[str, Any]) -> None:
-        # Building a model may fail for the trial's own reasons: that is a result, not a broken worker.
-        self._config, self._session = config, None
 
     def step(self) -> dict[str, Any]:
         config = self._config
-        try:
-            if self._session is None:
-                self._session = TrialSession(
-                    self._plan, self._arrays, config["trial"], config["hparams"], config["known_epochs"]
-                )
+        with _watched(self._plan, config["trial"]):
+            try:  # building a model may fail for the trial's own reasons: that is a result, not a broken worker
+                if self._session is None:
+                    self._session = TrialSession(
+                        self._plan, self._arrays, config["trial"], config["hparams"], config["known_epochs"]
+                    )
+            except Exception as error:
+                status, reason = verdict(error)
+                return {"epochs": [], "status": status, "reason": reason, "notes": []}
             return self._session.run()
-        except (ValueError, MemoryError, RuntimeError) as error:
-            lines = str(error).strip().splitlines() or [""]
-            return {"epochs": [], "status": "failed", "reason": f"{type(error).__name__}: {lines[0]}"}
 
     def save_checkpoint(self, checkpoint_dir: str) -> None:
         """Nothing: a trial writes its own checkpoints, where they outlive Tune's records."""
 
     def load_checkpoint(self, checkpoint: Any) -> None:
         """Nothing: a trial finds its own last checkpoint."""
+
+
+@contextmanager
+def _watched(plan: Plan, number: int) -> Iterator[None]:
+    """End this process if the block takes longer than stop.timeout_s, even if Python itself hangs.
+
+    Where it hung is written to `hang.txt` in the trial's directory, if that is a directory that this machine sees.
+    """
+    if plan.timeout_s is None:
+        yield
+        return
+    trials = plan.directory / "trials"
+    told = trials / trial_name(number) / "hang.txt"
+    if not trials.is_dir():  # the sweep lies in a bucket
+        told = Path(os.devnull)
+    told.parent.mkdir(exist_ok=True)
+    with told.open("w") as file:
+        faulthandler.dump_traceback_later(plan.timeout_s, exit=True, file=file)
+        try:
+            yield
+        finally:
+            faulthandler.cancel_dump_traceback_later()
+    if trials.is_dir():
+        told.unlink()

@@ -10,6 +10,7 @@ import hashlib
 import io
 import json
 import re
+import shutil
 import zipfile
 from collections.abc import Collection
 from pathlib import Path
@@ -35,13 +36,24 @@ def place(trial: int, epoch: int) -> str:
     return f"trials/{trial_name(trial)}/epoch-{epoch:04d}"
 
 
+def write(directory: Path, model: Trainable, epochs: list[dict[str, float]]) -> None:
+    """Write the state of a model that has trained `epochs`, one dict of metrics each, into an empty directory."""
+    model.save(directory)
+    (directory / EPOCHS).write_text(json.dumps(epochs))
+    sums = {path.name: _sha256(path) for path in sorted(directory.iterdir())}
+    (directory / CHECKSUMS).write_text(json.dumps(sums))
+
+
 def save(storage: Storage, trial: int, model: Trainable, epochs: list[dict[str, float]]) -> None:
-    """Write the state of a model that has trained `epochs`, one dict of metrics each."""
+    """Store the state of a model that has trained `epochs` as that trial's checkpoint."""
     with storage.new(place(trial, len(epochs))) as directory:
-        model.save(directory)
-        (directory / EPOCHS).write_text(json.dumps(epochs))
-        sums = {path.name: _sha256(path) for path in sorted(directory.iterdir())}
-        (directory / CHECKSUMS).write_text(json.dumps(sums))
+        write(directory, model, epochs)
+
+
+def publish(storage: Storage, trial: int, epoch: int, written: Path) -> None:
+    """Store a checkpoint that `write` made elsewhere."""
+    with storage.new(place(trial, epoch)) as directory:
+        shutil.copytree(written, directory, dirs_exist_ok=True)
 
 
 def saved(storage: Storage, trial: int) -> list[int]:

@@ -4,10 +4,10 @@
 else is told. The Optuna study, ASHA's rungs and the MLflow runs are projections of it: they are rebuilt by
 replaying the events in order and never hold anything that is not here.
 
-Events: `session` (a driver started, was interrupted, finished), `history` (a trial of an older sweep that the sampler
-learns from), `sampled` (a trial got its hparams), `report` (a trial trained one or more epochs), `fault` (an attempt at
-a trial broke off, or its checkpoint was damaged; the trial goes on), `ended` (a trial finished, was stopped by ASHA, or
-failed), `reopened` (an ended trial runs again: more epochs, or a failed one once more).
+Events: `session` (a driver started, was interrupted, finished), `sampled` (a trial got its hparams), `report` (a trial
+trained one or more epochs), `fault` (an attempt at a trial broke off, or its checkpoint was damaged; the trial goes on),
+`ended` (a trial finished, was stopped by ASHA, or failed), `reopened` (an ended trial runs again: more epochs, or a
+failed one once more).
 
 A sweep whose storage is a bucket has its journal there, in segments `journal/00000.jsonl`; the local file is a copy.
 """
@@ -79,9 +79,9 @@ class SweepRecord:
     """The fold of a journal: every trial by number, and what the last driver said of itself."""
 
     trials: dict[int, TrialRecord] = field(default_factory=dict)
-    history: list[TrialRecord] = field(default_factory=list)
     action: str | None = None
     sessions: int = 0
+    unjudged: tuple[int, int] | None = None  # the last event, if it is a report: its trial, and its epochs before
 
     def apply(self, event: dict[str, Any]) -> None:
         """Fold one event in. An epoch that is already known is ignored, so a repeated report changes nothing."""
@@ -90,16 +90,23 @@ class SweepRecord:
             self.action = event["action"]
             self.sessions += event["action"] == "started"
             return
-        if kind == "history":
-            self.history.append(_sampled(event, len(self.history), epochs=event["epochs"], state=event["state"]))
-        elif kind == "sampled":
-            self.trials[event["trial"]] = _sampled(event, event["trial"])
+        self.unjudged = None
+        if kind == "sampled":
+            self.trials[event["trial"]] = TrialRecord(
+                number=event["trial"],
+                hparams=event["hparams"],
+                params=event.get("params", {}),
+                distributions=event.get("distributions", {}),
+                point=event.get("point"),
+                sampled_at=event["time"],
+            )
         elif kind in ("report", "fault", "ended", "reopened"):
             self._apply_to(self.trials[event["trial"]], event)
 
     def _apply_to(self, trial: TrialRecord, event: dict[str, Any]) -> None:
         kind = event["event"]
         if kind == "report":
+            self.unjudged = trial.number, trial.num_epochs
             for row in event["epochs"]:
                 if row["epoch"] == trial.num_epochs + 1:
                     trial.epochs.append(row)
@@ -122,18 +129,6 @@ class SweepRecord:
     def count(self) -> dict[str, int]:
         """Number of trials by state."""
         return {state: sum(t.state == state for t in self.trials.values()) for state in STATES}
-
-
-def _sampled(event: dict[str, Any], number: int, **known: Any) -> TrialRecord:
-    return TrialRecord(
-        number=number,
-        hparams=event["hparams"],
-        params=event.get("params", {}),
-        distributions=event.get("distributions", {}),
-        point=event.get("point"),
-        sampled_at=event["time"],
-        **known,
-    )
 
 
 def read_events(path: Path) -> Iterator[dict[str, Any]]:

@@ -49,6 +49,12 @@ def _adopt(sweeps: Path, address: str) -> Path:
     return directory
 
 
+def resume_command(sweep_dir: Path) -> str:
+    """What goes on with a sweep, run from where this process runs."""
+    home = Path(sweep_dir).parent.parent
+    return f"fersweep resume {Path(sweep_dir).name}" + ("" if home == Path("runs") else f" --home {home}")
+
+
 def sweep_storage(sweep_dir: Path, sweep: dict[str, Any]) -> Storage:
     """Where the sweep's checkpoints lie: its directory, or its place in the bucket that the sweep names."""
     bucket = sweep["sweep"].get("storage")

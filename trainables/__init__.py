@@ -13,6 +13,7 @@ NAMES = {
     "blendshape_lstm": "trainables.blendshape_lstm",
     "blendshape_dense": "trainables.blendshape_dense",
     "curve": "trainables.curve",
+    "faulty_curve": "trainables.faulty_curve",
 }
 
 

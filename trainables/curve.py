@@ -9,7 +9,7 @@ from __future__ import annotations
 import math
 import time
 from pathlib import Path
-from typing import Any
+from typing import Any, TypeVar
 
 import numpy as np
 from pydantic import Field
@@ -22,12 +22,11 @@ FRAMEWORK = "numpy"
 
 
 class Hparams(HparamsModel):
-    """top: score at infinity; rate: per epoch; noise: half-width; nan_at: epoch whose score is NaN; epoch_s: seconds."""
+    """top: score at infinity; rate: per epoch; noise: half-width; epoch_s: seconds."""
 
     top: float = Field(0.8, ge=0, le=1)
     rate: float = Field(0.1, gt=0)
     noise: float = Field(0.0, ge=0)
-    nan_at: int | None = Field(None, ge=1)
     epoch_s: float = Field(0.0, ge=0)
 
 
@@ -52,7 +51,7 @@ class Curve:
         h = self.hparams
         wobble = np.random.default_rng([self.model["seed"], self.epoch]).uniform(-1, 1)
         score = h.top * (1 - math.exp(-h.rate * self.epoch)) + h.noise * wobble
-        score = math.nan if self.epoch == h.nan_at else min(max(score, 0.0), 1.0)
+        score = min(max(score, 0.0), 1.0)
         return {
             "epoch": self.epoch,
             "train_loss": 1 - score,
@@ -75,16 +74,28 @@ class Curve:
 
 
 def build(hparams: dict[str, Any], arrays: TaskArrays, seed: int) -> Curve:
-    checked = Hparams(**hparams)
+    return build_as(Curve, "curve", Hparams(**hparams), arrays, seed)
+
+
+def restore(directory: Path) -> Curve:
+    return restore_as(Curve, Hparams, directory)
+
+
+C = TypeVar("C", bound=Curve)
+
+
+def build_as(kind: type[C], name: str, hparams: Hparams, arrays: TaskArrays, seed: int) -> C:
+    """A fresh curve of a class, under the name of its trainable."""
     x, y = arrays.train.x.reshape(len(arrays.train.x), -1), arrays.train.y
     means = np.stack([x[y == c].mean(axis=0) if (y == c).any() else x.mean(axis=0) for c in range(len(arrays.classes))])
-    curve = Curve(checked, means.astype(np.float32), describe_model("curve", checked, arrays, seed))
+    curve = kind(hparams, means.astype(np.float32), describe_model(name, hparams, arrays, seed))
     curve.val_probabilities = curve.predict(arrays.val.x)
     return curve
 
 
-def restore(directory: Path) -> Curve:
+def restore_as(kind: type[C], hparams: type[Hparams], directory: Path) -> C:
+    """A curve of a class from its checkpoint."""
     model, state = read_checkpoint(directory)
-    curve = Curve(Hparams(**model["hparams"]), state["means"], model)
+    curve = kind(hparams(**model["hparams"]), state["means"], model)
     curve.epoch = model["epoch"]
     return curve

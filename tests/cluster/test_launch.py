@@ -13,7 +13,8 @@ from pathlib import Path
 
 import pytest
 
-from cluster.launch import dry, launch, resume
+from cluster.launch import dry, launch
+from cluster.resume import resume
 from cluster.sweep import Sweep, read_sweep
 from data_pipeline.errors import InputError
 from results import journal

@@ -82,7 +82,7 @@ def test_what_cannot_be_promoted(sweep_dir: Path, tmp_path: Path, tiny_dataset: 
     with pytest.raises(InputError, match="trial 99"):
         promote(sweep_dir, trial=99)
     arrays = Task(tiny_dataset).arrays()
-    with pytest.raises(InputError, match="none yet"):
+    with pytest.raises(InputError, match="has a checkpoint yet"):
         promote(write_sweep_json(tmp_path, tiny_dataset, arrays))
     with pytest.raises(InputError, match="launch a sweep"):
         champion(tmp_path / "nowhere")

@@ -1,0 +1,186 @@
+"""Run what a sweep still lacks, on Ray Tune: one driver, its journal, its recorder, and an orderly end whatever comes."""
+
+from __future__ import annotations
+
+import contextlib
+import fcntl
+import os
+import shutil
+import tempfile
+import warnings
+from collections.abc import Iterator
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from cluster import session
+from cluster.keep import Keeper
+from cluster.search import Search
+from cluster.stopping import Stopping
+from cluster.sweep import Sweep
+from cluster.watch import Watch
+from data_pipeline.errors import InputError
+from data_pipeline.task import TaskArrays
+from results.journal import Journal
+from results.storage import Storage
+from results.sweeps import resume_command, sweep_storage
+from results.tracking import Recorder
+
+MAX_BREAKS = 3  # times that Ray Tune itself may break off without an epoch gained in between
+
+
+@dataclass(frozen=True)
+class Outcome:
+    """How a run ended. state: "finished", "interrupted" or "failed"; `signal` or `error` says what ended it early;
+    `missing`: what MLflow lacks, one line.
+    """
+
+    state: str
+    directory: Path
+    signal: int | None = None
+    error: Exception | None = None
+    missing: str | None = None
+
+
+def drive(
+    sweep: Sweep,
+    arrays: TaskArrays,
+    described: dict[str, Any],
+    directory: Path,
+    *,
+    retry_failed: bool = False,
+) -> Outcome:
+    """Run the trials that have not ended. Ray is connected already. Raises InputError if another driver is at it.
+
+    `retry_failed`: run failed trials once more.
+    """
+    storage, stopping = sweep_storage(directory, described), Stopping()
+    with _alone(directory), stopping.signals():
+        journal = Journal(directory / "journal.jsonl", storage)
+        search, recorder = Search(sweep, journal, described.get("history", [])), Recorder(directory)
+        journal.session("started")
+        recorder.start()
+        with Watch(directory, storage, recorder, resume_command(directory)) as watch, stopping.on_error():
+            search.settle()
+            reopen(search, storage, retry_failed)
+            if not search.done():
+                watch.head = session.head_address()
+                _tune(search, arrays, directory, storage, described["baseline"], stopping)
+        state = "finished" if search.done() else "failed" if stopping.error else "interrupted"
+        with contextlib.suppress(OSError):  # a full disk: then the journal just ends, as after a kill
+            journal.session(state)
+        journal.close()
+        missing = recorder.finish()
+    return Outcome(state, directory, stopping.signal, stopping.error, missing)
+
+
+@contextlib.contextmanager
+def _alone(directory: Path) -> Iterator[None]:
+    with (directory / "driver.lock").open("w") as lock:  # closed, and so released, with this process at the latest
+        try:
+            fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except BlockingIOError:
+            raise InputError(f"{directory}: another process is running this sweep: wait for it, or stop it") from None
+        yield
+
+
+def reopen(search: Search, storage: Storage, retry_failed: bool) -> None:
+    """Let ended trials run again: failed ones if asked for, and those that had all their epochs before there were more.
+
+    Of the latter only those whose last checkpoint was kept; the others stay as they are.
+    """
+    from results import checkpoints
+
+    for trial in list(search.record.trials.values()):
+        grown = trial.state == "finished" and not trial.reason and trial.num_epochs < search.sweep.stop.max_epochs
+        if (trial.state == "failed" and retry_failed) or (
+            grown and trial.num_epochs in checkpoints.saved(storage, trial.number)
+        ):
+            search.journal.append("reopened", trial=trial.number)
+
+
+def _tune(
+    search: Search,
+    arrays: TaskArrays,
+    directory: Path,
+    storage: Storage,
+    baseline: dict[str, Any],
+    stopping: Stopping,
+) -> None:
+    """Run the remaining trials on Ray Tune. Where Tune itself breaks off, it is begun again: the journal has the state."""
+    from cluster.progress import Progress
+
+    keeper, breaks, epochs = Keeper(search, storage), 0, -1
+    keeper.tidy()
+    name = search.sweep.stop.metric.removeprefix("val_")
+    try:
+        with Progress(search, stopping, keeper, baseline.get(name)) as progress:
+            while not search.done() and not stopping.asked:
+                try:
+                    _run_tune(search, arrays, directory, storage, stopping, progress)
+                except Exception as error:
+                    if stopping.asked:
+                        break
+                    now = sum(trial.num_epochs for trial in search.record.trials.values())
+                    breaks, epochs = (breaks + 1 if now == epochs else 1), now
+                    if breaks >= MAX_BREAKS:
+                        raise RuntimeError(f"Ray Tune broke off {breaks} times: {_last_line(error)}") from error
+                    progress.tell(f"Ray Tune broke off ({_last_line(error)}); starting it again")
+                search.active.clear()
+    except KeyboardInterrupt:  # the second one: now
+        pass
+    finally:
+        keeper.tidy()
+        keeper.close()
+
+
+def _last_line(error: Exception) -> str:
+    return (str(error).strip().splitlines() or [type(error).__name__])[-1].strip()
+
+
+def _run_tune(
+    search: Search, arrays: TaskArrays, directory: Path, storage: Storage, stopping: Stopping, progress: Any
+) -> None:
+    os.environ["TUNE_DISABLE_AUTO_CALLBACK_LOGGERS"] = "1"  # the journal is the log
+    os.environ["TUNE_DISABLE_SIGINT_HANDLER"] = "1"  # stopping.py
+    os.environ["TUNE_GLOBAL_CHECKPOINT_S"] = str(24 * 3600)  # and the state
+    os.environ["RAY_AIR_NEW_OUTPUT"] = "0"  # Tune prints nothing: progress.py does
+    from ray import tune
+
+    from cluster.adapters import SchedulerAdapter, SearchAdapter
+    from cluster.trial import Plan, TrialActor
+
+    sweep = search.sweep
+    plan = Plan(
+        trainable=sweep.trainable,
+        directory=directory.resolve(),
+        storage=storage if storage.path is None else Storage(directory.resolve()),
+        seed=sweep.search.seed,
+        metric=sweep.stop.metric,
+        mode=sweep.stop.mode,
+        max_epochs=sweep.stop.max_epochs,
+        rungs=tuple(sweep.stop.rungs()),
+        report_s=sweep.stop.report_s,
+        timeout_s=sweep.stop.timeout_s,
+    )
+    scratch = Path(tempfile.mkdtemp(prefix="fersweep-tune-"))
+    try:
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore")
+            tune.run(
+                tune.with_parameters(TrialActor, arrays=arrays, plan=plan),
+                name=sweep.name,
+                search_alg=SearchAdapter(search, stopping),
+                scheduler=SchedulerAdapter(search, stopping, progress.tell),
+                num_samples=-1,  # the search says when it is over
+                max_concurrent_trials=session.check_resources(sweep.resources.cpus, sweep.resources.gpus),
+                resources_per_trial={"cpu": sweep.resources.cpus, "gpu": sweep.resources.gpus},
+                reuse_actors=True,
+                max_failures=0,  # what breaks off is handed out again by the search
+                raise_on_failed_trial=False,
+                callbacks=[progress],
+                storage_path=str(scratch),
+                verbose=0,
+            )
+    finally:
+        shutil.rmtree(scratch, ignore_errors=True)

@@ -1,0 +1,146 @@
+"""Go on with a sweep: ended trials stay as they are, the others go on from their last checkpoint.
+
+What was asked for may grow (more trials, more epochs) and how it is run may change (resources, retries); what the trials
+so far were drawn from and judged by may not.
+"""
+
+from __future__ import annotations
+
+import json
+import time
+from pathlib import Path
+from typing import Any
+
+import yaml
+
+from cluster import session
+from cluster.drive import Outcome, drive
+from cluster.sweep import Sweep, change, distributions, parse_sweep
+from cluster.watch import BUCKET_BEAT_S, HEARTBEAT
+from data_pipeline.errors import InputError
+from results.journal import SweepRecord
+from results.storage import Storage, write_whole
+from results.sweeps import load_sweep, sweep_storage, sweep_task
+
+MAY_CHANGE = ("search.num_trials", "stop.max_epochs", "stop.report_s", "stop.timeout_s", "keep_checkpoints")
+MAY_CHANGE_BELOW = ("resources.", "failures.")
+
+
+def resume(
+    directory: Path,
+    address: str | None = None,
+    *,
+    trials: str | None = None,
+    max_epochs: int | None = None,
+    overrides: list[str] | None = None,
+    data: Path | None = None,
+    retry_failed: bool = False,
+) -> Outcome:
+    """Go on with the sweep in `directory`, on the Ray cluster at `address`.
+
+    Args:
+        trials: how many in all, or `+N` more.
+        max_epochs: of each trial from now on; those that had all theirs go on if their checkpoint was kept.
+        overrides: `key.path=value` of what may change.
+        data: where the dataset lies now, if it was moved.
+        retry_failed: run failed trials once more.
+    """
+    described, record = load_sweep(directory)
+    storage = sweep_storage(directory, described)
+    if storage.path is None:
+        _refuse_driven(storage)
+    if data is not None:
+        described["dataset"]["path"] = str(Path(data).resolve())
+    asked = Sweep.model_validate(described["sweep"])
+    sweep = _changed(asked, record, trials, max_epochs, overrides or [])
+    _refuse_changed_space(sweep, described)
+    described["sweep"] = sweep.model_dump(mode="json")
+    arrays = sweep_task(described).arrays()
+    session.connect(address)
+    session.check_resources(sweep.resources.cpus, sweep.resources.gpus)
+    content = json.dumps(described, indent=1).encode()
+    if content != (directory / "sweep.json").read_bytes():
+        storage.write("sweep.json", content)
+        write_whole(directory / "sweep.json", content)
+    return drive(sweep, arrays, described, directory, retry_failed=retry_failed)
+
+
+def _changed(
+    asked: Sweep, record: SweepRecord, trials: str | None, max_epochs: int | None, overrides: list[str]
+) -> Sweep:
+    """The sweep with what is asked for now; InputError if it takes back or changes what its trials rest on."""
+    content = asked.model_dump(mode="json")
+    for override in overrides:
+        change(content, override)
+    if trials is not None:
+        content["search"]["num_trials"] = _number(trials, asked.search.num_trials)
+    if max_epochs is not None:
+        content["stop"]["max_epochs"] = max_epochs
+    sweep = parse_sweep(content, asked.name)
+    for key, before, now in differences(asked.model_dump(mode="json"), sweep.model_dump(mode="json")):
+        if key not in MAY_CHANGE and not key.startswith(MAY_CHANGE_BELOW):
+            raise InputError(
+                f"{key} is {_yaml(before)} in sweep {asked.name!r}, not {_yaml(now)}: its trials so far rest on that; launch a "
+                f"new sweep, which can learn from this one (search.start_from: {{sweep: {asked.name}}})"
+            )
+    if sweep.search.num_trials < len(record.trials):
+        raise InputError(f"--trials {sweep.search.num_trials}: the sweep has {len(record.trials)} trials already")
+    if sweep.stop.max_epochs < (longest := max((t.num_epochs for t in record.trials.values()), default=0)):
+        raise InputError(f"--max-epochs {sweep.stop.max_epochs}: a trial has trained {longest} epochs already")
+    return sweep
+
+
+def _number(text: str, before: int) -> int:
+    if not text.removeprefix("+").isdecimal() or int(text) == 0:
+        raise InputError(f"--trials {text}: want how many in all (e.g. 64), or how many more (e.g. +16)")
+    return before + int(text) if text.startswith("+") else int(text)
+
+
+def _refuse_changed_space(sweep: Sweep, described: dict[str, Any]) -> None:
+    """InputError if the space's code draws from something else than when the sweep was launched."""
+    now, before = distributions(sweep), described.get("space", {})
+    for name in sorted({*now, *before}) if before else ():
+        if now.get(name) != before.get(name):
+            raise InputError(
+                f"search_spaces/{sweep.trainable}.py has changed since sweep {sweep.name!r} was launched: {name} was "
+                f"{_drawn(before.get(name))}, is {_drawn(now.get(name))}; launch a new sweep, which can learn from this one "
+                f"(search.start_from: {{sweep: {sweep.name}}})"
+            )
+
+
+def _drawn(distribution: str | None) -> str:
+    if distribution is None:
+        return "not there"
+    found = json.loads(distribution)
+    of = ", ".join(f"{name}={value}" for name, value in found["attributes"].items() if value not in (None, False))
+    return f"{found['name'].removesuffix('Distribution')}({of})"
+
+
+def differences(before: dict[str, Any], now: dict[str, Any], at: str = "") -> list[tuple[str, Any, Any]]:
+    """(key path, value before, value now) of everything that is not the same in two nested dicts."""
+    found = []
+    for key in {**before, **now}:
+        old, new = before.get(key), now.get(key)
+        if isinstance(old, dict) and isinstance(new, dict):
+            found += differences(old, new, f"{at}{key}.")
+        elif old != new:
+            found.append((f"{at}{key}", old, new))
+    return found
+
+
+def _yaml(value: Any) -> str:
+    return yaml.safe_dump(value, default_flow_style=True).removesuffix("\n").removesuffix("\n...")
+
+
+def _refuse_driven(storage: Storage) -> None:
+    """InputError if a driver on some machine has shown a heartbeat in the bucket of late."""
+    try:
+        at, pid, host = storage.read(HEARTBEAT).decode().split()
+    except (FileNotFoundError, ValueError):
+        return
+    silent_s = time.time() - float(at)
+    if silent_s < 2 * BUCKET_BEAT_S:
+        raise InputError(
+            f"{storage.address}: process {pid} on {host} ran this sweep {silent_s:.0f} s ago; stop it, or, if it is gone, "
+            f"resume in {2 * BUCKET_BEAT_S - silent_s:.0f} s"
+        )

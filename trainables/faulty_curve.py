@@ -1,0 +1,53 @@
+"""The learning curve of curve.py with a fault at a chosen epoch, each a real one: for testing what a sweep survives."""
+
+from __future__ import annotations
+
+import math
+import os
+import re
+import signal
+from pathlib import Path
+from typing import Any, Literal
+
+import numpy as np
+from pydantic import Field
+
+from data_pipeline.task import TaskArrays
+from trainables import curve
+
+FRAMEWORK = "numpy"
+
+
+class Hparams(curve.Hparams):
+    """fault: what happens in place of training epoch `fault_at`; "kill" is SIGKILL, "hang" holds Python's global lock."""
+
+    fault: Literal["none", "nan", "memory", "error", "kill", "hang"] = "none"
+    fault_at: int = Field(3, ge=1)
+
+
+class FaultyCurve(curve.Curve):
+    """Trains as a Curve until it breaks."""
+
+    hparams: Hparams
+
+    def _metrics(self) -> dict[str, float]:
+        row, fault = super()._metrics(), self.hparams.fault if self.epoch == self.hparams.fault_at else "none"
+        if fault == "nan":
+            return {**row, "train_loss": math.nan, "val_loss": math.nan}
+        if fault == "memory":
+            np.ones(2**48)  # more than any machine has
+        if fault == "error":
+            raise LookupError(f"something that nobody foresaw at epoch {self.epoch}")
+        if fault == "kill":
+            os.kill(os.getpid(), signal.SIGKILL)
+        if fault == "hang":
+            re.match(r"(a+)+$", "a" * 64 + "b")  # backtracks for centuries
+        return row
+
+
+def build(hparams: dict[str, Any], arrays: TaskArrays, seed: int) -> FaultyCurve:
+    return curve.build_as(FaultyCurve, "faulty_curve", Hparams(**hparams), arrays, seed)
+
+
+def restore(directory: Path) -> FaultyCurve:
+    return curve.restore_as(FaultyCurve, Hparams, directory)
