@@ -41,7 +41,7 @@ def champion(home: Path, alias: str = "champion", uri: str | None = None) -> Pat
     address = store.tracking_uri(home, uri)
     if uri is None and not (Path(home) / "mlflow.db").exists():
         raise InputError(f"nothing is recorded under {home}: launch a sweep and promote it first")
-    client = store.connect(address)
+    client = store.open_home(home, uri)
     import mlflow
     from mlflow.artifacts import download_artifacts
     from mlflow.exceptions import MlflowException

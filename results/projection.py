@@ -1,8 +1,9 @@
 """A sweep's runs in MLflow as a projection of its journal: one parent run a sweep, one child run a trial.
 
 Everything is idempotent. Runs are found again by their tags, epochs that MLflow holds are skipped (and carry the
-journal's times, so that a store drops a point that it has), and a trial counts as recorded only when its state tag
-and its status agree, the status being written last. A recorder may die anywhere; the next one goes on.
+journal's times, so that a store drops a point that it has), and a trial counts as recorded only when the state tag,
+status and time of its end agree with the journal's, status and time being written last. A recorder may die anywhere;
+the next one goes on.
 """
 
 from __future__ import annotations
@@ -12,7 +13,7 @@ import math
 import sys
 import tempfile
 import time
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -24,6 +25,7 @@ from results.sweeps import best_checkpoint, kept_trials, load_sweep, objective, 
 
 if TYPE_CHECKING:
     from mlflow.entities import Metric, Run, RunTag
+    from mlflow.tracking import MlflowClient
 
 CHECKPOINT_TAG = "fersweep.checkpoint"
 METRICS_PER_CALL = 1000  # MLflow's limit
@@ -38,61 +40,79 @@ SWEEP_STATUS = {"finished": "FINISHED", "failed": "FAILED"}  # anything else: KI
 
 @dataclass
 class Recorded:
-    """What MLflow holds of a run; `step` is the last epoch logged."""
+    """What MLflow holds of a run; `step` is the last epoch logged, None if that was not asked yet."""
 
     run_id: str
     status: str = "RUNNING"
     state: str = "running"
-    step: int = 0
+    step: int | None = 0
     has_params: bool = False
     checkpoint: str | None = None  # its epoch
+    ended_at: int | None = None  # milliseconds
+    reason: str | None = None
 
 
 class Projection:
-    """A sweep's runs in MLflow. Raises whatever the store raises; a fresh one then goes on where this one got to."""
+    """A sweep's runs in MLflow. `write` raises whatever the store raises; after `forget` the next one goes on.
 
-    def __init__(self, sweep_dir: Path):
-        self.sweep_dir = Path(sweep_dir)
+    `beat` is called after each step of a `write`, so that somebody who waits for a long one sees that it gets on.
+    """
+
+    client: MlflowClient
+    experiment_id: str
+
+    def __init__(self, sweep_dir: Path, beat: Callable[[], None] = lambda: None):
+        self.sweep_dir, self.beat = Path(sweep_dir), beat
         self.sweep, _ = load_sweep(sweep_dir)
         self.metric, self.mode = objective(self.sweep)
+        self._begin()
+        self.parent: Recorded | None = None
+        self.trials: dict[int, Recorded] = {}
+        self._found = self._broken = False
+
+    def _begin(self) -> None:
+        """Before the first event."""
         self.record = SweepRecord()
         self.session_pid: int | None = None
-        self._offset = 0
+        self.offset = 0  # bytes of the journal that were read
         self._time = time.time()
         self._num_epochs = 0
         self._best: list[tuple[int, float, float]] = []  # at each improvement: epochs of the sweep, value, time
-
-        uri, experiment = store.sweep_store(self.sweep)
-        self.client = store.connect(uri)
-        self.experiment_id = store.experiment_id(self.client, experiment, Path(self.sweep["home"]))
-        self.parent: Recorded | None = None
-        self.trials: dict[int, Recorded] = {}
-        self._find_runs()
 
     def read(self) -> None:
         """Fold in what the journal says that was not read before."""
         path = self.sweep_dir / "journal.jsonl"
         if not path.exists():
             return
+        if path.stat().st_size < self.offset:  # an event whose write failed was taken back
+            self._begin()
         with path.open("rb") as file:
-            file.seek(self._offset)
+            file.seek(self.offset)
             for line in file:
                 if not line.endswith(b"\n"):  # still being written
                     return
-                self._offset += len(line)
+                self.offset += len(line)
                 self._apply(json.loads(line))
 
     def write(self, closing: bool) -> None:
         """Bring MLflow level with what was read. `closing`: no driver goes on, so runs that are open are closed."""
+        if not self._found or (closing and self._broken):  # a call that broke off may have made a run all the same
+            self._find_runs()
+            self._broken &= not closing
         parent = self.parent or self._create_parent()
         if self.record.action == "started" and not closing:
             self._set_status(parent, "RUNNING")
         self._write_best(parent)
         for trial in self.record.trials.values():
             self._write_trial(trial, closing)
+            self.beat()
         if closing:
             self._write_checkpoints()
             self._close(parent)
+
+    def forget(self) -> None:
+        """After a call that failed: what MLflow holds is not known any more."""
+        self._found, self._broken = False, True
 
     def _apply(self, event: dict[str, Any]) -> None:
         self._time = event["time"]
@@ -111,23 +131,37 @@ class Projection:
                 self._best.append((self._num_epochs, value, event["time"]))
 
     def _find_runs(self) -> None:
+        self.client, self.experiment_id = store.open_store(self.sweep)
+        self.parent, self.trials = None, {}
         for run in self._search():
             tags, info = run.data.tags, run.info
             found = Recorded(
                 info.run_id,
                 info.status,
                 tags.get("fersweep.state", "running"),
-                0,
+                None,
                 bool(run.data.params),
                 tags.get(CHECKPOINT_TAG),
+                info.end_time,
+                tags.get("fersweep.reason"),
             )
             if tags["fersweep.kind"] == "sweep":
-                self.parent = found
-                found.step = self._last_step(found.run_id, f"best_{self.metric}")
+                self.parent = self._one_of(self.parent, found, f"best_{self.metric}")
             elif tags["fersweep.kind"] == "trial":
-                self.trials[int(tags["fersweep.trial"])] = found
-                if found.state == "running" or found.status != STATUS[found.state]:
-                    found.step = self._last_step(found.run_id, self.metric)
+                number = int(tags["fersweep.trial"])
+                self.trials[number] = self._one_of(self.trials.get(number), found, self.metric)
+        self._found = True
+
+    def _one_of(self, known: Recorded | None, found: Recorded, metric: str) -> Recorded:
+        """The run to go on with. There are two where one was made by a call that was given up, and again by the next;
+        the one that nothing was written to is deleted.
+        """
+        if known is None:
+            return found
+        empty, kept = sorted((known, found), key=lambda run: (run.has_params, self._step(run, metric)))
+        if not empty.has_params and not self._step(empty, metric):
+            self.client.delete_run(empty.run_id)
+        return kept
 
     def _search(self) -> Iterator[Run]:
         wanted, token = f"tags.`fersweep.sweep_id` = '{self.sweep['sweep_id']}'", None
@@ -138,11 +172,11 @@ class Projection:
             if not token:
                 return
 
-    def _last_step(self, run_id: str, metric: str) -> int:
-        return max(
-            (point.step for point in self.client.get_metric_history(run_id, metric)),
-            default=0,
-        )
+    def _step(self, recorded: Recorded, metric: str) -> int:
+        if recorded.step is None:
+            points = self.client.get_metric_history(recorded.run_id, metric)
+            recorded.step = max((point.step for point in points), default=0)
+        return recorded.step
 
     def _create_parent(self) -> Recorded:
         asked, created = (
@@ -164,9 +198,10 @@ class Projection:
 
         if not parent.has_params:
             self._log(parent, [], describe_run.flat(self.sweep["sweep"]))
-        fresh = [point for point in self._best if point[0] > parent.step]
+        name = f"best_{self.metric}"
+        step = self._step(parent, name)
+        fresh = [point for point in self._best if point[0] > step]
         if fresh:
-            name = f"best_{self.metric}"
             self._log(
                 parent,
                 [[Metric(name, value, int(at * 1000), step)] for step, value, at in fresh],
@@ -189,18 +224,24 @@ class Projection:
         self._set_status(parent, SWEEP_STATUS.get(self.record.action or "", "KILLED"), at)
 
     def _write_trial(self, trial: TrialRecord, closing: bool) -> None:
-        """Bring one trial's run level: its new epochs and, when it has ended, its files and last its status."""
+        """Bring one trial's run level: its new epochs and, when it has ended, its files and last its status.
+
+        A trial that runs again after its end (more epochs, or once more) goes on in its run.
+        """
         recorded, status = self.trials.get(trial.number), STATUS[trial.state]
-        if recorded and trial.state != "running" and (recorded.state, recorded.status) == (trial.state, status):
+        ended_at = None if trial.ended_at is None else int(trial.ended_at * 1000)
+        end = (trial.state, status, ended_at)
+        if recorded and ended_at and (recorded.state, recorded.status, recorded.ended_at) == end:
             return
         recorded = recorded or self._create_trial(trial)
         if trial.state == "running":
+            self._set_state(recorded, trial)
             self._set_status(recorded, "KILLED" if closing else "RUNNING", int(self._time * 1000))
         self._write_epochs(trial, recorded)
         if trial.state != "running":
             self._write_artifacts(trial, recorded)
-            recorded.state = trial.state
-            self._set_status(recorded, status, int((trial.ended_at or self._time) * 1000))
+            self._set_state(recorded, trial)
+            self._set_status(recorded, status, ended_at)
 
     def _create_trial(self, trial: TrialRecord) -> Recorded:
         assert self.parent is not None
@@ -214,11 +255,12 @@ class Projection:
         """Log the epochs that the run lacks, with params before the first and the end's tags after the last."""
         from mlflow.entities import Metric, RunTag
 
+        step = self._step(recorded, self.metric)
         groups = [
             [Metric(name, value, int(at * 1000), int(row["epoch"])) for name, value in row.items() if name != "epoch"]
             for row, at in zip(
-                trial.epochs[recorded.step :],
-                trial.reported_at[recorded.step :],
+                trial.epochs[step:],
+                trial.reported_at[step:],
                 strict=True,
             )
         ]
@@ -285,11 +327,21 @@ class Projection:
         self.client.log_batch(recorded.run_id, batch, fresh_params, tags)
         recorded.has_params |= params is not None
 
+    def _set_state(self, recorded: Recorded, trial: TrialRecord) -> None:
+        """What `_write_epochs` told with the epochs of an end, and what an end before it left behind."""
+        if recorded.state != trial.state and trial.state == "running":
+            self.client.set_tag(recorded.run_id, "fersweep.state", trial.state)
+        if recorded.reason and not trial.reason:
+            self.client.delete_tag(recorded.run_id, "fersweep.reason")
+        recorded.state, recorded.reason = trial.state, trial.reason
+
     def _set_status(self, recorded: Recorded, status: str, at: int | None = None) -> None:
-        if recorded.status == status:
+        """`at` (ms) is the time of an end; MLflow keeps that of the last one while a run runs again."""
+        if recorded.status == status and (status == "RUNNING" or recorded.ended_at == at):
             return
         if status == "RUNNING":
             self.client.update_run(recorded.run_id, status)
         else:
             self.client.set_terminated(recorded.run_id, status, at)
+            recorded.ended_at = at
         recorded.status = status

@@ -49,11 +49,10 @@ def promote(sweep_dir: Path, alias: str = "champion", trial: int | None = None) 
     chosen, checkpoint = choose_trial(sweep_dir, sweep, journal, trial)
     task = sweep_task(sweep)
     record(sweep_dir)
-    uri, _ = store.sweep_store(sweep)
-    client = store.connect(uri)
+    client, experiment = store.open_store(sweep)
     registered = _find_version(client, sweep, chosen)
     if registered is None:
-        registered = _register(client, checkpoint, sweep, task, chosen)
+        registered = _register(client, experiment, checkpoint, sweep, task, chosen)
     client.set_registered_model_alias(MODEL, alias, registered.version)
     return {
         "model": MODEL,
@@ -98,7 +97,7 @@ def _identity(sweep: dict[str, Any], trial: TrialRecord) -> dict[str, str]:
 
 
 def _register(
-    client: MlflowClient, checkpoint: Path, sweep: dict[str, Any], task: Task, trial: TrialRecord
+    client: MlflowClient, experiment: str, checkpoint: Path, sweep: dict[str, Any], task: Task, trial: TrialRecord
 ) -> ModelVersion:  # pyright: ignore[reportReturnType]  # MLflow types its run as if it swallowed exceptions
     """Judge the checkpoint on test, and log figures and model to a run of their own under the sweep's run."""
     model = trainables.restore(checkpoint)
@@ -109,7 +108,6 @@ def _register(
 
     mlflow.set_tracking_uri(client.tracking_uri)
     mlflow.set_registry_uri(client.tracking_uri)
-    experiment = store.experiment_id(client, store.sweep_store(sweep)[1], Path(sweep["home"]))
     identity = _identity(sweep, trial)
     tags = describe_run.promotion_tags(sweep, trial, _parent_run_id(client, experiment, sweep)) | identity
     with mlflow.start_run(experiment_id=experiment, run_name=f"test of {trial.name}", tags=tags) as run:

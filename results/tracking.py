@@ -3,8 +3,10 @@
 It reads `journal.jsonl` as it grows and brings MLflow level with it (projection.py). The driver only appends to its
 journal, so neither MLflow nor its server can slow a sweep down or break it, and the driver imports no MLflow:
 
-    recorder = start_recorder(sweep_dir)    # returns at once; ends itself after the sweep's last event
-    recorder.wait()                         # until MLflow holds all of it
+    recorder = Recorder(sweep_dir)
+    recorder.start()            # returns at once
+    recorder.check()            # every few seconds: starts it again if it died
+    lack = recorder.finish()    # after the sweep's last event; None: MLflow holds all of it
 
 A recording that failed or was missed is made good at any time by `record(sweep_dir)`.
 """
@@ -12,21 +14,88 @@ A recording that failed or was missed is made good at any time by `record(sweep_
 from __future__ import annotations
 
 import argparse
+import contextlib
 import fcntl
 import os
+import re
+import signal
 import subprocess
 import sys
+import threading
 import time
-import traceback
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
 
+from results import store
+from results.missing import Level, missing, read_level, sync_command
 from results.projection import Projection
+from results.status import is_held
 
 POLL_S = 0.5
 PAUSE = 6  # times as long as a write took is waited before the next: at most a seventh of a core while the sweep runs
-RETRIES = 5
+MAX_WAIT_S = 10.0  # between two tries to reach a store that is away
+PATIENCE_S, LEFT_ALONE_S = (
+    20.0,
+    600.0,
+)  # how long a store that is away is tried: by `record`; by a recorder after its sweep
+FINISH_S = 60.0
+RESTART_S, MAX_RESTART_S = 1.0, 60.0
+LOG = "recorder.log"
+
+
+class NotRecorded(RuntimeError):
+    """MLflow lacks a part of a sweep. The message is one line: why, and the command that makes it good."""
+
+
+class Recorder:
+    """The recorder process of a sweep, as its driver sees it. MLflow being away is no error here, and nothing waits
+    for it but `finish`. `check` and `finish` may be called from different threads.
+    """
+
+    def __init__(self, sweep_dir: Path):
+        self.sweep_dir = Path(sweep_dir)
+        self._process: subprocess.Popen[bytes] | None = None
+        self._lock = threading.Lock()
+        self._again_at, self._pause = 0.0, RESTART_S
+
+    @property
+    def pid(self) -> int | None:
+        return self._process.pid if self._process else None
+
+    def start(self) -> None:
+        """Start the process; it may precede the sweep's first event."""
+        self._process = start_recorder(self.sweep_dir)
+
+    def check(self) -> None:
+        """Start the process again if it died, ever more rarely if it keeps dying. Returns at once."""
+        with self._lock, contextlib.suppress(OSError):  # no memory, no disk: the next check tries again
+            code = self._process.poll() if self._process else 0
+            if not code or time.monotonic() < self._again_at:
+                return
+            self._again_at, self._pause = time.monotonic() + self._pause, min(2 * self._pause, MAX_RESTART_S)
+            self._process = start_recorder(self.sweep_dir)
+            how = f"exit code {code}" if code > 0 else signal.Signals(-code).name
+            _say(self.sweep_dir, f"the recorder died ({how}); started again")
+
+    def finish(self, timeout_s: float = FINISH_S) -> str | None:
+        """Wait until MLflow holds the whole sweep, but not longer than `timeout_s` without any progress.
+
+        The process goes on by itself where this gives up. To be called after the session's last event.
+
+        Returns:
+            None, or one line: what MLflow lacks, why, and how it is made good.
+        """
+        beat, since = 0.0, time.monotonic()
+        while time.monotonic() - since < timeout_s:
+            self.check()
+            if self._process is None or self._process.poll() == 0:
+                break
+            level = read_level(self.sweep_dir)
+            if level["beat"] != beat:
+                beat, since = level["beat"], time.monotonic()
+            time.sleep(0.05)
+        return missing(self.sweep_dir)
 
 
 def start_recorder(sweep_dir: Path) -> subprocess.Popen[bytes]:
@@ -47,7 +116,7 @@ def start_recorder(sweep_dir: Path) -> subprocess.Popen[bytes]:
         "--parent",
         str(os.getpid()),
     ]
-    with (Path(sweep_dir) / "recorder.log").open("ab") as log:
+    with (Path(sweep_dir) / LOG).open("ab") as log:
         return subprocess.Popen(
             command,
             stdin=subprocess.DEVNULL,
@@ -58,36 +127,120 @@ def start_recorder(sweep_dir: Path) -> subprocess.Popen[bytes]:
         )
 
 
-def record(sweep_dir: Path, parent_pid: int | None = None) -> None:
+def record(sweep_dir: Path, parent_pid: int | None = None, patience_s: float = PATIENCE_S) -> bool:
     """Bring MLflow level with the journal of `sweep_dir`, and keep it so while the process `parent_pid` drives it.
 
-    Returns when that driver's session has ended or the driver is gone, everything written. Without a driver: writes
-    what there is and returns; nothing is done when another recorder is at work. A store that fails is tried again,
-    for ever while the driver lives and RETRIES times after; then its error is raised.
+    Returns when that driver's session has ended or the driver is gone, everything written. Without `parent_pid`:
+    writes what there is and returns. A store that fails is tried again, for ever while the driver lives and its
+    session goes on, and `patience_s` after.
+
+    Returns:
+        True: MLflow holds all that the journal tells. False: another recorder is at work on this sweep, or another
+        driver, which has its own; it is left to that one.
+
+    Raises:
+        NotRecorded: the store did not take everything.
     """
     with _alone(Path(sweep_dir), wait=parent_pid is not None) as alone:
-        projection, failures, due = None, 0, 0.0
-        while alone:
-            driven = parent_pid is not None and os.getppid() == parent_pid
+        return alone and _Recording(Path(sweep_dir), parent_pid, patience_s).run()
+
+
+class _Recording:
+    """What `record` does once no other recorder is at work."""
+
+    def __init__(self, sweep_dir: Path, parent_pid: int | None, patience_s: float):
+        self.sweep_dir, self.parent_pid, self.patience_s = sweep_dir, parent_pid, patience_s
+        self.level = Level(sweep_dir)
+        self.projection = Projection(sweep_dir, self.level.beat)
+        self.trouble = _Trouble(sweep_dir, store.sweep_store(self.projection.sweep)[0], quiet=parent_pid is None)
+        self.due, self.offset = 0.0, -1  # when to write again; up to where was written
+        self.give_up_at: float | None = None
+
+    def run(self) -> bool:
+        while True:
+            driven = self.parent_pid is not None and os.getppid() == self.parent_pid
             try:
-                projection = projection or Projection(sweep_dir)
-                projection.read()
-                ended = projection.session_pid == parent_pid and projection.record.action != "started"
-                if ended or not driven or time.monotonic() >= due:
-                    start = time.monotonic()
-                    projection.write(closing=ended or not driven)
-                    due = time.monotonic() + PAUSE * (time.monotonic() - start)
-                failures = 0
+                self.projection.read()
+                last = not driven or self._session_has_ended()
+                elsewhere = not driven and self._is_driven_by_another()
+                if elsewhere and self.parent_pid is not None:
+                    return False
+                if last or (self.projection.offset != self.offset and time.monotonic() >= self.due):
+                    self._write(closing=last and not elsewhere)
             except Exception as error:
-                projection, failures = None, failures + 1
-                if not driven and failures > RETRIES:
-                    raise
-                traceback.print_exception(error, limit=None if failures == 1 else 0)
-                time.sleep(min(2.0**failures, 60.0) * POLL_S)
+                self._wait(error, driven and not self._session_has_ended())
                 continue
-            if ended or not driven:
-                return
+            self.trouble.over()
+            if last:
+                return True
             time.sleep(POLL_S)
+
+    def _session_has_ended(self) -> bool:
+        return self.projection.session_pid == self.parent_pid and self.projection.record.action != "started"
+
+    def _is_driven_by_another(self) -> bool:
+        """A driver runs the sweep that is not our parent; its recorder, if it lives, waits for our end."""
+        return self.projection.session_pid != self.parent_pid and is_held(self.sweep_dir / "driver.lock")
+
+    def _write(self, closing: bool) -> None:
+        start = time.monotonic()
+        self.projection.write(closing)
+        self.offset = self.projection.offset
+        self.level.written(self.offset, closing)
+        self.due = time.monotonic() + PAUSE * (time.monotonic() - start)
+
+    def _wait(self, error: Exception, driven: bool) -> None:
+        """Until the next try. Raises NotRecorded where there is none."""
+        self.projection.forget()
+        self.offset = -1
+        line, wait_s = self.trouble.met(error)
+        self.level.failed(line)
+        if driven:
+            self.give_up_at = None
+        else:
+            self.give_up_at = self.give_up_at or time.monotonic() + self.patience_s
+            if time.monotonic() >= self.give_up_at:
+                raise NotRecorded(
+                    f"MLflow lacks a part of this sweep: {line}; made good by: {sync_command(self.sweep_dir)}"
+                ) from error
+            wait_s = min(wait_s, max(self.give_up_at - time.monotonic(), 0.0))
+        time.sleep(wait_s)
+
+
+class _Trouble:
+    """Tells the log of a store's trouble once, not at each try, and when it is over."""
+
+    def __init__(self, sweep_dir: Path, uri: str, quiet: bool):
+        self.sweep_dir, self.uri, self.quiet = sweep_dir, uri, quiet
+        self._kinds: set[str] = set()
+        self._since, self._tries = 0.0, 0
+
+    def met(self, error: Exception) -> tuple[str, float]:
+        """The trouble in a line, and how long to wait."""
+        line = store.one_line(error, self.uri)
+        kind = re.sub(r"0x[0-9a-f]+|[0-9a-f]{32}|\d+", "#", line)
+        self._since = self._since or time.monotonic()
+        self._tries += 1
+        if kind not in self._kinds:
+            self._kinds.add(kind)
+            self._say(f"{line}; trying again")
+        return line, min(POLL_S * 2.0**self._tries, MAX_WAIT_S)
+
+    def over(self) -> None:
+        if self._tries:
+            self._say(f"level again after {time.monotonic() - self._since:.0f} s, {self._tries} failed tries")
+        self._kinds.clear()
+        self._since, self._tries = 0.0, 0
+
+    def _say(self, text: str) -> None:
+        if not self.quiet:
+            _say(self.sweep_dir, text)
+
+
+def _say(sweep_dir: Path, text: str) -> None:
+    """A line of the log, which the driver and its recorders share."""
+    with contextlib.suppress(OSError), (sweep_dir / LOG).open("a") as log:
+        log.write(f"{time.strftime('%Y-%m-%d %H:%M:%S')} {text}\n")
 
 
 @contextmanager
@@ -109,7 +262,7 @@ def _yield_to_the_sweep() -> None:
         os.sched_setscheduler(0, os.SCHED_IDLE, os.sched_param(0))
 
 
-def main(arguments: Sequence[str] | None = None) -> None:
+def main(arguments: Sequence[str] | None = None) -> int:
     parser = argparse.ArgumentParser(prog="python -m results.tracking", description="Record a sweep in MLflow.")
     parser.add_argument("sweep_dir", type=Path)
     parser.add_argument(
@@ -119,8 +272,13 @@ def main(arguments: Sequence[str] | None = None) -> None:
     )
     options = parser.parse_args(arguments)
     _yield_to_the_sweep()
-    record(options.sweep_dir, options.parent)
+    try:
+        record(options.sweep_dir, options.parent, LEFT_ALONE_S)
+    except Exception as error:
+        _say(options.sweep_dir, f"given up: {error if isinstance(error, NotRecorded) else store.one_line(error, '')}")
+        return 1
+    return 0
 
 
 if __name__ == "__main__":
-    main(sys.argv[1:])
+    sys.exit(main(sys.argv[1:]))

@@ -8,7 +8,7 @@ import sys
 from pathlib import Path
 
 from data_pipeline.errors import InputError
-from results.store import ENVIRONMENT, tracking_uri
+from results.store import ENVIRONMENT, follow_move, tracking_uri
 
 HOST = "127.0.0.1"
 SERVER = {
@@ -39,6 +39,7 @@ def server_command(home: Path, port: int) -> list[str]:
             probe.bind((HOST, port))
         except OSError as error:
             raise InputError(f"port {port} cannot be used ({error.strerror}): choose another with --port") from None
+    follow_move(home)
     server = [sys.executable, "-m", "mlflow", "server", "--host", HOST, "--port", str(port), "--workers", "1"]
     artifacts = (Path(home).resolve() / "artifacts").as_uri()
     return [*server, "--backend-store-uri", tracking_uri(home), "--default-artifact-root", artifacts]

@@ -6,19 +6,18 @@ import os
 import signal
 import subprocess
 import sys
-import time
 from collections import Counter
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
-import numpy as np
 import pytest
 
 from data_pipeline.task import Task, TaskArrays
-from results import journal, store, tracking
+from results import journal, tracking
 from results.projection import METRICS_PER_CALL, Projection
 from tests.datasets import write_tiny_dataset
+from tests.recorded import check_all_recorded, history, runs_of, wait_until
 from tests.sweeps import METRIC, FakeDriver, write_sweep, write_sweep_json
 
 SCORES = ("train_loss", "val_loss", "val_accuracy", "val_balanced_accuracy", METRIC, "epoch_s")
@@ -51,52 +50,10 @@ def new_sweep(home: Path, arrays: TaskArrays, request: pytest.FixtureRequest) ->
         driver.journal.close()
 
 
-def runs_of(sweep_dir: Path) -> dict[str, Any]:
-    """The sweep's runs in MLflow: its trials by name, and the parent as `parent`; fails where one is double."""
-    sweep = json.loads((sweep_dir / "sweep.json").read_text())
-    client = store.connect(store.sweep_store(sweep)[0])
-    experiment = client.get_experiment_by_name("fersweep")
-    assert experiment is not None
-    found = client.search_runs([experiment.experiment_id], f"tags.`fersweep.sweep_id` = '{sweep['sweep_id']}'")
-    names = ["parent" if run.data.tags["fersweep.kind"] == "sweep" else run.info.run_name for run in found]
-    assert len(set(names)) == len(names), f"double runs: {names}"
-    return dict(zip(names, found, strict=True))
-
-
-def history(home: Path, run: Any, metric: str) -> list[tuple[int, float]]:
-    points = store.connect(store.tracking_uri(home)).get_metric_history(run.info.run_id, metric)
-    return sorted((point.step, point.value) for point in points)
-
-
-def check_all_recorded(home: Path, sweep_dir: Path) -> dict[str, Any]:
-    """MLflow holds what the journal tells: every epoch of every trial exactly once, every end; returns the runs."""
-    runs, record = runs_of(sweep_dir), journal.read(sweep_dir / "journal.jsonl")
-    assert set(runs) == {"parent", *(trial.name for trial in record.trials.values())}
-    status = {"finished": "FINISHED", "stopped": "KILLED", "failed": "FAILED", "running": "KILLED"}
-    for trial in record.trials.values():
-        run = runs[trial.name]
-        assert run.info.status == status[trial.state], trial
-        assert run.data.tags["fersweep.state"] == trial.state
-        assert run.data.tags["mlflow.parentRunId"] == runs["parent"].info.run_id
-        assert {name: json.loads(value) for name, value in run.data.params.items()} == trial.hparams
-        for name in trial.epochs[0] if trial.epochs else ():
-            if name != "epoch":
-                told = [(row["epoch"], row[name]) for row in trial.epochs]
-                np.testing.assert_array_equal(history(home, run, name), told, f"{trial.name} {name}")
-        files = {path.name for path in Path(run.info.artifact_uri.removeprefix("file://")).glob("*")}
-        wanted = {"hparams.json", "history.csv", "learning_curve.png"}
-        if trial.state == "finished":
-            wanted |= {"val_confusion.png", "val_report.json", "val_report.txt"}
-        if trial.state in ("finished", "stopped"):  # no `keep_checkpoints` in these sweeps: all
-            wanted.add("checkpoint")
-        assert files == (wanted if trial.state != "running" else set())
-    return runs
-
-
 def test_a_finished_sweep(home: Path, arrays: TaskArrays) -> None:
     sweep_dir = write_sweep(home, home / "data" / "tiny", name="finished")
     tracking.record(sweep_dir)
-    runs = check_all_recorded(home, sweep_dir)
+    runs = check_all_recorded(sweep_dir)
     record, parent = journal.read(sweep_dir / "journal.jsonl"), runs["parent"]
     assert parent.info.status == "FINISHED"
     assert parent.info.run_name == "finished"
@@ -108,7 +65,7 @@ def test_a_finished_sweep(home: Path, arrays: TaskArrays) -> None:
     }
     best = record.ranked(METRIC, "max")[0]
     assert parent.data.metrics[f"best_{METRIC}"] == best.value(METRIC, "max")
-    rising = [value for _, value in history(home, parent, f"best_{METRIC}")]
+    rising = [value for _, value in history(sweep_dir, parent, f"best_{METRIC}")]
     assert rising == sorted(set(rising))
     assert runs[best.name].data.metrics[f"best_{METRIC}"] == best.value(METRIC, "max")
     assert runs[best.name].data.metrics["best_epoch"] == best.best(METRIC, "max")["epoch"]  # pyright: ignore
@@ -143,7 +100,7 @@ def test_nan_is_recorded_and_its_trial_failed(home: Path, new_sweep: Any) -> Non
     tracking.record(sweep_dir)
     runs = runs_of(sweep_dir)
     assert [run.info.status for run in runs.values()] == ["FAILED"] * 4
-    (first, second) = history(home, runs["0000"], METRIC)
+    (first, second) = history(sweep_dir, runs["0000"], METRIC)
     assert first[0] == 1
     assert math.isnan(first[1])
     assert second == (2, 0.5)
@@ -159,9 +116,9 @@ def test_recording_again_changes_nothing(home: Path, new_sweep: Any) -> None:
     driver.run_trial(0, {"rate": 0.1}, 5, "finished")
     driver.journal.session("finished")
     tracking.record(sweep_dir)
-    before = {name: run.to_dictionary() for name, run in check_all_recorded(home, sweep_dir).items()}
+    before = {name: run.to_dictionary() for name, run in check_all_recorded(sweep_dir).items()}
     tracking.record(sweep_dir)
-    assert {name: run.to_dictionary() for name, run in check_all_recorded(home, sweep_dir).items()} == before
+    assert {name: run.to_dictionary() for name, run in check_all_recorded(sweep_dir).items()} == before
 
 
 class Killed(BaseException):
@@ -206,7 +163,7 @@ def test_killed_at_every_call_and_begun_again(home: Path, new_sweep: Any, monkey
             tracking.record(sweep_dir)
         limit = math.inf
         tracking.record(sweep_dir)
-        check_all_recorded(home, sweep_dir)
+        check_all_recorded(sweep_dir)
 
 
 def test_interrupted_and_resumed(home: Path, new_sweep: Any, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -241,13 +198,13 @@ def test_interrupted_and_resumed(home: Path, new_sweep: Any, monkeypatch: pytest
     projection.read()
     projection.write(closing=False)
     assert [run.info.status for run in runs_of(sweep_dir).values()] == ["RUNNING"] * 2
-    assert history(home, runs_of(sweep_dir)["0000"], "val_loss") == [(e, e / 10) for e in range(1, 6)]
+    assert history(sweep_dir, runs_of(sweep_dir)["0000"], "val_loss") == [(e, e / 10) for e in range(1, 6)]
     driver.report(0, rows[5:])
     driver.end(0, "stopped")
     driver.journal.session("finished")
     projection.read()
     projection.write(closing=True)
-    runs = check_all_recorded(home, sweep_dir)
+    runs = check_all_recorded(sweep_dir)
     assert {name: run.info.run_id for name, run in runs.items()} == ids
     assert sent == {(name, epoch): 1 for name in SCORES for epoch in range(1, 7)}
     assert runs["parent"].info.status == "FINISHED"
@@ -260,7 +217,7 @@ def test_a_long_report_is_split(home: Path, new_sweep: Any) -> None:
     driver.run_trial(0, {"rate": 0.01}, num_epochs, "finished", chunk=num_epochs)
     driver.journal.session("finished")
     tracking.record(sweep_dir)
-    check_all_recorded(home, sweep_dir)
+    check_all_recorded(sweep_dir)
 
 
 def test_a_store_that_fails_is_tried_again(home: Path, new_sweep: Any, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -278,11 +235,13 @@ def test_a_store_that_fails_is_tried_again(home: Path, new_sweep: Any, monkeypat
 
     monkeypatch.setattr(Projection, "write", write)
     monkeypatch.setattr(tracking, "POLL_S", 0.01)
-    tracking.record(sweep_dir)
-    check_all_recorded(home, sweep_dir)
+    assert tracking.record(sweep_dir)
+    check_all_recorded(sweep_dir)
     failures = iter([ConnectionError("no server")] * 99)
-    with pytest.raises(ConnectionError):
-        tracking.record(sweep_dir)
+    with pytest.raises(
+        tracking.NotRecorded, match=rf"no server; made good by: fersweep status {sweep_dir.name} --sync"
+    ):
+        tracking.record(sweep_dir, patience_s=0.1)
 
 
 def test_a_driver_that_is_gone(home: Path, new_sweep: Any) -> None:
@@ -319,16 +278,9 @@ def test_the_process_follows_survives_kill_and_ends_itself(home: Path, new_sweep
     driver.run_trial(1, {"rate": 0.2}, 4, "stopped")
     driver.journal.session("finished")
     assert second.wait(timeout=60) == 0
-    runs = check_all_recorded(home, sweep_dir)
+    runs = check_all_recorded(sweep_dir)
     assert runs["parent"].info.status == "FINISHED"
     assert (sweep_dir / "recorder.log").read_text() == ""
-
-
-def wait_until(condition: Any, timeout_s: float = 60) -> None:
-    end = time.monotonic() + timeout_s
-    while not condition():
-        assert time.monotonic() < end, "timed out"
-        time.sleep(0.1)
 
 
 def test_a_driver_imports_no_mlflow() -> None:

@@ -1,0 +1,92 @@
+"""What MLflow should hold of a sweep: its journal, and nothing else."""
+
+import json
+import time
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from results import journal, store
+from results.sweeps import best_checkpoint, kept_trials, load_sweep, val_predictions
+
+SWEEP_STATUS = {"finished": "FINISHED", "failed": "FAILED"}
+TRIAL_STATUS = {"finished": "FINISHED", "stopped": "KILLED", "failed": "FAILED", "running": "KILLED"}
+
+
+def client_of(sweep_dir: Path) -> Any:
+    return store.connect(store.sweep_store(load_sweep(sweep_dir)[0])[0])
+
+
+def runs_of(sweep_dir: Path) -> dict[str, Any]:
+    """The sweep's runs in MLflow: its trials by name, and the parent as `parent`; fails where one is double."""
+    sweep, _ = load_sweep(sweep_dir)
+    client = client_of(sweep_dir)
+    experiment = client.get_experiment_by_name("fersweep")
+    if experiment is None:
+        return {}
+    found = client.search_runs([experiment.experiment_id], f"tags.`fersweep.sweep_id` = '{sweep['sweep_id']}'")
+    kinds = [run.data.tags["fersweep.kind"] for run in found]
+    names = [
+        {"sweep": "parent", "trial": run.info.run_name}.get(kind, kind) for kind, run in zip(kinds, found, strict=True)
+    ]
+    assert len(set(names)) == len(names), f"double runs: {names}"
+    return dict(zip(names, found, strict=True))
+
+
+def run_ids(sweep_dir: Path) -> dict[str, str]:
+    return {name: run.info.run_id for name, run in runs_of(sweep_dir).items()}
+
+
+def history(sweep_dir: Path, run: Any, metric: str) -> list[tuple[int, float]]:
+    """(epoch, value) of every point that MLflow holds, in the order of its times."""
+    points = client_of(sweep_dir).get_metric_history(run.info.run_id, metric)
+    return [(point.step, point.value) for point in sorted(points, key=lambda point: (point.timestamp, point.step))]
+
+
+def check_all_recorded(sweep_dir: Path) -> dict[str, Any]:
+    """MLflow holds what the journal tells, of a sweep that no driver runs: every epoch of every trial exactly once and
+    in order, every end, every file; returns the runs.
+    """
+    runs, record = runs_of(sweep_dir), journal.read(sweep_dir / "journal.jsonl")
+    assert set(runs) - {"promotion"} == {"parent", *(trial.name for trial in record.trials.values())}
+    assert runs["parent"].info.status == SWEEP_STATUS.get(record.action or "", "KILLED")
+    for trial in record.trials.values():
+        run = runs[trial.name]
+        assert run.info.status == TRIAL_STATUS[trial.state], trial
+        assert run.data.tags["fersweep.state"] == trial.state
+        assert run.data.tags.get("fersweep.reason") == trial.reason
+        assert run.data.tags["mlflow.parentRunId"] == runs["parent"].info.run_id
+        assert {name: json.loads(value) for name, value in run.data.params.items()} == trial.hparams
+        if trial.ended_at:
+            assert run.info.end_time == int(trial.ended_at * 1000)
+        for name in trial.epochs[0] if trial.epochs else ():
+            if name != "epoch":
+                told = [(row["epoch"], row[name]) for row in trial.epochs]
+                np.testing.assert_array_equal(history(sweep_dir, run, name), told, f"{trial.name} {name}")
+        assert _files(sweep_dir, run) == _wanted_files(sweep_dir, record, trial), trial.name
+    return runs
+
+
+def _files(sweep_dir: Path, run: Any) -> set[str]:
+    return {file.path for file in client_of(sweep_dir).list_artifacts(run.info.run_id)}
+
+
+def _wanted_files(sweep_dir: Path, record: journal.SweepRecord, trial: journal.TrialRecord) -> set[str]:
+    sweep, _ = load_sweep(sweep_dir)
+    wanted = set()
+    if trial.state != "running":
+        wanted |= {"hparams.json", "history.csv", "learning_curve.png"}
+    if trial.state == "finished" and val_predictions(sweep_dir, sweep, trial) is not None:
+        wanted |= {"val_confusion.png", "val_report.json", "val_report.txt"}
+    if trial in kept_trials(sweep, record) and best_checkpoint(sweep_dir, sweep, trial):
+        wanted.add("checkpoint")
+    return wanted
+
+
+def wait_until(condition: Callable[[], Any], timeout_s: float = 60) -> None:
+    end = time.monotonic() + timeout_s
+    while not condition():
+        assert time.monotonic() < end, "timed out"
+        time.sleep(0.1)
