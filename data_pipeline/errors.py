@@ -3,12 +3,19 @@
 import difflib
 from collections.abc import Iterable
 
+LONGEST = 1000  # characters of a message
+
 
 class InputError(ValueError):
     """What the user gave is wrong. The message is one line: what, where, and what would be right.
 
+    It quotes what it was given, which may be anything: what does not print is escaped, and a long one loses its middle.
     The command line prints the message and exits with status 2. What fails at run time is a RuntimeError (status 1).
     """
+
+    def __init__(self, message: str):
+        line = "".join(char if char.isprintable() else repr(char)[1:-1] for char in message)
+        super().__init__(line if len(line) <= LONGEST else f"{line[: LONGEST - 300]} … {line[-200:]}")
 
 
 def hint(name: str, known: Iterable[str], title: str = "known") -> str:
