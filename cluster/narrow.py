@@ -12,34 +12,32 @@ class NarrowedTrial:
     """Stands between a space and an Optuna trial. `fix` takes a parameter out of the search, `range` restricts it.
 
     `fix[name]` is the value; `range[name]` is `[low, high]` of a number or the list of allowed choices.
-    `seen` collects the names that the space asked for. Raises ValueError naming the parameter, the value and the space.
+    Raises ValueError naming the parameter, the value and the space.
     """
 
     def __init__(self, trial: Any, fix: dict[str, Any], ranges: dict[str, list[Any]]):
         self._trial, self._fix, self._ranges = trial, fix, ranges
-        self.seen: set[str] = set()
 
     def suggest_float(
         self, name: str, low: float, high: float, *, step: float | None = None, log: bool = False
     ) -> float:
-        self.seen.add(name)
         if name in self._fix:
             return float(_inside(name, self._fix[name], low, high))
         low, high = self._interval(name, low, high)
         return self._trial.suggest_float(name, low, high, step=step, log=log)
 
     def suggest_int(self, name: str, low: int, high: int, *, step: int = 1, log: bool = False) -> int:
-        self.seen.add(name)
         if name in self._fix:
             return _whole(name, _inside(name, self._fix[name], low, high))
         low, high = (_whole(name, bound) for bound in self._interval(name, low, high))
         return self._trial.suggest_int(name, low, high, step=step, log=log)
 
     def suggest_categorical(self, name: str, choices: list[Any]) -> Any:
-        self.seen.add(name)
         if name in self._fix:
             return _chosen(name, self._fix[name], choices)
         allowed = self._ranges.get(name, choices)
+        if not allowed:
+            raise ValueError(f"space.range.{name}: [] allows nothing; there are {choices}")
         for choice in allowed:
             _chosen(name, choice, choices)
         return self._trial.suggest_categorical(name, [choice for choice in choices if choice in allowed])
@@ -78,7 +76,33 @@ def _chosen(name: str, value: Any, choices: list[Any]) -> Any:
     raise ValueError(f"space: {name} = {value!r} is none of {choices}")
 
 
-def refuse_unknown(names: set[str], seen: set[str]) -> None:
-    """Raise ValueError if a fixed or restricted name was never asked for by the space."""
-    for name in sorted(names - seen):
-        raise ValueError(f"space: no parameter is named {name!r}; {hint(name, sorted(seen), 'its parameters')}")
+class _Lowest:
+    """Stands for an Optuna trial where only what surrounds it counts."""
+
+    def suggest_float(self, name: str, low: float, high: float, **_: Any) -> float:
+        return low
+
+    def suggest_int(self, name: str, low: int, high: int, **_: Any) -> int:
+        return low
+
+    def suggest_categorical(self, name: str, choices: list[Any]) -> Any:
+        return choices[0]
+
+
+def check_names(fix: dict[str, Any], ranges: dict[str, list[Any]], known: dict[str, Any]) -> None:
+    """Raise ValueError if a fixed or restricted name is not in the space, or what is said of it does not fit there.
+
+    `known`: parameter → its Optuna distribution in the whole space. What the narrowed space never asks for (units_2 of
+    a single layer) is checked too: it is recorded with the sweep, and asked for where the sweep is changed.
+    """
+    for name in sorted({*fix, *ranges} - {*known}):
+        raise ValueError(f"space: no parameter is named {name!r}; {hint(name, sorted(known), 'its parameters')}")
+    for narrowed, names in ((NarrowedTrial(_Lowest(), {}, ranges), ranges), (NarrowedTrial(_Lowest(), fix, {}), fix)):
+        for name in names:
+            whole = known[name]
+            if hasattr(whole, "choices"):
+                narrowed.suggest_categorical(name, list(whole.choices))
+            elif isinstance(whole.low, int):
+                narrowed.suggest_int(name, whole.low, whole.high)
+            else:
+                narrowed.suggest_float(name, whole.low, whole.high)

@@ -15,29 +15,20 @@ import re
 from pathlib import Path
 from typing import Any, Literal
 
-import yaml
 from pydantic import BaseModel, ConfigDict, Field, ValidationError, model_validator
 
 import search_spaces
 import trainables
-from cluster.narrow import NarrowedTrial, refuse_unknown
+from cluster import yaml_file
+from cluster.narrow import NarrowedTrial, check_names
 from data_pipeline.errors import InputError, hint
 from data_pipeline.task import TaskSpec
 
 PROBES = 200  # random points that a space is tried with before a sweep starts
 
 
-class _Loader(yaml.SafeLoader):
-    """Reads 1e-5 as the number that it is in YAML 1.2; PyYAML follows 1.1, where it is text."""
-
-
-_Loader.add_implicit_resolver(
-    "tag:yaml.org,2002:float", re.compile(r"[-+]?(\d+\.?\d*|\.\d+)[eE][-+]?\d+$"), list("-+.0123456789")
-)
-
-
 class _Part(BaseModel):
-    model_config = ConfigDict(extra="forbid", frozen=True)
+    model_config = ConfigDict(extra="forbid", frozen=True, allow_inf_nan=False)
 
 
 class Space(_Part):
@@ -111,18 +102,17 @@ def read_sweep(recipe_or_file: str, overrides: list[str], **replaced: Any) -> Sw
         overrides: `key.path=value`, the value read as YAML.
         replaced: `key__path=value` that wins over both where it is not None (the command line's own options).
     """
-    path = Path(recipe_or_file)
+    path, origin = Path(recipe_or_file), ""
     try:
-        path = path if path.suffix in (".yaml", ".yml") or path.is_file() else search_spaces.recipe(recipe_or_file)
-        content = yaml.load(path.read_text(encoding="utf-8"), _Loader)
+        if path.suffix in (".yaml", ".yml") or path.is_file():
+            origin = f"{path}: "
+        else:
+            path = search_spaces.recipe(recipe_or_file)
+        content = yaml_file.read(path)
     except ValueError as error:
-        raise InputError(
-            f"{recipe_or_file}: {error}" if isinstance(error, UnicodeDecodeError) else str(error)
-        ) from None
+        raise InputError(f"{origin}{error}") from None
     except OSError as error:
         raise InputError(f"sweep file {path}: {error.strerror}") from None
-    except yaml.YAMLError as error:
-        raise InputError(f"{path}: not YAML: {' '.join(str(error).split())}") from None
     if not isinstance(content, dict):
         raise InputError(
             f"{path}: a sweep file is a mapping of name, task, trainable, …; this is {type(content).__name__}"
@@ -132,9 +122,10 @@ def read_sweep(recipe_or_file: str, overrides: list[str], **replaced: Any) -> Sw
         if not equals or not re.fullmatch(r"[a-z_0-9]+(\.[A-Za-z_0-9]+)*", key):
             raise InputError(f"--set {override!r}: want KEY.PATH=VALUE, e.g. stop.max_epochs=20")
         try:
-            _put(content, key.split("."), yaml.load(text, _Loader))
-        except yaml.YAMLError:
-            raise InputError(f"--set {override!r}: {text!r} is not a YAML value") from None
+            value = yaml_file.load(text)
+        except ValueError as error:
+            raise InputError(f"--set {override!r}: {text!r} is not a YAML value: {error}") from None
+        _put(content, key.split("."), value)
     for key, value in replaced.items():
         if value is not None:
             _put(content, key.split("__"), value)
@@ -155,7 +146,7 @@ def parse_sweep(content: dict[str, Any], origin: str) -> Sweep:
     try:
         sweep = Sweep.model_validate(content)
     except ValidationError as error:
-        raise InputError(f"{origin}: {_first_problem(error)}") from None
+        raise InputError(f"{origin}: {_first_problem(error, content)}") from None
     try:
         check_space(sweep)
     except ValueError as error:
@@ -163,23 +154,31 @@ def parse_sweep(content: dict[str, Any], origin: str) -> Sweep:
     return sweep
 
 
-def _first_problem(error: ValidationError) -> str:
-    problem = error.errors()[0]
-    path = [
-        str(part)
-        for part in problem["loc"]
-        if not str(part).startswith(("function-", "literal", "list[", "dict[", "int", "str"))
-    ]
+def _first_problem(error: ValidationError, content: Any) -> str:
+    paths = [_path(problem, content) for problem in error.errors()]
+    path = max(paths, key=len)  # where pydantic tried several types, the one that came furthest
+    problem = error.errors()[paths.index(path)]
     where, value = ".".join(path), problem.get("input")
     if problem["type"] == "extra_forbidden":
-        model: Any = Sweep
+        fields: dict[str, Any] = Sweep.model_fields
         for part in path[:-1]:
-            model = model.model_fields[part].annotation
-        return f"unknown key {where!r}; {hint(path[-1], model.model_fields)}"
+            fields = getattr(fields[part].annotation, "model_fields", {}) if part in fields else {}
+        return f"unknown key {where!r}" + (f"; {hint(path[-1], fields)}" if fields else "")
     if problem["type"] == "missing":
         return f"{where!r} is missing"
     message = problem["msg"].removeprefix("Value error, ")
     return message if message.startswith(where.split(".")[0] + ".") else f"{where}: {message}, but got {value!r}"
+
+
+def _path(problem: Any, content: Any) -> list[str]:
+    """The keys that lead to a problem. pydantic's `loc` also names the types that it tried there: they are left out."""
+    path = []
+    for part in problem["loc"]:
+        inside = part in content if isinstance(content, dict) else isinstance(content, list) and isinstance(part, int)
+        if inside:
+            path.append(str(part))
+            content = content[part]
+    return [*path, str(problem["loc"][-1])] if problem["type"] == "missing" else path
 
 
 def sample_space(sweep: Sweep, trial: Any) -> dict[str, Any]:
@@ -199,12 +198,12 @@ def check_space(sweep: Sweep) -> None:
     trainables.load(sweep.trainable)
     space = search_spaces.load(sweep.trainable)
     study, whole_study = (optuna.create_study(sampler=optuna.samplers.RandomSampler(seed=0)) for _ in range(2))
-    known: set[str] = set()
+    known: dict[str, Any] = {}
     for _ in range(PROBES):
-        whole = NarrowedTrial(whole_study.ask(), {}, {})
+        whole = whole_study.ask()
         space.space(whole)
-        known |= whole.seen
-    refuse_unknown({*sweep.space.fix, *sweep.space.range}, known)
+        known |= whole.distributions
+    check_names(sweep.space.fix, sweep.space.range, known)
     for _ in range(PROBES):
         sample_space(sweep, study.ask())
     for point in sweep.search.start_from:

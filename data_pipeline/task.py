@@ -36,7 +36,7 @@ class TaskSpec(BaseModel, extra="forbid", frozen=True):
     varying_min: float = Field(default=0.05, ge=0.0, lt=1.0)
     """"varying" keeps a score when its maximum over train reaches this and it is not constant there. On FER2013 0.05
     drops the six dead scores (maxima below 0.007) and keeps the weakest live one (jawForward, 0.06): 46 are left."""
-    seed: int = 0
+    seed: int = Field(default=0, ge=0)
 
 
 @dataclass(frozen=True)
