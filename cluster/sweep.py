@@ -7,6 +7,9 @@ space:     {fix: {optimizer: adam}, range: {learning_rate: [1e-5, 1e-2]}}
 search:    {sampler: tpe, num_trials: 64, seed: 7, start_from: [seed_paper]}
 stop:      {metric: val_macro_f1, mode: max, scheduler: asha, grace_epochs: 5, max_epochs: 200, reduction: 3}
 resources: {cpus: 1, gpus: 0}
+failures:  {max_retries: 2, max_failed_share: 0.5}
+keep_checkpoints: 5
+storage:   null
 """
 
 from __future__ import annotations
@@ -15,7 +18,7 @@ import re
 from pathlib import Path
 from typing import Any, Literal
 
-from pydantic import BaseModel, ConfigDict, Field, ValidationError, model_validator
+from pydantic import BaseModel, ConfigDict, Field, ValidationError, field_validator, model_validator
 
 import search_spaces
 import trainables
@@ -38,15 +41,38 @@ class Space(_Part):
     range: dict[str, list[Any]] = Field(default_factory=dict)
 
 
+class Older(_Part):
+    """A sweep under the same home whose trials the sampler learns from, where they lie in the space."""
+
+    sweep: str
+
+
 class Search(_Part):
+    """start_from: named points of the space file, which are the first trials, and older sweeps ({sweep: NAME})."""
+
     sampler: Literal["tpe", "random"] = "tpe"
     num_trials: int = Field(32, ge=1)
     seed: int = Field(0, ge=0)
-    start_from: list[str] = Field(default_factory=list)
+    start_from: list[str | Older] = Field(default_factory=list)
+
+    @field_validator("start_from", mode="before")
+    @classmethod
+    def _one_sweep(cls, value: Any) -> Any:
+        return [value] if isinstance(value, dict) else value
+
+    @property
+    def points(self) -> list[str]:
+        return [one for one in self.start_from if isinstance(one, str)]
+
+    @property
+    def older(self) -> list[str]:
+        return [one.sweep for one in self.start_from if isinstance(one, Older)]
 
 
 class Stop(_Part):
-    """ASHA compares trials at grace_epochs · reduction^k; `report_s` is the least training time between two reports."""
+    """ASHA compares trials at grace_epochs · reduction^k; `report_s` is the least training time between two reports;
+    a trial that reports nothing for `timeout_s` (null: for ever) hangs, and fails.
+    """
 
     metric: Literal["val_macro_f1", "val_balanced_accuracy", "val_accuracy", "val_loss"] = "val_macro_f1"
     mode: Literal["max", "min"] = "max"
@@ -55,6 +81,7 @@ class Stop(_Part):
     max_epochs: int = Field(100, ge=1)
     reduction: int = Field(3, ge=2)
     report_s: float = Field(1.0, ge=0)
+    timeout_s: float | None = Field(3600.0, gt=0)
 
     @model_validator(mode="after")
     def _check(self) -> Stop:
@@ -83,6 +110,15 @@ class Tracking(_Part):
     experiment: str | None = None
 
 
+class Failures(_Part):
+    """max_retries: how often a trial whose process died or that raised something unforeseen is tried again; a lost
+    machine does not count. max_failed_share: a sweep ends when more of its trials than this have failed.
+    """
+
+    max_retries: int = Field(2, ge=0)
+    max_failed_share: float = Field(0.5, ge=0, le=1)
+
+
 class Sweep(_Part):
     name: str = Field(pattern=r"^[A-Za-z0-9][A-Za-z0-9_.-]*$", max_length=80)
     task: TaskSpec = TaskSpec()
@@ -92,6 +128,16 @@ class Sweep(_Part):
     stop: Stop = Field(default_factory=lambda: Stop.model_validate({}))
     resources: Resources = Field(default_factory=lambda: Resources.model_validate({}))
     tracking: Tracking = Tracking()
+    failures: Failures = Field(default_factory=lambda: Failures.model_validate({}))
+    keep_checkpoints: int | None = Field(5, ge=1)
+    storage: str | None = None
+
+    @field_validator("storage")
+    @classmethod
+    def _is_a_bucket(cls, value: str | None) -> str | None:
+        if value is not None and not re.match(r"(s3|gs|abfss?)://[^/?]+", value):
+            raise ValueError("must be a bucket's address (s3://…, gs://…); a shared path is given with --home")
+        return value
 
 
 def read_sweep(recipe_or_file: str, overrides: list[str], **replaced: Any) -> Sweep:
@@ -118,19 +164,24 @@ def read_sweep(recipe_or_file: str, overrides: list[str], **replaced: Any) -> Sw
             f"{path}: a sweep file is a mapping of name, task, trainable, …; this is {type(content).__name__}"
         )
     for override in overrides:
-        key, equals, text = override.partition("=")
-        if not equals or not re.fullmatch(r"[a-z_0-9]+(\.[A-Za-z_0-9]+)*", key):
-            raise InputError(f"--set {override!r}: want KEY.PATH=VALUE, e.g. stop.max_epochs=20")
-        try:
-            value = yaml_file.load(text)
-        except ValueError as error:
-            raise InputError(f"--set {override!r}: {text!r} is not a YAML value: {error}") from None
-        _put(content, key.split("."), value)
+        change(content, override)
     for key, value in replaced.items():
         if value is not None:
             _put(content, key.split("__"), value)
     content.setdefault("name", path.stem)
     return parse_sweep(content, str(path))
+
+
+def change(content: dict[str, Any], override: str) -> None:
+    """Apply `key.path=value`, the value read as YAML, to the content of a sweep file. Raises InputError."""
+    key, equals, text = override.partition("=")
+    if not equals or not re.fullmatch(r"[a-z_0-9]+(\.[A-Za-z_0-9]+)*", key):
+        raise InputError(f"--set {override!r}: want KEY.PATH=VALUE, e.g. stop.max_epochs=20")
+    try:
+        value = yaml_file.load(text)
+    except ValueError as error:
+        raise InputError(f"--set {override!r}: {text!r} is not a YAML value: {error}") from None
+    _put(content, key.split("."), value)
 
 
 def _put(content: dict[str, Any], keys: list[str], value: Any) -> None:
@@ -197,23 +248,35 @@ def check_space(sweep: Sweep) -> None:
     optuna.logging.set_verbosity(optuna.logging.WARNING)
     trainables.load(sweep.trainable)
     space = search_spaces.load(sweep.trainable)
-    study, whole_study = (optuna.create_study(sampler=optuna.samplers.RandomSampler(seed=0)) for _ in range(2))
+    whole_study = optuna.create_study(sampler=optuna.samplers.RandomSampler(seed=0))
     known: dict[str, Any] = {}
     for _ in range(PROBES):
         whole = whole_study.ask()
         space.space(whole)
         known |= whole.distributions
     check_names(sweep.space.fix, sweep.space.range, known)
-    for _ in range(PROBES):
-        sample_space(sweep, study.ask())
-    for point in sweep.search.start_from:
+    distributions(sweep)
+    for point in sweep.search.points:
         point_params(sweep, point)
-    if len(sweep.search.start_from) > sweep.search.num_trials:
+    if len(sweep.search.points) > sweep.search.num_trials:
         raise ValueError(
-            f"search.num_trials: {sweep.search.num_trials} is fewer than start_from's {len(sweep.search.start_from)} points"
+            f"search.num_trials: {sweep.search.num_trials} is fewer than start_from's {len(sweep.search.points)} points"
         )
     if not hasattr(space, "POINTS"):
         raise ValueError(f"search_spaces/{sweep.trainable}.py has no POINTS")
+
+
+def distributions(sweep: Sweep) -> dict[str, str]:
+    """What the narrowed space draws from: parameter → its Optuna distribution as JSON. Raises ValueError."""
+    import optuna
+
+    optuna.logging.set_verbosity(optuna.logging.WARNING)
+    study, found = optuna.create_study(sampler=optuna.samplers.RandomSampler(seed=0)), {}
+    for _ in range(PROBES):
+        trial = study.ask()
+        sample_space(sweep, trial)
+        found |= trial.distributions
+    return {name: optuna.distributions.distribution_to_json(found[name]) for name in sorted(found)}
 
 
 def point_params(sweep: Sweep, name: str) -> dict[str, Any]:

@@ -58,7 +58,7 @@ class TrialSession:
         self.notes: list[str] = []
         self._saved: list[int] = []  # epochs that have a sound checkpoint, as far as this attempt knows
         self._pick_up()
-        # Epochs that were trained and saved but that the journal never heard of come first in the next report.
+        # Epochs that were trained and saved but that the journal never heard of are the next report.
         self.reported = min(known_epochs, len(self.epochs))
 
     def _pick_up(self) -> None:
@@ -86,7 +86,7 @@ class TrialSession:
         reason, known = None, None
         try:
             checkpoints.prune(self.plan.storage, self.number, self._needed())
-            status = self._train()
+            status = self._status() if self.reported < len(self.epochs) else self._train()
             if status == "finished" and len(self.epochs) < self.plan.max_epochs:
                 reason = f"no better epoch in {self.patience}"
         except Exception as error:

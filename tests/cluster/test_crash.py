@@ -1,0 +1,122 @@
+"""Real processes, killed for good (SIGKILL) and resumed: nothing is lost, nothing is done twice."""
+
+from __future__ import annotations
+
+import json
+import os
+import signal
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+
+from results import journal
+from tests.processes import below, kill, num_lines, run, start, wait_until, write_curve
+from tests.recorded import check_all_recorded
+
+NUM_KILLS, NUM_TRIALS, METRIC = 20, 40, "val_macro_f1"
+
+
+def check_journal(path: Path, num_trials: int) -> journal.SweepRecord:
+    """Every trial ended exactly once, every epoch came exactly once, and ASHA judged each report as its rule says of all
+    that was reported before. Written without the search's own code.
+    """
+    events = list(journal.read_events(path))
+    stop = json.loads((path.parent / "sweep.json").read_text())["sweep"]["stop"]
+    rungs = [stop["grace_epochs"] * stop["reduction"] ** k for k in range(10)]
+    rungs = [level for level in rungs if level < stop["max_epochs"]]
+    values: dict[int, list[float]] = {}
+    ended: dict[int, str] = {}
+    doomed: int | None = None
+    for event in (event for event in events if event["event"] in ("sampled", "report", "ended")):
+        number = event["trial"]
+        assert number not in ended, f"trial {number} goes on after its end"
+        assert doomed in (None, number), f"trial {doomed} should have been stopped"
+        if event["event"] == "sampled":
+            assert number == len(values)
+            values[number] = []
+        elif event["event"] == "report":
+            before = len(values[number])
+            assert [row["epoch"] for row in event["epochs"]] == list(
+                range(before + 1, before + 1 + len(event["epochs"]))
+            ), f"trial {number}: an epoch is missing or came twice"
+            values[number] += [row[METRIC] for row in event["epochs"]]
+            for level in rungs:
+                if before < level <= len(values[number]):
+                    table = [max(rows[:level]) for rows in values.values() if len(rows) >= level]
+                    survives = max(values[number][:level]) >= np.quantile(table, 1 - 1 / stop["reduction"])
+                    doomed = doomed if survives else number
+        else:
+            assert (event["state"] == "stopped") == (doomed == number), f"trial {number}: {event}"
+            ended[number], doomed = event["state"], None
+    record = journal.read(path)
+    assert len(ended) == len(record.trials) == num_trials
+    assert record.action == "finished"
+    return record
+
+
+def test_a_driver_killed_twenty_times(tmp_path: Path, tiny_dataset: Path) -> None:
+    """40 trials with ASHA and MLflow; killed after a random number of events, or some time after its start."""
+    home, rng = tmp_path / "runs", np.random.default_rng(11)
+    path = home / "sweeps" / "c" / "journal.jsonl"
+    launch = ("launch", write_curve(tmp_path / "c.yaml", trials=NUM_TRIALS), "--data", tiny_dataset)
+    before = b""
+    for round_ in range(NUM_KILLS):
+        process = start(*(launch if not path.parent.exists() else ("resume", "c")), home=home)
+        if round_ % 5 == 4:  # somewhere in its start-up
+            with pytest.raises(Exception, match="timed out"):
+                process.communicate(timeout=float(rng.uniform(0.5, 6)))
+        else:
+            target = num_lines(path) + 2 + int(rng.integers(25))
+            wait_until(lambda target=target: num_lines(path) >= target, process)
+        if round_ % 4 == 3:  # its recorder too
+            for pid in below(process.pid, "results.tracking"):
+                os.kill(pid, signal.SIGKILL)
+        kill(process)
+        after = path.read_bytes() if path.exists() else b""
+        assert after.startswith(before[: before.rfind(b"\n") + 1]), "what was written is never changed"
+        before = after
+    assert journal.read(path).count()["running"] or len(journal.read(path).trials) < NUM_TRIALS, "killed before its end"
+    run("resume", "c", home=home)
+    check_journal(path, NUM_TRIALS)
+    runs = check_all_recorded(path.parent)
+    assert runs["parent"].info.status == "FINISHED"
+    assert len(runs) == 1 + NUM_TRIALS
+
+    run("resume", "c", home=home)  # a finished sweep: nothing is done
+    assert len(journal.read(path).trials) == NUM_TRIALS
+
+
+def results(path: Path) -> list[tuple]:
+    """All that a sweep found out, without times."""
+    return [
+        (t.number, t.params, t.state, t.reason, [{k: v for k, v in row.items() if k != "epoch_s"} for row in t.epochs])
+        for t in journal.read(path).trials.values()
+    ]
+
+
+def test_a_real_sweep_killed_three_times_gives_the_same_numbers(tmp_path: Path, tiny_dataset: Path) -> None:
+    """Same seed, same data, one worker: LSTMs with dropout, ASHA and TPE, broken three times and not at all."""
+    home = tmp_path / "runs"
+    (tmp_path / "lstm.yaml").write_text(
+        "trainable: blendshape_lstm\n"
+        "space: {fix: {layout: features, num_layers: 1, batch_size: 32, dropout: 0.2, use_early_stopping: false},\n"
+        "        range: {units_0: [4, 16], learning_rate: [1e-3, 1e-1]}}\n"
+        "search: {num_trials: 8, seed: 5}\n"
+        "stop: {grace_epochs: 2, max_epochs: 18, reduction: 2, report_s: 0}\n"
+        f"resources: {{cpus: {os.cpu_count()}}}\n"
+    )
+    options = (tmp_path / "lstm.yaml", "--data", tiny_dataset)
+    run("launch", *options, "--name", "whole", home=home)
+    path = home / "sweeps" / "broken" / "journal.jsonl"
+    for lines in (9, 25, 42):
+        verb: tuple[Any, ...] = ("launch", *options, "--name", "broken") if lines == 9 else ("resume", "broken")
+        process = start(*verb, home=home)
+        wait_until(lambda lines=lines: num_lines(path) >= lines, process)
+        kill(process)
+    run("resume", "broken", home=home)
+    whole, broken = (results(home / "sweeps" / name / "journal.jsonl") for name in ("whole", "broken"))
+    assert broken == whole
+    assert {state for _, _, state, _, _ in whole} == {"finished", "stopped"}
+    assert sum(len(rows) for *_, rows in whole) > 60

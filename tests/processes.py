@@ -1,0 +1,79 @@
+"""The command line in processes of its own, to be killed: for tests of what a sweep survives."""
+
+from __future__ import annotations
+
+import contextlib
+import os
+import signal
+import subprocess
+import sys
+import time
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+ROOT = Path(__file__).resolve().parents[1]
+CURVE = """
+trainable: {trainable}
+space: {{fix: {{{fix}}}, range: {{{range}}}}}
+search: {{sampler: {sampler}, num_trials: {trials}, seed: 3}}
+stop: {{grace_epochs: 3, max_epochs: {epochs}, report_s: 0, reduction: 3, timeout_s: {timeout_s}}}
+resources: {{cpus: {cpus}}}
+failures: {{max_failed_share: 1.0}}
+"""
+
+
+def write_curve(path: Path, **changes: Any) -> Path:
+    """A sweep file over a learning curve; its name is the file's."""
+    asked = {"trainable": "curve", "fix": "noise: 0.02", "range": "", "sampler": "tpe", "trials": 40, "epochs": 27}
+    path.write_text(CURVE.format(**{**asked, "timeout_s": 60, "cpus": 1, **changes}))
+    return path
+
+
+def start(verb: str, *arguments: object, home: Path, env: dict[str, str] | None = None) -> subprocess.Popen[str]:
+    """`fersweep VERB ARGUMENTS --home HOME` as a process, its output piped."""
+    command = [sys.executable, str(ROOT / "fersweep.py"), verb, *map(str, arguments), "--home", str(home)]
+    environment = {**os.environ, "PYTHONPATH": str(ROOT), **(env or {})}
+    return subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True, env=environment)
+
+
+def run(verb: str, *arguments: object, home: Path, code: int = 0, timeout_s: float = 200, **options: Any) -> str:
+    """Run it to its end, which must have this exit code → stderr."""
+    process = start(verb, *arguments, home=home, **options)
+    out, err = process.communicate(timeout=timeout_s)
+    assert process.returncode == code, f"{verb} {arguments}: {process.returncode}\n{out}\n{err}"
+    return err
+
+
+def wait_until(condition: Callable[[], Any], process: subprocess.Popen | None = None, timeout_s: float = 120) -> None:
+    """Until `condition()` is true; fails when `process` ends before."""
+    deadline = time.monotonic() + timeout_s
+    while not condition():
+        assert time.monotonic() < deadline, "timed out"
+        assert process is None or process.poll() is None, process.communicate()
+        time.sleep(0.005)
+
+
+def kill(process: subprocess.Popen) -> None:
+    """SIGKILL, and wait for the end."""
+    process.send_signal(signal.SIGKILL)
+    process.communicate()
+
+
+def num_lines(path: Path) -> int:
+    """Events in a journal that is being written."""
+    return path.read_bytes().count(b"\n") if path.exists() else 0
+
+
+def below(pid: int, needle: str) -> list[int]:
+    """Processes below `pid`, at any depth, whose command line contains `needle`."""
+    parents, commands = {}, {}
+    for place in Path("/proc").glob("[0-9]*"):
+        with contextlib.suppress(OSError):
+            parents[int(place.name)] = int(place.joinpath("stat").read_text().rpartition(")")[2].split()[1])
+            commands[int(place.name)] = place.joinpath("cmdline").read_bytes().replace(b"\0", b" ").decode()
+
+    def is_below(one: int) -> bool:
+        return one in parents and (parents[one] == pid or is_below(parents[one]))
+
+    return [one for one, command in commands.items() if needle in command and is_below(one)]
