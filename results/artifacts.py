@@ -67,7 +67,7 @@ def draw_learning_curve(trial: TrialRecord, metric: str, mode: str) -> Figure:
         axes.grid(alpha=0.3)
         if best is not None:
             axes.axvline(best["epoch"], color="gray", linestyle="--", linewidth=0.8)
-        if axes.lines:
+        if axes.get_legend_handles_labels()[0]:
             axes.legend(fontsize=7)
     value = "no finite value" if best is None else f"best {metric} {best[metric]:.4f} at epoch {best['epoch']:.0f}"
     figure.suptitle(f"trial {trial.name}: {value}", fontsize=9)

@@ -57,8 +57,11 @@ def read_level(sweep_dir: Path) -> dict[str, Any]:
     return told
 
 
-def missing(sweep_dir: Path) -> str | None:
-    """A line on what MLflow lacks of a sweep that no driver runs, why, and how that is made good; None: nothing."""
+def missing(sweep_dir: Path, why: str = "") -> str | None:
+    """A line on what MLflow lacks of a sweep that no driver runs, why, and how that is made good; None: nothing.
+
+    `why`: the reason where the recorder tells none.
+    """
     level = read_level(sweep_dir)
     events = list(_events_after(Path(sweep_dir) / "journal.jsonl", level["offset"]))
     if not events and level["closed"]:
@@ -66,8 +69,8 @@ def missing(sweep_dir: Path) -> str | None:
     trials = {event["trial"] for event in events if "trial" in event}
     epochs = {(event["trial"], row["epoch"]) for event in events if "trial" in event for row in event.get("epochs", ())}
     what = f"up to {_count(epochs, 'epoch')} of {_count(trials, 'trial')}" if trials else "the end of the sweep"
-    why = f" ({level['error']})" if level["error"] else ""
-    return f"MLflow lacks {what}{why}; made good by: {sync_command(sweep_dir)}"
+    why = level["error"] or why
+    return f"MLflow lacks {what}{f' ({why})' if why else ''}; made good by: {sync_command(sweep_dir)}"
 
 
 def sync_command(sweep_dir: Path) -> str:

@@ -6,6 +6,7 @@ The one place that imports MLflow's client, quietly: no telemetry, no migration 
 from __future__ import annotations
 
 import contextlib
+import fcntl
 import functools
 import logging
 import os
@@ -76,10 +77,20 @@ def quiet() -> None:
 
 
 def open_home(home: Path, uri: str | None = None) -> MlflowClient:
-    """A client of the server at `uri`, or of the embedded store under `home`, wherever that was moved to."""
-    if uri is None:
+    """A client of the server at `uri`, or of the embedded store under `home`, wherever that was moved to.
+
+    The embedded store is created if need be, by one process at a time: MLflow itself lets two stumble over each other.
+    """
+    if uri is not None:
+        return connect(uri)
+    home = Path(home).resolve()
+    home.mkdir(parents=True, exist_ok=True)
+    with (home / "mlflow.lock").open("w") as lock:
+        fcntl.flock(lock, fcntl.LOCK_EX)
         follow_move(home)
-    return connect(tracking_uri(home, uri))
+        client = connect(tracking_uri(home))
+        client.get_experiment_by_name(EXPERIMENT)  # the first call makes the tables
+        return client
 
 
 def connect(uri: str) -> MlflowClient:

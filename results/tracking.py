@@ -95,7 +95,8 @@ class Recorder:
             if level["beat"] != beat:
                 beat, since = level["beat"], time.monotonic()
             time.sleep(0.05)
-        return missing(self.sweep_dir)
+        alive = self._process is not None and self._process.poll() is None
+        return missing(self.sweep_dir, "its recorder is still at it" if alive else "")
 
 
 def start_recorder(sweep_dir: Path) -> subprocess.Popen[bytes]:

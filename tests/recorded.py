@@ -1,8 +1,6 @@
 """What MLflow should hold of a sweep: its journal, and nothing else."""
 
 import json
-import time
-from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
@@ -77,16 +75,9 @@ def _wanted_files(sweep_dir: Path, record: journal.SweepRecord, trial: journal.T
     sweep, _ = load_sweep(sweep_dir)
     wanted = set()
     if trial.state != "running":
-        wanted |= {"hparams.json", "history.csv", "learning_curve.png"}
+        wanted |= {"hparams.json"} | ({"history.csv", "learning_curve.png"} if trial.epochs else set())
     if trial.state == "finished" and val_predictions(sweep_dir, sweep, trial) is not None:
         wanted |= {"val_confusion.png", "val_report.json", "val_report.txt"}
     if trial in kept_trials(sweep, record) and best_checkpoint(sweep_dir, sweep, trial):
         wanted.add("checkpoint")
     return wanted
-
-
-def wait_until(condition: Callable[[], Any], timeout_s: float = 60) -> None:
-    end = time.monotonic() + timeout_s
-    while not condition():
-        assert time.monotonic() < end, "timed out"
-        time.sleep(0.1)

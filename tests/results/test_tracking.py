@@ -17,7 +17,8 @@ from data_pipeline.task import Task, TaskArrays
 from results import journal, tracking
 from results.projection import METRICS_PER_CALL, Projection
 from tests.datasets import write_tiny_dataset
-from tests.recorded import check_all_recorded, history, runs_of, wait_until
+from tests.processes import wait_until
+from tests.recorded import check_all_recorded, history, runs_of
 from tests.sweeps import METRIC, FakeDriver, write_sweep, write_sweep_json
 
 SCORES = ("train_loss", "val_loss", "val_accuracy", "val_balanced_accuracy", METRIC, "epoch_s")
