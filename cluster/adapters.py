@@ -8,9 +8,9 @@ from __future__ import annotations
 
 import time
 from collections.abc import Callable
+from pathlib import Path
 from typing import Any
 
-from ray.exceptions import OutOfMemoryError
 from ray.tune.experiment import Trial
 from ray.tune.schedulers import FIFOScheduler, TrialScheduler
 from ray.tune.search import Searcher
@@ -78,8 +78,7 @@ class SchedulerAdapter(FIFOScheduler):
                 where = f"trials/{number:04d}/hang.txt says where"
                 self._search.report(number, [], "failed", f"hung: no report in {timeout_s:g} s ({where})")
                 return
-            error = trial.get_error()
-            kind, reason = fault(error) if error else ("infrastructure", "worker lost")
+            kind, reason = fault(Path(str(trial.error_file)).read_text())
             if kind == "memory":
                 self._search.report(number, [], "failed", reason)
             else:
@@ -96,16 +95,15 @@ class StorageError(RuntimeError):
     """What was trained could not be saved: no trial's fault, and no trial can go on."""
 
 
-def fault(error: Exception) -> tuple[str, str]:
-    """What broke an attempt, and its one line: "memory" (Ray ended the process that used most), "infrastructure" (its
-    machine is gone) or "trial" (its process died while its machine lives on, or it raised what nobody foresaw).
+def fault(text: str) -> tuple[str, str]:
+    """What broke an attempt, from Ray's words, and one line of ours: "memory" (Ray ended the process that used most),
+    "infrastructure" (its machine is gone) or "trial" (its process died while its machine lives on, or something was
+    raised that nobody foresaw).
     """
-    text = str(error)
-    if isinstance(error, OutOfMemoryError) or "memory monitor" in text or "due to memory pressure" in text:
+    if "OutOfMemoryError" in text or "memory monitor" in text or "due to memory pressure" in text:
         return "memory", "out of memory: Ray ended its process to save the machine"
-    if getattr(error, "preempted", False) or "node has died" in text or "node was terminated" in text:
+    if "node has died" in text or "node was terminated" in text or "node died" in text:
         return "infrastructure", "its machine is lost"
     if "died" in text:
         return "trial", "its process died"
-    lines = [line for line in text.strip().splitlines() if line.strip()] or [""]
-    return "trial", f"{type(error).__name__}: {lines[-1].strip()}"
+    return "trial", text.strip().splitlines()[-1].strip()

@@ -26,6 +26,7 @@ from results.storage import Storage
 from results.sweeps import resume_command, sweep_storage
 from results.tracking import Recorder
 
+HURRY_S = 10.0  # that MLflow gets when the driver has to go; its recorder goes on by itself
 MAX_BREAKS = 3  # times that Ray Tune itself may break off without an epoch gained in between
 
 
@@ -70,7 +71,7 @@ def drive(
         with contextlib.suppress(OSError):  # a full disk: then the journal just ends, as after a kill
             journal.session(state)
         journal.close()
-        missing = recorder.finish()
+        missing = recorder.finish() if state == "finished" else recorder.finish(HURRY_S)
     return Outcome(state, directory, stopping.signal, stopping.error, missing)
 
 
@@ -144,6 +145,7 @@ def _run_tune(
     os.environ["TUNE_DISABLE_AUTO_CALLBACK_LOGGERS"] = "1"  # the journal is the log
     os.environ["TUNE_DISABLE_SIGINT_HANDLER"] = "1"  # stopping.py
     os.environ["TUNE_GLOBAL_CHECKPOINT_S"] = str(24 * 3600)  # and the state
+    os.environ["TUNE_PRINT_ALL_TRIAL_ERRORS"] = "0"
     os.environ["RAY_AIR_NEW_OUTPUT"] = "0"  # Tune prints nothing: progress.py does
     from ray import tune
 

@@ -33,7 +33,7 @@ def connect(address: str | None, num_cpus: int | None = None) -> None:
             num_cpus=None if address else num_cpus,
             include_dashboard=None if address else False,
             log_to_driver=False,
-            logging_level=logging.ERROR,
+            logging_level=logging.CRITICAL,
             runtime_env={"env_vars": {**quiet, **env_vars}},
         )
 

@@ -16,7 +16,7 @@ ROOT = Path(__file__).resolve().parents[1]
 CURVE = """
 trainable: {trainable}
 space: {{fix: {{{fix}}}, range: {{{range}}}}}
-search: {{sampler: {sampler}, num_trials: {trials}, seed: 3}}
+search: {{sampler: {sampler}, num_trials: {trials}, seed: {seed}}}
 stop: {{grace_epochs: 3, max_epochs: {epochs}, report_s: 0, reduction: 3, timeout_s: {timeout_s}}}
 resources: {{cpus: {cpus}}}
 failures: {{max_failed_share: 1.0}}
@@ -25,7 +25,7 @@ failures: {{max_failed_share: 1.0}}
 
 def write_curve(path: Path, **changes: Any) -> Path:
     """A sweep file over a learning curve; its name is the file's."""
-    asked = {"trainable": "curve", "fix": "noise: 0.02", "range": "", "sampler": "tpe", "trials": 40, "epochs": 27}
+    asked = {"trainable": "curve", "fix": "noise: 0.02", "range": "", "sampler": "tpe", "trials": 40, "epochs": 27, "seed": 3}
     path.write_text(CURVE.format(**{**asked, "timeout_s": 60, "cpus": 1, **changes}))
     return path
 

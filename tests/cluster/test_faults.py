@@ -1,0 +1,227 @@
+"""Every fault that a sweep promises to survive, made to happen for real. docs/reliability.md has the table."""
+
+from __future__ import annotations
+
+import os
+import signal
+import subprocess
+import sys
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from cluster.launch import launch
+from cluster.resume import resume
+from cluster.search import Search, TooManyFailures
+from cluster.sweep import read_sweep
+from results import checkpoints, journal
+from results.journal import Journal, SweepRecord
+from results.storage import Storage
+from results.sweeps import load_sweep
+from tests.processes import ROOT, below, kill, num_lines, run, start, wait_until, write_curve
+
+FAULTY = "noise: 0.0, rate: 0.3, fault_at: 3, epoch_s: 0.0"
+
+
+def faulty(tmp_path: Path, dataset: Path, faults: str, trials: int, **changes: Any) -> tuple[Path, SweepRecord]:
+    """A sweep over `faults`, run to its end → its directory and record."""
+    asked = {"trainable": "faulty_curve", "fix": FAULTY, "range": f"fault: [{faults}]", "sampler": "random"}
+    path = write_curve(tmp_path / "f.yaml", **{**asked, "trials": trials, "epochs": 6, **changes})
+    outcome = launch(read_sweep(str(path), ["stop.scheduler=none"]), dataset, tmp_path / "runs")
+    assert outcome.state == "finished", outcome.error
+    return outcome.directory, journal.read(outcome.directory / "journal.jsonl")
+
+
+@pytest.mark.usefixtures("ray_session")
+def test_a_trial_that_breaks_fails_alone(tmp_path: Path, tiny_dataset: Path) -> None:
+    """NaN, no memory, an unforeseen error, a killed process: each in its own words, after as many tries as it deserves."""
+    directory, record = faulty(tmp_path, tiny_dataset, "none, nan, memory, error, kill", trials=14)
+    reasons = {
+        "nan": "train_loss is nan at epoch 3",
+        "memory": "out of memory: Unable to allocate",
+        "error": "LookupError: something that nobody foresaw at epoch 3 (3 attempts)",
+        "kill": "its process died (3 attempts)",
+    }
+    seen = set()
+    for trial in record.trials.values():
+        fault = trial.hparams["fault"]
+        seen.add(fault)
+        if fault == "none":
+            assert (trial.state, trial.num_epochs, trial.retries) == ("finished", 6, 0)
+        else:
+            assert trial.state == "failed"
+            assert str(trial.reason).startswith(reasons[fault])
+            assert trial.num_epochs == 2, "what was trained before is recorded"
+            assert trial.retries == (3 if fault in ("error", "kill") else 0)
+    assert seen == {"none", *reasons}
+    states = {t.params["fault"]: t.state.name for t in Search(_sweep_of(directory), _journal(directory)).study().trials}
+    assert states == {"none": "COMPLETE", **dict.fromkeys(reasons, "FAIL")}, "the sampler learns what fails"
+
+    failed = record.count()["failed"]
+    outcome = resume(directory, retry_failed=True)
+    events = list(journal.read_events(directory / "journal.jsonl"))
+    assert outcome.state == "finished"
+    assert sum(event["event"] == "reopened" for event in events) == failed
+    assert journal.read(directory / "journal.jsonl").count() == record.count()
+
+
+def _sweep_of(directory: Path) -> Any:
+    from cluster.sweep import Sweep
+
+    return Sweep.model_validate(load_sweep(directory)[0]["sweep"])
+
+
+def _journal(directory: Path) -> Journal:
+    return Journal(directory / "journal.jsonl")
+
+
+@pytest.mark.usefixtures("ray_session")
+def test_a_trial_that_hangs_is_ended_and_says_where(tmp_path: Path, tiny_dataset: Path) -> None:
+    """It hangs in C with Python's global lock held; its neighbours go on."""
+    directory, record = faulty(tmp_path, tiny_dataset, "none, hang", trials=6, timeout_s=4, seed=1)
+    hung = [trial for trial in record.trials.values() if trial.hparams["fault"] == "hang"]
+    assert hung
+    for trial in hung:
+        assert trial.state == "failed"
+        assert str(trial.reason).startswith("hung: no report in 4 s")
+        assert "faulty_curve.py" in (directory / "trials" / trial.name / "hang.txt").read_text()
+    assert record.count()["finished"] == 6 - len(hung)
+    assert len(list(directory.glob("trials/*/hang.txt"))) == len(hung)
+
+
+@pytest.mark.usefixtures("ray_session")
+def test_more_failures_than_allowed_end_the_sweep_with_the_commonest_reason(tmp_path: Path, tiny_dataset: Path) -> None:
+    path = write_curve(tmp_path / "f.yaml", trainable="faulty_curve", fix=FAULTY, range="fault: [nan]", trials=30)
+    outcome = launch(read_sweep(str(path), ["failures.max_failed_share=0.3"]), tiny_dataset, tmp_path / "runs")
+    assert outcome.state == "failed"
+    assert isinstance(outcome.error, TooManyFailures)
+    assert "commonest reason (4×): train_loss is nan at epoch 3" in str(outcome.error)
+    record = journal.read(outcome.directory / "journal.jsonl")
+    assert record.action == "failed"
+    assert record.count()["failed"] == 4
+
+
+def one_at_a_time(tmp_path: Path, trials: int = 6, **changes: Any) -> Path:
+    """A sweep whose epochs take a while, so that something can happen to it."""
+    fix = "noise: 0.02, fault: none, fault_at: 1, epoch_s: 0.15"
+    return write_curve(tmp_path / "c.yaml", **{"trainable": "faulty_curve", "fix": fix, "trials": trials, **changes})
+
+
+def test_a_killed_trial_process_goes_on_from_its_checkpoint(tmp_path: Path, tiny_dataset: Path) -> None:
+    home = tmp_path / "runs"
+    path = home / "sweeps" / "c" / "journal.jsonl"
+    process = start("launch", one_at_a_time(tmp_path, trials=3), "--data", tiny_dataset, home=home)
+    wait_until(lambda: num_lines(path) > 8 and below(process.pid, "ray::_Inner"), process)
+    for pid in below(process.pid, "ray::_Inner"):
+        os.kill(pid, signal.SIGKILL)
+    _, err = process.communicate(timeout=120)
+    assert process.returncode == 0, err
+    assert "its process died; goes on after epoch" in err
+    record = journal.read(path)
+    assert record.count()["failed"] == 0
+    assert 1 <= sum(trial.retries for trial in record.trials.values()) <= 2
+
+
+@pytest.mark.parametrize(("how", "code"), [(signal.SIGTERM, 143), (signal.SIGINT, 130)])
+def test_an_orderly_stop_loses_no_epoch(tmp_path: Path, tiny_dataset: Path, how: signal.Signals, code: int) -> None:
+    """Every epoch that was trained is in the journal and has its checkpoint; the last line says how to go on."""
+    home = tmp_path / "runs"
+    directory = home / "sweeps" / "c"
+    process = start("launch", one_at_a_time(tmp_path), "--data", tiny_dataset, home=home)
+    wait_until(lambda: num_lines(directory / "journal.jsonl") > 8, process)
+    process.send_signal(how)
+    _, err = process.communicate(timeout=60)
+    assert process.returncode == code, err
+    assert err.splitlines()[-1] == f"interrupted; nothing is lost; go on with: fersweep resume c --home {home}"
+    record = journal.read(directory / "journal.jsonl")
+    assert record.action == "interrupted"
+    running = [trial for trial in record.trials.values() if trial.state == "running"]
+    assert running
+    for trial in running:
+        assert max(checkpoints.saved(Storage(directory), trial.number)) == trial.num_epochs
+
+
+def test_a_second_interrupt_ends_it_at_once(tmp_path: Path, tiny_dataset: Path) -> None:
+    home = tmp_path / "runs"
+    sweep = one_at_a_time(tmp_path, fix="noise: 0.02, fault: none, fault_at: 1, epoch_s: 9.0")
+    process = start("launch", sweep, "--data", tiny_dataset, home=home)
+    wait_until(lambda: num_lines(home / "sweeps" / "c" / "journal.jsonl") >= 3, process)
+    process.send_signal(signal.SIGINT)
+    assert process.stderr is not None
+    while "again: at once" not in process.stderr.readline():
+        pass
+    process.send_signal(signal.SIGINT)
+    process.communicate(timeout=30)
+    assert process.returncode == 130
+
+
+def truncate(file: Path) -> None:
+    file.write_bytes(file.read_bytes()[: file.stat().st_size // 2])
+
+
+def flip_a_bit(file: Path) -> None:
+    content = bytearray(file.read_bytes())
+    content[len(content) // 2] ^= 1
+    file.write_bytes(content)
+
+
+@pytest.mark.parametrize("damage", [truncate, flip_a_bit, Path.unlink])
+def test_a_damaged_checkpoint_is_passed_over_and_said(tmp_path: Path, tiny_dataset: Path, damage: Any) -> None:
+    home = tmp_path / "runs"
+    directory = home / "sweeps" / "c"
+    options = (one_at_a_time(tmp_path, trials=1), "--data", tiny_dataset)
+    process = start("launch", *options, home=home)
+    wait_until(lambda: num_lines(directory / "journal.jsonl") > 7, process)
+    kill(process)
+    newest = checkpoints.saved(Storage(directory), 0)[-1]
+    damage(directory / checkpoints.place(0, newest) / "state.npz")
+    err = run("resume", "c", home=home)
+    assert f"checkpoint trials/0000/epoch-{newest:04d} is damaged: state.npz" in err
+    assert f"trial 0000 goes on from epoch {newest - 1}" in err
+    record = journal.read(directory / "journal.jsonl")
+    assert [row["epoch"] for row in record.trials[0].epochs] == list(range(1, 28))
+
+
+def in_a_small_disk(tmp_path: Path, commands: str) -> subprocess.CompletedProcess[str]:
+    """Run a script where $DISK is a file system of 40 MB of its own."""
+    if subprocess.run(["unshare", "-rm", "true"], capture_output=True, check=False).returncode:
+        pytest.skip("this machine lets nobody mount a file system (unshare -rm)")
+    (tmp_path / "disk").mkdir()
+    script = f"set -u; DISK={tmp_path / 'disk'}; mount -t tmpfs -o size=40m tmpfs $DISK || exit 99\n{commands}"
+    environment = {**os.environ, "PYTHONPATH": str(ROOT), "FERSWEEP": f"{sys.executable} {ROOT / 'fersweep.py'}"}
+    command = ["unshare", "-rm", "bash", "-c", script]
+    return subprocess.run(command, capture_output=True, text=True, env=environment, timeout=300, check=False)
+
+
+FILL = "dd if=/dev/zero of=$DISK/ballast bs=1k count=38500 status=none"
+BREAK = """$FERSWEEP launch {sweep} --data {data} --home $DISK/runs &
+           until [ "$(cat $DISK/runs/sweeps/c/journal.jsonl 2>/dev/null | wc -l)" -gt 40 ]; do sleep .05; done
+           kill -9 $!; wait; until mount -o remount,ro $DISK 2>/dev/null; do sleep .2; done"""
+
+
+@pytest.mark.parametrize(
+    ("fault", "before", "verb"), [("No space left on device", FILL, "launch"), ("Read-only file system", BREAK, "resume")]
+)
+def test_a_storage_that_takes_no_more_ends_the_sweep_in_a_line(
+    tmp_path: Path, tiny_dataset: Path, fault: str, before: str, verb: str
+) -> None:
+    """Nobody's trial fails for it; with room again it goes on to its end."""
+    sweep = write_curve(tmp_path / "c.yaml", trials=30, epochs=27)
+    command = f"launch {sweep} --data {tiny_dataset}" if verb == "launch" else "resume c"
+    done = in_a_small_disk(
+        tmp_path,
+        f"""{before.format(sweep=sweep, data=tiny_dataset)}
+        $FERSWEEP {command} --home $DISK/runs; echo first $?
+        mount -o remount,rw,size=100m $DISK
+        $FERSWEEP resume c --home $DISK/runs --json >$DISK/out; echo second $?
+        cp -r $DISK/runs {tmp_path}/kept""",
+    )
+    assert "first 1" in done.stdout, done.stderr
+    assert "second 0" in done.stdout, done.stderr
+    assert "Traceback" not in done.stderr
+    assert fault in done.stderr
+    assert verb == "resume" or "nothing is lost; go on with: fersweep resume c" in done.stderr
+    record = journal.read(tmp_path / "kept" / "sweeps" / "c" / "journal.jsonl")
+    assert len(record.trials) == 30
+    assert record.count()["failed"] == record.count()["running"] == 0
