@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+import warnings
 from pathlib import Path
 from typing import Any
 
@@ -28,7 +29,7 @@ def history(sweep: Sweep, home: Path) -> list[dict[str, Any]]:
                 raise InputError(
                     f"search.start_from: sweep {name!r} has {key} {before!r}, not {now!r}: nothing to learn from"
                 )
-        taken = [one for trial in record.trials.values() if (one := _taken(sweep, name, trial))]
+        taken = [one for trial in record.trials.values() if (one := _taken(sweep, name, trial, theirs["space"]["fix"]))]
         if not taken:
             raise InputError(
                 f"search.start_from: none of sweep {name!r}'s {len(record.trials)} trials lies in the space"
@@ -37,17 +38,23 @@ def history(sweep: Sweep, home: Path) -> list[dict[str, Any]]:
     return found
 
 
-def _taken(sweep: Sweep, name: str, trial: TrialRecord) -> dict[str, Any] | None:
+def _taken(sweep: Sweep, name: str, trial: TrialRecord, fixed_then: dict[str, Any]) -> dict[str, Any] | None:
     """One trial; None if it has not ended, or lies outside the space."""
+    params = {**fixed_then, **trial.params}
     from optuna.distributions import distribution_to_json
     from optuna.trial import FixedTrial
 
-    if any(trial.params.get(key, value) != value for key, value in sweep.space.fix.items()):
+    if any(params.get(key, value) != value for key, value in sweep.space.fix.items()):
         return None
-    fixed = FixedTrial({key: value for key, value in trial.params.items() if key not in sweep.space.fix})
+    fixed = FixedTrial({key: value for key, value in params.items() if key not in sweep.space.fix})
     try:
-        sample_space(sweep, fixed)
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore")  # Optuna only warns of a value outside its distribution
+            sample_space(sweep, fixed)
+        inside = all(one._contains(one.to_internal_repr(fixed.params[key])) for key, one in fixed.distributions.items())
     except ValueError:
+        return None
+    if not inside:
         return None
     metric = sweep.stop.metric
     rows = [{"epoch": row["epoch"], metric: row[metric]} for row in trial.epochs if math.isfinite(row[metric])]

@@ -51,6 +51,7 @@ class TrialRecord:
     sampled_at: float = 0.0
     ended_at: float | None = None
     retries: int = 0  # attempts that broke off through the trial's own fault
+    reopened: bool = False  # it had ended once before
     lost: int = 0  # attempts in a row that broke off through no fault of its own, without a new epoch
 
     @property
@@ -119,6 +120,7 @@ class SweepRecord:
             trial.state, trial.reason, trial.ended_at = event["state"], event.get("reason"), event["time"]
         else:
             trial.state, trial.reason, trial.ended_at, trial.retries = "running", None, None, 0
+            trial.reopened = True
 
     def ranked(self, metric: str, mode: str) -> list[TrialRecord]:
         """Trials that have a finite value, best first; failed trials are left out."""

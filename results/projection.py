@@ -277,7 +277,8 @@ class Projection:
             recorded.step = trial.num_epochs
 
     def _write_artifacts(self, trial: TrialRecord, recorded: Recorded) -> None:
-        predictions = val_predictions(self.sweep_dir, self.sweep, trial) if trial.state == "finished" else None
+        judged = trial.state == "finished" or trial.reopened  # what stood there before is replaced
+        predictions = val_predictions(self.sweep_dir, self.sweep, trial) if judged else None
         with tempfile.TemporaryDirectory() as directory:
             artifacts.write_history(trial, self.metric, self.mode, Path(directory))
             if predictions is not None:

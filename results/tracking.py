@@ -33,7 +33,8 @@ from results.projection import Projection
 from results.status import is_held
 
 POLL_S = 0.5
-PAUSE = 6  # times as long as a write took is waited before the next: at most a seventh of a core while the sweep runs
+PAUSE = 6  # times as long as a write took is waited before the next: at most a seventh of a core while the sweep runs,
+MAX_PAUSE_S = 30.0  # unless there is much to make good
 MAX_WAIT_S = 10.0  # between two tries to reach a store that is away
 PATIENCE_S, LEFT_ALONE_S = (
     20.0,
@@ -188,7 +189,7 @@ class _Recording:
         self.projection.write(closing)
         self.offset = self.projection.offset
         self.level.written(self.offset, closing)
-        self.due = time.monotonic() + PAUSE * (time.monotonic() - start)
+        self.due = time.monotonic() + min(PAUSE * (time.monotonic() - start), MAX_PAUSE_S)
 
     def _wait(self, error: Exception, driven: bool) -> None:
         """Until the next try. Raises NotRecorded where there is none."""

@@ -76,7 +76,8 @@ def _wanted_files(sweep_dir: Path, record: journal.SweepRecord, trial: journal.T
     wanted = set()
     if trial.state != "running":
         wanted |= {"hparams.json"} | ({"history.csv", "learning_curve.png"} if trial.epochs else set())
-    if trial.state == "finished" and val_predictions(sweep_dir, sweep, trial) is not None:
+    judged = trial.state == "finished" or (trial.reopened and trial.state != "running")
+    if judged and val_predictions(sweep_dir, sweep, trial) is not None:
         wanted |= {"val_confusion.png", "val_report.json", "val_report.txt"}
     if trial in kept_trials(sweep, record) and best_checkpoint(sweep_dir, sweep, trial):
         wanted.add("checkpoint")

@@ -201,7 +201,8 @@ BREAK = """$FERSWEEP launch {sweep} --data {data} --home $DISK/runs &
 
 
 @pytest.mark.parametrize(
-    ("fault", "before", "verb"), [("No space left on device", FILL, "launch"), ("Read-only file system", BREAK, "resume")]
+    ("fault", "before", "verb"),
+    [("No space left on device", FILL, "launch"), ("Read-only file system", BREAK, "resume")],
 )
 def test_a_storage_that_takes_no_more_ends_the_sweep_in_a_line(
     tmp_path: Path, tiny_dataset: Path, fault: str, before: str, verb: str

@@ -1,0 +1,137 @@
+"""Clusters of more than one node, and buckets: machines that are lost, storage that outlives them."""
+
+from __future__ import annotations
+
+import json
+import shutil
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+
+from cluster.launch import launch
+from cluster.resume import resume
+from cluster.sweep import Sweep, read_sweep
+from data_pipeline.errors import InputError
+from results import checkpoints, journal
+from results.storage import Storage
+from results.sweeps import best_checkpoint, find_sweep, kept_trials, load_sweep
+from tests.processes import below, kill, num_lines, run, start, wait_until, write_curve
+from tests.ray_nodes import Cluster
+from tests.recorded import check_all_recorded
+from tests.servers import free_port
+
+SLOW = {"trainable": "faulty_curve", "fix": "noise: 0.02, fault: none, fault_at: 1, epoch_s: 0.15"}
+
+
+def test_a_lost_machine(tmp_path: Path, tiny_dataset: Path) -> None:
+    """Two raylets, one killed with its worker: its trial goes on from its checkpoint on the other."""
+    home = tmp_path / "runs"
+    path = home / "sweeps" / "c" / "journal.jsonl"
+    sweep = write_curve(tmp_path / "c.yaml", **SLOW, trials=5, epochs=20)
+    with Cluster(tmp_path) as cluster:
+        second = cluster.add()
+        process = start("launch", sweep, "--data", tiny_dataset, "--address", cluster.address, home=home)
+        wait_until(lambda: num_lines(path) > 12 and below(second.pid, "ray::_Inner"), process)
+        cluster.lose(second)
+        _, err = process.communicate(timeout=200)
+    assert process.returncode == 0, err
+    assert "its machine is lost; goes on after epoch" in err
+    record = journal.read(path)
+    assert len(record.trials) == 5
+    assert record.count()["failed"] == 0
+    assert sum(trial.retries for trial in record.trials.values()) == 0, "a lost machine is no trial's fault"
+    lost = [event for event in journal.read_events(path) if event["event"] == "fault"]
+    assert [event["kind"] for event in lost] == ["infrastructure"]
+    epochs = [event["epochs"] for event in journal.read_events(path) if event["event"] == "report"]
+    assert sum(len(rows) for rows in epochs) == sum(trial.num_epochs for trial in record.trials.values())
+    check_all_recorded(path.parent)
+
+
+def test_a_lost_head(tmp_path: Path, tiny_dataset: Path) -> None:
+    """The driver says so and ends; on another cluster, at another address, the sweep goes on."""
+    home = tmp_path / "runs"
+    path = home / "sweeps" / "c" / "journal.jsonl"
+    sweep = write_curve(tmp_path / "c.yaml", **SLOW, trials=4, epochs=20)
+    with Cluster(tmp_path) as cluster:
+        process = start("launch", sweep, "--data", tiny_dataset, "--address", cluster.address, home=home)
+        wait_until(lambda: num_lines(path) > 12, process)
+        cluster.lose(cluster.nodes[0])
+        _, err = process.communicate(timeout=100)
+    assert process.returncode == 1, err
+    assert f"go on with: fersweep resume c --home {home}" in err
+    before = journal.read(path)
+    with Cluster(tmp_path) as cluster:
+        run("resume", "c", "--address", cluster.address, home=home)
+    after = journal.read(path)
+    assert after.count()["finished"] + after.count()["stopped"] == 4
+    for number, trial in before.trials.items():
+        assert after.trials[number].epochs[: trial.num_epochs] == trial.epochs
+
+
+@pytest.fixture
+def bucket(monkeypatch: pytest.MonkeyPatch) -> Iterator[str]:
+    """A bucket on an S3 server on the loopback address."""
+    from moto.server import ThreadedMotoServer
+    from pyarrow.fs import FileSystem
+
+    monkeypatch.setenv("AWS_ACCESS_KEY_ID", "nobody")
+    monkeypatch.setenv("AWS_SECRET_ACCESS_KEY", "nothing")
+    server = ThreadedMotoServer(ip_address="127.0.0.1", port=free_port(), verbose=False)
+    server.start()
+    host, port = server.get_host_and_port()
+    options = f"?endpoint_override={host}:{port}&scheme=http&region=us-east-1"
+    FileSystem.from_uri(f"s3://sweeps{options}&allow_bucket_creation=true")[0].create_dir("sweeps")
+    yield f"s3://sweeps/team{options}"
+    server.stop()
+
+
+def stored(bucket: str, sweep: Sweep) -> Storage:
+    prefix, _, options = bucket.partition("?")
+    return Storage(f"{prefix}/{sweep.name}?{options}")
+
+
+def test_a_sweep_in_a_bucket_outlives_its_machine(tmp_path: Path, tiny_dataset: Path, bucket: str) -> None:
+    """Killed, its home deleted, and resumed from its address elsewhere; checkpoints, journal and record are all there."""
+    home, elsewhere = tmp_path / "runs", tmp_path / "elsewhere"
+    path = home / "sweeps" / "c" / "journal.jsonl"
+    options = (write_curve(tmp_path / "c.yaml", trials=8, epochs=9), "--data", tiny_dataset)
+    process = start("launch", *options, "--set", f"storage='{bucket}'", home=home)
+    wait_until(lambda: num_lines(path) > 25, process)
+    kill(process)
+    told = journal.read(path)
+    sweep = Sweep.model_validate(load_sweep(path.parent)[0]["sweep"])
+    storage = stored(bucket, sweep)
+    shutil.rmtree(home)
+    with pytest.raises(InputError, match="a sweep lies there"):
+        launch(sweep, tiny_dataset, elsewhere)
+    err = run("resume", storage.address, home=elsewhere, code=2)
+    assert "ran this sweep" in err
+    storage.write("heartbeat", b"0 1 elsewhere")  # as if a minute had passed
+    run("resume", storage.address, home=elsewhere)
+    directory = find_sweep(elsewhere, "c")
+    described, record = load_sweep(directory)
+    assert record.count()["finished"] + record.count()["stopped"] == 8
+    for number, trial in told.trials.items():
+        assert record.trials[number].epochs[: trial.num_epochs] == trial.epochs, "what was told is never forgotten"
+    assert (
+        b"".join(storage.read(f"journal/{name}") for name in storage.names("journal"))
+        == (directory / "journal.jsonl").read_bytes()
+    )
+    kept = kept_trials(described, record)
+    for trial in record.trials.values():
+        assert bool(checkpoints.saved(storage, trial.number)) == (trial in kept)
+    assert json.loads((best_checkpoint(directory, described, kept[0]) / "model.json").read_text())["epoch"]  # type: ignore[operator]
+    check_all_recorded(directory)
+
+
+def test_a_bucket_that_is_not_there_is_refused(tmp_path: Path, tiny_dataset: Path, bucket: str) -> None:
+    sweep = str(write_curve(tmp_path / "c.yaml"))
+    with pytest.raises(InputError, match="storage: .*must be a bucket's address"):
+        read_sweep(sweep, ["storage=/tmp/x"])
+    missing = bucket.replace("s3://sweeps", "s3://nowhere")
+    with pytest.raises(InputError, match="storage s3://nowhere/team/c"):
+        launch(read_sweep(sweep, [f"storage='{missing}'"]), tiny_dataset, tmp_path / "runs")
+    assert not (tmp_path / "runs").exists()
+    with pytest.raises(InputError, match="no sweep is stored there"):
+        resume(find_sweep(tmp_path / "runs", stored(bucket, read_sweep(sweep, [])).address))

@@ -1,0 +1,190 @@
+"""A sweep that goes on: extended, moved, with a changed mind, and what is refused."""
+
+from __future__ import annotations
+
+import json
+import shutil
+from pathlib import Path
+from typing import Any
+
+import optuna
+import pytest
+
+import search_spaces
+from cluster.launch import dry, launch
+from cluster.resume import resume
+from cluster.search import Search
+from cluster.sweep import Sweep, read_sweep
+from data_pipeline.errors import InputError
+from results import checkpoints, journal
+from results.journal import Journal, SweepRecord
+from results.storage import Storage
+from results.sweeps import choose_trial, find_sweep, kept_trials, load_sweep
+from tests.processes import write_curve
+from tests.recorded import check_all_recorded, run_ids
+
+pytestmark = pytest.mark.usefixtures("ray_session")
+
+
+@pytest.fixture
+def directory(tmp_path: Path, tiny_dataset: Path) -> Path:
+    """A finished sweep of 8 trials of at most 9 epochs, with its dataset under the same home."""
+    data = shutil.copytree(tiny_dataset, tmp_path / "runs" / "data" / "tiny")
+    sweep = read_sweep(str(write_curve(tmp_path / "c.yaml", trials=8, epochs=9)), [])
+    return launch(sweep, data, tmp_path / "runs").directory
+
+
+def read(directory: Path) -> SweepRecord:
+    return journal.read(directory / "journal.jsonl")
+
+
+def test_more_trials(directory: Path) -> None:
+    before, ids = read(directory).trials, run_ids(directory)
+    assert resume(directory, trials="+4").state == "finished"
+    assert load_sweep(directory)[0]["sweep"]["search"]["num_trials"] == 12
+    after = read(directory)
+    assert len(after.trials) == 12
+    assert {n: t for n, t in after.trials.items() if n < 8} == before
+    assert check_all_recorded(directory).keys() >= ids.keys()
+    assert run_ids(directory).items() >= ids.items()
+    with pytest.raises(InputError, match="--trials 5: the sweep has 12 trials already"):
+        resume(directory, trials="5")
+    with pytest.raises(InputError, match=r"--trials more: want how many in all"):
+        resume(directory, trials="more")
+
+
+def test_more_epochs(directory: Path) -> None:
+    """Those that had all their epochs and whose checkpoint was kept go on from it; the others stay as they were."""
+    sweep, before = load_sweep(directory)
+    kept = [t.number for t in kept_trials(sweep, before) if t.state == "finished"]
+    assert kept
+    assert resume(directory, max_epochs=30).state == "finished"
+    after = read(directory)
+    for number, trial in after.trials.items():
+        assert trial.epochs[: before.trials[number].num_epochs] == before.trials[number].epochs
+        if number not in kept:
+            assert trial.num_epochs == before.trials[number].num_epochs
+    assert max(trial.num_epochs for trial in after.trials.values()) == 30
+    check_all_recorded(directory)
+    events = len(list(journal.read_events(directory / "journal.jsonl")))
+    assert resume(directory).state == "finished"  # and again: nothing left to do
+    assert len(list(journal.read_events(directory / "journal.jsonl"))) == events + 2
+    with pytest.raises(InputError, match="--max-epochs 12: a trial has trained 30 epochs already"):
+        resume(directory, max_epochs=12)
+
+
+def test_what_the_trials_rest_on_cannot_change(directory: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    content = (directory / "sweep.json").read_bytes()
+    for override, message in [
+        ("space.fix.noise=0.01", r"space\.fix\.noise is 0\.02 in sweep 'c', not 0\.01: .*start_from: {sweep: c}"),
+        ("task.balance=20", r"task\.balance is null in sweep 'c', not 20"),
+        ("stop.reduction=4", r"stop\.reduction is 3 in sweep 'c', not 4"),
+        ("search.seed=4", r"search\.seed is 3"),
+        ("stop.max_epoch=4", "did you mean 'max_epochs'"),
+    ]:
+        with pytest.raises(InputError, match=message):
+            resume(directory, overrides=[override])
+    curve = search_spaces.load("curve")
+    before = curve.space
+    monkeypatch.setattr(curve, "space", lambda trial: {**before(trial), "top": trial.suggest_float("top", 0.5, 0.6)})
+    monkeypatch.setattr(
+        curve,
+        "space",
+        lambda trial: {
+            "top": trial.suggest_float("top", 0.5, 0.6),
+            "rate": 0.1,
+            "noise": trial.suggest_float("noise", 0, 0.1),
+        },
+    )
+    with pytest.raises(
+        InputError,
+        match=r"search_spaces/curve\.py has changed since sweep 'c' was launched: rate was Float\(low=0\.01, high=0\.5, log=True\), is not there",
+    ):
+        resume(directory, trials="+1")
+    assert (directory / "sweep.json").read_bytes() == content
+    monkeypatch.undo()
+    assert (
+        resume(directory, overrides=["resources.cpus=2", "failures.max_retries=0", "keep_checkpoints=1"]).state
+        == "finished"
+    )
+    assert len(list(directory.glob("trials/*/epoch-*/state.npz"))) <= 2
+
+
+def test_a_home_that_was_moved(directory: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """With its dataset and its MLflow store, and resumed from another directory, twice."""
+    ids = run_ids(directory)
+    shutil.move(tmp_path / "runs", tmp_path / "elsewhere")
+    (tmp_path / "other").mkdir()
+    monkeypatch.chdir(tmp_path / "other")
+    moved = find_sweep(Path("../elsewhere"), "c")
+    assert resume(moved, trials="10").state == "finished"
+    assert resume(moved, trials="12").state == "finished"
+    assert run_ids(moved).items() >= ids.items()
+    check_all_recorded(moved)
+    assert not (tmp_path / "runs").exists()
+    assert list((tmp_path / "other").iterdir()) == []
+
+
+def test_a_dataset_that_was_moved_or_changed(directory: Path, tmp_path: Path) -> None:
+    shutil.move(tmp_path / "runs" / "data" / "tiny", tmp_path / "there")
+    with pytest.raises(InputError, match="is no finished dataset"):
+        resume(directory, trials="+1")
+    assert resume(directory, trials="+1", data=tmp_path / "there").state == "finished"
+    manifest = json.loads((tmp_path / "there" / "manifest.json").read_text())
+    (tmp_path / "there" / "manifest.json").write_text(json.dumps({**manifest, "fingerprint": "f" * 64}))
+    with pytest.raises(InputError, match="its fingerprint ffffffffffff is not that of the data"):
+        resume(directory, trials="+1")
+
+
+def test_the_best_checkpoints_of_the_sweep_are_kept(directory: Path) -> None:
+    sweep, record = load_sweep(directory)
+    kept = kept_trials(sweep, record)
+    assert len(kept) == 5
+    for trial in record.trials.values():
+        best = trial.best("val_macro_f1", "max")
+        wanted = {int(best["epoch"])} | ({trial.num_epochs} if trial.state == "finished" else set()) if best else set()
+        assert checkpoints.saved(Storage(directory), trial.number) == sorted(wanted if trial in kept else set())
+        assert (directory / "trials" / trial.name / checkpoints.PREDICTIONS).exists()
+    lost = next(t.number for t in record.trials.values() if t not in kept)
+    with pytest.raises(InputError, match=f"trial {lost} of sweep 'c' has no checkpoint: those of the best 5 are kept"):
+        choose_trial(directory, sweep, record, lost)
+    assert choose_trial(directory, sweep, record, None)[0] is kept[0]
+
+
+def start_from(tmp_path: Path, older: Any, **changes: Any) -> Sweep:
+    path = write_curve(tmp_path / "new.yaml", **{"trials": 3, "epochs": 9, **changes})
+    return read_sweep(str(path), [f"search.start_from={older}"])
+
+
+def test_a_new_sweep_learns_from_an_older_one(directory: Path, tmp_path: Path) -> None:
+    """Where the new space still holds its trials; they are no trials of the new sweep."""
+    home, data = tmp_path / "runs", tmp_path / "runs" / "data" / "tiny"
+    record = read(directory)
+    median = sorted(trial.params["top"] for trial in record.trials.values())[4]
+    sweep = start_from(tmp_path, "[easy, {sweep: c}]", range=f"top: [{median}, 0.95]", fix="noise: 0.02")
+    with pytest.raises(InputError, match="none of sweep 'c's 8 trials"):
+        dry(start_from(tmp_path, "{sweep: c}", range="top: [0.2, 0.2]"), data, home)
+    with pytest.raises(InputError, match="none of sweep 'c's 8 trials lies in the space"):
+        dry(start_from(tmp_path, "{sweep: c}", fix="noise: 0.01"), data, home)
+    assert "# learns from 8 trials of sweep c" in dry(start_from(tmp_path, "{sweep: c}", fix=""), data, home)
+    assert "# learns from 4 trials of sweep c" in dry(sweep, data, home)
+    new = launch(sweep, data, home).directory
+    described, found = load_sweep(new)
+    assert len(found.trials) == 3
+    assert found.trials[0].point == "easy"
+    study = Search(sweep, Journal(new / "journal.jsonl"), described["history"]).study()
+    states = [trial.state for trial in study.trials]
+    assert len(states) == 4 + 3
+    assert optuna.trial.TrialState.RUNNING not in states
+    taken = [trial for trial in record.trials.values() if trial.params["top"] >= median]
+    assert [trial.params["top"] for trial in study.trials[:4]] == [trial.params["top"] for trial in taken]
+    assert [trial.value for trial in study.trials[:4]] == [trial.value("val_macro_f1", "max") for trial in taken]
+    check_all_recorded(new)
+    for older, message in [
+        ("{sweep: nowhere}", "no sweep 'nowhere'"),
+        ("[{swep: c}]", "start_from"),
+    ]:
+        with pytest.raises(InputError, match=message):
+            dry(start_from(tmp_path, older), data, home)
+    with pytest.raises(InputError, match="sweep 'c' has trainable 'curve', not 'faulty_curve'"):
+        dry(start_from(tmp_path, "{sweep: c}", trainable="faulty_curve"), data, home)

@@ -1,0 +1,67 @@
+"""Ray clusters of several nodes on this machine's loopback address, whose nodes can be lost."""
+
+from __future__ import annotations
+
+import os
+import signal
+import subprocess
+import sys
+import time
+from pathlib import Path
+
+from tests.processes import below
+from tests.servers import free_port
+
+RAY = str(Path(sys.executable).with_name("ray"))
+
+
+class Cluster:
+    """A head with one CPU; `add` brings further nodes of one CPU. Use as a context manager."""
+
+    def __init__(self, directory: Path):
+        self.address = f"127.0.0.1:{free_port()}"
+        self._log = (directory / "ray.log").open("ab")
+        self.nodes: list[subprocess.Popen[bytes]] = []
+
+    def __enter__(self) -> Cluster:
+        self._start("--head", f"--port={self.address.rpartition(':')[2]}", "--include-dashboard=false")
+        return self
+
+    def add(self) -> subprocess.Popen[bytes]:
+        return self._start(f"--address={self.address}")
+
+    def _start(self, *arguments: str) -> subprocess.Popen[bytes]:
+        command = [
+            RAY,
+            "start",
+            *arguments,
+            "--node-ip-address=127.0.0.1",
+            "--num-cpus=1",
+            "--disable-usage-stats",
+            "--block",
+        ]
+        environment = {**os.environ, "RAY_BACKEND_LOG_LEVEL": "fatal"}
+        node = subprocess.Popen(command, stdout=self._log, stderr=self._log, env=environment, start_new_session=True)
+        self.nodes.append(node)
+        deadline = time.monotonic() + 60
+        while not below(node.pid, "raylet/raylet"):
+            assert time.monotonic() < deadline
+            assert node.poll() is None, "ray start failed"
+            time.sleep(0.2)
+        time.sleep(1)
+        return node
+
+    def lose(self, node: subprocess.Popen[bytes]) -> None:
+        """Pull the plug: every process of the node is killed."""
+        for pid in [node.pid, *below(node.pid, "")]:
+            try:
+                os.kill(pid, signal.SIGKILL)
+            except ProcessLookupError:
+                continue
+        node.wait()
+        self.nodes.remove(node)
+
+    def __exit__(self, *exception: object) -> None:
+        for node in list(self.nodes):
+            self.lose(node)
+        self._log.close()
