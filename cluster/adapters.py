@@ -102,7 +102,7 @@ def fault(text: str) -> tuple[str, str]:
     """
     if "OutOfMemoryError" in text or "memory monitor" in text or "due to memory pressure" in text:
         return "memory", "out of memory: Ray ended its process to save the machine"
-    if "node has died" in text or "node was terminated" in text or "node died" in text:
+    if "node has died" in text or "node was terminated" in text or "is unavailable" in text:
         return "infrastructure", "its machine is lost"
     if "died" in text:
         return "trial", "its process died"

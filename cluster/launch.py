@@ -115,6 +115,7 @@ def _claim(described: dict[str, Any], directory: Path) -> Storage | None:
     storage = sweep_storage(directory, described)
     if storage.path is not None:
         return None
+    storage = Storage(storage.address, retry_s=1)
     try:
         if "sweep.json" in storage.names(""):
             raise InputError(

@@ -21,6 +21,8 @@ def connect(address: str | None, num_cpus: int | None = None) -> None:
     os.environ.setdefault("RAY_ACCEL_ENV_VAR_OVERRIDE_ON_ZERO", "0")
     os.environ.setdefault("RAY_BACKEND_LOG_LEVEL", "fatal")  # its C++ side warns about what Ray's own libraries do
     os.environ.setdefault("RAY_USAGE_STATS_ENABLED", "0")
+    if address and (Path.home() / ".ray" / "auth_token").exists():  # a head that finds a token asks for it
+        os.environ.setdefault("RAY_AUTH_MODE", "token")
     import ray
 
     if ray.is_initialized():

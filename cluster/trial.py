@@ -5,8 +5,8 @@ from __future__ import annotations
 import errno
 import faulthandler
 import math
-import os
 import shutil
+import sys
 import tempfile
 import time
 from collections.abc import Iterator
@@ -170,16 +170,16 @@ class TrialActor(tune.Trainable):
 
     def step(self) -> dict[str, Any]:
         config = self._config
-        with _watched(self._plan, config["trial"]):
-            try:  # building a model may fail for the trial's own reasons: that is a result, not a broken worker
+        try:  # building a model may fail for the trial's own reasons: that is a result, not a broken worker
+            with _watched(self._plan, config["trial"]):
                 if self._session is None:
                     self._session = TrialSession(
                         self._plan, self._arrays, config["trial"], config["hparams"], config["known_epochs"]
                     )
-            except Exception as error:
-                status, reason = verdict(error)
-                return {"epochs": [], "status": status, "reason": reason, "notes": []}
-            return self._session.run()
+                return self._session.run()
+        except Exception as error:
+            status, reason = verdict(error)
+            return {"epochs": [], "status": status, "reason": reason, "notes": []}
 
     def save_checkpoint(self, checkpoint_dir: str) -> None:
         """Nothing: a trial writes its own checkpoints, where they outlive Tune's records."""
@@ -197,16 +197,22 @@ def _watched(plan: Plan, number: int) -> Iterator[None]:
     if plan.timeout_s is None:
         yield
         return
-    trials = plan.directory / "trials"
-    told = trials / trial_name(number) / "hang.txt"
-    if not trials.is_dir():  # the sweep lies in a bucket
-        told = Path(os.devnull)
-    told.parent.mkdir(exist_ok=True)
-    with told.open("w") as file:
-        faulthandler.dump_traceback_later(plan.timeout_s, exit=True, file=file)
-        try:
+    directory = plan.directory / "trials" / trial_name(number)
+    if plan.storage.path is None:  # in a bucket: the worker's log has it
+        with _timer(plan.timeout_s, sys.__stderr__):
             yield
-        finally:
-            faulthandler.cancel_dump_traceback_later()
-    if trials.is_dir():
-        told.unlink()
+        return
+    directory.mkdir(parents=True, exist_ok=True)
+    told = directory / "hang.txt"
+    with told.open("w") as file, _timer(plan.timeout_s, file):
+        yield
+    told.unlink()
+
+
+@contextmanager
+def _timer(timeout_s: float, file: Any) -> Iterator[None]:
+    faulthandler.dump_traceback_later(timeout_s, exit=True, file=file)
+    try:
+        yield
+    finally:
+        faulthandler.cancel_dump_traceback_later()

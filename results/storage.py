@@ -25,10 +25,13 @@ T = TypeVar("T")
 
 
 class Storage:
-    """A directory, local or shared, or a prefix in a bucket. Can be pickled. Its methods raise OSError."""
+    """A directory, local or shared, or a prefix in a bucket. Can be pickled. Its methods raise OSError.
 
-    def __init__(self, address: str | Path):
-        self.address = str(address)
+    `retry_s`: how long a bucket that does not answer is tried.
+    """
+
+    def __init__(self, address: str | Path, retry_s: float = RETRY_S):
+        self.address, self.retry_s = str(address), retry_s
         self.path = None if "://" in self.address else Path(address)
         self._opened: tuple[Any, str] | None = None
 
@@ -45,7 +48,7 @@ class Storage:
             with fs.open_input_stream(f"{root}/{name}") as stream:
                 return stream.readall()
 
-        return _retried(read)
+        return self._retried(read)
 
     def write(self, name: str, content: bytes) -> None:
         """Write a file that is there whole, or as it was before."""
@@ -58,7 +61,7 @@ class Storage:
             with fs.open_output_stream(f"{root}/{name}") as stream:
                 stream.write(content)
 
-        _retried(write)
+        self._retried(write)
 
     def names(self, directory: str) -> list[str]:
         """Names of the files and directories in a directory, sorted; none where there is no such directory."""
@@ -74,7 +77,7 @@ class Storage:
             found = fs.get_file_info(FileSelector(f"{root}/{directory}", allow_not_found=True))
             return sorted(info.base_name for info in found)
 
-        return _retried(names)
+        return self._retried(names)
 
     @contextlib.contextmanager
     def new(self, name: str) -> Iterator[Path]:
@@ -119,7 +122,7 @@ class Storage:
             with contextlib.suppress(FileNotFoundError):
                 fs.delete_dir(f"{root}/{directory}")
 
-        _retried(remove)
+        self._retried(remove)
 
     def _open(self) -> tuple[Any, str]:
         if self._opened is None:
@@ -127,6 +130,19 @@ class Storage:
 
             self._opened = FileSystem.from_uri(self.address)
         return self._opened
+
+    def _retried(self, call: Callable[[], T]) -> T:
+        deadline, wait_s = time.monotonic() + self.retry_s, 0.2
+        while True:
+            try:
+                return call()
+            except FileNotFoundError:
+                raise
+            except OSError:
+                if time.monotonic() + wait_s > deadline:
+                    raise
+            time.sleep(wait_s)
+            wait_s = min(2 * wait_s, 10.0)
 
 
 def write_whole(path: Path, content: bytes) -> None:
@@ -141,17 +157,3 @@ def write_whole(path: Path, content: bytes) -> None:
         fresh.rename(path)
     finally:
         fresh.unlink(missing_ok=True)
-
-
-def _retried(call: Callable[[], T]) -> T:
-    deadline, wait_s = time.monotonic() + RETRY_S, 0.2
-    while True:
-        try:
-            return call()
-        except FileNotFoundError:
-            raise
-        except OSError:
-            if time.monotonic() + wait_s > deadline:
-                raise
-        time.sleep(wait_s)
-        wait_s = min(2 * wait_s, 10.0)

@@ -38,7 +38,7 @@ def _adopt(sweeps: Path, address: str) -> Path:
     """The local directory of a sweep in a bucket: made anew where the machine that had it is lost."""
     address = address.rstrip("/")
     try:
-        storage = Storage(address)
+        storage = Storage(address, retry_s=1)
         content = storage.read("sweep.json")
         directory = sweeps / json.loads(content)["sweep"]["name"]
     except (OSError, ValueError, KeyError) as error:

@@ -25,7 +25,15 @@ failures: {{max_failed_share: 1.0}}
 
 def write_curve(path: Path, **changes: Any) -> Path:
     """A sweep file over a learning curve; its name is the file's."""
-    asked = {"trainable": "curve", "fix": "noise: 0.02", "range": "", "sampler": "tpe", "trials": 40, "epochs": 27, "seed": 3}
+    asked = {
+        "trainable": "curve",
+        "fix": "noise: 0.02",
+        "range": "",
+        "sampler": "tpe",
+        "trials": 40,
+        "epochs": 27,
+        "seed": 3,
+    }
     path.write_text(CURVE.format(**{**asked, "timeout_s": 60, "cpus": 1, **changes}))
     return path
 

@@ -12,6 +12,7 @@ from pathlib import Path
 from tests.processes import below
 from tests.servers import free_port
 
+ENVIRONMENT = {"RAY_BACKEND_LOG_LEVEL": "fatal", "RAY_AUTH_MODE": "disabled"}  # for the driver too
 RAY = str(Path(sys.executable).with_name("ray"))
 
 
@@ -40,7 +41,7 @@ class Cluster:
             "--disable-usage-stats",
             "--block",
         ]
-        environment = {**os.environ, "RAY_BACKEND_LOG_LEVEL": "fatal"}
+        environment = {**os.environ, **ENVIRONMENT}
         node = subprocess.Popen(command, stdout=self._log, stderr=self._log, env=environment, start_new_session=True)
         self.nodes.append(node)
         deadline = time.monotonic() + 60

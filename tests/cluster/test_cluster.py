@@ -17,7 +17,7 @@ from results import checkpoints, journal
 from results.storage import Storage
 from results.sweeps import best_checkpoint, find_sweep, kept_trials, load_sweep
 from tests.processes import below, kill, num_lines, run, start, wait_until, write_curve
-from tests.ray_nodes import Cluster
+from tests.ray_nodes import ENVIRONMENT, Cluster
 from tests.recorded import check_all_recorded
 from tests.servers import free_port
 
@@ -31,7 +31,9 @@ def test_a_lost_machine(tmp_path: Path, tiny_dataset: Path) -> None:
     sweep = write_curve(tmp_path / "c.yaml", **SLOW, trials=5, epochs=20)
     with Cluster(tmp_path) as cluster:
         second = cluster.add()
-        process = start("launch", sweep, "--data", tiny_dataset, "--address", cluster.address, home=home)
+        process = start(
+            "launch", sweep, "--data", tiny_dataset, "--address", cluster.address, home=home, env=ENVIRONMENT
+        )
         wait_until(lambda: num_lines(path) > 12 and below(second.pid, "ray::_Inner"), process)
         cluster.lose(second)
         _, err = process.communicate(timeout=200)
@@ -54,7 +56,9 @@ def test_a_lost_head(tmp_path: Path, tiny_dataset: Path) -> None:
     path = home / "sweeps" / "c" / "journal.jsonl"
     sweep = write_curve(tmp_path / "c.yaml", **SLOW, trials=4, epochs=20)
     with Cluster(tmp_path) as cluster:
-        process = start("launch", sweep, "--data", tiny_dataset, "--address", cluster.address, home=home)
+        process = start(
+            "launch", sweep, "--data", tiny_dataset, "--address", cluster.address, home=home, env=ENVIRONMENT
+        )
         wait_until(lambda: num_lines(path) > 12, process)
         cluster.lose(cluster.nodes[0])
         _, err = process.communicate(timeout=100)
@@ -62,7 +66,7 @@ def test_a_lost_head(tmp_path: Path, tiny_dataset: Path) -> None:
     assert f"go on with: fersweep resume c --home {home}" in err
     before = journal.read(path)
     with Cluster(tmp_path) as cluster:
-        run("resume", "c", "--address", cluster.address, home=home)
+        run("resume", "c", "--address", cluster.address, home=home, env=ENVIRONMENT)
     after = journal.read(path)
     assert after.count()["finished"] + after.count()["stopped"] == 4
     for number, trial in before.trials.items():
@@ -127,11 +131,11 @@ def test_a_sweep_in_a_bucket_outlives_its_machine(tmp_path: Path, tiny_dataset: 
 
 def test_a_bucket_that_is_not_there_is_refused(tmp_path: Path, tiny_dataset: Path, bucket: str) -> None:
     sweep = str(write_curve(tmp_path / "c.yaml"))
-    with pytest.raises(InputError, match="storage: .*must be a bucket's address"):
+    with pytest.raises(InputError, match=r"storage: .*must be a bucket's address"):
         read_sweep(sweep, ["storage=/tmp/x"])
     missing = bucket.replace("s3://sweeps", "s3://nowhere")
     with pytest.raises(InputError, match="storage s3://nowhere/team/c"):
         launch(read_sweep(sweep, [f"storage='{missing}'"]), tiny_dataset, tmp_path / "runs")
     assert not (tmp_path / "runs").exists()
     with pytest.raises(InputError, match="no sweep is stored there"):
-        resume(find_sweep(tmp_path / "runs", stored(bucket, read_sweep(sweep, [])).address))
+        resume(find_sweep(tmp_path / "runs", bucket))
