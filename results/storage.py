@@ -129,6 +129,7 @@ class Storage:
             from pyarrow.fs import FileSystem
 
             self._opened = FileSystem.from_uri(self.address)
+        assert self._opened is not None
         return self._opened
 
     def _retried(self, call: Callable[[], T]) -> T:

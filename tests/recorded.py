@@ -1,12 +1,11 @@
 """What MLflow should hold of a sweep: its journal, and nothing else."""
 
-import json
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 
-from results import journal, store
+from results import describe_run, journal, store
 from results.sweeps import best_checkpoint, kept_trials, load_sweep, val_predictions
 
 SWEEP_STATUS = {"finished": "FINISHED", "failed": "FAILED"}
@@ -56,7 +55,7 @@ def check_all_recorded(sweep_dir: Path) -> dict[str, Any]:
         assert run.data.tags["fersweep.state"] == trial.state
         assert run.data.tags.get("fersweep.reason") == trial.reason
         assert run.data.tags["mlflow.parentRunId"] == runs["parent"].info.run_id
-        assert {name: json.loads(value) for name, value in run.data.params.items()} == trial.hparams
+        assert run.data.params == {one.key: one.value for one in describe_run.params(trial.hparams)}
         if trial.ended_at:
             assert run.info.end_time == int(trial.ended_at * 1000)
         for name in trial.epochs[0] if trial.epochs else ():
