@@ -9,7 +9,6 @@ from __future__ import annotations
 
 import contextlib
 import fcntl
-import io
 import json
 import os
 import time
@@ -29,8 +28,6 @@ if TYPE_CHECKING:
 DAMAGE = (OSError, ValueError, LookupError, TypeError, AttributeError)  # what reading a broken record may raise
 UNKNOWN = ("trials", "num_trials", "metric", "mode", "best", "epochs", "seen_at", "age_s", "driver", "resume", "sync")
 COUNTED = ("finished", "stopped", "failed", "open", "epochs", "disk")
-REASON_LENGTH = 200
-PATIENCE = {"MLFLOW_HTTP_REQUEST_MAX_RETRIES": "1", "MLFLOW_HTTP_REQUEST_TIMEOUT": "10"}  # MLflow's own: minutes
 
 
 def status(home: Path, name: str | None = None, where: str = "") -> list[dict[str, Any]]:
@@ -196,25 +193,20 @@ def _record(directory: Path, away: dict[str, str]) -> str | None:
     """Record one sweep → why MLflow lacks a part of it, or None."""
     from results import store, tracking
 
-    for key, value in PATIENCE.items():
-        os.environ.setdefault(key, value)
-    uri, experiment = store.sweep_store(load_sweep(directory)[0])
-    complaints = contextlib.redirect_stderr(io.StringIO())  # the recorder prints tracebacks, for its log
+    sweep, _ = load_sweep(directory)
+    uri, _ = store.sweep_store(sweep)
     if uri not in away:
-        try:  # the recorder itself would try for half a minute
-            with complaints:
-                store.connect(uri).get_experiment_by_name(experiment)
+        try:
+            store.open_store(sweep)
             away[uri] = ""
         except Exception as error:  # stores raise what their drivers raise
-            away[uri] = f"MLflow at {uri} cannot be reached: {_one_line(error)[:REASON_LENGTH]}"
-    if away[uri]:
-        return away[uri]
-    try:
-        with complaints:
+            away[uri] = f"MLflow cannot be reached: {store.one_line(error, uri)}"
+    if not away[uri]:
+        try:
             tracking.record(directory)
-    except Exception as error:
-        return f"MLflow lacks a part of it: {_one_line(error)[:REASON_LENGTH]}"
-    return None
+        except tracking.NotRecorded as error:
+            return str(error)
+    return away[uri] or None
 
 
 def render(found: Sequence[dict[str, Any]], home: Path) -> RenderableType:

@@ -197,11 +197,20 @@ def one_line(error: BaseException, uri: str) -> str:
         where = "".join(f" ({Path(one.filename).name}:{one.lineno})" for one in frame)
         return _short(f"{type(error).__name__}: {error}") + where
     cause: BaseException = error
-    while uri.startswith("http") and (below := cause.__cause__ or cause.__context__):
+    while uri.startswith("http") and (below := _below(cause)):
         cause = below
     if cause is not error and (isinstance(cause, OSError) or type(cause).__module__.startswith("urllib3")):
         return f"{uri} does not answer ({_short(getattr(cause, 'strerror', None) or str(cause))})"
     return _short(str(error))
+
+
+def _below(error: BaseException) -> BaseException | None:
+    """What an error came from; urllib3 also hands it on as an argument."""
+    return (
+        error.__cause__
+        or error.__context__
+        or next((part for part in error.args if isinstance(part, BaseException)), None)
+    )
 
 
 def _short(text: str) -> str:

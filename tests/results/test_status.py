@@ -252,7 +252,10 @@ def test_sync_with_a_server_that_is_away(
     found = status(sweep_dir.parents[1])
     lines = list(sync(found))
     assert [well for _, well in lines] == [False, False]
-    assert all("MLflow at http://127.0.0.1:9 cannot be reached" in line and "\n" not in line for line, _ in lines)
+    assert all(
+        "MLflow cannot be reached: http://127.0.0.1:9 does not answer (" in line and "\n" not in line
+        for line, _ in lines
+    )
     assert "Traceback" not in "".join(capfd.readouterr())
 
 
@@ -276,4 +279,6 @@ def test_the_command_line(sweep_dir: Path) -> None:
     away = run("--home", home, "--sync", "--json")
     assert away.returncode == 1
     assert away.stderr.count("\n") == 1
-    assert json.loads(away.stdout)[0]["sync"].startswith("MLflow at http://127.0.0.1:9 cannot be reached")
+    assert json.loads(away.stdout)[0]["sync"].startswith(
+        "MLflow cannot be reached: http://127.0.0.1:9 does not answer ("
+    )
