@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+import random
 from typing import Any
 
 from data_pipeline.errors import hint
@@ -76,33 +77,35 @@ def _chosen(name: str, value: Any, choices: list[Any]) -> Any:
     raise ValueError(f"space: {name} = {value!r} is none of {choices}")
 
 
-class _Lowest:
-    """Stands for an Optuna trial where only what surrounds it counts."""
+class Probe:
+    """Stands for an Optuna trial: draws at random, and remembers in `asked` what for: parameter → (method, arguments)."""
+
+    def __init__(self) -> None:
+        self._random = random.Random(0)
+        self.asked: dict[str, tuple[str, tuple[Any, ...]]] = {}
 
     def suggest_float(self, name: str, low: float, high: float, **_: Any) -> float:
-        return low
+        self.asked[name] = "suggest_float", (low, high)
+        return self._random.uniform(low, high)
 
     def suggest_int(self, name: str, low: int, high: int, **_: Any) -> int:
-        return low
+        self.asked[name] = "suggest_int", (low, high)
+        return self._random.randint(low, high)
 
     def suggest_categorical(self, name: str, choices: list[Any]) -> Any:
-        return choices[0]
+        self.asked[name] = "suggest_categorical", (choices,)
+        return self._random.choice(choices)
 
 
-def check_names(fix: dict[str, Any], ranges: dict[str, list[Any]], known: dict[str, Any]) -> None:
+def check_names(fix: dict[str, Any], ranges: dict[str, list[Any]], asked: dict[str, Any]) -> None:
     """Raise ValueError if a fixed or restricted name is not in the space, or what is said of it does not fit there.
 
-    `known`: parameter → its Optuna distribution in the whole space. What the narrowed space never asks for (units_2 of
-    a single layer) is checked too: it is recorded with the sweep, and asked for where the sweep is changed.
+    `asked`: what the whole space asks for, see Probe. What the narrowed one never does (units_2 of a single layer) is
+    checked too: it is recorded with the sweep.
     """
-    for name in sorted({*fix, *ranges} - {*known}):
-        raise ValueError(f"space: no parameter is named {name!r}; {hint(name, sorted(known), 'its parameters')}")
-    for narrowed, names in ((NarrowedTrial(_Lowest(), {}, ranges), ranges), (NarrowedTrial(_Lowest(), fix, {}), fix)):
+    for name in sorted({*fix, *ranges} - {*asked}):
+        raise ValueError(f"space: no parameter is named {name!r}; {hint(name, sorted(asked), 'its parameters')}")
+    for narrowed, names in ((NarrowedTrial(Probe(), {}, ranges), ranges), (NarrowedTrial(Probe(), fix, {}), fix)):
         for name in names:
-            whole = known[name]
-            if hasattr(whole, "choices"):
-                narrowed.suggest_categorical(name, list(whole.choices))
-            elif isinstance(whole.low, int):
-                narrowed.suggest_int(name, whole.low, whole.high)
-            else:
-                narrowed.suggest_float(name, whole.low, whole.high)
+            method, arguments = asked[name]
+            getattr(narrowed, method)(name, *arguments)

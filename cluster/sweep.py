@@ -23,7 +23,7 @@ from pydantic import BaseModel, ConfigDict, Field, ValidationError, field_valida
 import search_spaces
 import trainables
 from cluster import yaml_file
-from cluster.narrow import NarrowedTrial, check_names
+from cluster.narrow import NarrowedTrial, Probe, check_names
 from data_pipeline.errors import InputError, hint
 from data_pipeline.task import TaskSpec
 
@@ -243,18 +243,12 @@ def sample_space(sweep: Sweep, trial: Any) -> dict[str, Any]:
 
 def check_space(sweep: Sweep) -> None:
     """Try the narrowed space with random points and the named points against the trainable. Raises ValueError."""
-    import optuna
-
-    optuna.logging.set_verbosity(optuna.logging.WARNING)
     trainables.load(sweep.trainable)
     space = search_spaces.load(sweep.trainable)
-    whole_study = optuna.create_study(sampler=optuna.samplers.RandomSampler(seed=0))
-    known: dict[str, Any] = {}
+    whole = Probe()
     for _ in range(PROBES):
-        whole = whole_study.ask()
         space.space(whole)
-        known |= whole.distributions
-    check_names(sweep.space.fix, sweep.space.range, known)
+    check_names(sweep.space.fix, sweep.space.range, whole.asked)
     distributions(sweep)
     for point in sweep.search.points:
         point_params(sweep, point)

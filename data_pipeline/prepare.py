@@ -70,8 +70,11 @@ def prepare(
     opened = [open_source(Path(source)) for source in sources]
     first = next(all_faces(opened), None)
     if first is None:
-        raise InputError("the sources hold no face: give a CSV, a folder of images, or an archive of either")
+        given = ", ".join(map(str, sources)) or "none was given"
+        raise InputError(f"the sources ({given}) hold no face: give a CSV, a folder of images, or an archive of either")
     height, width = image_size or decode(first).shape
+    if not image_size and not all(8 <= side <= 1024 for side in (height, width)):
+        raise InputError(f"{first.source}: a face of {height}×{width} pixels; both sides must lie in 8–1024")
     options = Options((height, width), border, size, val_share, test_share, seed, part_rows)
     wanted = request(opened, options)
     if (manifest := begun(out, wanted)) is not None:

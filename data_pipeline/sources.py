@@ -11,20 +11,22 @@ import csv
 import hashlib
 import io
 import math
+import os
 import re
-import tarfile
-import zipfile
-import zlib
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from pathlib import Path, PurePosixPath
-from typing import IO, NamedTuple
+from typing import NamedTuple
 
 import numpy as np
 
+from data_pipeline.containers import Member, members, reading
 from data_pipeline.errors import InputError
+from data_pipeline.quiet import silent_stderr
 
 MAX_IMAGE_BYTES = 64 * 2**20
+MAX_IMAGE_PIXELS = 64 * 2**20
+MAX_LINE_CHARS = 2**20  # of a CSV
 IMAGE_SUFFIXES = {".jpg", ".jpeg", ".png", ".bmp", ".webp", ".tif", ".tiff", ".pgm"}
 CSV_LABELS = ("angry", "disgust", "fear", "happy", "sad", "surprise", "neutral")  # FER2013's ids 0–6
 USAGES = {"training": "train", "publictest": "val", "privatetest": "test"}
@@ -43,15 +45,6 @@ CLASS_FOLDERS = {
     "neutral": ("neutral",),
     "contempt": ("contempt",),
 }
-BROKEN_ARCHIVE = (
-    zipfile.BadZipFile,
-    tarfile.TarError,
-    zlib.error,
-    EOFError,
-    OSError,
-    NotImplementedError,
-    RuntimeError,
-)
 
 
 class Face(NamedTuple):
@@ -62,14 +55,6 @@ class Face(NamedTuple):
     split: str | None  # None where the source does not say
     data: bytes  # pixels as decimal text, or an encoded image
     is_text: bool
-
-
-class Member(NamedTuple):
-    """One file of a source. `open` streams it, and is valid until the next member is asked for."""
-
-    name: str
-    num_bytes: int
-    open: Callable[[], IO[bytes]]
 
 
 class Reader(NamedTuple):
@@ -90,29 +75,27 @@ class Source:
     def faces(self) -> Iterator[Face]:
         """Every face, in the order of the CSV, the sorted names (folder, zip) or the archive (tar)."""
         reader = READERS[self.format]
-        for member in _members(self.path):
+        for member in members(self.path):
             if reader.claims(member):
                 yield from reader.faces(member)
 
     def sha256(self) -> str:
         """sha256 (hex) of the file, or of a folder's names and contents."""
         if self.path.is_file():
-            with open(self.path, "rb") as file:
+            with reading(str(self.path)), open(self.path, "rb") as file:
                 return hashlib.file_digest(file, "sha256").hexdigest()
         whole = hashlib.sha256()
-        for member in _members(self.path):
-            with member.open() as file:
-                whole.update(member.name.encode() + b"\0" + hashlib.sha256(file.read()).digest())
+        for member in members(self.path):
+            with reading(member.name), member.open() as file:
+                whole.update(member.name.encode() + b"\0" + hashlib.file_digest(file, "sha256").digest())  # pyright: ignore[reportArgumentType]
         return whole.hexdigest()
 
 
 def open_source(path: Path) -> Source:
     """Find out what `path` holds. InputError where it is missing, broken, empty, or holds more than one format."""
     path = Path(path)
-    if not path.exists():
-        raise InputError(f"{path} does not exist: give a CSV, a folder of images, or a .zip, .tar or .tar.gz of either")
     claimed: dict[str, list[str]] = {}
-    for member in _members(path):
+    for member in members(path):
         for name, reader in READERS.items():
             if reader.claims(member):
                 claimed.setdefault(name, []).append(member.name)
@@ -121,11 +104,11 @@ def open_source(path: Path) -> Source:
             f"{path} holds no faces: expected a CSV with the columns emotion,pixels,Usage or images in class folders"
         )
     if len(claimed) > 1:
-        found = " and ".join(f"{name} ({members[0]})" for name, members in claimed.items())
+        found = " and ".join(f"{name} ({files[0]})" for name, files in claimed.items())
         raise InputError(f"{path} is ambiguous: it holds {found}; give the one that you mean")
-    ((name, members),) = claimed.items()
-    if READERS[name].one_file and len(members) > 1:
-        raise InputError(f"{path} is ambiguous: it holds {' and '.join(members[:3])}; give the one that you mean")
+    ((name, files),) = claimed.items()
+    if READERS[name].one_file and len(files) > 1:
+        raise InputError(f"{path} is ambiguous: it holds {' and '.join(files[:3])}; give the one that you mean")
     return Source(path, name)
 
 
@@ -145,23 +128,24 @@ def fit(pixels: np.ndarray, image_size: tuple[int, int]) -> np.ndarray:
 
 
 def _decode_text(face: Face) -> np.ndarray:
-    try:
-        values = np.fromstring(face.data.decode("ascii"), dtype=np.int32, sep=" ")
-    except (ValueError, DeprecationWarning):
-        raise InputError(f"{face.source}: pixels are not whole numbers separated by blanks") from None
+    if face.data.translate(None, b"0123456789 \t\r\n"):
+        raise InputError(f"{face.source}: pixels are not whole numbers from 0 to 255, separated by blanks")
+    values = np.fromstring(face.data, dtype=np.int64, sep=" ") if face.data.strip() else np.empty(0, np.int64)
     side = math.isqrt(len(values))
     if side * side != len(values) or side == 0:
         raise InputError(f"{face.source}: {len(values)} pixels are no square image (48×48 is 2304)")
-    if values.min() < 0 or values.max() > 255:
+    if values.max() > 255:
         raise InputError(f"{face.source}: pixel values must lie in 0–255, but got {values.min()}–{values.max()}")
     return values.astype(np.uint8).reshape(side, side)
 
 
 def _decode_image(face: Face) -> np.ndarray:
+    os.environ.setdefault("OPENCV_IO_MAX_IMAGE_PIXELS", str(MAX_IMAGE_PIXELS))  # its own limit is gigabytes
     import cv2
 
     try:
-        pixels = cv2.imdecode(np.frombuffer(face.data, np.uint8), cv2.IMREAD_GRAYSCALE) if face.data else None
+        with silent_stderr():  # where libpng and others also say what they trip over
+            pixels = cv2.imdecode(np.frombuffer(face.data, np.uint8), cv2.IMREAD_GRAYSCALE) if face.data else None
     except cv2.error:
         pixels = None
     if pixels is None:
@@ -172,15 +156,27 @@ def _decode_image(face: Face) -> np.ndarray:
 # --- formats ---
 
 
+class _NoCSV(InputError):
+    """Its bytes can be had, but make no CSV."""
+
+
 def _csv_rows(member: Member) -> Iterator[list[str]]:
     """Rows of a CSV, streamed; the header is the first, stripped."""
-    with member.open() as file:
+    with reading(member.name), member.open() as file:
+        rows = csv.reader(_lines(io.TextIOWrapper(file, encoding="utf-8-sig", newline="")))
         try:
-            rows = csv.reader(io.TextIOWrapper(file, encoding="utf-8-sig", newline=""))
             yield [name.strip() for name in next(rows, [])]
             yield from rows
         except (csv.Error, UnicodeDecodeError) as error:
-            raise InputError(f"{member.name} is no CSV: {error}") from None
+            raise _NoCSV(f"{member.name} is no CSV, line {rows.line_num + 1}: {error}") from None
+
+
+def _lines(text: io.TextIOWrapper) -> Iterator[str]:
+    """Lines of `text`, none of them held that is longer than any row of faces (a few bytes of zip may stand for it)."""
+    while line := text.readline(MAX_LINE_CHARS):
+        if len(line) == MAX_LINE_CHARS:
+            raise csv.Error(f"longer than {MAX_LINE_CHARS:,} characters")
+        yield line
 
 
 def _is_csv(member: Member) -> bool:
@@ -188,7 +184,7 @@ def _is_csv(member: Member) -> bool:
         return False
     try:
         return {"emotion", "pixels", "Usage"} <= set(next(_csv_rows(member)))
-    except InputError:
+    except _NoCSV:
         return False
 
 
@@ -236,8 +232,9 @@ def _read_image(member: Member) -> Iterator[Face]:
     split = USAGES[official[1].lower()] if official else _meaning(path.parent.parent.name, SPLIT_FOLDERS)
     if member.num_bytes > MAX_IMAGE_BYTES:
         raise InputError(f"{member.name}: {member.num_bytes} bytes are too many for an image of a face")
-    with member.open() as file:
-        yield Face(member.name, label, split, file.read(), is_text=False)
+    with reading(member.name), member.open() as file:
+        data = file.read()
+    yield Face(member.name, label, split, data, is_text=False)
 
 
 def _meaning(folder: str, names: dict[str, tuple[str, ...]]) -> str | None:
@@ -248,45 +245,3 @@ READERS = {
     "csv": Reader(_is_csv, _read_csv, one_file=True),
     "folders": Reader(_is_image, _read_image, one_file=False),
 }
-
-
-# --- containers ---
-
-
-def _members(path: Path) -> Iterator[Member]:
-    """Files of a folder (sorted), a zip (sorted) or a tar (its order), or the file itself."""
-    name = path.name.lower()
-    if path.is_dir():
-        for file in sorted(path.rglob("*"), key=lambda file: file.relative_to(path).as_posix()):
-            if file.is_file():
-                relative = file.relative_to(path).as_posix()
-                yield Member(relative, file.stat().st_size, lambda file=file: file.open("rb"))
-        return
-    if name.endswith((".zip", ".tar", ".tar.gz", ".tgz")):
-        try:
-            yield from _zip(path) if name.endswith(".zip") else _tar(path)
-        except BROKEN_ARCHIVE as error:
-            raise InputError(
-                f"{path} is no readable archive: {str(error).splitlines()[0] if str(error) else error!r}"
-            ) from None
-        return
-    yield Member(path.name, path.stat().st_size, lambda: path.open("rb"))
-
-
-def _zip(path: Path) -> Iterator[Member]:
-    with zipfile.ZipFile(path) as archive:
-        for info in sorted(archive.infolist(), key=lambda info: info.filename):
-            if not info.is_dir():
-                yield Member(info.filename, info.file_size, lambda info=info: archive.open(info))
-
-
-def _tar(path: Path) -> Iterator[Member]:
-    with tarfile.open(path) as archive:
-        for info in archive:
-            if info.isfile():
-                yield Member(info.name, info.size, lambda info=info: archive.extractfile(info) or io.BytesIO())
-        # tarfile takes a cut header for the end; a whole archive ends with a block of zeros
-        assert archive.fileobj is not None
-        archive.fileobj.seek(archive.offset)
-        if archive.fileobj.read(tarfile.BLOCKSIZE) != bytes(tarfile.BLOCKSIZE):
-            raise tarfile.ReadError("it ends too early")
