@@ -6,17 +6,39 @@ is handed out again as a new one.
 
 from __future__ import annotations
 
+import re
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
+from ray.air.execution._internal import actor_manager
+from ray.exceptions import OutOfMemoryError, RayActorError
+from ray.tune import Callback
+from ray.tune.execution import tune_controller
 from ray.tune.experiment import Trial
 from ray.tune.schedulers import FIFOScheduler, TrialScheduler
 from ray.tune.search import Searcher
 
 from cluster.search import Search
 from cluster.stopping import Stopping
+
+
+@contextmanager
+def memory_is_a_trials_fault() -> Iterator[None]:
+    """Where Ray ends a worker because its machine runs out of memory, Tune 2.60 ends the whole run: it takes only
+    RayActorError for the death of an actor (ray/air/execution/_internal/actor_manager.py, _actor_task_failed), and that
+    is an OutOfMemoryError. While the block runs, it takes both.
+    """
+    modules: tuple[Any, ...] = (actor_manager, tune_controller)
+    for module in modules:
+        module.RayActorError = (RayActorError, OutOfMemoryError)
+    try:
+        yield
+    finally:
+        for module in modules:
+            module.RayActorError = RayActorError
 
 
 class SearchAdapter(Searcher):
@@ -46,12 +68,22 @@ class SearchAdapter(Searcher):
         """Nothing: the journal is the state."""
 
 
+class Actors(Callback):
+    """Which actor runs a trial (its id in hex): Tune has forgotten it when it tells of the actor's death."""
+
+    def __init__(self) -> None:
+        self.of: dict[int, str] = {}
+
+    def on_trial_start(self, iteration: int, trials: list[Trial], trial: Trial, **info: Any) -> None:
+        self.of[trial.config["trial"]] = trial.temporary_state.ray_actor._actor_id.hex()
+
+
 class SchedulerAdapter(FIFOScheduler):
     """Records every report and ends a trial where the Search says so. `tell`: gets what a person should hear of."""
 
-    def __init__(self, search: Search, stopping: Stopping, tell: Callable[[str], None]):
+    def __init__(self, search: Search, stopping: Stopping, actors: Actors, tell: Callable[[str], None]):
         super().__init__()
-        self._search, self._stopping, self._tell = search, stopping, tell
+        self._search, self._stopping, self._actors, self._tell = search, stopping, actors, tell
 
     def on_trial_result(self, tune_controller: Any, trial: Trial, result: dict[str, Any]) -> str:
         number, status, ended = trial.config["trial"], result["status"], True
@@ -78,7 +110,7 @@ class SchedulerAdapter(FIFOScheduler):
                 where = f"trials/{number:04d}/hang.txt says where"
                 self._search.report(number, [], "failed", f"hung: no report in {timeout_s:g} s ({where})")
                 return
-            kind, reason = fault(Path(str(trial.error_file)).read_text())
+            kind, reason = fault(Path(str(trial.error_file)).read_text(), self._actors.of.get(number, ""))
             if kind == "memory":
                 self._search.report(number, [], "failed", reason)
             else:
@@ -95,13 +127,19 @@ class StorageError(RuntimeError):
     """What was trained could not be saved: no trial's fault, and no trial can go on."""
 
 
-def fault(text: str) -> tuple[str, str]:
-    """What broke an attempt, from Ray's words, and one line of ours: "memory" (Ray ended the process that used most),
-    "infrastructure" (its machine is gone) or "trial" (its process died while its machine lives on, or something was
-    raised that nobody foresaw).
+def fault(text: str, actor: str = "") -> tuple[str, str]:
+    """What broke an attempt, from Ray's words, and one line of ours.
+
+    "memory": its machine ran out of memory, and Ray ended the process that had taken most. "infrastructure": its machine
+    is gone, or Ray ended it (its id in hex is `actor`) beside another that had taken more. "trial": its process died
+    while its machine lives on, or something was raised that nobody foresaw.
     """
-    if "OutOfMemoryError" in text or "memory monitor" in text or "due to memory pressure" in text:
-        return "memory", "out of memory: Ray ended its process to save the machine"
+    if "running low on memory" in text:
+        ended = re.findall(r"Selected to kill: \(Actor\((\w+)\).*?actual memory used=([\d.]+)GB", text)
+        most = max(ended, key=lambda one: float(one[1]), default=(actor, ""))
+        if most[0] == actor:
+            return "memory", f"out of memory: Ray ended its process to save the machine, at {most[1]} GB"
+        return "infrastructure", "its machine ran out of memory, which another process had taken"
     if "node has died" in text or "node was terminated" in text or "is unavailable" in text:
         return "infrastructure", "its machine is lost"
     if "died" in text:

@@ -6,7 +6,7 @@ import contextlib
 import fcntl
 import os
 import shutil
-import tempfile
+import time
 import warnings
 from collections.abc import Iterator
 from dataclasses import dataclass
@@ -64,12 +64,13 @@ def drive(
         with Watch(directory, storage, recorder, resume_command(directory)) as watch, stopping.on_error():
             search.settle()
             reopen(search, storage, retry_failed)
-            if not search.done():
-                watch.head = session.head_address()
-                _tune(search, arrays, directory, storage, described["baseline"], stopping)
+            with Keeper(search, storage) as keeper:
+                if not search.done():
+                    watch.head = session.head_address()
+                    _tune(search, arrays, directory, storage, keeper, described["baseline"], stopping)
         state = "finished" if search.done() else "failed" if stopping.error else "interrupted"
         with contextlib.suppress(OSError):  # a full disk: then the journal just ends, as after a kill
-            journal.session(state)
+            journal.session(state, **({"reason": str(stopping.error)} if stopping.error else {}))
         journal.close()
         missing = recorder.finish() if state == "finished" else recorder.finish(HURRY_S)
     return Outcome(state, directory, stopping.signal, stopping.error, missing)
@@ -78,10 +79,13 @@ def drive(
 @contextlib.contextmanager
 def _alone(directory: Path) -> Iterator[None]:
     with (directory / "driver.lock").open("w") as lock:  # closed, and so released, with this process at the latest
-        try:
-            fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
-        except BlockingIOError:
-            raise InputError(f"{directory}: another process is running this sweep: wait for it, or stop it") from None
+        for _ in range(10):
+            with contextlib.suppress(BlockingIOError):
+                fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
+                break
+            time.sleep(0.05)  # `status` holds it for a moment, when it looks whether somebody does
+        else:
+            raise InputError(f"{directory}: another process is running this sweep: wait for it, or stop it")
         yield
 
 
@@ -105,14 +109,14 @@ def _tune(
     arrays: TaskArrays,
     directory: Path,
     storage: Storage,
+    keeper: Keeper,
     baseline: dict[str, Any],
     stopping: Stopping,
 ) -> None:
     """Run the remaining trials on Ray Tune. Where Tune itself breaks off, it is begun again: the journal has the state."""
     from cluster.progress import Progress
 
-    keeper, breaks, epochs = Keeper(search, storage), 0, -1
-    keeper.tidy()
+    breaks, epochs = 0, -1
     name = search.sweep.stop.metric.removeprefix("val_")
     try:
         with Progress(search, stopping, keeper, baseline.get(name)) as progress:
@@ -130,9 +134,6 @@ def _tune(
                 search.active.clear()
     except KeyboardInterrupt:  # the second one: now
         pass
-    finally:
-        keeper.tidy()
-        keeper.close()
 
 
 def _last_line(error: Exception) -> str:
@@ -149,7 +150,7 @@ def _run_tune(
     os.environ["RAY_AIR_NEW_OUTPUT"] = "0"  # Tune prints nothing: progress.py does
     from ray import tune
 
-    from cluster.adapters import SchedulerAdapter, SearchAdapter
+    from cluster.adapters import Actors, SchedulerAdapter, SearchAdapter, memory_is_a_trials_fault
     from cluster.trial import Plan, TrialActor
 
     sweep = search.sweep
@@ -165,22 +166,24 @@ def _run_tune(
         report_s=sweep.stop.report_s,
         timeout_s=sweep.stop.timeout_s,
     )
-    scratch = Path(tempfile.mkdtemp(prefix="fersweep-tune-"))
+    actors = Actors()
+    scratch = directory.resolve() / ".tune"  # nothing that anybody needs, also after a kill
+    shutil.rmtree(scratch, ignore_errors=True)
     try:
-        with warnings.catch_warnings():
+        with warnings.catch_warnings(), memory_is_a_trials_fault():
             warnings.simplefilter("ignore")
             tune.run(
                 tune.with_parameters(TrialActor, arrays=arrays, plan=plan),
                 name=sweep.name,
                 search_alg=SearchAdapter(search, stopping),
-                scheduler=SchedulerAdapter(search, stopping, progress.tell),
+                scheduler=SchedulerAdapter(search, stopping, actors, progress.tell),
                 num_samples=-1,  # the search says when it is over
                 max_concurrent_trials=session.check_resources(sweep.resources.cpus, sweep.resources.gpus),
                 resources_per_trial={"cpu": sweep.resources.cpus, "gpu": sweep.resources.gpus},
                 reuse_actors=True,
                 max_failures=0,  # what breaks off is handed out again by the search
                 raise_on_failed_trial=False,
-                callbacks=[progress],
+                callbacks=[progress, actors],
                 storage_path=str(scratch),
                 verbose=0,
             )

@@ -11,7 +11,9 @@ from results.storage import Storage
 
 
 class Keeper:
-    """Deletes in a thread of its own, since a bucket answers slowly. A running trial tidies up after itself."""
+    """Deletes in a thread of its own, since a bucket answers slowly. A running trial tidies up after itself. Use as a
+    context manager: it tidies up at both ends, and at the last waits until everything is deleted.
+    """
 
     def __init__(self, search: Search, storage: Storage):
         self._search, self._storage = search, storage
@@ -40,6 +42,10 @@ class Keeper:
         last = [trial.num_epochs] if trial.state == "finished" else []  # resume --max-epochs goes on from it
         return frozenset([int(row["epoch"]), *last])
 
-    def close(self) -> None:
-        """Wait until everything is deleted."""
+    def __enter__(self) -> Keeper:
+        self.tidy()
+        return self
+
+    def __exit__(self, *exception: object) -> None:
+        self.tidy()
         self._thread.shutdown(wait=True)

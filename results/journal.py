@@ -184,8 +184,8 @@ class Journal:
             raise OSError(error.errno, error.strerror, str(self.path)) from None
         self.record.apply(entry)
 
-    def session(self, action: str) -> None:
-        self.append("session", action=action, pid=os.getpid(), host=socket.gethostname())
+    def session(self, action: str, **fields: Any) -> None:
+        self.append("session", action=action, pid=os.getpid(), host=socket.gethostname(), **fields)
 
     def close(self) -> None:
         self._file.close()

@@ -6,7 +6,7 @@ from typing import Any
 
 from search_spaces import curve
 
-FAULTS = ["none", "nan", "memory", "error", "kill", "hang"]
+FAULTS = ["none", "nan", "memory", "hog", "error", "kill", "hang"]
 
 
 def space(trial: Any) -> dict[str, Any]:

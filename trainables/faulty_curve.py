@@ -6,6 +6,7 @@ import math
 import os
 import re
 import signal
+import time
 from pathlib import Path
 from typing import Any, Literal
 
@@ -19,9 +20,11 @@ FRAMEWORK = "numpy"
 
 
 class Hparams(curve.Hparams):
-    """fault: what happens in place of training epoch `fault_at`; "kill" is SIGKILL, "hang" holds Python's global lock."""
+    """fault: what happens in place of training epoch `fault_at`. "memory" asks for more than there is, "hog" takes what
+    there is (a third of the machine's), "kill" is SIGKILL, "hang" holds Python's global lock.
+    """
 
-    fault: Literal["none", "nan", "memory", "error", "kill", "hang"] = "none"
+    fault: Literal["none", "nan", "memory", "hog", "error", "kill", "hang"] = "none"
     fault_at: int = Field(3, ge=1)
 
 
@@ -36,6 +39,9 @@ class FaultyCurve(curve.Curve):
             return {**row, "train_loss": math.nan, "val_loss": math.nan}
         if fault == "memory":
             np.ones(2**48)  # more than any machine has
+        if fault == "hog":
+            total = os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES")
+            self.taken = [_slowly(2**26) for _ in range(total // 3 // 2**26)]
         if fault == "error":
             raise LookupError(f"something that nobody foresaw at epoch {self.epoch}")
         if fault == "kill":
@@ -43,6 +49,11 @@ class FaultyCurve(curve.Curve):
         if fault == "hang":
             re.match(r"(a+)+$", "a" * 64 + "b")  # backtracks for centuries
         return row
+
+
+def _slowly(num_bytes: int) -> np.ndarray:
+    time.sleep(0.05)
+    return np.ones(num_bytes, np.uint8)
 
 
 def build(hparams: dict[str, Any], arrays: TaskArrays, seed: int) -> FaultyCurve:

@@ -123,6 +123,34 @@ def test_a_killed_trial_process_goes_on_from_its_checkpoint(tmp_path: Path, tiny
     assert 1 <= sum(trial.retries for trial in record.trials.values()) <= 2
 
 
+def memory_share_used() -> float:
+    known = dict(line.split(":") for line in Path("/proc/meminfo").read_text().splitlines())
+    total, available = (int(known[key].split()[0]) for key in ("MemTotal", "MemAvailable"))
+    return 1 - available / total
+
+
+def test_a_trial_that_takes_a_machines_memory(tmp_path: Path, tiny_dataset: Path) -> None:
+    """Ray ends its process before the machine runs out; it is not tried again, and its neighbours go on."""
+    if memory_share_used() > 0.4:
+        pytest.skip("this machine's memory is in use")
+    home = tmp_path / "runs"
+    options = {"trainable": "faulty_curve", "fix": FAULTY, "sampler": "random", "seed": 1, "epochs": 6}
+    sweep = write_curve(tmp_path / "c.yaml", **options, range="fault: [none, hog]", trials=4)
+    threshold = {
+        "RAY_memory_usage_threshold": f"{memory_share_used() + 0.15:.2f}",
+        "RAY_memory_monitor_refresh_ms": "50",
+    }
+    err = run("launch", sweep, "--data", tiny_dataset, home=home, env=threshold)
+    record = journal.read(home / "sweeps" / "c" / "journal.jsonl")
+    hogs = [trial for trial in record.trials.values() if trial.hparams["fault"] == "hog"]
+    assert hogs
+    for trial in hogs:
+        assert str(trial.reason).startswith("out of memory: Ray ended its process to save the machine, at ")
+    assert len(record.trials) == 4
+    assert record.count()["running"] == 0
+    assert record.count()["failed"] == len(hogs), err
+
+
 @pytest.mark.parametrize(("how", "code"), [(signal.SIGTERM, 143), (signal.SIGINT, 130)])
 def test_an_orderly_stop_loses_no_epoch(tmp_path: Path, tiny_dataset: Path, how: signal.Signals, code: int) -> None:
     """Every epoch that was trained is in the journal and has its checkpoint; the last line says how to go on."""
