@@ -35,9 +35,13 @@ WHOLE = {  # every key of the schema
         "max_epochs": 20,
         "reduction": 2,
         "report_s": 0.5,
+        "timeout_s": 600.0,
     },
     "resources": {"cpus": 1, "gpus": 0.5},
     "tracking": {"uri": None, "experiment": "faces"},
+    "failures": {"max_retries": 1, "max_failed_share": 0.25},
+    "keep_checkpoints": 3,
+    "storage": "s3://bucket/sweeps",
 }
 POINT = {"trainable": "curve", "task": {"balance": "smallest"}, "search": {"start_from": ["easy"], "num_trials": 2}}
 RECIPES = [yaml.safe_load(path.read_text()) for path in sorted(search_spaces.RECIPES.glob("*.yaml"))]
