@@ -32,7 +32,7 @@ def history(sweep: Sweep, home: Path) -> list[dict[str, Any]]:
         taken = [one for trial in record.trials.values() if (one := _taken(sweep, name, trial, theirs["space"]["fix"]))]
         if not taken:
             raise InputError(
-                f"search.start_from: none of sweep {name!r}'s {len(record.trials)} trials lies in the space"
+                f"search.start_from: none of the {len(record.trials)} trials of sweep {name!r} lies in the space"
             )
         found += taken
     return found

@@ -50,6 +50,7 @@ class Recorded:
     checkpoint: str | None = None  # its epoch
     ended_at: int | None = None  # milliseconds
     reason: str | None = None
+    has_inputs: bool = False
 
 
 class Projection:
@@ -100,6 +101,7 @@ class Projection:
             self._find_runs()
             self._broken &= not closing
         parent = self.parent or self._create_parent()
+        self._write_inputs(parent)
         if self.record.action == "started" and not closing:
             self._set_status(parent, "RUNNING")
         self._write_best(parent)
@@ -144,6 +146,7 @@ class Projection:
                 tags.get(CHECKPOINT_TAG),
                 info.end_time,
                 tags.get("fersweep.reason"),
+                bool(run.inputs.dataset_inputs),
             )
             if tags["fersweep.kind"] == "sweep":
                 self.parent = self._one_of(self.parent, found, f"best_{self.metric}")
@@ -189,7 +192,6 @@ class Projection:
             describe_run.parent_tags(self.sweep),
             asked["name"],
         )
-        self.client.log_inputs(run.info.run_id, [describe_run.dataset_input(self.sweep)])
         self.parent = Recorded(run.info.run_id)
         return self.parent
 
@@ -234,6 +236,7 @@ class Projection:
         if recorded and ended_at and (recorded.state, recorded.status, recorded.ended_at) == end:
             return
         recorded = recorded or self._create_trial(trial)
+        self._write_inputs(recorded)
         if trial.state == "running":
             self._set_state(recorded, trial)
             self._set_status(recorded, "KILLED" if closing else "RUNNING", int(self._time * 1000))
@@ -247,9 +250,22 @@ class Projection:
         assert self.parent is not None
         tags = describe_run.trial_tags(self.sweep, trial, self.parent.run_id)
         run = self.client.create_run(self.experiment_id, int(trial.sampled_at * 1000), tags, trial.name)
-        self.client.log_inputs(run.info.run_id, [describe_run.dataset_input(self.sweep)])
         self.trials[trial.number] = Recorded(run.info.run_id)
         return self.trials[trial.number]
+
+    def _write_inputs(self, recorded: Recorded) -> None:
+        from mlflow.exceptions import MlflowException
+
+        if recorded.has_inputs:
+            return
+        inputs = [describe_run.dataset_input(self.sweep)]
+        try:
+            self.client.log_inputs(recorded.run_id, inputs)
+        except MlflowException as error:
+            if error.error_code != "BAD_REQUEST":
+                raise
+            self.client.log_inputs(recorded.run_id, inputs)  # another recorder was telling of the same dataset
+        recorded.has_inputs = True
 
     def _write_epochs(self, trial: TrialRecord, recorded: Recorded) -> None:
         """Log the epochs that the run lacks, with params before the first and the end's tags after the last."""

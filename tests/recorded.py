@@ -49,6 +49,8 @@ def check_all_recorded(sweep_dir: Path) -> dict[str, Any]:
     runs, record = runs_of(sweep_dir), journal.read(sweep_dir / "journal.jsonl")
     assert set(runs) - {"promotion"} == {"parent", *(trial.name for trial in record.trials.values())}
     assert runs["parent"].info.status == SWEEP_STATUS.get(record.action or "", "KILLED")
+    for run in runs.values():
+        assert len(run.inputs.dataset_inputs) == 1
     for trial in record.trials.values():
         run = runs[trial.name]
         assert run.info.status == TRIAL_STATUS[trial.state], trial
