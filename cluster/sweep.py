@@ -135,7 +135,7 @@ class Sweep(_Part):
     @field_validator("storage")
     @classmethod
     def _is_a_bucket(cls, value: str | None) -> str | None:
-        if value is not None and not re.match(r"(s3|gs|abfss?)://[^/?]+", value):
+        if value is not None and not re.fullmatch(r"(s3|gs|abfss?)://[^/?\s]+\S*", value):
             raise ValueError("must be a bucket's address (s3://…, gs://…); a shared path is given with --home")
         return value
 

@@ -146,7 +146,7 @@ class Projection:
                 tags.get(CHECKPOINT_TAG),
                 info.end_time,
                 tags.get("fersweep.reason"),
-                bool(run.inputs.dataset_inputs),
+                bool(run.inputs and run.inputs.dataset_inputs),
             )
             if tags["fersweep.kind"] == "sweep":
                 self.parent = self._one_of(self.parent, found, f"best_{self.metric}")
