@@ -7,6 +7,7 @@ so far were drawn from and judged by may not.
 from __future__ import annotations
 
 import json
+import socket
 import time
 from pathlib import Path
 from typing import Any
@@ -20,7 +21,7 @@ from cluster.watch import BUCKET_BEAT_S, HEARTBEAT
 from data_pipeline.errors import InputError
 from results.journal import SweepRecord
 from results.storage import Storage, write_whole
-from results.sweeps import load_sweep, sweep_storage, sweep_task
+from results.sweeps import load_sweep, pull, sweep_storage, sweep_task
 
 MAY_CHANGE = ("search.num_trials", "stop.max_epochs", "stop.report_s", "stop.timeout_s", "keep_checkpoints")
 MAY_CHANGE_BELOW = ("resources.", "failures.")
@@ -45,10 +46,11 @@ def resume(
         data: where the dataset lies now, if it was moved.
         retry_failed: run failed trials once more.
     """
-    described, record = load_sweep(directory)
-    storage = sweep_storage(directory, described)
+    storage = sweep_storage(directory, load_sweep(directory)[0])
     if storage.path is None:
         _refuse_driven(storage)
+        pull(storage, directory)  # another machine may have gone on with it
+    described, record = load_sweep(directory)
     if data is not None:
         described["dataset"]["path"] = str(Path(data).resolve())
     asked = Sweep.model_validate(described["sweep"])
@@ -139,7 +141,8 @@ def _refuse_driven(storage: Storage) -> None:
     except (FileNotFoundError, ValueError):
         return
     silent_s = time.time() - float(at)
-    if silent_s < 2 * BUCKET_BEAT_S:
+    gone = host == socket.gethostname() and not Path(f"/proc/{pid}").exists() and Path("/proc/self").exists()
+    if silent_s < 2 * BUCKET_BEAT_S and not gone:
         raise InputError(
             f"{storage.address}: process {pid} on {host} ran this sweep {silent_s:.0f} s ago; stop it, or, if it is gone, "
             f"resume in {2 * BUCKET_BEAT_S - silent_s:.0f} s"

@@ -35,6 +35,9 @@ class Watch:
     def __exit__(self, *exception: object) -> None:
         self._ended.set()
         self._thread.join()
+        if self._storage.path is None:
+            with contextlib.suppress(OSError):
+                self._tell_bucket(0.0)
 
     def _run(self) -> None:
         while True:
@@ -48,8 +51,11 @@ class Watch:
     def _beat(self) -> None:
         (self._directory / HEARTBEAT).touch()
         if self._storage.path is None and time.monotonic() - self._stored > BUCKET_BEAT_S:
-            self._storage.write(HEARTBEAT, f"{time.time()} {os.getpid()} {socket.gethostname()}".encode())
+            self._tell_bucket(time.time())
             self._stored = time.monotonic()
+
+    def _tell_bucket(self, at: float) -> None:
+        self._storage.write(HEARTBEAT, f"{at} {os.getpid()} {socket.gethostname()}".encode())
 
     def _look_for_the_head(self) -> None:
         """End this process where the head is gone for good: Ray's own calls would wait for it for ever."""

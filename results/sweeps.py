@@ -39,14 +39,18 @@ def _adopt(sweeps: Path, address: str) -> Path:
     address = address.rstrip("/")
     try:
         storage = Storage(address, retry_s=1)
-        content = storage.read("sweep.json")
-        directory = sweeps / json.loads(content)["sweep"]["name"]
+        directory = sweeps / json.loads(storage.read("sweep.json"))["sweep"]["name"]
     except (OSError, ValueError, KeyError) as error:
         raise InputError(f"{address}: no sweep is stored there: {str(error).splitlines()[0]}") from None
     if not (directory / "sweep.json").exists():
-        write_whole(directory / "journal.jsonl", journal.Segments(storage).read())
-        write_whole(directory / "sweep.json", content)
+        pull(storage, directory)
     return directory
+
+
+def pull(storage: Storage, sweep_dir: Path) -> None:
+    """Make the local record of a sweep what it is in its bucket. No driver may be at it."""
+    write_whole(sweep_dir / "journal.jsonl", journal.Segments(storage).read())
+    write_whole(sweep_dir / "sweep.json", storage.read("sweep.json"))
 
 
 def resume_command(sweep_dir: Path) -> str:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import shutil
+import time
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -109,10 +110,12 @@ def test_a_sweep_in_a_bucket_outlives_its_machine(tmp_path: Path, tiny_dataset: 
     shutil.rmtree(home)
     with pytest.raises(InputError, match="a sweep lies there"):
         launch(sweep, tiny_dataset, elsewhere)
-    err = run("resume", storage.address, home=elsewhere, code=2)
-    assert "ran this sweep" in err
-    storage.write("heartbeat", b"0 1 elsewhere")  # as if a minute had passed
+    beat = storage.read("heartbeat")
+    storage.write("heartbeat", f"{time.time()} 7 elsewhere".encode())
+    assert "process 7 on elsewhere ran this sweep" in run("resume", storage.address, home=elsewhere, code=2)
+    storage.write("heartbeat", beat)  # of this machine, where that process is gone
     run("resume", storage.address, home=elsewhere)
+    assert storage.read("heartbeat").startswith(b"0.0 ")
     directory = find_sweep(elsewhere, "c")
     described, record = load_sweep(directory)
     assert record.count()["finished"] + record.count()["stopped"] == 8
