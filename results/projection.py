@@ -325,6 +325,7 @@ class Projection:
             self.client.log_artifacts(recorded.run_id, str(directory), "checkpoint")
             self.client.set_tag(recorded.run_id, CHECKPOINT_TAG, epoch)
             recorded.checkpoint = epoch
+            self.beat()
 
     def _log(
         self,
