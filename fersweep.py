@@ -55,6 +55,7 @@ def demo(home: Home = RUNS) -> None:
 
     from cluster.session import connect
     from data_pipeline.demo import make_faces
+    from results.sweeps import home_option
 
     say = Console(stderr=True, highlight=False).rule
     sweeps = home / "sweeps"
@@ -76,7 +77,7 @@ def demo(home: Home = RUNS) -> None:
     say("done", align="left")
     print(
         "These faces are synthetic: the scores above say that everything works, not how good a model is.\n"
-        f"Look at the trials:  .venv/bin/fersweep ui{_home_option(home)}\n"
+        f"Look at the trials:  .venv/bin/fersweep ui{home_option(home)}\n"
         "With real data:      .venv/bin/fersweep prepare fer2013.csv --out runs/data/fer2013   (README: Getting FER2013)\n"
         "                     .venv/bin/fersweep launch blendshape_dense --data runs/data/fer2013",
         file=sys.stderr,
@@ -198,9 +199,9 @@ def resume(
 def _report(outcome: Any, as_json: bool, home: Path) -> None:
     """After a sweep: its best trials, or why it ended early and how to go on with it (exit code 1, 130 or 143)."""
     from results import compare as comparison
-    from results.sweeps import resume_command
+    from results.sweeps import home_option, resume_command
 
-    name, where, again = outcome.directory.name, _home_option(home), resume_command(outcome.directory)
+    name, where, again = outcome.directory.name, home_option(home), resume_command(outcome.directory)
     if outcome.missing:
         print(outcome.missing, file=sys.stderr)
     if outcome.state != "finished":
@@ -212,10 +213,6 @@ def _report(outcome: Any, as_json: bool, home: Path) -> None:
     print(
         f"next: fersweep compare {name}{where} · fersweep promote {name}{where} · fersweep ui{where}", file=sys.stderr
     )
-
-
-def _home_option(home: Path) -> str:
-    return "" if home == RUNS else f" --home {home}"
 
 
 @app.command()
@@ -230,7 +227,7 @@ def status(
     """Say where each sweep stands: running, interrupted, failed or finished; its trials, and how to go on."""
     from results import status as reading
 
-    found, failed = reading.status(home, name, _home_option(home)), False
+    found, failed = reading.status(home, name), False
     for line, well in reading.sync(found) if sync else ():
         print(line, file=sys.stderr)
         failed |= not well

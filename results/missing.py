@@ -14,6 +14,7 @@ from pathlib import Path
 from typing import Any
 
 from results.store import home_of
+from results.sweeps import home_option
 
 FILE = "recorder.json"
 BEAT_S = 1.0
@@ -75,9 +76,7 @@ def missing(sweep_dir: Path, why: str = "") -> str | None:
 
 def sync_command(sweep_dir: Path) -> str:
     """The command that brings MLflow level with the sweep's journal."""
-    home = home_of(sweep_dir)
-    where = "" if home == Path("runs").resolve() else f" --home {home}"
-    return f"fersweep status {Path(sweep_dir).resolve().name} --sync{where}"
+    return f"fersweep status {Path(sweep_dir).resolve().name} --sync{home_option(home_of(sweep_dir))}"
 
 
 def _events_after(path: Path, offset: int) -> Iterator[dict[str, Any]]:

@@ -18,7 +18,7 @@ from typing import TYPE_CHECKING, Any
 
 from data_pipeline.errors import InputError
 from results.journal import SweepRecord, read_events, trial_name
-from results.sweeps import find_sweep, load_sweep, objective
+from results.sweeps import find_sweep, load_sweep, objective, resume_command
 from results.tables import table
 
 if TYPE_CHECKING:
@@ -30,11 +30,8 @@ UNKNOWN = ("trials", "num_trials", "metric", "mode", "best", "epochs", "seen_at"
 COUNTED = ("finished", "stopped", "failed", "open", "epochs", "disk")
 
 
-def status(home: Path, name: str | None = None, where: str = "") -> list[dict[str, Any]]:
+def status(home: Path, name: str | None = None) -> list[dict[str, Any]]:
     """What is known of each sweep under `home`, by name, or of `name` alone; JSON-able.
-
-    Args:
-        where: options with which a command finds this home, e.g. " --home /data/runs".
 
     Returns:
         `state`: running, interrupted, failed, finished or unreadable; `reason` (interrupted: "killed" or
@@ -47,7 +44,7 @@ def status(home: Path, name: str | None = None, where: str = "") -> list[dict[st
         InputError: there is no sweep `name`.
     """
     directories = [find_sweep(home, name)] if name else _sweeps(home)
-    return [_describe(directory, where) for directory in directories]
+    return [_describe(directory) for directory in directories]
 
 
 def is_held(lock: Path) -> bool:
@@ -68,16 +65,16 @@ def _sweeps(home: Path) -> list[Path]:
     return sorted({directory for directory in found if not directory.name.startswith(".")})
 
 
-def _describe(directory: Path, where: str) -> dict[str, Any]:
+def _describe(directory: Path) -> dict[str, Any]:
     known = {"sweep": directory.name, "directory": str(directory), "disk_bytes": _disk_bytes(directory)}
     found = {**known, "state": "unreadable", "reason": None, **dict.fromkeys(UNKNOWN)}
     try:
-        return {**found, **_read(directory, where)}
+        return {**found, **_read(directory)}
     except DAMAGE as error:
         return {**found, "reason": _one_line(error)}
 
 
-def _read(directory: Path, where: str) -> dict[str, Any]:
+def _read(directory: Path) -> dict[str, Any]:
     running = is_held(directory / "driver.lock")  # before the journal: a driver that ends in between has its last word
     try:
         sweep = json.loads((directory / "sweep.json").read_text())
@@ -102,7 +99,7 @@ def _read(directory: Path, where: str) -> dict[str, Any]:
         "seen_at": seen_at,
         "age_s": None if seen_at is None else round(max(time.time() - seen_at, 0.0), 1),
         "driver": {"pid": session.get("pid"), "host": session.get("host")} if session else None,
-        "resume": f"fersweep resume {directory.name}{where}" if goes_on else None,
+        "resume": resume_command(directory) if goes_on else None,
     }
 
 

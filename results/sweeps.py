@@ -53,10 +53,14 @@ def pull(storage: Storage, sweep_dir: Path) -> None:
     write_whole(sweep_dir / "sweep.json", storage.read("sweep.json"))
 
 
+def home_option(home: Path) -> str:
+    """What a command needs to find this home from where this process runs: "" or " --home HOME"."""
+    return "" if Path(home).resolve() == Path("runs").resolve() else f" --home {home}"
+
+
 def resume_command(sweep_dir: Path) -> str:
-    """What goes on with a sweep, run from where this process runs."""
-    home = Path(sweep_dir).parent.parent
-    return f"fersweep resume {Path(sweep_dir).name}" + ("" if home == Path("runs") else f" --home {home}")
+    """What goes on with a sweep."""
+    return f"fersweep resume {Path(sweep_dir).name}{home_option(Path(sweep_dir).parent.parent)}"
 
 
 def sweep_storage(sweep_dir: Path, sweep: dict[str, Any]) -> Storage:
