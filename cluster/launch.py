@@ -6,6 +6,7 @@ import json
 import platform
 import subprocess
 import sys
+import tempfile
 import uuid
 from collections import Counter
 from datetime import UTC, datetime
@@ -77,9 +78,11 @@ def launch(sweep: Sweep, data: Path, home: Path, address: str | None = None) -> 
     content = json.dumps(described, indent=1).encode()
     storage = _claim(described, directory)
     directory.parent.mkdir(parents=True, exist_ok=True)
-    with Storage(directory.parent).new(directory.name) as fresh:
-        (fresh / "sweep.json").write_bytes(content)
-        (fresh / "trials").mkdir()
+    fresh = Path(tempfile.mkdtemp(dir=directory.parent, prefix=f".{sweep.name}-"))
+    (fresh / "sweep.json").write_bytes(content)
+    (fresh / "trials").mkdir()
+    fresh.chmod(0o755)
+    fresh.rename(directory)  # fails where another launch of this name was faster
     if storage is not None:
         storage.write("sweep.json", content)
     return drive(sweep, arrays, described, directory)
