@@ -75,7 +75,8 @@ class Actors(Callback):
         self.of: dict[int, str] = {}
 
     def on_trial_start(self, iteration: int, trials: list[Trial], trial: Trial, **info: Any) -> None:
-        self.of[trial.config["trial"]] = trial.temporary_state.ray_actor._actor_id.hex()
+        actor: Any = trial.temporary_state.ray_actor
+        self.of[trial.config["trial"]] = actor._actor_id.hex()
 
 
 class SchedulerAdapter(FIFOScheduler):
