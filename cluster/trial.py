@@ -107,20 +107,22 @@ class TrialSession:
                 over = epoch in self.plan.rungs or time.perf_counter() - start >= self.plan.report_s
                 if self._best_epoch() == epoch:
                     better = self.trainable.val_probabilities
-                    shutil.rmtree(scratch)
-                    checkpoints.write(Path(scratch), self.trainable, self.epochs)
+                    if status == "running" and not over:  # a better one may follow before the report
+                        shutil.rmtree(scratch)
+                        checkpoints.write(Path(scratch), self.trainable, self.epochs)
                 if over:
                     break
             self._store(Path(scratch), better)
         return status
 
-    def _store(self, best: Path, predictions: np.ndarray | None) -> None:
-        """Store the report's best epoch, if it is the trial's (its checkpoint in `best`), and its last one."""
-        storage, number = self.plan.storage, self.number
+    def _store(self, written: Path, predictions: np.ndarray | None) -> None:
+        """Store the report's last epoch, and its best one if that is the trial's: `written`, where it is not the last."""
+        storage, number, best = self.plan.storage, self.number, self._best_epoch() if self.epochs else 0
         if predictions is not None:
-            checkpoints.publish(storage, number, self._best_epoch(), best)
-            checkpoints.save_predictions(storage, number, self._best_epoch(), self.arrays.val.y, predictions)
-            self._saved.append(self._best_epoch())
+            checkpoints.save_predictions(storage, number, best, self.arrays.val.y, predictions)
+            if best < len(self.epochs):
+                checkpoints.publish(storage, number, best, written)
+                self._saved.append(best)
         if self.epochs and len(self.epochs) not in self._saved:
             checkpoints.save(storage, number, self.trainable, self.epochs)
             self._saved.append(len(self.epochs))

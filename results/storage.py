@@ -53,7 +53,7 @@ class Storage:
     def write(self, name: str, content: bytes) -> None:
         """Write a file that is there whole, or as it was before."""
         if self.path is not None:
-            write_whole(self.path / name, content)
+            write_whole(self.path / name, content, sync=False)
             return
 
         def write() -> None:
@@ -146,15 +146,16 @@ class Storage:
             wait_s = min(2 * wait_s, 10.0)
 
 
-def write_whole(path: Path, content: bytes) -> None:
-    """Write a local file by temp-and-rename, on disk before the name is."""
+def write_whole(path: Path, content: bytes, sync: bool = True) -> None:
+    """Write a local file by temp-and-rename; `sync`: on disk before the name is, so that it outlives a power cut."""
     path.parent.mkdir(parents=True, exist_ok=True)
     fresh = path.with_name(f".{path.name}.{os.getpid()}")
     try:
         with fresh.open("wb") as file:
             file.write(content)
             file.flush()
-            os.fsync(file.fileno())
+            if sync:
+                os.fsync(file.fileno())
         fresh.rename(path)
     finally:
         fresh.unlink(missing_ok=True)
