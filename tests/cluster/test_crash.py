@@ -119,4 +119,4 @@ def test_a_real_sweep_killed_three_times_gives_the_same_numbers(tmp_path: Path, 
     whole, broken = (results(home / "sweeps" / name / "journal.jsonl") for name in ("whole", "broken"))
     assert broken == whole
     assert {state for _, _, state, _, _ in whole} == {"finished", "stopped"}
-    assert sum(len(rows) for *_, rows in whole) > 60
+    assert sum(len(rows) for *_, rows in whole) > 30
