@@ -6,6 +6,7 @@ import os
 import signal
 import subprocess
 import sys
+import time
 from pathlib import Path
 from typing import Any
 
@@ -202,6 +203,7 @@ def test_a_damaged_checkpoint_is_passed_over_and_said(tmp_path: Path, tiny_datas
     process = start("launch", *options, home=home)
     wait_until(lambda: num_lines(directory / "journal.jsonl") > 7, process)
     kill(process)
+    time.sleep(3)  # until its workers have noticed
     newest = checkpoints.saved(Storage(directory), 0)[-1]
     damage(directory / checkpoints.place(0, newest) / "state.npz")
     err = run("resume", "c", home=home)
