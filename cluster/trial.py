@@ -58,8 +58,9 @@ class TrialSession:
         self.notes: list[str] = []
         self._saved: list[int] = []  # epochs that have a sound checkpoint, as far as this attempt knows
         self._pick_up()
-        # Epochs that were trained and saved but that the journal never heard of are the next report.
-        self.reported = min(known_epochs, len(self.epochs))
+        # Epochs that were trained and saved but that the journal never heard of are the next report; those that it knows
+        # but whose checkpoint is damaged are trained again and not told again.
+        self.reported = known_epochs
 
     def _pick_up(self) -> None:
         plan = self.plan
@@ -93,7 +94,7 @@ class TrialSession:
             status, reason = verdict(error)
             if status != "failed":  # what has no checkpoint will be trained again
                 known = max(self._saved, default=0)
-        rows, self.reported = self.epochs[self.reported : known], len(self.epochs)
+        rows, self.reported = self.epochs[self.reported : known], max(self.reported, len(self.epochs))
         notes, self.notes = self.notes, []
         return {"epochs": rows, "status": status, "reason": reason, "notes": notes}
 

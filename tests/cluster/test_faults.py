@@ -185,18 +185,7 @@ def test_a_second_interrupt_ends_it_at_once(tmp_path: Path, tiny_dataset: Path) 
     assert process.returncode == 130
 
 
-def truncate(file: Path) -> None:
-    file.write_bytes(file.read_bytes()[: file.stat().st_size // 2])
-
-
-def flip_a_bit(file: Path) -> None:
-    content = bytearray(file.read_bytes())
-    content[len(content) // 2] ^= 1
-    file.write_bytes(content)
-
-
-@pytest.mark.parametrize("damage", [truncate, flip_a_bit, Path.unlink])
-def test_a_damaged_checkpoint_is_passed_over_and_said(tmp_path: Path, tiny_dataset: Path, damage: Any) -> None:
+def test_a_damaged_checkpoint_is_passed_over_and_said(tmp_path: Path, tiny_dataset: Path) -> None:
     home = tmp_path / "runs"
     directory = home / "sweeps" / "c"
     options = (one_at_a_time(tmp_path, trials=1), "--data", tiny_dataset)
@@ -205,7 +194,8 @@ def test_a_damaged_checkpoint_is_passed_over_and_said(tmp_path: Path, tiny_datas
     kill(process)
     time.sleep(3)  # until its workers have noticed
     newest = checkpoints.saved(Storage(directory), 0)[-1]
-    damage(directory / checkpoints.place(0, newest) / "state.npz")
+    damaged = directory / checkpoints.place(0, newest) / "state.npz"
+    damaged.write_bytes(damaged.read_bytes()[: damaged.stat().st_size // 2])
     err = run("resume", "c", home=home)
     assert f"checkpoint trials/0000/epoch-{newest:04d} is damaged: state.npz" in err
     assert f"trial 0000 goes on from epoch {newest - 1}" in err

@@ -1,0 +1,148 @@
+"""A trial in its worker, without Ray: what it saves, what it picks up, what it tells."""
+
+from __future__ import annotations
+
+import errno
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from cluster.trial import Plan, TrialSession, verdict
+from data_pipeline.task import Task, TaskArrays
+from results import checkpoints
+from results.storage import Storage
+from trainables.base import TrialFailed
+from trainables.curve import Curve
+
+RISING = {"top": 0.9, "rate": 0.3, "noise": 0.0}
+
+
+@pytest.fixture(scope="module")
+def arrays(tiny_dataset: Path) -> TaskArrays:
+    return Task(tiny_dataset).arrays()
+
+
+@pytest.fixture
+def begin(tmp_path: Path, arrays: TaskArrays) -> Callable[..., TrialSession]:
+    """Begins an attempt at trial 0 of a sweep that reports after every epoch."""
+
+    def begin(
+        known: int = 0, hparams: dict[str, Any] = RISING, trainable: str = "curve", **changes: Any
+    ) -> TrialSession:
+        plan = {"rungs": (3,), "report_s": 0.0, "timeout_s": None, "max_epochs": 9, **changes}
+        common = {
+            "seed": 1,
+            "metric": "val_macro_f1",
+            "mode": "max",
+            "directory": tmp_path,
+            "storage": Storage(tmp_path),
+        }
+        return TrialSession(Plan(trainable=trainable, **common, **plan), arrays, 0, hparams, known)
+
+    return begin
+
+
+def epochs(report: dict[str, Any]) -> list[float]:
+    return [row["epoch"] for row in report["epochs"]]
+
+
+def test_a_trial_keeps_its_best_and_its_newest_two(begin: Callable[..., TrialSession], tmp_path: Path) -> None:
+    session = begin()
+    for number in range(1, 6):
+        assert epochs(session.run()) == [number]
+    assert checkpoints.saved(Storage(tmp_path), 0) == [3, 4, 5]
+    noisy = begin(known=5, hparams={"top": 0.2, "rate": 5.0, "noise": 0.2})  # its best epoch is an early one
+    noisy.epochs[0]["val_macro_f1"] = 1.0
+    assert noisy._needed() == {1, 4, 5}
+
+
+def test_what_was_saved_but_never_reported_is_a_report_of_its_own(begin: Callable[..., TrialSession]) -> None:
+    """The rung at epoch 3 must be judged before epoch 4 is trained."""
+    first = begin()
+    for _ in range(3):
+        first.run()
+    resumed = begin(known=2)
+    assert epochs(resumed.run()) == [3]
+    assert epochs(resumed.run()) == [4]
+
+
+def test_a_report_ends_at_a_rung_and_saves_the_best_epoch_in_between(
+    begin: Callable[..., TrialSession], tmp_path: Path, arrays: TaskArrays
+) -> None:
+    session = begin(report_s=60.0)
+    assert epochs(session.run()) == [1, 2, 3]
+    sinking = begin(known=3, report_s=60.0)
+    sinking.epochs[1]["val_macro_f1"] = 0.99  # so that no later epoch is the best
+    report = sinking.run()
+    assert (epochs(report), report["status"]) == ([4, 5, 6, 7, 8, 9], "finished")
+    found = checkpoints.read_predictions(Storage(tmp_path), 0)
+    assert found is not None
+    assert found[1].shape == (len(arrays.val.y), len(arrays.classes))
+
+
+def truncate(file: Path) -> None:
+    file.write_bytes(file.read_bytes()[: file.stat().st_size // 2])
+
+
+def flip_a_bit(file: Path) -> None:
+    content = bytearray(file.read_bytes())
+    content[len(content) // 2] ^= 1
+    file.write_bytes(content)
+
+
+@pytest.mark.parametrize("damage", [truncate, flip_a_bit, Path.unlink])
+@pytest.mark.parametrize("name", ["state.npz", "model.json", "epochs.json", "checksums.json"])
+def test_a_damaged_checkpoint_is_passed_over(
+    begin: Callable[..., TrialSession], tmp_path: Path, name: str, damage: Callable[[Path], None]
+) -> None:
+    session = begin()
+    for _ in range(4):
+        session.run()
+    damage(tmp_path / checkpoints.place(0, 4) / name)
+    resumed = begin(known=4)
+    (note,) = resumed.notes
+    assert note.startswith("checkpoint trials/0000/epoch-0004 is damaged: ")
+    assert note.endswith("trial 0000 goes on from epoch 3")
+    report = resumed.run()
+    assert (report["notes"], epochs(report)) == ([note], [])  # epoch 4 again, which the journal knows
+    assert epochs(resumed.run()) == [5]
+    for number in (3, 4, 5):
+        (tmp_path / checkpoints.place(0, number) / name).unlink(missing_ok=True)
+    assert "goes on from the start" in begin(known=5).notes[-1]
+
+
+def test_an_unforeseen_error_reports_what_has_a_checkpoint(
+    begin: Callable[..., TrialSession], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """What was trained since is trained again; a failure of the trial's own is final, and reports all."""
+    real = Curve._metrics
+
+    def breaks(self: Curve, error: Exception) -> dict[str, float]:
+        if self.epoch == 3:
+            raise error
+        return real(self)
+
+    monkeypatch.setattr(Curve, "_metrics", lambda self: breaks(self, LookupError("gone")))
+    report = begin(report_s=60.0).run()
+    assert (epochs(report), report["status"], report["reason"]) == ([], "fault", "LookupError: gone")
+    monkeypatch.setattr(Curve, "_metrics", lambda self: breaks(self, TrialFailed("val_loss is nan at epoch 3")))
+    report = begin(report_s=60.0).run()
+    assert (epochs(report), report["status"], report["reason"]) == ([1, 2], "failed", "val_loss is nan at epoch 3")
+
+
+@pytest.mark.parametrize(
+    ("error", "status", "reason"),
+    [
+        (OSError(errno.ENOSPC, "No space left on device", "x"), "storage", "OSError: [Errno 28] No space left"),
+        (MemoryError("Unable to allocate 1 TiB"), "failed", "out of memory: Unable to allocate 1 TiB"),
+        (ValueError("units: too many"), "failed", "ValueError: units: too many"),
+        (RuntimeError("CUDA error"), "fault", "RuntimeError: CUDA error"),
+        (OSError("a pipe broke"), "fault", "OSError: a pipe broke"),
+    ],
+)
+def test_an_error_is_somebodys_fault(error: Exception, status: str, reason: str) -> None:
+    found = verdict(error)
+    assert found[0] == status
+    assert found[1].startswith(reason)
