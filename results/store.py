@@ -87,10 +87,25 @@ def open_home(home: Path, uri: str | None = None) -> MlflowClient:
     home.mkdir(parents=True, exist_ok=True)
     with (home / "mlflow.lock").open("w") as lock:
         fcntl.flock(lock, fcntl.LOCK_EX)
+        if not (home / "mlflow.db").exists():
+            _make_store(home / "mlflow.db")
         follow_move(home)
-        client = connect(tracking_uri(home))
-        client.get_experiment_by_name(EXPERIMENT)  # the first call makes the tables
-        return client
+        return connect(tracking_uri(home))
+
+
+def _make_store(path: Path) -> None:
+    """Make the embedded store under another name first: MLflow makes its tables one by one, and where it is killed or
+    the disk is full in between, it never mends what it left.
+    """
+    fresh = path.with_name(".mlflow.db.new")
+    for leftover in path.parent.glob(f"{fresh.name}*"):
+        leftover.unlink()
+    client = connect(f"sqlite:///{fresh}")
+    client.get_experiment_by_name(EXPERIMENT)  # the first call makes the tables
+    client._tracking_client.store.engine.dispose()
+    with contextlib.closing(sqlite3.connect(fresh)) as database:
+        database.execute("PRAGMA journal_mode=DELETE")  # all that was written ahead is in the file
+    fresh.rename(path)
 
 
 def connect(uri: str) -> MlflowClient:

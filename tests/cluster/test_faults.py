@@ -19,8 +19,10 @@ from cluster.sweep import read_sweep
 from results import checkpoints, journal
 from results.journal import Journal, SweepRecord
 from results.storage import Storage
+from results.store import open_home
 from results.sweeps import load_sweep
 from tests.processes import ROOT, below, kill, num_lines, run, start, wait_until, write_curve
+from tests.recorded import check_all_recorded
 
 FAULTY = "noise: 0.0, rate: 0.3, fault_at: 3, epoch_s: 0.0"
 
@@ -214,7 +216,7 @@ def in_a_small_disk(tmp_path: Path, commands: str) -> subprocess.CompletedProces
     return subprocess.run(command, capture_output=True, text=True, env=environment, timeout=300, check=False)
 
 
-FILL = "dd if=/dev/zero of=$DISK/ballast bs=1k count=38500 status=none"
+FILL = "dd if=/dev/zero of=$DISK/ballast bs=1k count=40560 status=none"
 BREAK = """$FERSWEEP launch {sweep} --data {data} --home $DISK/runs &
            until [ "$(cat $DISK/runs/sweeps/c/journal.jsonl 2>/dev/null | wc -l)" -gt 40 ]; do sleep .05; done
            kill -9 $!; wait; until mount -o remount,ro $DISK 2>/dev/null; do sleep .2; done"""
@@ -246,3 +248,5 @@ def test_a_storage_that_takes_no_more_ends_the_sweep_in_a_line(
     record = journal.read(tmp_path / "kept" / "sweeps" / "c" / "journal.jsonl")
     assert len(record.trials) == 30
     assert record.count()["failed"] == record.count()["running"] == 0
+    open_home(tmp_path / "kept")  # which follows the move
+    check_all_recorded(tmp_path / "kept" / "sweeps" / "c")
