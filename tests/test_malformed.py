@@ -36,7 +36,7 @@ from tests.malformed.sources import PIXELS, encoded, tar_header, tarred, zipped
 
 NUM_MALFORMED = 500
 NUM_PREPARED = 3  # mutated sources that are still sound and go all the way through MediaPipe
-LONGEST_S = ((signal.ITIMER_REAL, signal.SIGALRM, 60.0), (signal.ITIMER_PROF, signal.SIGPROF, 10.0))  # waiting, working
+LONGEST_S = ((signal.ITIMER_REAL, signal.SIGALRM, 180.0), (signal.ITIMER_PROF, signal.SIGPROF, 60.0))  # of all threads
 LONGEST_MESSAGE = 1000
 fixed = settings(derandomize=True, database=None, deadline=None, suppress_health_check=list(HealthCheck))
 

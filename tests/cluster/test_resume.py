@@ -153,7 +153,8 @@ def test_the_best_checkpoints_of_the_sweep_are_kept(directory: Path) -> None:
 
 def start_from(tmp_path: Path, older: Any, **changes: Any) -> Sweep:
     path = write_curve(tmp_path / "new.yaml", **{"trials": 3, "epochs": 9, **changes})
-    return read_sweep(str(path), [f"search.start_from={older}"])
+    sweeps = list((tmp_path / "runs" / "sweeps").iterdir())
+    return read_sweep(str(path), [f"search.start_from={older}"], name=f"new-{len(sweeps)}")
 
 
 def test_a_new_sweep_learns_from_an_older_one(directory: Path, tmp_path: Path) -> None:
