@@ -31,11 +31,12 @@ def ours(trials: int, epochs: int, record: bool) -> float:
     """Reports a second of a fersweep sweep, from its journal."""
     from cluster import launch
     from cluster.sweep import read_sweep
+    from results import tracking
     from results.journal import read_events
     from tests.datasets import write_tiny_dataset
 
     if not record:
-        launch.start_recorder = lambda directory: subprocess.Popen(["true"])  # type: ignore[assignment]
+        tracking.start_recorder = lambda sweep_dir: subprocess.Popen(["true"])  # type: ignore[assignment]
     with tempfile.TemporaryDirectory() as scratch:
         home = Path(scratch)
         (home / "curve.yaml").write_text(SWEEP % (trials, epochs))
