@@ -26,6 +26,7 @@ from results.storage import Storage
 from results.sweeps import resume_command, sweep_storage
 from results.tracking import Recorder
 
+DRIVEN = "another process is running this sweep: wait for it, or stop it"
 HURRY_S = 10.0  # that MLflow gets when the driver has to go; its recorder goes on by itself
 MAX_BREAKS = 3  # times that Ray Tune itself may break off without an epoch gained in between
 
@@ -68,7 +69,7 @@ def drive(
                 if not search.done():
                     watch.head = session.head_address()
                     _tune(search, arrays, directory, storage, keeper, described["baseline"], stopping)
-        state = "finished" if search.done() else "failed" if stopping.error else "interrupted"
+        state = "failed" if stopping.error else "finished" if search.done() else "interrupted"
         with contextlib.suppress(OSError):  # a full disk: then the journal just ends, as after a kill
             journal.session(state, **({"reason": str(stopping.error)} if stopping.error else {}))
         journal.close()
@@ -85,7 +86,7 @@ def _alone(directory: Path) -> Iterator[None]:
                 break
             time.sleep(0.05)  # `status` holds it for a moment, when it looks whether somebody does
         else:
-            raise InputError(f"{directory}: another process is running this sweep: wait for it, or stop it")
+            raise InputError(f"{directory}: {DRIVEN}")
         yield
 
 

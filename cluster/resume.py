@@ -15,11 +15,12 @@ from typing import Any
 import yaml
 
 from cluster import session
-from cluster.drive import Outcome, drive
+from cluster.drive import DRIVEN, Outcome, drive
 from cluster.sweep import Sweep, change, distributions, parse_sweep
 from cluster.watch import BUCKET_BEAT_S, HEARTBEAT
 from data_pipeline.errors import InputError
 from results.journal import SweepRecord
+from results.status import is_held
 from results.storage import Storage, write_whole
 from results.sweeps import load_sweep, pull, sweep_storage, sweep_task
 
@@ -46,6 +47,8 @@ def resume(
         data: where the dataset lies now, if it was moved.
         retry_failed: run failed trials once more.
     """
+    if is_held(directory / "driver.lock"):  # before anything is changed
+        raise InputError(f"{directory}: {DRIVEN}")
     storage = sweep_storage(directory, load_sweep(directory)[0])
     if storage.path is None:
         _refuse_driven(storage)
