@@ -23,8 +23,7 @@ class Keeper:
     def tidy(self) -> None:
         """Delete what the trials that have ended since the last call no longer need."""
         stop, record = self._search.sweep.stop, self._search.record
-        ended = [trial for trial in record.ranked(stop.metric, stop.mode) if trial.state != "running"]
-        best = {trial.number for trial in ended[: self._search.sweep.keep_checkpoints]}
+        best = {trial.number for trial in record.kept(stop.metric, stop.mode, self._search.sweep.keep_checkpoints)}
         for trial in record.trials.values():
             if trial.state == "running":
                 self._kept.pop(trial.number, None)

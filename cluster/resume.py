@@ -65,7 +65,8 @@ def resume(
     session.check_resources(sweep.resources.cpus, sweep.resources.gpus)
     content = json.dumps(described, indent=1).encode()
     if content != (directory / "sweep.json").read_bytes():
-        storage.write("sweep.json", content)
+        if storage.path is None:
+            storage.write("sweep.json", content)
         write_whole(directory / "sweep.json", content)
     return drive(sweep, arrays, described, directory, retry_failed=retry_failed)
 

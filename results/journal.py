@@ -128,6 +128,10 @@ class SweepRecord:
         sign = -1 if mode == "max" else 1
         return sorted(valued, key=lambda t: (sign * (t.value(metric, mode) or 0.0), t.number))
 
+    def kept(self, metric: str, mode: str, number: int | None) -> list[TrialRecord]:
+        """The ended trials whose checkpoints are kept, best first: `number` of them (None: all)."""
+        return [trial for trial in self.ranked(metric, mode) if trial.state != "running"][:number]
+
     def count(self) -> dict[str, int]:
         """Number of trials by state."""
         return {state: sum(t.state == state for t in self.trials.values()) for state in STATES}

@@ -101,8 +101,7 @@ def objective(sweep: dict[str, Any]) -> tuple[str, str]:
 
 def kept_trials(sweep: dict[str, Any], record: SweepRecord) -> list[TrialRecord]:
     """The ended trials whose best checkpoint is kept, best first: `keep_checkpoints` of the whole sweep."""
-    ended = [trial for trial in record.ranked(*objective(sweep)) if trial.state != "running"]
-    return ended[: sweep["sweep"].get("keep_checkpoints")]
+    return record.kept(*objective(sweep), sweep["sweep"].get("keep_checkpoints"))
 
 
 def best_checkpoint(sweep_dir: Path, sweep: dict[str, Any], trial: TrialRecord) -> Path | None:
