@@ -50,6 +50,8 @@ def _show(result: Any, render: Any, as_json: bool) -> None:
 @app.command()
 def demo(home: Home = RUNS) -> None:
     """The whole job on synthetic faces made on the spot: prepare, launch, compare, promote, predict."""
+    import shutil
+
     from rich.console import Console
     from skimage import data, io
 
@@ -64,8 +66,11 @@ def demo(home: Home = RUNS) -> None:
     say("1 faces: synthetic, warps of one public-domain portrait", align="left")
     faces, portrait = home / "demo" / "faces", home / "demo" / "portrait.png"
     if not faces.exists():
-        make_faces(faces)
+        unfinished = faces.with_name("faces.new")  # a demo that was killed here begins again
+        shutil.rmtree(unfinished, ignore_errors=True)
+        make_faces(unfinished)
         io.imsave(portrait, data.astronaut(), check_contrast=False)
+        unfinished.rename(faces)
     say(f"2 fersweep prepare {faces} --out {home / 'data' / 'demo'}", align="left")
     prepare([faces], out=home / "data" / "demo")
     say(f"3 fersweep launch quick --data {home / 'data' / 'demo'} --name {name}", align="left")
