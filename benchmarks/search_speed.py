@@ -110,7 +110,7 @@ def fersweep(data: Path, home: Path, trials: int) -> list[dict]:
     from results.journal import read
 
     record = read(home / "sweeps" / "blendshape_lstm" / "journal.jsonl")
-    epochs = sum(t.num_epochs for t in record.trials.values())
+    epochs = record.num_epochs
     assert epochs == trials * EPOCHS, f"{epochs} epochs were run"
     return [t.hparams for t in record.trials.values()]
 

@@ -49,7 +49,7 @@ def sweep(scratch: Path, name: str, trials: int, away_s: float) -> str:
     times = [event["time"] for event in journal.read_events(path) if event["event"] == "report"]
     runs, record = check_all_recorded(path.parent), journal.read(path)
     server.kill()
-    epochs = sum(trial.num_epochs for trial in record.trials.values())
+    epochs = record.num_epochs
     rate = (len(times) - 1) / (times[-1] - times[0])
     lines = (path.parent / "recorder.log").read_text().strip().splitlines()
     print("\n".join(lines), file=sys.stderr)

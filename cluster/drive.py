@@ -127,7 +127,7 @@ def _tune(
                 except Exception as error:
                     if stopping.asked:
                         break
-                    now = sum(trial.num_epochs for trial in search.record.trials.values())
+                    now = search.record.num_epochs
                     breaks, epochs = (breaks + 1 if now == epochs else 1), now
                     if breaks >= MAX_BREAKS:
                         raise RuntimeError(f"Ray Tune broke off {breaks} times: {_last_line(error)}") from error

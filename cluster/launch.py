@@ -76,15 +76,15 @@ def launch(sweep: Sweep, data: Path, home: Path, address: str | None = None) -> 
     session.connect(address)
     session.check_resources(sweep.resources.cpus, sweep.resources.gpus)
     content = json.dumps(described, indent=1).encode()
-    storage = _claim(described, directory)
+    storage = sweep_storage(directory, described)
+    if storage.path is None:
+        _claim(Storage(storage.address, retry_s=1), content)
     directory.parent.mkdir(parents=True, exist_ok=True)
     fresh = Path(tempfile.mkdtemp(dir=directory.parent, prefix=f".{sweep.name}-"))
     (fresh / "sweep.json").write_bytes(content)
     (fresh / "trials").mkdir()
     fresh.chmod(0o755)
     fresh.rename(directory)  # fails where another launch of this name was faster
-    if storage is not None:
-        storage.write("sweep.json", content)
     return drive(sweep, arrays, described, directory)
 
 
@@ -113,20 +113,15 @@ def _refuse_existing(sweep: Sweep, home: Path) -> Path:
     return directory
 
 
-def _claim(described: dict[str, Any], directory: Path) -> Storage | None:
-    """The sweep's place in its bucket, if it has one: InputError where it cannot be written or is taken."""
-    storage = sweep_storage(directory, described)
-    if storage.path is not None:
-        return None
-    storage = Storage(storage.address, retry_s=1)
+def _claim(storage: Storage, content: bytes) -> None:
+    """Write `sweep.json` to the sweep's place in its bucket. InputError where it cannot be written or is taken."""
     try:
-        if "sweep.json" in storage.names(""):
-            raise InputError(
-                f"storage {storage.address}: a sweep lies there; `fersweep resume {storage.address}` goes on with it"
-            )
-        storage.write("claim", b"")
+        taken = "sweep.json" in storage.names("")
+        if not taken:
+            storage.write("sweep.json", content)
     except (OSError, ValueError) as error:
-        if isinstance(error, InputError):
-            raise
         raise InputError(f"storage {storage.address}: {str(error).splitlines()[0]}") from None
-    return storage
+    if taken:
+        raise InputError(
+            f"storage {storage.address}: a sweep lies there; `fersweep resume {storage.address}` goes on with it"
+        )

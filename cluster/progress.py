@@ -34,11 +34,8 @@ class Progress(Callback):
         self._console = Console(stderr=True)
         self._live = Live(console=self._console, auto_refresh=False) if self._console.is_terminal else None
         self._start, self._drawn = time.time(), 0.0
-        self._epochs_before = sum(t.num_epochs for t in search.record.trials.values())
-        self._ended_before = self._tidied = self._num_ended()
-
-    def _num_ended(self) -> int:
-        return sum(t.state != "running" for t in self._search.record.trials.values())
+        self._epochs_before = search.record.num_epochs
+        self._ended_before = self._tidied = search.record.num_ended
 
     def tell(self, message: str) -> None:
         """Say something once, above what is drawn."""
@@ -60,8 +57,8 @@ class Progress(Callback):
     def on_step_end(self, iteration: int, trials: list[Any], **info: Any) -> None:
         if time.time() - self._drawn >= (REFRESH_S if self._live else LINE_S):
             self._draw()
-        if self._num_ended() != self._tidied:
-            self._tidied = self._num_ended()
+        if self._search.record.num_ended != self._tidied:
+            self._tidied = self._search.record.num_ended
             self._keeper.tidy()
         if self._stopping.due(len(self._search.active)):
             raise Stopped
@@ -77,8 +74,7 @@ class Progress(Callback):
         """One line: trials by state, best so far, speed, time left."""
         search, stop = self._search, self._search.sweep.stop
         counts, seconds = search.record.count(), max(time.time() - self._start, 1e-9)
-        epochs = sum(t.num_epochs for t in search.record.trials.values())
-        ended = sum(counts.values()) - counts["running"]
+        epochs, ended = search.record.num_epochs, search.record.num_ended
         done_here, remaining = ended - self._ended_before, search.sweep.search.num_trials - ended
         eta = _duration(seconds / done_here * remaining) if done_here else "?"
         ranked = search.record.ranked(stop.metric, stop.mode)

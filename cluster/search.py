@@ -202,14 +202,14 @@ class Search:
     def _end(self, number: int, status: str, reason: str | None) -> None:
         self.journal.append("ended", trial=number, state=status, reason=reason)
         self.active.pop(number, None)
-        counts, failures = self.record.count(), self.sweep.failures
-        ended = sum(counts.values()) - counts["running"]
+        failures, ended = self.sweep.failures, self.record.num_ended
+        failed = self.record.count()["failed"]
         of = max(ended, min(MIN_ENDED, self.sweep.search.num_trials))
-        if status == "failed" and counts["failed"] > failures.max_failed_share * of:
+        if status == "failed" and failed > failures.max_failed_share * of:
             reasons = Counter(str(t.reason) for t in self.record.trials.values() if t.state == "failed")
             commonest, times = reasons.most_common(1)[0]
             raise TooManyFailures(
-                f"{counts['failed']} of {ended} trials failed, which is more than failures.max_failed_share "
+                f"{failed} of {ended} trials failed, which is more than failures.max_failed_share "
                 f"({failures.max_failed_share:g}) allows; the commonest reason ({times}×): {commonest}"
             )
 

@@ -47,7 +47,7 @@ def compare(sweep_dir: Path, top: int = 10, trees: dict[str, Any] | None = None)
         "dataset": sweep["dataset"],
         "session": record.action,
         "states": record.count(),
-        "total_epochs": sum(trial.num_epochs for trial in record.trials.values()),
+        "total_epochs": record.num_epochs,
         "hparams": {name: value for name, value in shared.items() if name not in varied},
         "trials": [_row(trial, sweep, Path(sweep_dir), varied) for trial in ranked],
         "baselines": _baselines(sweep, trees),

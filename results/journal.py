@@ -132,6 +132,15 @@ class SweepRecord:
         """The ended trials whose checkpoints are kept, best first: `number` of them (None: all)."""
         return [trial for trial in self.ranked(metric, mode) if trial.state != "running"][:number]
 
+    @property
+    def num_epochs(self) -> int:
+        """Epochs of all trials together."""
+        return sum(trial.num_epochs for trial in self.trials.values())
+
+    @property
+    def num_ended(self) -> int:
+        return sum(trial.state != "running" for trial in self.trials.values())
+
     def count(self) -> dict[str, int]:
         """Number of trials by state."""
         return {state: sum(t.state == state for t in self.trials.values()) for state in STATES}

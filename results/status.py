@@ -86,7 +86,7 @@ def _read(directory: Path) -> dict[str, Any]:
     state, reason = _state(running, session)
     row = ranked[0].best(metric, mode) if ranked else None
     seen_at = max(filter(None, (last_event, _beat(directory / "heartbeat"))), default=None)
-    goes_on = state in ("interrupted", "failed") or (state == "finished" and _ended(counts) < asked)
+    goes_on = state in ("interrupted", "failed") or (state == "finished" and record.num_ended < asked)
     return {
         "state": state,
         "reason": reason,
@@ -95,7 +95,7 @@ def _read(directory: Path) -> dict[str, Any]:
         "metric": metric,
         "mode": mode,
         "best": {"value": row[metric], "trial": ranked[0].number, "epoch": int(row["epoch"])} if row else None,
-        "epochs": sum(trial.num_epochs for trial in record.trials.values()),
+        "epochs": record.num_epochs,
         "seen_at": seen_at,
         "age_s": None if seen_at is None else round(max(time.time() - seen_at, 0.0), 1),
         "driver": {"pid": session.get("pid"), "host": session.get("host")} if session else None,

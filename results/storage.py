@@ -12,6 +12,7 @@ credentials from the environment; what fails there is tried again for RETRY_S.
 from __future__ import annotations
 
 import contextlib
+import errno
 import os
 import shutil
 import tempfile
@@ -139,9 +140,9 @@ class Storage:
                 return call()
             except FileNotFoundError:
                 raise
-            except OSError:
+            except OSError as error:  # pyarrow's has no errno
                 if time.monotonic() + wait_s > deadline:
-                    raise
+                    raise OSError(error.errno or errno.EIO, str(error)) from None
             time.sleep(wait_s)
             wait_s = min(2 * wait_s, 10.0)
 

@@ -17,9 +17,10 @@ RAY = str(Path(sys.executable).with_name("ray"))
 
 
 class Cluster:
-    """A head with one CPU; `add` brings further nodes of one CPU. Use as a context manager."""
+    """A head; `add` brings further nodes. Each node has `num_cpus` CPUs. Use as a context manager."""
 
-    def __init__(self, directory: Path):
+    def __init__(self, directory: Path, num_cpus: int = 1):
+        self.num_cpus = num_cpus
         self.address = f"127.0.0.1:{free_port()}"
         self._log = (directory / "ray.log").open("ab")
         self.nodes: list[subprocess.Popen[bytes]] = []
@@ -37,7 +38,7 @@ class Cluster:
             "start",
             *arguments,
             "--node-ip-address=127.0.0.1",
-            "--num-cpus=1",
+            f"--num-cpus={self.num_cpus}",
             "--disable-usage-stats",
             "--block",
         ]

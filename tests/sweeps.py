@@ -3,7 +3,7 @@
 import json
 import time
 import uuid
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -82,6 +82,9 @@ class FakeDriver:
         checkpoints.save(storage, trial, model, record.epochs[: int(best["epoch"])])
         checkpoints.save_predictions(storage, trial, int(best["epoch"]), val.y, model.predict(val.x))
         self.end(trial, state, "worse than the others at epoch 2" if state == "stopped" else None)
+
+
+NewSweep = Callable[[], tuple[Path, FakeDriver]]  # the fixture of results/conftest.py
 
 
 def write_sweep(home: Path, dataset: Path | None = None, num_trials: int = 4, name: str = "tiny") -> Path:

@@ -13,6 +13,7 @@ import pytest
 from cluster.launch import launch
 from cluster.resume import resume
 from cluster.sweep import Sweep, read_sweep
+from cluster.trial import verdict
 from data_pipeline.errors import InputError
 from results import checkpoints, journal
 from results.storage import Storage
@@ -142,3 +143,12 @@ def test_a_bucket_that_is_not_there_is_refused(tmp_path: Path, tiny_dataset: Pat
     assert not (tmp_path / "runs").exists()
     with pytest.raises(InputError, match="no sweep is stored there"):
         resume(find_sweep(tmp_path / "runs", bucket))
+
+
+def test_a_bucket_that_stays_away_is_no_trials_fault(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("AWS_ACCESS_KEY_ID", "nobody")
+    monkeypatch.setenv("AWS_SECRET_ACCESS_KEY", "nothing")
+    away = Storage(f"s3://sweeps/c?endpoint_override=127.0.0.1:{free_port()}&scheme=http&region=us-east-1", retry_s=0)
+    with pytest.raises(OSError, match="AWS") as caught:
+        away.write("sweep.json", b"{}")
+    assert verdict(caught.value)[0] == "storage"

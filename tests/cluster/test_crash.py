@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import os
 import signal
+from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
@@ -13,6 +14,7 @@ import pytest
 
 from results import journal
 from tests.processes import below, kill, num_lines, run, start, wait_until, write_curve
+from tests.ray_nodes import ENVIRONMENT, Cluster
 from tests.recorded import check_all_recorded
 
 NUM_KILLS, NUM_TRIALS, METRIC = 20, 40, "val_macro_f1"
@@ -56,21 +58,34 @@ def check_journal(path: Path, num_trials: int) -> journal.SweepRecord:
     return record
 
 
-def test_a_driver_killed_twenty_times(tmp_path: Path, tiny_dataset: Path) -> None:
-    """40 trials with ASHA and MLflow; killed after a random number of events, or some time after its start."""
+@pytest.fixture
+def cluster(tmp_path: Path) -> Iterator[Cluster]:
+    """A Ray that outlives the drivers: to start one for each of them takes half of the time of this test."""
+    with Cluster(tmp_path, num_cpus=2) as made:
+        yield made
+
+
+def test_a_driver_killed_twenty_times(tmp_path: Path, tiny_dataset: Path, cluster: Cluster) -> None:
+    """40 trials with ASHA and MLflow; killed after a random number of events, or some time after its start.
+
+    Every fourth driver has a Ray of its own and takes its recorder along; the others meet on one cluster.
+    """
     home, rng = tmp_path / "runs", np.random.default_rng(11)
     path = home / "sweeps" / "c" / "journal.jsonl"
     launch = ("launch", write_curve(tmp_path / "c.yaml", trials=NUM_TRIALS), "--data", tiny_dataset)
     before = b""
     for round_ in range(NUM_KILLS):
-        process = start(*(launch if not path.parent.exists() else ("resume", "c")), home=home)
+        alone = round_ % 4 == 3
+        verb: tuple[Any, ...] = ("resume", "c") if path.parent.exists() else launch
+        where = () if alone else ("--address", cluster.address)
+        process = start(*verb, *where, home=home, env={} if alone else ENVIRONMENT)
         if round_ % 5 == 4:  # somewhere in its start-up
             with pytest.raises(Exception, match="timed out"):
-                process.communicate(timeout=float(rng.uniform(0.5, 6)))
+                process.communicate(timeout=float(rng.uniform(0.5, 6 if alone else 3)))
         else:
             target = num_lines(path) + 2 + int(rng.integers(25))
             wait_until(lambda target=target: num_lines(path) >= target, process)
-        if round_ % 4 == 3:  # its recorder too
+        if alone:
             for pid in below(process.pid, "results.tracking"):
                 os.kill(pid, signal.SIGKILL)
         kill(process)

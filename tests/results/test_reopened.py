@@ -2,45 +2,28 @@
 
 import os
 import signal
-from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
 import pytest
 
-from data_pipeline.task import Task, TaskArrays
 from results import missing, tracking
 from results.projection import Projection
-from tests.datasets import write_tiny_dataset
 from tests.processes import wait_until
 from tests.recorded import check_all_recorded, history, run_ids, runs_of
-from tests.sweeps import METRIC, FakeDriver, write_sweep_json
+from tests.sweeps import METRIC, FakeDriver, NewSweep
 
 METRICS = ("train_loss", "val_loss", "val_accuracy", "val_balanced_accuracy", METRIC, "epoch_s")
 
 
-@pytest.fixture(scope="module")
-def home(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """One store for all tests: making it takes seconds."""
-    return tmp_path_factory.mktemp("home")
-
-
-@pytest.fixture(scope="module")
-def arrays(home: Path) -> TaskArrays:
-    return Task(write_tiny_dataset(home / "data" / "tiny")).arrays()
+@pytest.fixture
+def driver(new_sweep: NewSweep) -> FakeDriver:
+    return new_sweep()[1]
 
 
 @pytest.fixture
-def sweep_dir(home: Path, arrays: TaskArrays, request: pytest.FixtureRequest) -> Path:
-    name = request.node.name.replace("[", "-").replace("]", "")
-    return write_sweep_json(home, home / "data" / "tiny", arrays, name)
-
-
-@pytest.fixture
-def driver(sweep_dir: Path, arrays: TaskArrays) -> Iterator[FakeDriver]:
-    made = FakeDriver(sweep_dir, arrays)
-    yield made
-    made.journal.close()
+def sweep_dir(driver: FakeDriver) -> Path:
+    return driver.sweep_dir
 
 
 def write(projection: Projection, closing: bool = False) -> dict[str, Any]:

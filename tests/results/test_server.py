@@ -4,32 +4,18 @@ import json
 import os
 import signal
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
 
-from data_pipeline.task import Task, TaskArrays
 from results import missing, tracking
 from results.predict import champion
 from results.promote import promote
-from tests.datasets import write_tiny_dataset
 from tests.processes import wait_until
 from tests.recorded import check_all_recorded, run_ids, runs_of
 from tests.servers import MlflowServer
-from tests.sweeps import METRIC, FakeDriver, write_sweep_json
-
-NewSweep = Callable[[str], tuple[Path, FakeDriver]]
-
-
-@pytest.fixture(scope="module")
-def home(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    return tmp_path_factory.mktemp("home")
-
-
-@pytest.fixture(scope="module")
-def arrays(home: Path) -> TaskArrays:
-    return Task(write_tiny_dataset(home / "data" / "tiny")).arrays()
+from tests.sweeps import METRIC, FakeDriver, NewSweep
 
 
 @pytest.fixture(scope="module")
@@ -42,21 +28,17 @@ def server(home: Path) -> Iterator[MlflowServer]:
 
 
 @pytest.fixture
-def new_sweep(home: Path, arrays: TaskArrays, server: MlflowServer) -> Iterator[NewSweep]:
-    """Makes sweeps that record on the server: their directory and a driver."""
-    made: list[FakeDriver] = []
+def new_sweep(new_sweep: NewSweep, server: MlflowServer) -> NewSweep:
+    """Makes sweeps that record on the server."""
 
-    def make(name: str) -> tuple[Path, FakeDriver]:
-        sweep_dir = write_sweep_json(home, home / "data" / "tiny", arrays, name)
+    def make() -> tuple[Path, FakeDriver]:
+        sweep_dir, driver = new_sweep()
         sweep = json.loads((sweep_dir / "sweep.json").read_text())
         sweep["sweep"]["tracking"]["uri"] = server.uri
         (sweep_dir / "sweep.json").write_text(json.dumps(sweep))
-        made.append(FakeDriver(sweep_dir, arrays))
-        return sweep_dir, made[-1]
+        return sweep_dir, driver
 
-    yield make
-    for driver in made:
-        driver.journal.close()
+    return make
 
 
 @pytest.fixture(autouse=True)
@@ -77,7 +59,7 @@ def level(sweep_dir: Path) -> bool:
 
 def test_away_for_a_while(server: MlflowServer, new_sweep: NewSweep) -> None:
     """Killed in the middle of a sweep and started again on its port; the sweep goes on as if it were there."""
-    sweep_dir, driver = new_sweep("away")
+    sweep_dir, driver = new_sweep()
     recorder = tracking.Recorder(sweep_dir)
     driver.journal.session("started")
     recorder.start()
@@ -115,7 +97,7 @@ def test_away_for_a_while(server: MlflowServer, new_sweep: NewSweep) -> None:
 
 def test_away_at_the_end(server: MlflowServer, new_sweep: NewSweep) -> None:
     """The driver waits for a bounded time, and says what is missing; `record` makes it good."""
-    sweep_dir, driver = new_sweep("away-at-the-end")
+    sweep_dir, driver = new_sweep()
     driver.journal.session("started")
     driver.run_trial(0, {"rate": 0.1}, 4, "finished")
     assert tracking.record(sweep_dir)
@@ -148,7 +130,7 @@ def test_away_at_the_end(server: MlflowServer, new_sweep: NewSweep) -> None:
 
 
 def test_promoted_on_the_server(server: MlflowServer, new_sweep: NewSweep) -> None:
-    sweep_dir, driver = new_sweep("promoted")
+    sweep_dir, driver = new_sweep()
     driver.journal.session("started")
     driver.run_trial(0, {"rate": 0.1}, 4, "finished")
     driver.journal.session("finished")
@@ -160,7 +142,7 @@ def test_promoted_on_the_server(server: MlflowServer, new_sweep: NewSweep) -> No
 
 def test_a_server_that_hangs_holds_nobody_up(server: MlflowServer, new_sweep: NewSweep) -> None:
     """It takes connections and never answers; what it got before is neither lost nor doubled."""
-    sweep_dir, driver = new_sweep("hangs")
+    sweep_dir, driver = new_sweep()
     driver.journal.session("started")
     environment = os.environ.setdefault("MLFLOW_HTTP_REQUEST_TIMEOUT", "30")
     os.environ["MLFLOW_HTTP_REQUEST_TIMEOUT"] = "1"  # the recorder's

@@ -7,48 +7,19 @@ import signal
 import subprocess
 import sys
 from collections import Counter
-from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
 import pytest
 
-from data_pipeline.task import Task, TaskArrays
+from data_pipeline.task import TaskArrays
 from results import journal, tracking
 from results.projection import METRICS_PER_CALL, Projection
-from tests.datasets import write_tiny_dataset
 from tests.processes import wait_until
 from tests.recorded import check_all_recorded, history, runs_of
-from tests.sweeps import METRIC, FakeDriver, write_sweep, write_sweep_json
+from tests.sweeps import METRIC, NewSweep, write_sweep
 
 SCORES = ("train_loss", "val_loss", "val_accuracy", "val_balanced_accuracy", METRIC, "epoch_s")
-
-
-@pytest.fixture(scope="module")
-def home(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """One store for all tests: making it takes seconds."""
-    return tmp_path_factory.mktemp("home")
-
-
-@pytest.fixture(scope="module")
-def arrays(home: Path) -> TaskArrays:
-    return Task(write_tiny_dataset(home / "data" / "tiny")).arrays()
-
-
-@pytest.fixture
-def new_sweep(home: Path, arrays: TaskArrays, request: pytest.FixtureRequest) -> Iterator[Any]:
-    """Makes sweeps that have not begun: their directory and a driver."""
-    made: list[FakeDriver] = []
-
-    def make() -> tuple[Path, FakeDriver]:
-        name = f"{request.node.name}-{len(made)}".replace("[", "-").replace("]", "")
-        sweep_dir = write_sweep_json(home, home / "data" / "tiny", arrays, name)
-        made.append(FakeDriver(sweep_dir, arrays))
-        return sweep_dir, made[-1]
-
-    yield make
-    for driver in made:
-        driver.journal.close()
 
 
 def test_a_finished_sweep(home: Path, arrays: TaskArrays) -> None:
@@ -86,7 +57,7 @@ def test_a_finished_sweep(home: Path, arrays: TaskArrays) -> None:
     assert runs["0000"].info.end_time == int((record.trials[0].ended_at or 0) * 1000)
 
 
-def test_nan_is_recorded_and_its_trial_failed(home: Path, new_sweep: Any) -> None:
+def test_nan_is_recorded_and_its_trial_failed(home: Path, new_sweep: NewSweep) -> None:
     sweep_dir, driver = new_sweep()
     driver.journal.session("started")
     driver.sample(0, {"rate": 0.1})
@@ -111,7 +82,7 @@ def test_nan_is_recorded_and_its_trial_failed(home: Path, new_sweep: Any) -> Non
     assert runs["0002"].data.params == {"rate": "0.1"}
 
 
-def test_recording_again_changes_nothing(home: Path, new_sweep: Any) -> None:
+def test_recording_again_changes_nothing(home: Path, new_sweep: NewSweep) -> None:
     sweep_dir, driver = new_sweep()
     driver.journal.session("started")
     driver.run_trial(0, {"rate": 0.1}, 5, "finished")
@@ -126,7 +97,7 @@ class Killed(BaseException):
     """What SIGKILL looks like from inside: nothing catches it."""
 
 
-def test_killed_at_every_call_and_begun_again(home: Path, new_sweep: Any, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_killed_at_every_call_and_begun_again(home: Path, new_sweep: NewSweep, monkeypatch: pytest.MonkeyPatch) -> None:
     """The recorder dies before its k-th write, for every k; the next one finds all and doubles nothing."""
     from mlflow.tracking import MlflowClient
 
@@ -167,7 +138,7 @@ def test_killed_at_every_call_and_begun_again(home: Path, new_sweep: Any, monkey
         check_all_recorded(sweep_dir)
 
 
-def test_interrupted_and_resumed(home: Path, new_sweep: Any, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_interrupted_and_resumed(home: Path, new_sweep: NewSweep, monkeypatch: pytest.MonkeyPatch) -> None:
     """The same runs go on, and no epoch is even sent twice (the store would drop it, but that is its business)."""
     from mlflow.tracking import MlflowClient
 
@@ -211,7 +182,7 @@ def test_interrupted_and_resumed(home: Path, new_sweep: Any, monkeypatch: pytest
     assert runs["parent"].info.status == "FINISHED"
 
 
-def test_a_long_report_is_split(home: Path, new_sweep: Any) -> None:
+def test_a_long_report_is_split(home: Path, new_sweep: NewSweep) -> None:
     sweep_dir, driver = new_sweep()
     num_epochs = METRICS_PER_CALL // len(SCORES) * 2 + 7
     driver.journal.session("started")
@@ -221,7 +192,7 @@ def test_a_long_report_is_split(home: Path, new_sweep: Any) -> None:
     check_all_recorded(sweep_dir)
 
 
-def test_a_store_that_fails_is_tried_again(home: Path, new_sweep: Any, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_store_that_fails_is_tried_again(home: Path, new_sweep: NewSweep, monkeypatch: pytest.MonkeyPatch) -> None:
     sweep_dir, driver = new_sweep()
     driver.journal.session("started")
     driver.run_trial(0, {"rate": 0.1}, 3, "finished")
@@ -245,7 +216,7 @@ def test_a_store_that_fails_is_tried_again(home: Path, new_sweep: Any, monkeypat
         tracking.record(sweep_dir, patience_s=0.1)
 
 
-def test_a_driver_that_is_gone(home: Path, new_sweep: Any) -> None:
+def test_a_driver_that_is_gone(home: Path, new_sweep: NewSweep) -> None:
     """The journal just stops: what it tells is recorded, and nothing stays open."""
     sweep_dir, driver = new_sweep()
     driver.journal.session("started")
@@ -262,7 +233,7 @@ def test_a_driver_that_is_gone(home: Path, new_sweep: Any) -> None:
     }
 
 
-def test_the_process_follows_survives_kill_and_ends_itself(home: Path, new_sweep: Any) -> None:
+def test_the_process_follows_survives_kill_and_ends_itself(home: Path, new_sweep: NewSweep) -> None:
     """A resumed sweep, its recorder killed (-9) half-way, a second one started; it ends with the session."""
     sweep_dir, driver = new_sweep()
     driver.journal.append("session", action="started", pid=1, host="elsewhere")

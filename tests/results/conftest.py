@@ -1,0 +1,36 @@
+"""One home, so one MLflow store, for what is recorded in these tests: making a store takes seconds."""
+
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+
+from data_pipeline.task import Task, TaskArrays
+from tests.datasets import write_tiny_dataset
+from tests.sweeps import FakeDriver, NewSweep, write_sweep_json
+
+
+@pytest.fixture(scope="module")
+def home(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    return tmp_path_factory.mktemp("home")
+
+
+@pytest.fixture(scope="module")
+def arrays(home: Path) -> TaskArrays:
+    return Task(write_tiny_dataset(home / "data" / "tiny")).arrays()
+
+
+@pytest.fixture
+def new_sweep(home: Path, arrays: TaskArrays, request: pytest.FixtureRequest) -> Iterator[NewSweep]:
+    """Makes sweeps that have not begun: their directory and a driver."""
+    made: list[FakeDriver] = []
+
+    def make() -> tuple[Path, FakeDriver]:
+        name = f"{request.node.name}-{len(made)}".replace("[", "-").replace("]", "")
+        sweep_dir = write_sweep_json(home, home / "data" / "tiny", arrays, name)
+        made.append(FakeDriver(sweep_dir, arrays))
+        return sweep_dir, made[-1]
+
+    yield make
+    for driver in made:
+        driver.journal.close()
