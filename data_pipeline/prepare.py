@@ -200,8 +200,8 @@ def _ray(workers: int | None, address: str | None) -> Iterator[Any]:
     quiet: dict[str, Any] = {"log_to_driver": False, "logging_level": logging.ERROR}
     with reaching(address), silent_stderr():
         if address is None:
-            cpus = workers or os.cpu_count()
-            ray.init(num_cpus=cpus, include_dashboard=False, object_store_memory=OBJECT_STORE_BYTES, **quiet)
+            here = {"num_cpus": workers or os.cpu_count(), "object_store_memory": OBJECT_STORE_BYTES}
+            ray.init(address="local", include_dashboard=False, **here, **quiet)  # not one that happens to run here
         else:
             ray.init(address=address, runtime_env={"py_modules": [str(Path(__file__).parent)]}, **quiet)
     try:

@@ -111,7 +111,9 @@ def results(path: Path) -> list[tuple]:
     ]
 
 
-def test_a_real_sweep_killed_three_times_gives_the_same_numbers(tmp_path: Path, tiny_dataset: Path) -> None:
+def test_a_real_sweep_killed_three_times_gives_the_same_numbers(
+    tmp_path: Path, tiny_dataset: Path, cluster: Cluster
+) -> None:
     """Same seed, same data, one worker: LSTMs with dropout, ASHA and TPE, broken three times and not at all."""
     home = tmp_path / "runs"
     (tmp_path / "lstm.yaml").write_text(
@@ -120,17 +122,18 @@ def test_a_real_sweep_killed_three_times_gives_the_same_numbers(tmp_path: Path, 
         "        range: {units_0: [4, 16], learning_rate: [1e-3, 1e-1]}}\n"
         "search: {num_trials: 8, seed: 5}\n"
         "stop: {grace_epochs: 2, max_epochs: 18, reduction: 2, report_s: 0}\n"
-        f"resources: {{cpus: {os.cpu_count()}}}\n"
+        f"resources: {{cpus: {cluster.num_cpus}}}\n"
     )
-    options = (tmp_path / "lstm.yaml", "--data", tiny_dataset)
-    run("launch", *options, "--name", "whole", home=home)
+    where = ("--address", cluster.address)
+    options = (tmp_path / "lstm.yaml", "--data", tiny_dataset, *where)
+    run("launch", *options, "--name", "whole", home=home, env=ENVIRONMENT)
     path = home / "sweeps" / "broken" / "journal.jsonl"
     for lines in (9, 25, 42):
-        verb: tuple[Any, ...] = ("launch", *options, "--name", "broken") if lines == 9 else ("resume", "broken")
-        process = start(*verb, home=home)
+        verb: tuple[Any, ...] = ("launch", *options, "--name", "broken") if lines == 9 else ("resume", "broken", *where)
+        process = start(*verb, home=home, env=ENVIRONMENT)
         wait_until(lambda lines=lines: num_lines(path) >= lines, process)
         kill(process)
-    run("resume", "broken", home=home)
+    run("resume", "broken", *where, home=home, env=ENVIRONMENT)
     whole, broken = (results(home / "sweeps" / name / "journal.jsonl") for name in ("whole", "broken"))
     assert broken == whole
     assert {state for _, _, state, _, _ in whole} == {"finished", "stopped"}
