@@ -113,7 +113,7 @@ def test_away_at_the_end(server: MlflowServer, new_sweep: NewSweep) -> None:
     assert 2 <= time.monotonic() - start < 10
     assert lack == (
         f"MLflow lacks up to 3 epochs of 1 trial ({server.uri} does not answer (Connection refused)); "
-        f"made good by: fersweep status away-at-the-end --sync --home {sweep_dir.parents[1]}"
+        f"made good by: fersweep status {sweep_dir.name} --sync --home {sweep_dir.parents[1]}"
     )
     assert recorder.pid is not None
     os.kill(recorder.pid, signal.SIGKILL)
