@@ -30,7 +30,7 @@ def test_a_lost_machine(tmp_path: Path, tiny_dataset: Path) -> None:
     """Two raylets, one killed with its worker: its trial goes on from its checkpoint on the other."""
     home = tmp_path / "runs"
     path = home / "sweeps" / "c" / "journal.jsonl"
-    sweep = write_curve(tmp_path / "c.yaml", **SLOW, trials=5, epochs=20)
+    sweep = write_curve(tmp_path / "c.yaml", **SLOW, trials=8, epochs=20)
     with Cluster(tmp_path) as cluster:
         second = cluster.add()
         process = start(
@@ -42,7 +42,7 @@ def test_a_lost_machine(tmp_path: Path, tiny_dataset: Path) -> None:
     assert process.returncode == 0, err
     assert "its machine is lost; goes on after epoch" in err
     record = journal.read(path)
-    assert len(record.trials) == 5
+    assert len(record.trials) == 8
     assert record.count()["failed"] == 0
     assert sum(trial.retries for trial in record.trials.values()) == 0, "a lost machine is no trial's fault"
     lost = [event for event in journal.read_events(path) if event["event"] == "fault"]
