@@ -39,7 +39,7 @@ def faulty(tmp_path: Path, dataset: Path, faults: str, trials: int, **changes: A
 @pytest.mark.usefixtures("ray_session")
 def test_a_trial_that_breaks_fails_alone(tmp_path: Path, tiny_dataset: Path) -> None:
     """NaN, no memory, an unforeseen error, a killed process: each in its own words, after as many tries as it deserves."""
-    directory, record = faulty(tmp_path, tiny_dataset, "none, nan, memory, error, kill", trials=14)
+    directory, record = faulty(tmp_path, tiny_dataset, "none, nan, memory, error, kill", trials=7, seed=27)
     reasons = {
         "nan": "train_loss is nan at epoch 3",
         "memory": "out of memory: Unable to allocate",
