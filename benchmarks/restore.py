@@ -24,7 +24,6 @@ import argparse
 import json
 import os
 import re
-import signal
 import subprocess
 import sys
 import tempfile
@@ -40,6 +39,7 @@ import numpy as np
 ROOT = Path(__file__).resolve().parents[1]
 sys.path.insert(0, str(ROOT))
 from benchmarks.asha_rule import GRACE, MAX_EPOCHS, REDUCTION, Step, Story, count, in_order  # noqa: E402
+from tests.processes import kill_all  # noqa: E402
 
 METRIC = "val_macro_f1"
 TIMEOUT_S = 600
@@ -169,7 +169,7 @@ def finish(scratch: Path, process: subprocess.Popen[bytes]) -> None:
     try:
         code = process.wait(TIMEOUT_S)
     except subprocess.TimeoutExpired:
-        kill(process)
+        kill_all(process)
         code = f"none within {TIMEOUT_S} s"
     if code:
         raise failure(scratch, process, f"exit code {code}")
@@ -181,7 +181,7 @@ def kill_when(scratch: Path, process: subprocess.Popen[bytes], log: Path, ended:
         if process.poll() is not None:
             raise failure(scratch, process, f"exit code {process.returncode} before it was killed")
         time.sleep(0.02)
-    kill(process)
+    kill_all(process)
 
 
 def failure(scratch: Path, process: subprocess.Popen[bytes], what: str) -> RuntimeError:
@@ -191,31 +191,6 @@ def failure(scratch: Path, process: subprocess.Popen[bytes], what: str) -> Runti
 
 def count_ended(log: Path) -> int:
     return log.read_bytes().count(b'"event": "ended"') if log.exists() else 0
-
-
-def kill(process: subprocess.Popen[bytes]) -> None:
-    for pid in [process.pid, *descendants(process.pid)]:
-        try:
-            os.kill(pid, signal.SIGKILL)
-        except ProcessLookupError:
-            continue
-    process.wait()
-
-
-def descendants(pid: int) -> list[int]:
-    """Processes that a process started, directly or not (Linux: read from /proc)."""
-    children: dict[int, list[int]] = {}
-    for path in Path("/proc").glob("[0-9]*/stat"):
-        try:
-            parent = int(path.read_text().rpartition(")")[2].split()[1])
-        except OSError:
-            continue
-        children.setdefault(parent, []).append(int(path.parent.name))
-    found, queue = [], [pid]
-    while queue:
-        queue += (new := children.get(queue.pop(), []))
-        found += new
-    return found
 
 
 # What happened: both sides' logs as the same steps

@@ -40,10 +40,10 @@ def history(sweep: Sweep, home: Path) -> list[dict[str, Any]]:
 
 def _taken(sweep: Sweep, name: str, trial: TrialRecord, fixed_then: dict[str, Any]) -> dict[str, Any] | None:
     """One trial; None if it has not ended, or lies outside the space."""
-    params = {**fixed_then, **trial.params}
     from optuna.distributions import distribution_to_json
     from optuna.trial import FixedTrial
 
+    params = {**fixed_then, **trial.params}
     if any(params.get(key, value) != value for key, value in sweep.space.fix.items()):
         return None
     fixed = FixedTrial({key: value for key, value in params.items() if key not in sweep.space.fix})

@@ -49,11 +49,12 @@ def resume(
     """
     if is_held(directory / "driver.lock"):  # before anything is changed
         raise InputError(f"{directory}: {DRIVEN}")
-    storage = sweep_storage(directory, load_sweep(directory)[0])
+    described, record = load_sweep(directory)
+    storage = sweep_storage(directory, described)
     if storage.path is None:
         _refuse_driven(storage)
         pull(storage, directory)  # another machine may have gone on with it
-    described, record = load_sweep(directory)
+        described, record = load_sweep(directory)
     if data is not None:
         described["dataset"]["path"] = str(Path(data).resolve())
     asked = Sweep.model_validate(described["sweep"])

@@ -66,7 +66,7 @@ class Search:
 
     def done(self) -> bool:
         """Whether every trial that was asked for has ended."""
-        return len(self.record.trials) >= self.sweep.search.num_trials and self.record.count()["running"] == 0
+        return self.record.num_ended == len(self.record.trials) >= self.sweep.search.num_trials
 
     def next(self) -> Assignment | None:
         """The next trial to run: first those left unfinished, then new ones; None when all are handed out."""

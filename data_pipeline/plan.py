@@ -14,6 +14,8 @@ from data_pipeline.splits import assign_splits, find_twins
 
 STATE = "unfinished.json"
 
+SIDES = range(8, 1024 + 1)  # of a face, in pixels
+
 
 @dataclass(frozen=True)
 class Progress:
@@ -42,7 +44,7 @@ class Options:
     part_rows: int
 
     def __post_init__(self) -> None:
-        if not all(8 <= side <= 1024 for side in self.image_size):
+        if not all(side in SIDES for side in self.image_size):
             raise InputError(f"image_size: both sides must lie in 8–1024 pixels, but got {self.image_size}")
         if not 0.0 <= self.border <= 2.0:
             raise InputError(f"border: must lie in 0–2 (a share of the side), but got {self.border}")

@@ -29,7 +29,7 @@ from data_pipeline.address import reaching
 from data_pipeline.bundle import SHA256, find_bundle
 from data_pipeline.errors import InputError
 from data_pipeline.landmarks import Landmarker
-from data_pipeline.plan import STATE, Options, Plan, Progress, Tell, all_faces, begun, read_through, request
+from data_pipeline.plan import SIDES, STATE, Options, Plan, Progress, Tell, all_faces, begun, read_through, request
 from data_pipeline.quiet import silent_stderr
 from data_pipeline.schema import BLENDSHAPES, make_rows, part_path, seal, write_file, write_part
 from data_pipeline.sources import Face, Source, decode, fit, open_source
@@ -73,7 +73,7 @@ def prepare(
         given = ", ".join(map(str, sources)) or "none was given"
         raise InputError(f"the sources ({given}) hold no face: give a CSV, a folder of images, or an archive of either")
     height, width = image_size or decode(first).shape
-    if not image_size and not all(8 <= side <= 1024 for side in (height, width)):
+    if not image_size and not (height in SIDES and width in SIDES):
         raise InputError(f"{first.source}: a face of {height}×{width} pixels; both sides must lie in 8–1024")
     options = Options((height, width), border, size, val_share, test_share, seed, part_rows)
     wanted = request(opened, options)

@@ -140,9 +140,10 @@ class Storage:
                 return call()
             except FileNotFoundError:
                 raise
-            except OSError as error:  # pyarrow's has no errno
+            except OSError as error:
                 if time.monotonic() + wait_s > deadline:
-                    raise OSError(error.errno or errno.EIO, str(error)) from None
+                    error.errno = error.errno or errno.EIO  # pyarrow's has none
+                    raise
             time.sleep(wait_s)
             wait_s = min(2 * wait_s, 10.0)
 

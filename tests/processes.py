@@ -68,6 +68,14 @@ def kill(process: subprocess.Popen) -> None:
     process.communicate()
 
 
+def kill_all(process: subprocess.Popen) -> None:
+    """SIGKILL to a process and everything that it started, and wait for its end."""
+    for pid in [process.pid, *below(process.pid, "")]:
+        with contextlib.suppress(ProcessLookupError):
+            os.kill(pid, signal.SIGKILL)
+    process.wait()
+
+
 def num_lines(path: Path) -> int:
     """Events in a journal that is being written."""
     return path.read_bytes().count(b"\n") if path.exists() else 0

@@ -3,13 +3,12 @@
 from __future__ import annotations
 
 import os
-import signal
 import subprocess
 import sys
 import time
 from pathlib import Path
 
-from tests.processes import below
+from tests.processes import below, kill_all
 from tests.servers import free_port
 
 ENVIRONMENT = {"RAY_BACKEND_LOG_LEVEL": "fatal", "RAY_AUTH_MODE": "disabled"}  # for the driver too
@@ -55,12 +54,7 @@ class Cluster:
 
     def lose(self, node: subprocess.Popen[bytes]) -> None:
         """Pull the plug: every process of the node is killed."""
-        for pid in [node.pid, *below(node.pid, "")]:
-            try:
-                os.kill(pid, signal.SIGKILL)
-            except ProcessLookupError:
-                continue
-        node.wait()
+        kill_all(node)
         self.nodes.remove(node)
 
     def __exit__(self, *exception: object) -> None:
