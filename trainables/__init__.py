@@ -12,6 +12,9 @@ from data_pipeline.errors import hint
 NAMES = {
     "blendshape_lstm": "trainables.blendshape_lstm",
     "blendshape_dense": "trainables.blendshape_dense",
+    "pixel_mlp": "trainables.pixel_mlp",
+    "cnn": "trainables.cnn",
+    "transfer": "trainables.transfer",
     "curve": "trainables.curve",
     "faulty_curve": "trainables.faulty_curve",
 }

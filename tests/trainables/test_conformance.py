@@ -29,6 +29,24 @@ HPARAMS: dict[str, list[dict[str, Any]]] = {
          "learning_rate": 1e-2, "standardise": True},
         {"units": [4], "layout": "steps", "recurrent_dropout": 0.2, "optimizer": "rmsprop", "initializer": "uniform"},
     ],
+    "pixel_mlp": [
+        {"units": [8], "batch_norm": True, "dropout": 0.2, "l2": 1e-4, "optimizer": "sgd", "schedule": "plateau", "plateau_patience": 1,
+         "image_size": 24, "label_smoothing": 0.1, "sampling": "balanced"},
+    ],
+    "cnn": [
+        {"widths": [4, 6], "precision": "bf16", "ema_decay": 0.9, "residual": True, "attention": "cbam", "conv_dropout": 0.2, "optimizer": "adamw",
+         "weight_decay": 1e-2, "schedule": "one_cycle", "schedule_epochs": 5, "rotation": 10, "zoom": 0.1, "shift": 0.1, "shear": 5, "crop": 0.1,
+         "brightness": 0.1, "contrast": 0.1, "erasing": 0.5, "mixup": 0.4, "cutmix": 0.4, "class_weights": 0.5, "clipnorm": 1.0, "tta": True,
+         "head_units": [8], "head_dropout": 0.2, "head_batch_norm": True, "head_l2": 1e-3, "learning_rate": 1e-2, "layer_decay": 0.8},
+        {"widths": [4, 6, 8], "kernels": [3, 5, 3], "pooling": "stride", "attention": "se", "sam_rho": 0.05, "loss": "focal", "freeze": "gradual",
+         "freeze_epochs": 1, "schedule": "cosine", "schedule_epochs": 5, "warmup_epochs": 1, "batch_size": "auto", "soft_labels": True,
+         "head_pooling": "both", "convs_per_stage": 2, "activation": "silu"},
+    ],
+    "transfer": [
+        {"backbone": "mobilenetv3_small_100", "weights": "none", "image_size": 32, "precision": "bf16", "ema_decay": 0.9, "freeze": "head_first",
+         "freeze_epochs": 1, "head_units": [8], "head_dropout": [0.1, 0.2], "drop_path": 0.1, "rotation": 10},
+        {"backbone": "mobilenetv3_small_100", "weights": "none", "image_size": 32, "head": "trees", "trees_per_epoch": 2, "tree_leaves": 4},
+    ],
 }  # fmt: skip
 CASES = [
     pytest.param(name, hparams, id=f"{name}-{i}") for name, many in HPARAMS.items() for i, hparams in enumerate(many)
@@ -36,8 +54,21 @@ CASES = [
 
 
 @pytest.fixture(scope="module")
-def arrays(tiny_dataset: Path) -> TaskArrays:
+def blendshapes(tiny_dataset: Path) -> TaskArrays:
     return Task(tiny_dataset, TaskSpec()).arrays()
+
+
+@pytest.fixture(scope="module")
+def pixels(tiny_dataset: Path) -> TaskArrays:
+    return Task(tiny_dataset, TaskSpec(features="pixels")).arrays()
+
+
+@pytest.fixture
+def arrays(request: pytest.FixtureRequest) -> TaskArrays:
+    """What the trainable under test learns from."""
+    callspec = getattr(request.node, "callspec", None)
+    name = callspec.params.get("name", "blendshape_dense") if callspec else "blendshape_dense"
+    return request.getfixturevalue(trainables.load(name).FEATURES or "blendshapes")
 
 
 def _without_time(rows: list[dict[str, float]]) -> list[dict[str, float]]:

@@ -1,0 +1,75 @@
+"""The nets of `pixel_mlp` and `cnn`."""
+
+from __future__ import annotations
+
+from torch import Tensor, nn
+
+from trainables.cnn import Hparams as CnnHparams
+from trainables.layers import ACTIVATIONS, ATTENTION, FaceNet, Head, make_head
+from trainables.pixel_mlp import Hparams as MlpHparams
+
+
+class PixelMLP(FaceNet):
+    """Dense layers over all pixels."""
+
+    def __init__(self, h: MlpHparams, num_classes: int):
+        super().__init__()
+        self.stages = nn.ModuleList()
+        rates = (0.0, *[h.dropout] * len(h.units))
+        self.head = Head(
+            (1, h.image_size), num_classes, h.units, rates, "flatten", h.batch_norm, h.activation, h.l2
+        )
+
+
+class Stage(nn.Module):
+    """`depth` convolutions of one width, attention, then a pooling that halves the map, then dropout.
+
+    residual: what comes in is added to what the convolutions give (through a 1 × 1 convolution where the width changes)
+    before the last activation, as in He et al. 2016.
+    """
+
+    def __init__(self, h: CnnHparams, num_inputs: int, width: int, kernel: int):
+        super().__init__()
+        parts: list[nn.Module] = []
+        for i in range(h.convs_per_stage):
+            last = i == h.convs_per_stage - 1
+            stride = 2 if last and h.pooling == "stride" else 1
+            padding = "same" if stride == 1 else kernel // 2
+            channels = width if i else num_inputs
+            parts.append(nn.Conv2d(channels, width, kernel, stride, padding, bias=not h.batch_norm))
+            if h.batch_norm:
+                parts.append(nn.BatchNorm2d(width))
+            if not last:
+                parts.append(ACTIVATIONS[h.activation]())
+        self.convolutions = nn.Sequential(*parts)
+        self.attention = ATTENTION[h.attention](width)
+        self.past = _past(h, num_inputs, width) if h.residual else None
+        self.activation = ACTIVATIONS[h.activation]()
+        pool = {"max": nn.MaxPool2d(2), "avg": nn.AvgPool2d(2), "stride": nn.Identity()}[h.pooling]
+        self.after = nn.Sequential(pool, nn.Dropout(h.conv_dropout) if h.conv_dropout else nn.Identity())
+
+    def forward(self, x: Tensor) -> Tensor:
+        found = self.attention(self.convolutions(x))
+        if self.past is not None:
+            found = found + self.past(x)
+        return self.after(self.activation(found))
+
+
+def _past(h: CnnHparams, num_inputs: int, width: int) -> nn.Module:
+    """The way around a stage's convolutions."""
+    stride = 2 if h.pooling == "stride" else 1
+    if num_inputs == width and stride == 1:
+        return nn.Identity()
+    convolution = nn.Conv2d(num_inputs, width, 1, stride, bias=not h.batch_norm)
+    return nn.Sequential(convolution, nn.BatchNorm2d(width)) if h.batch_norm else convolution
+
+
+class CNN(FaceNet):
+    def __init__(self, h: CnnHparams, num_classes: int):
+        super().__init__()
+        kernels = h.kernels * len(h.widths) if len(h.kernels) == 1 else h.kernels
+        inputs, side = (1, *h.widths[:-1]), h.image_size
+        self.stages = nn.ModuleList(Stage(h, *one) for one in zip(inputs, h.widths, kernels, strict=True))
+        for _ in self.stages:
+            side = (side + 1) // 2 if h.pooling == "stride" else side // 2
+        self.head = make_head(h, (h.widths[-1], side), num_classes)

@@ -1,0 +1,252 @@
+"""Trains a PyTorch classifier on faces' pixels: what `pixel_mlp`, `cnn` and `transfer` share.
+
+All faces lie on the device as bytes (FER2013 whole: 82 MB); a batch is gathered, augmented and resized there. Within an
+epoch the host waits for nothing: there is no input pipeline, and the loss is read once, at the end.
+
+A net is a module (B, 1, S, S) float32 normalised gray → (B, C) logits, S = image_size, that offers
+
+    stage_of(name), num_stages    the stage of a weight: 0 nearest to the input, num_stages - 1 the head
+    layers                        [(name, module)] whose (B, channels, h, w) outputs explain.py looks at, input first
+    mean, std                     gray levels (0 to 255) to normalise with; None: those of train
+    penalty()                     what is added to the loss, or None
+"""
+
+from __future__ import annotations
+
+import copy
+import os
+import time
+import warnings
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+from torch import Tensor, nn
+
+from data_pipeline.task import TaskArrays
+from trainables import device as devices
+from trainables.augment import augmented, mixed, resized
+from trainables.base import (
+    TrialFailed,
+    check_finite,
+    describe_model,
+    read_checkpoint,
+    val_metrics,
+    write_checkpoint,
+)
+from trainables.optimisation import Plateau, Training
+from trainables.torch_hparams import TorchHparams
+
+PREDICT_BATCH = 512
+RESIDENT_SHARE = 0.25  # of the GPU memory that a trial may use; more faces than that stay in pinned host memory
+
+MakeNet = Callable[[Any, int], nn.Module]
+
+
+class TorchClassifier:
+    """One net in training. `make_net(hparams, num_classes)` gives it; `statistics`: gray mean and std (1,) of train."""
+
+    def __init__(
+        self, hparams: TorchHparams, model: dict[str, Any], statistics: dict[str, np.ndarray], make_net: MakeNet
+    ):
+        self.hparams, self.model, self.statistics, self.epoch = hparams, model, statistics, 0
+        self.device = devices.open_device()
+        torch.manual_seed(model["seed"])
+        self._net = make_net(hparams, len(model["classes"])).to(memory_format=torch.channels_last)
+        own = (self._net.mean, self._net.std)
+        self._mean, self._std = (float(statistics[k][0] if v is None else v) for k, v in zip(("mean", "std"), own))
+        self.precision = devices.choose_precision(
+            hparams.precision, self.device, self._net, sam=hparams.sam_rho is not None
+        )
+        self.batch_size = 0
+        self._plateau = Plateau(hparams)
+        self._arrays: TaskArrays | None = None
+        self.val_probabilities = np.zeros((0, len(model["classes"])), np.float32)
+
+    def attach(self, arrays: TaskArrays) -> None:
+        """Put the faces on the device and find the batch. Raises TrialFailed if the net does not fit in its share."""
+        self._arrays = arrays
+        self._faces, self._val = self._resident(arrays.train.x), self._resident(arrays.val.x)
+        self._targets = torch.from_numpy(targets(arrays, self.hparams)).to(self.device)
+        self.batch_size = self._fitting_batch(len(arrays.train.y))
+        self.open()
+
+    def open(self) -> None:
+        """Take the net to the device, with its optimizer."""
+        self.training = Training(self._net.to(self.device), self.hparams, self.precision, self.device)
+
+    def _resident(self, x: np.ndarray) -> Tensor:
+        """(N, H, W) uint8 → (N, 1, H, W) on the device, or in pinned host memory where they would take too much of it."""
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore")  # the array is shared and read-only, and nothing writes to it
+            faces = torch.from_numpy(x)[:, None]
+        if self.device.type == "cpu":
+            return faces
+        free, _ = torch.cuda.mem_get_info(self.device)
+        return faces.to(self.device) if faces.nbytes < RESIDENT_SHARE * free else faces.pin_memory()
+
+    def _fitting_batch(self, num_train: int) -> int:
+        """hparams.batch_size, or the largest that fits; a net that does not fit is refused before it trains."""
+        wanted = self.hparams.batch_size
+        if wanted != "auto" and self.device.type == "cpu":
+            return min(wanted, num_train)
+
+        def train_once(batch: int) -> None:
+            training = Training(copy.deepcopy(self._net).to(self.device), self.hparams, self.precision, self.device)
+            training.begin_epoch(10**6)  # every stage learns
+            size, num_classes = self.hparams.image_size, len(self.model["classes"])
+            faces = torch.zeros(batch, 1, size, size, device=self.device)
+            one_hot = torch.zeros(batch, num_classes, device=self.device)
+            training.step(faces, one_hot, np.zeros(training.num_stages))
+
+        fits = devices.fits_in_memory(train_once, self.device)
+        if wanted == "auto":
+            found = devices.largest_batch(fits, min(devices.LARGEST_BATCH, num_train))
+        else:
+            found = min(wanted, num_train)
+            found = found if fits(found) else None
+        if found is None:
+            raise TrialFailed(
+                f"out of memory: one batch of {2 if wanted == 'auto' else wanted} faces does not fit in the trial's share "
+                "of the device: lower batch_size (auto finds one that fits) or image_size, or raise resources.gpus"
+            )
+        return found
+
+    def _normalised(self, faces: Tensor) -> Tensor:
+        """uint8 → float32 on the device."""
+        return faces.to(self.device, non_blocking=True).float().sub_(self._mean).div_(self._std)
+
+    def fit(self, num_epochs: int) -> list[dict[str, float]]:
+        if self._arrays is None:
+            raise RuntimeError("a restored model can only predict: build it with its arrays to train it")
+        with devices.named_out_of_memory(f"batch_size {self.batch_size}, image_size {self.hparams.image_size}"):
+            return [self._fit_one(self._arrays) for _ in range(num_epochs)]
+
+    def _fit_one(self, arrays: TaskArrays) -> dict[str, float]:
+        start = time.perf_counter()
+        loss = self._train_epoch(arrays)
+        self.epoch += 1
+        self.val_probabilities = self._probabilities(self._val)
+        metrics = {"epoch": self.epoch, "train_loss": loss, **val_metrics(self.val_probabilities, arrays.val.y)}
+        if self.hparams.tta:
+            both = (self.val_probabilities + self._probabilities(self._val, mirrored=True)) / 2
+            found = val_metrics(both, arrays.val.y)
+            metrics |= {name.replace("val_", "val_tta_"): value for name, value in found.items()}
+        metrics["epoch_s"] = time.perf_counter() - start
+        check_finite(metrics)
+        self._plateau.see(metrics["val_loss"])
+        return metrics
+
+    def _train_epoch(self, arrays: TaskArrays) -> float:
+        """One epoch → its mean loss. All that is random depends on seed and epoch alone, so that a resumed trial trains
+        as an unbroken one.
+        """
+        rng = np.random.default_rng([self.model["seed"], self.epoch])
+        torch.manual_seed(int(rng.integers(2**31)))
+        order = epoch_order(arrays.train.y, self.batch_size, self.hparams.sampling == "balanced", rng)
+        rates = self.training.rates(self.epoch, len(order), self._plateau.scale)
+        self.training.begin_epoch(self.epoch)
+        rows_of = torch.from_numpy(order).to(self._faces.device)
+        total = torch.zeros((), device=self.device)
+        for rows, rates_now in zip(rows_of, rates, strict=True):
+            faces = self._normalised(self._faces[rows])
+            faces = augmented(faces, self.hparams, self.hparams.image_size)
+            wanted = self._targets[rows.to(self.device, non_blocking=True)]
+            faces, wanted = mixed(faces, wanted, self.hparams, rng)
+            total += self.training.step(faces.contiguous(memory_format=torch.channels_last), wanted, rates_now)
+        return float(total) / len(order)
+
+    def _probabilities(self, faces: Tensor, mirrored: bool = False) -> np.ndarray:
+        """(N, 1, H, W) uint8 → (N, C) float32."""
+        parts = []
+        for start in range(0, len(faces), PREDICT_BATCH):
+            batch = resized(self._normalised(faces[start : start + PREDICT_BATCH]), self.hparams.image_size)
+            parts.append(self.training.probabilities(batch.flip(-1) if mirrored else batch))
+        found = torch.cat(parts) if parts else torch.zeros(0, len(self.model["classes"]))
+        return found.cpu().numpy()
+
+    def predict(self, x: np.ndarray) -> np.ndarray:
+        return self._probabilities(torch.from_numpy(np.array(x, np.uint8))[:, None])
+
+    def predict_tta(self, x: np.ndarray) -> np.ndarray:
+        """`predict` averaged over each face and its mirror image (test-time augmentation)."""
+        faces = torch.from_numpy(np.array(x, np.uint8))[:, None]
+        return (self._probabilities(faces) + self._probabilities(faces, mirrored=True)) / 2
+
+    def feature_maps(self, face: np.ndarray, num: int = 16) -> list[tuple[str, np.ndarray]]:
+        """What the layers make of one face (H, W) uint8: (name, (at most num, h, w) float32) each, see explain.py."""
+        from trainables import explain
+
+        return explain.feature_maps(self.training, self._prepared(face[None]), num)
+
+    def grad_cam(self, faces: np.ndarray, classes: np.ndarray) -> np.ndarray:
+        """Where (N, H, W) uint8 faces show `classes` (N,), class indices: (N, H, W) float32 in [0, 1], see explain.py."""
+        from trainables import explain
+
+        return explain.grad_cam(self.training, self._prepared(faces), classes, faces.shape[-2:])
+
+    def _prepared(self, x: np.ndarray) -> Tensor:
+        faces = self._normalised(torch.from_numpy(np.array(x, np.uint8))[:, None])
+        return resized(faces, self.hparams.image_size)
+
+    def save(self, directory: Path) -> None:
+        plateau = {"scale": self._plateau.scale, "best": self._plateau.best, "waited": self._plateau.waited}
+        found = {"epoch": self.epoch, "precision": self.precision, "batch_size": self.batch_size, "plateau": plateau}
+        write_checkpoint(directory, {**self.model, **found}, {**self.training.state(), **self.statistics})
+
+    def load(self, directory: Path) -> None:
+        model, state = read_checkpoint(directory)
+        self.epoch, self.batch_size = model["epoch"], model["batch_size"]
+        self.precision = self.training.precision = model["precision"]
+        for name, value in model["plateau"].items():
+            setattr(self._plateau, name, value)
+        self.training.load_state(state)
+
+
+def targets(arrays: TaskArrays, h: TorchHparams) -> np.ndarray:
+    """(N, C) float32: what train's faces are to be answered with, smoothed, times their weights (1 on average)."""
+    train, num_classes = arrays.train, len(arrays.classes)
+    hard = np.eye(num_classes, dtype=np.float32)[train.y]
+    soft = train.votes if h.soft_labels and train.votes is not None else hard
+    smooth = soft * (1 - h.label_smoothing) + h.label_smoothing / num_classes
+    weight = train.weight * (arrays.class_weight**h.class_weights)[train.y]
+    return (smooth * (weight / weight.mean())[:, None]).astype(np.float32)
+
+
+def epoch_order(y: np.ndarray, batch: int, balanced: bool, rng: np.random.Generator) -> np.ndarray:
+    """(num_steps, batch) int64 rows of train for an epoch: each at most once, or, balanced, drawn class by class."""
+    num_steps = len(y) // batch
+    if balanced:
+        chance = 1 / np.bincount(y)[y]
+        order = rng.choice(len(y), num_steps * batch, p=chance / chance.sum())
+    else:
+        order = rng.permutation(len(y))[: num_steps * batch]
+    return order.reshape(num_steps, batch)
+
+
+def build_classifier(
+    name: str, hparams: TorchHparams, arrays: TaskArrays, seed: int, make_net: MakeNet
+) -> TorchClassifier:
+    """A fresh classifier with its training data attached."""
+    if arrays.train.x.ndim != 3:
+        raise ValueError(
+            f"{name} learns from features: pixels, but the task gives arrays of shape {arrays.train.x.shape}"
+        )
+    os.environ.setdefault("PYTORCH_ALLOC_CONF", "expandable_segments:True")
+    statistics = {"mean": arrays.mean, "std": arrays.std}
+    classifier = TorchClassifier(hparams, describe_model(name, hparams, arrays, seed), statistics, make_net)
+    classifier.attach(arrays)
+    return classifier
+
+
+def restore_classifier(directory: Path, hparams_type: type[TorchHparams], make_net: MakeNet) -> TorchClassifier:
+    """A classifier that can predict, from a checkpoint alone."""
+    model, state = read_checkpoint(directory)
+    statistics = {name: state[name] for name in ("mean", "std")}
+    described = {k: v for k, v in model.items() if k not in ("epoch", "precision", "batch_size", "plateau")}
+    classifier = TorchClassifier(hparams_type(**model["hparams"]), described, statistics, make_net)
+    classifier.open()
+    classifier.load(directory)
+    return classifier

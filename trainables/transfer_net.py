@@ -1,0 +1,40 @@
+"""The net of `transfer`: a backbone and a head."""
+
+from __future__ import annotations
+
+import torch
+from torch import Tensor, nn
+
+from trainables import backbones
+from trainables.layers import make_head
+from trainables.transfer import Hparams
+
+
+class TransferNet(nn.Module):
+    """`state`: the backbone's pretrained weights, or None to start from chance."""
+
+    def __init__(self, h: Hparams, num_classes: int, state: dict[str, Tensor] | None):
+        super().__init__()
+        self.backbone = backbones.make(h.backbone, state, h.image_size, h.drop_path)
+        self.mean, self.std = self.backbone.mean, self.backbone.std
+        self.num_stages = self.backbone.num_stages + 1
+        self.layers = self.backbone.layers
+        self.head = make_head(h, (self.backbone.num_features, self._side(h.image_size)), num_classes)
+
+    def _side(self, size: int) -> int:
+        """Of the backbone's maps for faces of `size` pixels."""
+        training = self.backbone.training
+        with torch.no_grad():
+            maps = self.backbone.eval()(torch.zeros(1, 1, size, size))
+        self.backbone.train(training)
+        return maps.shape[-1]
+
+    def stage_of(self, name: str) -> int:
+        part, _, rest = name.partition(".")
+        return self.num_stages - 1 if part == "head" else self.backbone.stage_of(rest)
+
+    def penalty(self) -> Tensor | None:
+        return self.head.penalty()
+
+    def forward(self, x: Tensor) -> Tensor:
+        return self.head(self.backbone(x))
