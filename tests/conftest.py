@@ -12,6 +12,7 @@ from tests.datasets import write_tiny_dataset
 
 os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "3")
 os.environ.setdefault("CUDA_VISIBLE_DEVICES", "")
+os.environ.setdefault("OMP_NUM_THREADS", "1")  # tiny models; and threads of several processes would spin against each other
 
 
 @pytest.fixture(scope="session")

@@ -5,7 +5,7 @@ from __future__ import annotations
 from torch import Tensor, nn
 
 from trainables.cnn import Hparams as CnnHparams
-from trainables.layers import ACTIVATIONS, ATTENTION, FaceNet, Head, make_head
+from trainables.layers import ACTIVATIONS, ATTENTION, FaceNet, Head, SameConv2d, make_head
 from trainables.pixel_mlp import Hparams as MlpHparams
 
 
@@ -33,10 +33,11 @@ class Stage(nn.Module):
         parts: list[nn.Module] = []
         for i in range(h.convs_per_stage):
             last = i == h.convs_per_stage - 1
-            stride = 2 if last and h.pooling == "stride" else 1
-            padding = "same" if stride == 1 else kernel // 2
-            channels = width if i else num_inputs
-            parts.append(nn.Conv2d(channels, width, kernel, stride, padding, bias=not h.batch_norm))
+            channels, bias = width if i else num_inputs, not h.batch_norm
+            if last and h.pooling == "stride":
+                parts.append(nn.Conv2d(channels, width, kernel, stride=2, padding=kernel // 2, bias=bias))
+            else:
+                parts.append(SameConv2d(channels, width, kernel, bias))
             if h.batch_norm:
                 parts.append(nn.BatchNorm2d(width))
             if not last:

@@ -8,6 +8,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 
 import torch
+import torch.nn.functional as F
 from torch import Tensor, nn
 
 from trainables.torch_hparams import HeadHparams
@@ -114,6 +115,17 @@ def make_head(h: HeadHparams, num_inputs: tuple[int, int], num_classes: int) -> 
     return Head(
         num_inputs, num_classes, h.head_units, dropouts, h.head_pooling, h.head_batch_norm, h.head_activation, h.head_l2
     )
+
+
+class SameConv2d(nn.Conv2d):
+    """A convolution that keeps the map's size also where its kernel is even: one row and column more at the end."""
+
+    def __init__(self, num_inputs: int, width: int, kernel: int, bias: bool):
+        super().__init__(num_inputs, width, kernel, padding=(kernel - 1) // 2, bias=bias)
+        self.extra = 1 - kernel % 2
+
+    def forward(self, x: Tensor) -> Tensor:
+        return super().forward(F.pad(x, (0, self.extra, 0, self.extra)) if self.extra else x)
 
 
 class SqueezeExcite(nn.Module):
