@@ -1,8 +1,8 @@
 # `make demo` runs the whole job on faces made on the spot; `make test` runs the tests. Both set up `.venv` first.
 PYTHON ?= python3
 BIN := .venv/bin
-COMPILE := $(BIN)/uv pip compile pyproject.toml --extra landmarker --group dev --universal \
-           --python-version 3.11 --no-annotate --no-header -q -o requirements.lock
+COMPILE := $(BIN)/uv pip compile pyproject.toml --extra landmarker --extra pretrained --group dev \
+           --universal --python-version 3.11 --no-annotate --no-header -q -o requirements.lock
 
 .PHONY: demo test check bench lock clean setup
 
