@@ -17,6 +17,7 @@ import numpy as np
 import pyarrow as pa
 from pydantic import BaseModel, Field, PositiveInt
 
+from data_pipeline.columns import class_votes, images, scores
 from data_pipeline.errors import InputError
 from data_pipeline.schema import BLENDSHAPES, SPLITS, open_table, read_manifest
 
@@ -30,6 +31,9 @@ class TaskSpec(BaseModel, extra="forbid", frozen=True):
     balance: PositiveInt | Literal["smallest"] | dict[str, PositiveInt] | None = None
     """At most so many train faces per model class; "smallest": as many as the rarest class has; a mapping: at most so
     many per dataset label. Which ones are kept is drawn with `seed`. val and test stay whole."""
+    fraction: float = Field(default=1.0, gt=0.0, le=1.0)
+    """Of what is left of train, this share of each model class is learned, at least a face of each, drawn with `seed`.
+    The faces of a smaller fraction are among those of a larger one. val and test stay whole."""
     keep_twins: bool = False
     """Train faces whose pixels also stand in val or test are dropped unless this is set."""
     blendshapes: Literal["all", "varying"] | list[str] = "varying"
@@ -47,6 +51,7 @@ class Arrays:
     y: np.ndarray  # (N,) int32 index into classes
     weight: np.ndarray  # (N,) float32, ones unless the source weighs rows
     face_ids: np.ndarray  # (N,) str
+    votes: np.ndarray | None = None  # (N, C) float32, rows sum to 1: see columns.class_votes; not of test
 
 
 @dataclass(frozen=True)
@@ -98,16 +103,19 @@ class Task:
     def load(self, split: str) -> Arrays:
         """Faces of `split`: with `features: blendshapes` the detected ones, their columns `feature_names`.
 
-        x is (N, F) float32 raw scores or (N, H, W) uint8. train is without twins and balanced as the spec says.
+        x is (N, F) float32 raw scores or (N, H, W) uint8. train is without twins, balanced, and the fraction of it that
+        the spec asks for.
         """
+        voted = ["votes"] if split != "test" else []  # a model is judged by labels
         if self.spec.features == "blendshapes":
-            table, y = self._rows(split, self.feature_names, detected=True)
-            x = _matrix(table, self.feature_names)
+            table, y = self._rows(split, [*self.feature_names, *voted], detected=True)
+            x = scores(table, self.feature_names)
         else:
-            table, y = self._rows(split, ["pixels"], detected=None)
-            x = _images(table["pixels"], self.manifest["image_size"])
+            table, y = self._rows(split, ["pixels", *voted], detected=None)
+            x = images(table["pixels"], self.manifest["image_size"])
         ids = np.array(table["face_id"].to_pylist(), dtype=np.str_)
-        return Arrays(x, y, np.ones(len(y), np.float32), ids)
+        votes = class_votes(table["votes"], y, self._class_of, len(self.classes)) if voted else None
+        return Arrays(x, y, np.ones(len(y), np.float32), ids, votes)
 
     def undetected(self, split: str) -> np.ndarray:
         """(M,) int32: classes of the faces of `split` without blendshapes (figures over all faces count them wrong)."""
@@ -156,7 +164,7 @@ class Task:
             if not wanted or len(set(wanted)) < len(wanted):
                 raise InputError(f"task.blendshapes: names must be given, each once, but got {wanted}")
             return list(wanted)
-        x = _matrix(self._rows("train", BLENDSHAPES, detected=True)[0], BLENDSHAPES)
+        x = scores(self._rows("train", BLENDSHAPES, detected=True)[0], BLENDSHAPES)
         if len(x) == 0:
             raise InputError(
                 f"{self.dataset}: MediaPipe found no face of {self.classes} in train; use features: pixels"
@@ -180,8 +188,9 @@ class Task:
         if split == "train" and not self.spec.keep_twins:
             keep &= ~table["duplicate_of"].is_valid().to_numpy()
         rows = np.flatnonzero(keep)
-        if split == "train" and detected is not False:
-            rows = self._balance(rows, y, labels)
+        if split == "train":
+            rows = rows if detected is False else self._balance(rows, y, labels)
+            rows = self._fraction(rows, y)
         return table.take(pa.array(rows)), y[rows]
 
     def _balance(self, rows: np.ndarray, y: np.ndarray, labels: np.ndarray) -> np.ndarray:
@@ -203,29 +212,18 @@ class Task:
                 keep[rng.permutation(found)[cap:]] = False
         return rows[keep]
 
+    def _fraction(self, rows: np.ndarray, y: np.ndarray) -> np.ndarray:
+        """Those of `rows` (indices, rising) that `spec.fraction` keeps."""
+        if self.spec.fraction == 1:
+            return rows
+        rng = np.random.default_rng(self.spec.seed)
+        kept = []
+        for index in range(len(self.classes)):
+            order = rng.permutation(rows[y[rows] == index])  # the same for every fraction
+            kept.append(order[: max(1, round(self.spec.fraction * len(order)))])
+        return np.sort(np.concatenate(kept))
+
 
 def _check_label(label: str, labels: list[str], key: str) -> None:
     if label not in labels:
         raise InputError(f"{key}: there is no label '{label}'; there are {', '.join(labels)}")
-
-
-def _matrix(table: pa.Table, names: Sequence[str]) -> np.ndarray:
-    """(N, F) float32, columns in the order of `names`."""
-    x = np.empty((table.num_rows, len(names)), np.float32)
-    for index, name in enumerate(names):
-        x[:, index] = table[name].to_numpy()
-    return x
-
-
-def _images(pixels: pa.ChunkedArray, image_size: Sequence[int]) -> np.ndarray:
-    """(N, H, W) uint8."""
-    height, width = image_size
-    flat = np.empty((len(pixels), height * width), np.uint8)
-    start = 0
-    for chunk in pixels.chunks:
-        buffer = np.frombuffer(chunk.buffers()[1], np.uint8)
-        flat[start : start + len(chunk)].reshape(-1)[:] = buffer[chunk.offset * height * width :][
-            : flat[0].size * len(chunk)
-        ]
-        start += len(chunk)
-    return flat.reshape(-1, height, width)

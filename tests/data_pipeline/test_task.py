@@ -3,11 +3,12 @@
 from pathlib import Path
 
 import numpy as np
+import pyarrow as pa
 import pytest
 from pydantic import ValidationError
 
 from data_pipeline.errors import InputError
-from data_pipeline.schema import BLENDSHAPES, open_table, read_manifest
+from data_pipeline.schema import BLENDSHAPES, LABELS, open_table, read_manifest, write_dataset
 from data_pipeline.task import Task, TaskSpec
 from tests.datasets import write_tiny_dataset
 
@@ -87,6 +88,56 @@ def test_balance_is_seeded(tiny_dataset: Path):
     assert one.tolist() == same.tolist() != other.tolist()
 
 
+def test_a_fraction_of_train_is_stratified_seeded_and_nested(tiny_dataset: Path):
+    def faces(split: str = "train", **spec) -> list[str]:
+        return Task(tiny_dataset, TaskSpec(**spec)).load(split).face_ids.tolist()
+
+    for features in ("blendshapes", "pixels"):
+        y = Task(tiny_dataset, TaskSpec(features=features)).load("train").y
+        arrays = Task(tiny_dataset, TaskSpec(features=features, fraction=0.25)).arrays()
+        assert np.bincount(arrays.train.y).tolist() == [round(0.25 * n) for n in np.bincount(y).tolist()]
+        axis = 0 if features == "blendshapes" else None
+        np.testing.assert_allclose(arrays.mean, np.atleast_1d(arrays.train.x.mean(axis=axis)), rtol=1e-4)
+    whole, large, small, least = faces(), faces(fraction=0.5), faces(fraction=0.1), faces(fraction=1e-9)
+    assert set(least) < set(small) < set(large) < set(whole)
+    assert len(least) == 3
+    assert large == [face for face in whole if face in set(large)]  # in the dataset's order
+    assert large == faces(fraction=0.5) != faces(fraction=0.5, seed=1)
+    assert set(faces(fraction=0.5, balance=20)) < set(faces(balance=20))
+    assert faces("val", fraction=0.1) == faces("val")
+
+
+def votes_dataset(tiny_dataset: Path, directory: Path, votes: dict[int, dict[str, float]]) -> Path:
+    """tiny_dataset with the votes of some of its rows."""
+    table = open_table(tiny_dataset)
+    column = [[votes[row].get(label, 0) for label in LABELS] if row in votes else None for row in range(len(table))]
+    index = table.schema.get_field_index("votes")
+    table = table.set_column(index, table.schema.field("votes"), pa.array(column, type=pa.list_(pa.float32())))
+    fields = {key: read_manifest(tiny_dataset)[key] for key in ("image_size", "landmarks", "sources", "options")}
+    write_dataset(directory, [table.slice(0, 100), table.slice(100)], fields)
+    return directory
+
+
+def test_votes_are_summed_into_classes(tiny_dataset: Path, tmp_path: Path):
+    splits = np.array(open_table(tiny_dataset)["split"].to_pylist())
+    rows = np.flatnonzero(splits == "train")[[3, 40, 90]].tolist()  # in both parts
+    given = [{"happy": 6, "sad": 1, "neutral": 1, "angry": 2}, {"sad": 10}, {"fear": 10}]
+    data = votes_dataset(tiny_dataset, tmp_path / "voted", dict(zip(rows, given, strict=True)))
+    classes = {"other": ["sad", "neutral"], "joy": ["happy"]}
+    for features in ("blendshapes", "pixels"):
+        task = Task(data, TaskSpec(features=features, classes=classes, keep_twins=True))
+        train = task.load("train")
+        assert train.votes is not None
+        assert (train.votes.shape, train.votes.dtype) == ((len(train.y), 2), np.float32)
+        expected = np.eye(2, dtype=np.float32)[train.y]  # those without votes, or with votes for other labels alone
+        ids = np.array(open_table(data)["face_id"].to_pylist())
+        expected[train.face_ids == ids[rows[0]]] = [0.25, 0.75]
+        expected[train.face_ids == ids[rows[1]]] = [1, 0]
+        np.testing.assert_allclose(train.votes, expected, rtol=1e-6)
+        assert task.load("val").votes is None
+        assert Task(tiny_dataset, TaskSpec(features=features)).load("train").votes is None
+
+
 @pytest.mark.parametrize(
     ("spec", "message"),
     [
@@ -107,15 +158,23 @@ def test_wrong_specs(spec: dict, message: str, tiny_dataset: Path):
         Task(tiny_dataset, TaskSpec(**spec)).load("train")
 
 
-@pytest.mark.parametrize("spec", [{"balance": 0}, {"feature": "pixels"}, {"blendshapes": "most"}, {"varying_min": 2}])
+@pytest.mark.parametrize(
+    "spec",
+    [
+        {"balance": 0},
+        {"feature": "pixels"},
+        {"blendshapes": "most"},
+        {"varying_min": 2},
+        {"fraction": 0},
+        {"fraction": 1.1},
+    ],
+)
 def test_wrong_values(spec: dict):
     with pytest.raises(ValidationError):
         TaskSpec(**spec)
 
 
 def test_no_val_faces(tmp_path: Path):
-    from data_pipeline.schema import write_dataset
-
     full = write_tiny_dataset(tmp_path / "full")
     fields = {key: read_manifest(full)[key] for key in ("image_size", "landmarks", "sources", "options")}
     write_dataset(tmp_path / "train_only", open_table(full, split="train"), fields)
