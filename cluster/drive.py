@@ -11,7 +11,7 @@ import warnings
 from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from cluster import session
 from cluster.keep import Keeper
@@ -26,6 +26,9 @@ from results.storage import Storage
 from results.sweeps import resume_command, sweep_storage
 from results.tracking import Recorder
 
+if TYPE_CHECKING:
+    from cluster.trial import Plan
+
 DRIVEN = "another process is running this sweep: wait for it, or stop it"
 HURRY_S = 10.0  # that MLflow gets when the driver has to go; its recorder goes on by itself
 MAX_BREAKS = 3  # times that Ray Tune itself may break off without an epoch gained in between
@@ -34,7 +37,7 @@ MAX_BREAKS = 3  # times that Ray Tune itself may break off without an epoch gain
 @dataclass(frozen=True)
 class Outcome:
     """How a run ended. state: "finished", "interrupted" or "failed"; `signal` or `error` says what ended it early;
-    `missing`: what MLflow lacks, one line.
+    `missing`: what MLflow lacks, one line; `following`: the sweep that a finished one asks for (`then:`).
     """
 
     state: str
@@ -42,6 +45,7 @@ class Outcome:
     signal: int | None = None
     error: Exception | None = None
     missing: str | None = None
+    following: Sweep | None = None
 
 
 def drive(
@@ -59,7 +63,8 @@ def drive(
     storage, stopping = sweep_storage(directory, described), Stopping()
     with _alone(directory), stopping.signals():
         journal = Journal(directory / "journal.jsonl", storage)
-        search, recorder = Search(sweep, journal, described.get("history", [])), Recorder(directory)
+        older = described.get("history", []), described.get("points", [])
+        search, recorder = Search(sweep, journal, *older), Recorder(directory)
         journal.session("started")
         recorder.start()
         with Watch(directory, storage, recorder, resume_command(directory)) as watch, stopping.on_error():
@@ -74,7 +79,8 @@ def drive(
             journal.session(state, **({"reason": str(stopping.error)} if stopping.error else {}))
         journal.close()
         missing = recorder.finish() if state == "finished" else recorder.finish(HURRY_S)
-    return Outcome(state, directory, stopping.signal, stopping.error, missing)
+    following = sweep.following if state == "finished" else None
+    return Outcome(state, directory, stopping.signal, stopping.error, missing, following)
 
 
 @contextlib.contextmanager
@@ -152,21 +158,10 @@ def _run_tune(
     from ray import tune
 
     from cluster.adapters import Actors, SchedulerAdapter, SearchAdapter, memory_is_a_trials_fault
-    from cluster.trial import Plan, TrialActor
+    from cluster.trial import TrialActor
 
     sweep = search.sweep
-    plan = Plan(
-        trainable=sweep.trainable,
-        directory=directory.resolve(),
-        storage=storage if storage.path is None else Storage(directory.resolve()),
-        seed=sweep.search.seed,
-        metric=sweep.stop.metric,
-        mode=sweep.stop.mode,
-        max_epochs=sweep.stop.max_epochs,
-        rungs=tuple(sweep.stop.rungs()),
-        report_s=sweep.stop.report_s,
-        timeout_s=sweep.stop.timeout_s,
-    )
+    plan = make_plan(sweep, directory, storage)
     actors = Actors()
     scratch = directory.resolve() / ".tune"  # nothing that anybody needs, also after a kill
     shutil.rmtree(scratch, ignore_errors=True)
@@ -190,3 +185,23 @@ def _run_tune(
             )
     finally:
         shutil.rmtree(scratch, ignore_errors=True)
+
+
+def make_plan(sweep: Sweep, directory: Path, storage: Storage) -> Plan:
+    """The plan of a sweep whose record lies in `directory` and whose checkpoints lie in `storage`."""
+    from cluster.trial import Plan
+
+    stop = sweep.stop
+    return Plan(
+        trainable=sweep.trainable,
+        directory=directory.resolve(),
+        storage=storage if storage.path is None else Storage(directory.resolve()),
+        seed=sweep.search.seed,
+        metric=stop.metric,
+        mode=stop.mode,
+        max_epochs=stop.max_epochs,
+        rungs=tuple(stop.rungs()),
+        report_s=stop.report_s,
+        timeout_s=stop.timeout_s,
+        gpus=sweep.resources.gpus,
+    )

@@ -5,6 +5,7 @@ from __future__ import annotations
 import errno
 import faulthandler
 import math
+import os
 import shutil
 import sys
 import tempfile
@@ -23,13 +24,14 @@ from data_pipeline.task import TaskArrays
 from results import checkpoints
 from results.journal import trial_name
 from results.storage import Storage
+from trainables import gpu_share
 
 STORAGE_ERRORS = {errno.ENOSPC, errno.EDQUOT, errno.EROFS, errno.EIO, errno.ESTALE, errno.EACCES, errno.EPERM}
 
 
 @dataclass(frozen=True)
 class Plan:
-    """What every trial of a sweep has in common. `rungs`: epochs at which a report must end."""
+    """What every trial of a sweep has in common. `rungs`: epochs at which a report must end; `gpus`: share of a GPU."""
 
     trainable: str
     directory: Path
@@ -41,6 +43,7 @@ class Plan:
     rungs: tuple[int, ...]
     report_s: float
     timeout_s: float | None
+    gpus: float
 
 
 class TrialSession:
@@ -164,6 +167,11 @@ class TrialActor(tune.Trainable):
     def setup(self, config: dict[str, Any], arrays: TaskArrays | None = None, plan: Plan | None = None) -> None:
         assert arrays is not None
         assert plan is not None
+        if plan.gpus == 0:
+            os.environ["CUDA_VISIBLE_DEVICES"] = ""  # Ray 2.60 hides no GPU from a trial that asks for none
+        os.environ.pop(gpu_share.SHARE, None)  # no framework is loaded yet: each reads it when it is
+        if 0 < plan.gpus < 1:
+            os.environ[gpu_share.SHARE] = str(plan.gpus)
         self._arrays, self._plan = arrays, plan
         self._config, self._session = config, None
 

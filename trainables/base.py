@@ -6,6 +6,12 @@ A trainable's module offers
     build(hparams, arrays, seed)         a fresh Trainable
     restore(directory)                   a Trainable that can predict, from a checkpoint alone
     FRAMEWORK                            "tensorflow", "torch" or "numpy": what a worker process has to load
+    FEATURES                             "blendshapes" or "pixels": the task.features that it learns from; None: either
+
+and may offer
+
+    fetch(hparams)                       get what trials with these hparams (a list of dicts) need from outside, such as
+                                         pretrained weights: called once, before a sweep starts. Raises InputError
 """
 
 from __future__ import annotations

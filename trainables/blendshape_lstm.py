@@ -15,6 +15,7 @@ from data_pipeline.task import TaskArrays
 from trainables.keras_model import KerasClassifier, KerasHparams, build_classifier, make_initializer, restore_classifier
 
 FRAMEWORK = "tensorflow"
+FEATURES = "blendshapes"
 
 
 class Hparams(KerasHparams):

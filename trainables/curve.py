@@ -19,6 +19,7 @@ from trainables.base import HparamsModel, check_finite, describe_model, read_che
 from trainables.metrics import SCORES
 
 FRAMEWORK = "numpy"
+FEATURES = None
 
 
 class Hparams(HparamsModel):

@@ -17,6 +17,7 @@ from data_pipeline.task import TaskArrays
 from trainables import curve
 
 FRAMEWORK = "numpy"
+FEATURES = None
 
 
 class Hparams(curve.Hparams):

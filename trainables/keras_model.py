@@ -7,6 +7,7 @@ weights are inputs of that graph.
 
 from __future__ import annotations
 
+import functools
 import math
 import os
 import sys
@@ -20,6 +21,7 @@ from pydantic import Field
 
 from data_pipeline.quiet import silent_stderr
 from data_pipeline.task import TaskArrays
+from trainables import gpu_share
 from trainables.base import (
     HparamsModel,
     TrialFailed,
@@ -73,8 +75,6 @@ def import_keras() -> tuple[Any, Any]:
             threads = int(os.environ.get("OMP_NUM_THREADS") or os.cpu_count() or 1)
             tf.config.threading.set_intra_op_parallelism_threads(threads)
             tf.config.threading.set_inter_op_parallelism_threads(1)
-            for gpu in tf.config.list_physical_devices("GPU"):
-                tf.config.experimental.set_memory_growth(gpu, True)
             with silent_stderr():
                 import keras
 
@@ -85,7 +85,22 @@ def import_keras() -> tuple[Any, Any]:
     import keras
     import tensorflow as tf
 
+    _limit_gpus()
     return tf, keras
+
+
+@functools.cache  # once a process; what raises is tried again, so that no trial trains without its limit
+def _limit_gpus() -> None:
+    """TensorFlow would take all memory of every GPU: now only what it needs, or at most the trial's share (gpu_share.py)."""
+    import tensorflow as tf
+
+    for gpu in tf.config.list_physical_devices("GPU"):
+        if gpu_share.share() < 1:
+            cap = gpu_share.cap_bytes(gpu_share.total_bytes(), gpu_share.share())
+            limit = tf.config.LogicalDeviceConfiguration(memory_limit=cap // 2**20)
+            tf.config.set_logical_device_configuration(gpu, [limit])
+        else:
+            tf.config.experimental.set_memory_growth(gpu, True)
 
 
 def make_initializer(hparams: KerasHparams, keras: Any) -> Any:
@@ -251,10 +266,6 @@ def build_classifier(
     name: str, hparams: KerasHparams, arrays: TaskArrays, seed: int, make_model: Callable
 ) -> KerasClassifier:
     """A fresh classifier with its training data attached."""
-    if arrays.train.x.ndim != 2:
-        raise ValueError(
-            f"{name} learns from features: blendshapes, but the task gives arrays of shape {arrays.train.x.shape}"
-        )
     x = transformed(arrays.train.x, hparams.transform)
     statistics = {"mean": x.mean(axis=0), "std": np.maximum(x.std(axis=0), 1e-6)}
     classifier = KerasClassifier(hparams, describe_model(name, hparams, arrays, seed), statistics, make_model)

@@ -3,18 +3,22 @@
 from __future__ import annotations
 
 import errno
+import os
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
 import pytest
 
-from cluster.trial import Plan, TrialSession, verdict
+from cluster.drive import make_plan
+from cluster.sweep import parse_sweep
+from cluster.trial import Plan, TrialActor, TrialSession, verdict
 from data_pipeline.task import Task, TaskArrays
 from results import checkpoints
 from results.storage import Storage
 from trainables.base import TrialFailed
 from trainables.curve import Curve
+from trainables.gpu_share import SHARE
 
 RISING = {"top": 0.9, "rate": 0.3, "noise": 0.0}
 
@@ -31,7 +35,7 @@ def begin(tmp_path: Path, arrays: TaskArrays) -> Callable[..., TrialSession]:
     def begin(
         known: int = 0, hparams: dict[str, Any] = RISING, trainable: str = "curve", **changes: Any
     ) -> TrialSession:
-        plan = {"rungs": (3,), "report_s": 0.0, "timeout_s": None, "max_epochs": 9, **changes}
+        plan = {"rungs": (3,), "report_s": 0.0, "timeout_s": None, "max_epochs": 9, "gpus": 0, **changes}
         common = {
             "seed": 1,
             "metric": "val_macro_f1",
@@ -146,3 +150,31 @@ def test_an_error_is_somebodys_fault(error: Exception, status: str, reason: str)
     found = verdict(error)
     assert found[0] == status
     assert found[1].startswith(reason)
+
+
+def start_actor(directory: Path, arrays: TaskArrays, gpus: float, hparams: dict[str, Any]) -> TrialActor:
+    """The worker of trial 0 of a sweep over `curve`, in this process."""
+    sweep = parse_sweep({"name": "s", "trainable": "curve", "resources": {"gpus": gpus}}, "test")
+    actor = TrialActor.__new__(TrialActor)
+    config = {"trial": 0, "hparams": hparams, "known_epochs": 0}
+    actor.setup(config, arrays=arrays, plan=make_plan(sweep, directory, Storage(directory)))
+    return actor
+
+
+@pytest.mark.parametrize(
+    ("gpus", "share", "visible"), [(0.25, "0.25", "0"), (1, None, "0"), (2, None, "0"), (0, None, "")]
+)
+def test_a_worker_knows_its_share_of_a_gpu_before_it_loads_a_framework(
+    monkeypatch: pytest.MonkeyPatch, tmp_path: Path, arrays: TaskArrays, gpus: float, share: str | None, visible: str
+) -> None:
+    monkeypatch.setenv(SHARE, "0.9")
+    monkeypatch.setenv("CUDA_VISIBLE_DEVICES", "0")
+    start_actor(tmp_path, arrays, gpus, RISING)
+    assert (os.environ.get(SHARE), os.environ["CUDA_VISIBLE_DEVICES"]) == (share, visible)
+
+
+def test_a_model_that_cannot_be_built_fails_its_trial_alone(tmp_path: Path, arrays: TaskArrays) -> None:
+    actor = start_actor(tmp_path, arrays, 0, {"top": 2})
+    assert actor.step()["status"] == "failed"
+    actor.reset_config({"trial": 1, "hparams": RISING, "known_epochs": 0})
+    assert actor.step()["status"] == "running"
