@@ -156,17 +156,21 @@ def launch(
     ] = False,
     as_json: AsJson = False,
 ) -> None:
-    """Run a sweep: search the hparams of a trainable on a dataset."""
+    """Run a sweep: search the hparams of a trainable on a dataset. One with `then:` is followed by a second one."""
     from cluster.launch import dry
     from cluster.launch import launch as run
     from cluster.sweep import read_sweep
+    from cluster.then import go_on
 
     options = {"name": name, "search__num_trials": trials, "stop__max_epochs": max_epochs}
     sweep = read_sweep(recipe, set_ or [], **options)
     if dry_run:
         print(dry(sweep, data, home, address))
         return
-    _report(run(sweep, data, home, address), as_json, home)
+    outcome = run(sweep, data, home, address)
+    _report(outcome, as_json, home)
+    if outcome.following is not None:
+        _report(go_on(outcome, outcome.following, address), as_json, home)
 
 
 @app.command()
@@ -187,6 +191,7 @@ def resume(
 ) -> None:
     """Go on with an interrupted sweep where it stopped, or extend a finished one."""
     from cluster.resume import resume as run
+    from cluster.then import go_on
     from results.sweeps import find_sweep
 
     outcome = run(
@@ -199,10 +204,16 @@ def resume(
         retry_failed=retry_failed,
     )
     _report(outcome, as_json, home)
+    if outcome.following is not None:
+        second = go_on(outcome, outcome.following, address, data=data, retry_failed=retry_failed)
+        _report(second, as_json, home)
 
 
 def _report(outcome: Any, as_json: bool, home: Path) -> None:
-    """After a sweep: its best trials, or why it ended early and how to go on with it (exit code 1, 130 or 143)."""
+    """After a sweep: its best trials and what is next, or why it ended early and how to go on (exit code 1, 130 or 143).
+
+    Of two sweeps (`then:`) JSON has the second one.
+    """
     from results import compare as comparison
     from results.sweeps import home_option, resume_command
 
@@ -214,7 +225,14 @@ def _report(outcome: Any, as_json: bool, home: Path) -> None:
             _complain(outcome.error, 1)
         print(f"{outcome.state}; nothing is lost; go on with: {again}", file=sys.stderr)
         raise typer.Exit(1 if outcome.error is not None else 128 + (outcome.signal or 2))
-    _show(comparison.compare(outcome.directory, top=5), comparison.render, as_json)
+    following = outcome.following
+    if following is None or not as_json:
+        _show(comparison.compare(outcome.directory, top=5), comparison.render, as_json)
+    if following is not None:
+        share = "all" if following.task.fraction == 1 else f"{following.task.fraction:g}"
+        best, epochs = following.search.num_trials, following.stop.max_epochs
+        print(f"then: {following.name}, the best {best} on {share} of train, {epochs} epochs at most", file=sys.stderr)
+        return
     print(
         f"next: fersweep compare {name}{where} · fersweep promote {name}{where} · fersweep ui{where}", file=sys.stderr
     )

@@ -18,12 +18,13 @@ import yaml
 
 from cluster import session
 from cluster.drive import Outcome, drive
-from cluster.history import history
-from cluster.sweep import Sweep, distributions
+from cluster.history import best_points, history
+from cluster.space import distributions, fetch
+from cluster.sweep import Sweep
 from data_pipeline.errors import InputError
 from data_pipeline.task import Task, TaskArrays
 from results.storage import Storage
-from results.sweeps import sweep_storage
+from results.sweeps import stored_at, sweep_storage
 from trainables.metrics import majority_baseline
 
 VERSIONS_OF = ("ray", "tensorflow", "torch", "keras", "optuna", "mediapipe", "mlflow", "numpy", "pandas", "pyarrow")
@@ -49,6 +50,7 @@ def describe(sweep: Sweep, data: Path, home: Path) -> tuple[dict[str, Any], Task
             "classes": task.manifest["classes"],
         },
         "history": history(sweep, home),
+        "points": best_points(sweep, home),
         "classes": arrays.classes,
         "feature_names": arrays.feature_names,
         "num_train": len(arrays.train.y),
@@ -73,12 +75,15 @@ def launch(sweep: Sweep, data: Path, home: Path, address: str | None = None) -> 
     """Run a new sweep to its end. Everything is checked before anything is written."""
     directory = _refuse_existing(sweep, home)
     described, arrays = describe(sweep, data, home)
+    fetch(sweep, described["points"])
     session.connect(address)
     session.check_resources(sweep.resources.cpus, sweep.resources.gpus)
     content = json.dumps(described, indent=1).encode()
     storage = sweep_storage(directory, described)
     if storage.path is None:
-        _claim(Storage(storage.address, retry_s=1), content)
+        if sweep.following is not None:
+            _claim(stored_at(str(sweep.storage), sweep.following.name), None)
+        _claim(storage.address, content)
     directory.parent.mkdir(parents=True, exist_ok=True)
     fresh = Path(tempfile.mkdtemp(dir=directory.parent, prefix=f".{sweep.name}-"))
     (fresh / "sweep.json").write_bytes(content)
@@ -92,6 +97,7 @@ def dry(sweep: Sweep, data: Path, home: Path, address: str | None = None) -> str
     """Check everything that `launch` checks → the resolved sweep as YAML, with its data in comments."""
     _refuse_existing(sweep, home)
     described, _ = describe(sweep, data, home)
+    fetch(sweep, described["points"])
     session.connect(address)
     at_once = session.check_resources(sweep.resources.cpus, sweep.resources.gpus)
     learned = Counter(one["sweep"] for one in described["history"])
@@ -100,28 +106,31 @@ def dry(sweep: Sweep, data: Path, home: Path, address: str | None = None) -> str
         f"{described['num_train']} train, {described['num_val']} val faces, {len(described['feature_names'])} features\n"
         f"# rungs at epochs {sweep.stop.rungs()}; {at_once} trials at once\n"
         + "".join(f"# learns from {number} trials of sweep {name}\n" for name, number in learned.items())
+        + "".join(f"# begins with the point of trial {point['name']}\n" for point in described["points"])
     )
     return facts + yaml.safe_dump(described["sweep"], sort_keys=False).rstrip()
 
 
 def _refuse_existing(sweep: Sweep, home: Path) -> Path:
+    """The directory of a new sweep. InputError if it is there already, or that of the sweep that is to follow."""
     directory = Path(home) / "sweeps" / sweep.name
     if directory.exists():
         raise InputError(
             f"{directory}: a sweep of this name exists; `fersweep resume {sweep.name}` goes on with it, --name starts another"
         )
+    if sweep.following is not None:
+        _refuse_existing(sweep.following, home)
     return directory
 
 
-def _claim(storage: Storage, content: bytes) -> None:
-    """Write `sweep.json` to the sweep's place in its bucket. InputError where it cannot be written or is taken."""
+def _claim(address: str, content: bytes | None) -> None:
+    """Write `sweep.json` to a sweep's place in its bucket; None: only look. InputError where that fails or it is taken."""
+    storage = Storage(address, retry_s=1)
     try:
         taken = "sweep.json" in storage.names("")
-        if not taken:
+        if not taken and content is not None:
             storage.write("sweep.json", content)
     except (OSError, ValueError) as error:
-        raise InputError(f"storage {storage.address}: {str(error).splitlines()[0]}") from None
+        raise InputError(f"storage {address}: {str(error).splitlines()[0]}") from None
     if taken:
-        raise InputError(
-            f"storage {storage.address}: a sweep lies there; `fersweep resume {storage.address}` goes on with it"
-        )
+        raise InputError(f"storage {address}: a sweep lies there; `fersweep resume {address}` goes on with it")

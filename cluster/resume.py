@@ -16,7 +16,9 @@ import yaml
 
 from cluster import session
 from cluster.drive import DRIVEN, Outcome, drive
-from cluster.sweep import Sweep, change, distributions, parse_sweep
+from cluster.overrides import change
+from cluster.space import distributions, fetch
+from cluster.sweep import Sweep, parse_sweep
 from cluster.watch import BUCKET_BEAT_S, HEARTBEAT
 from data_pipeline.errors import InputError
 from results.journal import SweepRecord
@@ -62,6 +64,7 @@ def resume(
     _refuse_changed_space(sweep, described)
     described["sweep"] = sweep.model_dump(mode="json")
     arrays = sweep_task(described).arrays()
+    fetch(sweep, described.get("points", []))
     session.connect(address)
     session.check_resources(sweep.resources.cpus, sweep.resources.gpus)
     content = json.dumps(described, indent=1).encode()

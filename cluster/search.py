@@ -17,7 +17,8 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from cluster.sweep import Sweep, point_params, sample_space
+from cluster.space import first_points, sample_space
+from cluster.sweep import Sweep
 from results.journal import Journal, SweepRecord, TrialRecord
 
 if TYPE_CHECKING:
@@ -44,12 +45,19 @@ class TooManyFailures(RuntimeError):
 class Search:
     """Decides for one sweep. `journal` is the only thing that it writes.
 
-    `history`: trials of older sweeps (cluster/history.py).
+    `history`, `points`: trials of older sweeps, and points of theirs to begin with (cluster/history.py).
     `active`: trials that are with a worker, and when each was last heard of (seconds of time.monotonic).
     """
 
-    def __init__(self, sweep: Sweep, journal: Journal, history: Sequence[dict[str, Any]] = ()):
+    def __init__(
+        self,
+        sweep: Sweep,
+        journal: Journal,
+        history: Sequence[dict[str, Any]] = (),
+        points: Sequence[dict[str, Any]] = (),
+    ):
         self.sweep, self.journal = sweep, journal
+        self._points = first_points(sweep, points)
         known = ("params", "distributions", "epochs", "state")
         older = [TrialRecord(number=-1, hparams={}, **{key: one[key] for key in known}) for one in history]
         self._history = [self._freeze(trial) for trial in older]
@@ -90,19 +98,19 @@ class Search:
         )
 
     def _suggest(self, number: int) -> tuple[dict[str, Any], optuna.Trial, str | None]:
-        points = self.sweep.search.points
-        study = self.study(seed=number)
-        point = points[number] if number < len(points) else None
-        if point is not None:
-            study.enqueue_trial(point_params(self.sweep, point))
+        study, name = self.study(seed=number), None
+        if number < len(self._points):
+            name, point = self._points[number]
+            study.enqueue_trial(point)
         asked = study.ask()
-        return sample_space(self.sweep, asked), asked, point
+        return sample_space(self.sweep, asked), asked, name
 
     def study(self, seed: int = 0) -> optuna.Study:
         """The journal as an Optuna study whose sampler is seeded from (the sweep's seed, `seed`).
 
-        Trials of older sweeps (search.start_from) come first. Finished trials are COMPLETE with their best value, stopped ones PRUNED with their intermediate values, failed
-        ones FAIL, running ones RUNNING, which the sampler keeps away from.
+        Trials of older sweeps (search.start_from) come first. Finished trials are COMPLETE with their best value, stopped
+        ones PRUNED with their intermediate values, failed ones FAIL, running ones RUNNING, which the sampler keeps away
+        from.
         """
         import optuna
 

@@ -1,12 +1,14 @@
 """The sweep file: its schema, where it comes from, and everything that is checked before anything starts.
 
 name: lstm-3class
-task:      {features: blendshapes, classes: {happy: [happy], sad: [sad], neutral: [neutral]}}
+task:      {features: blendshapes, classes: {happy: [happy], sad: [sad], neutral: [neutral]}, fraction: 1.0}
 trainable: blendshape_lstm
 space:     {fix: {optimizer: adam}, range: {learning_rate: [1e-5, 1e-2]}}
-search:    {sampler: tpe, num_trials: 64, seed: 7, start_from: [seed_paper]}
+search:    {sampler: tpe, num_trials: 64, seed: 7, start_from: [seed_paper, {sweep: lstm-small, best: 4}]}
 stop:      {metric: val_macro_f1, mode: max, scheduler: asha, grace_epochs: 5, max_epochs: 200, reduction: 3}
+then:      null                                  # or {best: 4, fraction: 1.0, max_epochs: null}: a second sweep
 resources: {cpus: 1, gpus: 0}
+tracking:  {uri: null, experiment: null}
 failures:  {max_retries: 2, max_failed_share: 0.5}
 keep_checkpoints: 5
 storage:   null
@@ -21,13 +23,14 @@ from typing import Any, Literal
 from pydantic import BaseModel, ConfigDict, Field, ValidationError, field_validator, model_validator
 
 import search_spaces
-import trainables
 from cluster import yaml_file
-from cluster.narrow import NarrowedTrial, Probe, check_names
-from data_pipeline.errors import InputError, hint
+from cluster.overrides import change, put
+from cluster.problems import first_problem
+from cluster.space import check_space
+from data_pipeline.errors import InputError
 from data_pipeline.task import TaskSpec
 
-PROBES = 200  # random points that a space is tried with before a sweep starts
+MAX_NAME = 80  # characters of a sweep's name
 
 
 class _Part(BaseModel):
@@ -42,13 +45,16 @@ class Space(_Part):
 
 
 class Older(_Part):
-    """A sweep under the same home whose trials the sampler learns from, where they lie in the space."""
+    """A sweep under the same home. Without `best`, the sampler learns from its trials, where they lie in the space; with
+    it, the points of its best trials are tried again, first of all, and the sampler learns nothing from the old values.
+    """
 
     sweep: str
+    best: int | None = Field(None, ge=1)
 
 
 class Search(_Part):
-    """start_from: named points of the space file, which are the first trials, and older sweeps ({sweep: NAME})."""
+    """start_from: named points of the space file, which are the first trials, and older sweeps: {sweep: NAME, best: K}."""
 
     sampler: Literal["tpe", "random"] = "tpe"
     num_trials: int = Field(32, ge=1)
@@ -66,7 +72,13 @@ class Search(_Part):
 
     @property
     def older(self) -> list[str]:
-        return [one.sweep for one in self.start_from if isinstance(one, Older)]
+        """The sweeps whose trials the sampler learns from."""
+        return [one.sweep for one in self.start_from if isinstance(one, Older) and one.best is None]
+
+    @property
+    def best_of(self) -> list[tuple[str, int]]:
+        """(sweep, number) of those whose best points are tried again."""
+        return [(one.sweep, one.best) for one in self.start_from if isinstance(one, Older) and one.best is not None]
 
 
 class Stop(_Part):
@@ -100,6 +112,16 @@ class Stop(_Part):
         return levels
 
 
+class Then(_Part):
+    """What follows the sweep: a second one, NAME-full, with the points of the `best` trials, on a `fraction` of train, for
+    at most `max_epochs` (null: as many as the first). In all else it is as the first.
+    """
+
+    best: int = Field(4, ge=1)
+    fraction: float = Field(1.0, gt=0, le=1)
+    max_epochs: int | None = Field(None, ge=1)
+
+
 class Resources(_Part):
     cpus: float = Field(1, gt=0)
     gpus: float = Field(0, ge=0)
@@ -120,12 +142,13 @@ class Failures(_Part):
 
 
 class Sweep(_Part):
-    name: str = Field(pattern=r"^[A-Za-z0-9][A-Za-z0-9_.-]*$", max_length=80)
+    name: str = Field(pattern=r"^[A-Za-z0-9][A-Za-z0-9_.-]*$", max_length=MAX_NAME)
     task: TaskSpec = TaskSpec()
     trainable: str
     space: Space = Space()
     search: Search = Field(default_factory=lambda: Search.model_validate({}))
     stop: Stop = Field(default_factory=lambda: Stop.model_validate({}))
+    then: Then | None = None
     resources: Resources = Field(default_factory=lambda: Resources.model_validate({}))
     tracking: Tracking = Tracking()
     failures: Failures = Field(default_factory=lambda: Failures.model_validate({}))
@@ -138,6 +161,31 @@ class Sweep(_Part):
         if value is not None and not re.fullmatch(r"(s3|gs|abfss?)://[^/?\s]+\S*", value):
             raise ValueError("must be a bucket's address (s3://…, gs://…); a shared path is given with --home")
         return value
+
+    @model_validator(mode="after")
+    def _check(self) -> Sweep:
+        if self.then is not None and self.then.best > self.search.num_trials:
+            raise ValueError(f"then.best: {self.then.best} is more than search.num_trials, {self.search.num_trials}")
+        if self.following is not None and len(self.following.name) > MAX_NAME:
+            raise ValueError(
+                f"name: {self.following.name!r}, as `then` names its sweep, is longer than {MAX_NAME} characters"
+            )
+        return self
+
+    @property
+    def following(self) -> Sweep | None:
+        """The sweep that `then` asks for."""
+        if self.then is None:
+            return None
+        older = Older(sweep=self.name, best=self.then.best)
+        changes: dict[str, Any] = {
+            "name": f"{self.name}-full",
+            "task": self.task.model_copy(update={"fraction": self.then.fraction}),
+            "search": self.search.model_copy(update={"num_trials": self.then.best, "start_from": [older]}),
+            "stop": self.stop.model_copy(update={"max_epochs": self.then.max_epochs or self.stop.max_epochs}),
+            "then": None,
+        }
+        return self.model_copy(update=changes)
 
 
 def read_sweep(recipe_or_file: str, overrides: list[str], **replaced: Any) -> Sweep:
@@ -167,29 +215,9 @@ def read_sweep(recipe_or_file: str, overrides: list[str], **replaced: Any) -> Sw
         change(content, override)
     for key, value in replaced.items():
         if value is not None:
-            _put(content, key.split("__"), value)
+            put(content, key.split("__"), value)
     content.setdefault("name", path.stem)
     return parse_sweep(content, str(path))
-
-
-def change(content: dict[str, Any], override: str) -> None:
-    """Apply `key.path=value`, the value read as YAML, to the content of a sweep file. Raises InputError."""
-    key, equals, text = override.partition("=")
-    if not equals or not re.fullmatch(r"[a-z_0-9]+(\.[A-Za-z_0-9]+)*", key):
-        raise InputError(f"--set {override!r}: want KEY.PATH=VALUE, e.g. stop.max_epochs=20")
-    try:
-        value = yaml_file.load(text)
-    except ValueError as error:
-        raise InputError(f"--set {override!r}: {text!r} is not a YAML value: {error}") from None
-    _put(content, key.split("."), value)
-
-
-def _put(content: dict[str, Any], keys: list[str], value: Any) -> None:
-    for i, key in enumerate(keys[:-1]):
-        content = content.setdefault(key, {})
-        if not isinstance(content, dict):
-            raise InputError(f"--set {'.'.join(keys)}: {'.'.join(keys[: i + 1])} is {content!r}, which has no parts")
-    content[keys[-1]] = value
 
 
 def parse_sweep(content: dict[str, Any], origin: str) -> Sweep:
@@ -197,109 +225,9 @@ def parse_sweep(content: dict[str, Any], origin: str) -> Sweep:
     try:
         sweep = Sweep.model_validate(content)
     except ValidationError as error:
-        raise InputError(f"{origin}: {_first_problem(error, content)}") from None
+        raise InputError(f"{origin}: {first_problem(error, content, Sweep)}") from None
     try:
         check_space(sweep)
     except ValueError as error:
         raise InputError(f"{origin}: {error}") from None
     return sweep
-
-
-def _first_problem(error: ValidationError, content: Any) -> str:
-    paths = [_path(problem, content) for problem in error.errors()]
-    path = max(paths, key=len)  # where pydantic tried several types, the one that came furthest
-    problem = error.errors()[paths.index(path)]
-    where, value = ".".join(path), problem.get("input")
-    if problem["type"] == "extra_forbidden":
-        fields: dict[str, Any] = Sweep.model_fields
-        for part in path[:-1]:
-            fields = getattr(fields[part].annotation, "model_fields", {}) if part in fields else {}
-        return f"unknown key {where!r}" + (f"; {hint(path[-1], fields)}" if fields else "")
-    if problem["type"] == "missing":
-        return f"{where!r} is missing"
-    message = problem["msg"].removeprefix("Value error, ")
-    return message if message.startswith(where.split(".")[0] + ".") else f"{where}: {message}, but got {value!r}"
-
-
-def _path(problem: Any, content: Any) -> list[str]:
-    """The keys that lead to a problem. pydantic's `loc` also names the types that it tried there: they are left out."""
-    path = []
-    for part in problem["loc"]:
-        inside = part in content if isinstance(content, dict) else isinstance(content, list) and isinstance(part, int)
-        if inside:
-            path.append(str(part))
-            content = content[part]
-    return [*path, str(problem["loc"][-1])] if problem["type"] == "missing" else path
-
-
-def sample_space(sweep: Sweep, trial: Any) -> dict[str, Any]:
-    """Hparams for one Optuna trial, from the narrowed space and validated by the trainable."""
-    hparams = search_spaces.load(sweep.trainable).space(NarrowedTrial(trial, sweep.space.fix, sweep.space.range))
-    model = trainables.load(sweep.trainable).Hparams
-    if "schedule_epochs" in model.model_fields:  # a schedule ends where the sweep's longest trial ends
-        hparams.setdefault("schedule_epochs", sweep.stop.max_epochs)
-    return model(**hparams).model_dump(mode="json")
-
-
-def check_space(sweep: Sweep) -> None:
-    """Try the narrowed space with random points and the named points against the trainable. Raises ValueError."""
-    trainables.load(sweep.trainable)
-    space = search_spaces.load(sweep.trainable)
-    whole = Probe()
-    for _ in range(PROBES):
-        space.space(whole)
-    check_names(sweep.space.fix, sweep.space.range, whole.asked)
-    distributions(sweep)
-    for point in sweep.search.points:
-        point_params(sweep, point)
-    if len(sweep.search.points) > sweep.search.num_trials:
-        raise ValueError(
-            f"search.num_trials: {sweep.search.num_trials} is fewer than start_from's {len(sweep.search.points)} points"
-        )
-    if not hasattr(space, "POINTS"):
-        raise ValueError(f"search_spaces/{sweep.trainable}.py has no POINTS")
-
-
-def distributions(sweep: Sweep) -> dict[str, str]:
-    """What the narrowed space draws from: parameter → its Optuna distribution as JSON. Raises ValueError."""
-    import optuna
-
-    optuna.logging.set_verbosity(optuna.logging.WARNING)
-    study, found = optuna.create_study(sampler=optuna.samplers.RandomSampler(seed=0)), {}
-    for _ in range(PROBES):
-        trial = study.ask()
-        sample_space(sweep, trial)
-        found |= trial.distributions
-    return {name: optuna.distributions.distribution_to_json(found[name]) for name in sorted(found)}
-
-
-def point_params(sweep: Sweep, name: str) -> dict[str, Any]:
-    """The Optuna parameters of a named point, without those that the sweep fixes. Raises ValueError if it lies outside."""
-    import optuna
-
-    points = search_spaces.load(sweep.trainable).POINTS
-    if name not in points:
-        near = hint(name, points, "points")
-        raise ValueError(f"search.start_from: {sweep.trainable} has no point {name!r}; {near}")
-    point = points[name]
-    for key, value in sweep.space.fix.items():
-        if key in point and point[key] != value:
-            raise ValueError(
-                f"search.start_from: point {name!r} has {key} = {point[key]!r}, but space.fix says {value!r}"
-            )
-    params = {key: value for key, value in point.items() if key not in sweep.space.fix}
-    for key, bounds in sweep.space.range.items():
-        if key in params and not _allowed(params[key], bounds):
-            raise ValueError(
-                f"search.start_from: point {name!r} has {key} = {params[key]!r}, outside space.range's {bounds}"
-            )
-    try:
-        sample_space(sweep, optuna.trial.FixedTrial(params))
-    except ValueError as error:
-        raise ValueError(f"search.start_from: point {name!r} is not in the space: {error}") from None
-    return params
-
-
-def _allowed(value: Any, bounds: list[Any]) -> bool:
-    numeric = isinstance(value, (int, float)) and not isinstance(value, bool)
-    return bounds[0] <= value <= bounds[1] if numeric and len(bounds) == 2 else value in bounds

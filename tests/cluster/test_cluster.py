@@ -140,6 +140,12 @@ def test_a_bucket_that_is_not_there_is_refused(tmp_path: Path, tiny_dataset: Pat
     missing = bucket.replace("s3://sweeps", "s3://nowhere")
     with pytest.raises(InputError, match="storage s3://nowhere/team/c"):
         launch(read_sweep(sweep, [f"storage='{missing}'"]), tiny_dataset, tmp_path / "runs")
+    both = read_sweep(sweep, [f"storage='{bucket}'", "then={best: 2}"], name="d")
+    assert both.following is not None
+    stored(bucket, both.following).write("sweep.json", b"{}")
+    with pytest.raises(InputError, match=r"team/d-full.*: a sweep lies there"):
+        launch(both, tiny_dataset, tmp_path / "runs")
+    assert stored(bucket, both).names("") == []
     assert not (tmp_path / "runs").exists()
     with pytest.raises(InputError, match="no sweep is stored there"):
         resume(find_sweep(tmp_path / "runs", bucket))

@@ -5,9 +5,12 @@ from __future__ import annotations
 import fcntl
 import json
 from pathlib import Path
+from typing import Any
 
 import pytest
 
+import trainables
+from cluster.drive import Outcome
 from cluster.launch import dry, launch
 from cluster.resume import resume
 from cluster.sweep import Sweep, read_sweep
@@ -54,17 +57,36 @@ def test_a_real_model_is_searched(tmp_path: Path, tiny_dataset: Path) -> None:
 
 
 @pytest.mark.usefixtures("ray_session")
-def test_a_trial_that_fails_does_not_fail_the_sweep(tmp_path: Path, tiny_dataset: Path) -> None:
-    (tmp_path / "s.yaml").write_text(
-        "trainable: blendshape_dense\nsearch: {num_trials: 2, start_from: [seed_dense]}\n"
-        "space: {fix: {optimizer: sgd, standardise: true}}\nstop: {max_epochs: 2}\n"
-    )
-    with pytest.raises(InputError, match=r"space\.fix says 'sgd'"):
-        read_sweep(str(tmp_path / "s.yaml"), [])
-    sweep = read_sweep(str(tmp_path / "s.yaml"), ["search.start_from=[]", "task.features=pixels"], name="pixels")
-    _, record = load_sweep(launch(sweep, tiny_dataset, tmp_path / "runs").directory)
-    assert [t.state for t in record.trials.values()] == ["failed", "failed"]
-    assert "blendshape_dense learns from features: blendshapes" in str(record.trials[0].reason)
+def test_what_trials_need_is_fetched_before_anything_is_written(
+    tmp_path: Path, tiny_dataset: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    asked: list[list[dict[str, Any]]] = []
+    monkeypatch.setattr(trainables.load("curve"), "fetch", asked.append, raising=False)
+    for module in ("launch", "resume"):  # nothing is to be trained here
+        monkeypatch.setattr(f"cluster.{module}.drive", lambda *known, **_: Outcome("finished", known[3]))
+    path = write_curve(tmp_path / "c.yaml", trials=2, epochs=2, fix="", range="noise: [0.0, 0.0]")
+    sweep = read_sweep(str(path), ["search.start_from=[easy]"])
+    dry(sweep, tiny_dataset, tmp_path / "runs")
+    directory = launch(sweep, tiny_dataset, tmp_path / "runs").directory
+    resume(directory, trials="+1")
+    assert len(asked) == 3
+    for hparams in asked:
+        assert hparams == asked[0]
+        assert {"top": 0.9, "rate": 0.3, "noise": 0.0, "epoch_s": 0.0, "early_stopping_patience": None} in hparams
+        assert len({json.dumps(one) for one in hparams}) == len(hparams) > 100
+
+    def offline(hparams: list[dict[str, Any]]) -> None:
+        raise InputError("weights: imagenet cannot be fetched")
+
+    monkeypatch.setattr(trainables.load("curve"), "fetch", offline)
+    for run in (dry, launch):
+        with pytest.raises(InputError, match="weights: imagenet cannot be fetched"):
+            run(sweep, tiny_dataset, tmp_path / "offline")
+    assert not (tmp_path / "offline").exists()
+    content = (directory / "sweep.json").read_bytes()
+    with pytest.raises(InputError, match="weights: imagenet cannot be fetched"):
+        resume(directory, trials="+1")
+    assert (directory / "sweep.json").read_bytes() == content
 
 
 @pytest.mark.usefixtures("ray_session")

@@ -10,9 +10,12 @@ import numpy as np
 import optuna
 import pytest
 
+from cluster.launch import describe
 from cluster.search import Search
 from cluster.sweep import Sweep, parse_sweep
+from data_pipeline.errors import InputError
 from results.journal import Journal
+from tests.sweeps import write_sweep
 from trainables.curve import Curve, Hparams
 
 
@@ -24,7 +27,7 @@ def make_sweep(**changes: Any) -> Sweep:
         "stop": {"grace_epochs": 2, "max_epochs": 20, "reduction": 3},
     }
     for key, value in changes.items():
-        content[key] = {**content.get(key, {}), **value}
+        content[key] = {**content.get(key, {}), **value} if isinstance(value, dict) else value
     return parse_sweep(content, "test")
 
 
@@ -132,3 +135,40 @@ def test_the_journal_can_be_moved(tmp_path: Path) -> None:
     drive(search, until=4)
     shutil.copy(tmp_path / "a.jsonl", tmp_path / "b.jsonl")
     assert history(Search(make_sweep(), Journal(tmp_path / "b.jsonl"))) == history(search)
+
+
+def test_the_best_points_of_an_older_sweep_come_after_the_named_ones(tmp_path: Path, tiny_dataset: Path) -> None:
+    """Without their values; and once the sweep is described, the older one is not needed."""
+    older = write_sweep(tmp_path, tiny_dataset, 5, "old")  # 0, 3 and 4 finished, 1 was stopped, 2 failed
+    asked = {"start_from": ["easy", {"sweep": "old", "best": 4}], "num_trials": 6}
+    sweep = make_sweep(search=asked)
+    described, _ = describe(sweep, tiny_dataset, tmp_path)
+    assert described["history"] == []
+    shutil.rmtree(older)
+    journal, points = tmp_path / "j.jsonl", described["points"]
+    drive(Search(sweep, Journal(journal), points=points), until=3)  # and then resumed
+    search = Search(sweep, Journal(journal), points=points)
+    drive(search)
+    trials = search.record.trials
+    assert [t.point for t in trials.values()] == ["easy", "old/0004", "old/0003", "old/0000", "old/0001", None]
+    for number, rate in ((1, 0.18), (2, 0.16), (3, 0.1), (4, 0.12)):
+        assert trials[number].params == {"rate": pytest.approx(rate), "top": 0.8, "noise": 0.01}
+    assert len(search.study().trials) == 6
+
+
+@pytest.mark.parametrize(
+    ("best", "changes", "message"),
+    [
+        (2, {"space": {"range": {"rate": [0.17, 0.5]}}}, r"point 'old/0003' has rate = 0\.16, outside space\.range's"),
+        (2, {"space": {"fix": {"noise": 0.0}}}, r"point 'old/0004' has noise = 0\.01, but space\.fix says 0\.0"),
+        (5, {}, "sweep 'old' has 4 trials that have ended and not failed, not 5"),
+        (2, {"trainable": "faulty_curve"}, "sweep 'old' has trainable 'curve', not 'faulty_curve'"),
+    ],
+)
+def test_points_that_cannot_be_taken_over(
+    tmp_path: Path, tiny_dataset: Path, best: int, changes: dict[str, Any], message: str
+) -> None:
+    write_sweep(tmp_path, tiny_dataset, 5, "old")
+    sweep = make_sweep(search={"start_from": [{"sweep": "old", "best": best}]}, **changes)
+    with pytest.raises(InputError, match=message):
+        describe(sweep, tiny_dataset, tmp_path)

@@ -7,7 +7,7 @@ from pathlib import Path
 import pytest
 
 import search_spaces
-from cluster.sweep import read_sweep
+from cluster.sweep import Sweep, read_sweep
 from data_pipeline.errors import InputError
 
 RECIPES = sorted(path.stem for path in search_spaces.RECIPES.glob("*.yaml"))
@@ -33,9 +33,19 @@ MISTAKES = [
     ("space.fix.optimizer=adma", "optimizer = 'adma' is none of"),
     ("search.start_from=[seed_pape]", "no point 'seed_pape'; did you mean 'seed_paper'"),
     ("search.start_from=[seed_paper]", "point 'seed_paper' has"),
+    ("search.start_from=[{sweep: old, best: 49}]", "search.num_trials: 48 is fewer than start_from's 49 points"),
+    (
+        "search.start_from=[{sweep: old, best: 0}]",
+        "search.start_from.0.best: Input should be greater than or equal to 1",
+    ),
     ("search.sampler=tpee", "search.sampler: Input should be 'tpe' or 'random', but got 'tpee'"),
     ("search.num_trials=0", "search.num_trials"),
     ("trainable=blendshape_lsmt", "unknown trainable 'blendshape_lsmt': did you mean 'blendshape_lstm'"),
+    ("task.features=pixels", "task.features: blendshape_lstm learns from blendshapes, not from pixels"),
+    ("task.fraction=0", "task.fraction: Input should be greater than 0"),
+    ("then.best=49", "then.best: 49 is more than search.num_trials, 48"),
+    ("then.fractoin=0.5", "unknown key 'then.fractoin'; did you mean 'fraction'"),
+    ("then={best: 2, fraction: 1.5}", "then.fraction: Input should be less than or equal to 1, but got 1.5"),
     ("stop.mode=min", "stop.mode: val_macro_f1 wants mode max"),
     ("resources.cpus=0", "resources.cpus"),
     ("name=a/b", "name:"),
@@ -79,10 +89,23 @@ def test_options_win_over_overrides_and_the_file() -> None:
     assert (sweep.search.num_trials, sweep.stop.max_epochs) == (3, 9)
 
 
+def test_the_sweep_that_follows_is_one_of_its_own() -> None:
+    sweep = read_sweep("quick", ["then={best: 3, max_epochs: 60}", "task.fraction=0.2", "task.balance=50"])
+    following = sweep.following
+    assert following is not None
+    assert Sweep.model_validate(following.model_dump(mode="json")) == following
+    assert (following.name, following.task.fraction, following.task.balance) == ("quick-full", 1.0, 50)
+    assert (following.search.num_trials, following.search.best_of) == (3, [("quick", 3)])
+    assert (following.stop.max_epochs, following.stop.scheduler, following.space) == (60, "asha", sweep.space)
+    assert following.following is None
+    with pytest.raises(InputError, match=r"name: 'x{78}-full', as `then` names its sweep, is longer than 80"):
+        read_sweep("quick", ["then={}"], name="x" * 78)
+
+
 def test_a_range_narrows_and_a_fix_takes_out() -> None:
     import optuna
 
-    from cluster.sweep import sample_space
+    from cluster.space import sample_space
 
     sweep = read_sweep("blendshape_lstm", ["space.fix.num_layers=2", "space.range.units_1=[16, 16]"])
     study = optuna.create_study(sampler=optuna.samplers.RandomSampler(seed=1))

@@ -1,0 +1,91 @@
+"""Two sweeps in turn (`then:`), by the verbs of the command line: a search on a fraction, then the best on everything."""
+
+from __future__ import annotations
+
+import json
+import signal
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+import typer
+
+import fersweep
+from cluster.search import Search
+from data_pipeline.errors import InputError
+from results.sweeps import load_sweep
+from results.tracking import Recorder
+from tests.processes import write_curve
+from trainables.curve import Curve, Hparams
+
+pytestmark = pytest.mark.usefixtures("ray_session")
+
+
+@pytest.fixture(autouse=True)
+def nothing_is_recorded(monkeypatch: pytest.MonkeyPatch) -> None:
+    """In MLflow, which takes seconds a sweep."""
+    for name in ("start", "finish"):
+        monkeypatch.setattr(Recorder, name, lambda *_: None)
+
+
+def write_both(tmp_path: Path) -> str:
+    path = write_curve(tmp_path / "c.yaml", trials=4, epochs=3, cpus=2)
+    path.write_text(path.read_text() + "task: {fraction: 0.25}\nthen: {best: 2, max_epochs: 4}\n")
+    return str(path)
+
+
+def test_the_best_of_a_search_on_a_fraction_are_trained_on_everything(
+    tmp_path: Path, tiny_dataset: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    home = tmp_path / "runs"
+    fersweep.launch(write_both(tmp_path), tiny_dataset, home=home)
+    told = capsys.readouterr()
+    first, record = load_sweep(home / "sweeps" / "c")
+    full, after = load_sweep(home / "sweeps" / "c-full")
+    assert full["num_train"] > 3 * first["num_train"]
+    assert full["num_val"] == first["num_val"]
+    best = record.ranked("val_macro_f1", "max")[:2]
+    assert [trial.point for trial in after.trials.values()] == [f"c/{trial.name}" for trial in best]
+    assert [trial.params for trial in after.trials.values()] == [trial.params for trial in best]
+    assert max(trial.num_epochs for trial in after.trials.values()) == 4
+    assert "then: c-full, the best 2 on all of train, 4 epochs at most\n" in told.err
+    assert f"promote c-full --home {home}" in told.err
+    assert "promote c " not in told.err
+    assert 0 <= told.out.find("c: curve on tiny.") < told.out.find("c-full: curve on tiny.")
+
+    fersweep.resume("c", home=home, as_json=True)  # the second one is the result, and stays as it is
+    assert json.loads(capsys.readouterr().out)["sweep"] == "c-full"
+    assert load_sweep(home / "sweeps" / "c-full")[1].trials == after.trials
+    (home / "sweeps" / "d-full").mkdir()
+    with pytest.raises(InputError, match="d-full: a sweep of this name exists"):
+        fersweep.launch(write_both(tmp_path), tiny_dataset, name="d", home=home)
+    assert not (home / "sweeps" / "d").exists()
+
+
+def test_resume_goes_on_with_the_one_that_was_interrupted(
+    tmp_path: Path, tiny_dataset: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    home, sweeps, interrupted = tmp_path / "runs", tmp_path / "runs" / "sweeps", ["c", "c-full"]
+
+    def train_here(search: Search, *_: Any) -> None:
+        while (assignment := search.next()) is not None:
+            curve = Curve(Hparams(**assignment.hparams), np.zeros((3, 1)), {"seed": assignment.trial})
+            search.report(assignment.trial, curve.fit(search.sweep.stop.max_epochs), "finished")
+            if interrupted and search.sweep.name == interrupted[0]:
+                interrupted.pop(0)
+                signal.raise_signal(signal.SIGINT)
+                return
+
+    monkeypatch.setattr("cluster.drive._tune", train_here)
+    with pytest.raises(typer.Exit) as ended:
+        fersweep.launch(write_both(tmp_path), tiny_dataset, home=home)
+    assert ended.value.exit_code == 130
+    assert not (sweeps / "c-full").exists()
+    with pytest.raises(typer.Exit):
+        fersweep.resume("c", home=home)
+    assert load_sweep(sweeps / "c")[1].action == "finished"
+    assert load_sweep(sweeps / "c-full")[1].action == "interrupted"
+    assert "go on with: fersweep resume c-full" in capsys.readouterr().err
+    fersweep.resume("c", home=home)
+    assert load_sweep(sweeps / "c-full")[1].action == "finished"
