@@ -119,9 +119,10 @@ def _make_net(name: str, drop_path_rate: float) -> Any:
         net = _SqueezeNet()
     else:
         net = timm.create_model(name, in_chans=1, num_classes=0, global_pool="", **options)
+    # EfficientNet's conv_head makes its maps; MobileNetV3 has one behind the pooling, which widens them.
+    widened = getattr(net, "head_hidden_size", net.num_features) != net.num_features
     for part in HEADS:
-        # EfficientNet's conv_head makes its maps; MobileNetV3 has one behind the pooling.
-        if hasattr(net, part) and (part != "conv_head" or hasattr(net, "norm_head")):
+        if hasattr(net, part) and (part != "conv_head" or widened):
             setattr(net, part, nn.Identity())
     return net
 
@@ -141,12 +142,13 @@ def _check_maps(name: str, net: Any, image_size: int) -> None:
 
 def _stage_ends(net: Any) -> list[str]:
     """The name of the module at the end of each stage: timm's feature_info with the stem before and the top behind."""
-    ends = [info["module"] for info in net.feature_info]
+    modules = [name for name, _ in net.named_modules()]
+    ends = [info["module"] for info in net.feature_info if info["module"] in modules]
     parts = [name for name, part in net.named_children() if any(True for _ in part.parameters())]
     trunk, inside, _ = ends[0].partition(".")
     if inside and parts.index(trunk):
         ends.insert(0, parts[parts.index(trunk) - 1])
-    if not _is_in(ends[-1], parts[-1]):
+    if not _is_in(ends[-1], parts[-1]) and modules.index(parts[-1]) > modules.index(ends[-1]):
         ends.append(parts[-1])
     if isinstance(net.get_submodule(ends[-1]), nn.MaxPool2d):  # VGG ends with one: it learns nothing
         ends.pop()

@@ -41,8 +41,9 @@ def one_thread() -> Iterator[None]:
 # ---- backbones ------------------------------------------------------------------------------------------------------
 
 
-@pytest.mark.parametrize("name", weights.NAMES)
+@pytest.mark.parametrize("name", [*weights.NAMES, "ghostnet_100", "repvgg_a0", "legacy_xception"])
 def test_every_backbone_has_maps_stages_and_no_head(name: str) -> None:
+    """Also of timm's that are not in the list, where what it says of their layers is special."""
     size = 96 if name == "inception_v3" else 48
     with torch.device("meta"):
         backbone = backbones.make(name, None, size).eval()
