@@ -6,10 +6,13 @@ A point is a mapping of Optuna parameters, as a space file's POINTS and a trial'
 
 from __future__ import annotations
 
+import functools
 import json
 import warnings
 from collections.abc import Sequence
 from typing import TYPE_CHECKING, Any
+
+from pydantic import ValidationError
 
 import search_spaces
 import trainables
@@ -28,9 +31,25 @@ def sample_space(sweep: Sweep, trial: Any) -> dict[str, Any]:
     """Hparams for one Optuna trial, from the narrowed space and validated by the trainable."""
     hparams = search_spaces.load(sweep.trainable).space(NarrowedTrial(trial, sweep.space.fix, sweep.space.range))
     model = trainables.load(sweep.trainable).Hparams
+    unsearched = unsearched_hparams(sweep.trainable)
+    hparams |= {name: value for name, value in sweep.space.fix.items() if name in unsearched}
     if "schedule_epochs" in model.model_fields:  # a schedule ends where the sweep's longest trial ends
         hparams.setdefault("schedule_epochs", sweep.stop.max_epochs)
-    return model(**hparams).model_dump(mode="json")
+    try:
+        return model(**hparams).model_dump(mode="json")
+    except ValidationError as error:
+        problem = error.errors()[0]
+        where, message = ".".join(map(str, problem["loc"])), problem["msg"].removeprefix("Value error, ")
+        raise ValueError(f"space: {where}: {message}, but got {problem['input']!r}" if where else message) from None
+
+
+@functools.cache
+def unsearched_hparams(trainable: str) -> frozenset[str]:
+    """Hparams that the trainable's space never sets, such as `weights`: `space.fix` may set them."""
+    probe, found = Probe(), set()
+    for _ in range(PROBES):
+        found |= search_spaces.load(trainable).space(probe).keys()
+    return frozenset(trainables.load(trainable).Hparams.model_fields.keys() - found)
 
 
 def check_space(sweep: Sweep) -> None:
@@ -42,7 +61,8 @@ def check_space(sweep: Sweep) -> None:
     whole = Probe()
     for _ in range(PROBES):
         space.space(whole)
-    check_names(sweep.space.fix, sweep.space.range, whole.asked)
+    searched = {k: v for k, v in sweep.space.fix.items() if k not in unsearched_hparams(sweep.trainable)}
+    check_names(searched, sweep.space.range, whole.asked)
     if not hasattr(space, "POINTS"):
         raise ValueError(f"search_spaces/{sweep.trainable}.py has no POINTS")
     distributions(sweep)

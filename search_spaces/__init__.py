@@ -19,7 +19,9 @@ RECIPES = Path(__file__).parent / "recipes"
 def load(name: str) -> ModuleType:
     """The space of the trainable `name`. Raises ValueError if there is none."""
     known = sorted(
-        path.stem for path in Path(__file__).parent.glob("*.py") if path.stem != "__init__" and not path.stem.endswith("_training")
+        path.stem
+        for path in Path(__file__).parent.glob("*.py")
+        if path.stem != "__init__" and not path.stem.endswith("_training")
     )
     if name not in known:
         raise ValueError(f"no search space named {name!r}; known: {', '.join(known)}")

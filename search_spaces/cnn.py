@@ -42,18 +42,32 @@ _SEED: dict[str, Any] = {
 }
 # SEEDS S2: 3 × 3 convolutions, Adam 1e-3, batches of 32, zoom and flip. Its notes give no widths and no amount of zoom:
 # 32 channels, doubled at each stage, 128 hidden units and 0.2 are taken.
-_S2 = {**_SEED, "batch_size": 32, "flip": True, "zoom": 0.2, "head_layers": 1, "head_units_0": 128, "head_dropout_0": 0.0}
+_S2 = {
+    **_SEED,
+    "batch_size": 32,
+    "flip": True,
+    "zoom": 0.2,
+    "head_layers": 1,
+    "head_units_0": 128,
+    "head_dropout_0": 0.0,
+}
 # SEEDS S4: relu, pooling and dropout 0.5 after each convolution, two dense layers; Keras's defaults else.
 _S4 = {
     **_SEED,
-    **{"batch_size": 32, "head_layers": 2, "head_units_0": 128, "head_units_1": 64},
+    "batch_size": 32,
+    "head_layers": 2,
+    "head_units_0": 128,
+    "head_units_1": 64,
     **{f"head_dropout_{i}": 0.0 for i in range(3)},
 }
 POINTS: dict[str, dict[str, Any]] = {
     "seed_conv2": {
         **_S2,
         "num_stages": 2,
-        **{"width_0": 32, "width_1": 64, "kernel_0": 3, "kernel_1": 3},
+        "width_0": 32,
+        "width_1": 64,
+        "kernel_0": 3,
+        "kernel_1": 3,
         "batch_norm": False,
         "conv_dropout": 0.0,
         "head_dropout_1": 0.0,
@@ -70,7 +84,12 @@ POINTS: dict[str, dict[str, Any]] = {
     "seed_conv3_large": {
         **_S4,
         "num_stages": 3,
-        **{"width_0": 128, "width_1": 256, "width_2": 512, "kernel_0": 9, "kernel_1": 6, "kernel_2": 3},
+        "width_0": 128,
+        "width_1": 256,
+        "width_2": 512,
+        "kernel_0": 9,
+        "kernel_1": 6,
+        "kernel_2": 3,
         "batch_norm": False,
         "conv_dropout": 0.5,
     },

@@ -23,10 +23,13 @@ BACKBONES = [
 def space(trial: Any) -> dict[str, Any]:
     backbone = trial.suggest_categorical("backbone", BACKBONES)
     size = trial.suggest_categorical("image_size", [48, 64, 96, 128, 160, 192, 224])
+    size = max(size, 96) if backbone == "inception_v3" else size  # it leaves nothing of smaller ones
+    net = {"backbone": backbone, "image_size": size, "head": trial.suggest_categorical("head", ["dense", "trees"])}
+    if net["head"] == "trees":
+        return {**net, **_trees(trial)}
     freeze = trial.suggest_categorical("freeze", ["none", "head_first", "gradual"])
     hparams = {
-        "backbone": backbone,
-        "image_size": max(size, 96) if backbone == "inception_v3" else size,  # it leaves nothing of smaller ones
+        **net,
         "freeze": freeze,
         "layer_decay": trial.suggest_float("layer_decay", 0.3, 1.0),
         "drop_path": trial.suggest_float("drop_path", 0.0, 0.4),
@@ -38,10 +41,21 @@ def space(trial: Any) -> dict[str, Any]:
     return hparams
 
 
+def _trees(trial: Any) -> dict[str, Any]:
+    return {
+        "trees_per_epoch": trial.suggest_int("trees_per_epoch", 1, 10),
+        "tree_leaves": trial.suggest_int("tree_leaves", 4, 63, log=True),
+        "tree_rate": trial.suggest_float("tree_rate", 0.01, 0.5, log=True),
+        "tree_l2": trial.suggest_float("tree_l2", 1e-3, 10.0, log=True),
+        "class_weights": trial.suggest_float("class_weights", 0.0, 1.0),
+    }
+
+
 _SEED: dict[str, Any] = {
     **SEED_TRAINING,
     **SEED_HEAD,
     "image_size": 48,
+    "head": "dense",
     "freeze": "none",
     "layer_decay": 1.0,
     "drop_path": 0.0,

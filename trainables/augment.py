@@ -15,7 +15,10 @@ from torch import Tensor
 
 from trainables.torch_hparams import Augmentation
 
-ERASED = (0.02, 0.25)  # share of the area, and the range of width / height: 0.3 to 3.3 (random erasing, Zhong et al. 2020)
+ERASED = (
+    0.02,
+    0.25,
+)  # share of the area, and the range of width / height: 0.3 to 3.3 (random erasing, Zhong et al. 2020)
 
 
 def resized(faces: Tensor, size: int) -> Tensor:

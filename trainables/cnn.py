@@ -25,7 +25,9 @@ class Hparams(HeadHparams):
     widths: tuple[int, ...] = Field((32, 64, 128, 256), min_length=1, description="channels of each stage, input first")
     kernels: tuple[int, ...] = Field((3,), min_length=1, description="side of the kernels: one for all stages, or each")
     convs_per_stage: int = Field(1, ge=1, le=8)
-    pooling: Literal["max", "avg", "stride"] = Field("max", description="stride: the last convolution of a stage halves")
+    pooling: Literal["max", "avg", "stride"] = Field(
+        "max", description="stride: the last convolution of a stage halves"
+    )
     residual: bool = False
     attention: Literal["none", "se", "cbam"] = "none"
     batch_norm: bool = True

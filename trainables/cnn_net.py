@@ -16,9 +16,7 @@ class PixelMLP(FaceNet):
         super().__init__()
         self.stages = nn.ModuleList()
         rates = (0.0, *[h.dropout] * len(h.units))
-        self.head = Head(
-            (1, h.image_size), num_classes, h.units, rates, "flatten", h.batch_norm, h.activation, h.l2
-        )
+        self.head = Head((1, h.image_size), num_classes, h.units, rates, "flatten", h.batch_norm, h.activation, h.l2)
 
 
 class Stage(nn.Module):

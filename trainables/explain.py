@@ -10,11 +10,12 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
+from trainables.layers import FaceNet
 from trainables.optimisation import Training
 
 
 @contextmanager
-def _evaluated(training: Training) -> Iterator[nn.Module]:
+def _evaluated(training: Training) -> Iterator[FaceNet]:
     """The net as it predicts: in evaluation mode, with its averaged weights."""
     net = training.net.eval()
     own = None
@@ -50,9 +51,9 @@ def _outputs(layers: list[tuple[str, nn.Module]]) -> Iterator[dict[str, Tensor]]
 
 def feature_maps(training: Training, face: Tensor, num: int) -> list[tuple[str, np.ndarray]]:
     """(1, 1, S, S) normalised → the first `num` maps of each layer, (at most num, h, w) float32, input first."""
-    with _evaluated(training) as net, _outputs(net.layers) as found, torch.no_grad():  # type: ignore[arg-type]
+    with _evaluated(training) as net, _outputs(net.layers) as found, torch.no_grad():
         net(face)
-    return [(name, found[name][0, :num].float().cpu().numpy()) for name, _ in net.layers]  # type: ignore[union-attr]
+    return [(name, found[name][0, :num].float().cpu().numpy()) for name, _ in net.layers]
 
 
 def grad_cam(training: Training, faces: Tensor, classes: np.ndarray, shape: tuple[int, ...]) -> np.ndarray:
@@ -61,14 +62,14 @@ def grad_cam(training: Training, faces: Tensor, classes: np.ndarray, shape: tupl
     Taken at the deepest layer that is at least 4 by 4, since faces of 48 pixels end in maps of 1 or 2. Raises ValueError
     for a net without such a layer.
     """
-    with _evaluated(training) as net, _outputs(net.layers) as found:  # type: ignore[arg-type]
+    with _evaluated(training) as net, _outputs(net.layers) as found:
         weights = [w for w in net.parameters() if w.requires_grad]
         for weight in weights:
             weight.requires_grad_(False)
         try:
             with torch.enable_grad():
                 logits = net(faces.clone().requires_grad_())
-                wide = [found[name] for name, _ in net.layers if min(found[name].shape[-2:]) >= 4]  # type: ignore[union-attr]
+                wide = [found[name] for name, _ in net.layers if min(found[name].shape[-2:]) >= 4]
                 if not wide:
                     raise ValueError("Grad-CAM needs a convolutional layer of at least 4 by 4")
                 picked = logits.gather(1, torch.from_numpy(classes).long().to(logits.device)[:, None]).sum()

@@ -17,7 +17,11 @@ ACTIVATIONS: dict[str, type[nn.Module]] = {"relu": nn.ReLU, "gelu": nn.GELU, "si
 
 
 class FaceNet(nn.Module):
-    """What trainables/torch_model.py wants of a net; a subclass has `stages`, input first, and `head`."""
+    """(B, 1, S, S) float32 normalised gray faces → (B, num_classes) logits: what trainables/torch_model.py trains.
+
+    Stages are counted from 0, nearest to the input; the head is the last one. A subclass sets `stages`, input first, and
+    `head`. mean, std: the gray levels (0 to 255) that pretrained weights want to be normalised with; None: those of train.
+    """
 
     mean: float | None = None
     std: float | None = None
@@ -35,9 +39,11 @@ class FaceNet(nn.Module):
 
     @property
     def layers(self) -> list[tuple[str, nn.Module]]:
+        """The modules whose (B, channels, h, w) outputs can be looked at, input first."""
         return [(f"stage {i + 1}", stage) for i, stage in enumerate(self.stages)]
 
     def penalty(self) -> Tensor | None:
+        """What is added to the loss, a scalar."""
         return self.head.penalty()
 
     def forward(self, x: Tensor) -> Tensor:
@@ -49,9 +55,9 @@ class FaceNet(nn.Module):
 class Classifier(nn.Linear):
     """The layer that gives the logits: in float32, since bfloat16's 8 bits would tie classes."""
 
-    def forward(self, x: Tensor) -> Tensor:
-        with torch.autocast(x.device.type, enabled=False):
-            return super().forward(x.float())
+    def forward(self, input: Tensor) -> Tensor:
+        with torch.autocast(input.device.type, enabled=False):
+            return super().forward(input.float())
 
 
 class Head(nn.Module):
@@ -124,8 +130,8 @@ class SameConv2d(nn.Conv2d):
         super().__init__(num_inputs, width, kernel, padding=(kernel - 1) // 2, bias=bias)
         self.extra = 1 - kernel % 2
 
-    def forward(self, x: Tensor) -> Tensor:
-        return super().forward(F.pad(x, (0, self.extra, 0, self.extra)) if self.extra else x)
+    def forward(self, input: Tensor) -> Tensor:
+        return super().forward(F.pad(input, (0, self.extra, 0, self.extra)) if self.extra else input)
 
 
 class SqueezeExcite(nn.Module):

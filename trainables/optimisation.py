@@ -4,6 +4,8 @@ Nothing here waits for the device: no `.item()`, no branch on a tensor. Stages c
 head (`net.stage_of`).
 """
 
+# pyright: reportPrivateImportUsage=false
+# torch's _foreach functions work on many tensors in one kernel, and torch's own optimizers are made of them.
 from __future__ import annotations
 
 import contextlib
@@ -17,6 +19,7 @@ import torch
 from torch import Tensor, nn
 from torch.nn.modules.batchnorm import _BatchNorm
 
+from trainables.layers import FaceNet
 from trainables.torch_hparams import TorchHparams
 
 DTYPES = {"fp32": torch.float32, "bf16": torch.bfloat16, "fp16": torch.float16}
@@ -28,7 +31,9 @@ def rate_factors(h: TorchHparams, epoch: int, num_steps: int) -> np.ndarray:
     progress = np.minimum(at / h.schedule_epochs, 1.0)
     if h.schedule == "cosine":
         factors = 0.5 * (1 + np.cos(math.pi * progress))
-    elif h.schedule == "one_cycle":  # Smith & Topin 2019 as torch's OneCycleLR has it: 30 % up from 1/25, down to 1/25e4
+    elif (
+        h.schedule == "one_cycle"
+    ):  # Smith & Topin 2019 as torch's OneCycleLR has it: 30 % up from 1/25, down to 1/25e4
         rising = progress < 0.3
         part = np.where(rising, progress / 0.3, (progress - 0.3) / 0.7)
         low = np.where(rising, 1 / 25, 1 / 25e4)
@@ -79,9 +84,9 @@ class Average:
 class Training:
     """A net on its device with its optimizer. `precision`: a key of DTYPES."""
 
-    def __init__(self, net: nn.Module, h: TorchHparams, precision: str, device: torch.device):
+    def __init__(self, net: FaceNet, h: TorchHparams, precision: str, device: torch.device):
         self.net, self.h, self.device, self.precision = net, h, device, precision
-        self.num_stages: int = net.num_stages  # type: ignore[assignment]
+        self.num_stages = net.num_stages
         self.optimizer = _make_optimizer(net, h)
         self.average = None if h.ema_decay is None else Average(net, h.ema_decay)
         self.scaler = torch.amp.GradScaler(device.type, enabled=precision == "fp16")
@@ -91,7 +96,7 @@ class Training:
 
     def _stage(self, module: str, norm: nn.Module) -> int:
         parameter = next((name for name, _ in norm.named_parameters(recurse=False)), None)
-        return self.num_stages - 1 if parameter is None else self.net.stage_of(f"{module}.{parameter}")  # type: ignore[operator]
+        return self.num_stages - 1 if parameter is None else self.net.stage_of(f"{module}.{parameter}")
 
     def autocast(self) -> torch.autocast:
         return torch.autocast(self.device.type, DTYPES[self.precision], enabled=self.precision != "fp32")
@@ -111,7 +116,7 @@ class Training:
         h = self.h
         factors = scale * h.learning_rate * rate_factors(h, epoch, num_steps)
         stages = np.arange(self.num_stages)
-        begun = np.array([unfrozen_at(h, stage, self.num_stages) for stage in stages])
+        begun = np.array([unfrozen_at(h, int(stage), self.num_stages) for stage in stages])
         at = epoch + (np.arange(num_steps)[:, None] + 1) / num_steps
         rising = np.where(begun > 0, np.clip(at - begun, 0, 1), 1.0)
         return factors[:, None] * rising * h.layer_decay ** (self.num_stages - 1 - stages)
@@ -145,22 +150,22 @@ class Training:
         if self.h.loss == "focal":  # Lin et al. 2017, summed over soft targets
             logs = logs * (1 - logs.exp()).pow(self.h.focal_gamma)
         loss = -(targets * logs).sum(dim=1).mean()
-        penalty = self.net.penalty()  # type: ignore[operator]
+        penalty = self.net.penalty()
         return loss if penalty is None else loss + penalty
 
     def _second_backward(self, faces: Tensor, targets: Tensor, rho: float) -> None:
         """SAM (Foret et al. 2021): the gradient at the worst point within `rho` takes the place of that here."""
         moved = [w for w in self._weights if w.grad is not None]
+        gradients = [w.grad for w in moved if w.grad is not None]
         with torch.no_grad():
-            gradients = [w.grad for w in moved]
             norm = torch.linalg.vector_norm(torch.stack(torch._foreach_norm(gradients)))
             ascent = torch._foreach_mul(gradients, rho / (norm + 1e-12))
-            torch._foreach_add_(moved, ascent)
+            torch._foreach_add_(list[Tensor](moved), ascent)
         self.optimizer.zero_grad(set_to_none=True)
         with self._still_norms():
             self._backward(faces, targets)
         with torch.no_grad():
-            torch._foreach_sub_(moved, ascent)
+            torch._foreach_sub_(list[Tensor](moved), ascent)
 
     @contextlib.contextmanager
     def _still_norms(self) -> Iterator[None]:
@@ -219,11 +224,11 @@ class Training:
             self.scaler.load_state_dict({k: v.item() for k, v in part("scaler.").items()})
 
 
-def _make_optimizer(net: nn.Module, h: TorchHparams) -> torch.optim.Optimizer:
+def _make_optimizer(net: FaceNet, h: TorchHparams) -> torch.optim.Optimizer:
     """One group for each stage and decay: norms and biases (one axis) are not decayed."""
     groups: dict[tuple[int, bool], list[Tensor]] = {}
     for name, weight in net.named_parameters():
-        groups.setdefault((net.stage_of(name), weight.ndim > 1), []).append(weight)  # type: ignore[operator]
+        groups.setdefault((net.stage_of(name), weight.ndim > 1), []).append(weight)
     described: list[dict[str, Any]] = [
         {"params": groups[key], "stage": key[0], "weight_decay": h.weight_decay if key[1] else 0.0}
         for key in sorted(groups)

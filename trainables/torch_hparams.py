@@ -20,7 +20,9 @@ class Augmentation(HparamsModel):
     crop: float = Field(0.0, ge=0, lt=1, description="share of the side cut off, at a random place, the rest enlarged")
     brightness: float = Field(0.0, ge=0, le=1, description="share of the gray range that is added or taken")
     contrast: float = Field(0.0, ge=0, lt=1, description="contrast scaled by 1 - contrast to 1 + contrast")
-    erasing: float = Field(0.0, ge=0, le=1, description="probability that a rectangle of 2 to 25 % turns into mean gray")
+    erasing: float = Field(
+        0.0, ge=0, le=1, description="probability that a rectangle of 2 to 25 % turns into mean gray"
+    )
     mixup: float = Field(0.0, ge=0, description="alpha of the Beta distribution of the mixing weight")
     cutmix: float = Field(0.0, ge=0, description="alpha; with mixup too, each batch gets one of the two")
 

@@ -3,12 +3,7 @@
 All faces lie on the device as bytes (FER2013 whole: 82 MB); a batch is gathered, augmented and resized there. Within an
 epoch the host waits for nothing: there is no input pipeline, and the loss is read once, at the end.
 
-A net is a module (B, 1, S, S) float32 normalised gray → (B, C) logits, S = image_size, that offers
-
-    stage_of(name), num_stages    the stage of a weight: 0 nearest to the input, num_stages - 1 the head
-    layers                        [(name, module)] whose (B, channels, h, w) outputs explain.py looks at, input first
-    mean, std                     gray levels (0 to 255) to normalise with; None: those of train
-    penalty()                     what is added to the loss, or None
+Shapes: N faces, H × W pixels as the dataset has them, B faces of a batch, S = image_size, C classes.
 """
 
 from __future__ import annotations
@@ -23,7 +18,7 @@ from typing import Any
 
 import numpy as np
 import torch
-from torch import Tensor, nn
+from torch import Tensor
 
 from data_pipeline.task import TaskArrays
 from trainables import device as devices
@@ -36,13 +31,14 @@ from trainables.base import (
     val_metrics,
     write_checkpoint,
 )
+from trainables.layers import FaceNet
 from trainables.optimisation import Plateau, Training
 from trainables.torch_hparams import TorchHparams
 
 PREDICT_BATCH = 512
 RESIDENT_SHARE = 0.25  # of the GPU memory that a trial may use; more faces than that stay in pinned host memory
 
-MakeNet = Callable[[Any, int], nn.Module]
+MakeNet = Callable[[Any, int], FaceNet]
 
 
 class TorchClassifier:
@@ -51,12 +47,13 @@ class TorchClassifier:
     def __init__(
         self, hparams: TorchHparams, model: dict[str, Any], statistics: dict[str, np.ndarray], make_net: MakeNet
     ):
-        self.hparams, self.model, self.statistics, self.epoch = hparams, model, statistics, 0
+        self.hparams, self.model, self.epoch = hparams, model, 0
         self.device = devices.open_device()
         torch.manual_seed(model["seed"])
         self._net = make_net(hparams, len(model["classes"])).to(memory_format=torch.channels_last)
-        own = (self._net.mean, self._net.std)
-        self._mean, self._std = (float(statistics[k][0] if v is None else v) for k, v in zip(("mean", "std"), own))
+        if self._net.mean is not None:  # what pretrained weights were trained with
+            statistics = {name: np.array([getattr(self._net, name)], np.float32) for name in ("mean", "std")}
+        self.statistics = statistics
         self.precision = devices.choose_precision(
             hparams.precision, self.device, self._net, sam=hparams.sam_rho is not None
         )
@@ -116,7 +113,8 @@ class TorchClassifier:
 
     def _normalised(self, faces: Tensor) -> Tensor:
         """uint8 → float32 on the device."""
-        return faces.to(self.device, non_blocking=True).float().sub_(self._mean).div_(self._std)
+        mean, std = (float(self.statistics[name][0]) for name in ("mean", "std"))
+        return faces.to(self.device, non_blocking=True).float().sub_(mean).div_(std)
 
     def fit(self, num_epochs: int) -> list[dict[str, float]]:
         if self._arrays is None:

@@ -9,14 +9,14 @@ from __future__ import annotations
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal
 
-from pydantic import Field
+from pydantic import Field, field_validator
 
 from data_pipeline.task import TaskArrays
 from trainables.base import Trainable, read_checkpoint
 from trainables.torch_hparams import HeadHparams
 
 if TYPE_CHECKING:
-    from torch import nn
+    from trainables.transfer_net import TransferNet
 
 FRAMEWORK = "torch"
 FEATURES = "pixels"
@@ -32,8 +32,14 @@ class Hparams(HeadHparams):
     tree_rate: float = Field(0.1, gt=0, le=1, description="shrinkage: what each tree contributes")
     tree_l2: float = Field(0.0, ge=0)
 
+    @field_validator("weights")
+    @classmethod
+    def _absolute(cls, value: str) -> str:
+        """A worker has another working directory than who launches."""
+        return value if value in ("imagenet", "none") else str(Path(value).expanduser().absolute())
 
-def make_net(h: Hparams, num_classes: int) -> nn.Module:
+
+def make_net(h: Hparams, num_classes: int) -> TransferNet:
     """The net that training starts from, with its pretrained weights."""
     from trainables import weights
     from trainables.transfer_net import TransferNet
@@ -42,7 +48,7 @@ def make_net(h: Hparams, num_classes: int) -> nn.Module:
     return TransferNet(h, num_classes, None if path is None else weights.load(path))
 
 
-def make_empty_net(h: Hparams, num_classes: int) -> nn.Module:
+def make_empty_net(h: Hparams, num_classes: int) -> TransferNet:
     """The same net for a checkpoint's weights."""
     from trainables.transfer_net import TransferNet
 
@@ -53,7 +59,8 @@ def fetch(hparams: list[dict[str, Any]]) -> None:
     """Get the weights that trials may ask for, once, before a sweep starts. Raises InputError."""
     from trainables import weights
 
-    weights.check({(one["backbone"], one["weights"]) for one in hparams})
+    wanted = [Hparams(**one) for one in hparams]
+    weights.check((one.backbone, one.weights) for one in wanted)
 
 
 def build(hparams: dict[str, Any], arrays: TaskArrays, seed: int) -> Trainable:

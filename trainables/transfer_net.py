@@ -6,20 +6,19 @@ import torch
 from torch import Tensor, nn
 
 from trainables import backbones
-from trainables.layers import make_head
+from trainables.layers import FaceNet, make_head
 from trainables.transfer import Hparams
 
 
-class TransferNet(nn.Module):
+class TransferNet(FaceNet):
     """`state`: the backbone's pretrained weights, or None to start from chance."""
 
     def __init__(self, h: Hparams, num_classes: int, state: dict[str, Tensor] | None):
         super().__init__()
         self.backbone = backbones.make(h.backbone, state, h.image_size, h.drop_path)
         self.mean, self.std = self.backbone.mean, self.backbone.std
-        self.num_stages = self.backbone.num_stages + 1
-        self.layers = self.backbone.layers
-        self.head = make_head(h, (self.backbone.num_features, self._side(h.image_size)), num_classes)
+        side = self._side(h.image_size) if h.head_pooling == "flatten" else 1
+        self.head = make_head(h, (self.backbone.num_features, side), num_classes)
 
     def _side(self, size: int) -> int:
         """Of the backbone's maps for faces of `size` pixels."""
@@ -29,12 +28,17 @@ class TransferNet(nn.Module):
         self.backbone.train(training)
         return maps.shape[-1]
 
+    @property
+    def num_stages(self) -> int:
+        return self.backbone.num_stages + 1
+
     def stage_of(self, name: str) -> int:
         part, _, rest = name.partition(".")
         return self.num_stages - 1 if part == "head" else self.backbone.stage_of(rest)
 
-    def penalty(self) -> Tensor | None:
-        return self.head.penalty()
+    @property
+    def layers(self) -> list[tuple[str, nn.Module]]:
+        return self.backbone.layers
 
     def forward(self, x: Tensor) -> Tensor:
         return self.head(self.backbone(x))

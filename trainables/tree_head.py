@@ -22,7 +22,7 @@ NODE_FIELDS = ("value", "feature_idx", "num_threshold", "left", "right", "is_lea
 
 
 class TreeClassifier:
-    """Boosted trees in growth. `features`: maps (N, H, W) uint8 faces to (N, F) float32."""
+    """Boosted trees in growth. `net_state`: a checkpoint's, which holds the backbone; None: a fresh, pretrained one."""
 
     def __init__(self, hparams: Hparams, model: dict[str, Any], net_state: dict[str, np.ndarray] | None):
         self.hparams, self.model, self.epoch = hparams, model, 0
@@ -43,7 +43,7 @@ class TreeClassifier:
             learning_rate=h.tree_rate,
             max_leaf_nodes=h.tree_leaves,
             l2_regularization=h.tree_l2,
-            early_stopping=False,
+            early_stopping=False,  # type: ignore[arg-type]
             warm_start=True,
             random_state=self.model["seed"],
         )
@@ -91,6 +91,24 @@ class TreeClassifier:
             self._grow(self.epoch * self.hparams.trees_per_epoch)
 
 
+def build_trees(hparams: Hparams, arrays: TaskArrays, seed: int) -> TreeClassifier:
+    """Trees with the features of their training faces worked out."""
+    classifier = TreeClassifier(hparams, describe_model("transfer", hparams, arrays, seed), None)
+    classifier.attach(arrays)
+    return classifier
+
+
+def restore_trees(directory: Path) -> TreeClassifier:
+    """Trees that can predict, from a checkpoint alone."""
+    from trainables.transfer import Hparams
+
+    model, state = read_checkpoint(directory)
+    described = {key: value for key, value in model.items() if key != "epoch"}
+    classifier = TreeClassifier(Hparams(**model["hparams"]), described, state)
+    classifier.load(directory)
+    return classifier
+
+
 class _Extractor:
     """The frozen backbone with its pooling."""
 
@@ -104,13 +122,13 @@ class _Extractor:
         self._device, self._size = devices.open_device(), h.image_size
         torch.manual_seed(model["seed"])
         net = (make_net if state is None else make_empty_net)(plain, len(model["classes"]))
-        self._net = net.backbone.to(self._device, memory_format=torch.channels_last).eval()  # type: ignore[union-attr]
+        self._net: Any = net.backbone.to(self._device).to(memory_format=torch.channels_last).eval()
         if state is not None:
             found = {k.removeprefix("net."): torch.from_numpy(v) for k, v in state.items() if k.startswith("net.")}
             self._net.load_state_dict(found)
             self.mean, self.std = (float(state[name][0]) for name in ("mean", "std"))
         else:
-            self.mean, self.std = net.mean or 127.5, net.std or 64.0  # type: ignore[assignment]
+            self.mean, self.std = (255 / 2, 255 / 4) if net.mean is None or net.std is None else (net.mean, net.std)
 
     def __call__(self, x: np.ndarray) -> np.ndarray:
         """(N, H, W) uint8 → (N, F) float32."""

@@ -135,6 +135,7 @@ def _address(backbone: str) -> tuple[str, str]:
 
 def _from_hub(repository: str) -> Path:
     """Fetch a repository's model.safetensors. The hub says its sha256, which names it in the cache too."""
+    os.environ.setdefault("HF_HUB_DISABLE_TELEMETRY", "1")
     import huggingface_hub as hub
 
     name = "model.safetensors"

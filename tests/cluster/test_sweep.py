@@ -28,6 +28,7 @@ MISTAKES = [
     ("space.range.learning_rate=[low, 1]", "is not [low, high] within"),
     ("space.range.learning_rate=[1.0e-9, 1.0e-2]", "learning_rate = 1e-09 lies outside [1e-05, 0.1]"),
     ("space.range.activation=[tahn]", "activation = 'tahn' is none of ['tanh', 'relu', 'selu']"),
+    ("trainable=cnn", "task.features: cnn learns from pixels, not from blendshapes"),
     ("space.fix.learning_rte=1", "no parameter is named 'learning_rte'; did you mean 'learning_rate'"),
     ("space.fix.num_layers=2.5", "num_layers = 2.5 is not a whole number"),
     ("space.fix.optimizer=adma", "optimizer = 'adma' is none of"),
@@ -117,3 +118,18 @@ def test_a_range_narrows_and_a_fix_takes_out() -> None:
         assert 2e-4 <= hparams["learning_rate"] <= 2e-2
         assert "num_layers" not in trial.params
         assert hparams["schedule_epochs"] == sweep.stop.max_epochs
+
+
+def test_fix_also_sets_what_no_space_searches() -> None:
+    import optuna
+
+    from cluster.space import sample_space
+
+    fixed = ["space.fix.weights=none", "space.fix.tta=true", "space.fix.schedule_epochs=7"]
+    trial = optuna.create_study(sampler=optuna.samplers.RandomSampler(seed=1)).ask()
+    hparams = sample_space(read_sweep("transfer", fixed), trial)
+    assert (hparams["weights"], hparams["tta"], hparams["schedule_epochs"]) == ("none", True, 7)
+    with pytest.raises(InputError, match=r"space: precision: Input should be 'auto', .*, but got 'fp13'$"):
+        read_sweep("transfer", ["space.fix.precision=fp13"])
+    with pytest.raises(InputError, match="no parameter is named 'widths'"):  # the space sets it, by other names
+        read_sweep("cnn", ["space.fix.widths=[3]"])

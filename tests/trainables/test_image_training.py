@@ -240,7 +240,9 @@ def test_sam_goes_back_before_it_steps(arrays: TaskArrays) -> None:
     for training in (plain, sharp):
         training.begin_epoch(0)
         training.step(x, y, np.full(3, 0.1))
-    difference = max((a - b).abs().max().item() for a, b in zip(plain.net.parameters(), sharp.net.parameters(), strict=True))
+    difference = max(
+        (a - b).abs().max().item() for a, b in zip(plain.net.parameters(), sharp.net.parameters(), strict=True)
+    )
     assert 0 < difference < 0.02  # another gradient, at the same place
     for (name, a), (_, b) in zip(plain.net.named_buffers(), sharp.net.named_buffers(), strict=True):
         if "num_batches" not in name:
