@@ -5,7 +5,7 @@ from __future__ import annotations
 from torch import Tensor, nn
 
 from trainables.cnn import Hparams as CnnHparams
-from trainables.layers import ACTIVATIONS, ATTENTION, FaceNet, Head, SameConv2d, make_head
+from trainables.layers import ACTIVATIONS, ATTENTION, Dropout, FaceNet, Head, SameConv2d, make_head
 from trainables.pixel_mlp import Hparams as MlpHparams
 
 
@@ -43,15 +43,17 @@ class Stage(nn.Module):
         self.convolutions = nn.Sequential(*parts)
         self.attention = ATTENTION[h.attention](width)
         self.past = _past(h, num_inputs, width) if h.residual else None
-        self.activation = ACTIVATIONS[h.activation]()
         pool = {"max": nn.MaxPool2d(2), "avg": nn.AvgPool2d(2), "stride": nn.Identity()}[h.pooling]
-        self.after = nn.Sequential(pool, nn.Dropout(h.conv_dropout) if h.conv_dropout else nn.Identity())
+        last = [ACTIVATIONS[h.activation](), pool]
+        if h.pooling == "max" and h.activation in ("relu", "elu"):  # which rise: the same, on a quarter of the pixels
+            last.reverse()
+        self.after = nn.Sequential(*last, Dropout(h.conv_dropout))
 
     def forward(self, x: Tensor) -> Tensor:
         found = self.attention(self.convolutions(x))
         if self.past is not None:
             found = found + self.past(x)
-        return self.after(self.activation(found))
+        return self.after(found)
 
 
 def _past(h: CnnHparams, num_inputs: int, width: int) -> nn.Module:

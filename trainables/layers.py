@@ -134,6 +134,23 @@ class SameConv2d(nn.Conv2d):
         return super().forward(F.pad(input, (0, self.extra, 0, self.extra)) if self.extra else input)
 
 
+class Dropout(nn.Module):
+    """Dropout whose mask is made of random bytes, so that its rate is a multiple of 1/256: on a CPU, drawing a Bernoulli
+    number for each activation instead takes a seventh of a small net's step.
+    """
+
+    def __init__(self, rate: float):
+        super().__init__()
+        self.keep = max(round((1 - rate) * 256), 1)
+
+    def forward(self, x: Tensor) -> Tensor:
+        if not self.training or self.keep == 256:
+            return x
+        words = torch.empty((x.numel() + 7) // 8, dtype=torch.int64, device=x.device).random_(-(2**63), None)
+        kept = words.view(torch.uint8)[: x.numel()].as_strided(x.shape, x.stride()) < self.keep
+        return x * (kept.to(x.dtype) * (256 / self.keep))
+
+
 class SqueezeExcite(nn.Module):
     """Channels weighed by what the whole map shows (Hu et al. 2018)."""
 

@@ -22,6 +22,7 @@ from torch import Tensor
 
 from data_pipeline.task import TaskArrays
 from trainables import device as devices
+from trainables import gpu_share
 from trainables.augment import augmented, mixed, resized
 from trainables.base import (
     TrialFailed,
@@ -36,7 +37,7 @@ from trainables.optimisation import Plateau, Training
 from trainables.torch_hparams import TorchHparams
 
 PREDICT_BATCH = 512
-RESIDENT_SHARE = 0.25  # of the GPU memory that a trial may use; more faces than that stay in pinned host memory
+RESIDENT_SHARE = 0.25  # of the GPU memory that a trial may use; more faces than that stay in the host's
 
 MakeNet = Callable[[Any, int], FaceNet]
 
@@ -75,14 +76,14 @@ class TorchClassifier:
         self.training = Training(self._net.to(self.device), self.hparams, self.precision, self.device)
 
     def _resident(self, x: np.ndarray) -> Tensor:
-        """(N, H, W) uint8 → (N, 1, H, W) on the device, or in pinned host memory where they would take too much of it."""
+        """(N, H, W) uint8 → (N, 1, H, W) on the device, or where it is if that would take too much of the device."""
         with warnings.catch_warnings():
             warnings.simplefilter("ignore")  # the array is shared and read-only, and nothing writes to it
             faces = torch.from_numpy(x)[:, None]
         if self.device.type == "cpu":
             return faces
-        free, _ = torch.cuda.mem_get_info(self.device)
-        return faces.to(self.device) if faces.nbytes < RESIDENT_SHARE * free else faces.pin_memory()
+        _, total = torch.cuda.mem_get_info(self.device)
+        return faces.to(self.device) if faces.nbytes < RESIDENT_SHARE * gpu_share.share() * total else faces
 
     def _fitting_batch(self, num_train: int) -> int:
         """hparams.batch_size, or the largest that fits; a net that does not fit is refused before it trains."""
@@ -112,7 +113,9 @@ class TorchClassifier:
         return found
 
     def _normalised(self, faces: Tensor) -> Tensor:
-        """uint8 → float32 on the device."""
+        """uint8 → float32 on the device. Pinned, a batch of the host's is copied while the device works on the last one."""
+        if faces.device != self.device:
+            faces = faces.pin_memory()
         mean, std = (float(self.statistics[name][0]) for name in ("mean", "std"))
         return faces.to(self.device, non_blocking=True).float().sub_(mean).div_(std)
 
@@ -235,7 +238,8 @@ def build_classifier(
     os.environ.setdefault("PYTORCH_ALLOC_CONF", "expandable_segments:True")
     statistics = {"mean": arrays.mean, "std": arrays.std}
     classifier = TorchClassifier(hparams, describe_model(name, hparams, arrays, seed), statistics, make_net)
-    classifier.attach(arrays)
+    with devices.named_out_of_memory("the net and its faces"):
+        classifier.attach(arrays)
     return classifier
 
 

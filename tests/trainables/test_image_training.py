@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import copy
 import dataclasses
 from pathlib import Path
 from typing import Any
@@ -16,9 +17,11 @@ import trainables
 from data_pipeline.task import Task, TaskArrays, TaskSpec
 from trainables import device as devices
 from trainables.augment import augmented, mixed, resized
+from trainables.backbones import _Depthwise, _is_depthwise
 from trainables.base import TrialFailed
 from trainables.cnn import Hparams
 from trainables.cnn_net import CNN
+from trainables.layers import Dropout
 from trainables.optimisation import Plateau, Training, rate_factors, unfrozen_at
 from trainables.torch_hparams import Augmentation
 from trainables.torch_model import epoch_order, targets
@@ -160,6 +163,31 @@ def test_balanced_sampling_draws_each_class_as_often() -> None:
     assert drawn.shape == (100, 10)
     assert (np.bincount(y[drawn.ravel()]) > 270).all()
     assert len(np.unique(epoch_order(y, 10, False, np.random.default_rng(0)))) == 1000
+
+
+def test_dropout_drops_its_share_and_keeps_the_mean() -> None:
+    torch.manual_seed(0)
+    x = torch.ones(8, 16, 24, 24).contiguous(memory_format=torch.channels_last)
+    dropout = Dropout(0.25)
+    after = dropout(x)
+    assert after.unique().tolist() == pytest.approx([0, 256 / 192])
+    assert after.mean().item() == pytest.approx(1, abs=0.01)
+    assert (after[0] != after[1]).any()
+    assert torch.equal(dropout.eval()(x), x)
+    assert torch.equal(Dropout(0.0)(x), x)
+
+
+@pytest.mark.parametrize("size", [1, 2, 3, 5])
+@pytest.mark.parametrize("kernel", [3, 5])
+def test_depthwise_convolutions_of_small_maps_are_the_same(size: int, kernel: int) -> None:
+    quick = torch.nn.Conv2d(6, 6, kernel, padding=kernel // 2, groups=6, bias=False)
+    plain = copy.deepcopy(quick)
+    assert _is_depthwise(quick)
+    quick.__class__ = _Depthwise
+    x = torch.randn(4, 6, size, size)
+    torch.testing.assert_close(quick(x), plain(x))
+    quick(x).square().sum().backward(), plain(x).square().sum().backward()
+    torch.testing.assert_close(quick.weight.grad, plain.weight.grad, atol=1e-4, rtol=1e-4)
 
 
 # Rates
