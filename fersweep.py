@@ -302,6 +302,13 @@ def evaluate(
     name: Name,
     trial: TrialNumber = None,
     split: Annotated[str, typer.Option(help="train, val or test.")] = "val",
+    tta: Annotated[
+        bool, typer.Option("--tta", help="Also judge answers averaged over each face and its mirror image.")
+    ] = False,
+    explain: Annotated[
+        Path | None,
+        typer.Option(file_okay=False, help="Draw there what the net looks at in faces of val.", metavar="DIR"),
+    ] = None,
     home: Home = RUNS,
     as_json: AsJson = False,
 ) -> None:
@@ -309,7 +316,8 @@ def evaluate(
     from results import evaluate as evaluation
     from results.sweeps import find_sweep
 
-    _show(evaluation.evaluate_trial(find_sweep(home, name), trial, split), evaluation.render, as_json)
+    found = evaluation.evaluate_trial(find_sweep(home, name), trial, split, tta, explain)
+    _show(found, evaluation.render, as_json)
 
 
 @app.command()

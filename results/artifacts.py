@@ -47,7 +47,7 @@ def write_val_report(y: np.ndarray, probabilities: np.ndarray, classes: list[str
 
 def draw_learning_curve(trial: TrialRecord, metric: str, mode: str) -> Figure:
     """Losses on the left, scores on val on the right, by epoch; a dashed line marks the best epoch."""
-    figure, (left, right) = _figure(8, 3, num_axes=2)
+    figure, (left, right) = make_figure(8, 3, num_axes=2)
     names = [name for name in trial.epochs[0] if name not in ("epoch", "epoch_s")]
     steps = [row["epoch"] for row in trial.epochs]
     marker = "o" if len(steps) == 1 else None
@@ -78,7 +78,7 @@ def draw_learning_curve(trial: TrialRecord, metric: str, mode: str) -> Figure:
 def draw_confusion(counts: np.ndarray, classes: list[str]) -> Figure:
     """counts (C, C), rows true classes: each cell shows its count and its share of the true class, which shades it."""
     side = 2.0 + 0.5 * len(classes)
-    figure, (axes,) = _figure(side + 0.3, side, num_axes=1)
+    figure, (axes,) = make_figure(side + 0.3, side, num_axes=1)
     shares = counts / np.maximum(counts.sum(axis=1, keepdims=True), 1)
     axes.imshow(shares, cmap="Blues", vmin=0, vmax=1)
     axes.set_xticks(range(len(classes)), classes, rotation=45, ha="right", fontsize=8)
@@ -93,7 +93,7 @@ def draw_confusion(counts: np.ndarray, classes: list[str]) -> Figure:
     return figure
 
 
-def _figure(width: float, height: float, num_axes: int) -> tuple[Figure, list[Axes]]:
+def make_figure(width: float, height: float, num_axes: int) -> tuple[Figure, list[Axes]]:
     """A figure of width × height inches with its axes side by side."""
     from matplotlib.backends.backend_agg import FigureCanvasAgg
     from matplotlib.figure import Figure

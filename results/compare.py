@@ -19,6 +19,7 @@ if TYPE_CHECKING:
     from rich.console import RenderableType
 
 VAL_SCORES = [f"val_{name}" for name in SCORES]
+TTA_SCORES = [f"val_tta_{name}" for name in SCORES]
 HPARAMS = "hparams that varied"
 
 
@@ -31,7 +32,8 @@ def compare(sweep_dir: Path, top: int = 10, trees: dict[str, Any] | None = None)
     Returns:
         `trials`: {trial, state, point, value, best_epoch, epochs, scores, recall (class → float, or None while the
         trial runs), hparams (those that varied)}; `baselines`: {name, scores, recall}; `states`: trials by state;
-        `metric`, `mode`, `total_epochs`, `hparams` (common to all trials), `dataset`, `session`.
+        `metric`, `mode`, `faces` (what the scores are of), `total_epochs`, `hparams` (common to all trials), `dataset`,
+        `session`.
     """
     sweep, record = load_sweep(sweep_dir)
     metric, mode = objective(sweep)
@@ -44,6 +46,7 @@ def compare(sweep_dir: Path, top: int = 10, trees: dict[str, Any] | None = None)
         "metric": metric,
         "mode": mode,
         "classes": sweep["classes"],
+        "faces": "all faces" if sweep["sweep"]["task"]["features"] == "pixels" else "detected faces",
         "dataset": sweep["dataset"],
         "session": record.action,
         "states": record.count(),
@@ -81,7 +84,7 @@ def _row(trial: TrialRecord, sweep: dict[str, Any], sweep_dir: Path, varied: lis
         "value": best[metric],
         "best_epoch": int(best["epoch"]),
         "epochs": trial.num_epochs,
-        "scores": {name: best[name] for name in VAL_SCORES if name in best},
+        "scores": {name: best[name] for name in (*VAL_SCORES, *TTA_SCORES) if name in best},
         "recall": recall,
         "hparams": {name: trial.hparams[name] for name in varied if name in trial.hparams},
     }
@@ -101,7 +104,7 @@ def _baselines(sweep: dict[str, Any], trees: dict[str, Any] | None) -> list[dict
         found = trees["detected"]
         scores = {f"val_{name}": found[name]["value"] for name in SCORES}
         recall = {name: found["per_class"][name]["recall"] for name in sweep["classes"]}
-        baselines.insert(0, {"name": "boosted trees", "scores": scores, "recall": recall})
+        baselines.insert(0, {"name": trees.get("name", "boosted trees"), "scores": scores, "recall": recall})
     return baselines
 
 
@@ -113,10 +116,13 @@ def render(found: dict[str, Any]) -> RenderableType:
     states = ", ".join(f"{number} {state}" for state, number in found["states"].items() if number)
     head = Text(f"{found['sweep']}: {found['trainable']} on {found['dataset']['name']}. {states or 'No trials yet'}; ")
     head.append(f"{found['total_epochs']} epochs. Best by the {found['mode']} of {found['metric']}; ")
-    head.append("scores on val, detected faces.")
+    head.append(f"scores on val, {found['faces']}.")
     scores = [found["metric"], *(name for name in VAL_SCORES if name != found["metric"])]
     first = table(["trial", "state", "epoch", *(_heading(name) for name in scores)], num_text=2)
     second = table(["recall", *found["classes"]], num_text=1)
+    mirrored = table(
+        ["with mirror image (tta)", *(_heading(name.replace("_tta", "")) for name in TTA_SCORES)], num_text=1
+    )
     third = table(["trial", HPARAMS], num_text=2, wraps=[HPARAMS])
     for row in found["trials"]:
         number, values = trial_name(row["trial"]), {found["metric"]: row["value"], **row["scores"]}
@@ -125,12 +131,14 @@ def render(found: dict[str, Any]) -> RenderableType:
         first.add_row(number, state, f"{row['best_epoch']}/{row['epochs']}", *_cells(values, scores))
         third.add_row(number, Text(hparams))
         second.add_row(number, *_cells(row["recall"] or {}, found["classes"]))
+        if TTA_SCORES[0] in row["scores"]:
+            mirrored.add_row(number, *_cells(row["scores"], TTA_SCORES))
     first.add_section()
     second.add_section()
     for row in found["baselines"]:
         first.add_row(row["name"], "baseline", "", *_cells(row["scores"], scores), style="dim")
         second.add_row(row["name"], *_cells(row["recall"], found["classes"]), style="dim")
-    return Group(head, first, second, third)
+    return Group(head, first, *([mirrored] if mirrored.row_count else []), second, third)
 
 
 def _heading(name: str) -> str:

@@ -52,25 +52,28 @@ def version_tags(sweep: dict[str, Any], figures: dict[str, Any]) -> dict[str, st
         "fersweep.trainable": sweep["sweep"]["trainable"],
         "fersweep.fingerprint": sweep["dataset"]["fingerprint"],
         "fersweep.classes": ", ".join(sweep["classes"]),
-        "fersweep.protocol": f"test, detected faces; {figures['protocol']}",
+        "fersweep.protocol": f"test, {scoring.JUDGED[next(iter(scoring.judged(figures)))]}; {figures['protocol']}",
         **{f"test_{name}": scoring.interval(detected[name]) for name in SCORES},
     }
 
 
 def version_note(sweep: dict[str, Any], trial: TrialRecord, figures: dict[str, Any]) -> str:
     """Markdown description of a registered model version."""
-    majority = figures["detected"]["baseline"]["class"]
-    lines = [
-        f"- {name.replace('_', ' ')}: **{scoring.interval(figures['detected'][name])}** over detected faces, "
-        f"{scoring.interval(figures['all'][name])} over all; always {majority}: {figures['detected']['baseline'][name]:.3f}"
-        for name in SCORES
-    ]
+    (faces, judged), *others = scoring.judged(figures).items()
+    total = figures["all"]["num_faces"]
+    counted = f"{total} faces" if judged["num_faces"] == total else f"{judged['num_faces']} detected of {total} faces"
+    majority = judged["baseline"]["class"]
+    lines = []
+    for name in SCORES:
+        scored = f"- {name.replace('_', ' ')}: {scoring.JUDGED[faces]} **{scoring.interval(judged[name])}**"
+        beside = [f"{scoring.JUDGED[other]} {scoring.interval(one[name])}" for other, one in others]
+        lines.append("; ".join([scored, *beside, f"always {majority} {judged['baseline'][name]:.3f}"]))
     scores = "\n".join(lines)
     return f"""\
 Trial {trial.name} of sweep **{sweep["sweep"]["name"]}**: `{sweep["sweep"]["trainable"]}` on \
 **{sweep["dataset"]["name"]}** ({", ".join(sweep["classes"])}), fingerprint `{sweep["dataset"]["fingerprint"]}`.
 
-On test ({figures["detected"]["num_faces"]} detected of {figures["all"]["num_faces"]} faces; {figures["protocol"]}):
+On test ({counted}; {figures["protocol"]}):
 
 {scores}
 """
@@ -84,7 +87,7 @@ def end_tags(trial: TrialRecord) -> dict[str, str]:
 
 def best_metrics(best: dict[str, float], metric: str) -> dict[str, float]:
     """The summary of a trial: its best value, the epoch, and the other scores at that epoch."""
-    others = [f"val_{name}" for name in SCORES]
+    others = [f"{prefix}{name}" for prefix in ("val_", "val_tta_") for name in SCORES]
     at_best = {f"at_best/{name}": best[name] for name in others if name != metric and name in best}
     return {f"best_{metric}": best[metric], "best_epoch": best["epoch"], **at_best}
 
@@ -146,13 +149,18 @@ def _origin(sweep: dict[str, Any], kind: str) -> dict[str, str]:
     return {**tags, "mlflow.source.git.commit": commit} if commit else tags
 
 
+def _features(sweep: dict[str, Any]) -> str:
+    pixels = sweep["sweep"]["task"]["features"] == "pixels"
+    return "pixels" if pixels else f"{len(sweep['feature_names'])} blendshapes"
+
+
 def _note(sweep: dict[str, Any]) -> str:
     asked, baseline = sweep["sweep"], sweep["baseline"]
     stop, search = asked["stop"], asked["search"]
     versions = ", ".join(f"{name} {version}" for name, version in sweep["versions"].items())
     return f"""\
 Sweep **{asked["name"]}**: `{asked["trainable"]}` on **{sweep["dataset"]["name"]}** \
-({", ".join(sweep["classes"])}; {len(sweep["feature_names"])} features).
+({", ".join(sweep["classes"])}; {_features(sweep)}).
 
 - search: {search["sampler"]}, {search["num_trials"]} trials, seed {search["seed"]}
 - ranked by the {stop["mode"]} of `{stop["metric"]}`; {stop["scheduler"]}, at most {stop["max_epochs"]} epochs

@@ -3,7 +3,8 @@
     predict([Path("photo.jpg")], champion(home))    # → [{"image": …, "faces": [{"box": …, "label": …, …}]}]
 
 A face goes the way of a dataset's face: cropped as the dataset frames it, gray, in the dataset's image size, seen by
-the landmarker with the border and size of training (all of it in the checkpoint's `model.json`), then by the model.
+the landmarker with the border and size of training (all of it in the checkpoint's `model.json`), then by the model. A
+model of pixels is shown the gray crop itself.
 """
 
 from __future__ import annotations
@@ -78,7 +79,7 @@ def predict(images: Sequence[Path], checkpoint: Path, bundle: Path | None = None
     with Landmarker(path, **options) as landmarker, Landmarker(path, **options, num_faces=MAX_FACES) as finder:
         for photo in photos:
             crops = faces_in_photo(photo, finder)
-            faces: Faces = [(box, _features(crop, landmarker, described)) for box, crop in crops]
+            faces: Faces = [(box, _features(_fitted(crop, described), landmarker, described)) for box, crop in crops]
             found.append(faces or _whole(photo, landmarker, described))
     inputs = [features for faces in found for _, features in faces if features is not None]
     answers = iter(model.predict(np.stack(inputs)) if inputs else ())
@@ -101,11 +102,10 @@ def read_photo(path: Path) -> np.ndarray:
         raise InputError(f"{path}: cannot be read as a picture ({error})") from error
 
 
-def _features(crop: np.ndarray, landmarker: Landmarker, described: dict[str, Any]) -> np.ndarray | None:
-    """What the model is fed of a gray crop (side, side): blendshapes (F,), or pixels (H, W); None: no face in it."""
+def _features(face: np.ndarray, landmarker: Landmarker, described: dict[str, Any]) -> np.ndarray | None:
+    """What the model is fed of a gray face: its blendshapes (F,), None if there are none, or its pixels (H, W)."""
     from data_pipeline.schema import BLENDSHAPES
 
-    face = fit(crop, tuple(described["preprocessing"]["image_size"]))
     if described["feature_names"] == ["pixels"]:
         return face
     scores = landmarker.blendshapes(face)
@@ -118,10 +118,16 @@ def _whole(photo: np.ndarray, landmarker: Landmarker, described: dict[str, Any])
     """The image itself as a face's crop, if there is a face in it: what a dataset's own images are."""
     import cv2
 
-    features = _features(cv2.cvtColor(photo, cv2.COLOR_RGB2GRAY), landmarker, described)
+    face = _fitted(cv2.cvtColor(photo, cv2.COLOR_RGB2GRAY), described)
+    if landmarker.blendshapes(face) is None:
+        return []
     height, width = photo.shape[:2]
-    known = described["feature_names"] != ["pixels"] and features is not None
-    return [((0, 0, width, height), features)] if known else []
+    return [((0, 0, width, height), _features(face, landmarker, described))]
+
+
+def _fitted(crop: np.ndarray, described: dict[str, Any]) -> np.ndarray:
+    """A gray crop in the dataset's image size."""
+    return fit(crop, tuple(described["preprocessing"]["image_size"]))
 
 
 def _answer(box: Sequence[int], features: np.ndarray | None, answers: Any, classes: list[str]) -> dict[str, Any]:

@@ -27,11 +27,15 @@ if TYPE_CHECKING:
     from mlflow.tracking import MlflowClient
 
 MODEL = "fersweep"
+DESCRIPTION = (
+    "Facial expressions, from MediaPipe's blendshapes of a face or its pixels: a version's signature says which."
+)
 REQUIREMENTS = {
     "numpy": ["numpy"],
     "tensorflow": ["numpy", "tensorflow", "keras"],
     "torch": ["numpy", "torch"],
 }
+MORE = {"transfer": ["timm", "torchvision"]}  # of one trainable
 EXAMPLE_ROWS = 5
 
 
@@ -69,7 +73,7 @@ def promote(sweep_dir: Path, alias: str = "champion", trial: int | None = None) 
 def _find_version(client: MlflowClient, sweep: dict[str, Any], trial: TrialRecord) -> ModelVersion | None:
     """The version that this checkpoint was registered as; makes the registered model itself if need be."""
     if not client.search_registered_models(f"name = '{MODEL}'"):
-        client.create_registered_model(MODEL, description="Facial expressions from MediaPipe's blendshapes.")
+        client.create_registered_model(MODEL, description=DESCRIPTION)
     wanted = _identity(sweep, trial)
     for one in client.search_model_versions(f"name = '{MODEL}'"):
         if wanted.items() <= one.tags.items():
@@ -101,7 +105,8 @@ def _register(
 ) -> ModelVersion:  # pyright: ignore[reportReturnType]  # MLflow types its run as if it swallowed exceptions
     """Judge the checkpoint on test, and log figures and model to a run of their own under the sweep's run."""
     model = trainables.restore(checkpoint)
-    figures = evaluate(model, task, "test")
+    tta = bool(trial.hparams.get("tta")) and hasattr(model, "predict_tta")
+    figures = evaluate(model, task, "test", tta=tta)
     example = task.load("val").x[:EXAMPLE_ROWS]
 
     import mlflow
@@ -113,6 +118,7 @@ def _register(
     with mlflow.start_run(experiment_id=experiment, run_name=f"test of {trial.name}", tags=tags) as run:
         _log_figures(client, run.info.run_id, figures, int(identity["fersweep.best_epoch"]))
         client.log_inputs(run.info.run_id, [describe_run.dataset_input(sweep, "test")])
+        _log_explanations(client, run.info.run_id, model, task)
         info = _log_model(checkpoint, task, example, model.predict(example))
         return client.create_model_version(
             MODEL,
@@ -132,18 +138,26 @@ def _parent_run_id(client: MlflowClient, experiment: str, sweep: dict[str, Any])
 def _log_figures(client: MlflowClient, run_id: str, figures: dict[str, Any], epoch: int) -> None:
     from results.artifacts import draw_confusion
 
-    for faces, suffix in (("detected", ""), ("all", "_all_faces")):
-        for name in scoring.SCORES:
-            client.log_metric(run_id, f"test_{name}{suffix}", figures[faces][name]["value"], step=epoch)
+    for faces, key in (("detected", "test_{}"), ("all", "test_{}_all_faces"), ("tta", "test_tta_{}")):
+        for name in scoring.SCORES if faces in figures else ():
+            client.log_metric(run_id, key.format(name), figures[faces][name]["value"], step=epoch)
     detected = figures["detected"]
     with tempfile.TemporaryDirectory() as directory:
         out = Path(directory)
         (out / "test_report.json").write_text(json.dumps(figures, indent=1))
-        text = f"detected faces: {scoring.as_text(detected)}\nall faces: {scoring.as_text(figures['all'])}"
-        (out / "test_report.txt").write_text(text)
+        text = [f"{scoring.JUDGED[key]}: {scoring.as_text(one)}" for key, one in scoring.judged(figures).items()]
+        (out / "test_report.txt").write_text("\n".join(text))
         counts = np.array(detected["confusion"])[:, :-1]
         draw_confusion(counts, figures["classes"]).savefig(out / "test_confusion.png")
         client.log_artifacts(run_id, directory)
+
+
+def _log_explanations(client: MlflowClient, run_id: str, model: Any, task: Task) -> None:
+    from results.pictures import draw_explanations
+
+    with tempfile.TemporaryDirectory() as directory:
+        if draw_explanations(model, task, Path(directory)):
+            client.log_artifacts(run_id, directory, "explain")
 
 
 def _log_model(checkpoint: Path, task: Task, example: np.ndarray, probabilities: np.ndarray) -> Any:
@@ -152,7 +166,8 @@ def _log_model(checkpoint: Path, task: Task, example: np.ndarray, probabilities:
     import pandas as pd
     from mlflow.models import infer_signature
 
-    rows = pd.DataFrame(example, columns=task.feature_names)
+    blendshapes = task.spec.features == "blendshapes"
+    rows = pd.DataFrame(example, columns=task.feature_names) if blendshapes else example
     answers = pd.DataFrame(probabilities, columns=task.classes)
     answers["label"] = answers.idxmax(axis=1)
     root = Path(__file__).resolve().parents[1]
@@ -165,12 +180,17 @@ def _log_model(checkpoint: Path, task: Task, example: np.ndarray, probabilities:
             code_paths=packages,
             signature=infer_signature(rows, answers),
             input_example=rows,
-            pip_requirements=_requirements(json.loads((checkpoint / "model.json").read_text())["trainable"]),
+            pip_requirements=_requirements(json.loads((checkpoint / "model.json").read_text())),
         )
 
 
-def _requirements(trainable: str) -> list[str]:
-    names = ["mlflow", "pandas", "pyarrow", "pydantic", *REQUIREMENTS[trainables.load(trainable).FRAMEWORK]]
+def _requirements(described: dict[str, Any]) -> list[str]:
+    """What the model that a checkpoint's model.json describes is installed with."""
+    name = described["trainable"]
+    names = ["mlflow", "pandas", "pyarrow", "pydantic", *REQUIREMENTS[trainables.load(name).FRAMEWORK]]
+    names += MORE.get(name, [])
+    if described["hparams"].get("head") == "trees":
+        names.append("scikit-learn")
     return [f"{name}=={version(name).split('+')[0]}" for name in names]
 
 

@@ -13,6 +13,7 @@ import numpy as np
 from trainables.metrics import SCORES, confusion, guess, scores
 
 RESAMPLES = 2000
+JUDGED = {"detected": "detected faces", "all": "all faces", "tta": "with mirror image (tta)"}
 PROTOCOL = f"95 % percentile bootstrap over faces, {RESAMPLES} resamples, seed 0"
 
 
@@ -74,6 +75,12 @@ def figures(counts: np.ndarray, classes: list[str], majority: int | None = None)
     if majority is not None:
         found["baseline"] = {"class": classes[majority], **guess(counts, majority)}
     return found
+
+
+def judged(found: dict[str, Any]) -> dict[str, dict[str, Any]]:
+    """Those figures of `evaluate` that differ, under the keys of JUDGED; first those that a model is ranked by."""
+    same = found["detected"]["num_faces"] == found["all"]["num_faces"]
+    return {key: found[key] for key in JUDGED if key in found and not (same and key == "detected")}
 
 
 def interval(one: dict[str, float]) -> str:

@@ -30,7 +30,7 @@ def write_sweep_json(
     sweep = {
         "sweep": {
             "name": name,
-            "task": TaskSpec().model_dump(),
+            "task": TaskSpec(features="pixels" if arrays.feature_names == ["pixels"] else "blendshapes").model_dump(),
             "trainable": trainable,
             "space": {"fix": {}, "range": {"rate": [0.05, 0.5]}},
             "search": {"sampler": "tpe", "num_trials": 4, "seed": 7, "start_from": []},
@@ -84,7 +84,7 @@ class FakeDriver:
         self.end(trial, state, "worse than the others at epoch 2" if state == "stopped" else None)
 
 
-NewSweep = Callable[[], tuple[Path, FakeDriver]]  # the fixture of results/conftest.py
+NewSweep = Callable[..., tuple[Path, FakeDriver]]  # the fixture of results/conftest.py
 
 
 def write_sweep(home: Path, dataset: Path | None = None, num_trials: int = 4, name: str = "tiny") -> Path:

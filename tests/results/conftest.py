@@ -5,7 +5,8 @@ from pathlib import Path
 
 import pytest
 
-from data_pipeline.task import Task, TaskArrays
+import trainables
+from data_pipeline.task import Task, TaskArrays, TaskSpec
 from tests.datasets import write_tiny_dataset
 from tests.sweeps import FakeDriver, NewSweep, write_sweep_json
 
@@ -20,15 +21,21 @@ def arrays(home: Path) -> TaskArrays:
     return Task(write_tiny_dataset(home / "data" / "tiny")).arrays()
 
 
+@pytest.fixture(scope="module")
+def pixels(home: Path, arrays: TaskArrays) -> TaskArrays:
+    return Task(home / "data" / "tiny", TaskSpec(features="pixels")).arrays()
+
+
 @pytest.fixture
-def new_sweep(home: Path, arrays: TaskArrays, request: pytest.FixtureRequest) -> Iterator[NewSweep]:
-    """Makes sweeps that have not begun: their directory and a driver."""
+def new_sweep(home: Path, arrays: TaskArrays, pixels: TaskArrays, request: pytest.FixtureRequest) -> Iterator[NewSweep]:
+    """Makes sweeps of a trainable that have not begun: their directory and a driver."""
     made: list[FakeDriver] = []
 
-    def make() -> tuple[Path, FakeDriver]:
+    def make(trainable: str = "curve") -> tuple[Path, FakeDriver]:
         name = f"{request.node.name}-{len(made)}".replace("[", "-").replace("]", "")
-        sweep_dir = write_sweep_json(home, home / "data" / "tiny", arrays, name)
-        made.append(FakeDriver(sweep_dir, arrays))
+        learned = pixels if trainables.load(trainable).FEATURES == "pixels" else arrays
+        sweep_dir = write_sweep_json(home, home / "data" / "tiny", learned, name, trainable)
+        made.append(FakeDriver(sweep_dir, learned))
         return sweep_dir, made[-1]
 
     yield make

@@ -12,10 +12,11 @@ from rich.console import Console
 from sklearn.metrics import recall_score
 
 from data_pipeline.errors import InputError
-from data_pipeline.task import Task
-from results import journal
+from data_pipeline.task import Task, TaskSpec
+from results import journal, tracking
 from results.compare import compare, render
 from results.sweeps import find_sweep, load_sweep
+from tests.recorded import check_all_recorded
 from tests.sweeps import METRIC, FakeDriver, write_sweep, write_sweep_json
 
 
@@ -72,6 +73,33 @@ def test_a_sweep_under_way(tmp_path: Path, tiny_dataset: Path) -> None:
     assert compare(sweep_dir)["hparams"] == {"rate": 0.1}
     assert "–" in shown(compare(sweep_dir))
     driver.journal.close()
+
+
+def test_scores_with_the_mirror_image_stand_apart(tmp_path: Path, tiny_dataset: Path) -> None:
+    arrays = Task(tiny_dataset, TaskSpec(features="pixels")).arrays()
+    sweep_dir = write_sweep_json(tmp_path, tiny_dataset, arrays, trainable="cnn")
+    driver = FakeDriver(sweep_dir, arrays)
+    driver.journal.session("started")
+    hparams = {"widths": [4, 6], "image_size": 24}
+    driver.run_trial(0, {**hparams, "tta": True}, 2, "finished")
+    driver.run_trial(1, {**hparams, "tta": False}, 1, "finished")
+    driver.journal.session("finished")
+    driver.journal.close()
+    found = compare(sweep_dir)
+    assert found["faces"] == "all faces"
+    first, second = sorted(found["trials"], key=lambda row: row["trial"])
+    assert first["scores"].keys() - second["scores"].keys() == {
+        "val_tta_accuracy",
+        "val_tta_balanced_accuracy",
+        "val_tta_macro_f1",
+    }
+    text = shown(found)
+    assert text.count("mirror image") == 1
+    assert f"{first['scores']['val_tta_accuracy']:.4f}" in text.partition("mirror image")[2]
+    tracking.record(sweep_dir)
+    runs = check_all_recorded(sweep_dir)
+    at_best = runs["0000"].data.metrics["at_best/val_tta_accuracy"]
+    assert at_best == first["scores"]["val_tta_accuracy"]
 
 
 def test_an_unknown_sweep_is_refused_with_the_known_ones(sweep_dir: Path, tmp_path: Path) -> None:

@@ -8,10 +8,21 @@ import pytest
 from rich.console import Console
 from sklearn.metrics import accuracy_score, balanced_accuracy_score, f1_score
 
+import fersweep
+import trainables
 from data_pipeline.errors import InputError
-from data_pipeline.task import Task, TaskSpec
-from results.evaluate import evaluate, render, tree_baseline
+from data_pipeline.task import Task, TaskArrays, TaskSpec
+from results.evaluate import evaluate, evaluate_trial, render, tree_baseline
+from results.sweeps import choose_trial, load_sweep
 from tests.datasets import write_tiny_dataset
+from tests.sweeps import NewSweep
+
+
+def shown(figures: dict) -> str:
+    console = Console(width=120)
+    with console.capture() as capture:
+        console.print(render(figures))
+    return capture.get()
 
 
 class Fixed:
@@ -45,8 +56,7 @@ def test_scores_over_detected_and_over_all_faces(tiny_dataset: Path, split: str)
     majority = np.bincount(task.load("train").y).argmax()
     assert detected["baseline"]["class"] == task.classes[majority]
     assert detected["baseline"]["accuracy"] == pytest.approx((y == majority).mean())
-    with Console(width=100).capture() as _:
-        Console(width=100, quiet=True).print(render(found))
+    assert "detected faces" in shown(found)
 
 
 def test_a_split_without_faces_is_refused(tmp_path: Path) -> None:
@@ -55,6 +65,43 @@ def test_a_split_without_faces_is_refused(tmp_path: Path) -> None:
     assert evaluate(Fixed(task.load("val").y, 3), task, "val")["all"]["accuracy"]["value"] == 1.0
     with pytest.raises(InputError, match="split"):
         evaluate(Fixed(np.zeros(0, int), 3), task, "nosuch")
+
+
+def test_pixels_are_answered_whether_detected_or_not(
+    new_sweep: NewSweep, home: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    sweep_dir, driver = new_sweep("cnn")
+    driver.run_trial(0, {"widths": [4, 6], "image_size": 24}, 1, "finished")
+    options = ["--tta", "--explain", str(tmp_path / "explain"), "--home", str(home), "--json"]
+    fersweep.app(["evaluate", sweep_dir.name, *options], standalone_mode=False)
+    found = json.loads(capsys.readouterr().out)
+    assert found["detected"] == found["all"]
+    assert found["all"]["num_faces"] == found["tta"]["num_faces"] == len(driver.arrays.val.y)
+    assert found["pictures"] == [str(tmp_path / "explain" / name) for name in ("feature_maps.png", "grad_cam.png")]
+    model = trainables.restore(choose_trial(sweep_dir, *load_sweep(sweep_dir), None)[1])
+    mirrored = (model.predict(driver.arrays.val.x) + model.predict(driver.arrays.val.x[:, :, ::-1])) / 2
+    assert found["tta"]["accuracy"]["value"] == (mirrored.argmax(axis=1) == driver.arrays.val.y).mean()
+    text = shown(found)
+    assert "all faces" in text
+    assert "mirror image" in text
+    assert "detected faces" not in text
+
+
+def test_what_a_model_without_convolutions_cannot_show(new_sweep: NewSweep, tmp_path: Path) -> None:
+    sweep_dir, driver = new_sweep()
+    driver.run_trial(0, {}, 1, "finished")
+    assert "detected faces" in shown(evaluate_trial(sweep_dir, None, "val"))
+    with pytest.raises(InputError, match="--tta: this model has no test-time augmentation"):
+        evaluate_trial(sweep_dir, None, "val", tta=True)
+    with pytest.raises(InputError, match="--explain: a curve has no feature maps"):
+        evaluate_trial(sweep_dir, None, "val", explain=tmp_path / "explain")
+
+
+def test_trees_of_pixels_say_what_they_see(home: Path, pixels: TaskArrays) -> None:
+    found = tree_baseline(Task(home / "data" / "tiny", TaskSpec(features="pixels")))
+    assert found["detected"]["accuracy"]["low"] > found["detected"]["baseline"]["accuracy"]
+    assert found["name"] == "trees, 12×12 px"
+    assert "12×12" in found["protocol"]
 
 
 def test_trees_beat_guessing_and_are_kept(tiny_dataset: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -1,5 +1,6 @@
 """Predicting with photos: the astronaut of scikit-image, upright and turned, and what is no photo."""
 
+from functools import partial
 from pathlib import Path
 
 import numpy as np
@@ -7,8 +8,10 @@ import pytest
 from PIL import Image
 from rich.console import Console
 
+import trainables
+from data_pipeline.bundle import find_bundle
 from data_pipeline.errors import InputError
-from data_pipeline.task import Task
+from data_pipeline.task import Task, TaskArrays
 from results.predict import predict, read_photo, render
 from trainables import curve
 
@@ -60,6 +63,37 @@ def test_faces_of_photos(checkpoint: Path, portrait: Image.Image, tmp_path: Path
         console.print(render(found))
     assert "no face found" in capture.get()
     assert "happy" in capture.get()
+
+
+def test_a_model_of_pixels(
+    portrait: Image.Image, pixels: TaskArrays, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Sees the gray crop of each face, in the dataset's size; a picture that is a crop itself is one, if a face is in it."""
+    model = trainables.load("cnn").build({"widths": [4, 6], "image_size": 24}, pixels, 0)
+    model.save(tmp_path / "checkpoint")
+    upright, nothing, tight = (tmp_path / f"{name}.png" for name in ("up", "no", "tight"))
+    portrait.save(upright)
+    Image.new("L", (300, 200)).save(nothing)
+    portrait.crop((170, 50, 280, 180)).convert("L").resize((48, 48)).save(tight)
+    found = predict([upright, nothing, tight], tmp_path / "checkpoint")
+    assert [len(one["faces"]) for one in found] == [1, 0, 1]
+    left, top, right, bottom = found[0]["faces"][0]["box"]
+    assert 130 < left < 200 < 240 < right < 320
+    assert 0 < top < 90 < 170 < bottom < 260
+
+    monkeypatch.setattr("results.predict.faces_in_photo", lambda *_: [])
+    found = predict([tight, nothing], tmp_path / "checkpoint")
+    assert [len(one["faces"]) for one in found] == [1, 0]
+    (whole,) = found[0]["faces"]
+    assert whole["box"] == [0, 0, 48, 48]
+    (wanted,) = model.predict(np.asarray(Image.open(tight))[None])
+    assert list(whole["probabilities"].values()) == pytest.approx(wanted.tolist(), abs=1e-5)
+
+    monkeypatch.setattr("results.predict.find_bundle", partial(find_bundle, url="file:///nowhere"))
+    monkeypatch.setattr("data_pipeline.bundle.CARRIERS", ())
+    monkeypatch.setenv("FERSWEEP_CACHE", str(tmp_path / "cache"))
+    with pytest.raises(RuntimeError, match=r"no face_landmarker\.task.*--landmarker"):
+        predict([upright], tmp_path / "checkpoint")
 
 
 def test_what_is_no_photo(tmp_path: Path, portrait: Image.Image) -> None:

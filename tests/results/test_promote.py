@@ -15,9 +15,9 @@ from data_pipeline.task import Task
 from results import store
 from results.evaluate import evaluate
 from results.predict import champion
-from results.promote import MODEL, promote
-from results.sweeps import load_sweep
-from tests.sweeps import FakeDriver, write_sweep, write_sweep_json
+from results.promote import MODEL, _requirements, promote
+from results.sweeps import load_sweep, sweep_task
+from tests.sweeps import FakeDriver, NewSweep, write_sweep, write_sweep_json
 
 
 @pytest.fixture(scope="module")
@@ -26,13 +26,13 @@ def sweep_dir(tmp_path_factory: pytest.TempPathFactory, tiny_dataset: Path) -> P
 
 
 def load_elsewhere(home: Path, cwd: Path, example: Path) -> dict:
-    """Load the champion in a fresh process in another directory, and predict with the rows of `example` (.npy)."""
+    """Load the champion in a fresh process in another directory, and predict with the inputs in `example` (.npy)."""
     code = f"""
 import json, sys, mlflow, numpy as np, pandas as pd
 mlflow.set_tracking_uri({store.tracking_uri(home)!r})
 model = mlflow.pyfunc.load_model("models:/{MODEL}@champion")
-columns = model.metadata.get_input_schema().input_names()
-found = model.predict(pd.DataFrame(np.load({str(example)!r}), columns=columns))
+schema, x = model.metadata.get_input_schema(), np.load({str(example)!r})
+found = model.predict(x if schema.is_tensor_spec() else pd.DataFrame(x, columns=schema.input_names()))
 print(json.dumps({{"columns": list(found.columns), "rows": found.iloc[:, :-1].to_numpy().tolist(),
     "labels": found["label"].tolist(), "modules": sorted(m for m in sys.modules if "." not in m),
     "code": sys.modules["trainables"].__file__}}))
@@ -120,3 +120,47 @@ def test_a_keras_model_loads_without_this_repository(tmp_path: Path, tiny_datase
     assert loaded["labels"] == [arrays.classes[i] for i in wanted.argmax(axis=1)]
     assert not {"ray", "results", "optuna", "cluster"} & set(loaded["modules"])
     assert str(tmp_path) in loaded["code"], "the code that was registered, not this repository's"
+
+
+def test_a_net_of_pixels_loads_without_this_repository(home: Path, new_sweep: NewSweep, tmp_path: Path) -> None:
+    sweep_dir, driver = new_sweep("cnn")
+    driver.journal.session("started")
+    driver.run_trial(0, {"widths": [4, 6], "image_size": 24, "tta": True, "learning_rate": 0.01}, 2, "finished")
+    driver.journal.session("finished")
+    found = promote(sweep_dir)
+    figures, task = found["figures"], sweep_task(load_sweep(sweep_dir)[0])
+    model, x = trainables.restore(Path(found["checkpoint"])), task.load("test").x
+    assert figures["detected"] == figures["all"]
+    assert figures["tta"]["accuracy"]["value"] == (model.predict_tta(x).argmax(1) == task.load("test").y).mean()
+
+    client = store.connect(store.tracking_uri(home))
+    metrics = client.get_run(found["run_id"]).data.metrics
+    assert metrics["test_tta_accuracy"] == figures["tta"]["accuracy"]["value"]
+    assert metrics["test_accuracy"] == figures["all"]["accuracy"]["value"], "never mixed up with the plain figures"
+    drawn = {file.path for file in client.list_artifacts(found["run_id"], "explain")}
+    assert drawn == {"explain/feature_maps.png", "explain/grad_cam.png"}
+    version = client.get_model_version(MODEL, str(found["version"]))
+    assert "detected" not in version.description
+    assert "pixels" in client.get_registered_model(MODEL).description
+
+    np.save(tmp_path / "x.npy", x[:7])
+    loaded = load_elsewhere(home, tmp_path, tmp_path / "x.npy")
+    wanted = model.predict(x[:7])
+    np.testing.assert_allclose(loaded["rows"], wanted, atol=1e-6)
+    assert loaded["labels"] == [task.classes[i] for i in wanted.argmax(axis=1)]
+    assert not {"ray", "results", "optuna", "cluster", "tensorflow"} & set(loaded["modules"])
+    import mlflow
+
+    schema = mlflow.models.get_model_info(found["uri"]).signature.inputs.inputs
+    assert [(one.type, one.shape) for one in schema] == [(np.dtype("uint8"), (-1, 48, 48))]
+
+
+def test_what_a_model_is_installed_with() -> None:
+    def names(trainable: str, **hparams: str) -> set[str]:
+        found = _requirements({"trainable": trainable, "hparams": hparams})
+        return {one.partition("==")[0] for one in found} - {"mlflow", "pandas", "pyarrow", "pydantic", "numpy"}
+
+    assert names("curve") == set()
+    assert names("cnn") == {"torch"}
+    assert names("transfer", head="dense") == {"torch", "timm", "torchvision"}
+    assert names("transfer", head="trees") == {"torch", "timm", "torchvision", "scikit-learn"}
