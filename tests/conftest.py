@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import os
 from collections.abc import Iterator
 from pathlib import Path
@@ -12,7 +13,17 @@ from tests.datasets import write_tiny_dataset
 
 os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "3")
 os.environ.setdefault("CUDA_VISIBLE_DEVICES", "")
-os.environ.setdefault("OMP_NUM_THREADS", "1")  # tiny models; and threads of several processes would spin against each other
+# Tiny models; and threads of several processes would spin against each other.
+os.environ.setdefault("OMP_NUM_THREADS", "1")
+# TensorFlow and torch meet in the process that runs all tests (a trial loads one of them). Triton, which torch imports
+# late, brings its own LLVM, and the process is aborted if TensorFlow's was there before it.
+with contextlib.suppress(ImportError):  # torch without CUDA has no Triton
+    import triton  # noqa: F401
+
+
+def pytest_configure(config: pytest.Config) -> None:
+    # torch says so where TensorFlow looked for a GPU before it
+    config.addinivalue_line("filterwarnings", "ignore:CUDA initialization:UserWarning")
 
 
 @pytest.fixture(scope="session")
