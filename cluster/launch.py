@@ -27,7 +27,19 @@ from results.storage import Storage
 from results.sweeps import stored_at, sweep_storage
 from trainables.metrics import majority_baseline
 
-VERSIONS_OF = ("ray", "tensorflow", "torch", "timm", "keras", "optuna", "mediapipe", "mlflow", "numpy", "pandas", "pyarrow")
+VERSIONS_OF = (
+    "ray",
+    "tensorflow",
+    "torch",
+    "timm",
+    "keras",
+    "optuna",
+    "mediapipe",
+    "mlflow",
+    "numpy",
+    "pandas",
+    "pyarrow",
+)
 
 
 def describe(sweep: Sweep, data: Path, home: Path) -> tuple[dict[str, Any], TaskArrays]:

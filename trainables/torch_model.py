@@ -36,7 +36,7 @@ from trainables.layers import FaceNet
 from trainables.optimisation import Plateau, Training
 from trainables.torch_hparams import TorchHparams
 
-PREDICT_BATCH = 512
+PREDICT_PIXELS = 512 * 48 * 48  # of a batch that is predicted: whatever the size, it takes less memory than training
 RESIDENT_SHARE = 0.25  # of the GPU memory that a trial may use; more faces than that stay in the host's
 
 MakeNet = Callable[[Any, int], FaceNet]
@@ -161,9 +161,9 @@ class TorchClassifier:
 
     def _probabilities(self, faces: Tensor, mirrored: bool = False) -> np.ndarray:
         """(N, 1, H, W) uint8 → (N, C) float32."""
-        parts = []
-        for start in range(0, len(faces), PREDICT_BATCH):
-            batch = resized(self._normalised(faces[start : start + PREDICT_BATCH]), self.hparams.image_size)
+        parts, size = [], self.hparams.image_size
+        for some in faces.split(PREDICT_PIXELS // size**2) if len(faces) else ():
+            batch = resized(self._normalised(some), size)
             parts.append(self.training.probabilities(batch.flip(-1) if mirrored else batch))
         found = torch.cat(parts) if parts else torch.zeros(0, len(self.model["classes"]))
         return found.cpu().numpy()

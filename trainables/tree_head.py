@@ -135,14 +135,13 @@ class _Extractor:
         import torch
 
         from trainables.augment import resized
-        from trainables.torch_model import PREDICT_BATCH
+        from trainables.torch_model import PREDICT_PIXELS
 
-        parts = []
+        parts, faces = [], torch.from_numpy(np.array(x, np.uint8))[:, None]
         with torch.no_grad():
-            for start in range(0, len(x), PREDICT_BATCH):
-                faces = torch.from_numpy(np.array(x[start : start + PREDICT_BATCH]))[:, None].to(self._device)
-                faces = resized((faces.float() - self.mean) / self.std, self._size)
-                parts.append(self._net(faces).mean(dim=(2, 3)).float().cpu().numpy())
+            for some in faces.split(PREDICT_PIXELS // self._size**2) if len(x) else ():
+                normalised = (some.to(self._device).float() - self.mean) / self.std
+                parts.append(self._net(resized(normalised, self._size)).mean(dim=(2, 3)).float().cpu().numpy())
         return np.concatenate(parts) if parts else np.zeros((0, self._net.num_features), np.float32)
 
     def state(self) -> dict[str, np.ndarray]:

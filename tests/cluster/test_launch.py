@@ -57,6 +57,16 @@ def test_a_real_model_is_searched(tmp_path: Path, tiny_dataset: Path) -> None:
 
 
 @pytest.mark.usefixtures("ray_session")
+def test_an_image_model_is_searched(tmp_path: Path, tiny_dataset: Path) -> None:
+    small = [f"space.range.width_{i}=[16, 16]" for i in range(4)]
+    sweep = read_sweep("cnn", [*small, "stop.grace_epochs=1"], search__num_trials=2, stop__max_epochs=2)
+    described, record = load_sweep(launch(sweep, tiny_dataset, tmp_path).directory)
+    assert described["feature_names"] == ["pixels"]
+    assert {trial.state for trial in record.trials.values()} <= {"finished", "stopped"}
+    assert record.num_epochs >= 3
+
+
+@pytest.mark.usefixtures("ray_session")
 def test_what_trials_need_is_fetched_before_anything_is_written(
     tmp_path: Path, tiny_dataset: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
