@@ -9,6 +9,9 @@ from typing import Any
 from data_pipeline.errors import hint
 
 
+AUTO = {"batch_size": "auto"}  # what a trainable may find itself, if its hparams know it
+
+
 class NarrowedTrial:
     """Stands between a space and an Optuna trial. `fix` takes a parameter out of the search, `range` restricts it.
 
@@ -27,7 +30,9 @@ class NarrowedTrial:
         low, high = self._interval(name, low, high)
         return self._trial.suggest_float(name, low, high, step=step, log=log)
 
-    def suggest_int(self, name: str, low: int, high: int, *, step: int = 1, log: bool = False) -> int:
+    def suggest_int(self, name: str, low: int, high: int, *, step: int = 1, log: bool = False) -> Any:
+        if name in AUTO and self._fix.get(name) == AUTO[name]:
+            return AUTO[name]
         if name in self._fix:
             return _whole(name, _inside(name, self._fix[name], low, high))
         low, high = (_whole(name, bound) for bound in self._interval(name, low, high))

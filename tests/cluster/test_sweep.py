@@ -125,10 +125,14 @@ def test_fix_also_sets_what_no_space_searches() -> None:
 
     from cluster.space import sample_space
 
-    fixed = ["space.fix.weights=none", "space.fix.tta=true", "space.fix.schedule_epochs=7"]
+    fixed = ["space.fix.weights=none", "space.fix.tta=true", "space.fix.schedule_epochs=7", "space.fix.batch_size=auto"]
     trial = optuna.create_study(sampler=optuna.samplers.RandomSampler(seed=1)).ask()
     hparams = sample_space(read_sweep("transfer", fixed), trial)
-    assert (hparams["weights"], hparams["tta"], hparams["schedule_epochs"]) == ("none", True, 7)
+    assert [hparams[k] for k in ("weights", "tta", "schedule_epochs", "batch_size")] == ["none", True, 7, "auto"]
+    with pytest.raises(InputError, match=r"space: width_0 = 'auto' lies outside"):
+        read_sweep("cnn", ["space.fix.width_0=auto"])
+    with pytest.raises(InputError, match=r"space: batch_size: Input should be a valid integer.*'auto'$"):
+        read_sweep("blendshape_dense", ["space.fix.batch_size=auto"])
     with pytest.raises(InputError, match=r"space: precision: Input should be 'auto', .*, but got 'fp13'$"):
         read_sweep("transfer", ["space.fix.precision=fp13"])
     with pytest.raises(InputError, match="no parameter is named 'widths'"):  # the space sets it, by other names
