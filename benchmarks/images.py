@@ -7,7 +7,8 @@ The four-convolution net of search_spaces/cnn.py (`seed_lobo`) and EfficientNet-
 Adam; mirrored, rotated by up to 10°, zoomed by up to 15 %. Each way runs in a process of its own with all cores, one
 after another, in another order each round; an epoch before the clock starts. A ratio is the median of the rounds' ratios.
 
-    ours                 an epoch of TorchClassifier without its validation
+    ours                 an epoch of TorchClassifier without its validation; besides with the precision that `auto` did
+                         not choose, and with torch.compile
     net alone            the same net and precision on one batch that stays on the device, not augmented
     DataLoader           the same again, fed by torch's DataLoader with torchvision's transforms on PIL images
     Keras …              the same architecture, fed by what is named: ImageDataGenerator's flow and flow_from_directory,
@@ -40,6 +41,8 @@ FER2013_FACES = 28_709
 CORES = len(os.sched_getaffinity(0))
 WAYS: dict[str, tuple[Any, ...]] = {  # name → module, function, what it takes beside net and arrays
     "ours": ("images_torch", "ours"),
+    "ours, other precision": ("images_torch", "ours", "other precision"),
+    "ours, compiled": ("images_torch", "ours", "compiled"),
     "net alone": ("images_torch", "net_alone"),
     "DataLoader, 0 workers": ("images_torch", "dataloader", 0),
     f"DataLoader, {CORES} workers": ("images_torch", "dataloader", CORES),

@@ -16,19 +16,23 @@ import trainables
 from search_spaces import cnn
 
 
-def make_classifier(net: str, arrays: Any) -> Any:
-    """The TorchClassifier, ready to train."""
+def make_classifier(net: str, arrays: Any, **more: Any) -> Any:
+    """The TorchClassifier, ready to train, with `more` hparams."""
     hparams = cnn.space(FixedTrial(cnn.POINTS["seed_lobo"])) if net == "cnn" else {"weights": "none"}
     changed = {"batch_size": BATCH, "image_size": SIZE, "flip": True, "rotation": ROTATION, "zoom": ZOOM}
-    return trainables.load(net).build({**hparams, **changed}, arrays, seed=0)
+    return trainables.load(net).build({**hparams, **changed, **more}, arrays, seed=0)
 
 
 def way(train_epoch: Callable[[], object], classifier: Any) -> Way:
     return Way(train_epoch, sum(weight.numel() for weight in classifier._net.parameters()), classifier.precision)
 
 
-def ours(net: str, arrays: Any) -> Way:
-    classifier = make_classifier(net, arrays)
+def ours(net: str, arrays: Any, how: str = "") -> Way:
+    """`how`: "compiled", or "other precision": fp32 where `precision: auto` chooses another, else bf16."""
+    classifier = make_classifier(net, arrays, compile=how == "compiled")
+    if how == "other precision":
+        other = "bf16" if classifier.precision == "fp32" else "fp32"
+        classifier = make_classifier(net, arrays, precision=other)
 
     def train_epoch() -> None:
         classifier._train_epoch(arrays)
