@@ -31,7 +31,7 @@ HPARAMS: dict[str, list[dict[str, Any]]] = {
     ],
     "pixel_mlp": [
         {"units": [8], "batch_norm": True, "dropout": 0.2, "l2": 1e-4, "optimizer": "sgd", "schedule": "plateau", "plateau_patience": 1,
-         "image_size": 24, "label_smoothing": 0.1, "sampling": "balanced"},
+         "image_size": 24, "label_smoothing": 0.1, "sampling": "balanced", "precision": "fp16", "ema_decay": 0.9, "clipnorm": 1.0},
     ],
     "cnn": [
         {"widths": [4, 6], "precision": "bf16", "ema_decay": 0.9, "residual": True, "attention": "cbam", "conv_dropout": 0.2, "optimizer": "adamw",
@@ -40,7 +40,7 @@ HPARAMS: dict[str, list[dict[str, Any]]] = {
          "head_units": [8], "head_dropout": 0.2, "head_batch_norm": True, "head_l2": 1e-3, "learning_rate": 1e-2, "layer_decay": 0.8},
         {"widths": [4, 6, 8], "kernels": [3, 5, 3], "pooling": "stride", "attention": "se", "sam_rho": 0.05, "loss": "focal", "freeze": "gradual",
          "freeze_epochs": 1, "schedule": "cosine", "schedule_epochs": 5, "warmup_epochs": 1, "batch_size": "auto", "soft_labels": True,
-         "head_pooling": "both", "convs_per_stage": 2, "activation": "silu"},
+         "head_pooling": "both", "convs_per_stage": 2, "activation": "silu", "precision": "bf16", "ema_decay": 0.9},
     ],
     "transfer": [
         {"backbone": "mobilenetv3_small_100", "weights": "none", "image_size": 32, "precision": "bf16", "ema_decay": 0.9, "freeze": "head_first",
