@@ -231,10 +231,6 @@ def build_classifier(
     name: str, hparams: TorchHparams, arrays: TaskArrays, seed: int, make_net: MakeNet
 ) -> TorchClassifier:
     """A fresh classifier with its training data attached."""
-    if arrays.train.x.ndim != 3:
-        raise ValueError(
-            f"{name} learns from features: pixels, but the task gives arrays of shape {arrays.train.x.shape}"
-        )
     os.environ.setdefault("PYTORCH_ALLOC_CONF", "expandable_segments:True")
     statistics = {"mean": arrays.mean, "std": arrays.std}
     classifier = TorchClassifier(hparams, describe_model(name, hparams, arrays, seed), statistics, make_net)
