@@ -8,7 +8,6 @@ from typing import Any
 
 from data_pipeline.errors import hint
 
-
 AUTO = {"batch_size": "auto"}  # what a trainable may find itself, if its hparams know it
 
 
