@@ -4,12 +4,12 @@ Looked for in this order: the path given; the cache directory; an installed pack
 address where Google serves it. Whatever is found counts only if its sha256 is the expected one.
 """
 
-import hashlib
 import importlib.metadata
 import os
 import urllib.request
 from pathlib import Path
 
+from data_pipeline.digest import sha256
 from data_pipeline.errors import InputError
 
 NAME = "face_landmarker.task"
@@ -51,7 +51,7 @@ def find_bundle(given: Path | None = None, url: str = URL) -> Path:
 def _is_bundle(path: Path) -> bool:
     if not path.is_file() or path.stat().st_size != NUM_BYTES:
         return False
-    return hashlib.sha256(path.read_bytes()).hexdigest() == SHA256
+    return sha256(path) == SHA256
 
 
 def _carried() -> list[Path]:

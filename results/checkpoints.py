@@ -6,7 +6,6 @@ theirs (`keep_checkpoints`). Beside them lies `predictions.npz`, what the trial'
 
 from __future__ import annotations
 
-import hashlib
 import io
 import json
 import re
@@ -18,6 +17,7 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
+from data_pipeline.digest import sha256
 from results.journal import trial_name
 from results.storage import Storage
 
@@ -40,7 +40,7 @@ def write(directory: Path, model: Trainable, epochs: list[dict[str, float]]) -> 
     """Write the state of a model that has trained `epochs`, one dict of metrics each, into an empty directory."""
     model.save(directory)
     (directory / EPOCHS).write_text(json.dumps(epochs))
-    sums = {path.name: _sha256(path) for path in sorted(directory.iterdir())}
+    sums = {path.name: sha256(path) for path in sorted(directory.iterdir())}
     (directory / CHECKSUMS).write_text(json.dumps(sums))
 
 
@@ -82,7 +82,7 @@ def _damage(directory: Path) -> str | None:
     """What is wrong with the files of a checkpoint."""
     try:
         sums = json.loads((directory / CHECKSUMS).read_bytes())
-        wrong = [file for file, sum_ in sums.items() if _sha256(directory / file) != sum_]
+        wrong = [file for file, sum_ in sums.items() if sha256(directory / file) != sum_]
     except OSError as error:
         return f"{Path(error.filename or '').name}: {error.strerror}"
     except (ValueError, AttributeError):
@@ -118,8 +118,3 @@ def read_predictions(storage: Storage, trial: int) -> tuple[np.ndarray, np.ndarr
 def read_epochs(directory: Path) -> list[dict[str, Any]]:
     """The metrics of the epochs that a checkpoint has behind it."""
     return json.loads((directory / EPOCHS).read_bytes())
-
-
-def _sha256(path: Path) -> str:
-    with path.open("rb") as file:
-        return hashlib.file_digest(file, "sha256").hexdigest()

@@ -18,6 +18,7 @@ from __future__ import annotations
 
 import json
 import math
+import os
 from pathlib import Path
 from typing import Any, Protocol
 
@@ -107,8 +108,18 @@ def write_checkpoint(directory: Path, model: dict[str, Any], state: dict[str, np
     (directory / "model.json").write_text(json.dumps(model, indent=1))
 
 
+def num_threads() -> int:
+    """CPU threads of a trial: OMP_NUM_THREADS, which Ray sets, or all of the machine's."""
+    return int(os.environ.get("OMP_NUM_THREADS") or os.cpu_count() or 1)
+
+
+def read_model(directory: Path) -> dict[str, Any]:
+    """The `model.json` of a checkpoint directory."""
+    return json.loads((directory / "model.json").read_text())
+
+
 def read_checkpoint(directory: Path) -> tuple[dict[str, Any], dict[str, np.ndarray]]:
     """The `model.json` and the arrays of a checkpoint directory."""
     with np.load(directory / "state.npz", allow_pickle=False) as archive:
         state = {name: archive[name] for name in archive.files}
-    return json.loads((directory / "model.json").read_text()), state
+    return read_model(directory), state

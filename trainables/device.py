@@ -13,6 +13,7 @@ import torch
 from torch import nn
 
 from trainables import gpu_share
+from trainables.base import TrialFailed, num_threads
 
 LARGEST_BATCH = 1024
 
@@ -29,10 +30,6 @@ def open_device() -> torch.device:
     torch.backends.cudnn.deterministic = True  # a resumed trial goes on as an unbroken one
     torch.backends.cudnn.allow_tf32 = torch.backends.cuda.matmul.allow_tf32 = True
     return device
-
-
-def num_threads() -> int:
-    return int(os.environ.get("OMP_NUM_THREADS") or os.cpu_count() or 1)
 
 
 def choose_precision(wanted: str, device: torch.device, net: nn.Module, sam: bool) -> str:
@@ -111,8 +108,6 @@ def saved_bytes(run: Callable[[], None]) -> int:
 @contextlib.contextmanager
 def named_out_of_memory(what: str):
     """Turn the framework's out-of-memory errors in the block into TrialFailed."""
-    from trainables.base import TrialFailed
-
     try:
         yield
     except RuntimeError as error:

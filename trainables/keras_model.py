@@ -27,6 +27,7 @@ from trainables.base import (
     TrialFailed,
     check_finite,
     describe_model,
+    num_threads,
     read_checkpoint,
     val_metrics,
     write_checkpoint,
@@ -72,8 +73,7 @@ def import_keras() -> tuple[Any, Any]:
             with silent_stderr():
                 import tensorflow as tf
 
-            threads = int(os.environ.get("OMP_NUM_THREADS") or os.cpu_count() or 1)
-            tf.config.threading.set_intra_op_parallelism_threads(threads)
+            tf.config.threading.set_intra_op_parallelism_threads(num_threads())
             tf.config.threading.set_inter_op_parallelism_threads(1)
             with silent_stderr():
                 import keras

@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, Any, Literal
 from pydantic import Field, field_validator
 
 from data_pipeline.task import TaskArrays
-from trainables.base import Trainable, read_checkpoint
+from trainables.base import Trainable, read_model
 from trainables.torch_hparams import HeadHparams
 
 if TYPE_CHECKING:
@@ -77,7 +77,7 @@ def build(hparams: dict[str, Any], arrays: TaskArrays, seed: int) -> Trainable:
 def restore(directory: Path) -> Trainable:
     from trainables.torch_model import restore_classifier
 
-    if read_checkpoint(directory)[0]["hparams"]["head"] == "trees":
+    if read_model(directory)["hparams"]["head"] == "trees":
         from trainables.tree_head import restore_trees
 
         return restore_trees(directory)

@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from data_pipeline.task import TaskArrays
-from trainables.base import check_finite, describe_model, read_checkpoint, val_metrics, write_checkpoint
+from trainables.base import check_finite, describe_model, num_threads, read_checkpoint, val_metrics, write_checkpoint
 
 if TYPE_CHECKING:
     from trainables.transfer import Hparams
@@ -50,8 +50,6 @@ class TreeClassifier:
 
     def _grow(self, num_iterations: int) -> None:
         from threadpoolctl import threadpool_limits
-
-        from trainables.device import num_threads
 
         assert self._arrays is not None
         self._trees.set_params(max_iter=num_iterations)

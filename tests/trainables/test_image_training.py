@@ -254,7 +254,8 @@ def test_averaged_weights(arrays: TaskArrays) -> None:
     plain.fit(2), averaged.fit(2)
     np.testing.assert_allclose(plain.predict(arrays.val.x), averaged.predict(arrays.val.x), atol=1e-5)
     slow = build(arrays, ema_decay=0.999)
-    assert not np.allclose(slow.fit(2)[-1]["val_loss"], plain.fit(0) or 0.0)
+    slow.fit(2)
+    assert not np.allclose(slow.predict(arrays.val.x), plain.predict(arrays.val.x), atol=1e-3)
     assert slow.training.average.num_updates == 2 * (len(arrays.train.y) // 32)
 
 
