@@ -8,7 +8,9 @@ Adam; mirrored, rotated by up to 10°, zoomed by up to 15 %. Each way runs in a 
 after another, in another order each round; an epoch before the clock starts. A ratio is the median of the rounds' ratios.
 
     ours                 an epoch of TorchClassifier without its validation; besides with the precision that `auto` did
-                         not choose, and with torch.compile
+                         not choose, with torch.compile, with all convolutions done as torch does them (instead of
+                         trainables/cpu_convolutions.py), and with malloc as it is (trainables/device.py tells it to
+                         keep what is freed, in all ways of torch)
     net alone            the same net and precision on one batch that stays on the device, not augmented
     DataLoader           the same again, fed by torch's DataLoader with torchvision's transforms on PIL images
     Keras …              the same architecture, fed by what is named: ImageDataGenerator's flow and flow_from_directory,
@@ -43,6 +45,8 @@ WAYS: dict[str, tuple[Any, ...]] = {  # name → module, function, what it takes
     "ours": ("images_torch", "ours"),
     "ours, other precision": ("images_torch", "ours", "other precision"),
     "ours, compiled": ("images_torch", "ours", "compiled"),
+    "ours, torch's convolutions": ("images_torch", "ours", "torch's convolutions"),
+    "ours, malloc as it is": ("images_torch", "ours", "malloc as it is"),
     "net alone": ("images_torch", "net_alone"),
     "DataLoader, 0 workers": ("images_torch", "dataloader", 0),
     f"DataLoader, {CORES} workers": ("images_torch", "dataloader", CORES),

@@ -14,6 +14,8 @@ from torchvision.transforms import InterpolationMode, v2
 
 import trainables
 from search_spaces import cnn
+from trainables import backbones
+from trainables import device as devices
 
 
 def make_classifier(net: str, arrays: Any, **more: Any) -> Any:
@@ -28,7 +30,11 @@ def way(train_epoch: Callable[[], object], classifier: Any) -> Way:
 
 
 def ours(net: str, arrays: Any, how: str = "") -> Way:
-    """`how`: "compiled", or "other precision": fp32 where `precision: auto` chooses another, else bf16."""
+    """`how`: as in the names of images.WAYS. The other precision is fp32 where `auto` chooses another, else bf16."""
+    if how == "torch's convolutions":
+        backbones.quicken = lambda net: None
+    if how == "malloc as it is":
+        devices._keep_freed_memory = lambda: None
     classifier = make_classifier(net, arrays, compile=how == "compiled")
     if how == "other precision":
         other = "bf16" if classifier.precision == "fp32" else "fp32"

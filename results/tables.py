@@ -21,5 +21,7 @@ def table(columns: Sequence[str], num_text: int, title: str = "", wraps: Collect
 
 
 def short(value: Any) -> str:
-    """A value as people want to see it: three digits of a float."""
+    """A value as people want to see it: three digits of a float, also in lists."""
+    if isinstance(value, list):
+        return f"[{', '.join(map(short, value))}]"
     return f"{value:.3g}" if isinstance(value, float) else str(value)

@@ -11,12 +11,12 @@ from typing import Any
 
 import timm
 import torch
-import torch.nn.functional as F
 from timm.layers.conv2d_same import Conv2dSame
 from torch import Tensor, nn
 from torchvision.models import SqueezeNet
 
 from data_pipeline.errors import InputError
+from trainables.cpu_convolutions import quicken
 from trainables.weights import NAMES, VARIANTS, check_name
 
 HEADS = ("classifier", "fc", "head", "pre_logits", "AuxLogits", "global_pool", "head_drop", "conv_head", "norm_head")
@@ -125,37 +125,8 @@ def _make_net(name: str, drop_path_rate: float) -> Any:
     for part in HEADS:
         if hasattr(net, part) and (part != "conv_head" or widened):
             setattr(net, part, nn.Identity())
-    for part in net.modules():
-        if type(part) is nn.Conv2d and _is_depthwise(part):
-            part.__class__ = _Depthwise
+    quicken(net)
     return net
-
-
-class _Depthwise(nn.Conv2d):
-    """A depthwise convolution that keeps the map's size, quick on a CPU also for maps of 1 or 2 pixels.
-
-    Of a wider kernel such maps only see the inner 3 × 3, the rest meets padding; and oneDNN has a slow kernel for the weights'
-    gradient of maps smaller than their kernel, which padding by hand avoids: together a tenth of a step of Lite0 at 48 px.
-    """
-
-    def forward(self, input: Tensor) -> Tensor:
-        if input.device.type != "cpu" or max(input.shape[-2:]) > 2:
-            return super().forward(input)
-        cut = (self.kernel_size[0] - 3) // 2
-        inner = self.weight[:, :, cut : cut + 3, cut : cut + 3]
-        return F.conv2d(F.pad(input, (1, 1, 1, 1)), inner, self.bias, groups=self.groups)
-
-
-def _is_depthwise(part: nn.Conv2d) -> bool:
-    kernel = part.kernel_size[0]
-    kept = part.stride == (1, 1) and part.dilation == (1, 1) and part.padding == (kernel // 2, kernel // 2)
-    return (
-        kept
-        and kernel >= 3
-        and kernel % 2 == 1
-        and part.kernel_size[1] == kernel
-        and part.groups == part.in_channels > 1
-    )
 
 
 def _check_maps(name: str, net: Any, image_size: int) -> None:

@@ -6,6 +6,7 @@ A trial's share of a GPU comes in FERSWEEP_GPU_SHARE (gpu_share.py), its number 
 from __future__ import annotations
 
 import contextlib
+import ctypes
 import os
 from collections.abc import Callable
 
@@ -16,12 +17,14 @@ from trainables import gpu_share
 from trainables.base import TrialFailed, num_threads
 
 LARGEST_BATCH = 1024
+MALLOPT = {-1: 2**30, -2: 2**26, -3: 2**30}  # M_TRIM_THRESHOLD, M_TOP_PAD, M_MMAP_THRESHOLD of malloc.h, bytes
 
 
 def open_device() -> torch.device:
     """The GPU that this process may use, capped to its share of the memory, or the CPU with the trial's threads."""
     torch.set_num_threads(num_threads())
     if not torch.cuda.is_available():
+        _keep_freed_memory()
         return torch.device("cpu")
     device = torch.device("cuda", torch.cuda.current_device())
     if gpu_share.share() < 1:
@@ -32,11 +35,22 @@ def open_device() -> torch.device:
     return device
 
 
+def _keep_freed_memory() -> None:
+    """Tells glibc's malloc to keep what is freed for the next batch (no effect with other C libraries).
+
+    Otherwise large blocks go back to the system, and each step waits for their pages to be zeroed again
+    (docs/measurements.md).
+    """
+    with contextlib.suppress(AttributeError, OSError, TypeError):
+        mallopt = ctypes.CDLL(None).mallopt
+        for option, value in MALLOPT.items():
+            mallopt(option, value)
+
+
 def choose_precision(wanted: str, device: torch.device, net: nn.Module, sam: bool) -> str:
     """What "auto" means here: bf16 where the hardware multiplies it, else fp16 on a GPU, else fp32.
 
-    On a CPU nets of depthwise convolutions stay in fp32, where they are twice as fast as in bf16, and so do nets
-    without convolutions (docs/measurements.md).
+    On a CPU nets without convolutions stay in fp32.
     """
     if wanted != "auto":
         return wanted
@@ -44,8 +58,8 @@ def choose_precision(wanted: str, device: torch.device, net: nn.Module, sam: boo
         if torch.cuda.is_bf16_supported(including_emulation=False):
             return "bf16"
         return "fp32" if sam else "fp16"
-    groups = [m.groups for m in net.modules() if isinstance(m, nn.Conv2d)]
-    return "bf16" if torch.cpu._is_avx512_bf16_supported() and groups and max(groups) == 1 else "fp32"
+    convolves = any(isinstance(m, nn.Conv2d) for m in net.modules())
+    return "bf16" if torch.cpu._is_avx512_bf16_supported() and convolves else "fp32"
 
 
 def largest_batch(fits: Callable[[int], bool], largest: int = LARGEST_BATCH) -> int | None:

@@ -11,16 +11,17 @@ import numpy as np
 import pytest
 import torch
 import torch.nn.functional as F
+from timm.layers.conv2d_same import Conv2dSame
 
 import search_spaces
 import trainables
 from data_pipeline.task import Task, TaskArrays, TaskSpec
 from trainables import device as devices
 from trainables.augment import augmented, mixed, resized
-from trainables.backbones import _Depthwise, _is_depthwise
 from trainables.base import TrialFailed
 from trainables.cnn import Hparams
 from trainables.cnn_net import CNN
+from trainables.cpu_convolutions import quicken
 from trainables.layers import Dropout
 from trainables.optimisation import Plateau, Training, rate_factors, unfrozen_at
 from trainables.torch_hparams import Augmentation
@@ -177,17 +178,28 @@ def test_dropout_drops_its_share_and_keeps_the_mean() -> None:
     assert torch.equal(Dropout(0.0)(x), x)
 
 
-@pytest.mark.parametrize("size", [1, 2, 3, 5])
-@pytest.mark.parametrize("kernel", [3, 5])
-def test_depthwise_convolutions_of_small_maps_are_the_same(size: int, kernel: int) -> None:
-    quick = torch.nn.Conv2d(6, 6, kernel, padding=kernel // 2, groups=6, bias=False)
-    plain = copy.deepcopy(quick)
-    assert _is_depthwise(quick)
-    quick.__class__ = _Depthwise
-    x = torch.randn(4, 6, size, size)
-    torch.testing.assert_close(quick(x), plain(x))
-    quick(x).square().sum().backward(), plain(x).square().sum().backward()
-    torch.testing.assert_close(quick.weight.grad, plain.weight.grad, atol=1e-4, rtol=1e-4)
+@pytest.mark.parametrize("size", [1, 2, 3, 5, 12])
+@pytest.mark.parametrize("kernel", [1, 3, 5, (5, 3)])
+@pytest.mark.parametrize("stride", [1, 2])
+@pytest.mark.parametrize("same", [True, False], ids=["same", "padded"])
+@pytest.mark.parametrize("groups", [1, 6])
+def test_quickened_convolutions_are_the_same(size: int, kernel: Any, stride: int, same: bool, groups: int) -> None:
+    padding = 0 if same else tuple(k // 2 for k in np.broadcast_to(kernel, 2).tolist())
+    made = Conv2dSame if same else torch.nn.Conv2d
+    plain = made(6, 6, kernel, stride, padding, groups=groups)
+    quick = copy.deepcopy(torch.nn.Sequential(plain))
+    quicken(quick)
+    if groups > 1 or (kernel, stride, same) == (1, 1, False):
+        assert type(quick[0]) is not type(plain)
+    x, y = (torch.randn(4, 6, size, size + 1).requires_grad_() for _ in range(2))
+    y.data = x.detach().clone()
+    torch.testing.assert_close(quick(x), plain(y))
+    quick(x).square().sum().backward(), plain(y).square().sum().backward()
+    for ours, theirs in ((x, y), (quick[0].weight, plain.weight), (quick[0].bias, plain.bias)):
+        torch.testing.assert_close(ours.grad, theirs.grad, atol=1e-4, rtol=1e-4)
+    with torch.autocast("cpu", torch.bfloat16):
+        low = quick(x)
+    torch.testing.assert_close(low.float(), plain(y), atol=0.05, rtol=0.05)
 
 
 # Rates

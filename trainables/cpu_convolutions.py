@@ -1,0 +1,106 @@
+"""Convolutions for which oneDNN lacks quick kernels on a CPU, done another way: the numbers are the same.
+
+What is slow there is the gradient of a depthwise kernel unless it is 3 × 3 and goes in steps of one pixel, several times
+more so in bf16 (for EfficientNet-Lite0 at 48 px two thirds of a training step), and 1 × 1 convolutions of maps of a few
+pixels. On a GPU nothing changes. What it gains stands in docs/measurements.md.
+"""
+
+from __future__ import annotations
+
+import torch
+import torch.nn.functional as F
+from timm.layers.conv2d_same import Conv2dSame
+from timm.layers.padding import pad_same
+from torch import Tensor, nn
+
+SMALL_DEPTHWISE = 81  # input × output pixels of a depthwise convolution that is done as products with the whole map
+SMALL_POINTWISE = 36  # pixels of a map whose 1 × 1 convolution is done as a product of matrices
+
+
+def quicken(net: nn.Module) -> None:
+    """Changes the classes of a net's depthwise and 1 × 1 convolutions; parameters and their names stay."""
+    for part in net.modules():
+        if not isinstance(part, nn.Conv2d) or type(part) not in (nn.Conv2d, Conv2dSame):
+            continue
+        if part.padding_mode != "zeros" or part.dilation != (1, 1) or isinstance(part.padding, str):
+            continue
+        if part.groups == part.in_channels == part.out_channels > 1:
+            part.__class__ = _DepthwiseSame if type(part) is Conv2dSame else _Depthwise
+        elif (part.kernel_size, part.stride, part.groups, part.padding) == ((1, 1), (1, 1), 1, (0, 0)):
+            part.__class__ = _Pointwise
+
+
+class _Pointwise(nn.Conv2d):
+    def forward(self, input: Tensor) -> Tensor:
+        if input.device.type != "cpu" or input.shape[-2] * input.shape[-1] > SMALL_POINTWISE:
+            return super().forward(input)
+        return F.linear(input.permute(0, 2, 3, 1), self.weight.flatten(1), self.bias).permute(0, 3, 1, 2)
+
+
+class _Depthwise(nn.Conv2d):
+    def forward(self, input: Tensor) -> Tensor:
+        quick = (self.kernel_size, self.stride, self.padding) == ((3, 3), (1, 1), (1, 1)) and min(input.shape[-2:]) >= 3
+        if input.device.type != "cpu" or quick:
+            return super().forward(input)
+        pads = [self._pads(axis, input.shape[2 + axis]) for axis in (0, 1)]
+        with torch.autocast("cpu", enabled=False):
+            return _depthwise(input.float(), self.weight.float(), self.bias, self.stride, pads).to(input.dtype)
+
+    def _pads(self, axis: int, size: int) -> tuple[int, int]:
+        """Rows (axis 0) or columns (axis 1) of zeros before and after a map of `size`."""
+        return int(self.padding[axis]), int(self.padding[axis])
+
+
+class _DepthwiseSame(_Depthwise):
+    """With TensorFlow's padding: as many zeros as give ⌈size / stride⌉ pixels, the odd one at the end."""
+
+    def forward(self, input: Tensor) -> Tensor:
+        if input.device.type != "cpu":
+            input = pad_same(input, list(self.kernel_size), list(self.stride))
+            return F.conv2d(input, self.weight, self.bias, self.stride, groups=self.groups)
+        return super().forward(input)
+
+    def _pads(self, axis: int, size: int) -> tuple[int, int]:
+        kernel, stride = self.kernel_size[axis], self.stride[axis]
+        zeros = max((-(-size // stride) - 1) * stride + kernel - size, 0)
+        return zeros // 2, zeros - zeros // 2
+
+
+def _depthwise(
+    x: Tensor, weight: Tensor, bias: Tensor | None, stride: tuple[int, ...], pads: list[tuple[int, int]]
+) -> Tensor:
+    """(B, C, H, W) → (B, C, h, w), all float32, with `pads` rows and columns of zeros around x."""
+    kernel, size = weight.shape[2:], x.shape[2:]
+    made = [(size[i] + sum(pads[i]) - kernel[i]) // stride[i] + 1 for i in (0, 1)]
+    if size[0] * size[1] * made[0] * made[1] <= SMALL_DEPTHWISE:
+        return _with_whole_map(x, weight, bias, stride, pads, made)
+    # A wider kernel with as many zeros on all sides spares a padded copy of the map.
+    (above, below), (left, right) = pads
+    wider = F.pad(weight, (right - left, 0, below - above, 0))
+    return F.conv2d(x, wider, bias, stride, (below, right), groups=len(weight))
+
+
+def _with_whole_map(
+    x: Tensor,
+    weight: Tensor,
+    bias: Tensor | None,
+    stride: tuple[int, ...],
+    pads: list[tuple[int, int]],
+    made: list[int],
+) -> Tensor:
+    """Each of the `made` output pixels is the sum of the map times what of the kernel lies over it."""
+    (rows, columns), (height, width) = x.shape[2:], made
+    # The kernel amid zeros, so that the part over the map is a slice of it for every output pixel.
+    margins = []
+    for i in (1, 0):
+        before = max(stride[i] * (made[i] - 1) - pads[i][0], 0)
+        margins += [before, max(pads[i][0] + x.shape[2 + i] - weight.shape[2 + i], 0)]
+    around = F.pad(weight[:, 0], margins).permute(1, 2, 0).contiguous()
+    maps, pixels = x.permute(0, 2, 3, 1), []
+    for row in range(height):
+        top = margins[2] + pads[0][0] - stride[0] * row
+        for column in range(width):
+            left = margins[0] + pads[1][0] - stride[1] * column
+            pixels.append((maps * around[top : top + rows, left : left + columns]).sum((1, 2)))
+    out = torch.stack(pixels, 1).unflatten(1, (height, width)).permute(0, 3, 1, 2)
+    return out if bias is None else out + bias[:, None, None]
