@@ -130,14 +130,14 @@ def render(found: dict[str, Any]) -> RenderableType:
         hparams = "  ".join(f"{name}={short(value)}" for name, value in row["hparams"].items())
         first.add_row(number, state, f"{row['best_epoch']}/{row['epochs']}", *_cells(values, scores))
         third.add_row(number, Text(hparams))
-        second.add_row(number, *_cells(row["recall"] or {}, found["classes"]))
+        second.add_row(number, *_cells(row["recall"] or {}, found["classes"], digits=3))
         if TTA_SCORES[0] in row["scores"]:
             mirrored.add_row(number, *_cells(row["scores"], TTA_SCORES))
     first.add_section()
     second.add_section()
     for row in found["baselines"]:
         first.add_row(row["name"], "baseline", "", *_cells(row["scores"], scores), style="dim")
-        second.add_row(row["name"], *_cells(row["recall"], found["classes"]), style="dim")
+        second.add_row(row["name"], *_cells(row["recall"], found["classes"], digits=3), style="dim")
     return Group(head, first, *([mirrored] if mirrored.row_count else []), second, third)
 
 
@@ -146,5 +146,5 @@ def _heading(name: str) -> str:
     return short.get(name, name.removeprefix("val_"))
 
 
-def _cells(values: dict[str, float], names: list[str]) -> list[str]:
-    return [f"{values[name]:.4f}" if name in values else "–" for name in names]
+def _cells(values: dict[str, float], names: list[str], digits: int = 4) -> list[str]:
+    return [f"{values[name]:.{digits}f}" if name in values else "–" for name in names]
