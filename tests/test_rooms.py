@@ -36,6 +36,7 @@ TORCH_FILES = (
     "trainables/torch_model.py",
     "trainables/optimisation.py",
     "trainables/augment.py",
+    "trainables/cpu_convolutions.py",
     "trainables/device.py",
     "trainables/layers.py",
     "trainables/cnn_net.py",
