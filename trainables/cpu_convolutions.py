@@ -10,7 +10,6 @@ from __future__ import annotations
 import torch
 import torch.nn.functional as F
 from timm.layers.conv2d_same import Conv2dSame
-from timm.layers.padding import pad_same
 from torch import Tensor, nn
 
 SMALL_DEPTHWISE = 81  # input × output pixels of a depthwise convolution that is done as products with the whole map
@@ -51,14 +50,8 @@ class _Depthwise(nn.Conv2d):
         return int(self.padding[axis]), int(self.padding[axis])
 
 
-class _DepthwiseSame(_Depthwise):
+class _DepthwiseSame(_Depthwise, Conv2dSame):
     """With TensorFlow's padding: as many zeros as give ⌈size / stride⌉ pixels, the odd one at the end."""
-
-    def forward(self, input: Tensor) -> Tensor:
-        if input.device.type != "cpu":
-            input = pad_same(input, list(self.kernel_size), list(self.stride))
-            return F.conv2d(input, self.weight, self.bias, self.stride, groups=self.groups)
-        return super().forward(input)
 
     def _pads(self, axis: int, size: int) -> tuple[int, int]:
         kernel, stride = self.kernel_size[axis], self.stride[axis]
