@@ -13,7 +13,13 @@ import numpy as np
 from trainables.metrics import SCORES, confusion, guess, scores
 
 RESAMPLES = 2000
-JUDGED = {"detected": "detected faces", "all": "all faces", "tta": "with mirror image (tta)"}
+BINS = 15
+JUDGED = {
+    "detected": "detected faces",
+    "all": "all faces",
+    "shared": "shared classes only",
+    "tta": "with mirror image (tta)",
+}
 PROTOCOL = f"95 % percentile bootstrap over faces, {RESAMPLES} resamples, seed 0"
 
 
@@ -81,6 +87,50 @@ def judged(found: dict[str, Any]) -> dict[str, dict[str, Any]]:
     """Those figures of `evaluate` that differ, under the keys of JUDGED; first those that a model is ranked by."""
     same = found["detected"]["num_faces"] == found["all"]["num_faces"]
     return {key: found[key] for key in JUDGED if key in found and not (same and key == "detected")}
+
+
+def auc(y: np.ndarray, probabilities: np.ndarray) -> float:
+    """Area under the ROC curve of each class that occurs against the others, averaged (macro, one-vs-rest).
+
+    y (N,) class indices, probabilities (N, C). By ranks (Hanley & McNeil 1982), ties counting half, as scikit-learn's
+    `roc_auc_score(multi_class="ovr")`. NaN if only one class occurs.
+    """
+    from scipy.stats import rankdata
+
+    areas = []
+    for index in np.unique(y):
+        positive = y == index
+        num, others = int(positive.sum()), int((~positive).sum())
+        if others:
+            ranks = rankdata(probabilities[:, index])[positive].sum()
+            areas.append((ranks - num * (num + 1) / 2) / (num * others))
+    return float(np.mean(areas)) if areas else float("nan")
+
+
+def calibration(y: np.ndarray, probabilities: np.ndarray, bins: int = BINS) -> dict[str, Any]:
+    """Whether a model is right as often as it is sure: of its most probable class, in `bins` bins of equal width.
+
+    y (N,) class indices, probabilities (N, C).
+
+    Returns:
+        `ece`, the expected calibration error (Guo et al. 2017, arXiv:1706.04599): the mean distance of confidence from
+        accuracy, bins weighed by their faces; `bins`: those with faces, {low, high, confidence, accuracy, num}.
+    """
+    confidence, right = probabilities.max(axis=1), probabilities.argmax(axis=1) == y
+    index = np.clip(np.ceil(confidence * bins).astype(int) - 1, 0, bins - 1)  # (low, high], as in the paper
+    found, ece = [], 0.0
+    for i in np.unique(index):
+        inside = index == i
+        one = {
+            "low": i / bins,
+            "high": (i + 1) / bins,
+            "confidence": float(confidence[inside].mean()),
+            "accuracy": float(right[inside].mean()),
+            "num": int(inside.sum()),
+        }
+        found.append(one)
+        ece += abs(one["confidence"] - one["accuracy"]) * one["num"] / len(y)
+    return {"ece": ece, "bins": found}
 
 
 def interval(one: dict[str, float]) -> str:

@@ -74,3 +74,44 @@ def test_figures_are_the_same_every_time_and_hold_their_value() -> None:
         "macro_f1": pytest.approx((2 * 2 / (2 + 6)) / 4),
     }
     assert "happy" in scoring.as_text(found)
+
+
+def simulated(num: int, skill: float, rng: np.random.Generator, num_classes: int = 3) -> tuple[np.ndarray, np.ndarray]:
+    """y (num,) and probabilities (num, C) of a model that is `skill` better than chance, with ties."""
+    y = rng.integers(0, num_classes, num)
+    raw = np.round(rng.random((num, num_classes)), 2) + 0.01
+    raw[np.arange(num), y] += skill
+    return y, raw / raw.sum(axis=1, keepdims=True)
+
+
+@pytest.mark.parametrize("seed", range(4))
+def test_auc_is_scikit_learns(seed: int) -> None:
+    y, probabilities = simulated(200, 0.3, np.random.default_rng(seed))
+    wanted = metrics.roc_auc_score(y, probabilities, multi_class="ovr", average="macro")
+    assert scoring.auc(y, probabilities) == pytest.approx(wanted)
+    two = probabilities[:, :2] / probabilities[:, :2].sum(axis=1, keepdims=True)
+    folded = np.minimum(y, 1)
+    wanted = np.mean([metrics.roc_auc_score(folded == i, two[:, i]) for i in (0, 1)])
+    assert scoring.auc(folded, two) == pytest.approx(wanted)
+    assert np.isnan(scoring.auc(np.zeros(3, int), probabilities[:3]))
+
+
+def test_calibration_is_the_textbooks() -> None:
+    rng = np.random.default_rng(3)
+    y, probabilities = simulated(500, 0.5, rng)
+    found = scoring.calibration(y, probabilities, bins=10)
+    confidence, right = probabilities.max(axis=1), probabilities.argmax(axis=1) == y
+    wanted = 0.0
+    for low in np.arange(10) / 10:  # a second way: face by face
+        inside = [i for i in range(500) if low < confidence[i] <= low + 0.1]
+        if inside:
+            wanted += len(inside) / 500 * abs(right[inside].mean() - confidence[inside].mean())
+    assert found["ece"] == pytest.approx(wanted)
+    assert sum(one["num"] for one in found["bins"]) == 500
+    assert all(one["low"] < one["confidence"] <= one["high"] for one in found["bins"])
+    certain = np.eye(3)[y]
+    assert scoring.calibration(y, certain)["ece"] == 0
+    # a model that draws its class by its own probabilities is calibrated:
+    honest = rng.dirichlet(np.ones(2) * 2, 20_000)
+    drawn = (rng.random(20_000) < honest[:, 1]).astype(int)
+    assert scoring.calibration(drawn, honest)["ece"] < 0.02
