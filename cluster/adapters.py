@@ -88,6 +88,8 @@ class SchedulerAdapter(FIFOScheduler):
 
     def on_trial_result(self, tune_controller: Any, trial: Trial, result: dict[str, Any]) -> str:
         number, status, ended = trial.config["trial"], result["status"], True
+        nested = {key: value for key, value in result.items() if key.startswith("worker/")}  # as Tune flattens it
+        worker = {key.removeprefix("worker/"): value for key, value in nested.items()}
         with self._stopping.on_error():
             for note in result["notes"]:
                 self._search.journal.append("fault", trial=number, kind="checkpoint", reason=note)
@@ -95,9 +97,9 @@ class SchedulerAdapter(FIFOScheduler):
             if status == "storage":
                 raise StorageError(f"trial {number:04d} could not save its checkpoint: {result['reason']}")
             if status == "fault":
-                self._broke_off(number, "trial", result["reason"], result["epochs"])
+                self._broke_off(number, "trial", result["reason"], result["epochs"], worker)
             else:
-                ended = self._search.report(number, result["epochs"], status, result["reason"])
+                ended = self._search.report(number, result["epochs"], status, result["reason"], worker)
         if self._stopping.asked and not ended:
             self._search.active.pop(number, None)  # it goes on from here when the sweep is resumed
             ended = True
@@ -117,8 +119,15 @@ class SchedulerAdapter(FIFOScheduler):
             else:
                 self._broke_off(number, kind, reason, [])
 
-    def _broke_off(self, number: int, kind: str, reason: str, epochs: list[dict[str, float]]) -> None:
-        self._search.fault(number, kind, reason, epochs)
+    def _broke_off(
+        self,
+        number: int,
+        kind: str,
+        reason: str,
+        epochs: list[dict[str, float]],
+        worker: dict[str, Any] | None = None,
+    ) -> None:
+        self._search.fault(number, kind, reason, epochs, worker)
         record = self._search.record.trials[number]
         then = "failed" if record.state == "failed" else f"goes on after epoch {record.num_epochs}"
         self._tell(f"trial {number:04d}: {reason}; {then}")

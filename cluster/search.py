@@ -20,6 +20,7 @@ import numpy as np
 from cluster.space import first_points, sample_space
 from cluster.sweep import Sweep
 from results.journal import Journal, SweepRecord, TrialRecord
+from results.study import freeze, new_study
 
 if TYPE_CHECKING:
     import optuna
@@ -60,7 +61,7 @@ class Search:
         self._points = first_points(sweep, points)
         known = ("params", "distributions", "epochs", "state")
         older = [TrialRecord(number=-1, hparams={}, **{key: one[key] for key in known}) for one in history]
-        self._history = [self._freeze(trial) for trial in older]
+        self._history = [freeze(trial, sweep.stop.metric, sweep.stop.mode) for trial in older]
         self.active: dict[int, float] = {}
         self._frozen: dict[int, Any] = {}
 
@@ -108,14 +109,13 @@ class Search:
     def study(self, seed: int = 0) -> optuna.Study:
         """The journal as an Optuna study whose sampler is seeded from (the sweep's seed, `seed`).
 
-        Trials of older sweeps (search.start_from) come first. Finished trials are COMPLETE with their best value, stopped
-        ones PRUNED with their intermediate values, failed ones FAIL, running ones RUNNING, which the sampler keeps away
-        from.
+        Trials of older sweeps (search.start_from) come first. The states are results/study.py's; the sampler keeps away
+        from trials that are RUNNING.
         """
         import optuna
 
         seed = int(np.random.default_rng([self.sweep.search.seed, seed]).integers(2**31))
-        direction = "maximize" if self.sweep.stop.mode == "max" else "minimize"
+        stop = self.sweep.stop
         with warnings.catch_warnings():
             warnings.simplefilter("ignore", optuna.exceptions.ExperimentalWarning)  # group
             sampler = (
@@ -123,40 +123,27 @@ class Search:
                 if self.sweep.search.sampler == "tpe"
                 else optuna.samplers.RandomSampler(seed=seed)
             )
-        study = optuna.create_study(direction=direction, sampler=sampler)
-        study.add_trials(self._history)
+        study = new_study(stop.mode, self._history, sampler)
         study.add_trials([self._frozen_trial(trial) for trial in self.record.trials.values()])
         return study
 
     def _frozen_trial(self, trial: TrialRecord) -> optuna.trial.FrozenTrial:
+        stop = self.sweep.stop
         if trial.state == "running":
             self._frozen.pop(trial.number, None)  # it may have been reopened
-            return self._freeze(trial)
+            return freeze(trial, stop.metric, stop.mode)
         if trial.number not in self._frozen:
-            self._frozen[trial.number] = self._freeze(trial)
+            self._frozen[trial.number] = freeze(trial, stop.metric, stop.mode)
         return self._frozen[trial.number]
 
-    def _freeze(self, trial: TrialRecord) -> optuna.trial.FrozenTrial:
-        from optuna.distributions import json_to_distribution
-        from optuna.trial import TrialState, create_trial
-
-        stop = self.sweep.stop
-        value = trial.value(stop.metric, stop.mode)
-        state = {
-            "running": TrialState.RUNNING,
-            "finished": TrialState.COMPLETE if value is not None else TrialState.FAIL,
-            "stopped": TrialState.PRUNED,
-            "failed": TrialState.FAIL,
-        }[trial.state]
-        return create_trial(
-            state=state,
-            value=value if state in (TrialState.COMPLETE, TrialState.PRUNED) else None,
-            params=trial.params,
-            distributions={name: json_to_distribution(text) for name, text in trial.distributions.items()},
-            intermediate_values={int(row["epoch"]): row[stop.metric] for row in trial.epochs},
-        )
-
-    def report(self, number: int, epochs: list[dict[str, float]], status: str, reason: str | None = None) -> bool:
+    def report(
+        self,
+        number: int,
+        epochs: list[dict[str, float]],
+        status: str,
+        reason: str | None = None,
+        worker: dict[str, Any] | None = None,
+    ) -> bool:
         """Record what a trial trained; True if it ends here.
 
         Args:
@@ -164,11 +151,11 @@ class Search:
             epochs: metrics of each epoch since its last report; may be empty.
             status: "running", or how the trial says that it ended: "finished", "failed".
             reason: of a failure or of an early end.
+            worker: what its process took (cluster/meter.py).
         """
         self.active[number] = time.monotonic()
         before = self.record.trials[number].num_epochs
-        if epochs:
-            self.journal.append("report", trial=number, epochs=epochs)
+        self._told(number, epochs, worker)
         if status == "running":
             return self._judge(number, before)
         self._end(number, status, reason)
@@ -189,16 +176,26 @@ class Search:
                 return True
         return False
 
-    def fault(self, number: int, kind: str, reason: str, epochs: list[dict[str, float]] | None = None) -> None:
+    def _told(self, number: int, epochs: list[dict[str, float]] | None, worker: dict[str, Any] | None) -> None:
+        if epochs:
+            self.journal.append("report", trial=number, epochs=epochs, **({"worker": worker} if worker else {}))
+
+    def fault(
+        self,
+        number: int,
+        kind: str,
+        reason: str,
+        epochs: list[dict[str, float]] | None = None,
+        worker: dict[str, Any] | None = None,
+    ) -> None:
         """Record that an attempt at a trial broke off; it is tried again, or fails.
 
         Args:
             kind: "trial" (its process died, or raised something unforeseen: at most failures.max_retries times),
                 "infrastructure" (a machine was lost: as often as it takes, while epochs are gained in between).
-            epochs: that the attempt had trained beyond its last report.
+            epochs, worker: that the attempt had trained beyond its last report, and what its process took.
         """
-        if epochs:
-            self.journal.append("report", trial=number, epochs=epochs)
+        self._told(number, epochs, worker)
         self.journal.append("fault", trial=number, kind=kind, reason=reason)
         trial = self.record.trials[number]
         if trial.retries > self.sweep.failures.max_retries or trial.lost > MAX_LOST:

@@ -29,6 +29,7 @@ from cluster.problems import first_problem
 from cluster.space import check_space
 from data_pipeline.errors import InputError
 from data_pipeline.task import TaskSpec
+from results.study import rungs
 
 MAX_NAME = 80  # characters of a sweep's name
 
@@ -105,11 +106,7 @@ class Stop(_Part):
 
     def rungs(self) -> list[int]:
         """Epochs at which ASHA compares trials, ascending; empty without ASHA."""
-        levels, level = [], self.grace_epochs
-        while self.scheduler == "asha" and level < self.max_epochs:
-            levels.append(level)
-            level *= self.reduction
-        return levels
+        return rungs(self.grace_epochs, self.reduction, self.max_epochs) if self.scheduler == "asha" else []
 
 
 class Then(_Part):

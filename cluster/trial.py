@@ -20,6 +20,7 @@ import numpy as np
 from ray import tune
 
 import trainables
+from cluster.meter import Meter
 from data_pipeline.task import TaskArrays
 from results import checkpoints
 from results.journal import trial_name
@@ -59,6 +60,7 @@ class TrialSession:
         self.trainable = trainables.load(plan.trainable).build(hparams, arrays, seed)
         self.epochs: list[dict[str, float]] = []
         self.notes: list[str] = []
+        self.meter = Meter(plan.gpus)
         self._saved: list[int] = []  # epochs that have a sound checkpoint, as far as this attempt knows
         self._pick_up()
         # Epochs that were trained and saved but that the journal never heard of are the next report; those that it knows
@@ -82,10 +84,10 @@ class TrialSession:
             self.notes[-1] += f"; trial {trial_name(self.number)} goes on from {since}"
 
     def run(self) -> dict[str, Any]:
-        """Train until the next report is due → {"epochs", "status", "reason", "notes"}.
+        """Train until the next report is due → {"epochs", "status", "reason", "notes", "worker"}.
 
         status: "running", "finished", "failed" (for a reason of its own), "fault" (something unforeseen, to be tried
-        again), "storage" (what was trained could not be saved).
+        again), "storage" (what was trained could not be saved). worker: see Meter.read.
         """
         reason, known = None, None
         try:
@@ -99,7 +101,7 @@ class TrialSession:
                 known = max(self._saved, default=0)
         rows, self.reported = self.epochs[self.reported : known], max(self.reported, len(self.epochs))
         notes, self.notes = self.notes, []
-        return {"epochs": rows, "status": status, "reason": reason, "notes": notes}
+        return {"epochs": rows, "status": status, "reason": reason, "notes": notes, "worker": self.meter.read()}
 
     def _train(self) -> str:
         """Train up to the next report and save → the trial's status."""
@@ -190,7 +192,7 @@ class TrialActor(tune.Trainable):
                 return self._session.run()
         except Exception as error:
             status, reason = verdict(error)
-            return {"epochs": [], "status": status, "reason": reason, "notes": []}
+            return {"epochs": [], "status": status, "reason": reason, "notes": [], "worker": {}}
 
     def save_checkpoint(self, checkpoint_dir: str) -> None:
         """Nothing: a trial writes its own checkpoints, where they outlive Tune's records."""

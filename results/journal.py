@@ -5,9 +5,9 @@ else is told. The Optuna study, ASHA's rungs and the MLflow runs are projections
 replaying the events in order and never hold anything that is not here.
 
 Events: `session` (a driver started, was interrupted, finished), `sampled` (a trial got its hparams), `report` (a trial
-trained one or more epochs), `fault` (an attempt at a trial broke off, or its checkpoint was damaged; the trial goes on),
-`ended` (a trial finished, was stopped by ASHA, or failed), `reopened` (an ended trial runs again: more epochs, or a
-failed one once more).
+trained one or more epochs; `worker`: what its process took), `fault` (an attempt at a trial broke off, or its checkpoint
+was damaged; the trial goes on), `ended` (a trial finished, was stopped by ASHA, or failed), `reopened` (an ended trial
+runs again: more epochs, or a failed one once more).
 
 A sweep whose storage is a bucket has its journal there, in segments `journal/00000.jsonl`; the local file is a copy.
 """
@@ -35,6 +35,17 @@ def trial_name(number: int) -> str:
     return f"{number:04d}"
 
 
+@dataclass(frozen=True)
+class Report:
+    """One report of a trial: when, up to which epoch, and what its process took, as far as it was measured:
+    {host, pid, cpu_percent, rss_bytes, gpu_memory_bytes, gpu_percent}; journals of earlier versions have nothing of it.
+    """
+
+    time: float
+    epoch: int
+    worker: dict[str, Any] = field(default_factory=dict)
+
+
 @dataclass
 class TrialRecord:
     """One trial as the journal tells it. Times are seconds since 1970 (UTC); `reported_at` has one an epoch."""
@@ -48,6 +59,7 @@ class TrialRecord:
     reason: str | None = None
     epochs: list[dict[str, float]] = field(default_factory=list)
     reported_at: list[float] = field(default_factory=list)
+    reports: list[Report] = field(default_factory=list)  # those that told a new epoch
     sampled_at: float = 0.0
     ended_at: float | None = None
     retries: int = 0  # attempts that broke off through the trial's own fault
@@ -107,12 +119,15 @@ class SweepRecord:
     def _apply_to(self, trial: TrialRecord, event: dict[str, Any]) -> None:
         kind = event["event"]
         if kind == "report":
-            self.unjudged = trial.number, trial.num_epochs
+            before = trial.num_epochs
+            self.unjudged = trial.number, before
             for row in event["epochs"]:
                 if row["epoch"] == trial.num_epochs + 1:
                     trial.epochs.append(row)
                     trial.reported_at.append(event["time"])
                     trial.lost = 0
+            if trial.num_epochs > before:
+                trial.reports.append(Report(event["time"], trial.num_epochs, event.get("worker") or {}))
         elif kind == "fault":
             trial.retries += event["kind"] == "trial"
             trial.lost += event["kind"] == "infrastructure"

@@ -30,6 +30,7 @@ from pathlib import Path
 from results import store
 from results.missing import Level, missing, read_level, sync_command
 from results.projection import Projection
+from results.report import start_report
 from results.status import is_held
 
 POLL_S = 0.5
@@ -275,7 +276,8 @@ def main(arguments: Sequence[str] | None = None) -> int:
     options = parser.parse_args(arguments)
     _yield_to_the_sweep()
     try:
-        record(options.sweep_dir, options.parent, LEFT_ALONE_S)
+        if record(options.sweep_dir, options.parent, LEFT_ALONE_S):
+            start_report(options.sweep_dir)
     except Exception as error:
         _say(options.sweep_dir, f"given up: {error if isinstance(error, NotRecorded) else store.one_line(error, '')}")
         return 1

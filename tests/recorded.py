@@ -26,7 +26,8 @@ def runs_of(sweep_dir: Path) -> dict[str, Any]:
     found = client.search_runs([experiment.experiment_id], f"tags.`fersweep.sweep_id` = '{sweep['sweep_id']}'")
     kinds = [run.data.tags["fersweep.kind"] for run in found]
     names = [
-        {"sweep": "parent", "trial": run.info.run_name}.get(kind, kind) for kind, run in zip(kinds, found, strict=True)
+        "parent" if kind == "sweep" else f"{int(run.data.tags['fersweep.trial']):04d}" if kind == "trial" else kind
+        for kind, run in zip(kinds, found, strict=True)
     ]
     assert len(set(names)) == len(names), f"double runs: {names}"
     return dict(zip(names, found, strict=True))
@@ -57,13 +58,16 @@ def check_all_recorded(sweep_dir: Path) -> dict[str, Any]:
         assert run.data.tags["fersweep.state"] == trial.state
         assert run.data.tags.get("fersweep.reason") == trial.reason
         assert run.data.tags["mlflow.parentRunId"] == runs["parent"].info.run_id
-        assert run.data.params == {one.key: one.value for one in describe_run.params(trial.hparams)}
+        assert run.data.params == {one.key: one.value for one in describe_run.params({**trial.params, **trial.hparams})}
         if trial.ended_at:
             assert run.info.end_time == int(trial.ended_at * 1000)
+            assert run.info.run_name == describe_run.run_name(load_sweep(sweep_dir)[0], trial)
         for name in trial.epochs[0] if trial.epochs else ():
             if name != "epoch":
                 told = [(row["epoch"], row[name]) for row in trial.epochs]
                 np.testing.assert_array_equal(history(sweep_dir, run, name), told, f"{trial.name} {name}")
+        used = [(one.epoch, one.worker["cpu_percent"]) for one in trial.reports if one.worker]
+        assert history(sweep_dir, run, "system/cpu_percent") == used, trial.name
         assert _files(sweep_dir, run) == _wanted_files(sweep_dir, record, trial), trial.name
     return runs
 

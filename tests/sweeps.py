@@ -7,6 +7,8 @@ from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any
 
+import numpy as np
+
 import trainables
 from data_pipeline.task import Task, TaskArrays, TaskSpec
 from results import checkpoints
@@ -16,6 +18,8 @@ from tests.datasets import write_tiny_dataset
 from trainables.metrics import majority_baseline
 
 METRIC = "val_macro_f1"
+UP_TO_1 = '{"name": "FloatDistribution", "attributes": {"step": null, "low": 0.0, "high": 1.0, "log": false}}'
+WORKER = {"host": "node-1", "pid": 123, "cpu_percent": 87.5, "rss_bytes": 400_000_000}
 
 
 def write_sweep_json(
@@ -34,7 +38,14 @@ def write_sweep_json(
             "trainable": trainable,
             "space": {"fix": {}, "range": {"rate": [0.05, 0.5]}},
             "search": {"sampler": "tpe", "num_trials": 4, "seed": 7, "start_from": []},
-            "stop": {"metric": METRIC, "mode": "max", "scheduler": "asha", "grace_epochs": 2, "max_epochs": 9},
+            "stop": {
+                "metric": METRIC,
+                "mode": "max",
+                "scheduler": "asha",
+                "grace_epochs": 2,
+                "max_epochs": 9,
+                "reduction": 3,
+            },
             "resources": {"cpus": 1, "gpus": 0},
             "tracking": {"uri": None, "experiment": None},
         },
@@ -61,10 +72,12 @@ class FakeDriver:
         self.journal = Journal(sweep_dir / "journal.jsonl")
 
     def sample(self, trial: int, hparams: dict[str, Any], point: str | None = None) -> None:
-        self.journal.append("sampled", trial=trial, hparams=hparams, params=hparams, distributions={}, point=point)
+        params = {name: value for name, value in hparams.items() if isinstance(value, float)}
+        known = dict.fromkeys(params, UP_TO_1)
+        self.journal.append("sampled", trial=trial, hparams=hparams, params=params, distributions=known, point=point)
 
     def report(self, trial: int, epochs: Sequence[dict[str, Any]]) -> None:
-        self.journal.append("report", trial=trial, epochs=list(epochs))
+        self.journal.append("report", trial=trial, epochs=list(epochs), worker=WORKER)
 
     def end(self, trial: int, state: str, reason: str | None = None) -> None:
         self.journal.append("ended", trial=trial, state=state, reason=reason)
@@ -82,6 +95,36 @@ class FakeDriver:
         checkpoints.save(storage, trial, model, record.epochs[: int(best["epoch"])])
         checkpoints.save_predictions(storage, trial, int(best["epoch"]), val.y, model.predict(val.x))
         self.end(trial, state, "worse than the others at epoch 2" if state == "stopped" else None)
+
+
+def write_journal(sweep_dir: Path, sampled: Sequence[dict[str, Any]], seed: int = 0) -> None:
+    """The journal of a sweep whose trials, sampled so ({hparams, params, distributions}), were never trained: learning
+    curves are drawn, two workers take turns, ASHA stops two thirds at each rung, every tenth trial fails.
+    """
+    stop = json.loads((sweep_dir / "sweep.json").read_text())["sweep"]["stop"]
+    rng, free_at, events, time_ = np.random.default_rng(seed), [1.8e9 + 5, 1.8e9 + 5], [], 1.8e9
+    events.append({"event": "session", "time": time_, "action": "started", "pid": 1, "host": "one"})
+    for number, trial in enumerate(sampled):
+        lane = int(np.argmin(free_at))
+        worker, time_ = {**WORKER, "pid": 100 + lane}, free_at[lane]
+        events.append({"event": "sampled", "time": time_, "trial": number, "point": None, **trial})
+        kind, length, rung = "stopped", stop["grace_epochs"], rng.random()
+        while rung < 1 / 3 and length < stop["max_epochs"]:
+            length, rung = length * stop["reduction"], rng.random()
+        if length >= stop["max_epochs"]:
+            kind, length = "finished", stop["max_epochs"]
+        kind = "failed" if number % 10 == 9 else kind
+        scores = rng.uniform(0.5, 0.75) * (1 - np.exp(-0.5 * np.arange(1, length + 1))) + rng.normal(0, 0.01, length)
+        for epoch, score in enumerate(scores.tolist(), 1):
+            time_ += 2.0
+            row = {"epoch": epoch, "train_loss": 1 - score, "val_loss": 1.1 - score, METRIC: score, "epoch_s": 1.9}
+            events.append({"event": "report", "time": time_, "trial": number, "epochs": [row], "worker": worker})
+        reason = {"stopped": f"below the best 1/3 at epoch {length}", "failed": "val_loss is nan"}.get(kind)
+        events.append({"event": "ended", "time": time_, "trial": number, "state": kind, "reason": reason})
+        free_at[lane] = time_ + 0.5
+    events.sort(key=lambda event: event["time"])
+    events.append({"event": "session", "time": max(free_at), "action": "finished", "pid": 1, "host": "one"})
+    (sweep_dir / "journal.jsonl").write_text("".join(json.dumps(event) + "\n" for event in events))
 
 
 NewSweep = Callable[..., tuple[Path, FakeDriver]]  # the fixture of results/conftest.py

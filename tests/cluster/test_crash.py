@@ -39,6 +39,7 @@ def check_journal(path: Path, num_trials: int) -> journal.SweepRecord:
             assert number == len(values)
             values[number] = []
         elif event["event"] == "report":
+            assert event["worker"].keys() == {"host", "pid", "cpu_percent", "rss_bytes"}
             before = len(values[number])
             assert [row["epoch"] for row in event["epochs"]] == list(
                 range(before + 1, before + 1 + len(event["epochs"]))

@@ -172,3 +172,17 @@ def test_points_that_cannot_be_taken_over(
     sweep = make_sweep(search={"start_from": [{"sweep": "old", "best": best}]}, **changes)
     with pytest.raises(InputError, match=message):
         describe(sweep, tiny_dataset, tmp_path)
+
+
+def test_the_journal_holds_what_a_worker_took(tmp_path: Path) -> None:
+    """One report an event that brought epochs; a journal of an earlier version has none of it and reads as ever."""
+    search = Search(make_sweep(), Journal(tmp_path / "j.jsonl"))
+    number = search.next().trial  # type: ignore[union-attr]
+    worker = {"host": "node-1", "pid": 1, "cpu_percent": 90.0, "rss_bytes": 10}
+    search.report(number, [{"epoch": 1, "val_macro_f1": 0.5}], "running", None, worker)
+    search.report(number, [{"epoch": 1, "val_macro_f1": 0.5}], "running", None, worker)  # told again
+    search.report(number, [{"epoch": 2, "val_macro_f1": 0.6}], "running")
+    search.fault(number, "trial", "gone", [{"epoch": 3, "val_macro_f1": 0.7}], worker)
+    for record in (search.record, Journal(tmp_path / "j.jsonl").record):
+        reports = record.trials[number].reports
+        assert [(one.epoch, one.worker) for one in reports] == [(1, worker), (2, {}), (3, worker)]

@@ -178,3 +178,11 @@ def test_a_model_that_cannot_be_built_fails_its_trial_alone(tmp_path: Path, arra
     assert actor.step()["status"] == "failed"
     actor.reset_config({"trial": 1, "hparams": RISING, "known_epochs": 0})
     assert actor.step()["status"] == "running"
+
+
+def test_a_report_says_what_its_process_took(begin: Callable[..., TrialSession], tmp_path: Path) -> None:
+    worker = begin().run()["worker"]
+    assert worker.keys() == {"host", "pid", "cpu_percent", "rss_bytes"}
+    assert worker["pid"] == os.getpid()
+    assert worker["rss_bytes"] > 10_000_000
+    assert begin(gpus=1).run()["worker"].keys() >= worker.keys(), "also where there is no GPU after all"

@@ -12,7 +12,8 @@ import pytest
 
 from results import store, tracking
 from results.predict import champion
-from results.promote import MODEL, promote
+from results.promote import promote
+from results.registry import MODEL
 from results.ui import server_command
 from tests.recorded import check_all_recorded, client_of, run_ids
 from tests.servers import free_port

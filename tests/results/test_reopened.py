@@ -76,9 +76,9 @@ def test_a_trial_that_ended_runs_again(sweep_dir: Path, driver: FakeDriver, rest
     write(projection, closing=True)
     runs = check_all_recorded(sweep_dir)
     assert run_ids(sweep_dir) == ids
-    assert runs["0000"].data.metrics["best_epoch"] == 4, "its first epochs were better"
-    assert runs["0001"].data.metrics["best_epoch"] == 5
-    text = projection.client.download_artifacts(ids["0000"], "history.csv")
+    assert runs["0000"].data.metrics["best/epoch"] == 4, "its first epochs were better"
+    assert runs["0001"].data.metrics["best/epoch"] == 5
+    text = projection.runs.client.download_artifacts(ids["0000"], "history.csv")
     assert len(Path(text).read_text().splitlines()) == 1 + 8, "the files are those of all epochs"
 
 
@@ -121,7 +121,7 @@ def test_events_that_mlflow_is_not_told(sweep_dir: Path, driver: FakeDriver) -> 
     assert tracking.record(sweep_dir)
     runs = check_all_recorded(sweep_dir)
     assert set(runs) == {"parent", "0000"}
-    assert runs["parent"].data.metrics["total_epochs"] == 3
+    assert runs["parent"].data.metrics["epochs/total"] == 3
 
 
 @pytest.mark.parametrize(
@@ -198,10 +198,12 @@ def test_a_run_that_was_made_twice(sweep_dir: Path, driver: FakeDriver) -> None:
     projection = Projection(sweep_dir)
     write(projection)
     ids = run_ids(sweep_dir)
-    for kept in (projection.parent, *projection.trials.values()):
+    for kept in (projection.runs.parent, *projection.runs.trials.values()):
         assert kept is not None
-        run = projection.client.get_run(kept.run_id)
-        projection.client.create_run(projection.experiment_id, run.info.start_time, run.data.tags, run.info.run_name)
+        run = projection.runs.client.get_run(kept.run_id)
+        projection.runs.client.create_run(
+            projection.runs.experiment_id, run.info.start_time, run.data.tags, run.info.run_name
+        )
     driver.end(1, "stopped")
     driver.journal.session("finished")
     projection.forget()

@@ -14,7 +14,8 @@ import pytest
 
 from data_pipeline.task import TaskArrays
 from results import journal, tracking
-from results.projection import METRICS_PER_CALL, Projection
+from results.projection import Projection
+from results.runs import METRICS_PER_CALL
 from tests.processes import wait_until
 from tests.recorded import check_all_recorded, history, runs_of
 from tests.sweeps import METRIC, NewSweep, write_sweep
@@ -29,18 +30,18 @@ def test_a_finished_sweep(home: Path, arrays: TaskArrays) -> None:
     record, parent = journal.read(sweep_dir / "journal.jsonl"), runs["parent"]
     assert parent.info.status == "FINISHED"
     assert parent.info.run_name == "finished"
-    assert parent.data.metrics["num_trials"] == 4
-    assert {s: parent.data.metrics[f"num_{s}"] for s in ("finished", "stopped", "failed")} == {
+    assert parent.data.metrics["trials/total"] == 4
+    assert {s: parent.data.metrics[f"trials/{s}"] for s in ("finished", "stopped", "failed")} == {
         "finished": 2,
         "stopped": 1,
         "failed": 1,
     }
     best = record.ranked(METRIC, "max")[0]
-    assert parent.data.metrics[f"best_{METRIC}"] == best.value(METRIC, "max")
-    rising = [value for _, value in history(sweep_dir, parent, f"best_{METRIC}")]
+    assert parent.data.metrics[f"best/{METRIC}"] == best.value(METRIC, "max")
+    rising = [value for _, value in history(sweep_dir, parent, f"best/{METRIC}")]
     assert rising == sorted(set(rising))
-    assert runs[best.name].data.metrics[f"best_{METRIC}"] == best.value(METRIC, "max")
-    assert runs[best.name].data.metrics["best_epoch"] == best.best(METRIC, "max")["epoch"]  # pyright: ignore
+    assert runs[best.name].data.metrics[f"best/{METRIC}"] == best.value(METRIC, "max")
+    assert runs[best.name].data.metrics["best/epoch"] == best.best(METRIC, "max")["epoch"]  # pyright: ignore
     sweep = json.loads((sweep_dir / "sweep.json").read_text())
     for run in runs.values():
         assert run.data.tags["fersweep.fingerprint"] == sweep["dataset"]["fingerprint"]
@@ -76,8 +77,8 @@ def test_nan_is_recorded_and_its_trial_failed(home: Path, new_sweep: NewSweep) -
     assert first[0] == 1
     assert math.isnan(first[1])
     assert second == (2, 0.5)
-    assert runs["0000"].data.metrics[f"best_{METRIC}"] == 0.5
-    assert f"best_{METRIC}" not in runs["0001"].data.metrics
+    assert runs["0000"].data.metrics[f"best/{METRIC}"] == 0.5
+    assert f"best/{METRIC}" not in runs["0001"].data.metrics
     assert runs["0000"].data.tags["fersweep.reason"] == "val_macro_f1 is nan at epoch 1"
     assert runs["0002"].data.params == {"rate": "0.1"}
 
