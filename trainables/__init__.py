@@ -2,10 +2,14 @@
 
 from __future__ import annotations
 
+import contextlib
 import importlib
 import json
+import warnings
+from collections.abc import Iterable
 from pathlib import Path
 from types import ModuleType
+from typing import Any
 
 from data_pipeline.errors import hint
 
@@ -27,7 +31,27 @@ def load(name: str) -> ModuleType:
     return importlib.import_module(NAMES[name])
 
 
+def frameworks_of(models: Iterable[dict[str, Any]]) -> set[str]:
+    """The frameworks that models need, from their model.json; those without a trainable need none of ours."""
+    return {load(one["trainable"]).FRAMEWORK for one in models if "trainable" in one}
+
+
+def share_process() -> None:
+    """Make ready for TensorFlow and torch in one process; to be called before either is loaded.
+
+    Triton, which torch imports late, brings an LLVM of its own, and the process is aborted if TensorFlow's was there
+    before it. And torch warns where TensorFlow looked for a GPU before it.
+    """
+    with contextlib.suppress(ImportError):  # torch without CUDA has no Triton
+        importlib.import_module("triton")
+    warnings.filterwarnings("ignore", "CUDA initialization", UserWarning)
+
+
 def restore(directory: Path):
     """The trained model in a checkpoint directory, ready to predict."""
     model = json.loads((Path(directory) / "model.json").read_text())
+    if num := model.get("ensemble"):
+        from trainables.ensemble import Ensemble
+
+        return Ensemble([restore(Path(directory) / f"member-{index}") for index in range(num)])
     return load(model["trainable"]).restore(Path(directory))

@@ -94,6 +94,7 @@ def describe_model(name: str, hparams: BaseModel, arrays: TaskArrays, seed: int)
         "trainable": name,
         "hparams": hparams.model_dump(),
         "classes": arrays.classes,
+        "groups": arrays.groups,
         "feature_names": arrays.feature_names,
         "preprocessing": arrays.preprocessing,
         "fingerprint": arrays.fingerprint,

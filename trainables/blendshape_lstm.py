@@ -2,17 +2,30 @@
 
 A face is one row of F scores; `layout` says how an LSTM reads it: `features` is one step of F features (the recurrent
 kernel stays idle, an epoch is several times cheaper), `steps` is F steps of one score each.
+
+A video's face is a row of scores a frame. With layout `features` the trained network can read T frames as T steps
+(`predict_window`); nothing taught it to, as it was trained on single ones.
 """
 
 from __future__ import annotations
 
+import functools
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any, Literal
 
+import numpy as np
 from pydantic import Field
 
 from data_pipeline.task import TaskArrays
-from trainables.keras_model import KerasClassifier, KerasHparams, build_classifier, make_initializer, restore_classifier
+from trainables.keras_model import (
+    KerasClassifier,
+    KerasHparams,
+    build_classifier,
+    import_keras,
+    make_initializer,
+    restore_classifier,
+)
 
 FRAMEWORK = "tensorflow"
 FEATURES = "blendshapes"
@@ -26,11 +39,15 @@ class Hparams(KerasHparams):
     layout: Literal["features", "steps"] = "features"
 
 
-def _make_model(h: Hparams, num_features: int, num_classes: int, keras: Any) -> Any:
+def _make_model(h: Hparams, num_features: int, num_classes: int, keras: Any, window: bool = False) -> Any:
+    """Logits for (N, F); for (N, T, F) if it is to read a `window`."""
     layers = keras.layers
     regularizer = keras.regularizers.L2(h.l2) if h.l2 else None
-    inputs = keras.Input((num_features,))
-    hidden = layers.Reshape((1, num_features) if h.layout == "features" else (num_features, 1))(inputs)
+    if window:
+        inputs = hidden = keras.Input((None, num_features))
+    else:
+        inputs = keras.Input((num_features,))
+        hidden = layers.Reshape((1, num_features) if h.layout == "features" else (num_features, 1))(inputs)
     for i, units in enumerate(h.units):
         lstm = layers.LSTM(
             units,
@@ -40,7 +57,7 @@ def _make_model(h: Hparams, num_features: int, num_classes: int, keras: Any) -> 
             kernel_initializer=make_initializer(h, keras),
             kernel_regularizer=regularizer,
             return_sequences=i < len(h.units) - 1,
-            unroll=h.layout == "features",
+            unroll=h.layout == "features" and not window,
         )
         hidden = (layers.Bidirectional(lstm) if h.bidirectional else lstm)(hidden)
     logits = layers.Dense(num_classes, kernel_initializer=make_initializer(h, keras), kernel_regularizer=regularizer)(
@@ -49,9 +66,35 @@ def _make_model(h: Hparams, num_features: int, num_classes: int, keras: Any) -> 
     return keras.Model(inputs, logits)
 
 
+class WindowedClassifier(KerasClassifier):
+    """An LSTM with layout `features`, which can also read several frames of a face."""
+
+    @functools.cached_property
+    def _predict_window(self) -> Callable[[np.ndarray], Any]:
+        _, keras = import_keras()
+        num_features = len(self.model["feature_names"])
+        net = self.make_model(self.hparams, num_features, len(self.model["classes"]), keras, window=True)
+        net.set_weights(self.predicting_weights())
+        signature = [self._tf.TensorSpec((None, None, num_features), self._tf.float32)]
+        return self._tf.function(lambda x: self._tf.nn.softmax(net(x, training=False)), input_signature=signature)
+
+    def predict_window(self, x: np.ndarray) -> np.ndarray:
+        """(N, T, F) scores of T frames of a face, the latest one last → (N, C) probabilities after the last one.
+
+        The weights are those that `predict` had when this was first called. They were trained on T = 1, for which both
+        say the same. With one step nothing reaches the recurrent weights and the forget gate, so that they still are as
+        they were initialised: for T > 1 the answer leans on the frames before, but how much, nobody has taught it.
+        """
+        return self._predict_window(self._prepared(x)).numpy()
+
+
+def _kind(h: KerasHparams) -> type[KerasClassifier]:
+    return WindowedClassifier if getattr(h, "layout", "") == "features" else KerasClassifier
+
+
 def build(hparams: dict[str, Any], arrays: TaskArrays, seed: int) -> KerasClassifier:
-    return build_classifier("blendshape_lstm", Hparams(**hparams), arrays, seed, _make_model)
+    return build_classifier("blendshape_lstm", Hparams(**hparams), arrays, seed, _make_model, _kind)
 
 
 def restore(directory: Path) -> KerasClassifier:
-    return restore_classifier(directory, Hparams, _make_model)
+    return restore_classifier(directory, Hparams, _make_model, _kind)

@@ -29,6 +29,14 @@ def quicken(net: nn.Module) -> None:
             part.__class__ = _Pointwise
 
 
+def plain(net: nn.Module) -> None:
+    """Undoes `quicken`: what runs an exported graph has quick kernels of its own."""
+    for part in net.modules():
+        kind = type(part)
+        if kind in (_DepthwiseSame, _Depthwise, _Pointwise):
+            part.__class__ = Conv2dSame if kind is _DepthwiseSame else nn.Conv2d
+
+
 class _Pointwise(nn.Conv2d):
     def forward(self, input: Tensor) -> Tensor:
         if input.device.type != "cpu" or input.shape[-2] * input.shape[-1] > SMALL_POINTWISE:

@@ -8,7 +8,8 @@ from __future__ import annotations
 import contextlib
 import ctypes
 import os
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from typing import Any
 
 import torch
 from torch import nn
@@ -33,6 +34,20 @@ def open_device() -> torch.device:
     torch.backends.cudnn.deterministic = True  # a resumed trial goes on as an unbroken one
     torch.backends.cudnn.allow_tf32 = torch.backends.cuda.matmul.allow_tf32 = True
     return device
+
+
+@contextlib.contextmanager
+def without_tf32() -> Iterator[None]:
+    """In the block a GPU multiplies float32 as float32, not with TF32's 10 bits."""
+    backends: tuple[Any, ...] = (torch.backends.cudnn, torch.backends.cuda.matmul)
+    kept = [one.allow_tf32 for one in backends]
+    for one in backends:
+        one.allow_tf32 = False
+    try:
+        yield
+    finally:
+        for one, before in zip(backends, kept, strict=True):
+            one.allow_tf32 = before
 
 
 def _keep_freed_memory() -> None:

@@ -75,6 +75,7 @@ def import_keras() -> tuple[Any, Any]:
 
             tf.config.threading.set_intra_op_parallelism_threads(num_threads())
             tf.config.threading.set_inter_op_parallelism_threads(1)
+            tf.get_logger().setLevel("ERROR")  # it warns of retracing where several models are asked one after another
             with silent_stderr():
                 import keras
 
@@ -144,10 +145,13 @@ def transformed(x: np.ndarray, transform: str) -> np.ndarray:
 class KerasClassifier:
     """One Keras model in training. `make_model(hparams, num_features, num_classes, keras)` gives logits for (N, F)."""
 
+    EXPORTS = (".onnx", ".tflite", ".keras")
+
     def __init__(
         self, hparams: KerasHparams, model: dict[str, Any], statistics: dict[str, np.ndarray], make_model: Callable
     ):
         self.hparams, self.model, self.statistics, self.epoch = hparams, model, statistics, 0
+        self.make_model = make_model
         self._tf, keras = import_keras()
         keras.backend.clear_session()
         keras.utils.set_random_seed(model["seed"] % 2**32)
@@ -248,6 +252,32 @@ class KerasClassifier:
         parts = [self._predict(x[i : i + PREDICT_BATCH]).numpy() for i in range(0, len(x), PREDICT_BATCH)]
         return np.concatenate(parts) if parts else np.zeros((0, len(self.model["classes"])), np.float32)
 
+    def predict_exactly(self, x: np.ndarray) -> np.ndarray:
+        """`predict` in float32 throughout, as an exported file computes: on a GPU without TF32's 10 bits."""
+        switch = self._tf.config.experimental
+        kept = switch.tensor_float_32_execution_enabled()
+        switch.enable_tensor_float_32_execution(False)
+        try:
+            return self.predict(x)
+        finally:
+            switch.enable_tensor_float_32_execution(kept)
+
+    @property
+    def card(self) -> dict[str, Any]:
+        """What an exported file says of the model, with the keys of model.json."""
+        return {**self.model, "epoch": self.epoch}
+
+    def export(self, path: Path) -> None:
+        """Write a file that predicts alone, in the format that its suffix names (one of EXPORTS)."""
+        from trainables import keras_export
+
+        keras_export.write(self, path)
+
+    def predicting_weights(self) -> list[np.ndarray]:
+        """The net's weights in Keras's order, the averaged ones where there are any."""
+        averages = {id(v): a for v, a in zip(self._net.trainable_variables, self._average, strict=False)}
+        return [np.asarray(averages.get(id(v), v)) for v in self._net.weights]
+
     def _variables(self) -> list[Any]:
         return [*self._net.variables, *self._optimizer.variables, *self._average]
 
@@ -263,21 +293,32 @@ class KerasClassifier:
 
 
 def build_classifier(
-    name: str, hparams: KerasHparams, arrays: TaskArrays, seed: int, make_model: Callable
+    name: str,
+    hparams: KerasHparams,
+    arrays: TaskArrays,
+    seed: int,
+    make_model: Callable,
+    kind: Callable[[KerasHparams], type[KerasClassifier]] = lambda _: KerasClassifier,
 ) -> KerasClassifier:
-    """A fresh classifier with its training data attached."""
+    """A fresh classifier with its training data attached; `kind` tells its class by its hparams."""
     x = transformed(arrays.train.x, hparams.transform)
     statistics = {"mean": x.mean(axis=0), "std": np.maximum(x.std(axis=0), 1e-6)}
-    classifier = KerasClassifier(hparams, describe_model(name, hparams, arrays, seed), statistics, make_model)
+    classifier = kind(hparams)(hparams, describe_model(name, hparams, arrays, seed), statistics, make_model)
     classifier.attach(arrays)
     return classifier
 
 
-def restore_classifier(directory: Path, hparams_type: type[KerasHparams], make_model: Callable) -> KerasClassifier:
-    """A classifier that can predict, from a checkpoint alone."""
+def restore_classifier(
+    directory: Path,
+    hparams_type: type[KerasHparams],
+    make_model: Callable,
+    kind: Callable[[KerasHparams], type[KerasClassifier]] = lambda _: KerasClassifier,
+) -> KerasClassifier:
+    """A classifier that can predict, from a checkpoint alone; `kind` tells its class by its hparams."""
     model, state = read_checkpoint(directory)
     statistics = {name: state[name] for name in ("mean", "std")}
     described = {key: value for key, value in model.items() if key != "epoch"}
-    classifier = KerasClassifier(hparams_type(**model["hparams"]), described, statistics, make_model)
+    hparams = hparams_type(**model["hparams"])
+    classifier = kind(hparams)(hparams, described, statistics, make_model)
     classifier.load(directory)
     return classifier

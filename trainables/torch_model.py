@@ -45,6 +45,8 @@ MakeNet = Callable[[Any, int], FaceNet]
 class TorchClassifier:
     """One net in training. `make_net(hparams, num_classes)` gives it; `statistics`: gray mean and std (1,) of train."""
 
+    EXPORTS = (".onnx", ".safetensors")
+
     def __init__(
         self, hparams: TorchHparams, model: dict[str, Any], statistics: dict[str, np.ndarray], make_net: MakeNet
     ):
@@ -170,6 +172,26 @@ class TorchClassifier:
 
     def predict(self, x: np.ndarray) -> np.ndarray:
         return self._probabilities(torch.from_numpy(np.array(x, np.uint8))[:, None])
+
+    def predict_exactly(self, x: np.ndarray) -> np.ndarray:
+        """`predict` in float32 whatever the precision, as an exported file computes."""
+        kept, self.training.precision = self.training.precision, "fp32"
+        try:
+            with devices.without_tf32():
+                return self.predict(x)
+        finally:
+            self.training.precision = kept
+
+    @property
+    def card(self) -> dict[str, Any]:
+        """What an exported file says of the model, with the keys of model.json."""
+        return {**self.model, "epoch": self.epoch, "precision": "fp32"}
+
+    def export(self, path: Path) -> None:
+        """Write a file that predicts alone, in the format that its suffix names (one of EXPORTS)."""
+        from trainables import torch_export
+
+        torch_export.write(self, path)
 
     def predict_tta(self, x: np.ndarray) -> np.ndarray:
         """`predict` averaged over each face and its mirror image (test-time augmentation)."""
