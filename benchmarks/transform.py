@@ -39,7 +39,7 @@ def main() -> None:
 
     import trainables
     from data_pipeline.task import Task, TaskSpec
-    from results.evaluate import tree_baseline
+    from results.trees import tree_baseline
 
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--data", type=Path, required=True)

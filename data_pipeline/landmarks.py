@@ -8,7 +8,7 @@ The only module that imports mediapipe. A landmarker cannot be pickled and hangs
 
 import contextlib
 import sys
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from pathlib import Path
 from types import ModuleType, TracebackType
 from typing import Any, Self
@@ -23,6 +23,9 @@ from data_pipeline.schema import BLENDSHAPES
 CROP_SIDE = 1.14
 CROP_RISE = 0.043
 MIN_TILE = 96  # pixels
+NEAR = 2.0  # side of the square around a face of the frame before, over the face's own
+
+Box = tuple[int, int, int, int]  # (left, top, right, bottom) in pixels
 
 
 class Landmarker:
@@ -78,19 +81,24 @@ class Landmarker:
         self.close()
 
 
-def faces_in_photo(image: np.ndarray, landmarker: Landmarker) -> list[tuple[tuple[int, int, int, int], np.ndarray]]:
+def faces_in_photo(
+    image: np.ndarray, landmarker: Landmarker, near: Sequence[Box] | None = None
+) -> list[tuple[Box, np.ndarray]]:
     """Faces of a photo (H, W, 3) RGB uint8, from left to right: (box, crop).
 
     box: (left, top, right, bottom) in pixels of the photo, may reach beyond it. crop: gray (side, side) uint8, framed
     as FER2013 frames a face, black beyond the photo; `sources.fit` to the dataset's image size makes it a face like
     the dataset's. `landmarker` must have been made with num_faces > 1 to find more than one.
+
+    `near`: boxes of a video's frame before. Looked at are then the whole frame, and the surroundings of those boxes
+    where the whole frame showed no face; None: all parts of the photo.
     """
     import cv2
 
     gray = cv2.cvtColor(image, cv2.COLOR_RGB2GRAY)
     height, width = gray.shape
     faces = []
-    for left, top, side in _boxes(image, landmarker):
+    for left, top, side in _boxes(image, landmarker, near):
         margin = max(0, -left, -top, left + side - width, top + side - height)
         wide = cv2.copyMakeBorder(gray, margin, margin, margin, margin, cv2.BORDER_CONSTANT, value=0)
         crop = wide[top + margin : top + margin + side, left + margin : left + margin + side]
@@ -98,26 +106,46 @@ def faces_in_photo(image: np.ndarray, landmarker: Landmarker) -> list[tuple[tupl
     return sorted(faces, key=lambda face: face[0])
 
 
-def _boxes(image: np.ndarray, landmarker: Landmarker) -> list[tuple[int, int, int]]:
-    """Crops (left, top, side) of the photo's faces: of the whole photo, then of overlapping tiles of it.
+def _boxes(image: np.ndarray, landmarker: Landmarker, near: Sequence[Box] | None) -> list[tuple[int, int, int]]:
+    """Crops (left, top, side) of the photo's faces: of the whole photo, then of parts of it.
 
     The detector is made for selfies: a face narrower than about a seventh of what it is shown is missed.
     """
-    boxes: list[tuple[int, int, int]] = []
-    for x, y, tile in _tiles(image):
-        for landmarks in landmarker.detect(tile).face_landmarks:
-            points = np.array([(point.x * tile.shape[1] + x, point.y * tile.shape[0] + y) for point in landmarks])
-            low, high = points.min(axis=0), points.max(axis=0)
-            side = max(round(float((high - low).mean()) * CROP_SIDE), 2)
-            left, top = np.round((low + high) / 2 - side / 2 - np.array([0, side * CROP_RISE])).astype(int).tolist()
-            if not any(_same_face((left, top, side), other) for other in boxes):
-                boxes.append((left, top, side))
+    boxes = _add_boxes([], 0, 0, image, landmarker)
+    if near is None:
+        for x, y, tile in _tiles(image):
+            _add_boxes(boxes, x, y, tile, landmarker)
+        return boxes
+    for left, top, right, _ in near:
+        if not any(_same_face((left, top, right - left), other) for other in boxes):
+            _add_boxes(boxes, *_surroundings(image, left, top, right - left), landmarker)
     return boxes
 
 
+def _add_boxes(
+    boxes: list[tuple[int, int, int]], x: int, y: int, tile: np.ndarray, landmarker: Landmarker
+) -> list[tuple[int, int, int]]:
+    """`boxes`, and those of the faces of `tile`, whose corner lies at (x, y), that are not among them."""
+    for landmarks in landmarker.detect(tile).face_landmarks:
+        points = np.array([(point.x * tile.shape[1] + x, point.y * tile.shape[0] + y) for point in landmarks])
+        low, high = points.min(axis=0), points.max(axis=0)
+        side = max(round(float((high - low).mean()) * CROP_SIDE), 2)
+        left, top = np.round((low + high) / 2 - side / 2 - np.array([0, side * CROP_RISE])).astype(int).tolist()
+        if not any(_same_face((left, top, side), other) for other in boxes):
+            boxes.append((left, top, side))
+    return boxes
+
+
+def _surroundings(image: np.ndarray, left: int, top: int, side: int) -> tuple[int, int, np.ndarray]:
+    """(x, y, view): what of the image lies around a face, NEAR times its side."""
+    height, width = image.shape[:2]
+    margin = round(side * (NEAR - 1) / 2)
+    x, y = min(max(left - margin, 0), width - 1), min(max(top - margin, 0), height - 1)
+    return x, y, image[y : max(top + side + margin, y + 1), x : max(left + side + margin, x + 1)]
+
+
 def _tiles(image: np.ndarray) -> Iterator[tuple[int, int, np.ndarray]]:
-    """(x, y, view): the photo, and squares of half its longer side that overlap by half."""
-    yield 0, 0, image
+    """(x, y, view): squares of half the photo's longer side that overlap by half."""
     height, width = image.shape[:2]
     side = min(max(height, width) // 2, height, width)
     if side >= MIN_TILE:

@@ -9,7 +9,7 @@ Shapes: N faces, F features, C classes, H × W pixels.
 
 import difflib
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, Literal
 
@@ -67,21 +67,23 @@ class TaskArrays:
     class_weight: np.ndarray  # (C,) float32, n / (C * n_c), from train
     fingerprint: str
     preprocessing: dict[str, Any]  # what inference must repeat: border, size, image_size, bundle, MediaPipe version
+    groups: dict[str, list[str]] = field(default_factory=dict)  # class → the dataset's labels that it stands for
 
 
 class Task:
     """`spec` applied to the dataset at `dataset`.
 
+    `learned`: it is to be learned, so that every class must have a train face; else it may be judged only.
     InputError where a class, label or blendshape is not the dataset's, or a class has no train face.
     """
 
-    def __init__(self, dataset: Path, spec: TaskSpec | None = None):
+    def __init__(self, dataset: Path, spec: TaskSpec | None = None, learned: bool = True):
         self.dataset = Path(dataset)
         self.spec = spec = spec or TaskSpec()
         self.manifest = read_manifest(self.dataset)
         labels: list[str] = self.manifest["classes"]
         groups = {label: [label] for label in labels} if spec.classes is None else spec.classes
-        self.classes = list(groups)
+        self.classes, self.groups = list(groups), groups
         self._class_of: dict[str, int] = {}
         for index, (name, members) in enumerate(groups.items()):
             for label in members:
@@ -95,7 +97,7 @@ class Task:
         if isinstance(spec.balance, dict):
             for label in spec.balance:
                 _check_label(label, list(self._class_of), "task.balance")
-        for name, members in groups.items():
+        for name, members in groups.items() if learned else ():
             if not any(self.manifest["counts"].get("train", {}).get(label) for label in members):
                 raise InputError(f"task.classes.{name}: no train face has a label of {members} in {self.dataset}")
         self.feature_names = self._choose_features()
@@ -121,13 +123,35 @@ class Task:
         """(M,) int32: classes of the faces of `split` without blendshapes (figures over all faces count them wrong)."""
         return self._rows(split, [], detected=False)[1]
 
-    def arrays(self) -> TaskArrays:
-        """train, val and the statistics of train."""
+    def everyone(self, split: str) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
+        """All faces of `split`, found by MediaPipe or not: y (M,) int32, detected (M,) bool, face_ids (M,) str.
+
+        Where `features: blendshapes`, those detected are the rows of `load(split)`, in its order.
+        """
+        table, y = self._rows(split, [], detected=None)
+        return y, table["detected"].to_numpy(), np.array(table["face_id"].to_pylist(), dtype=np.str_)
+
+    def names(self, split: str, rows: Sequence[int] | np.ndarray) -> tuple[list[str], list[str]]:
+        """face_id and source of the given rows of `load(split)`."""
+        detected = True if self.spec.features == "blendshapes" else None
+        table = self._rows(split, ["source"], detected)[0].take(pa.array(rows, pa.int64()))
+        return table["face_id"].to_pylist(), table["source"].to_pylist()
+
+    def pictures(self, split: str, rows: Sequence[int] | np.ndarray) -> tuple[np.ndarray, list[str]]:
+        """Faces (n, H, W) uint8 of the given rows of `load(split)`, to look at, and where each came from (`source`)."""
+        detected = True if self.spec.features == "blendshapes" else None
+        table, _ = self._rows(split, ["pixels", "source"], detected)
+        table = table.take(pa.array(rows, pa.int64()))
+        return images(table["pixels"], self.manifest["image_size"]), table["source"].to_pylist()
+
+    def arrays(self, with_val: bool = False) -> TaskArrays:
+        """train, val and the statistics of train. `with_val`: train is train and val together, for a last training."""
         train, val = self.load("train"), self.load("val")
         if len(val.y) == 0:
             raise InputError(
                 f"{self.dataset} has no val faces of {self.classes}: a search needs them to compare trials"
             )
+        train = _joined(train, val) if with_val else train
         counts = np.bincount(train.y, minlength=len(self.classes))
         if (counts == 0).any():
             missing = self.classes[int(np.argmin(counts))]
@@ -148,6 +172,7 @@ class Task:
             class_weight=(len(train.y) / (len(counts) * counts)).astype(np.float32),
             fingerprint=self.manifest["fingerprint"],
             preprocessing={**self.manifest["landmarks"], "image_size": self.manifest["image_size"]},
+            groups=self.groups,
         )
 
     def _choose_features(self) -> list[str]:
@@ -222,6 +247,14 @@ class Task:
             order = rng.permutation(rows[y[rows] == index])  # the same for every fraction
             kept.append(order[: max(1, round(self.spec.fraction * len(order)))])
         return np.sort(np.concatenate(kept))
+
+
+def _joined(one: Arrays, other: Arrays) -> Arrays:
+    """The faces of both, one after the other; votes only if both have them."""
+    names = ("x", "y", "weight", "face_ids")
+    both = {name: np.concatenate([getattr(one, name), getattr(other, name)]) for name in names}
+    votes = None if one.votes is None or other.votes is None else np.concatenate([one.votes, other.votes])
+    return Arrays(**both, votes=votes)
 
 
 def _check_label(label: str, labels: list[str], key: str) -> None:

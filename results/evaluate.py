@@ -1,38 +1,37 @@
-"""Judge a model on one split of a task, over the faces that MediaPipe found and over all of them.
+"""Judge a model on one split of a dataset, over the faces that MediaPipe found and over all of them.
 
-    figures = evaluate(trainables.restore(checkpoint), task, "val")
+    figures = evaluate(trainables.restore(checkpoint), task, "val")         # on the task that it learned
+    judgement = judge_model(open_model("peer.onnx", home), home, data)      # any model on any dataset
 
 Over all faces, one that was not detected got no answer of a model of blendshapes and counts as wrong; a model of pixels
 answers every face, so that both are the same. Every score stands beside the baseline that always guesses the most
 frequent class of train, and carries a 95 % bootstrap interval (scoring.py).
+
+Trained on one dataset, judged on another: faces are judged whose label the model has a class for. Classes that it has
+and the dataset has not stay among its answers, as in use, and are then wrong; beside that stand the figures of its
+answers limited to the shared classes. Task, split and model say which faces: shapes are data_pipeline/task.py's.
 """
 
 from __future__ import annotations
 
-import json
+from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, Protocol
+from typing import Any, Protocol
 
 import numpy as np
 
-import trainables
 from data_pipeline.errors import InputError
-from data_pipeline.schema import SPLITS
+from data_pipeline.schema import SPLITS, read_manifest
 from data_pipeline.sources import fit
-from data_pipeline.task import Task
+from data_pipeline.task import Task, TaskSpec
 from results import scoring
-from results.sweeps import choose_trial, load_sweep, sweep_task
-from results.tables import table
-
-if TYPE_CHECKING:
-    from rich.console import RenderableType
-
+from results.models import FaceModel
+from results.sweeps import find_sweep, load_sweep, sweep_task
 
 FACES = {
     "blendshapes": "detected: those that MediaPipe found; all: the others too, each counted as wrong",
     "pixels": "every face got an answer, found by MediaPipe or not: detected and all are the same",
 }
-TREES_SIDE = 12  # px
 
 
 class Predictor(Protocol):
@@ -41,14 +40,31 @@ class Predictor(Protocol):
         ...
 
 
+@dataclass(frozen=True)
+class Judgement:
+    """A model's answers to the faces of `task.load(split)`: probabilities (N, C) of the task's classes, and figures."""
+
+    task: Task
+    split: str
+    y: np.ndarray
+    probabilities: np.ndarray
+    figures: dict[str, Any]
+
+
 def evaluate(model: Predictor, task: Task, split: str, tta: bool = False) -> dict[str, Any]:
-    """Scores of `model` on `split` of `task`, JSON-able.
+    """Scores of `model` on `split` of `task`, the classes of which it answers in order. JSON-able.
 
     Returns:
-        `split`, `fingerprint`, `protocol`, `classes`, `faces` (what the next two are of), and scoring.figures under
-        `detected` and `all`; with `tta` also under `tta`: of answers averaged over each face and its mirror image.
-        Raises InputError if the split has no faces of the task, or the model knows no test-time augmentation.
+        `split`, `fingerprint`, `protocol`, `classes`, `faces` (what the next two are of), scoring.figures under
+        `detected` and `all`, and under `detected` also `auc` and `calibration`; with `tta` also under `tta`: of answers
+        averaged over each face and its mirror image. Raises InputError if the split has no faces of the task, or the
+        model knows no test-time augmentation.
     """
+    return judge(model, task, split, tta).figures
+
+
+def judge(model: Predictor, task: Task, split: str, tta: bool = False, answers: list[str] | None = None) -> Judgement:
+    """`evaluate`, with the answers. `answers`: the model's classes, where they are others than the task's or more."""
     predict_tta = getattr(model, "predict_tta", None)
     if tta and predict_tta is None:
         raise InputError(
@@ -59,124 +75,182 @@ def evaluate(model: Predictor, task: Task, split: str, tta: bool = False) -> dic
     if not len(found.y):
         raise InputError(f"{task.dataset}: split {split!r} has no faces of {', '.join(task.classes)}")
     undetected = task.undetected(split) if task.spec.features == "blendshapes" else np.empty(0, np.int32)
-    majority = int(np.bincount(task.load("train").y).argmax())
+    learned = task.load("train").y
+    majority = int(np.bincount(learned if len(learned) else found.y).argmax())
+    num_classes, answers = len(task.classes), answers or task.classes
+    columns = [answers.index(name) for name in task.classes]
+    place = np.full(len(answers), num_classes)
+    place[columns] = np.arange(num_classes)  # of each answer among the task's classes
 
-    def judge(probabilities: np.ndarray, unanswered: np.ndarray | None = None) -> dict[str, Any]:
-        counts = scoring.count(found.y, probabilities.argmax(axis=1), len(task.classes), unanswered)
+    def count(predicted: np.ndarray, unanswered: np.ndarray) -> dict[str, Any]:
+        """Of predicted (N,) class indices, num_classes standing for a class that the task has not."""
+        other = predicted == num_classes
+        counts = scoring.count(
+            found.y[~other], predicted[~other], num_classes, np.concatenate([unanswered, found.y[other]])
+        )
         return scoring.figures(counts, task.classes, majority)
 
-    probabilities = np.asarray(model.predict(found.x))
+    nothing = np.empty(0, np.int32)
+    given = np.asarray(model.predict(found.x))
+    if given.shape[1] != len(answers):
+        raise InputError(f"the model answers {given.shape[1]} classes, not the {len(answers)} of {', '.join(answers)}")
+    probabilities = given[:, columns]
+    if len(columns) < len(answers):
+        probabilities = probabilities / np.maximum(probabilities.sum(axis=1, keepdims=True), 1e-12)
+    area = scoring.auc(found.y, probabilities)
+    more = {
+        "auc": None if np.isnan(area) else area,
+        "calibration": scoring.calibration(found.y, probabilities),
+    }
+    predicted = place[given.argmax(axis=1)]
     figures = {
         "split": split,
         "fingerprint": task.manifest["fingerprint"],
         "protocol": scoring.PROTOCOL,
         "classes": task.classes,
         "faces": FACES[task.spec.features],
-        "detected": judge(probabilities),
-        "all": judge(probabilities, undetected),
+        "detected": count(predicted, nothing) | more,
+        "all": count(predicted, undetected) | (more if not len(undetected) else {}),
     }
-    return {**figures, "tta": judge(predict_tta(found.x))} if tta and predict_tta else figures
+    if len(columns) < len(answers):
+        figures["shared"] = count(probabilities.argmax(axis=1), nothing)
+    if tta and predict_tta:
+        figures["tta"] = count(place[predict_tta(found.x).argmax(axis=1)], nothing)
+    return Judgement(task, split, found.y, probabilities, figures)
 
 
-def evaluate_trial(
-    sweep_dir: Path, trial: int | None, split: str, tta: bool = False, explain: Path | None = None
-) -> dict[str, Any]:
-    """`evaluate` of a trial's best checkpoint (None: the best trial's) on the sweep's own dataset.
+def judge_model(
+    model: FaceModel,
+    home: Path,
+    data: Path | None = None,
+    split: str | None = None,
+    tta: bool = False,
+    classes: list[str] | None = None,
+    explain: Path | None = None,
+) -> Judgement:
+    """Judge any model on `data`; None: the dataset of the sweep that it comes from.
 
-    explain: a directory (made if need be) for pictures of what the model looks at in faces of val, see pictures.py;
-    their paths are `pictures`. Raises InputError if the model has no feature maps to look at.
+    Args:
+        split: None is val of the sweep's own dataset, test of another.
+        classes: names of the model's answers, for one that does not know them itself.
+        explain: a directory (made if need be) for pictures of what the model looks at in faces of val, see pictures.py;
+            their paths are `pictures`.
+
+    Returns:
+        as `judge`; its figures have also `model`, `origin`, `data`, `notes` (what is to be known of the comparison) and
+        `mistakes`: {face_id, source, true, predicted, probability}, the most confident first. Raises InputError where
+        model and dataset have no class in common, or the model has no feature maps to look at.
     """
-    sweep, record = load_sweep(sweep_dir)
+    split = split or ("val" if data is None else "test")
     if split not in SPLITS:
         raise InputError(f"--split {split}: want one of {', '.join(SPLITS)}")
-    task = sweep_task(sweep)
-    chosen, checkpoint = choose_trial(sweep_dir, sweep, record, trial)
-    model = trainables.restore(checkpoint)
-    found: dict[str, Any] = {"sweep": sweep["sweep"]["name"], "trial": chosen.number}
+    notes: list[str] = []
+    if data is None:
+        task, answers = _own_task(model, home), model.classes
+    else:
+        task, answers = _task_of(model, data, split, classes, notes)
+    judged = judge(_Fitted(model, task), task, split, tta, answers)
+    figures = {
+        "model": model.name,
+        **model.origin,
+        "origin": model.origin,
+        "data": str(task.dataset),
+        **judged.figures,
+        "notes": notes,
+        "mistakes": mistakes(judged),
+    }
     if explain is not None:
-        from results.pictures import draw_explanations
-
-        found["pictures"] = [str(path) for path in draw_explanations(model, task, explain)]
-        if not found["pictures"]:
-            raise InputError(
-                f"--explain: a {sweep['sweep']['trainable']} has no feature maps to look at; nets with convolutions "
-                "have them (cnn, transfer with head: dense)"
-            )
-    return {**found, **evaluate(model, task, split, tta)}
+        figures["pictures"] = _explained(model, task, explain)
+    return Judgement(judged.task, judged.split, judged.y, judged.probabilities, figures)
 
 
-def tree_baseline_of(sweep_dir: Path) -> dict[str, Any]:
-    """`tree_baseline` of a sweep's task, kept in the sweep's directory."""
-    return tree_baseline(sweep_task(load_sweep(sweep_dir)[0]), sweep_dir / "trees.json")
+def mistakes(judged: Judgement) -> list[dict[str, Any]]:
+    """The misclassified faces, the most confident first: {face_id, source, true, predicted, probability}."""
+    task, predicted = judged.task, judged.probabilities.argmax(axis=1)
+    certainty = judged.probabilities.max(axis=1)
+    rows = np.flatnonzero(predicted != judged.y)
+    rows = rows[np.argsort(-certainty[rows], kind="stable")]
+    ids, sources = task.names(judged.split, rows)
+    return [
+        {
+            "face_id": ids[i],
+            "source": sources[i],
+            "true": task.classes[judged.y[row]],
+            "predicted": task.classes[predicted[row]],
+            "probability": float(certainty[row]),
+        }
+        for i, row in enumerate(rows)
+    ]
 
 
-def tree_baseline(task: Task, cache: Path | None = None) -> dict[str, Any]:
-    """`evaluate` on val of gradient-boosted trees (scikit-learn's defaults) trained on the task's train faces.
-
-    What a search of neural nets has to beat. Takes seconds; kept in the file `cache`, and read from there as long as
-    its fingerprint, classes and features are the task's. Of pixels the trees see faces shrunk to TREES_SIDE: FER2013
-    takes 16 s of CPU so, for an accuracy of 0.427; at 24 × 24 pixels 85 s for 0.440, and at its 48 × 48 longer still.
-    """
-    key = {"fingerprint": task.manifest["fingerprint"], "classes": task.classes, "features": task.feature_names}
-    key["task"] = task.spec.model_dump(mode="json")
-    if task.spec.features == "pixels":
-        key["side"] = TREES_SIDE
-    if cache is not None and cache.exists():
-        kept = json.loads(cache.read_text())
-        if kept["key"] == key:
-            return kept["figures"]
-    from sklearn.ensemble import HistGradientBoostingClassifier
-    from threadpoolctl import threadpool_limits
-
-    train = task.load("train")
-    weight = None if (train.weight == 1).all() else train.weight  # to bin weighted faces takes 10 s more
-    with threadpool_limits(1):  # OpenMP's threads spin when they share cores with a sweep: 44 s instead of 0.3 s
-        trees = HistGradientBoostingClassifier(random_state=0)
-        trees.fit(_rows(train.x), train.y, sample_weight=weight)
-        figures = evaluate(_Trees(trees), task, "val")
-    if task.spec.features == "pixels":
-        side = f"{TREES_SIDE}×{TREES_SIDE}"
-        figures["name"] = f"trees, {side} px"
-        figures["protocol"] += f"; boosted trees that see faces shrunk to {side} pixels by averaging areas"
-    if cache is not None:
-        cache.write_text(json.dumps({"key": key, "figures": figures}, indent=1))
-    return figures
+def _own_task(model: FaceModel, home: Path) -> Task:
+    """The task that the model learned, on its dataset."""
+    name = model.origin.get("sweep")
+    if name is None:
+        raise InputError(f"{model.name}: say on which faces it is to be judged: --data DATASET")
+    return sweep_task(load_sweep(find_sweep(home, name))[0])
 
 
-class _Trees:
-    def __init__(self, trees: Any):
-        self.trees = trees
+def _task_of(
+    model: FaceModel, data: Path, split: str, classes: list[str] | None, notes: list[str]
+) -> tuple[Task, list[str]]:
+    """The task of those classes that model and dataset share, and the model's answers. What is left out goes to `notes`."""
+    manifest = read_manifest(data)
+    counts = manifest["counts"].get(split, {})
+    labels = [label for label in manifest["classes"] if counts.get(label)]
+    answers = model.classes or classes or manifest["classes"]
+    groups = model.groups or {name: [name] for name in answers}
+    shared = {name: [one for one in groups[name] if one in labels] for name in answers if name in groups}
+    shared = {name: members for name, members in shared.items() if members}
+    if not shared:
+        raise InputError(
+            f"{model.name} answers {', '.join(answers)}, and {split} of {data} has {', '.join(labels) or 'no faces'}: "
+            "no class in common"
+        )
+    if len(shared) < len(answers):
+        notes.append(f"{split} has no faces of {', '.join(name for name in answers if name not in shared)}")
+    used = [label for members in shared.values() for label in members]
+    if unused := [label for label in labels if label not in used]:
+        number = sum(counts[label] for label in unused)
+        notes.append(f"not judged: {number} faces of {', '.join(unused)}, for which the model has no class")
+    learned = model.described.get("preprocessing", {})
+    for key in ("border", "size") if model.features == "blendshapes" else ():
+        if key in learned and learned[key] != manifest["landmarks"][key]:
+            there = manifest["landmarks"][key]
+            notes.append(f"blendshapes were taken with {key} {there:g}, the model learned from {learned[key]:g}")
+    if model.described.get("fingerprint") not in (None, manifest["fingerprint"]):
+        notes.append("another dataset than the one that the model learned from")
+    spec: dict[str, Any] = {"features": model.features, "classes": shared}
+    if model.features == "blendshapes":
+        spec["blendshapes"] = model.described["feature_names"]
+    return Task(data, TaskSpec(**spec), learned=False), list(answers)
+
+
+class _Fitted:
+    """A model that is shown faces in the size that it learned."""
+
+    def __init__(self, model: FaceModel, task: Task):
+        self._model = model
+        size = model.described.get("preprocessing", {}).get("image_size")
+        fits = not size or model.features != "pixels" or list(size) == list(task.manifest["image_size"])
+        self._size = None if fits else (int(size[0]), int(size[1]))
+        if (predict_tta := getattr(model.loaded, "predict_tta", None)) is not None:
+            self.predict_tta = lambda x: predict_tta(self._sized(x))
 
     def predict(self, x: np.ndarray) -> np.ndarray:
-        return self.trees.predict_proba(_rows(x))
+        return self._model.predict(self._sized(x))
+
+    def _sized(self, x: np.ndarray) -> np.ndarray:
+        return x if self._size is None else np.stack([fit(face, self._size) for face in x])
 
 
-def _rows(x: np.ndarray) -> np.ndarray:
-    """What trees see of (N, F) blendshapes or of (N, H, W) uint8 faces: a row each."""
-    if x.ndim == 2:
-        return x
-    return np.stack([fit(face, (TREES_SIDE, TREES_SIDE)).reshape(-1) for face in x])
+def _explained(model: FaceModel, task: Task, directory: Path) -> list[str]:
+    from results.pictures import draw_explanations
 
-
-def render(figures: dict[str, Any], title: str = "") -> RenderableType:
-    """The figures of `evaluate` as tables for the terminal."""
-    from rich.console import Group
-    from rich.text import Text
-
-    sets = scoring.judged(figures)
-    (main, ranked), *others = sets.items()
-    title = title or f"{figures['split']}: scores [95 % interval]"
-    scores = table(["", *(scoring.JUDGED[key] for key in sets), "majority"], 1, title)
-    scores.add_row("faces", *[str(one["num_faces"]) for one in sets.values()], "")
-    for name in scoring.SCORES:
-        cells = [scoring.interval(one[name]) for one in sets.values()]
-        scores.add_row(name.replace("_", " "), *cells, f"{ranked['baseline'][name]:.3f}")
-    columns = ["class", "precision", "recall", "f1", "faces", *(f"recall, {key}" for key, _ in others)]
-    classes = table(columns, 1, f"by class, {scoring.JUDGED[main]}")
-    for name in figures["classes"]:
-        one = ranked["per_class"][name]
-        recall = {"value": one["recall"], "low": one["recall_low"], "high": one["recall_high"]}
-        cells = [f"{one['precision']:.3f}", scoring.interval(recall), f"{one['f1']:.3f}", str(one["support"])]
-        classes.add_row(name, *cells, *[f"{other['per_class'][name]['recall']:.3f}" for _, other in others])
-    notes = [figures.get("faces", ""), *(f"drawn: {path}" for path in figures.get("pictures", ()))]
-    return Group(scores, classes, *(Text(note, style="dim") for note in notes))
+    drawn = [str(path) for path in draw_explanations(model.loaded, task, directory)]
+    if not drawn:
+        raise InputError(
+            f"--explain: a {model.described.get('trainable', 'model of that kind')} has no feature maps to look at; nets "
+            "with convolutions have them (cnn, transfer with head: dense)"
+        )
+    return drawn

@@ -1,200 +1,232 @@
-"""Promote a sweep's best checkpoint: judge it once on test, register it in MLflow, name it `champion`.
+"""Promote a sweep's best model: judge it once on test, register it in MLflow, and name it `champion` if its gates open.
 
-promote(sweep_dir)    # → registered model `fersweep`, a new version, alias `champion`
+    promoted = promote(sweep_dir)                                # → a version of the registered model `fersweep`
+    promote(sweep_dir, gates=read_gates(["min_macro_f1=0.7"]))   # raises Refused with the verdicts
+    promote(sweep_dir, refit=5)                                  # its hparams, trained again on train and val
+
+Two promotions at once take turns: the second one is judged beside the champion that the first has made.
 """
 
 from __future__ import annotations
 
-import json
+import fcntl
 import shutil
-import tempfile
-from importlib.metadata import version
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-import numpy as np
-
 import trainables
 from data_pipeline.task import Task
-from results import describe_run, scoring, store
+from results import refit as refitting
+from results import registry, store
 from results.evaluate import evaluate
-from results.journal import TrialRecord
+from results.gates import DEFAULT, Verdict, as_dicts, check, read_gates
+from results.models import FaceModel
+from results.register import Candidate, identity, register
+from results.registry import CHAMPION, MODEL
 from results.sweeps import choose_trial, load_sweep, objective, sweep_task
 from results.tracking import record
+from trainables.base import read_model
+from trainables.ensemble import write
+from trainables.metrics import SCORES
 
 if TYPE_CHECKING:
     from mlflow.entities.model_registry import ModelVersion
-    from mlflow.tracking import MlflowClient
-
-MODEL = "fersweep"
-DESCRIPTION = (
-    "Facial expressions, from MediaPipe's blendshapes of a face or its pixels: a version's signature says which."
-)
-REQUIREMENTS = {
-    "numpy": ["numpy"],
-    "tensorflow": ["numpy", "tensorflow", "keras"],
-    "torch": ["numpy", "torch"],
-}
-MORE = {"transfer": ["timm", "torchvision"]}  # of one trainable
-EXAMPLE_ROWS = 5
 
 
-def promote(sweep_dir: Path, alias: str = "champion", trial: int | None = None) -> dict[str, Any]:
-    """Register the best checkpoint of a sweep (or of one `trial`) and give it `alias`.
+class Refused(RuntimeError):
+    """A candidate that a gate did not let pass. It is registered as `version`, without the alias."""
+
+    def __init__(self, version: str, alias: str, verdicts: Sequence[Verdict]):
+        self.verdicts = list(verdicts)
+        failed = ", ".join(one.gate for one in verdicts if not one.passed)
+        super().__init__(
+            f"version {version} is registered, but not made {alias}: refused by {failed}; --force promotes it all the same"
+        )
+
+
+def promote(
+    sweep_dir: Path,
+    alias: str = CHAMPION,
+    trial: int | None = None,
+    *,
+    gates: dict[str, float] | None = None,
+    force: bool = False,
+    refit: int = 0,
+    ensemble: bool = False,
+    licence: str | None = None,
+    tell: Callable[[str], None] = lambda _: None,
+) -> dict[str, Any]:
+    """Register the best checkpoint of a sweep (or of one `trial`) and give it `alias` if it passes the gates.
 
     A checkpoint is judged on test and registered once: promoting it again only moves the alias.
 
+    Args:
+        gates: see gates.py; None: those of DEFAULT.
+        force: give it the alias whatever the gates say; that is recorded.
+        refit: train the trial's hparams with so many seeds on train and val, and take the median of them on test …
+        ensemble: … or the mean of their probabilities.
+        licence: of the data, for the model card.
+        tell: gets a line about what takes long.
+
     Returns:
-        `model`, `version`, `alias`, `uri`, `trial`, `checkpoint`, `run_id` and `figures` (evaluate's, on test).
-        Raises InputError if there is no such trial, or the dataset is not the one that the sweep learned.
+        `model`, `version`, `alias`, `uri`, `trial`, `checkpoint`, `run_id`, `figures` (evaluate's, on test), `verdicts`,
+        `before` (the version that had the alias, or None) and `forced`. Raises InputError if there is no such trial, or
+        the dataset is not the one that the sweep learned; Refused.
     """
     sweep_dir = Path(sweep_dir)
     sweep, journal = load_sweep(sweep_dir)
     chosen, checkpoint = choose_trial(sweep_dir, sweep, journal, trial)
     task = sweep_task(sweep)
     record(sweep_dir)
-    client, experiment = store.open_store(sweep)
-    registered = _find_version(client, sweep, chosen)
-    if registered is None:
-        registered = _register(client, experiment, checkpoint, sweep, task, chosen)
-    client.set_registered_model_alias(MODEL, alias, registered.version)
+    candidate = Candidate(sweep, journal, chosen, task, checkpoint, identity(sweep, chosen), licence=licence)
+    if refit:
+        candidate = _refitted(sweep_dir, candidate, refit, ensemble, tell)
+    with _alone(Path(sweep["home"])):
+        client, experiment = store.open_store(sweep)
+        version, figures = register(client, experiment, candidate)
+        own = FaceModel(f"version {version.version}", _described(candidate), candidate.checkpoint)
+        gates = read_gates(DEFAULT) if gates is None else gates
+        while True:
+            standing = registry.holder(client, alias)
+            verdicts = _verdicts(client, gates, own, standing, version, task, sweep)
+            passed = all(one.passed for one in verdicts)
+            if not passed and not force:
+                raise Refused(str(version.version), alias, verdicts)
+            if _same(standing, registry.holder(client, alias)):  # else somebody elsewhere was faster: once more
+                break
+        if not _same(standing, version):
+            told = {"gates": as_dicts(verdicts)}
+            registry.move(client, alias, str(version.version), "promoted" if passed else "forced", **told)
     return {
         "model": MODEL,
-        "version": int(registered.version),
+        "version": int(version.version),
         "alias": alias,
         "uri": f"models:/{MODEL}@{alias}",
         "trial": chosen.number,
-        "checkpoint": str(checkpoint),
-        "run_id": registered.run_id,
-        "figures": _read_figures(client, registered),
+        "checkpoint": str(candidate.checkpoint),
+        "run_id": version.run_id,
+        "figures": figures,
+        "verdicts": as_dicts(verdicts),
+        "before": None if standing is None else int(standing.version),
+        "forced": not passed,
     }
 
 
-def _find_version(client: MlflowClient, sweep: dict[str, Any], trial: TrialRecord) -> ModelVersion | None:
-    """The version that this checkpoint was registered as; makes the registered model itself if need be."""
-    if not client.search_registered_models(f"name = '{MODEL}'"):
-        client.create_registered_model(MODEL, description=DESCRIPTION)
-    wanted = _identity(sweep, trial)
-    for one in client.search_model_versions(f"name = '{MODEL}'"):
-        if wanted.items() <= one.tags.items():
-            return one
-    return None
+def _verdicts(
+    client: Any,
+    gates: dict[str, float],
+    own: FaceModel,
+    standing: ModelVersion | None,
+    version: ModelVersion,
+    task: Task,
+    sweep: dict[str, Any],
+) -> list[Verdict]:
+    if _same(standing, version):
+        return []
+    other = None
+    if standing is not None:
+        checkpoint = registry.fetch(client, standing)
+        other = FaceModel(f"version {standing.version}", read_model(checkpoint), checkpoint)
+    return check(gates, own, other, task.dataset, _score(sweep))
 
 
-def _read_figures(client: MlflowClient, registered: ModelVersion) -> dict[str, Any]:
-    """What the version was judged to be on test when it was registered."""
-    with tempfile.TemporaryDirectory() as directory:
-        return json.loads(
-            Path(client.download_artifacts(str(registered.run_id), "test_report.json", directory)).read_text()
-        )
+def _score(sweep: dict[str, Any]) -> str:
+    """Which of SCORES the sweep ranks its trials by; macro-F1 for one that ranks them by the loss."""
+    name = objective(sweep)[0].removeprefix("val_")
+    return name if name in SCORES else "macro_f1"
 
 
-def _identity(sweep: dict[str, Any], trial: TrialRecord) -> dict[str, str]:
-    """Tags that name a checkpoint."""
-    best = trial.best(*objective(sweep))
-    assert best is not None
-    return {
-        "fersweep.sweep_id": sweep["sweep_id"],
-        "fersweep.trial": str(trial.number),
-        "fersweep.best_epoch": str(int(best["epoch"])),
+def _same(one: ModelVersion | None, other: ModelVersion | None) -> bool:
+    return (one and str(one.version)) == (other and str(other.version))
+
+
+def _described(candidate: Candidate) -> dict[str, Any]:
+    """The model.json, with the classes' labels, which older checkpoints do not tell."""
+    return {**read_model(candidate.checkpoint), "groups": candidate.task.groups}
+
+
+def _refitted(
+    sweep_dir: Path, candidate: Candidate, num: int, ensemble: bool, tell: Callable[[str], None]
+) -> Candidate:
+    """The candidate that a refit gives: its median on test by the sweep's score, or all as an ensemble."""
+    sweep, trial, task = candidate.sweep, candidate.trial, candidate.task
+    checkpoints, score = refitting.refit(sweep_dir, trial, num, tell), _score(sweep)
+    values = [evaluate(trainables.restore(one), task, "test")["detected"][score]["value"] for one in checkpoints]
+    told = {
+        "epochs": refitting.best_epoch(sweep, trial),
+        "metric": score,
+        "ensemble": ensemble,
+        "seeds": [{"seed": index, "value": value} for index, value in enumerate(values)],
     }
-
-
-def _register(
-    client: MlflowClient, experiment: str, checkpoint: Path, sweep: dict[str, Any], task: Task, trial: TrialRecord
-) -> ModelVersion:  # pyright: ignore[reportReturnType]  # MLflow types its run as if it swallowed exceptions
-    """Judge the checkpoint on test, and log figures and model to a run of their own under the sweep's run."""
-    model = trainables.restore(checkpoint)
-    tta = bool(trial.hparams.get("tta")) and hasattr(model, "predict_tta")
-    figures = evaluate(model, task, "test", tta=tta)
-    example = task.load("val").x[:EXAMPLE_ROWS]
-
-    import mlflow
-
-    mlflow.set_tracking_uri(client.tracking_uri)
-    mlflow.set_registry_uri(client.tracking_uri)
-    identity = _identity(sweep, trial)
-    tags = describe_run.promotion_tags(sweep, trial, _parent_run_id(client, experiment, sweep)) | identity
-    with mlflow.start_run(experiment_id=experiment, run_name=f"test of {trial.name}", tags=tags) as run:
-        _log_figures(client, run.info.run_id, figures, int(identity["fersweep.best_epoch"]))
-        client.log_inputs(run.info.run_id, [describe_run.dataset_input(sweep, "test")])
-        _log_explanations(client, run.info.run_id, model, task)
-        info = _log_model(checkpoint, task, example, model.predict(example))
-        return client.create_model_version(
-            MODEL,
-            source=info.model_uri,
-            run_id=run.info.run_id,
-            model_id=info.model_id,
-            tags=identity | describe_run.version_tags(sweep, figures),
-            description=describe_run.version_note(sweep, trial, figures),
-        )
-
-
-def _parent_run_id(client: MlflowClient, experiment: str, sweep: dict[str, Any]) -> str:
-    wanted = f"tags.`fersweep.sweep_id` = '{sweep['sweep_id']}' and tags.`fersweep.kind` = 'sweep'"
-    return client.search_runs([experiment], wanted, max_results=1)[0].info.run_id
-
-
-def _log_figures(client: MlflowClient, run_id: str, figures: dict[str, Any], epoch: int) -> None:
-    from results.artifacts import draw_confusion
-
-    for faces, key in (("detected", "test_{}"), ("all", "test_{}_all_faces"), ("tta", "test_tta_{}")):
-        for name in scoring.SCORES if faces in figures else ():
-            client.log_metric(run_id, key.format(name), figures[faces][name]["value"], step=epoch)
-    detected = figures["detected"]
-    with tempfile.TemporaryDirectory() as directory:
-        out = Path(directory)
-        (out / "test_report.json").write_text(json.dumps(figures, indent=1))
-        text = [f"{scoring.JUDGED[key]}: {scoring.as_text(one)}" for key, one in scoring.judged(figures).items()]
-        (out / "test_report.txt").write_text("\n".join(text))
-        counts = np.array(detected["confusion"])[:, :-1]
-        draw_confusion(counts, figures["classes"]).savefig(out / "test_confusion.png")
-        client.log_artifacts(run_id, directory)
-
-
-def _log_explanations(client: MlflowClient, run_id: str, model: Any, task: Task) -> None:
-    from results.pictures import draw_explanations
-
-    with tempfile.TemporaryDirectory() as directory:
-        if draw_explanations(model, task, Path(directory)):
-            client.log_artifacts(run_id, directory, "explain")
-
-
-def _log_model(checkpoint: Path, task: Task, example: np.ndarray, probabilities: np.ndarray) -> Any:
-    """Log results/model.py with its checkpoint, code, signature and an input example."""
-    import mlflow
-    import pandas as pd
-    from mlflow.models import infer_signature
-
-    blendshapes = task.spec.features == "blendshapes"
-    rows = pd.DataFrame(example, columns=task.feature_names) if blendshapes else example
-    answers = pd.DataFrame(probabilities, columns=task.classes)
-    answers["label"] = answers.idxmax(axis=1)
-    root = Path(__file__).resolve().parents[1]
-    with tempfile.TemporaryDirectory() as directory:
-        packages = [_copy_package(root / name, Path(directory)) for name in ("trainables", "data_pipeline")]
-        return mlflow.pyfunc.log_model(
-            name="model",
-            python_model=str(root / "results" / "model.py"),
-            artifacts={"checkpoint": str(checkpoint)},
-            code_paths=packages,
-            signature=infer_signature(rows, answers),
-            input_example=rows,
-            pip_requirements=_requirements(json.loads((checkpoint / "model.json").read_text())),
-        )
-
-
-def _requirements(described: dict[str, Any]) -> list[str]:
-    """What the model that a checkpoint's model.json describes is installed with."""
-    name = described["trainable"]
-    names = ["mlflow", "pandas", "pyarrow", "pydantic", *REQUIREMENTS[trainables.load(name).FRAMEWORK]]
-    names += MORE.get(name, [])
-    if described["hparams"].get("head") == "trees":
-        names.append("scikit-learn")
-    return [f"{name}=={version(name).split('+')[0]}" for name in names]
-
-
-def _copy_package(package: Path, directory: Path) -> str:
-    return str(
-        shutil.copytree(package, directory / package.name, ignore=shutil.ignore_patterns("__pycache__", "*.pyc"))
+    if ensemble:
+        chosen = checkpoints[0].with_name(f"{checkpoints[0].name.rsplit('-', 1)[0]}-0-to-{num - 1}")
+        if not chosen.is_dir():
+            unfinished = chosen.with_name(f".{chosen.name}")
+            shutil.rmtree(unfinished, ignore_errors=True)
+            write(unfinished, checkpoints)
+            unfinished.rename(chosen)
+    else:
+        chosen = checkpoints[sorted(range(num), key=values.__getitem__)[(num - 1) // 2]]
+    name = f"{num} seeds, {'mean' if ensemble else 'median'}"
+    return Candidate(
+        sweep, candidate.record, trial, task, chosen, identity(sweep, trial, name), told, candidate.licence
     )
+
+
+@contextmanager
+def _alone(home: Path) -> Iterator[None]:
+    """One promotion at a time under one home."""
+    with (home / "promote.lock").open("w") as lock:
+        fcntl.flock(lock, fcntl.LOCK_EX)
+        yield
+
+
+def champion(home: Path, alias: str = CHAMPION) -> dict[str, Any]:
+    """The standing champion: `version`, `alias`, `tags`, `card` (Markdown), `moves` (its history, newest first)."""
+    client = registry.open_registry(home)
+    version = registry.find_version(client, alias)
+    return {
+        "model": MODEL,
+        "version": int(version.version),
+        "alias": alias,
+        "tags": {name: value for name, value in version.tags.items() if name != registry.MOVES},
+        "card": version.description,
+        "moves": registry.history(client, alias),
+    }
+
+
+def rollback(home: Path, alias: str = CHAMPION, to: str | None = None) -> dict[str, Any]:
+    """Give `alias` back to the version that had it before, or to version `to`; recorded.
+
+    Returns:
+        {alias, version, before}. Raises InputError where there is none to go back to.
+    """
+    from data_pipeline.errors import InputError
+
+    client = registry.open_registry(home)
+    with _alone(home):
+        now = registry.find_version(client, alias)
+        if to is None:
+            to = _before(registry.history(client, alias))
+            if to is None:
+                raise InputError(f"version {now.version} is the first {alias}: there is none to go back to")
+        target = registry.find_version(client, to)
+        if _same(now, target):
+            raise InputError(f"version {now.version} is {alias} already")
+        registry.move(client, alias, str(target.version), "rolled back")
+    return {"alias": alias, "version": int(target.version), "before": int(now.version)}
+
+
+def _before(moves: Sequence[dict[str, Any]]) -> str | None:
+    """The version that had the alias before the one that has it now; a second rollback goes a further step back."""
+    stack: list[str | None] = []
+    for one in reversed(moves):  # the oldest first
+        if one["action"] == "rolled back" and one["version"] in stack:
+            del stack[stack.index(one["version"]) + 1 :]
+            continue
+        if not stack:
+            stack.append(one["before"])
+        stack.append(one["version"])
+    return stack[-2] if len(stack) > 1 else None

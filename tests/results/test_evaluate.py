@@ -12,8 +12,11 @@ import fersweep
 import trainables
 from data_pipeline.errors import InputError
 from data_pipeline.task import Task, TaskArrays, TaskSpec
-from results.evaluate import evaluate, evaluate_trial, render, tree_baseline
+from results.evaluate import evaluate, judge_model
+from results.figures import render
+from results.models import open_model
 from results.sweeps import choose_trial, load_sweep
+from results.trees import tree_baseline
 from tests.datasets import write_tiny_dataset
 from tests.sweeps import NewSweep
 
@@ -90,11 +93,13 @@ def test_pixels_are_answered_whether_detected_or_not(
 def test_what_a_model_without_convolutions_cannot_show(new_sweep: NewSweep, tmp_path: Path) -> None:
     sweep_dir, driver = new_sweep()
     driver.run_trial(0, {}, 1, "finished")
-    assert "detected faces" in shown(evaluate_trial(sweep_dir, None, "val"))
+    home = sweep_dir.parents[1]
+    model = open_model(sweep_dir.name, home)
+    assert "detected faces" in shown(judge_model(model, home).figures)
     with pytest.raises(InputError, match="--tta: this model has no test-time augmentation"):
-        evaluate_trial(sweep_dir, None, "val", tta=True)
+        judge_model(model, home, tta=True)
     with pytest.raises(InputError, match="--explain: a curve has no feature maps"):
-        evaluate_trial(sweep_dir, None, "val", explain=tmp_path / "explain")
+        judge_model(model, home, explain=tmp_path / "explain")
 
 
 def test_trees_of_pixels_say_what_they_see(home: Path, pixels: TaskArrays) -> None:
@@ -108,8 +113,8 @@ def test_trees_beat_guessing_and_are_kept(tiny_dataset: Path, tmp_path: Path, mo
     task, cache = Task(tiny_dataset), tmp_path / "trees.json"
     found = tree_baseline(task, cache)
     assert found["detected"]["accuracy"]["low"] > found["detected"]["baseline"]["accuracy"]
-    monkeypatch.setattr("results.evaluate.evaluate", lambda *_: pytest.fail("not read from the cache"))
+    monkeypatch.setattr("results.trees.evaluate", lambda *_: pytest.fail("not read from the cache"))
     assert tree_baseline(task, cache) == found
-    monkeypatch.setattr("results.evaluate.evaluate", lambda *_: {"other": "task"})
+    monkeypatch.setattr("results.trees.evaluate", lambda *_: {"other": "task"})
     other = Task(tiny_dataset, TaskSpec(classes={"happy": ["happy"], "rest": ["sad", "neutral"]}))
     assert tree_baseline(other, cache) == {"other": "task"}

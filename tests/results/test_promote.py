@@ -14,8 +14,10 @@ from data_pipeline.errors import InputError
 from data_pipeline.task import Task
 from results import store
 from results.evaluate import evaluate
+from results.package import PHOTOS, requirements
 from results.predict import champion
-from results.promote import MODEL, _requirements, promote
+from results.promote import promote
+from results.registry import MODEL
 from results.sweeps import load_sweep, sweep_task
 from tests.sweeps import FakeDriver, NewSweep, write_sweep, write_sweep_json
 
@@ -26,19 +28,28 @@ def sweep_dir(tmp_path_factory: pytest.TempPathFactory, tiny_dataset: Path) -> P
 
 
 def load_elsewhere(home: Path, cwd: Path, example: Path) -> dict:
-    """Load the champion in a fresh process in another directory, and predict with the inputs in `example` (.npy)."""
+    """Load the champion in a fresh process in another directory, and predict with the inputs in `example` (.npy), then
+    with a photo, where no bundle but its own can be had.
+    """
     code = f"""
 import json, sys, mlflow, numpy as np, pandas as pd
 mlflow.set_tracking_uri({store.tracking_uri(home)!r})
 model = mlflow.pyfunc.load_model("models:/{MODEL}@champion")
-schema, x = model.metadata.get_input_schema(), np.load({str(example)!r})
-found = model.predict(x if schema.is_tensor_spec() else pd.DataFrame(x, columns=schema.input_names()))
+names, x = model.metadata.get_input_schema().input_names(), np.load({str(example)!r})
+assert names[0] == "image", names
+found = model.predict(pd.DataFrame({{"face": list(x)}}) if names[1:] == ["face"] else pd.DataFrame(x, columns=names[1:]))
+modules = sorted(m for m in sys.modules if "." not in m)
+from data_pipeline import bundle
+from skimage import data
+bundle.CARRIERS, bundle.URL, bundle.find_bundle.__defaults__ = (), "", (None, "file:///nowhere")
+photo = model.predict(pd.DataFrame({{"image": [data.astronaut()]}})).iloc[0]
 print(json.dumps({{"columns": list(found.columns), "rows": found.iloc[:, :-1].to_numpy().tolist(),
-    "labels": found["label"].tolist(), "modules": sorted(m for m in sys.modules if "." not in m),
+    "labels": found["label"].tolist(), "modules": modules, "box": photo[["left", "top", "right", "bottom"]].tolist(),
     "code": sys.modules["trainables"].__file__}}))
 """
     environment = {name: value for name, value in os.environ.items() if name != "PYTHONPATH"}
     environment |= store.ENVIRONMENT | {"CUDA_VISIBLE_DEVICES": "", "TF_CPP_MIN_LOG_LEVEL": "3"}
+    environment["FERSWEEP_CACHE"] = str(cwd / "empty")
     command = [sys.executable, "-c", code]
     done = subprocess.run(command, cwd=cwd, env=environment, capture_output=True, text=True, check=False)
     assert done.returncode == 0, done.stderr
@@ -69,7 +80,7 @@ def test_promoted_once_judged_once(sweep_dir: Path, tiny_dataset: Path) -> None:
     assert f"{figures['detected']['macro_f1']['value']:.3f} [" in version.description
     assert champion(home, "second").joinpath("state.npz").read_bytes() == checkpoint.joinpath("state.npz").read_bytes()
 
-    other = promote(sweep_dir, trial=0)
+    other = promote(sweep_dir, trial=0, gates={})
     assert (other["version"], other["trial"]) == (2, 0)
     assert client.get_model_version_by_alias(MODEL, "champion").version == 2
     with pytest.raises(InputError, match="'nobody'; known: champion, second"):
@@ -118,7 +129,9 @@ def test_a_keras_model_loads_without_this_repository(tmp_path: Path, tiny_datase
     np.testing.assert_allclose(loaded["rows"], wanted, atol=1e-6)
     assert loaded["columns"] == [*arrays.classes, "label"]
     assert loaded["labels"] == [arrays.classes[i] for i in wanted.argmax(axis=1)]
-    assert not {"ray", "results", "optuna", "cluster"} & set(loaded["modules"])
+    assert not {"ray", "results", "optuna", "cluster", "mediapipe"} & set(loaded["modules"])
+    left, _, right, _ = loaded["box"]
+    assert 130 < left < 200 < 240 < right < 320
     assert str(tmp_path) in loaded["code"], "the code that was registered, not this repository's"
 
 
@@ -148,17 +161,16 @@ def test_a_net_of_pixels_loads_without_this_repository(home: Path, new_sweep: Ne
     wanted = model.predict(x[:7])
     np.testing.assert_allclose(loaded["rows"], wanted, atol=1e-6)
     assert loaded["labels"] == [task.classes[i] for i in wanted.argmax(axis=1)]
-    assert not {"ray", "results", "optuna", "cluster", "tensorflow"} & set(loaded["modules"])
-    import mlflow
-
-    schema = mlflow.models.get_model_info(found["uri"]).signature.inputs.inputs
-    assert [(one.type, one.shape) for one in schema] == [(np.dtype("uint8"), (-1, 48, 48))]
+    assert not {"ray", "results", "optuna", "cluster", "tensorflow", "mediapipe"} & set(loaded["modules"])
+    assert loaded["box"][0] == pytest.approx(170, abs=10)
 
 
 def test_what_a_model_is_installed_with() -> None:
     def names(trainable: str, **hparams: str) -> set[str]:
-        found = _requirements({"trainable": trainable, "hparams": hparams})
-        return {one.partition("==")[0] for one in found} - {"mlflow", "pandas", "pyarrow", "pydantic", "numpy"}
+        found = requirements({"trainable": trainable, "hparams": hparams})
+        names = {one.partition("==")[0] for one in found}
+        assert {"mediapipe", "opencv-contrib-python", "pillow"} <= names, "for images"
+        return names - {"mlflow", "pandas", "pyarrow", "pydantic", "numpy", *PHOTOS}
 
     assert names("curve") == set()
     assert names("cnn") == {"torch"}
