@@ -9,8 +9,9 @@ import json
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from results import same_faces
 from results.journal import SweepRecord, TrialRecord, trial_name
-from results.sweeps import load_sweep, objective, val_predictions
+from results.sweeps import load_sweep, objective
 from results.tables import short, table
 from trainables import metrics
 from trainables.metrics import SCORES
@@ -21,17 +22,23 @@ if TYPE_CHECKING:
 VAL_SCORES = [f"val_{name}" for name in SCORES]
 TTA_SCORES = [f"val_tta_{name}" for name in SCORES]
 HPARAMS = "hparams that varied"
+AGAINST = "p vs best"
+NOISE = (
+    "p vs best: of the difference in {score} on the same faces of val (paired bootstrap; {corrected}); "
+    "noise: 0.05 or more. val chose these trials: only test can say what is left of it."
+)
 
 
 def compare(sweep_dir: Path, top: int = 10, trees: dict[str, Any] | None = None) -> dict[str, Any]:
     """The `top` best trials of a sweep, best first, JSON-able.
 
     Args:
-        trees: what `evaluate.tree_baseline` returned for the sweep's task, to stand beside the trials.
+        trees: what `trees.tree_baseline` returned for the sweep's task, to stand beside the trials.
 
     Returns:
         `trials`: {trial, state, point, value, best_epoch, epochs, scores, recall (class → float, or None while the
-        trial runs), hparams (those that varied)}; `baselines`: {name, scores, recall}; `states`: trials by state;
+        trial runs), hparams (those that varied), against_best (what the best scores more on the same faces:
+        same_faces.difference and correct; None for the best itself)}; `baselines`: {name, scores, recall}; `states`: trials by state;
         `metric`, `mode`, `faces` (what the scores are of), `total_epochs`, `hparams` (common to all trials), `dataset`,
         `session`.
     """
@@ -40,6 +47,8 @@ def compare(sweep_dir: Path, top: int = 10, trees: dict[str, Any] | None = None)
     varied = varied_hparams(record)
     ranked = record.ranked(metric, mode)[:top]
     shared = next(iter(record.trials.values())).hparams if record.trials else {}
+    rows, score = _rows(ranked, sweep, Path(sweep_dir), varied), same_faces.score_of(sweep)
+    same_faces.correct([row["against_best"] for row in rows[1:]], score)
     return {
         "sweep": sweep["sweep"]["name"],
         "trainable": sweep["sweep"]["trainable"],
@@ -52,7 +61,8 @@ def compare(sweep_dir: Path, top: int = 10, trees: dict[str, Any] | None = None)
         "states": record.count(),
         "total_epochs": record.num_epochs,
         "hparams": {name: value for name, value in shared.items() if name not in varied},
-        "trials": [_row(trial, sweep, Path(sweep_dir), varied) for trial in ranked],
+        "score": score,
+        "trials": rows,
         "baselines": _baselines(sweep, trees),
     }
 
@@ -67,15 +77,29 @@ def varied_hparams(record: SweepRecord) -> list[str]:
     return [name for name, seen in values.items() if len(seen) > 1 or name in absent]
 
 
-def _row(trial: TrialRecord, sweep: dict[str, Any], sweep_dir: Path, varied: list[str]) -> dict[str, Any]:
+def _rows(ranked: list[TrialRecord], sweep: dict[str, Any], sweep_dir: Path, varied: list[str]) -> list[dict[str, Any]]:
+    faces = same_faces.Faces(sweep_dir, sweep)
+    answered = [same_faces.answers(faces, trial) for trial in ranked]
+    return [
+        _row(trial, sweep, varied, found, same_faces.difference(answered[0], found) if index else None)
+        for index, (trial, found) in enumerate(zip(ranked, answered, strict=True))
+    ]
+
+
+def _row(
+    trial: TrialRecord,
+    sweep: dict[str, Any],
+    varied: list[str],
+    answered: same_faces.Answers | None,
+    against_best: dict[str, Any] | None,
+) -> dict[str, Any]:
     metric, mode = objective(sweep)
     best = trial.best(metric, mode)
     assert best is not None  # ranked trials have a best epoch
-    predictions = val_predictions(sweep_dir, sweep, trial)
     recall = None
-    if predictions is not None:
-        y, probabilities = predictions
-        found = metrics.scores(metrics.confusion(y, probabilities.argmax(axis=1), len(sweep["classes"])))
+    if answered is not None:
+        counts = metrics.confusion(answered.y, answered.probabilities.argmax(axis=1), len(sweep["classes"]))
+        found = metrics.scores(counts)
         recall = dict(zip(sweep["classes"], found["recall"].tolist(), strict=True))
     return {
         "trial": trial.number,
@@ -87,6 +111,7 @@ def _row(trial: TrialRecord, sweep: dict[str, Any], sweep_dir: Path, varied: lis
         "scores": {name: best[name] for name in (*VAL_SCORES, *TTA_SCORES) if name in best},
         "recall": recall,
         "hparams": {name: trial.hparams[name] for name in varied if name in trial.hparams},
+        "against_best": against_best,
     }
 
 
@@ -118,7 +143,9 @@ def render(found: dict[str, Any]) -> RenderableType:
     head.append(f"{found['total_epochs']} epochs. Best by the {found['mode']} of {found['metric']}; ")
     head.append(f"scores on val, {found['faces']}.")
     scores = [found["metric"], *(name for name in VAL_SCORES if name != found["metric"])]
-    first = table(["trial", "state", "epoch", *(_heading(name) for name in scores)], num_text=2)
+    first = table(
+        ["trial", "state", "epoch", *(_heading(name) for name in scores), AGAINST], num_text=2, wraps=["state"]
+    )
     second = table(["recall", *found["classes"]], num_text=1)
     mirrored = table(
         ["with mirror image (tta)", *(_heading(name.replace("_tta", "")) for name in TTA_SCORES)], num_text=1
@@ -128,7 +155,8 @@ def render(found: dict[str, Any]) -> RenderableType:
         number, values = trial_name(row["trial"]), {found["metric"]: row["value"], **row["scores"]}
         state = row["state"] + (f" ({row['point']})" if row["point"] else "")
         hparams = "  ".join(f"{name}={short(value)}" for name, value in row["hparams"].items())
-        first.add_row(number, state, f"{row['best_epoch']}/{row['epochs']}", *_cells(values, scores))
+        against = same_faces.told(row["against_best"]) if row["against_best"] else "best"
+        first.add_row(number, state, f"{row['best_epoch']}/{row['epochs']}", *_cells(values, scores), against)
         third.add_row(number, Text(hparams))
         second.add_row(number, *_cells(row["recall"] or {}, found["classes"], digits=3))
         if TTA_SCORES[0] in row["scores"]:
@@ -136,9 +164,23 @@ def render(found: dict[str, Any]) -> RenderableType:
     first.add_section()
     second.add_section()
     for row in found["baselines"]:
-        first.add_row(row["name"], "baseline", "", *_cells(row["scores"], scores), style="dim")
+        first.add_row(row["name"], "baseline", "", *_cells(row["scores"], scores), "", style="dim")
         second.add_row(row["name"], *_cells(row["recall"], found["classes"], digits=3), style="dim")
-    return Group(head, first, *([mirrored] if mirrored.row_count else []), second, third)
+    return Group(
+        head, first, Text(noise_note(found), "dim"), *([mirrored] if mirrored.row_count else []), second, third
+    )
+
+
+def noise_note(found: dict[str, Any]) -> str:
+    """What the p of the trials' table says; "" where there is none."""
+    number = sum("p_holm" in (row["against_best"] or {}) for row in found["trials"])
+    told = {"score": score_title(found["score"]), "corrected": same_faces.corrected(number)}
+    return NOISE.format(**told) if number else ""
+
+
+def score_title(score: str) -> str:
+    """A score as people write it."""
+    return {"macro_f1": "macro-F1"}.get(score, score.replace("_", " "))
 
 
 def _heading(name: str) -> str:
