@@ -1,159 +1,280 @@
-"""Classify the faces of photos with a promoted model.
+"""Say what models see in the faces of photos, folders, videos and cameras: `fersweep predict`.
 
-    predict([Path("photo.jpg")], champion(home))    # → [{"image": …, "faces": [{"box": …, "label": …, …}]}]
+    run(["photo.jpg", "clip.mp4"], ["champion"], home, Options(out=Path("drawn")))
+    predict([Path("photo.jpg")], [open_model("champion", home)])    # → [{"image": …, "faces": [{"box": …, "label": …}]}]
 
-A face goes the way of a dataset's face: cropped as the dataset frames it, gray, in the dataset's image size, seen by
-the landmarker with the border and size of training (all of it in the checkpoint's `model.json`), then by the model. A
-model of pixels is shown the gray crop itself.
+A face goes the way of a dataset's face (data_pipeline/photos.py), then to each model.
 """
 
 from __future__ import annotations
 
-import json
-from collections.abc import Sequence
+import sys
+from collections.abc import Iterator, Sequence
+from contextlib import ExitStack
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-import trainables
-from data_pipeline.bundle import find_bundle
 from data_pipeline.errors import InputError
-from data_pipeline.landmarks import Landmarker, faces_in_photo
-from data_pipeline.sources import fit
-from results import store
-from results.promote import MODEL
+from data_pipeline.photos import Seen, read_photo
+from results import draw, registry
+from results.clip import Clip
+from results.inputs import Picture, place_outputs, sort_inputs
+from results.models import FaceModel, open_model
+from results.outputs import PICTURES, Movie, Rows, check_target, write_picture
+from results.recognise import Recogniser, caption, mark
 from results.tables import table
+from results.video import Screen, Watching, check_window, watch
 
 if TYPE_CHECKING:
     from rich.console import RenderableType
+    from rich.text import Text
 
-MAX_FACES = 20
-
-# Of one photo: (left, top, right, bottom) in pixels, and the face's features or None.
-Faces = list[tuple[Sequence[int], np.ndarray | None]]
+CHUNK = 64  # pictures whose faces the models are asked about at once
+MAX_TILES = 120  # of a grid
 
 
-def champion(home: Path, alias: str = "champion", uri: str | None = None) -> Path:
+@dataclass(frozen=True)
+class Options:
+    """What `predict` writes beside its answer.
+
+    Attributes:
+        out: the annotated picture or video; a directory for several.
+        grid: a picture of the faces of all pictures.
+        rows: tables of all faces, .csv or .parquet.
+        show: open a window; None: for a camera, where there is a display.
+        say: print a camera's labels as they change, where no window shows them.
+    """
+
+    out: Path | None = None
+    grid: Path | None = None
+    rows: Sequence[Path] = ()
+    emoji: bool = False
+    show: bool | None = None
+    say: bool = True
+    watching: Watching = field(default_factory=Watching)
+
+
+def champion(home: Path, alias: str = registry.CHAMPION, uri: str | None = None) -> Path:
     """Checkpoint of the model version with `alias`, downloaded if its store is a server.
 
     Raises InputError if nothing has that alias, naming the aliases that there are.
     """
-    address = store.tracking_uri(home, uri)
-    if uri is None and not (Path(home) / "mlflow.db").exists():
-        raise InputError(f"nothing is recorded under {home}: launch a sweep and promote it first")
-    client = store.open_home(home, uri)
-    import mlflow
-    from mlflow.artifacts import download_artifacts
-    from mlflow.exceptions import MlflowException
-
-    try:
-        client.get_model_version_by_alias(MODEL, alias)
-    except MlflowException:
-        models = client.search_registered_models(f"name = '{MODEL}'")
-        known = ", ".join(sorted(models[0].aliases)) if models else ""
-        raise InputError(f"no model has the alias {alias!r}; known: {known or 'none yet, promote a sweep'}") from None
-    mlflow.set_tracking_uri(address)
-    directory = Path(download_artifacts(f"models:/{MODEL}@{alias}", tracking_uri=address))
-    return next(directory.glob("artifacts/*/model.json")).parent
+    client = registry.open_registry(home, uri)
+    return registry.fetch(client, registry.find_version(client, alias))
 
 
-def predict(images: Sequence[Path], checkpoint: Path, bundle: Path | None = None) -> list[dict[str, Any]]:
-    """The faces of each image and their class probabilities, JSON-able.
+def run(
+    given: Sequence[str], specs: Sequence[str], home: Path, options: Options, bundle: Path | None = None
+) -> list[dict[str, Any]]:
+    """What `look` finds in the pictures, then what `video.watch` finds in each clip. All files of `options` are written.
 
     Args:
-        checkpoint: a checkpoint directory, e.g. `champion(home)`.
+        given: pictures, folders, videos, numbers of cameras.
+        specs: models (models.open_model).
         bundle: the file face_landmarker.task; None finds it (data_pipeline/bundle.py).
 
-    Returns:
-        One {image, faces} an image; a face is {box (left, top, right, bottom in pixels), label, probabilities
-        (class → float)}, faces from left to right; label and probabilities are None where the landmarker saw a face in
-        the photo but none in its crop. Raises InputError for a file that is not a picture.
+    Raises InputError, before anything is written, if an input, a model or a place to write to is wrong.
     """
-    photos = [read_photo(path) for path in images]
-    described = json.loads((checkpoint / "model.json").read_text())
-    model = trainables.restore(checkpoint)
-    options = {name: described["preprocessing"][name] for name in ("border", "size")}
-    path = find_bundle(bundle)
-    found: list[Faces] = []
-    with Landmarker(path, **options) as landmarker, Landmarker(path, **options, num_faces=MAX_FACES) as finder:
-        for photo in photos:
-            crops = faces_in_photo(photo, finder)
-            faces: Faces = [(box, _features(_fitted(crop, described), landmarker, described)) for box, crop in crops]
-            found.append(faces or _whole(photo, landmarker, described))
-    inputs = [features for faces in found for _, features in faces if features is not None]
-    answers = iter(model.predict(np.stack(inputs)) if inputs else ())
-    return [
-        {"image": str(path), "faces": [_answer(box, x, answers, described["classes"]) for box, x in faces]}
-        for path, faces in zip(images, found, strict=True)
-    ]
+    inputs = sort_inputs(given)
+    targets = place_outputs(inputs, options.out) if options.out else {}
+    if options.grid:
+        check_target(options.grid, "--grid", PICTURES)
+        if not inputs.pictures:
+            raise InputError(f"--grid {options.grid}: there are no pictures to make a grid of")
+    for path in options.rows:
+        check_target(path, f"--{path.suffix[1:]}", (".csv", ".parquet"))
+    with ExitStack() as stack:
+        recogniser = stack.enter_context(Recogniser([open_model(one, home) for one in specs], bundle))
+        check_window(recogniser, options.watching.window)
+        tables = [stack.enter_context(Rows(path, recogniser)) for path in options.rows]
+        found = list(look(inputs.pictures, recogniser))
+        for one in found:
+            for index, face in enumerate(one.get("faces", ()), 1):
+                for rows in tables:
+                    rows.add(one["image"], None, None, index, face)
+        _draw(inputs.pictures, found, targets, options)
+        for clip in inputs.clips:
+            found.append(_watch(Clip(clip), recogniser, options, targets.get(clip), tables))
+    for path in filter(None, (options.out, options.grid, *options.rows)):
+        print(f"written: {path}", file=sys.stderr)
+    return found
 
 
-def read_photo(path: Path) -> np.ndarray:
-    """(H, W, 3) uint8 RGB, turned upright as its EXIF says. Raises InputError if it is not a picture."""
-    from PIL import Image, ImageOps
+def predict(images: Sequence[Path], models: Sequence[FaceModel], bundle: Path | None = None) -> list[dict[str, Any]]:
+    """The faces of each image and their class probabilities: what `look` finds."""
+    with Recogniser(models, bundle) as recogniser:
+        return list(look([Picture(path, Path(path.name), folder=False) for path in images], recogniser))
 
+
+def look(pictures: Sequence[Picture], recogniser: Recogniser) -> Iterator[dict[str, Any]]:
+    """The faces of each picture and what the models say of them, JSON-able.
+
+    Yields:
+        One {image, faces} a picture; a face is {box (left, top, right, bottom in pixels), label, probabilities
+        (class → float)}, and `models` (name → {label, probabilities}) where there are several; faces from left to
+        right. Label and probabilities are None where the landmarker saw a face in the photo but none in its crop.
+        Of a picture in a folder that is called like a class, `true` is that class. {image, error} for a picture in a
+        folder that cannot be read.
+
+    Raises InputError for a file that was named and is not a picture.
+    """
+    for start in range(0, len(pictures), CHUNK):
+        chunk = pictures[start : start + CHUNK]
+        seen = [_faces(picture, recogniser) for picture in chunk]
+        answers = iter(recogniser.answers([face for faces in seen if not isinstance(faces, str) for face in faces]))
+        for picture, faces in zip(chunk, seen, strict=True):
+            one: dict[str, Any] = {"image": str(picture.path)}
+            if isinstance(faces, str):
+                yield one | {"error": faces}
+                continue
+            if picture.true is not None:
+                one["true"] = _true_class(recogniser.models[0], picture.true)
+            yield one | {"faces": [recogniser.record(face.box, next(answers)) for face in faces]}
+
+
+def _faces(picture: Picture, recogniser: Recogniser) -> list[Seen] | str:
+    """The faces of a picture, or why it cannot be read."""
     try:
-        with Image.open(path) as image:
-            return np.array(ImageOps.exif_transpose(image).convert("RGB"))
-    except FileNotFoundError:
-        raise InputError(f"{path}: there is no such file") from None
-    except (OSError, ValueError, SyntaxError) as error:  # what Pillow raises for a file that is cut off or no picture
-        raise InputError(f"{path}: cannot be read as a picture ({error})") from error
+        return recogniser.faces(read_photo(picture.path))
+    except InputError as error:
+        if not picture.folder:
+            raise
+        print(f"left out: {error}", file=sys.stderr)
+        return str(error)
 
 
-def _features(face: np.ndarray, landmarker: Landmarker, described: dict[str, Any]) -> np.ndarray | None:
-    """What the model is fed of a gray face: its blendshapes (F,), None if there are none, or its pixels (H, W)."""
-    from data_pipeline.schema import BLENDSHAPES
-
-    if described["feature_names"] == ["pixels"]:
-        return face
-    scores = landmarker.blendshapes(face)
-    if scores is None:
-        return None
-    return scores[[BLENDSHAPES.index(name) for name in described["feature_names"]]]
+def _true_class(model: FaceModel, label: str) -> str:
+    """The model's class that `label` belongs to; the label itself where it has none."""
+    groups = model.described.get("groups") or {name: [name] for name in model.classes or ()}
+    return next((name for name, labels in groups.items() if label in labels), label)
 
 
-def _whole(photo: np.ndarray, landmarker: Landmarker, described: dict[str, Any]) -> Faces:
-    """The image itself as a face's crop, if there is a face in it: what a dataset's own images are."""
-    import cv2
+def _draw(
+    pictures: Sequence[Picture], found: Sequence[dict[str, Any]], targets: dict[Path | int, Path], options: Options
+) -> None:
+    """Write the annotated copies and the grid. Pictures are read again: they were not all kept."""
+    tiles = _chosen([(one, face) for one in found for face in one.get("faces", ())]) if options.grid else []
+    photos: dict[str, list[dict[str, Any]]] = {}
+    for one, face in tiles:
+        photos.setdefault(one["image"], []).append(face)
+    made: list[draw.Tile] = []
+    for picture, one in zip(pictures, found, strict=True):
+        if "error" in one or not (picture.path in targets or one["image"] in photos):
+            continue
+        photo = read_photo(picture.path)
+        made += [_tile(photo, one, face) for face in photos.get(one["image"], ())]
+        if target := targets.get(picture.path):
+            target.parent.mkdir(parents=True, exist_ok=True)
+            write_picture(target, draw.annotate(photo, [mark(face) for face in one["faces"]], options.emoji))
+    if options.grid:
+        write_picture(options.grid, draw.grid(made))
 
-    face = _fitted(cv2.cvtColor(photo, cv2.COLOR_RGB2GRAY), described)
-    if landmarker.blendshapes(face) is None:
-        return []
+
+def _chosen(faces: Sequence[Any]) -> list[Any]:
+    """At most MAX_TILES, spread evenly: of a folder, all its classes are among them."""
+    if len(faces) > MAX_TILES:
+        print(f"the grid shows {MAX_TILES} of {len(faces)} faces", file=sys.stderr)
+        return [faces[i * len(faces) // MAX_TILES] for i in range(MAX_TILES)]
+    return list(faces)
+
+
+def _tile(photo: np.ndarray, one: dict[str, Any], face: dict[str, Any]) -> draw.Tile:
+    left, top, right, bottom = face["box"]
     height, width = photo.shape[:2]
-    return [((0, 0, width, height), _features(face, landmarker, described))]
+    crop = photo[max(top, 0) : min(bottom, height), max(left, 0) : min(right, width)]
+    return draw.Tile(crop, caption(face), one.get("true"), is_right(one, face))
 
 
-def _fitted(crop: np.ndarray, described: dict[str, Any]) -> np.ndarray:
-    """A gray crop in the dataset's image size."""
-    return fit(crop, tuple(described["preprocessing"]["image_size"]))
+def is_right(one: dict[str, Any], face: dict[str, Any]) -> bool | None:
+    """Whether a face's label is the true class; None where that is not known, or no class of the model."""
+    if one.get("true") is None or face["label"] is None or one["true"] not in face["probabilities"]:
+        return None
+    return face["label"] == one["true"]
 
 
-def _answer(box: Sequence[int], features: np.ndarray | None, answers: Any, classes: list[str]) -> dict[str, Any]:
-    if features is None:
-        return {"box": list(box), "label": None, "probabilities": None}
-    probabilities = dict(zip(classes, map(float, next(answers)), strict=True))
-    return {
-        "box": list(box),
-        "label": max(probabilities, key=probabilities.__getitem__),
-        "probabilities": probabilities,
-    }
+def _watch(
+    clip: Clip, recogniser: Recogniser, options: Options, target: Path | None, rows: Sequence[Rows]
+) -> dict[str, Any]:
+    how = options.watching
+    with ExitStack() as stack:
+        movie = None
+        if target is not None:
+            target.parent.mkdir(parents=True, exist_ok=True)
+            movie = stack.enter_context(Movie(target, min(clip.fps, 30.0) if clip.live else clip.fps / how.every))
+        screen = None
+        if options.show if options.show is not None else clip.live:
+            missing = Screen.missing()
+            if missing:
+                print(f"no window: {missing}; going on without", file=sys.stderr)
+            else:
+                screen = stack.enter_context(Screen())
+        tell = print if clip.live and screen is None and options.say else None
+        found = watch(clip, recogniser, how, rows, movie, screen, tell, options.emoji)
+    return found if target is None else {**found, "out": str(target)}
 
 
 def render(found: list[dict[str, Any]]) -> RenderableType:
-    """What `predict` returned as a table for the terminal."""
+    """What `run` returned as tables for the terminal."""
+    from rich.console import Group
+
+    parts = [make([one for one in found if key in one]) for key, make in (("image", _pictures), ("video", _clips))]
+    return Group(*(part for part in parts if part is not None))
+
+
+def _pictures(found: list[dict[str, Any]]) -> RenderableType | None:
     from rich.text import Text
 
-    classes = next((list(f["probabilities"]) for one in found for f in one["faces"] if f["probabilities"]), [])
-    texts = ["image", "face at", "label"]
-    shown = table([*texts, *classes], len(texts), wraps=[*texts, *classes])
+    if not found:
+        return None
+    faces = [(one, face) for one in found for face in one.get("faces", ())]
+    several, known = any("models" in face for _, face in faces), any("true" in one for one in found)
+    texts = ["image", "face at", *(["true"] if known else []), *(["model"] if several else []), "label"]
+    shown = table([*texts, "prob.", "then"], len(texts), wraps=("image", "model", "then"))
+    shown.columns[-1].justify, shown.columns[0].overflow, shown.columns[0].min_width = "left", "fold", 16
     for one in found:
-        if not one["faces"]:
-            shown.add_row(Text(Path(one["image"]).name), "", "no face found")
-        for face in one["faces"]:
+        head = [Text(Path(one["image"]).name)]
+        if not one.get("faces"):
+            nothing = Text("cannot be read" if "error" in one else "no face found")
+            shown.add_row(*head, "", *([one.get("true", "")] if known else []), *([""] if several else []), nothing)
+        for face in one.get("faces", ()):
             left, top, right, bottom = face["box"]
-            cells = [f"{p:.3f}" for p in face["probabilities"].values()] if face["probabilities"] else []
-            place = f"{left},{top} {right - left}×{bottom - top}"
-            shown.add_row(Text(Path(one["image"]).name), place, face["label"] or "no expression found", *cells)
+            head += [
+                Text(f"{left},{top} {right - left}×{bottom - top}"),
+                *([Text(one.get("true", ""))] if known else []),
+            ]
+            for name, answer in face.get("models", {"": face}).items():
+                shown.add_row(*head, *([Text(name)] if several else []), *_cells(answer, 1 if known or several else 2))
+                head = [Text("")] * len(head)
+            head = [Text("")]
+    judged = [right for one, face in faces if (right := is_right(one, face)) is not None]
+    shown.caption = f"{sum(judged)} of {len(judged)} faces right" if judged else None
+    return shown
+
+
+def _cells(answer: dict[str, Any], num_others: int) -> list[Text]:
+    """Label, its probability, and the next most probable classes; files and JSON have all."""
+    from rich.text import Text
+
+    if answer["label"] is None:
+        return [Text("no expression found")]
+    (label, best), *others = sorted(answer["probabilities"].items(), key=lambda one: -one[1])
+    then = ", ".join(f"{name} {p:.3f}" for name, p in others[:num_others])
+    return [Text(label), Text(f"{best:.3f}"), Text(then)]
+
+
+def _clips(found: list[dict[str, Any]]) -> RenderableType | None:
+    from rich.text import Text
+
+    if not found:
+        return None
+    columns = ["video", "labels (frames of a face)", "faces", "frames", "without a face", "frames/s"]
+    shown = table(columns, 2, wraps=columns)
+    for one in found:
+        labels = ", ".join(f"{label} {count}" for label, count in one["labels"].items())
+        numbers = [str(one[key]) for key in ("faces", "frames", "frames_without_face")]
+        name = Text(Path(one["video"]).name)
+        shown.add_row(name, Text(labels or "no face found"), *numbers, f"{one['frames_per_s']:.1f}")
     return shown

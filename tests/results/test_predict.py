@@ -1,5 +1,7 @@
 """Predicting with photos: the astronaut of scikit-image, upright and turned, and what is no photo."""
 
+import subprocess
+import sys
 from functools import partial
 from pathlib import Path
 
@@ -11,16 +13,20 @@ from rich.console import Console
 import trainables
 from data_pipeline.bundle import find_bundle
 from data_pipeline.errors import InputError
+from data_pipeline.photos import read_photo
 from data_pipeline.task import Task, TaskArrays
-from results.predict import predict, read_photo, render
+from results.models import FaceModel, open_model
+from results.predict import predict, render
 from trainables import curve
+
+ROOT = Path(__file__).resolve().parents[2]
 
 
 @pytest.fixture(scope="module")
-def checkpoint(tmp_path_factory: pytest.TempPathFactory, tiny_dataset: Path) -> Path:
+def model(tmp_path_factory: pytest.TempPathFactory, tiny_dataset: Path) -> FaceModel:
     directory = tmp_path_factory.mktemp("checkpoint")
     curve.build({}, Task(tiny_dataset).arrays(), 0).save(directory)
-    return directory
+    return open_model(str(directory), directory)
 
 
 @pytest.fixture(scope="module")
@@ -30,7 +36,7 @@ def portrait() -> Image.Image:
     return Image.fromarray(data.astronaut())
 
 
-def test_faces_of_photos(checkpoint: Path, portrait: Image.Image, tmp_path: Path) -> None:
+def test_faces_of_photos(model: FaceModel, portrait: Image.Image, tmp_path: Path) -> None:
     upright, turned, nothing, pair, tight = (
         tmp_path / f"{name}.png" for name in ("up", "turned", "no", "pair", "tight")
     )
@@ -45,7 +51,7 @@ def test_faces_of_photos(checkpoint: Path, portrait: Image.Image, tmp_path: Path
     wide.save(pair)
     portrait.crop((170, 50, 280, 180)).convert("L").resize((48, 48)).save(tight)
 
-    found = predict([upright, turned, nothing, pair, tight], checkpoint)
+    found = predict([upright, turned, nothing, pair, tight], [model])
     assert [one["image"] for one in found] == [str(p) for p in (upright, turned, nothing, pair, tight)]
     assert [len(one["faces"]) for one in found] == [1, 1, 0, 2, 1]
     face = found[0]["faces"][0]
@@ -71,29 +77,30 @@ def test_a_model_of_pixels(
     """Sees the gray crop of each face, in the dataset's size; a picture that is a crop itself is one, if a face is in it."""
     model = trainables.load("cnn").build({"widths": [4, 6], "image_size": 24}, pixels, 0)
     model.save(tmp_path / "checkpoint")
+    opened = [open_model(str(tmp_path / "checkpoint"), tmp_path)]
     upright, nothing, tight = (tmp_path / f"{name}.png" for name in ("up", "no", "tight"))
     portrait.save(upright)
     Image.new("L", (300, 200)).save(nothing)
     portrait.crop((170, 50, 280, 180)).convert("L").resize((48, 48)).save(tight)
-    found = predict([upright, nothing, tight], tmp_path / "checkpoint")
+    found = predict([upright, nothing, tight], opened)
     assert [len(one["faces"]) for one in found] == [1, 0, 1]
     left, top, right, bottom = found[0]["faces"][0]["box"]
     assert 130 < left < 200 < 240 < right < 320
     assert 0 < top < 90 < 170 < bottom < 260
 
-    monkeypatch.setattr("results.predict.faces_in_photo", lambda *_: [])
-    found = predict([tight, nothing], tmp_path / "checkpoint")
+    monkeypatch.setattr("data_pipeline.photos.faces_in_photo", lambda *_: [])
+    found = predict([tight, nothing], opened)
     assert [len(one["faces"]) for one in found] == [1, 0]
     (whole,) = found[0]["faces"]
     assert whole["box"] == [0, 0, 48, 48]
     (wanted,) = model.predict(np.asarray(Image.open(tight))[None])
     assert list(whole["probabilities"].values()) == pytest.approx(wanted.tolist(), abs=1e-5)
 
-    monkeypatch.setattr("results.predict.find_bundle", partial(find_bundle, url="file:///nowhere"))
+    monkeypatch.setattr("data_pipeline.photos.find_bundle", partial(find_bundle, url="file:///nowhere"))
     monkeypatch.setattr("data_pipeline.bundle.CARRIERS", ())
     monkeypatch.setenv("FERSWEEP_CACHE", str(tmp_path / "cache"))
     with pytest.raises(RuntimeError, match=r"no face_landmarker\.task.*--landmarker"):
-        predict([upright], tmp_path / "checkpoint")
+        predict([upright], opened)
 
 
 def test_what_is_no_photo(tmp_path: Path, portrait: Image.Image) -> None:
@@ -115,3 +122,24 @@ def test_grey_and_alpha_become_rgb(tmp_path: Path) -> None:
         photo = read_photo(path)
         assert photo.shape == (4, 5, 3)
         assert photo.dtype == np.uint8
+
+
+def test_models_of_both_frameworks_in_one_process(pixels: TaskArrays, arrays: TaskArrays, tmp_path: Path) -> None:
+    """Keras first: what aborts a process whose LLVM is TensorFlow's when torch brings Triton's."""
+    trainables.load("blendshape_dense").build({"units": [8]}, arrays, 0).save(tmp_path / "dense")
+    trainables.load("cnn").build({"widths": [4, 6], "image_size": 24}, pixels, 0).save(tmp_path / "cnn")
+    code = f"""
+import numpy as np
+from pathlib import Path
+from results.models import open_model
+from results.recognise import Recogniser
+
+with Recogniser([open_model(str(Path({str(tmp_path)!r}) / name), Path("nowhere")) for name in ("dense", "cnn")]) as both:
+    both.ask(0, [np.zeros({len(arrays.feature_names)}, np.float32)])
+    both.ask(1, [np.zeros((48, 48), np.uint8)])
+    import torch._dynamo
+print("both")
+"""
+    done = subprocess.run([sys.executable, "-c", code], cwd=ROOT, capture_output=True, text=True, check=False)
+    assert done.stdout.strip() == "both", done.stderr
+    assert "CUDA" not in done.stderr

@@ -1,0 +1,105 @@
+"""How fast `predict` watches a video, and whether its memory grows: beside a plain loop of OpenCV, MediaPipe and the model.
+
+    python -m benchmarks.video MODEL VIDEO... [--home runs] [--frames 2000]
+
+Prints for each video frames/s of the plain loop (every part of each frame looked at, as for photos; and the whole frame
+alone, which misses small faces), of `watch`, and of `watch` with an annotated video and a table written; then how much
+resident memory grew from frame 100 to the last of the first video, looped to --frames frames, all outputs on.
+"""
+
+from __future__ import annotations
+
+import argparse
+import itertools
+import tempfile
+import time
+from collections.abc import Iterator, Sequence
+from contextlib import ExitStack
+from pathlib import Path
+
+import cv2
+import numpy as np
+import psutil
+
+from results.clip import Clip, Frame
+from results.models import open_model
+from results.outputs import Movie, Rows
+from results.recognise import Recogniser
+from results.video import Watching, watch
+
+FIRST = 100  # the frame from which memory must not grow
+
+
+def plain(path: Path, recogniser: Recogniser, parts: bool) -> tuple[float, int]:
+    """(frames/s, frames in which a face was found) of the loop that a tutorial would show."""
+    capture, num_frames, with_face = cv2.VideoCapture(str(path)), 0, 0
+    began = time.perf_counter()
+    while True:
+        read, frame = capture.read()
+        if not read:
+            return num_frames / (time.perf_counter() - began), with_face
+        faces = recogniser.faces(cv2.cvtColor(frame, cv2.COLOR_BGR2RGB), None if parts else [])
+        recogniser.answers(faces)
+        num_frames += 1
+        with_face += bool(faces)
+
+
+def watched(path: Path, recogniser: Recogniser, out: Path | None) -> tuple[float, int]:
+    with ExitStack() as stack:
+        clip = Clip(path)
+        movie = stack.enter_context(Movie(out / "out.mp4", clip.fps)) if out else None
+        rows = [stack.enter_context(Rows(out / "out.parquet", recogniser))] if out else []
+        found = watch(clip, recogniser, Watching(), rows, movie)
+    return found["frames_per_s"], found["frames"] - found["frames_without_face"]
+
+
+class Looped(Clip):
+    """A video that begins again until there are `num_frames`; notes resident memory at each frame."""
+
+    def __init__(self, path: Path, num_frames: int):
+        super().__init__(path)
+        self.path, self.num_frames, self.rss_bytes = path, num_frames, list[int]()
+
+    def frames(self, every: int = 1) -> Iterator[Frame]:
+        endless = itertools.chain.from_iterable(Clip(self.path).frames(every) for _ in itertools.count())
+        for number, frame in enumerate(itertools.islice(endless, self.num_frames)):
+            yield Frame(number, number / self.fps, frame.image)
+            self.rss_bytes.append(psutil.Process().memory_info().rss)
+
+
+def memory(path: Path, recogniser: Recogniser, num_frames: int, out: Path) -> np.ndarray:
+    """(num_frames,) resident memory in MiB behind each frame."""
+    clip = Looped(path, num_frames)
+    with Movie(out / "long.mp4", clip.fps) as movie, Rows(out / "long.csv", recogniser) as rows:
+        watch(clip, recogniser, Watching(), [rows], movie)
+    return np.array(clip.rss_bytes) / 2**20
+
+
+def main(arguments: Sequence[str] | None = None) -> None:
+    parser = argparse.ArgumentParser(description=__doc__)
+    parser.add_argument("model")
+    parser.add_argument("videos", type=Path, nargs="+")
+    parser.add_argument("--home", type=Path, default=Path("runs"))
+    parser.add_argument("--frames", type=int, default=2000)
+    given = parser.parse_args(arguments)
+    with Recogniser([open_model(given.model, given.home)]) as recogniser, tempfile.TemporaryDirectory() as directory:
+        out = Path(directory)
+        for path in given.videos:
+            watched(path, recogniser, None)  # warms up
+            ways = {
+                "plain loop, all parts": plain(path, recogniser, True),
+                "plain loop, whole frame": plain(path, recogniser, False),
+                "watch": watched(path, recogniser, None),
+                "watch, video and table written": watched(path, recogniser, out),
+            }
+            for way, (rate, with_face) in ways.items():
+                print(f"{path.name:24} {way:32} {rate:6.1f} frames/s, a face in {with_face}")
+        grown = memory(given.videos[0], recogniser, given.frames, out)
+    last = grown[-FIRST:].max()
+    print(
+        f"memory: {grown[FIRST]:.0f} MiB at frame {FIRST}, {last:.0f} MiB at {given.frames} ({last - grown[FIRST]:+.1f})"
+    )
+
+
+if __name__ == "__main__":
+    main()
