@@ -27,6 +27,14 @@ Home = Annotated[
 AsJson = Annotated[bool, typer.Option("--json", help="Print JSON alone on stdout.")]
 Data = Annotated[Path, typer.Option(help="A dataset directory made by `fersweep prepare`.")]
 Name = Annotated[str, typer.Argument(help="Name of the sweep, or its address in a bucket.")]
+Model = Annotated[
+    str,
+    typer.Argument(
+        help="A sweep (its best trial), SWEEP:TRIAL, an alias or version of the registry, a checkpoint's directory, "
+        "FILE.onnx, or FILE.py:FUNCTION."
+    ),
+]
+Alias = Annotated[str, typer.Option(help="Alias of the registered version.")]
 TrialNumber = Annotated[int | None, typer.Option(help="Number of the trial; default: the best.")]
 Address = Annotated[str | None, typer.Option(help="Address of a running Ray cluster; default: Ray on this machine.")]
 Landmarker = Annotated[
@@ -45,6 +53,18 @@ def _show(result: Any, render: Any, as_json: bool) -> None:
 
     console = Console()
     console.print(render(result))
+
+
+def _write(path: Path, text: str) -> None:
+    """Write a file whole or not at all, and say so."""
+    from data_pipeline.errors import InputError
+    from results.storage import write_whole
+
+    try:
+        write_whole(path, text.encode())
+    except OSError as error:
+        raise InputError(f"{path} cannot be written: {error.strerror}") from None
+    print(f"written: {path}", file=sys.stderr)
 
 
 @app.command()
@@ -75,10 +95,10 @@ def demo(home: Home = RUNS) -> None:
     prepare([faces], out=home / "data" / "demo")
     say(f"3 fersweep launch quick --data {home / 'data' / 'demo'} --name {name}", align="left")
     launch("quick", data=home / "data" / "demo", name=name, home=home)
-    say(f"4 fersweep promote {name}", align="left")
-    promote(name, home=home)
-    say(f"5 fersweep predict {portrait}", align="left")
-    predict([portrait], home=home)
+    say(f"4 fersweep promote {name} --alias demo --gate none", align="left")  # no champion of anybody's is replaced
+    promote(name, alias="demo", gate=["none"], home=home)
+    say(f"5 fersweep predict {portrait} --model demo", align="left")
+    predict([str(portrait)], model=["demo"], home=home)
     say("done", align="left")
     print(
         "These faces are synthetic: the scores above say that everything works, not how good a model is.\n"
@@ -234,7 +254,9 @@ def _report(outcome: Any, as_json: bool, home: Path) -> None:
         print(f"then: {following.name}, the best {best} on {share} of train, {epochs} epochs at most", file=sys.stderr)
         return
     print(
-        f"next: fersweep compare {name}{where} · fersweep promote {name}{where} · fersweep ui{where}", file=sys.stderr
+        f"next: fersweep compare {name}{where} · fersweep report {name}{where} · fersweep promote {name}{where} · "
+        f"fersweep ui {name}{where}",
+        file=sys.stderr,
     )
 
 
@@ -261,47 +283,174 @@ def status(
 
 @app.command()
 def compare(
-    name: Name,
+    names: Annotated[
+        list[str],
+        typer.Argument(
+            help="A sweep: its trials. Several: by their best. SWEEP:3 SWEEP:7: two trials.", metavar="NAME..."
+        ),
+    ],
     top: Annotated[int, typer.Option(help="Number of trials to show.", min=1)] = 10,
     trees: Annotated[bool, typer.Option("--trees", help="Also train gradient-boosted trees as a baseline.")] = False,
+    differences: Annotated[
+        tuple[str, str] | None, typer.Option(help="Two trials of the sweep, or SWEEP:TRIAL each.", metavar="A B")
+    ] = None,
+    html: Annotated[
+        Path | None, typer.Option("--html", dir_okay=False, help="Also write it as a page.", metavar="FILE")
+    ] = None,
     home: Home = RUNS,
     as_json: AsJson = False,
 ) -> None:
-    """Compare a sweep's trials: the best ones, the hparams that varied, baselines, recall of each class."""
-    from results import compare as comparison
-    from results import evaluate as evaluation
+    """Compare the trials of a sweep, several sweeps, or two trials: scores, what is noise, hparams, baselines."""
+    from results.comparison import comparison
+    from results.trees import tree_baseline_of
+
+    compared = comparison(home, names, top, tree_baseline_of if trees else None, differences)
+    if html is not None:
+        _write(html, compared.page(compared.found))
+    _show(compared.found, compared.render, as_json)
+
+
+@app.command()
+def report(
+    name: Name,
+    out: Annotated[
+        Path | None,
+        typer.Option(
+            dir_okay=False, help="Where to write it; default: report.html in the sweep's directory.", metavar="FILE"
+        ),
+    ] = None,
+    trees: Annotated[bool, typer.Option("--trees", help="Also train gradient-boosted trees as a baseline.")] = False,
+    no_faces: Annotated[
+        bool, typer.Option("--no-faces", help="Leave out the faces that the best trial got wrong.")
+    ] = False,
+    home: Home = RUNS,
+    as_json: AsJson = False,
+) -> None:
+    """Write a sweep's story as one HTML page that opens offline; its MLflow run gets it, too."""
+    from results import report as reporting
     from results.sweeps import find_sweep
+    from results.trees import tree_baseline_of
 
     directory = find_sweep(home, name)
-    baseline = evaluation.tree_baseline_of(directory) if trees else None
-    _show(comparison.compare(directory, top=top, trees=baseline), comparison.render, as_json)
+    made = reporting.write_report(directory, out, tree_baseline_of(directory) if trees else None, not no_faces)
+    print(f"written: {made['report']}", file=sys.stderr)
+    made["mlflow"] = reporting.tell_mlflow(directory, Path(made["report"]))
+    if as_json:
+        print(json.dumps(made, indent=1))
 
 
 @app.command()
 def promote(
     name: Name,
     trial: TrialNumber = None,
-    alias: Annotated[str, typer.Option(help="Alias of the registered version.")] = "champion",
+    alias: Alias = "champion",
+    gate: Annotated[
+        list[str] | None,
+        typer.Option(
+            help="What it must show, repeatable: better_than_champion (the default; p < .05 on the same test faces), "
+            "same_fingerprint, min_macro_f1=X (also accuracy, balanced_accuracy), max_recall_drop=X in each class, "
+            "max_latency_ms=X; or none.",
+            metavar="GATE",
+        ),
+    ] = None,
+    force: Annotated[bool, typer.Option("--force", help="Promote it whatever the gates say; recorded.")] = False,
+    refit: Annotated[
+        int,
+        typer.Option(help="Train its hparams again on train and val with so many seeds; take their median.", min=0),
+    ] = 0,
+    ensemble: Annotated[
+        bool, typer.Option("--ensemble", help="With --refit: the mean of all seeds instead of the median.")
+    ] = False,
+    licence: Annotated[str | None, typer.Option(help="Licence of the data, for the model card.")] = None,
     home: Home = RUNS,
     as_json: AsJson = False,
 ) -> None:
-    """Judge a sweep's best checkpoint once on test and register it in MLflow under an alias."""
-    from results import evaluate as evaluation
+    """Judge a sweep's best checkpoint on test, register it in MLflow, and make it champion if its gates open."""
+    from results import figures, gates
     from results import promote as promotion
     from results.sweeps import find_sweep
 
-    promoted = promotion.promote(find_sweep(home, name), alias=alias, trial=trial)
+    if ensemble and refit < 2:
+        raise typer.BadParameter("wants --refit 2 or more: it is the mean of that many seeds", param_hint="--ensemble")
+    wanted = None if gate is None else gates.read_gates(gate)
+    try:
+        promoted = promotion.promote(
+            find_sweep(home, name),
+            alias,
+            trial,
+            gates=wanted,
+            force=force,
+            refit=refit,
+            ensemble=ensemble,
+            licence=licence,
+            tell=lambda line: print(line, file=sys.stderr),
+        )
+    except promotion.Refused as refusal:
+        if as_json:
+            print(json.dumps({"refused": str(refusal), "verdicts": gates.as_dicts(refusal.verdicts)}, indent=1))
+        else:
+            _show(refusal.verdicts, lambda verdicts: gates.render(verdicts, f"to become {alias}"), False)
+        raise
     title = (
-        f"{promoted['model']} version {promoted['version']} is now {alias}: trial {promoted['trial']}, judged on test"
+        f"{promoted['model']} version {promoted['version']} is now {alias}"
+        f"{', by force' if promoted['forced'] else ''}: trial {promoted['trial']}, judged on test"
     )
-    _show(promoted, lambda found: evaluation.render(found["figures"], title), as_json)
+    if promoted["before"] is not None and promoted["verdicts"] and not as_json:
+        verdicts = [gates.Verdict(**one) for one in promoted["verdicts"]]
+        _show(verdicts, lambda verdicts: gates.render(verdicts, f"to become {alias}"), False)
+    _show(promoted, lambda found: figures.render(found["figures"], title), as_json)
+
+
+champion = typer.Typer(help="Show the champion, its history, or go back to the one before.", no_args_is_help=True)
+app.add_typer(champion, name="champion")
+
+
+@champion.command("show")
+def champion_show(alias: Alias = "champion", home: Home = RUNS, as_json: AsJson = False) -> None:
+    """Show the model card of the version that has an alias."""
+    from rich.markdown import Markdown
+
+    from results.promote import champion
+
+    _show(champion(home, alias), lambda found: Markdown(f"# version {found['version']}\n\n{found['card']}"), as_json)
+
+
+@champion.command("history")
+def champion_history(alias: Alias = "champion", home: Home = RUNS, as_json: AsJson = False) -> None:
+    """List the versions that had an alias: when, by whom, how they were judged, and what was forced."""
+    from results import registry
+
+    _show(registry.history(registry.open_registry(home), alias), registry.render, as_json)
+
+
+@champion.command("rollback")
+def champion_rollback(
+    to: Annotated[str | None, typer.Option(help="Version to go back to; default: the one before.")] = None,
+    alias: Alias = "champion",
+    home: Home = RUNS,
+    as_json: AsJson = False,
+) -> None:
+    """Give an alias back to the version that had it before."""
+    from results.promote import rollback
+
+    found = rollback(home, alias, to)
+    _show(found, lambda one: f"version {one['version']} is {alias} again, instead of version {one['before']}", as_json)
 
 
 @app.command()
 def evaluate(
-    name: Name,
+    model: Model,
     trial: TrialNumber = None,
-    split: Annotated[str, typer.Option(help="train, val or test.")] = "val",
+    data: Annotated[
+        Path | None, typer.Option(help="A dataset to judge it on; default: the one of its sweep.", metavar="DATASET")
+    ] = None,
+    split: Annotated[
+        str | None, typer.Option(help="train, val or test; default: val of its sweep's dataset, test of another.")
+    ] = None,
+    classes: Annotated[
+        str | None,
+        typer.Option(help="Classes that the model answers, in its order, if it does not say.", metavar="A,B,C"),
+    ] = None,
     tta: Annotated[
         bool, typer.Option("--tta", help="Also judge answers averaged over each face and its mirror image.")
     ] = False,
@@ -309,41 +458,122 @@ def evaluate(
         Path | None,
         typer.Option(file_okay=False, help="Draw there what the net looks at in faces of val.", metavar="DIR"),
     ] = None,
+    html: Annotated[
+        Path | None,
+        typer.Option("--html", dir_okay=False, help="Write a page with the mistakes' faces.", metavar="FILE"),
+    ] = None,
     home: Home = RUNS,
     as_json: AsJson = False,
 ) -> None:
-    """Judge a trial's best checkpoint on a split of the sweep's dataset, with 95 % intervals and the baseline."""
-    from results import evaluate as evaluation
-    from results.sweeps import find_sweep
+    """Judge any model on a split of a dataset, with 95 % intervals, the baseline, and the faces that it got wrong."""
+    from results import figures
+    from results.evaluate import judge_model
+    from results.models import open_model
 
-    found = evaluation.evaluate_trial(find_sweep(home, name), trial, split, tta, explain)
-    _show(found, evaluation.render, as_json)
+    opened = open_model(model if trial is None else f"{model}:{trial}", home)
+    judged = judge_model(opened, home, data, split, tta, classes.split(",") if classes else None, explain)
+    if html is not None:
+        _write(html, figures.html(judged))
+    _show(judged.figures, figures.render, as_json)
 
 
 @app.command()
 def predict(
-    images: Annotated[list[Path], typer.Argument(help="Photos.", metavar="IMAGE...")],
-    alias: Annotated[str, typer.Option(help="Alias of the registered model.")] = "champion",
+    inputs: Annotated[
+        list[str],
+        typer.Argument(
+            help="Photos, folders, videos, or the number of a camera.", metavar="PHOTO|FOLDER|VIDEO|CAMERA..."
+        ),
+    ],
+    model: Annotated[
+        list[str] | None,
+        typer.Option(
+            help="Alias, version, sweep, checkpoint, .onnx or .py:FUNCTION; several times for several models."
+        ),
+    ] = None,
+    out: Annotated[
+        Path | None,
+        typer.Option(help="Annotated picture or video (without sound); of several inputs a directory."),
+    ] = None,
+    grid: Annotated[Path | None, typer.Option(help="A picture of all faces with their labels.")] = None,
+    csv: Annotated[
+        Path | None, typer.Option("--csv", help="A row for each face of each frame.", metavar="FILE")
+    ] = None,
+    parquet: Annotated[Path | None, typer.Option("--parquet", help="The same as Parquet.", metavar="FILE")] = None,
+    emoji: Annotated[bool, typer.Option("--emoji", help="Draw an emoji beside each face.")] = False,
+    smooth: Annotated[
+        float, typer.Option(help="Video: time constant of smoothing a face's probabilities, in seconds; 0: off.", min=0)
+    ] = 0.3,
+    every: Annotated[int, typer.Option(help="Video: look at every N-th frame.", min=1)] = 1,
+    window: Annotated[
+        int,
+        typer.Option(
+            help="Video: a blendshape LSTM sees a face's last N frames as N steps; it was trained on one.", min=0
+        ),
+    ] = 0,
+    frames: Annotated[int | None, typer.Option(help="Video: stop after so many frames.", min=1)] = None,
+    seconds: Annotated[float | None, typer.Option(help="Video: stop after so many seconds of it.", min=0)] = None,
+    show: Annotated[
+        bool | None,
+        typer.Option("--show/--no-show", help="Open a window; default: of a camera, if there is a display."),
+    ] = None,
     landmarker: Landmarker = None,
     home: Home = RUNS,
     as_json: AsJson = False,
 ) -> None:
-    """Say what the champion sees in the faces of photos."""
+    """Say what a model sees in the faces of photos, videos and cameras; of several models, what each sees."""
     from results import predict as prediction
+    from results.video import Watching
 
-    found = prediction.predict(images, prediction.champion(home, alias), landmarker)
+    options = prediction.Options(
+        out=out,
+        grid=grid,
+        rows=[path for path in (csv, parquet) if path],
+        emoji=emoji,
+        show=show,
+        say=not as_json,
+        watching=Watching(every=every, smooth_s=smooth, window=window, num_frames=frames, seconds=seconds),
+    )
+    found = prediction.run(inputs, model or ["champion"], home, options, landmarker)
     _show(found, prediction.render, as_json)
 
 
 @app.command()
+def export(
+    model: Model,
+    out: Annotated[
+        Path, typer.Option(dir_okay=False, help="FILE.onnx, .tflite, .keras or .safetensors.", metavar="FILE")
+    ],
+    home: Home = RUNS,
+    as_json: AsJson = False,
+) -> None:
+    """Write a model to one file that predicts by itself, preprocessing included; the file is checked against the model."""
+    from results import export as exporting
+
+    _show(exporting.export(model, out, home), exporting.render, as_json)
+
+
+@app.command()
 def ui(
+    name: Annotated[str | None, typer.Argument(help="Name of the sweep to open; default: everything.")] = None,
+    optuna: Annotated[bool, typer.Option("--optuna", help="Optuna's dashboard of the sweep instead.")] = False,
     port: Annotated[int, typer.Option(help="Port on 127.0.0.1.")] = 5000,
     home: Home = RUNS,
 ) -> None:
-    """Open the MLflow UI on this machine's loopback address."""
-    from results.ui import ui as run
+    """Open the MLflow UI, or Optuna's dashboard of a sweep, on this machine's loopback address."""
+    from results.sweeps import find_sweep
 
-    run(home, port)
+    if optuna and name is None:
+        raise typer.BadParameter("wants the name of a sweep: fersweep ui NAME --optuna", param_hint="--optuna")
+    directory = None if name is None else find_sweep(home, name)
+    if directory is not None and optuna:
+        from results.dashboard import serve
+
+        serve(directory, port)
+    else:
+        from results.ui import ui as run
+
+        run(home, port, directory)
 
 
 def main() -> None:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import contextlib
 import os
 from collections.abc import Iterator
 from pathlib import Path
@@ -10,15 +9,14 @@ from pathlib import Path
 import pytest
 
 from tests.datasets import write_tiny_dataset
+from trainables import share_process
 
 os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "3")
 os.environ.setdefault("CUDA_VISIBLE_DEVICES", "")
+os.environ.setdefault("FERSWEEP_REPORT", "0")  # a page for each sweep of the tests would take more time than the tests
 # Tiny models; and threads of several processes would spin against each other.
 os.environ.setdefault("OMP_NUM_THREADS", "1")
-# TensorFlow and torch meet in the process that runs all tests (a trial loads one of them). Triton, which torch imports
-# late, brings its own LLVM, and the process is aborted if TensorFlow's was there before it.
-with contextlib.suppress(ImportError):  # torch without CUDA has no Triton
-    import triton  # noqa: F401
+share_process()  # TensorFlow and torch meet in the process that runs all tests; a trial loads one of them
 
 
 def pytest_configure(config: pytest.Config) -> None:

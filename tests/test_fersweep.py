@@ -12,7 +12,22 @@ import pytest
 from tests.sweeps import write_sweep
 
 ROOT = Path(__file__).resolve().parents[1]
-VERBS = ["demo", "prepare", "describe", "launch", "resume", "status", "compare", "promote", "evaluate", "predict", "ui"]
+VERBS = [
+    "demo",
+    "prepare",
+    "describe",
+    "launch",
+    "resume",
+    "status",
+    "compare",
+    "report",
+    "promote",
+    "champion",
+    "evaluate",
+    "predict",
+    "export",
+    "ui",
+]
 
 
 def run(*arguments: object) -> subprocess.CompletedProcess[str]:
@@ -40,8 +55,13 @@ def test_help_names_every_verb() -> None:
         (["resume", "nothing", "--home", "{tmp}/home"], "no sweep 'nothing'"),
         (["status", "nothing", "--home", "{tmp}/home"], "no sweep 'nothing'"),
         (["promote", "nothing", "--home", "{tmp}/home"], "no sweep 'nothing'"),
-        (["evaluate", "nothing", "--home", "{tmp}/home"], "no sweep 'nothing'"),
-        (["predict", "x.png", "--home", "{tmp}/home"], "nothing is recorded"),
+        (["evaluate", "nothing", "--home", "{tmp}/home"], "no model 'nothing'"),
+        (["report", "nothing", "--home", "{tmp}/home"], "no sweep 'nothing'"),
+        (["export", "nothing", "--out", "{tmp}/x.onnx", "--home", "{tmp}/home"], "no model 'nothing'"),
+        (["champion", "show", "--home", "{tmp}/home"], "nothing is recorded under"),
+        (["champion", "rollback", "--home", "{tmp}/home"], "nothing is recorded under"),
+        (["promote", "nothing", "--gate", "min_f1=1", "--home", "{tmp}/home"], "did you mean 'min_macro_f1'"),
+        (["predict", "x.png", "--home", "{tmp}/home"], "x.png: there is no such file"),
         (["ui", "--home", "{tmp}/home"], "nothing is recorded"),
     ],
 )

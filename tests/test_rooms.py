@@ -43,6 +43,7 @@ TORCH_FILES = (
     "trainables/transfer_net.py",
     "trainables/backbones.py",
     "trainables/explain.py",
+    "trainables/torch_export.py",
 )
 FILES = [path for room in ROOMS for path in sorted((ROOT / room).rglob("*.py"))]
 
