@@ -594,6 +594,12 @@ def main() -> None:
         if os.environ.get("FERSWEEP_DEBUG"):
             raise
         code = _complain(error, 1)
+    except Exception as error:
+        if os.environ.get("FERSWEEP_DEBUG") or not type(error).__module__.startswith("mlflow."):
+            raise
+        from results.store import one_line
+
+        code = _complain(f"MLflow: {one_line(error, os.environ.get('FERSWEEP_TRACKING_URI', ''))}", 1)
     sys.exit(code if isinstance(code, int) else 0)
 
 

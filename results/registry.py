@@ -26,6 +26,7 @@ if TYPE_CHECKING:
 
 MODEL = "fersweep"
 CHAMPION = "champion"
+ABSENT = ("RESOURCE_DOES_NOT_EXIST", "INVALID_PARAMETER_VALUE")  # how MLflow says that there is no such version, alias
 MOVES = "fersweep.moves"  # tag of a version: JSON list of the times that it was given an alias, see `move`
 
 
@@ -46,7 +47,9 @@ def holder(client: MlflowClient, alias: str) -> ModelVersion | None:
 
     try:
         return client.get_model_version_by_alias(MODEL, alias)
-    except MlflowException:
+    except MlflowException as error:
+        if error.error_code not in ABSENT:  # a server that is away has not said that there is none
+            raise
         return None
 
 
@@ -58,7 +61,9 @@ def find_version(client: MlflowClient, name: str) -> ModelVersion:
         return (
             client.get_model_version(MODEL, name) if name.isdigit() else client.get_model_version_by_alias(MODEL, name)
         )
-    except MlflowException:
+    except MlflowException as error:
+        if error.error_code not in ABSENT:
+            raise
         models = client.search_registered_models(f"name = '{MODEL}'")
         known = ", ".join(sorted(models[0].aliases)) if models else ""
         versions = sorted(int(one.version) for one in client.search_model_versions(f"name = '{MODEL}'"))

@@ -106,6 +106,19 @@ def test_a_worse_candidate_is_refused_a_better_one_is_not_and_both_can_be_undone
         assert part in card
 
 
+def test_a_registry_that_is_away_is_not_one_without_a_champion(
+    home: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(sys, "argv", [])
+    monkeypatch.setenv("FERSWEEP_TRACKING_URI", "http://127.0.0.1:9")
+    assert run("champion", "show", "--home", str(home)) == 1
+    said = capsys.readouterr().err
+    assert "http://127.0.0.1:9 does not answer" in said
+    assert said.count("\n") == 1
+    with pytest.raises(Exception, match="API request"):
+        registry.holder(registry.open_registry(home), "champion")
+
+
 def test_each_gate_asks_what_it_says(home: Path) -> None:
     good, bad = open_model("good", home), open_model("bad", home)
     gates = read_gates(["min_accuracy=0.5,max_recall_drop=0.05", "max_latency_ms=1000", "same_fingerprint"])
