@@ -2,7 +2,7 @@
 
 - the record: journal, storage, checkpoints, sweeps, status, study
 - MLflow: tracking (the recorder), projection, runs, describe_run, note, run_view, artifacts, missing, store, ui, dashboard
-- judging: scoring, significance, evaluate, figures, trees, models, onnx_model
+- judging: scoring, significance, evaluate, figures, trees, models, onnx_model, elsewhere
 - comparing: tables (of the terminal), comparison, compare, compare_sweeps, same_faces, compare_tables, compare_page
 - the report: report, searched, course, page, charts, search_charts, space_charts, course_charts, model_charts, pictures
 - promotion: promote, gates, refit, register, registry, model_card, package, model, export

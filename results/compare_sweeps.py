@@ -16,7 +16,7 @@ from data_pipeline.errors import InputError
 from results import same_faces
 from results.compare import VAL_SCORES, varied_hparams
 from results.journal import SweepRecord, TrialRecord, read_events
-from results.sweeps import find_sweep, load_sweep, objective
+from results.sweeps import find_sweep, load_sweep, objective, split_spec
 
 
 @dataclass
@@ -36,12 +36,6 @@ class Chosen:
         """`cnn:7`."""
         number = "" if self.trial is None else f":{self.trial.number}"
         return f"{self.sweep['sweep']['name']}{number}"
-
-
-def split_spec(spec: str) -> tuple[str, int | None]:
-    """`cnn:7` → ("cnn", 7), `cnn` → ("cnn", None); the rest of a bucket's address stays whole."""
-    name, mark, number = spec.rpartition(":")
-    return (name, int(number)) if mark and number.isdigit() else (spec, None)
 
 
 def choose(home: Path, spec: str) -> Chosen:

@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING, Any
 
 from data_pipeline.errors import InputError
 from results import compare, compare_page, compare_sweeps, compare_tables
+from results.sweeps import find_sweep, split_spec
 
 if TYPE_CHECKING:
     from rich.console import RenderableType
@@ -44,7 +45,7 @@ def comparison(
     """
     if differences is not None:
         names = [_within(names, one) for one in differences]
-    of_trials = differences is not None or any(compare_sweeps.split_spec(name)[1] is not None for name in names)
+    of_trials = differences is not None or any(split_spec(name)[1] is not None for name in names)
     if trees is not None and (len(names) > 1 or of_trials):
         raise InputError("--trees stands beside the trials of one sweep: name one, without a trial")
     if of_trials:
@@ -56,7 +57,7 @@ def comparison(
     if len(names) > 1:
         found = compare_sweeps.compare_sweeps(home, names, top)
         return Comparison(found, compare_tables.render, compare_page.sweeps_page)
-    directory = compare_sweeps.find_sweep(home, names[0])
+    directory = find_sweep(home, names[0])
     found = compare.compare(directory, top, trees(directory) if trees else None)
     return Comparison(found, compare.render, compare_page.sweep_page)
 

@@ -22,8 +22,7 @@ import numpy as np
 
 from data_pipeline.errors import InputError
 from data_pipeline.schema import SPLITS, read_manifest
-from data_pipeline.sources import fit
-from data_pipeline.task import Task, TaskSpec
+from data_pipeline.task import Task
 from results import scoring
 from results.models import FaceModel
 from results.sweeps import find_sweep, load_sweep, sweep_task
@@ -149,7 +148,7 @@ def judge_model(
         task, answers = _own_task(model, home), model.classes
     else:
         task, answers = _task_of(model, data, split, classes, notes)
-    judged = judge(_Fitted(model, task), task, split, tta, answers)
+    judged = judge(_Fitted(model), task, split, tta, answers)
     figures = {
         "model": model.name,
         **model.origin,
@@ -220,28 +219,19 @@ def _task_of(
             notes.append(f"blendshapes were taken with {key} {there:g}, the model learned from {learned[key]:g}")
     if model.described.get("fingerprint") not in (None, manifest["fingerprint"]):
         notes.append("another dataset than the one that the model learned from")
-    spec: dict[str, Any] = {"features": model.features, "classes": shared}
-    if model.features == "blendshapes":
-        spec["blendshapes"] = model.described["feature_names"]
-    return Task(data, TaskSpec(**spec), learned=False), list(answers)
+    return model.task(data, shared), list(answers)
 
 
 class _Fitted:
     """A model that is shown faces in the size that it learned."""
 
-    def __init__(self, model: FaceModel, task: Task):
+    def __init__(self, model: FaceModel):
         self._model = model
-        size = model.described.get("preprocessing", {}).get("image_size")
-        fits = not size or model.features != "pixels" or list(size) == list(task.manifest["image_size"])
-        self._size = None if fits else (int(size[0]), int(size[1]))
         if (predict_tta := getattr(model.loaded, "predict_tta", None)) is not None:
-            self.predict_tta = lambda x: predict_tta(self._sized(x))
+            self.predict_tta = lambda x: predict_tta(model.fitted(x))
 
     def predict(self, x: np.ndarray) -> np.ndarray:
-        return self._model.predict(self._sized(x))
-
-    def _sized(self, x: np.ndarray) -> np.ndarray:
-        return x if self._size is None else np.stack([fit(face, self._size) for face in x])
+        return self._model.predict(self._model.fitted(x))
 
 
 def _explained(model: FaceModel, task: Task, directory: Path) -> list[str]:

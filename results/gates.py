@@ -10,14 +10,13 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import asdict, dataclass
+from functools import cached_property
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
 from data_pipeline.errors import InputError, hint
-from data_pipeline.sources import fit
-from data_pipeline.task import Task, TaskSpec
 from results.models import FaceModel, answers_elsewhere
 from results.significance import paired
 from results.tables import table
@@ -101,25 +100,34 @@ def check(
 
 
 class _Asked:
-    """The answers of both models to all faces of test, each asked once, in a process of its own."""
+    """The answers of both models to all faces of test, each asked once, if at all, in a process of its own."""
 
     def __init__(self, candidate: FaceModel, standing: FaceModel | None, data: Path, timed: bool):
-        self.classes, self._standing, self._data = list(candidate.groups or {}), standing, data
-        self.y, self.predicted, latency_s = _predicted(candidate, data, TIMED if timed else 0)
-        self.latency_ms = 1000 * (latency_s or 0.0)
-        self.scores = scores(self._counts(self.predicted))
-        self._other: np.ndarray | None = None
+        self.classes = list(candidate.groups or {})
+        self._candidate, self._standing, self._data, self._timed = candidate, standing, data, timed
 
-    @property
+    @cached_property
+    def own(self) -> tuple[np.ndarray, np.ndarray, float | None]:
+        """y (M,), the classes (M,) that the candidate predicts, and its seconds a face."""
+        return _predicted(self._candidate, self._data, TIMED if self._timed else 0)
+
+    @cached_property
     def other(self) -> np.ndarray:
         """(M,) classes that the champion predicts."""
         assert self._standing is not None
-        if self._other is None:
-            self._other = _predicted(self._standing, self._data)[1]
-        return self._other
+        return _predicted(self._standing, self._data)[1]
+
+    @cached_property
+    def scores(self) -> dict[str, np.ndarray]:
+        """Of the candidate."""
+        return scores(self._counts(self.own[1]))
+
+    @property
+    def latency_ms(self) -> float:
+        return 1000 * (self.own[2] or 0.0)
 
     def duel(self) -> dict[str, Any]:
-        return paired(self.y, self.predicted, self.other, len(self.classes))
+        return paired(*self.own[:2], self.other, len(self.classes))
 
     def recall_drops(self) -> np.ndarray:
         """(C,) recall of the champion minus that of the candidate."""
@@ -127,22 +135,16 @@ class _Asked:
 
     def _counts(self, predicted: np.ndarray) -> np.ndarray:
         num = len(self.classes) + 1
-        return confusion(self.y, np.where(predicted < 0, num - 1, predicted), num)[:-1]
+        return confusion(self.own[0], np.where(predicted < 0, num - 1, predicted), num)[:-1]
 
 
 def _predicted(model: FaceModel, data: Path, timed: int = 0) -> tuple[np.ndarray, np.ndarray, float | None]:
     """y (M,) and predicted classes (M,), -1 for no answer, of all faces of test; seconds a face."""
     assert model.checkpoint is not None
-    spec: dict[str, Any] = {"features": model.features, "classes": model.groups}
-    if model.features == "blendshapes":
-        spec["blendshapes"] = model.described["feature_names"]
-    task = Task(data, TaskSpec(**spec), learned=False)
+    task = model.task(data, model.groups)
     y, detected, _ = task.everyone("test")
-    x = task.load("test").x
     answered = detected if model.features == "blendshapes" else np.ones(len(y), bool)
-    size = tuple(model.described["preprocessing"]["image_size"])
-    if model.features == "pixels" and x.shape[1:] != size:
-        x = np.stack([fit(face, size) for face in x])
+    x = model.fitted(task.load("test").x)
     probabilities, latency_s = answers_elsewhere(model.checkpoint, x, timed)
     predicted = np.full(len(y), -1)
     predicted[answered] = probabilities.argmax(axis=1)

@@ -17,7 +17,6 @@ from __future__ import annotations
 import importlib
 import importlib.util
 import re
-import subprocess
 import sys
 import tempfile
 from collections.abc import Callable, Sequence
@@ -31,6 +30,10 @@ import numpy as np
 import trainables
 from data_pipeline.errors import InputError
 from data_pipeline.schema import BLENDSHAPES, LABELS
+from data_pipeline.sources import fit
+from data_pipeline.task import Task, TaskSpec
+from results.elsewhere import run_module
+from results.sweeps import choose_trial, find_sweep, load_sweep, split_spec
 from trainables import exported
 from trainables.base import read_model
 
@@ -77,6 +80,20 @@ class FaceModel:
         """What trainables.restore returned; None for a model without a checkpoint."""
         return trainables.restore(self.checkpoint) if self.checkpoint else None
 
+    def task(self, data: Path, groups: dict[str, list[str]] | None) -> Task:
+        """The task of judging this model on a dataset: what it sees of the faces of `groups`' labels."""
+        spec: dict[str, Any] = {"features": self.features, "classes": groups}
+        if self.features == "blendshapes":
+            spec["blendshapes"] = self.described["feature_names"]
+        return Task(data, TaskSpec(**spec), learned=False)
+
+    def fitted(self, x: np.ndarray) -> np.ndarray:
+        """x as the model was fed it: faces (N, H, W) in the size that it learned; blendshapes as they are."""
+        size = self.described.get("preprocessing", {}).get("image_size")
+        if self.features != "pixels" or not size or x.shape[1:] == tuple(size):
+            return x
+        return np.stack([fit(face, (int(size[0]), int(size[1]))) for face in x])
+
     def predict(self, x: np.ndarray) -> np.ndarray:
         """(N, F) float32 blendshapes or (N, H, W) uint8 faces → (N, C) probabilities. InputError where they are none."""
         if self.answer is None:
@@ -115,12 +132,12 @@ def _kept(spec: str, home: Path) -> FaceModel:
     """A registered version, or a trial of a sweep."""
     from results import registry
 
-    name, _, trial = spec.rpartition(":") if re.search(r":\d+$", spec) else (spec, "", "")
+    name, trial = split_spec(spec)
     alias = re.sub(r"^models:/\w+[@/]|^@", "", spec)
     if alias == spec and not spec.isdigit():
         sweeps = sorted(one.parent.name for one in (Path(home) / "sweeps").glob("*/sweep.json"))
         if name in sweeps or "://" in name:
-            return _trial(name, int(trial) if trial else None, home)
+            return _trial(name, trial, home)
         if not _is_alias(spec, home):
             known = f"sweeps: {', '.join(sweeps) or 'none'}"
             raise InputError(
@@ -147,8 +164,6 @@ def _is_alias(name: str, home: Path) -> bool:
 
 
 def _trial(name: str, number: int | None, home: Path) -> FaceModel:
-    from results.sweeps import choose_trial, find_sweep, load_sweep
-
     directory = find_sweep(home, name)
     sweep, record = load_sweep(directory)
     chosen, checkpoint = choose_trial(directory, sweep, record, number)
@@ -194,12 +209,8 @@ def answers_elsewhere(checkpoint: Path, x: np.ndarray, timed: int = 0) -> tuple[
     with tempfile.TemporaryDirectory() as directory:
         source, target = Path(directory) / "x.npy", Path(directory) / "answers.npz"
         np.save(source, x)
-        root = Path(__file__).resolve().parents[1]
-        command = [sys.executable, "-m", "results.models", str(Path(checkpoint).resolve()), source, target, str(timed)]
-        done = subprocess.run(command, cwd=root, capture_output=True, text=True, check=False)
-        if done.returncode:
-            last = (done.stderr.strip().splitlines() or [f"exit code {done.returncode}"])[-1]
-            raise RuntimeError(f"{checkpoint}: the model could not be asked: {last}")
+        asked = f"{checkpoint}: the model could not be asked"
+        run_module("results.models", Path(checkpoint).resolve(), source, target, timed, otherwise=asked)
         with np.load(target) as found:
             return found["probabilities"], float(found["latency_s"]) if timed else None
 

@@ -11,7 +11,6 @@ from __future__ import annotations
 
 import os
 import shutil
-import subprocess
 import sys
 from collections.abc import Callable, Sequence
 from pathlib import Path
@@ -19,6 +18,7 @@ from pathlib import Path
 import numpy as np
 
 import trainables
+from results.elsewhere import run_module
 from results.journal import TrialRecord
 from results.sweeps import load_sweep, objective, sweep_task
 
@@ -38,18 +38,9 @@ def refit(sweep_dir: Path, trial: TrialRecord, num: int, tell: Callable[[str], N
             continue
         tell(f"refit {index + 1} of {num}: trial {trial.name}'s hparams on train and val, {epochs} epochs")
         unfinished = directory.with_name(f".{directory.name}.{os.getpid()}")
-        command = [sys.executable, "-m", "results.refit", str(Path(sweep_dir).resolve()), str(trial.number)]
+        arguments = Path(sweep_dir).resolve(), trial.number, index, unfinished
         try:
-            done = subprocess.run(
-                [*command, str(index), str(unfinished)],
-                cwd=Path(__file__).resolve().parents[1],
-                capture_output=True,
-                text=True,
-                check=False,
-            )
-            if done.returncode:
-                last = (done.stderr.strip().splitlines() or [f"exit code {done.returncode}"])[-1]
-                raise RuntimeError(f"refit of trial {trial.name} failed: {last}")
+            run_module("results.refit", *arguments, otherwise=f"refit of trial {trial.name} failed")
             if not directory.is_dir():  # another promotion may have trained it meanwhile
                 unfinished.rename(directory)
         finally:

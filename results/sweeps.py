@@ -19,6 +19,12 @@ from results.journal import SweepRecord, TrialRecord
 from results.storage import Storage, write_whole
 
 
+def split_spec(spec: str) -> tuple[str, int | None]:
+    """`cnn:7` → ("cnn", 7), `cnn` → ("cnn", None); the rest of a bucket's address stays whole."""
+    name, mark, number = spec.rpartition(":")
+    return (name, int(number)) if mark and number.isdigit() else (spec, None)
+
+
 def find_sweep(home: Path, name: str) -> Path:
     """The directory of the sweep `name` under `home`; `name` may be an address in a bucket, which is copied there.
 
