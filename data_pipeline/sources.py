@@ -1,247 +1,243 @@
-"""Readers of raw data: the Kaggle CSV and the folder layout, each plain or inside .zip, .tar or .tar.gz.
+"""Sources of faces: whatever format and container, one stream of faces under one set of labels.
 
-    for face in open_source(Path("fer2013.csv.zip")).faces():
-        pixels = decode(face)                     # (H, W) uint8
+    source = open_source(Path("fer2013.csv.zip"))      # open_source(path, format="ferplus", labels={"joy": "happy"})
+    print(source.survey())                             # faces per class, what is dropped and why; decodes nothing
+    for face in source.faces():
+        pixels = decode(face)                          # (H, W) uint8
 
 Everything is streamed: one face is in memory at a time, archives are never unpacked, and the names of their members are
-only ever read, never used as paths. A new format is a reader and a row of READERS.
+only ever read, never used as paths. The formats stand in data_pipeline/readers/.
 """
 
-import csv
 import hashlib
-import io
-import math
-import os
-import re
-from collections.abc import Callable, Iterator
-from dataclasses import dataclass
-from pathlib import Path, PurePosixPath
-from typing import NamedTuple
+from collections import Counter, defaultdict
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any, NamedTuple
 
-import numpy as np
-
-from data_pipeline.containers import Member, members, reading
-from data_pipeline.errors import InputError
-from data_pipeline.quiet import silent_stderr
-
-MAX_IMAGE_BYTES = 64 * 2**20
-MAX_IMAGE_PIXELS = 64 * 2**20
-MAX_LINE_CHARS = 2**20  # of a CSV
-IMAGE_SUFFIXES = {".jpg", ".jpeg", ".png", ".bmp", ".webp", ".tif", ".tiff", ".pgm"}
-CSV_LABELS = ("angry", "disgust", "fear", "happy", "sad", "surprise", "neutral")  # FER2013's ids 0–6
-USAGES = {"training": "train", "publictest": "val", "privatetest": "test"}
-SPLIT_FOLDERS = {
-    "train": ("train", "training"),
-    "val": ("val", "valid", "validation", "publictest"),
-    "test": ("test", "testing", "privatetest"),
-}
-CLASS_FOLDERS = {
-    "angry": ("angry", "anger"),
-    "disgust": ("disgust", "disgusted"),
-    "fear": ("fear", "fearful"),
-    "happy": ("happy", "happiness"),
-    "sad": ("sad", "sadness"),
-    "surprise": ("surprise", "surprised"),
-    "neutral": ("neutral",),
-    "contempt": ("contempt",),
-}
+from data_pipeline.containers import Member, is_archive, opened, reading
+from data_pipeline.decode import MAX_IMAGE_BYTES as MAX_IMAGE_BYTES
+from data_pipeline.decode import MAX_IMAGE_PIXELS as MAX_IMAGE_PIXELS
+from data_pipeline.decode import TOO_LARGE, UNREADABLE, Kind
+from data_pipeline.decode import Broken as Broken
+from data_pipeline.decode import Face as Face
+from data_pipeline.decode import decode as decode
+from data_pipeline.decode import fit as fit
+from data_pipeline.errors import InputError, hint
+from data_pipeline.labels import Naming, check_map, unmapped
+from data_pipeline.readers import READERS as READERS
+from data_pipeline.readers.base import MISSING, Clue, Found, Reader
+from data_pipeline.readers.folders import IMAGE_SUFFIXES as IMAGE_SUFFIXES
+from data_pipeline.readers.folders import is_image
+from data_pipeline.readers.tables import header
+from data_pipeline.schema import LABELS
 
 
-class Face(NamedTuple):
-    """One face, not yet decoded."""
+class Survey(NamedTuple):
+    """What a source holds, as its names and tables tell; no image was read."""
 
-    source: str  # file and row, or path within the source: what an error names
-    label: str
-    split: str | None  # None where the source does not say
-    data: bytes  # pixels as decimal text, or an encoded image
-    is_text: bool
-
-
-class Reader(NamedTuple):
-    """How one format is recognised, and how faces are read from a file of it."""
-
-    claims: Callable[[Member], bool]
-    faces: Callable[[Member], Iterator[Face]]
-    one_file: bool  # a source holds exactly one such file
+    num_faces: int
+    """Without those dropped."""
+    labels: dict[str, dict[str, Any]]
+    """The source's name of a class → {"label": ours, None where it is dropped, "num_faces": all of its faces}."""
+    dropped: dict[str, int]
+    """Reason → faces that are left out."""
+    warnings: list[str]
+    kind: Kind
+    has_subjects: bool
+    """Every face says who it is."""
 
 
 @dataclass(frozen=True)
 class Source:
-    """A readable source: where it is, its format (a key of READERS) and its container."""
+    """A readable source: where it is, its format (a key of READERS), and the user's names of its classes (`--map`)."""
 
     path: Path
     format: str
+    labels: Mapping[str, str] = field(default_factory=dict)
+    root: Path = Path()
+    """What is read: `path`, or the folder of a list that names files beside it."""
+    lists: tuple[str, ...] = ()
+    """The files of `root` that hold or name the faces; none where every image is one."""
 
     def faces(self) -> Iterator[Face]:
-        """Every face, in the order of the CSV, the sorted names (folder, zip) or the archive (tar)."""
+        """Every face that is not dropped, in the order of the CSV, the sorted names (folder, zip) or the archive (tar).
+
+        InputError at a class that does not map. A file that cannot be read is a face of the kind "broken".
+        """
+        naming, kind = Naming(self.labels), READERS[self.format].kind
+        for found in self._found():
+            if found.drop is not None:
+                continue
+            try:
+                label = naming[found.label]
+                votes = None if found.votes is None else _votes(found.votes, naming)
+            except KeyError as error:
+                raise unmapped(found.source, {error.args[0]: 0}) from None
+            if label is not None:
+                data, how = (found.data, kind) if isinstance(found.data, bytes) else _content(found.data)
+                yield Face(found.source, label, found.split, data, how, found.subject, votes, found.box)
+
+    def survey(self) -> Survey:
+        """Count classes and what is dropped, without decoding. InputError that names all classes that do not map."""
+        naming = Naming(self.labels)
+        seen, dropped = Counter[str](), Counter[str]()
+        has_subjects = True
+        unknown = Counter[str]()
+        for found in self._found():
+            if found.drop is not None:
+                dropped[found.drop] += 1
+                continue
+            seen[found.label] += 1
+            has_subjects = has_subjects and found.subject is not None
+            for name in found.votes or ():
+                if name not in naming and _label(naming, name) is _NO_LABEL:
+                    unknown[name] += 0
+        unknown.update({name: count for name, count in seen.items() if _label(naming, name) is _NO_LABEL})
+        if unknown:
+            raise unmapped(str(self.path), unknown)
+        if dropped and not seen:
+            why = ", ".join(f"{count:,} {reason}" for reason, count in dropped.items())
+            tip = ": give the folder that holds both the list and the images" if dropped[MISSING] else ""
+            raise InputError(f"{self.path} holds no face that can be used ({why}){tip}")
+        table = {name: {"label": naming[name], "num_faces": count} for name, count in seen.items()}
+        for name, row in table.items():
+            if row["label"] is None:
+                dropped[f"class {name} dropped"] += row["num_faces"]
+        num_faces = sum(row["num_faces"] for row in table.values() if row["label"] is not None)
         reader = READERS[self.format]
-        for member in members(self.path):
-            if reader.claims(member):
-                yield from reader.faces(member)
+        warnings = [f"{self.path}: {reader.warning}"] if reader.warning else []
+        return Survey(num_faces, table, dict(dropped), warnings, reader.kind, has_subjects and num_faces > 0)
 
     def sha256(self) -> str:
-        """sha256 (hex) of the file, or of a folder's names and contents."""
-        if self.path.is_file():
-            with reading(str(self.path)), open(self.path, "rb") as file:
+        """sha256 (hex) of the file; of a folder's names and contents; of a list and of all that is read beside it."""
+        if self.root.is_file():
+            with reading(str(self.root)), open(self.root, "rb") as file:
                 return hashlib.file_digest(file, "sha256").hexdigest()
         whole = hashlib.sha256()
-        for member in members(self.path):
-            with reading(member.name), member.open() as file:
-                whole.update(member.name.encode() + b"\0" + hashlib.file_digest(file, "sha256").digest())  # pyright: ignore[reportArgumentType]
+        if self.root == self.path:
+            with opened(self.root) as files:
+                for member in files:
+                    whole.update(member.name.encode() + b"\0" + _digest(member))
+        else:
+            whole.update(hashlib.sha256(self.path.read_bytes()).digest())
+            for found in self._found():
+                content = _digest(found.data) if isinstance(found.data, Member) else found.data
+                whole.update(found.source.encode() + b"\0" + content)
         return whole.hexdigest()
 
+    def _found(self) -> Iterator[Found]:
+        with opened(self.root) as files:
+            yield from READERS[self.format].read(files, self.lists)
 
-def open_source(path: Path) -> Source:
-    """Find out what `path` holds. InputError where it is missing, broken, empty, or holds more than one format."""
-    path = Path(path)
-    claimed: dict[str, list[str]] = {}
-    for member in members(path):
-        for name, reader in READERS.items():
-            if reader.claims(member):
-                claimed.setdefault(name, []).append(member.name)
+
+def open_source(path: Path, format: str | None = None, labels: Mapping[str, str] | None = None) -> Source:
+    """Find out what `path` holds.
+
+    Args:
+        path: a CSV, a list of images, a folder, or an archive.
+        format: a key of READERS; None: whatever it looks like.
+        labels: the source's names of classes → ours or "drop", before all known spellings; see data_pipeline.labels.
+
+    InputError where the source is missing, broken, empty or not of that format, or where it may be of several.
+    """
+    path, labels = Path(path), check_map(labels or {})
+    if format is not None and format not in READERS:
+        raise InputError(f"--format {format}: no such format; {hint(format, READERS)}")
+    fitting, claimed = _recognise(path, READERS if format is None else {format: READERS[format]})
+    if format is None:
+        format = _decide(path, fitting, claimed)
+    elif format not in fitting:
+        raise InputError(f"{path} holds nothing of the format {format}: expected {READERS[format].expects}")
+    reader = READERS[format]
+    if not reader.listed:
+        return Source(path, format, labels, path)
+    seen = claimed.get(format) or fitting[format]
+    if seen.count > 1 and not reader.several:
+        raise InputError(f"{path} is ambiguous: it holds {' and '.join(seen.names[:3])}; give the one that you mean")
+    beside = reader.beside and path.is_file() and not is_archive(path)
+    return Source(path, format, labels, path.parent if beside else path, tuple(seen.names))
+
+
+EVERY_IMAGE = "folders"
+MOST_LISTS = 100  # CSVs or lists of one source
+
+
+class _Seen:
+    """Files that a reader may read, and the names of the first of them."""
+
+    def __init__(self) -> None:
+        self.count = 0
+        self.names: list[str] = []
+
+    def add(self, name: str) -> None:
+        self.count += 1
+        if self.count <= MOST_LISTS:
+            self.names.append(name)
+
+
+def _recognise(path: Path, readers: Mapping[str, Reader]) -> tuple[dict[str, _Seen], dict[str, _Seen]]:
+    """Format → the files that its reader could read, and those that it takes for its own."""
+    fitting, claimed = defaultdict[str, _Seen](_Seen), defaultdict[str, _Seen](_Seen)
+    with opened(path) as files:
+        above = path.resolve().name
+        for member in files:
+            clue = Clue(member.name, f"{above}/{member.name}", header(member), is_image(member.name))
+            for name, reader in readers.items():
+                if reader.fits(clue):
+                    fitting[name].add(member.name)
+                    if (reader.claims or reader.fits)(clue):
+                        claimed[name].add(member.name)
+    return dict(fitting), dict(claimed)
+
+
+def _decide(path: Path, fitting: dict[str, _Seen], claimed: dict[str, _Seen]) -> str:
+    """The one format of a source; folders whose files all have special names are more than folders."""
+    images = fitting[EVERY_IMAGE].count if EVERY_IMAGE in fitting else 0
+    if any(seen.count == images and not READERS[name].listed for name, seen in claimed.items() if name != EVERY_IMAGE):
+        claimed = {name: seen for name, seen in claimed.items() if name != EVERY_IMAGE}
+    if not claimed and images:
+        return EVERY_IMAGE
     if not claimed:
-        raise InputError(
-            f"{path} holds no faces: expected a CSV with the columns emotion,pixels,Usage or images in class folders"
-        )
+        known = "; ".join(f"{reader.expects} ({name})" for name, reader in READERS.items())
+        raise InputError(f"{path} holds no faces; expected is one of: {known}")
     if len(claimed) > 1:
-        found = " and ".join(f"{name} ({files[0]})" for name, files in claimed.items())
-        raise InputError(f"{path} is ambiguous: it holds {found}; give the one that you mean")
-    ((name, files),) = claimed.items()
-    if READERS[name].one_file and len(files) > 1:
-        raise InputError(f"{path} is ambiguous: it holds {' and '.join(files[:3])}; give the one that you mean")
-    return Source(path, name)
+        found = " and ".join(f"{name} ({seen.names[0]})" for name, seen in claimed.items())
+        which = " or ".join(f"--format {name}" for name in claimed)
+        raise InputError(f"{path} is ambiguous: it may be {found}; say which: {which}")
+    return next(iter(claimed))
 
 
-def decode(face: Face) -> np.ndarray:
-    """Pixels (H, W) uint8, gray, in the source's own size. InputError (naming the face) where they are broken."""
-    return _decode_text(face) if face.is_text else _decode_image(face)
+_NO_LABEL = object()
 
 
-def fit(pixels: np.ndarray, image_size: tuple[int, int]) -> np.ndarray:
-    """(H, W) uint8 → image_size uint8: averaged over areas when shrunk, cubic when enlarged, untouched if it fits."""
-    if pixels.shape == tuple(image_size):
-        return pixels
-    import cv2
-
-    shrinks = pixels.shape[0] * pixels.shape[1] > image_size[0] * image_size[1]
-    return cv2.resize(pixels, image_size[::-1], interpolation=cv2.INTER_AREA if shrinks else cv2.INTER_CUBIC)
-
-
-def _decode_text(face: Face) -> np.ndarray:
-    if face.data.translate(None, b"0123456789 \t\r\n"):
-        raise InputError(f"{face.source}: pixels are not whole numbers from 0 to 255, separated by blanks")
-    values = np.fromstring(face.data, dtype=np.int64, sep=" ") if face.data.strip() else np.empty(0, np.int64)
-    side = math.isqrt(len(values))
-    if side * side != len(values) or side == 0:
-        raise InputError(f"{face.source}: {len(values)} pixels are no square image (48×48 is 2304)")
-    if values.max() > 255:
-        raise InputError(f"{face.source}: pixel values must lie in 0–255, but got {values.min()}–{values.max()}")
-    return values.astype(np.uint8).reshape(side, side)
-
-
-def _decode_image(face: Face) -> np.ndarray:
-    os.environ.setdefault("OPENCV_IO_MAX_IMAGE_PIXELS", str(MAX_IMAGE_PIXELS))  # its own limit is gigabytes
-    import cv2
-
+def _label(naming: Naming, name: str) -> object:
     try:
-        with silent_stderr():  # where libpng and others also say what they trip over
-            pixels = cv2.imdecode(np.frombuffer(face.data, np.uint8), cv2.IMREAD_GRAYSCALE) if face.data else None
-    except cv2.error:
-        pixels = None
-    if pixels is None:
-        raise InputError(f"{face.source}: not a readable image")
-    return np.asarray(pixels, np.uint8)
+        return naming[name]
+    except KeyError:
+        return _NO_LABEL
 
 
-# --- formats ---
+def _votes(votes: Mapping[str, float], naming: Naming) -> tuple[float, ...]:
+    """Counts over LABELS; those for dropped classes are left out."""
+    counts: dict[str, float] = dict.fromkeys(LABELS, 0.0)
+    for name, count in votes.items():
+        if (label := naming[name]) is not None:
+            counts[label] += count
+    return tuple(counts.values())
 
 
-class _NoCSV(InputError):
-    """Its bytes can be had, but make no CSV."""
-
-
-def _csv_rows(member: Member) -> Iterator[list[str]]:
-    """Rows of a CSV, streamed; the header is the first, stripped."""
+def _digest(member: Member) -> bytes:
     with reading(member.name), member.open() as file:
-        rows = csv.reader(_lines(io.TextIOWrapper(file, encoding="utf-8-sig", newline="")))
-        try:
-            yield [name.strip() for name in next(rows, [])]
-            yield from rows
-        except (csv.Error, UnicodeDecodeError) as error:
-            raise _NoCSV(f"{member.name} is no CSV, line {rows.line_num + 1}: {error}") from None
+        return hashlib.file_digest(file, "sha256").digest()  # pyright: ignore[reportArgumentType]
 
 
-def _lines(text: io.TextIOWrapper) -> Iterator[str]:
-    """Lines of `text`, none of them held that is longer than any row of faces (a few bytes of zip may stand for it)."""
-    while line := text.readline(MAX_LINE_CHARS):
-        if len(line) == MAX_LINE_CHARS:
-            raise csv.Error(f"longer than {MAX_LINE_CHARS:,} characters")
-        yield line
-
-
-def _is_csv(member: Member) -> bool:
-    if not member.name.lower().endswith(".csv"):
-        return False
-    try:
-        return {"emotion", "pixels", "Usage"} <= set(next(_csv_rows(member)))
-    except _NoCSV:
-        return False
-
-
-def _read_csv(member: Member) -> Iterator[Face]:
-    """FER2013 as Kaggle serves it; icml_face_data.csv has blanks before its column names."""
-    name = PurePosixPath(member.name).name
-    rows = _csv_rows(member)
-    header = next(rows)
-    emotion, pixels, usage = (header.index(column) for column in ("emotion", "pixels", "Usage"))
-    expected = None
-    for number, row in enumerate(rows, start=1):
-        where = f"{name} row {number}"
-        if not row:
-            continue
-        if len(row) != len(header):
-            raise InputError(f"{where}: {len(row)} columns found, {len(header)} expected ({','.join(header)})")
-        found = len(row[pixels].split())
-        expected = expected or found
-        if found != expected:
-            raise InputError(f"{where}: {found} pixels found, {expected} expected")
-        if row[emotion].strip() not in {str(index) for index in range(len(CSV_LABELS))}:
-            raise InputError(f"{where}: emotion is '{row[emotion]}', expected 0 (angry) to 6 (neutral)")
-        split = USAGES.get(row[usage].strip().lower())
-        if split is None:
-            raise InputError(f"{where}: Usage is '{row[usage]}', expected Training, PublicTest or PrivateTest")
-        yield Face(f"{name}:{number}", CSV_LABELS[int(row[emotion])], split, row[pixels].encode(), is_text=True)
-
-
-def _is_image(member: Member) -> bool:
-    path = PurePosixPath(member.name)
-    hidden = any(part.startswith((".", "__MACOSX")) and part != ".." for part in path.parts)
-    return path.suffix.lower() in IMAGE_SUFFIXES and not hidden
-
-
-def _read_image(member: Member) -> Iterator[Face]:
-    """One image: `[…/][split/]class/file`. FER2013's file names keep the official split where a copy lost it."""
-    path = PurePosixPath(member.name)
-    folder = path.parent.name
-    label = _meaning(folder, CLASS_FOLDERS)
-    if label is None:
-        known = ", ".join(CLASS_FOLDERS)
-        what = f"folder '{folder}' is no known class" if folder else "the image stands in no class folder"
-        raise InputError(f"{member.name}: {what}; known are {known}")
-    official = re.match(r"(Training|PublicTest|PrivateTest)_\d+", path.name)
-    split = USAGES[official[1].lower()] if official else _meaning(path.parent.parent.name, SPLIT_FOLDERS)
+def _content(member: Member) -> tuple[bytes, Kind]:
     if member.num_bytes > MAX_IMAGE_BYTES:
-        raise InputError(f"{member.name}: {member.num_bytes} bytes are too many for an image of a face")
-    with reading(member.name), member.open() as file:
-        data = file.read()
-    yield Face(member.name, label, split, data, is_text=False)
-
-
-def _meaning(folder: str, names: dict[str, tuple[str, ...]]) -> str | None:
-    return next((meaning for meaning, spellings in names.items() if folder.lower() in spellings), None)
-
-
-READERS = {
-    "csv": Reader(_is_csv, _read_csv, one_file=True),
-    "folders": Reader(_is_image, _read_image, one_file=False),
-}
+        return TOO_LARGE.encode(), "broken"
+    try:
+        with reading(member.name), member.open() as file:
+            return file.read(), "image"
+    except InputError:
+        return UNREADABLE.encode(), "broken"

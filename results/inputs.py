@@ -11,7 +11,8 @@ from pathlib import Path
 from typing import NamedTuple
 
 from data_pipeline.errors import InputError
-from data_pipeline.sources import CLASS_FOLDERS, IMAGE_SUFFIXES
+from data_pipeline.labels import label_of
+from data_pipeline.sources import IMAGE_SUFFIXES
 from results.clip import Clip
 from results.outputs import CODECS, PICTURES, check_target, check_writable
 
@@ -61,12 +62,7 @@ def _in_folder(folder: Path) -> list[Picture]:
     shown = [place for place in inside if not any(part.startswith((".", "__MACOSX")) for part in place.parts)]
     if not shown:
         raise InputError(f"{folder}: there are no pictures in it ({', '.join(sorted(IMAGE_SUFFIXES))})")
-    return [Picture(folder / place, place, folder=True, true=_label(place)) for place in shown]
-
-
-def _label(place: Path) -> str | None:
-    name = place.parent.name.lower()
-    return next((label for label, spellings in CLASS_FOLDERS.items() if name in spellings), None)
+    return [Picture(folder / place, place, folder=True, true=label_of(place.parent.name)) for place in shown]
 
 
 def _is_picture(path: Path) -> bool:

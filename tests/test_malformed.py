@@ -13,8 +13,6 @@ import json
 import os
 import shutil
 import signal
-import subprocess
-import sys
 import tracemalloc
 from collections.abc import Callable, Iterator
 from pathlib import Path
@@ -178,7 +176,7 @@ def source_refusal(source: Path) -> str | None:
     """The refusal of a source, by all of `prepare` up to where it turns to Ray; nothing may be written beside it."""
     try:
         with pytest.MonkeyPatch.context() as patch:
-            patch.setattr("data_pipeline.prepare._ray", reach_ray)
+            patch.setattr("data_pipeline.prepare.ray_session", reach_ray)
             names = ("source", "data", "happy", ".png", ".csv", "row ")
             message = refusal(lambda: prepare([source], source.parent / "out"), *names)
         assert message is not None
@@ -216,9 +214,7 @@ ZIP, TAR, FIRST = zipped(FACES), tarred(FACES), int(PIXELS[0, 0, 0])
 ENTRY = ZIP.index(b"PK\1\2")  # of the first face, in the directory at the end of the zip
 SOURCES = {
     "a changed byte in a zip": (".zip", zipped({"data/fer.csv": CSV}, 0).replace(b",Training", b",PrivatTs"), "Bad CRC-32"),
-    "a zip entry that points elsewhere": (".zip", ZIP[: ENTRY + 42] + b"\1" + ZIP[ENTRY + 43 :], "cannot be read: Bad magic"),
-    "a zip entry that points outside": (".zip", ZIP[: ENTRY + 42] + b"\xff" * 4 + ZIP[ENTRY + 46 :], "cannot be read"),
-    "a zip entry with a password": (".zip", ZIP[: ENTRY + 8] + b"\1" + ZIP[ENTRY + 9 :], "is encrypted, password required"),
+    "a zip entry with a password": (".zip", ZIP[: ENTRY + 8] + b"\1" + ZIP[ENTRY + 9 :], "is encrypted (data/happy/0.png)"),
     "a zip name that is no UTF-8": (".zip", zipped({"data/happy/é%ff.png": FACES["data/happy/0.png"]}), "no readable archive"),
     "a tar that goes round in circles": (".tar", tar_header(TAR, 1024, 124, b"\xff" * 10 + b"\xfc\0"), "1.png is broken"),
     "an extended tar header without end": (
@@ -228,10 +224,9 @@ SOURCES = {
     ),
     "a changed byte in a tar.gz": (".tar.gz", gzip.compress(TAR)[:-8] + bytes(8), "no readable archive: CRC check failed"),
     "a tar whose second header is lost": (".tar", TAR[:1024] + bytes(512) + TAR[1536:], "it ends too early"),
-    "a pixel beyond 32 bits": (".csv", CSV.replace(b",%d " % FIRST, b",%d " % (FIRST + 2**32), 1), "must lie in 0–255"),
-    "a row of blanks": (".csv", b"emotion,pixels,Usage\n3, ,Training\n", "0 pixels are no square image"),
+    "a row of blanks": (".csv", b"emotion,pixels,Usage\n3, ,Training\n", "no picture of "),
     "a face of one pixel": (".csv", b"emotion,pixels,Usage\n3,7,Training\n", "source.csv:1: a face of 1×1 pixels"),
-    "a header without rows": (".csv", b"emotion,pixels,Usage\n", "source.csv) hold no face"),
+    "a header without rows": (".csv", b"emotion,pixels,Usage\n", "source.csv holds no face"),
 }  # fmt: skip
 
 
@@ -241,6 +236,22 @@ def test_a_malformed_source(name: str, tmp_path: Path) -> None:
     message = source_refusal(sources.write(tmp_path / "place", (suffix, content, "none")))
     assert message is not None
     assert expected in message
+
+
+BROKEN = {
+    "a zip entry that points elsewhere": (".zip", ZIP[: ENTRY + 42] + b"\1" + ZIP[ENTRY + 43 :], "cannot be read"),
+    "a zip entry that points outside": (".zip", ZIP[: ENTRY + 42] + b"\xff" * 4 + ZIP[ENTRY + 46 :], "cannot be read"),
+    "a pixel beyond 32 bits": (".csv", CSV.replace(b",%d " % FIRST, b",%d " % (FIRST + 2**32), 1), "must lie in 0–255"),
+}
+
+
+@pytest.mark.parametrize("name", BROKEN)
+def test_a_broken_face_among_others(name: str, tmp_path: Path) -> None:
+    suffix, content, expected = BROKEN[name]
+    faces = list(open_source(sources.write(tmp_path / "place", (suffix, content, "none"))).faces())
+    messages = [refusal(lambda face=face: decode(face), "source", "data") for face in faces]
+    assert expected in str(messages[0])
+    assert messages[1:] == [None] * (len(faces) - 1)
 
 
 def test_paths_that_are_no_source(tmp_path: Path) -> None:
@@ -275,20 +286,15 @@ def test_a_line_without_end_is_not_held(tmp_path: Path) -> None:
     tracemalloc.stop()
 
 
-def test_an_image_of_too_many_pixels_is_not_decoded(tmp_path: Path) -> None:
-    (tmp_path / "huge.png").write_bytes(encoded(np.zeros((9000, 9000), np.uint8)))
-    code = f"""
-import sys
-from data_pipeline.sources import Face, decode
-decode(Face("huge", "happy", None, open({str(tmp_path / "huge.png")!r}, "rb").read(), False))
-"""
-    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True)  # OpenCV reads its limit once
-    assert done.stderr.splitlines()[-1] == "data_pipeline.errors.InputError: huge: not a readable image"
+def test_an_image_of_too_many_pixels_is_not_decoded() -> None:
+    content = encoded(np.zeros((9000, 9000), np.uint8))
+    with pytest.raises(InputError, match="huge: 9000×9000 pixels are too many for a face"):
+        decode(Face("huge", "happy", None, content, "image"))
 
 
 def test_a_broken_image_is_told_once(capfd: pytest.CaptureFixture[str]) -> None:
     for suffix in (".png", ".jpg", ".webp", ".tiff"):
         content = encoded(PIXELS[0], suffix)[:-40]
-        with pytest.raises(InputError, match="broken: not a readable image"):
-            decode(Face("broken", "happy", None, content, False))
+        with pytest.raises(InputError, match=r"broken: (cut off|not a readable image)"):
+            decode(Face("broken", "happy", None, content, "image"))
     assert capfd.readouterr() == ("", "")

@@ -1,112 +1,204 @@
-"""Every reader of the registry, plain and in every container, and what they say about bad input."""
+"""Every reader of the registry, plain and in every container, with corrupt members, and what they say about bad input."""
 
-import io
-import tarfile
+from __future__ import annotations
+
+import os
+import pickle
+import struct
 import tracemalloc
 import zipfile
-from collections.abc import Callable
+import zlib
+from collections import Counter
 from pathlib import Path
 
-import cv2
 import numpy as np
 import pytest
 
 from data_pipeline.errors import InputError
-from data_pipeline.sources import CSV_LABELS, READERS, decode, fit, open_source
+from data_pipeline.sources import READERS, Broken, decode, open_source
+from tests.sources import (
+    CONTAINERS,
+    EXAMPLES,
+    Example,
+    Files,
+    content,
+    encoded,
+    found,
+    image,
+    pixel_table,
+    pixels,
+    survey,
+    write_folder,
+    write_tar,
+    write_zip,
+)
 
-Files = dict[str, bytes]
-NUM_FACES = 12
-LABELS = [CSV_LABELS[index % 7] for index in range(NUM_FACES)]
-SPLITS = [("train", "val", "test")[index % 3] for index in range(NUM_FACES)]
-USAGES = {"train": "Training", "val": "PublicTest", "test": "PrivateTest"}
-
-
-def faces(num_faces: int = NUM_FACES, side: int = 48) -> np.ndarray:
-    return np.random.default_rng(0).integers(0, 256, (num_faces, side, side)).astype(np.uint8)
-
-
-def csv_files() -> Files:
-    lines = ["emotion,pixels,Usage"]
-    for face, label, split in zip(faces(), LABELS, SPLITS, strict=True):
-        lines.append(f"{CSV_LABELS.index(label)},{' '.join(map(str, face.ravel()))},{USAGES[split]}")
-    return {"data/fer2013.csv": "\n".join(lines).encode(), "data/README.md": b"not data"}
-
-
-def folder_files() -> Files:
-    files = {"__MACOSX/train/happy/._0.png": b"junk", "notes.txt": b"not data"}
-    for index, (face, label, split) in enumerate(zip(faces(), LABELS, SPLITS, strict=True)):
-        files[f"data/{split}/{label}/{index}.png"] = png(face)
-    return files
+IMAGES = [name for name in READERS if READERS[name].kind == "image"]
+FORMATS = {"ferplus"}  # hold what two formats can read: without --format, a question
 
 
-EXAMPLES: dict[str, Callable[[], Files]] = {"csv": csv_files, "folders": folder_files}
-
-
-def png(face: np.ndarray) -> bytes:
-    return cv2.imencode(".png", face)[1].tobytes()
-
-
-def write_folder(path: Path, files: Files) -> Path:
-    for name, content in files.items():
-        (path / name).parent.mkdir(parents=True, exist_ok=True)
-        (path / name).write_bytes(content)
-    return path
-
-
-def write_zip(path: Path, files: Files) -> Path:
-    with zipfile.ZipFile(path.with_suffix(".zip"), "w", zipfile.ZIP_DEFLATED) as archive:
-        for name, content in files.items():
-            archive.writestr(name, content)
-    return path.with_suffix(".zip")
-
-
-def write_tar(path: Path, files: Files, suffix: str = ".tar") -> Path:
-    path = path.with_name(path.name + suffix)
-    with tarfile.open(path, "w:gz" if suffix.endswith("gz") else "w") as archive:
-        for name, content in files.items():
-            info = tarfile.TarInfo(name)
-            info.size = len(content)
-            archive.addfile(info, io.BytesIO(content))
-    return path
-
-
-def write_tar_gz(path: Path, files: Files) -> Path:
-    return write_tar(path, files, ".tar.gz")
-
-
-CONTAINERS = {"folder": write_folder, "zip": write_zip, "tar": write_tar, "tar.gz": write_tar_gz}
+def asked(name: str) -> str | None:
+    return name if name in FORMATS else None
 
 
 @pytest.mark.parametrize("container", CONTAINERS)
 @pytest.mark.parametrize("name", READERS)
 class TestEveryReader:
-    def test_reads_every_face(self, name: str, container: str, tmp_path: Path):
-        source = open_source(CONTAINERS[container](tmp_path / "source", EXAMPLES[name]()))
-        found = {decode(face).tobytes(): (face.label, face.split) for face in source.faces()}
-        expected = zip(LABELS, SPLITS, strict=True)
-        assert source.format == name
-        assert found == {face.tobytes(): pair for face, pair in zip(faces(), expected, strict=True)}
-
-    def test_reads_the_same_twice_and_names_each_face(self, name: str, container: str, tmp_path: Path):
-        source = open_source(CONTAINERS[container](tmp_path / "source", EXAMPLES[name]()))
-        assert list(source.faces()) == list(source.faces())
-        assert len({face.source for face in source.faces()}) == NUM_FACES
-        assert source.sha256() == open_source(source.path).sha256()
-
-    def test_writes_nothing(self, name: str, container: str, tmp_path: Path):
-        path = CONTAINERS[container](tmp_path / "source", EXAMPLES[name]())
+    def test_reads_every_face_and_writes_nothing(self, name: str, container: str, tmp_path: Path):
+        example = EXAMPLES[name]()
+        path = CONTAINERS[container](tmp_path / "source", example.files)
         before = sorted(tmp_path.rglob("*"))
-        list(open_source(path).faces())
+        if container.startswith("tar") and not example.tar:
+            with pytest.raises(InputError, match=r"is a tar, .*: give the unpacked folder or a zip"):
+                found(path, asked(name))
+            return
+        source = open_source(path, asked(name))
+        assert source.format == name
+        assert found(path, name) == found(path, asked(name)) == example.faces
+        faces = list(source.faces())
+        assert list(pickle.loads(pickle.dumps(source)).faces()) == faces
+        assert len({face.source for face in faces}) == len(faces) == len(example.faces)
         assert sorted(tmp_path.rglob("*")) == before
+
+    def test_survey_counts_what_faces_gives(self, name: str, container: str, tmp_path: Path):
+        example = EXAMPLES[name]()
+        if container.startswith("tar") and not example.tar:
+            pytest.skip("refused")
+        path = CONTAINERS[container](tmp_path / "source", example.files)
+        told = survey(path, asked(name))
+        counts = Counter(face.label for face in example.faces.values())
+        assert Counter({row["label"]: row["num_faces"] for row in told.labels.values()}) == counts
+        assert (told.num_faces, told.dropped, told.kind) == (len(example.faces), example.dropped, READERS[name].kind)
+        assert told.has_subjects == all(face.subject for face in example.faces.values())
+        assert told.warnings == ([f"{path}: {READERS[name].warning}"] if READERS[name].warning else [])
 
     def test_refuses_a_truncated_archive(self, name: str, container: str, tmp_path: Path):
         if container == "folder":
             pytest.skip("a folder has no end to lose")
-        path = CONTAINERS[container](tmp_path / "source", EXAMPLES[name]())
-        content = path.read_bytes()
-        path.write_bytes(content[: len(content) // 2])
+        path = CONTAINERS[container](tmp_path / "source", EXAMPLES[name]().files)
+        data = path.read_bytes()
+        path.write_bytes(data[: len(data) // 8])  # a tar of little ends with kilobytes of zeros
         with pytest.raises(InputError, match="no readable archive"):
-            list(open_source(path).faces())
+            found(path, name)
+
+
+@pytest.mark.parametrize("name", READERS)
+class TestEveryFormat:
+    def test_maps_and_drops_classes_by_name(self, name: str, tmp_path: Path):
+        path = write_folder(tmp_path / "source", EXAMPLES[name]().files)
+        plain = survey(path, name)
+        own, row = next(iter(plain.labels.items()))
+        for label in ("contempt", "drop"):
+            told = survey(path, name, {own.upper(): label})
+            faces = Counter(face.label for face in found(path, name, {own.upper(): label}).values())
+            assert told.labels[own] == {**row, "label": None if label == "drop" else label}
+            assert told.num_faces == sum(faces.values())
+            assert (faces[row["label"]] == 0) or label == row["label"]
+        assert told.dropped[f"class {own} dropped"] == row["num_faces"]
+
+    def test_sha256_is_of_all_that_is_read(self, name: str, tmp_path: Path):
+        example = EXAMPLES[name]()
+        path = write_folder(tmp_path / "source", example.files)
+        given = [path, *([path / example.alone] if example.alone else [])]
+        before = [open_source(one, name).sha256() for one in given]
+        assert before == [open_source(one, name).sha256() for one in given]
+        for file, data in example.files.items():
+            if file.endswith(("fer2013.csv", "ckextended.csv", "blends.csv")):
+                (path / file).write_bytes(data.replace(b" 1", b" 2", 1).replace(b"0.1", b"0.3", 1))
+            elif file.endswith((".png", ".jpg", ".tiff")):
+                (path / file).write_bytes(data + b"1")
+        assert all(open_source(one, name).sha256() != was for one, was in zip(given, before, strict=True))
+
+    def test_a_list_may_be_given_alone(self, name: str, tmp_path: Path):
+        example = EXAMPLES[name]()
+        if example.alone is None:
+            pytest.skip("it needs the folder")
+        path = write_folder(tmp_path / "source", example.files) / example.alone
+        assert open_source(path).format == name
+        assert found(path) == example.faces
+
+    def test_of_another_format(self, name: str, tmp_path: Path):
+        (tmp_path / "notes.txt").write_text("not data")
+        with pytest.raises(InputError, match=f"holds nothing of the format {name}: expected "):
+            open_source(tmp_path, name)
+
+
+# --- corrupt members ---
+
+
+def png_header(width: int, height: int) -> bytes:
+    chunk = b"IHDR" + struct.pack(">IIBBBBB", width, height, 8, 0, 0, 0, 0)
+    header = b"\x89PNG\r\n\x1a\n" + struct.pack(">I", 13) + chunk + struct.pack(">I", zlib.crc32(chunk))
+    return header + struct.pack(">I", 99) + b"IDAT" + zlib.compress(b"")
+
+
+JPEG = encoded(pixels(7, 96), ".jpg")
+START_OF_FRAME = JPEG.index(b"\xff\xc0")
+CORRUPT = {
+    "truncated PNG": (encoded(pixels(7))[:-200], "cut off"),
+    "truncated JPEG": (JPEG[:-200], "cut off"),
+    "empty": (b"", "empty file"),
+    "text": (b"no image", "not a readable image"),
+    "huge PNG": (png_header(30_000, 30_000), "too large"),
+    "huge JPEG": (
+        JPEG[: START_OF_FRAME + 5] + struct.pack(">HH", 30_000, 30_000) + JPEG[START_OF_FRAME + 9 :],
+        "too large",
+    ),
+    "huge PGM": (b"P5\n30000 30000\n255\n", "too large"),
+    "32-bit TIFF": (encoded(pixels(7).astype(np.float32), ".tiff"), "more than 16 bits a pixel"),
+    "PostScript": (b"%!PS-Adobe-3.0 EPSF-3.0\n%%BoundingBox: 0 0 9 9\n", "not a readable image"),
+}
+
+
+def spoilt(example: Example, data: bytes) -> tuple[Files, set[bytes]]:
+    """The example with one face's content replaced, and the contents of the others."""
+    victim = pixels(5).tobytes()
+    files = {file: data if _pixels(old) == victim else old for file, old in example.files.items()}
+    return files, set(example.faces) - {victim}
+
+
+def _pixels(data: bytes) -> bytes | None:
+    try:
+        return decode(image(data)).tobytes()
+    except Broken:
+        return None
+
+
+@pytest.mark.parametrize("name", IMAGES)
+class TestEveryReaderOfImages:
+    def test_corrupt_images_are_broken_and_no_others(
+        self, name: str, tmp_path: Path, capfd: pytest.CaptureFixture[str]
+    ):
+        for number, (data, reason) in enumerate(CORRUPT.values()):
+            files, others = spoilt(EXAMPLES[name](), data)
+            path = (write_zip, write_folder)[number % 2](tmp_path / str(number), files)
+            seen, broken = set(), []
+            for face in open_source(path, name).faces():
+                try:
+                    seen.add(content(face))
+                except Broken as error:
+                    broken.append(error)
+            assert seen == others
+            assert [error.reason for error in broken] == [reason]
+            assert str(broken[0]).startswith(broken[0].source)
+            assert survey(path, name).num_faces == len(others) + 1  # it reads no image
+        assert capfd.readouterr() == ("", "")
+
+    def test_zip_member_with_a_wrong_sum(self, name: str, tmp_path: Path):
+        files, others = spoilt(EXAMPLES[name](), b"stored here and nowhere else")
+        with zipfile.ZipFile(tmp_path / "x.zip", "w") as archive:
+            for file, data in files.items():
+                archive.writestr(file, data)
+        data = (tmp_path / "x.zip").read_bytes()
+        (tmp_path / "x.zip").write_bytes(data.replace(b"stored here", b"changed now"))
+        faces = list(open_source(tmp_path / "x.zip", name).faces())
+        (broken,) = (face for face in faces if face.kind == "broken")
+        assert {content(face) for face in faces if face is not broken} == others
+        with pytest.raises(Broken, match="cannot be read"):
+            decode(broken)
+
+
+# --- containers ---
 
 
 @pytest.mark.parametrize("suffix", [".zip", ".tar", ".tar.gz"])
@@ -116,89 +208,35 @@ def test_text_file_named_as_an_archive(suffix: str, tmp_path: Path):
         open_source(tmp_path / f"x{suffix}")
 
 
-def test_missing_empty_and_ambiguous_sources(tmp_path: Path):
-    with pytest.raises(InputError, match="does not exist"):
-        open_source(tmp_path / "nowhere")
-    (tmp_path / "empty").mkdir()
-    with pytest.raises(InputError, match="holds no faces"):
-        open_source(tmp_path / "empty")
-    both = write_folder(tmp_path / "both", csv_files() | folder_files())
-    with pytest.raises(InputError, match=r"ambiguous: .*csv.* and folders"):
-        open_source(both)
-    two = write_zip(tmp_path / "two", {"a.csv": csv_files()["data/fer2013.csv"], **csv_files()})
-    with pytest.raises(InputError, match=r"ambiguous: it holds a.csv and data/fer2013.csv"):
-        open_source(two)
-
-
-def test_header_with_blanks(tmp_path: Path):
-    path = tmp_path / "icml_face_data.csv"
-    path.write_text("emotion, Usage, pixels\n3,PrivateTest,1 2 3 4\n")
-    (face,) = open_source(path).faces()
-    assert (face.label, face.split, decode(face).tolist()) == ("happy", "test", [[1, 2], [3, 4]])
-
-
-@pytest.mark.parametrize(
-    ("row", "message"),
-    [
-        ("0,1 2 3,Training", r"row 2: 3 pixels found, 4 expected"),
-        ("9,1 2 3 4,Training", r"row 2: emotion is '9', expected 0 \(angry\) to 6"),
-        ("0,1 2 3 4,Sunday", r"row 2: Usage is 'Sunday'"),
-        ("0,1 2 3 4", r"row 2: 2 columns found, 3 expected"),
-        ("0,1 2 3 400,Training", r"x.csv:2: pixel values must lie in 0–255"),
-        ("0,1 2 3 x,Training", r"x.csv:2: pixels are not whole numbers"),
-    ],
-)
-def test_bad_csv_row(row: str, message: str, tmp_path: Path):
-    (tmp_path / "x.csv").write_text(f"emotion,pixels,Usage\n0,1 2 3 4,Training\n{row}\n")
-    with pytest.raises(InputError, match=message):
-        [decode(face) for face in open_source(tmp_path / "x.csv").faces()]
-
-
-def test_first_row_that_is_no_square(tmp_path: Path):
-    (tmp_path / "x.csv").write_text("emotion,pixels,Usage\n0,1 2 3,Training\n")
-    (face,) = open_source(tmp_path / "x.csv").faces()
-    with pytest.raises(InputError, match=r"x.csv:1: 3 pixels are no square"):
-        decode(face)
-
-
-def test_folder_names(tmp_path: Path):
-    image = png(faces()[0])
-    files = {
-        "validation/Anger/1.png": image,
-        "happiness/2.png": image,
-        "test/sad/Training_3.png": image,  # the file name keeps the official split
-        "test/sad/PublicTest_4.png": image,
-        "test/sad/5.png": image,
-        ".hidden/fear/6.png": image,
-    }
-    found = {(face.label, face.split) for face in open_source(write_zip(tmp_path / "x", files)).faces()}
-    assert found == {("angry", "val"), ("happy", None), ("sad", "train"), ("sad", "val"), ("sad", "test")}
-
-
-@pytest.mark.parametrize(
-    ("name", "message"),
-    [
-        ("train/bored/1.png", "folder 'bored' is no known class; known are angry"),
-        ("1.png", "stands in no class folder"),
-    ],
-)
-def test_unknown_class(name: str, message: str, tmp_path: Path):
-    source = open_source(write_folder(tmp_path / "x", {name: png(faces()[0])}))
-    with pytest.raises(InputError, match=message):
-        list(source.faces())
-
-
-@pytest.mark.parametrize("content", [b"", b"no image"])
-def test_broken_image(content: bytes, tmp_path: Path):
-    (face,) = open_source(write_folder(tmp_path / "x", {"happy/1.jpg": content})).faces()
-    with pytest.raises(InputError, match=r"happy/1.jpg: not a readable image"):
-        decode(face)
-
-
-def test_names_that_point_outside_are_only_names(tmp_path: Path):
-    path = write_tar(tmp_path / "x", {"../../../happy/1.png": png(faces()[0]), "/etc/sad/2.png": png(faces()[1])})
-    assert {face.label for face in open_source(path).faces()} == {"happy", "sad"}
+@pytest.mark.parametrize("write", [write_tar, write_zip])
+def test_names_that_point_outside_are_only_names(write, tmp_path: Path):
+    path = write(tmp_path / "x", {"../../../happy/1.png": encoded(pixels(0)), "/etc/sad/2.png": encoded(pixels(1))})
+    assert {face.label for face in found(path).values()} == {"happy", "sad"}
     assert sorted(tmp_path.iterdir()) == [path]
+
+
+def test_names_that_are_no_utf8(tmp_path: Path):
+    name = b"data/happy/\xe9\xff.png"
+    place = os.fsencode(tmp_path / "folder") + b"/" + name
+    os.makedirs(os.path.dirname(place))
+    Path(os.fsdecode(place)).write_bytes(encoded(pixels(0)))
+    packed = write_zip(tmp_path / "x", {"data/happy/aa.png": encoded(pixels(0))})
+    packed.write_bytes(packed.read_bytes().replace(b"data/happy/aa.png", name))
+    tar = write_tar(tmp_path / "y", {os.fsdecode(name): encoded(pixels(0))})
+    for path in (tmp_path / "folder", packed, tar):
+        source = open_source(path)
+        (face,) = source.faces()
+        assert face.source.encode().startswith(b"data/happy/")
+        assert content(face) == pixels(0).tobytes()
+        assert source.survey().num_faces == 1
+        assert source.sha256()
+
+
+def test_a_folder_is_read_in_the_order_of_whole_names(tmp_path: Path):
+    names = ["happy.d/1.png", "happy/1.png", "happy/a/sad/1.png", "happy/z.png", "happy0/1.png"]
+    path = write_folder(tmp_path / "x", {name: encoded(pixels(0)) for name in reversed(names)})
+    labels = {"happy.d": "sad", "happy0": "sad"}
+    assert [face.source for face in open_source(path, labels=labels).faces()] == sorted(names)
 
 
 def test_memory_is_bounded(tmp_path: Path):
@@ -210,17 +248,38 @@ def test_memory_is_bounded(tmp_path: Path):
     tracemalloc.stop()
 
 
-def test_fit():
-    face = faces(1, 96)[0]
-    assert fit(face, (96, 96)) is face
-    assert fit(face, (48, 64)).shape == (48, 64)
-    assert fit(face, (128, 96)).dtype == np.uint8
+# --- which format ---
 
 
-@pytest.mark.realdata
-def test_real_csv_and_real_folders(realdata: Path):
-    folders = list(open_source(realdata / "fer2013" / "fer2013_folders_sample.zip").faces())
-    assert len(folders) == 2516
-    assert {face.split for face in folders} == {"train", "val"}  # `test` there is official PublicTest
-    first = next(open_source(realdata / "fer2013" / "fer2013.csv.zip").faces())
-    assert (first.label, first.split, decode(first).shape) == ("angry", "train", (48, 48))
+def test_missing_and_empty_sources(tmp_path: Path):
+    with pytest.raises(InputError, match="does not exist"):
+        open_source(tmp_path / "nowhere")
+    (tmp_path / "empty").mkdir()
+    with pytest.raises(InputError, match=r"holds no faces; expected is one of: .*\(fer2013_csv\).*\(blendshape_csv\)"):
+        open_source(tmp_path / "empty")
+    with pytest.raises(InputError, match=r"--format rafbd: no such format; did you mean 'rafdb'"):
+        open_source(tmp_path / "empty", "rafbd")
+
+
+@pytest.mark.parametrize("names", [("fer2013_csv", "folders"), ("folders", "ckplus"), ("faces_csv", "jonathanoheix")])
+def test_where_two_formats_fit_it_is_asked_which(names: tuple[str, str], tmp_path: Path):
+    path = write_zip(tmp_path / "both", EXAMPLES[names[0]]().files | EXAMPLES[names[1]]().files)
+    with pytest.raises(InputError) as refusal:
+        open_source(path)
+    assert all(f"--format {name}" in str(refusal.value) for name in names)
+    for name in names:
+        assert open_source(path, name).format == name
+
+
+def test_two_tables_of_one_format(tmp_path: Path):
+    example = pixel_table(("happy",), "a.csv")
+    path = write_zip(tmp_path / "two", example.files | {"b.csv": example.files["a.csv"]})
+    with pytest.raises(InputError, match=r"ambiguous: it holds a.csv and b.csv; give the one"):
+        open_source(path)
+
+
+def test_a_copy_of_fer2013_is_recognised_by_its_folder(tmp_path: Path):
+    path = write_folder(tmp_path, EXAMPLES["jonathanoheix"]().files) / "images"
+    assert open_source(path).format == "jonathanoheix"
+    assert "--split stratified" in survey(path).warnings[0]
+    assert open_source(path / "train").format == "folders"
