@@ -41,6 +41,7 @@ Landmarker = Annotated[
     Path | None, typer.Option(help="Path of face_landmarker.task; default: cache, package, download.")
 ]
 RUNS = Path("runs")
+READ, SEE, SPLIT = "What is read", "What is seen in a face", "Who learns and who tests"  # groups of prepare's options
 USAGE_ERROR: Any = typer.BadParameter.__base__  # Typer brings its own Click and exports only the subclass
 
 
@@ -111,18 +112,85 @@ def demo(home: Home = RUNS) -> None:
 
 @app.command()
 def prepare(
-    sources: Annotated[list[Path], typer.Argument(help="CSV, folder or archive of faces.", metavar="SOURCE...")],
+    sources: Annotated[
+        list[Path], typer.Argument(help="CSVs, folders or archives of faces, one or several.", metavar="SOURCE...")
+    ],
     out: Annotated[Path, typer.Option(help="Directory of the dataset.")],
-    workers: Annotated[int | None, typer.Option(help="Landmarker processes; default: one per CPU.", min=1)] = None,
-    landmarker: Landmarker = None,
-    image_size: Annotated[
-        int | None, typer.Option(help="Side of the stored faces in pixels; default: the source's.")
+    format_: Annotated[
+        list[str] | None,
+        typer.Option(
+            "--format", help="Of all sources, or given once for each; default: found out.", rich_help_panel=READ
+        ),
     ] = None,
-    border: Annotated[float, typer.Option(help="Black border on each side, as a share of the side.")] = 0.25,
-    size: Annotated[int, typer.Option(help="Side in pixels at which MediaPipe sees a face.")] = 192,
-    val_share: Annotated[float, typer.Option(help="Share of train that becomes val if the source has none.")] = 0.1,
-    test_share: Annotated[float, typer.Option(help="Share of train that becomes test if the source has none.")] = 0.1,
-    seed: Annotated[int, typer.Option(help="Seed of the splits that are carved.")] = 0,
+    map_: Annotated[
+        list[str] | None,
+        typer.Option(
+            "--map",
+            metavar="NAME=LABEL",
+            help="What a class of the sources is called here, or drop.",
+            rich_help_panel=READ,
+        ),
+    ] = None,
+    crop: Annotated[
+        str,
+        typer.Option(help="auto: find the face in pictures that are no face already; or none.", rich_help_panel=READ),
+    ] = "auto",
+    faces: Annotated[
+        str, typer.Option(help="Of a picture with several: the largest, or all.", rich_help_panel=READ)
+    ] = "largest",
+    image_size: Annotated[
+        int | None,
+        typer.Option(
+            help="Side of the stored faces in pixels; default: the sources', at most 128.", rich_help_panel=READ
+        ),
+    ] = None,
+    views: Annotated[
+        int, typer.Option(help="Look at each face so many ways, 1 to 4, and take the mean.", rich_help_panel=SEE)
+    ] = 1,
+    landmarks: Annotated[
+        bool, typer.Option("--landmarks", help="Keep the 478 landmarks, too (2.9 kB a face).", rich_help_panel=SEE)
+    ] = False,
+    augment: Annotated[
+        int, typer.Option(help="Altered copies of each train face, for blendshape models.", rich_help_panel=SEE)
+    ] = 0,
+    pixels_only: Annotated[
+        bool, typer.Option("--pixels-only", help="No MediaPipe: for nets of pixels alone.", rich_help_panel=SEE)
+    ] = False,
+    border: Annotated[
+        float, typer.Option(help="Black border on each side, as a share of the side.", rich_help_panel=SEE)
+    ] = 0.25,
+    size: Annotated[
+        int, typer.Option(help="Side in pixels at which MediaPipe sees a face.", rich_help_panel=SEE)
+    ] = 192,
+    landmarker: Landmarker = None,
+    split: Annotated[
+        str,
+        typer.Option(
+            help="auto: the sources' splits, else by subject, else stratified; or official, subject, stratified.",
+            rich_help_panel=SPLIT,
+        ),
+    ] = "auto",
+    val_share: Annotated[
+        float, typer.Option(help="Share of train that becomes val where there is none.", rich_help_panel=SPLIT)
+    ] = 0.1,
+    test_share: Annotated[
+        float, typer.Option(help="Share of train that becomes test where there is none.", rich_help_panel=SPLIT)
+    ] = 0.1,
+    folds: Annotated[
+        int | None, typer.Option(help="Deal train and val into so many folds (task.fold).", rich_help_panel=SPLIT)
+    ] = None,
+    near_duplicates: Annotated[
+        bool, typer.Option(help="Look for near-duplicates and keep them together.", rich_help_panel=SPLIT)
+    ] = True,
+    seed: Annotated[int, typer.Option(help="Of splits, folds and altered copies.", rich_help_panel=SPLIT)] = 0,
+    workers: Annotated[int | None, typer.Option(help="Worker processes; default: one per CPU.", min=1)] = None,
+    cache: Annotated[
+        Path | None,
+        typer.Option(
+            envvar="FERSWEEP_READINGS",
+            help="MediaPipe's readings of earlier runs; default: ~/.cache/fersweep/readings.",
+        ),
+    ] = None,
     address: Address = None,
     as_json: AsJson = False,
 ) -> None:
@@ -130,33 +198,116 @@ def prepare(
     from rich.console import Console
 
     from data_pipeline import describe as description
+    from data_pipeline.labels import read_map
+    from data_pipeline.plan import Options
     from data_pipeline.prepare import prepare as run
     from data_pipeline.progress import bars
 
+    options = Options(
+        image_size=(image_size, image_size) if image_size else None,
+        border=border,
+        size=size,
+        views=views,
+        landmarks=landmarks,
+        pixels_only=pixels_only,
+        crop=crop,  # pyright: ignore[reportArgumentType]
+        faces=faces,  # pyright: ignore[reportArgumentType]
+        split=split,  # pyright: ignore[reportArgumentType]
+        val_share=val_share,
+        test_share=test_share,
+        folds=folds,
+        near_duplicates=near_duplicates,
+        augment=augment,
+        seed=seed,
+        labels=read_map(map_ or []),
+    )
     with bars(Console(stderr=True)) as progress:
-        run(
+        manifest = run(
             sources,
             out,
+            options,
+            formats=format_ or [],
             workers=workers,
             landmarker=landmarker,
-            image_size=(image_size, image_size) if image_size else None,
-            border=border,
-            size=size,
-            val_share=val_share,
-            test_share=test_share,
-            seed=seed,
+            cache=cache,
             address=address,
             progress=progress,
         )
+    for name, origin in manifest.get("origins", {}).items():
+        for warning in origin["warnings"]:
+            print(f"{name}: {warning}", file=sys.stderr)
     _show(description.describe(out), description.render, as_json)
 
 
 @app.command()
-def describe(dataset: Annotated[Path, typer.Argument(help="A dataset directory.")], as_json: AsJson = False) -> None:
-    """Count a dataset's faces per split and class, those lost, and twins."""
+def describe(
+    dataset: Annotated[Path, typer.Argument(help="A dataset directory.")],
+    html: Annotated[
+        Path | None,
+        typer.Option("--html", dir_okay=False, help="Also write all there is to see in it as a page.", metavar="FILE"),
+    ] = None,
+    no_faces: Annotated[bool, typer.Option("--no-faces", help="Leave faces out of the page.")] = False,
+    as_json: AsJson = False,
+) -> None:
+    """Say what a dataset holds: faces per split and class, those lost, twins, what the scores tell; or show it on a page."""
     from data_pipeline import describe as description
 
+    if html is not None:
+        from data_pipeline.dataset_page import render
+
+        _write(html, render(dataset, faces=not no_faces))
     _show(description.describe(dataset), description.render, as_json)
+
+
+data = typer.Typer(
+    help="Check a dataset, write it out for other tools, or compare it with another.", no_args_is_help=True
+)
+app.add_typer(data, name="data")
+Dataset = Annotated[Path, typer.Argument(help="A dataset directory.")]
+
+
+@data.command("verify")
+def data_verify(dataset: Dataset, as_json: AsJson = False) -> None:
+    """Check every part against the manifest, and pixels against their names; exit code 1 where something is wrong."""
+    from data_pipeline import verify as verification
+
+    found = verification.verify(dataset)
+    _show(found, verification.render, as_json)
+    if not found["sound"]:
+        raise typer.Exit(1)
+
+
+@data.command("export")
+def data_export(
+    dataset: Dataset,
+    out: Annotated[Path, typer.Argument(help="A new directory.")],
+    layout: Annotated[
+        str,
+        typer.Option(
+            "--as", help="csv (Kaggle's layout and a table of scores), numpy (mapped arrays) or imagefolder (PNGs)."
+        ),
+    ],
+    as_json: AsJson = False,
+) -> None:
+    """Write a dataset's faces for other tools; `prepare` reads the CSVs and the folders back."""
+    from data_pipeline.export_dataset import export_dataset
+
+    made = export_dataset(dataset, out, layout)
+    _show(
+        made, lambda told: f"written: {told['out']}, {told['num_faces']:,} faces: {', '.join(told['files'])}", as_json
+    )
+
+
+@data.command("diff")
+def data_diff(
+    a: Annotated[Path, typer.Argument(help="A dataset directory.")],
+    b: Annotated[Path, typer.Argument(help="Another one.")],
+    as_json: AsJson = False,
+) -> None:
+    """Say what differs between two datasets: faces, labels, splits, scores, options and sources."""
+    from data_pipeline import diff as difference
+
+    _show(difference.diff(a, b), difference.render, as_json)
 
 
 @app.command()

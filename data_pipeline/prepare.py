@@ -1,23 +1,24 @@
-"""Sources → dataset: `fersweep prepare fer2013.csv.zip runs/data/fer2013`.
+"""Sources → dataset: `fersweep prepare fer2013.csv.zip --out runs/data/fer2013`.
 
-First the sources are read through once: whatever is wrong with them shows before anything is written, and splits and
-twins are settled. Then a reader streams the faces through Ray Data to one landmarker per worker; parts are written as
-they fill up. Killed at any moment, the same command goes on after the finished parts. The manifest is written last.
+First the sources are surveyed: labels that do not map and rows that are wrong show before anything is written. Then a
+reader streams the faces through Ray Data to one worker a core (extractor.py), and what comes back is staged
+(staging.py). With all faces known, splits, folds and twins are settled, augmented copies of train faces go through the
+workers, and the parts are written (assemble.py). Killed at any moment, the same command goes on after the staged parts;
+readings are also kept by face (cache.py), so that another dataset of the same faces needs no MediaPipe. The manifest is
+written last.
 """
 
-import atexit
 import contextlib
 import fcntl
 import itertools
 import json
-import logging
 import os
-import re
 import shlex
+import shutil
 import sys
 import time
-from collections.abc import Iterator, Sequence
-from dataclasses import dataclass
+from collections.abc import Callable, Iterator, Sequence
+from dataclasses import asdict, dataclass, replace
 from importlib.metadata import version
 from pathlib import Path
 from typing import Any
@@ -25,82 +26,222 @@ from typing import Any
 import numpy as np
 import pyarrow as pa
 
-from data_pipeline.address import reaching
+from data_pipeline.assemble import Settled, chosen_for_augmentation, settle, write
 from data_pipeline.bundle import SHA256, find_bundle
+from data_pipeline.cache import ReadingCache, Sight, readings_directory
+from data_pipeline.crop import SMALL
 from data_pipeline.errors import InputError
+from data_pipeline.extractor import Augmenter, Extractor, Job, Ready, encoded
+from data_pipeline.labels import refuse_unused
 from data_pipeline.landmarks import Landmarker
-from data_pipeline.plan import SIDES, STATE, Options, Plan, Progress, Tell, all_faces, begun, read_through, request
-from data_pipeline.quiet import silent_stderr
-from data_pipeline.schema import BLENDSHAPES, make_rows, part_path, seal, write_file, write_part
-from data_pipeline.sources import Face, Source, decode, fit, open_source
+from data_pipeline.plan import SIDES, STATE, Options, Progress, Tell, begun, request
+from data_pipeline.schema import LABELS, SPLITS, seal, write_file
+from data_pipeline.sources import Broken, Source, Survey, decode, open_source
+from data_pipeline.staging import KNOWN, Stage
+from data_pipeline.stream import ray_session, stream
 
 BATCH_ROWS = 256  # faces a worker takes at a time, fewer where there are few
 MIN_BATCH_ROWS = 16
-OBJECT_STORE_BYTES = 512 * 2**20
+ALONE_ROWS = 128
+STAGED = "staged"
 
 
 def prepare(
     sources: Sequence[Path],
     out: Path,
+    options: Options | None = None,
     *,
+    formats: Sequence[str] = (),
     workers: int | None = None,
     landmarker: Path | None = None,
-    image_size: tuple[int, int] | None = None,
-    border: float = 0.25,
-    size: int = 192,
-    val_share: float = 0.1,
-    test_share: float = 0.1,
-    seed: int = 0,
+    cache: Path | None = None,
     address: str | None = None,
-    part_rows: int = 2048,
     progress: Tell | None = None,
 ) -> dict[str, Any]:
     """Make the dataset `out` of `sources` and return its manifest; a finished one is left as it is.
 
-    `workers`: landmarkers, one process and one CPU each (default: all CPUs). `image_size`: (H, W) of every face
-    (default: the first face's). `border`, `size`: see `landmarks.Landmarker`. `val_share`, `test_share`: of train,
-    where the sources have no such split. `address`: of a Ray cluster; an initialised Ray is used as it is.
+    Args:
+        formats: of the sources (sources.READERS): none, where they can be told; one for all; or one each.
+        workers: one process and one CPU each (default: all CPUs); one alone is this process, without Ray.
+        cache: directory of readings of earlier runs; default: see `cache.readings_directory`.
+        address: of a Ray cluster, whose workers may share `cache` on shared storage; an initialised Ray is used as it is.
+
     InputError where sources or options are wrong, or differ from those `out` was begun with; RuntimeError where
     MediaPipe or its bundle is missing.
     """
-    out = Path(out)
+    out, options = Path(out), options or Options()
     tell = progress or (lambda _: None)
     if workers is not None and workers < 1:
         raise InputError(f"workers: must be 1 or more, but got {workers}")
-    opened = [open_source(Path(source)) for source in sources]
-    first = next(all_faces(opened), None)
-    if first is None:
-        given = ", ".join(map(str, sources)) or "none was given"
-        raise InputError(f"the sources ({given}) hold no face: give a CSV, a folder of images, or an archive of either")
-    height, width = image_size or decode(first).shape
-    if not image_size and not (height in SIDES and width in SIDES):
-        raise InputError(f"{first.source}: a face of {height}×{width} pixels; both sides must lie in 8–1024")
-    options = Options((height, width), border, size, val_share, test_share, seed, part_rows)
-    wanted = request(opened, options)
+    if landmarker is not None:
+        find_bundle(landmarker)
+    opened = _opened(sources, formats, options)
+    surveys = [source.survey() for source in opened]
+    refuse_unused(options.labels, (name for survey in surveys for name in survey.labels))
+    kind = _kind(opened, surveys)
+    if kind == "scores" and (options.landmarks or options.augment or options.views > 1):
+        raise InputError("ready-made blendshapes have no pictures: leave landmarks, views and augment out")
+    image_size = None if kind == "scores" else options.image_size or _image_size(opened)
+    wanted = request(opened, replace(options, image_size=image_size))
     if (manifest := begun(out, wanted)) is not None:
         tell(Progress("finished", manifest["num_faces"], manifest["num_faces"], 0.0, 0.0))
         return manifest
-    bundle = find_bundle(landmarker)
-    with Landmarker(bundle):  # whatever MediaPipe lacks shows here, not in a worker
-        pass
-    plan = read_through(opened, options, tell)
-    with _ray(workers, address) as ray, _locked(out):
-        write_file(out / STATE, json.dumps(wanted, indent=1).encode())
-        for leftover in (out / "faces").glob(".*.tmp"):
-            leftover.unlink()
-        parts = _Parts(out, plan, options)
-        if parts.missing:
-            _extract(ray, opened, parts, options, bundle, workers, tell)
-        landmarks = {"border": border, "size": size, "bundle_sha256": SHA256, "mediapipe": version("mediapipe")}
-        fields = {**wanted, "image_size": [height, width], "landmarks": landmarks, "command": shlex.join(sys.argv)}
-        manifest = seal(out, fields)
+    job = _job(kind, image_size, options, landmarker, Path(cache or readings_directory()).resolve())
+    alone = kind == "scores" or ((workers or os.cpu_count()) == 1 and address is None)
+    with _workers(alone, workers, address) as run, _unfinished(out, wanted):
+        sizes = _sizes(np.arange(sum(survey.num_faces for survey in surveys)), options.part_rows)
+        stage = Stage(out / STAGED, sizes, options.part_rows)
+        worker = Ready if kind == "scores" else Extractor
+        run("extract", Sources(opened, set(stage.missing), options.part_rows), worker, job, stage, tell)
+        tell(Progress("split", 0, None, 0.0, None))
+        settled = settle(stage, options, image_size)
+        num_faces = len(settled.splits)
+        tell(Progress("split", num_faces, num_faces, 0.0, None))
+        copies = None
+        if options.augment:
+            chosen = chosen_for_augmentation(settled)
+            copies = Stage(out / STAGED / "copies", _sizes(chosen, options.part_rows), options.part_rows)
+            run("augment", Chosen(stage, chosen, set(copies.missing)), Augmenter, job, copies, tell)
+        if job.sight is not None and job.cache is not None:
+            ReadingCache(Path(job.cache), job.sight, version("mediapipe")).merge()
+        tell(Progress("write", 0, num_faces, 0.0, None))
+        names = _origins(opened)
+        write(out, stage, copies, settled, image_size, names)
+        described = _described(opened, surveys, names, options, settled, job.sight)
+        manifest = seal(out, {**wanted, **described, "image_size": image_size, "command": shlex.join(sys.argv)})
+        tell(Progress("write", num_faces, num_faces, 0.0, None))
+        shutil.rmtree(out / STAGED)
         (out / STATE).unlink()
     return manifest
 
 
+def _opened(sources: Sequence[Path], formats: Sequence[str], options: Options) -> list[Source]:
+    if not sources:
+        raise InputError("no source was given: give a CSV, a folder of images, or an archive of either")
+    if len(formats) not in (0, 1, len(sources)):
+        raise InputError(f"format: {len(formats)} are given for {len(sources)} sources; give one for all, or one each")
+    each = list(formats) * len(sources) if len(formats) == 1 else list(formats) or [None] * len(sources)
+    labels = dict(options.labels)
+    return [open_source(Path(path), name, labels) for path, name in zip(sources, each, strict=True)]
+
+
+def _kind(sources: Sequence[Source], surveys: Sequence[Survey]) -> str:
+    """ "scores", or what is decoded ("text", "image"; "image" if any source has images). InputError where that cannot be."""
+    for source, survey in zip(sources, surveys, strict=True):
+        if survey.num_faces == 0:
+            raise InputError(f"{source.path} holds no face of a class that is kept")
+    kinds = {survey.kind for survey in surveys}
+    if "scores" in kinds and len(kinds) > 1:
+        raise InputError("the sources are images and ready-made blendshapes: make a dataset of each")
+    return "image" if "image" in kinds else kinds.pop()
+
+
+def _image_size(sources: Sequence[Source]) -> tuple[int, int]:
+    """The largest of the sources' first faces; no more than SMALL a side for images."""
+    height = width = 0
+    for source in sources:
+        for face in source.faces():
+            try:
+                first = decode(face)
+            except Broken:
+                continue
+            if face.kind == "text" and not (first.shape[0] in SIDES and first.shape[1] in SIDES):
+                raise InputError(
+                    f"{face.source}: a face of {first.shape[0]}×{first.shape[1]} pixels; both sides must lie in 8–1024"
+                )
+            too_large = max(first.shape) > SMALL and face.kind == "image"
+            found = (SMALL, SMALL) if too_large else first.shape
+            height, width = max(height, found[0], SIDES[0]), max(width, found[1], SIDES[0])
+            break
+    if height == 0:
+        raise InputError(f"no picture of {', '.join(str(source.path) for source in sources)} can be read")
+    return height, width
+
+
+def _job(
+    kind: str, image_size: tuple[int, int] | None, options: Options, landmarker: Path | None, readings: Path
+) -> Job:
+    """What the workers do. RuntimeError where they need MediaPipe, and it or its bundle is missing."""
+    looks, crops = kind != "scores" and not options.pixels_only, kind == "image" and options.crop == "auto"
+    bundle = find_bundle(landmarker) if looks or crops else None
+    if bundle is not None:
+        with Landmarker(bundle):  # whatever MediaPipe lacks shows here, not in a worker
+            pass
+    return Job(
+        image_size=image_size or (0, 0),
+        sight=Sight(options.border, options.size, options.views) if looks else None,
+        with_landmarks=options.landmarks,
+        bundle=str(bundle) if bundle else None,
+        cache=str(readings),
+        crop=crops,
+        all_faces=options.faces == "all",
+        copies=options.augment,
+        seed=options.seed,
+    )
+
+
+def _sizes(rows: np.ndarray, part_rows: int) -> list[int]:
+    """How many of `rows` (rising) lie in each span of `part_rows`."""
+    return np.bincount(rows // part_rows).tolist()
+
+
+def _origins(sources: Sequence[Source]) -> list[str]:
+    """A name for each source: its file's, numbered where two have the same."""
+    names: list[str] = []
+    for source in sources:
+        stem = source.path.resolve().name.split(".")[0] or source.format
+        taken = sum(name == stem or name.startswith(f"{stem}-") for name in names)
+        names.append(f"{stem}-{taken + 1}" if taken else stem)
+    return names
+
+
+def _described(
+    sources: Sequence[Source], surveys: Sequence[Survey], names: Sequence[str], options: Options, settled: Settled,
+    sight: Sight | None,
+) -> dict[str, Any]:  # fmt: skip
+    """What the manifest says beside counts: where the faces come from, how they were seen and split."""
+    mediapipe = {"bundle_sha256": SHA256, "mediapipe": version("mediapipe")}
+    pixels = surveys[0].kind != "scores"
+    return {
+        "origins": {
+            name: {
+                "format": source.format,
+                "num_faces": survey.num_faces,
+                "labels": survey.labels,
+                "dropped": survey.dropped,
+                "warnings": survey.warnings,
+            }
+            for name, source, survey in zip(names, sources, surveys, strict=True)
+        },
+        "landmarks": None if sight is None else {**asdict(sight), **mediapipe},
+        "has": {"pixels": pixels, "landmarks": options.landmarks},
+        "split_by": options.split,
+        "folds": options.folds,
+        "num_subjects": settled.num_subjects,
+        "compared": settled.compared,
+        "skipped": settled.skipped,
+    }
+
+
+@contextlib.contextmanager
+def _unfinished(out: Path, wanted: dict[str, Any]) -> Iterator[None]:
+    """`out` is ours alone, and says what it is to become. What the sources turn out not to be leaves nothing behind."""
+    with _locked(out):
+        write_file(out / STATE, json.dumps(wanted, indent=1).encode())
+        try:
+            yield
+        except InputError:
+            shutil.rmtree(out / STAGED, ignore_errors=True)
+            for name in (STATE, ".lock"):
+                (out / name).unlink()
+            with contextlib.suppress(OSError):  # it holds something else
+                out.rmdir()
+            raise
+
+
 @contextlib.contextmanager
 def _locked(out: Path) -> Iterator[None]:
-    (out / "faces").mkdir(parents=True, exist_ok=True)
+    out.mkdir(parents=True, exist_ok=True)
     with open(out / ".lock", "w") as file:
         try:
             fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
@@ -110,209 +251,104 @@ def _locked(out: Path) -> Iterator[None]:
     (out / ".lock").unlink(missing_ok=True)
 
 
-class _Parts:
-    """The parts that are still to be written, each as soon as its last face comes in."""
-
-    def __init__(self, out: Path, plan: Plan, options: Options):
-        self.out, self.plan, self.options = out, plan, options
-        self.num_faces = len(plan.labels)
-        starts = range(0, self.num_faces, options.part_rows)
-        sizes = {part: min(options.part_rows, self.num_faces - start) for part, start in enumerate(starts)}
-        self.missing = {part: size for part, size in sizes.items() if not part_path(out, part).exists()}
-        self._pixels: dict[int, np.ndarray] = {}
-        self._scores: dict[int, np.ndarray] = {}
-        self._left = dict(self.missing)
-
-    def add(self, rows: np.ndarray, pixels: np.ndarray, scores: np.ndarray) -> None:
-        """Faces of rows (n,): pixels (n, H, W) uint8 and scores (n, 52) float32, NaN where no face was found."""
-        for part in np.unique(rows // self.options.part_rows).tolist():
-            mine = rows // self.options.part_rows == part
-            where = rows[mine] - part * self.options.part_rows
-            size = self.missing[part]
-            self._pixels.setdefault(part, np.empty((size, *self.options.image_size), np.uint8))[where] = pixels[mine]
-            self._scores.setdefault(part, np.empty((size, len(BLENDSHAPES)), np.float32))[where] = scores[mine]
-            self._left[part] -= len(where)
-            if self._left[part] == 0:
-                self._write(part)
-
-    def _write(self, part: int) -> None:
-        span = slice(part * self.options.part_rows, (part + 1) * self.options.part_rows)
-        rows = make_rows(
-            self.options.image_size,
-            pixels=self._pixels.pop(part),
-            blendshapes=self._scores.pop(part),
-            source=self.plan.sources[span],
-            split=self.plan.splits[span],
-            label=self.plan.labels[span],
-            duplicate_of=self.plan.duplicate_of[span],
-        )
-        write_part(self.out, part, rows)
-
-
-def _extract(
-    ray: Any,
-    sources: Sequence[Source],
-    parts: _Parts,
-    options: Options,
-    bundle: Path,
-    workers: int | None,
-    tell: Tell,
-) -> None:
-    """Write every part that is not there yet."""
-    todo, done = sum(parts.missing.values()), 0
-    begun_at, begun_with = 0.0, 0  # the rate counts from the first batch on: workers take seconds to start
-    workers = min(workers or int(ray.cluster_resources().get("CPU", 1)), -(-todo // MIN_BATCH_ROWS))
-    batch_rows = min(max(todo // (4 * workers), MIN_BATCH_ROWS), BATCH_ROWS)
-    block_bytes = round(batch_rows * parts.plan.mean_bytes / 2)  # half: faces vary, a batch must fill a block
-    blocks = _Blocks(sources, set(parts.missing), options.part_rows, batch_rows)
-    for table in _stream(ray, blocks, options, bundle, workers, block_bytes):
-        pixels = np.frombuffer(b"".join(table["pixels"].to_pylist()), np.uint8)
-        scores = np.frombuffer(b"".join(table["blendshapes"].to_pylist()), np.float32)
-        shape = (table.num_rows, *options.image_size)
-        parts.add(table["row"].to_numpy(), pixels.reshape(shape), scores.reshape(-1, len(BLENDSHAPES)))
-        done += table.num_rows
-        if not begun_with:
-            begun_at, begun_with = time.monotonic(), done
-        rate = (done - begun_with) / max(time.monotonic() - begun_at, 1e-3)
-        eta_s = (todo - done) / rate if rate else None
-        tell(Progress("extract", parts.num_faces - todo + done, parts.num_faces, rate, eta_s))
-    if done != todo:
-        raise RuntimeError(f"{todo - done} faces did not come back from the workers; run the same command again")
-
-
-# --- Ray ---
+Worker = type[Extractor] | type[Ready]
+Run = Callable[[str, "Sources | Chosen", Worker, Job, Stage, Tell], None]
 
 
 @contextlib.contextmanager
-def _ray(workers: int | None, address: str | None) -> Iterator[Any]:
-    """Ray: the one that runs already, a cluster's, or a local one that ends with the block."""
-    import ray
+def _workers(alone: bool, workers: int | None, address: str | None) -> Iterator[Run]:
+    """A function that fills a stage: through Ray, or, where one worker does it all, here, without Ray's share of a core."""
 
-    if ray.is_initialized():
-        yield ray
+    def here(phase: str, blocks: "Sources | Chosen", worker: Worker, job: Job, stage: Stage, tell: Tell) -> None:
+        if stage.todo:
+            with contextlib.closing(worker(job)) as made:
+                _fill(phase, (made(batch) for batch in replace(blocks, batch_rows=min(ALONE_ROWS, stage.part_rows))()), stage, tell)
+
+    if alone:
+        yield here
         return
-    for name, value in {
-        "RAY_USAGE_STATS_ENABLED": "0",
-        "RAY_ACCEL_ENV_VAR_OVERRIDE_ON_ZERO": "0",
-        "RAY_BACKEND_LOG_LEVEL": "fatal",  # Ray's C++ side warns about what Ray Data does by default
-    }.items():
-        os.environ.setdefault(name, value)
-    quiet: dict[str, Any] = {"log_to_driver": False, "logging_level": logging.ERROR}
-    with reaching(address), silent_stderr():
-        if address is None:
-            here = {"num_cpus": workers or os.cpu_count(), "object_store_memory": OBJECT_STORE_BYTES}
-            ray.init(address="local", include_dashboard=False, **here, **quiet)  # not one that happens to run here
-        else:
-            ray.init(address=address, runtime_env={"py_modules": [str(Path(__file__).parent)]}, **quiet)
-    try:
-        yield ray
-    finally:
-        ray.shutdown()
+    with ray_session(workers, address) as ray:
+
+        def through(phase: str, blocks: "Sources | Chosen", worker: Worker, job: Job, stage: Stage, tell: Tell) -> None:
+            if not stage.todo:
+                return
+            num = min(workers or int(ray.cluster_resources().get("CPU", 1)), -(-stage.todo // MIN_BATCH_ROWS))
+            rows = min(max(stage.todo // (4 * num), MIN_BATCH_ROWS), BATCH_ROWS)
+            blocks = replace(blocks, batch_rows=rows)
+            size = blocks.mean_bytes * rows // 2  # half: faces vary, a batch must fill a block
+            _fill(phase, stream(ray, blocks, worker, job, workers=num, batch_rows=rows, block_bytes=size), stage, tell)
+
+        yield through
 
 
-def _stream(
-    ray: Any, blocks: "_Blocks", options: Options, bundle: Path, workers: int, block_bytes: int
-) -> Iterator[pa.Table]:
-    """The faces of `blocks` with their scores, in any order: row int64, pixels (H·W bytes), blendshapes (52 float32).
-
-    `block_bytes` is what Ray Data puts into one block: a block is a worker's task, and a few of them all that is held.
-    """
-    from ray.data import ActorPoolStrategy, DataContext
-
-    extractor = {
-        "bundle": str(bundle),
-        "image_size": options.image_size,
-        "border": options.border,
-        "size": options.size,
-    }
-    logging.getLogger("ray.data").setLevel(logging.CRITICAL)
-    context = DataContext.get_current()
-    quiet = {
-        "target_max_block_size": block_bytes,
-        "enable_progress_bars": False,
-        "print_on_execution_start": False,
-    }
-    before = {name: getattr(context, name) for name in quiet}
-    try:
-        for name, value in quiet.items():
-            setattr(context, name, value)
-        faces = ray.data.read_datasource(
-            _datasource(blocks),
-            override_num_blocks=1,
-            num_cpus=0,
-            label_selector={"ray.io/node-id": ray.get_runtime_context().get_node_id()},  # sources lie on this machine
-        ).map_batches(
-            Extractor,
-            fn_constructor_kwargs=extractor,
-            batch_size=blocks.batch_rows,
-            batch_format="pyarrow",
-            compute=ActorPoolStrategy(size=workers),
-            num_cpus=1,
-        )
-        yield from faces.iter_batches(batch_size=None, batch_format="pyarrow", prefetch_batches=0)
-    except Exception as error:
-        raise _plain(error) from None
-    finally:
-        for name, value in before.items():
-            setattr(context, name, value)
-
-
-def _plain(error: Exception) -> RuntimeError:
-    """One line: what a worker raised, out of the tracebacks that Ray wraps around it."""
-    raised = re.findall(r"^\s*([\w.]*(?:Error|Exception)): (.+)$", str(error), re.MULTILINE)
-    told = [f"{name}: {message}" for name, message in raised if not name.startswith("ray.")]
-    lines = str(error).strip().splitlines() or [""]
-    return RuntimeError(f"a worker failed: {told[-1] if told else f'{type(error).__name__}: {lines[0]}'}")
-
-
-def _datasource(blocks: "_Blocks") -> Any:
-    from ray.data.block import BlockMetadata
-    from ray.data.datasource import Datasource, ReadTask
-
-    class Faces(Datasource):
-        """One task that streams `blocks`."""
-
-        def estimate_inmemory_data_size(self) -> int | None:
-            return None
-
-        def get_read_tasks(self, parallelism, per_task_row_limit=None, data_context=None):
-            return [ReadTask(blocks, BlockMetadata(num_rows=None, size_bytes=None, input_files=None, exec_stats=None))]
-
-    return Faces()
+def _fill(phase: str, tables: Iterator[pa.Table], stage: Stage, tell: Tell) -> None:
+    """Stage what comes, and tell how far it is."""
+    total = todo = stage.todo
+    begun_at, begun_with = 0.0, 0  # the rate counts from the first batch on: workers take seconds to start
+    for table in tables:
+        stage.add(table)
+        todo = stage.todo
+        done = total - todo
+        if not begun_with:
+            begun_at, begun_with = time.monotonic(), done
+        rate = (done - begun_with) / max(time.monotonic() - begun_at, 1e-3)
+        whole = sum(stage.sizes)
+        tell(Progress(phase, whole - todo, whole, rate, todo / rate if rate else None))
+    if stage.missing:
+        raise RuntimeError(f"{todo} faces did not come back from the workers; run the same command again")
 
 
 @dataclass(frozen=True)
-class _Blocks:
-    """Faces of `parts`, still encoded, in tables of `batch_rows`."""
+class Sources:
+    """Faces of the sources that belong to `parts`, still encoded, in tables of `batch_rows`."""
 
     sources: Sequence[Source]
     parts: set[int]
     part_rows: int
-    batch_rows: int
+    batch_rows: int = BATCH_ROWS
+
+    @property
+    def mean_bytes(self) -> int:
+        """Of an encoded face, as far as the first ones tell."""
+        first = list(itertools.islice(self._faces(), 64))
+        return max(sum(len(face.data) for _, _, face in first) // max(len(first), 1), 64)
+
+    def _faces(self) -> Iterator[tuple[int, int, Any]]:
+        row = 0
+        for origin, source in enumerate(self.sources):
+            for face in source.faces():
+                if row // self.part_rows in self.parts:
+                    yield row, origin, face
+                row += 1
 
     def __call__(self) -> Iterator[pa.Table]:
-        wanted = (pair for pair in enumerate(all_faces(self.sources)) if pair[0] // self.part_rows in self.parts)
+        labels, splits = ({name: index for index, name in enumerate(names)} for names in (LABELS, SPLITS))
+        wanted = self._faces() if self.parts else iter(())
         while rows := list(itertools.islice(wanted, self.batch_rows)):
-            columns = {name: [getattr(face, name) for _, face in rows] for name in ("source", "data", "is_text")}
-            yield pa.table({"row": pa.array([row for row, _ in rows], pa.int64()), **columns})
+            yield encoded(rows, labels, splits)
 
 
-class Extractor:
-    """One worker: decodes faces and finds their blendshapes (NaN where there is no face)."""
+@dataclass(frozen=True)
+class Chosen:
+    """Staged faces `rows` (kept faces are counted, in order) that belong to `parts`, with the id and pixels of each."""
 
-    def __init__(self, bundle: str, image_size: tuple[int, int], border: float, size: int):
-        self.image_size = image_size
-        here = Path(bundle) if Path(bundle).exists() else None  # another machine of the cluster looks for its own
-        self.landmarker = Landmarker(find_bundle(here), border=border, size=size)
-        self.nothing = np.full(len(BLENDSHAPES), np.nan, np.float32)
-        atexit.register(self.landmarker.close)
+    stage: Stage
+    rows: np.ndarray
+    parts: set[int]
+    batch_rows: int = BATCH_ROWS
 
-    def __call__(self, batch: pa.Table) -> pa.Table:
-        pixels, scores = [], []
-        for row in batch.to_pylist():
-            face = fit(decode(Face(row["source"], "", None, row["data"], row["is_text"])), self.image_size)
-            found = self.landmarker.blendshapes(face)
-            pixels.append(face.tobytes())
-            scores.append((self.nothing if found is None else found).tobytes())
-        columns = {"pixels": pa.array(pixels, pa.binary()), "blendshapes": pa.array(scores, pa.binary())}
-        return pa.table({"row": batch["row"], **columns})
+    @property
+    def mean_bytes(self) -> int:
+        return next(self.stage.parts(["pixels"])).slice(0, 64)["pixels"].nbytes // 64 or 64
+
+    def __call__(self) -> Iterator[pa.Table]:
+        part_rows, start = self.stage.part_rows, 0
+        wanted = self.rows[np.isin(self.rows // part_rows, list(self.parts))]
+        for part in self.stage.parts([*(field.name for field in KNOWN), "id", "pixels", "broken"]):
+            part = part.filter(part["broken"].is_null())
+            mine = wanted[(wanted >= start) & (wanted < start + part.num_rows)]
+            taken = part.take(pa.array(mine - start, pa.int64()))
+            taken = taken.set_column(0, "row", pa.array(mine, pa.int64()))
+            for offset in range(0, len(mine), self.batch_rows):
+                yield taken.slice(offset, self.batch_rows)
+            start += part.num_rows

@@ -9,7 +9,13 @@ from rich.progress import Progress as Bars
 
 from data_pipeline.plan import Progress
 
-TITLES = {"read": "reading", "extract": "landmarks", "finished": "finished already"}
+TITLES = {
+    "extract": "faces",
+    "split": "splits and twins",
+    "augment": "augmented copies",
+    "write": "writing",
+    "finished": "finished already",
+}
 
 
 @contextmanager

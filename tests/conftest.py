@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import tempfile
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -16,6 +17,8 @@ os.environ.setdefault("CUDA_VISIBLE_DEVICES", "")
 os.environ.setdefault("FERSWEEP_REPORT", "0")  # a page for each sweep of the tests would take more time than the tests
 # Tiny models; and threads of several processes would spin against each other.
 os.environ.setdefault("OMP_NUM_THREADS", "1")
+READINGS = tempfile.TemporaryDirectory(prefix="readings-")  # gone when the tests end
+os.environ["FERSWEEP_READINGS"] = READINGS.name  # not the user's
 share_process()  # TensorFlow and torch meet in the process that runs all tests; a trial loads one of them
 
 

@@ -38,9 +38,10 @@ def write_curve(path: Path, **changes: Any) -> Path:
     return path
 
 
-def start(verb: str, *arguments: object, home: Path, env: dict[str, str] | None = None) -> subprocess.Popen[str]:
-    """`fersweep VERB ARGUMENTS --home HOME` as a process, its output piped."""
-    command = [sys.executable, str(ROOT / "fersweep.py"), verb, *map(str, arguments), "--home", str(home)]
+def start(verb: str, *arguments: object, home: Path | None, env: dict[str, str] | None = None) -> subprocess.Popen[str]:
+    """`fersweep VERB ARGUMENTS --home HOME` as a process, its output piped. home: None for verbs that have none."""
+    command = [sys.executable, str(ROOT / "fersweep.py"), verb, *map(str, arguments)]
+    command += [] if home is None else ["--home", str(home)]
     environment = {**os.environ, "PYTHONPATH": str(ROOT), **(env or {})}
     return subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True, env=environment)
 

@@ -16,6 +16,7 @@ VERBS = [
     "demo",
     "prepare",
     "describe",
+    "data",
     "launch",
     "resume",
     "status",

@@ -21,7 +21,7 @@ ROOMS: dict[str, set[str]] = {
 HEAVY = {
     "mediapipe": ("data_pipeline/landmarks.py",),
     "mlflow": ("results/",),
-    "ray": ("cluster/", "data_pipeline/prepare.py"),
+    "ray": ("cluster/", "data_pipeline/stream.py"),
     "tensorflow": ("trainables/keras_model.py",),
     "keras": ("trainables/keras_model.py",),
     "torch": ("trainables/",),

@@ -8,13 +8,18 @@ import time
 from collections.abc import Iterator
 from pathlib import Path
 
+import numpy as np
 import pytest
 
 from cluster.launch import launch
 from cluster.resume import resume
 from cluster.sweep import Sweep, read_sweep
 from cluster.trial import verdict
+from data_pipeline.demo import make_faces
 from data_pipeline.errors import InputError
+from data_pipeline.plan import Options
+from data_pipeline.prepare import prepare
+from data_pipeline.schema import read_manifest
 from results import checkpoints, journal
 from results.storage import Storage
 from results.sweeps import best_checkpoint, find_sweep, kept_trials, load_sweep
@@ -50,6 +55,25 @@ def test_a_lost_machine(tmp_path: Path, tiny_dataset: Path) -> None:
     epochs = [event["epochs"] for event in journal.read_events(path) if event["event"] == "report"]
     assert sum(len(rows) for rows in epochs) == sum(trial.num_epochs for trial in record.trials.values())
     check_all_recorded(path.parent)
+
+
+def test_prepare_on_two_machines(tmp_path: Path) -> None:
+    """Workers on both, one cache on shared storage, and the dataset is the one that a single machine makes."""
+    faces, cache = make_faces(tmp_path / "faces", 90), tmp_path / "readings"
+    prepare([faces], tmp_path / "alone", Options(image_size=(48, 48)), workers=1, cache=tmp_path / "other")
+    options = ["--image-size", 48, "--workers", 2, "--cache", cache]
+    with Cluster(tmp_path) as cluster:
+        second = cluster.add()
+        address = ["--address", cluster.address]
+        process = start("prepare", faces, "--out", tmp_path / "two", *options, *address, home=None, env=ENVIRONMENT)
+        wait_until(
+            lambda: below(second.pid, "ray::MapWorker") and below(cluster.nodes[0].pid, "ray::MapWorker"), process
+        )
+        _, err = process.communicate(timeout=200)
+    assert process.returncode == 0, err
+    assert read_manifest(tmp_path / "two")["fingerprint"] == read_manifest(tmp_path / "alone")["fingerprint"]
+    (ids,) = cache.rglob("*.ids.npy")  # the workers' files, merged
+    assert len(np.load(ids)) == 90
 
 
 def test_a_lost_head(tmp_path: Path, tiny_dataset: Path) -> None:

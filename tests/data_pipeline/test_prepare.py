@@ -3,6 +3,7 @@
 import os
 import subprocess
 import sys
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -13,7 +14,7 @@ from data_pipeline.demo import CLASSES, make_faces
 from data_pipeline.describe import describe
 from data_pipeline.errors import InputError
 from data_pipeline.landmarks import Landmarker
-from data_pipeline.plan import Progress
+from data_pipeline.plan import Options, Progress
 from data_pipeline.prepare import _locked, prepare
 from data_pipeline.schema import BLENDSHAPES, open_table, read_manifest
 from data_pipeline.sources import decode, fit, open_source
@@ -36,7 +37,7 @@ def source(tmp_path_factory: pytest.TempPathFactory) -> Path:
 @pytest.fixture(scope="module")
 def dataset(source: Path, tmp_path_factory: pytest.TempPathFactory, ray_session: None) -> Path:
     out = tmp_path_factory.mktemp("out") / "demo"
-    prepare([source], out, image_size=SIZE, workers=2)
+    prepare([source], out, Options(image_size=SIZE), workers=2)
     return out
 
 
@@ -75,17 +76,17 @@ def test_demo_faces_can_be_learned(dataset: Path):
 def test_finished_is_left_alone(source: Path, dataset: Path):
     before = {path: path.stat().st_mtime_ns for path in dataset.rglob("*")}
     told: list[Progress] = []
-    assert prepare([source], dataset, image_size=SIZE, progress=told.append) == read_manifest(dataset)
+    assert prepare([source], dataset, Options(image_size=SIZE), progress=told.append) == read_manifest(dataset)
     assert [progress.phase for progress in told] == ["finished"]
     assert before == {path: path.stat().st_mtime_ns for path in dataset.rglob("*")}
 
 
 def test_other_options_or_sources_are_refused(source: Path, dataset: Path, tmp_path: Path):
     with pytest.raises(InputError, match=r"begun with border 0.25, not 0.5"):
-        prepare([source], dataset, image_size=SIZE, border=0.5)
+        prepare([source], dataset, Options(image_size=SIZE, border=0.5))
     other = make_faces(tmp_path / "other", 3)
     with pytest.raises(InputError, match="begun with other sources"):
-        prepare([other], dataset, image_size=SIZE)
+        prepare([other], dataset, Options(image_size=SIZE))
 
 
 def test_two_at_once_are_refused(source: Path, tmp_path: Path):
@@ -100,28 +101,37 @@ class Stopped(Exception):
 
 def test_interrupted_and_resumed(source: Path, dataset: Path, tmp_path: Path, ray_session: None):
     def stop(progress: Progress) -> None:
-        if list((tmp_path / "out" / "faces").glob("*.parquet")):
+        if list((tmp_path / "out" / "staged").glob("*.parquet")):
             raise Stopped
 
-    options = {"image_size": SIZE, "workers": 1, "part_rows": 16}
+    options = Options(image_size=SIZE, part_rows=16)
     with pytest.raises(Stopped):
-        prepare([source], tmp_path / "out", progress=stop, **options)
-    first = sorted((tmp_path / "out" / "faces").glob("part-*"))[0]
-    written = first.stat().st_mtime_ns
+        prepare([source], tmp_path / "out", options, workers=1, progress=stop)
+    first = sorted((tmp_path / "out" / "staged").glob("part-*"))[0]
     with pytest.raises(InputError, match="begun with seed 0, not 1"):
-        prepare([source], tmp_path / "out", seed=1, **options)
+        prepare([source], tmp_path / "out", replace(options, seed=1))
     told: list[Progress] = []
-    manifest = prepare([source], tmp_path / "out", progress=told.append, **options)
-    assert first.stat().st_mtime_ns == written
-    assert told[-1].done == told[-1].total == NUM_FACES + 1
+    first.write_bytes(first.read_bytes())  # it is opened, not written again
+    written = first.stat().st_mtime_ns
+    seen = []
+
+    def look(progress: Progress) -> None:
+        told.append(progress)
+        seen.append(first.stat().st_mtime_ns if first.exists() else written)
+
+    manifest = prepare([source], tmp_path / "out", options, workers=1, progress=look)
+    assert set(seen) == {written}
+    extracted = [progress for progress in told if progress.phase == "extract"]
+    assert extracted[-1].done == extracted[-1].total == NUM_FACES + 1
     assert manifest["fingerprint"] == read_manifest(dataset)["fingerprint"]  # whatever the parts
 
 
 KILLED = """
 import sys
 from pathlib import Path
+from data_pipeline.plan import Options
 from data_pipeline.prepare import prepare
-prepare([Path(sys.argv[1])], Path(sys.argv[2]), image_size=(48, 48), workers=1, part_rows=16)
+prepare([Path(sys.argv[1])], Path(sys.argv[2]), Options(image_size=(48, 48), part_rows=16), workers=2)
 """
 
 
@@ -134,10 +144,10 @@ def test_killed_and_resumed(source: Path, dataset: Path, tmp_path: Path, ray_ses
     environment["RAY_ADDRESS"] = "127.0.0.1:1"
     command = [sys.executable, "-c", KILLED, str(source), str(tmp_path / "out")]
     process = subprocess.Popen(command, env=environment, stderr=subprocess.PIPE)
-    wait_until(lambda: list((tmp_path / "out" / "faces").glob("*.parquet")), process)
+    wait_until(lambda: list((tmp_path / "out" / "staged").glob("*.parquet")), process)
     kill(process)
     assert not (tmp_path / "out" / "manifest.json").exists(), "it had ended already"
-    manifest = prepare([source], tmp_path / "out", image_size=SIZE, workers=1, part_rows=16)
+    manifest = prepare([source], tmp_path / "out", Options(image_size=SIZE, part_rows=16), workers=1)
     assert manifest["fingerprint"] == read_manifest(dataset)["fingerprint"]
 
 
@@ -146,15 +156,15 @@ def test_bad_input_leaves_nothing_behind(tmp_path: Path):
     (tmp_path / "bad.csv").write_text(f"emotion,pixels,Usage\n0,{pixels},Training\n0,{pixels[2:]},Training\n")
     with pytest.raises(InputError, match="row 2: 63 pixels found, 64 expected"):
         prepare([tmp_path / "bad.csv"], tmp_path / "out")
-    with pytest.raises(InputError, match="no face"):
+    with pytest.raises(InputError, match="no source"):
         prepare([], tmp_path / "out")
     with pytest.raises(InputError, match="val_share: must lie in"):
-        prepare([tmp_path / "bad.csv"], tmp_path / "out", val_share=0.9)
+        prepare([tmp_path / "bad.csv"], tmp_path / "out", Options(val_share=0.9))
     with pytest.raises(InputError, match=r"is not the face_landmarker.task expected"):
         prepare([tmp_path / "bad.csv"], tmp_path / "out", landmarker=tmp_path / "bad.csv")
     assert [path.name for path in tmp_path.iterdir()] == ["bad.csv"]
     (tmp_path / "bad.csv").write_text("emotion,pixels,Usage\n")
-    with pytest.raises(InputError, match="hold no face"):
+    with pytest.raises(InputError, match="holds no face"):
         prepare([tmp_path / "bad.csv"], tmp_path / "out")
 
 
