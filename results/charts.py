@@ -1,48 +1,5 @@
-"""What all plotly figures of a page have in common: colours, layout, and how figures stand side by side."""
+"""What the colours of a sweep's figures mean: from those of Okabe & Ito, which people with any colour vision tell apart."""
 
-from __future__ import annotations
-
-from collections.abc import Sequence
-from typing import TYPE_CHECKING, Any
-
-from results.page import plot
-
-if TYPE_CHECKING:
-    from plotly.graph_objects import Figure
-
-# Okabe & Ito's colours, which people with any colour vision tell apart.
 STATES = {"stopped": "#8a96a3", "finished": "#0072b2", "failed": "#d55e00", "running": "#009e73"}
 BEST = "#e69f00"
 RIGHT, WRONG = "#0072b2", "#d55e00"
-INK, FAINT = "#1c2430", "#d8dee6"
-CLASSES = ("#0072b2", "#e69f00", "#009e73", "#cc79a7", "#d55e00", "#56b4e9", "#8a8d00", "#5e4fa2")
-
-
-def chart(x: str = "", y: str = "", height: int = 400, **layout: Any) -> Figure:
-    """An empty figure with the titles of its axes. Its legend stands above it, so that narrow screens have room."""
-    from plotly.graph_objects import Figure
-
-    return dress(Figure(), height, xaxis_title_text=x or None, yaxis_title_text=y or None, **layout)
-
-
-def dress(figure: Figure, height: int, **layout: Any) -> Figure:
-    """Give a figure, also one of Optuna's, the look of all others."""
-    figure.update_layout(
-        template="plotly_white",
-        title=None,
-        height=height,
-        font={"size": 12, "color": INK},
-        margin={"l": 10, "r": 10, "t": 32, "b": 10},
-        legend={"orientation": "h", "x": 0, "xanchor": "left", "y": 1.02, "yanchor": "bottom"},
-        hoverlabel={"align": "left"},
-    )
-    figure.update_xaxes(automargin=True, gridcolor="#eef1f4")
-    figure.update_yaxes(automargin=True, gridcolor="#eef1f4")
-    return figure.update_layout(**layout)
-
-
-def side_by_side(parts: Sequence[Figure | str], width: int = 480) -> str:
-    """Figures, or HTML, in as many columns of at least `width` px as the page has room for."""
-    cells = "".join(f"<div>{part if isinstance(part, str) else plot(part)}</div>" for part in parts)
-    columns = f"repeat(auto-fit, minmax(min(100%, {width}px), 1fr))"
-    return f'<div style="display:grid; gap:8px 20px; grid-template-columns:{columns}">{cells}</div>'

@@ -4,11 +4,11 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Any
 
+from data_pipeline.charts import CLASSES, chart
+from data_pipeline.page import Section, escape, html_table, page, plot
 from results import same_faces
-from results.charts import CLASSES, chart
 from results.compare import AGAINST, noise_note, score_title
 from results.compare_tables import WARNING, difference_cells, facts
-from results.page import Section, escape, html_table, page, plot
 from results.tables import short
 
 if TYPE_CHECKING:

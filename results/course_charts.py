@@ -7,9 +7,10 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
-from results.charts import INK, STATES, chart
+from data_pipeline.charts import INK, chart
+from data_pipeline.page import Section, escape, html_table, plot
+from results.charts import STATES
 from results.journal import TrialRecord
-from results.page import Section, escape, html_table, plot
 from results.searched import Searched
 
 if TYPE_CHECKING:

@@ -68,8 +68,8 @@ def _mistakes(wrong: list[dict[str, Any]]) -> RenderableType:
 
 def html(judged: Judgement) -> str:
     """A self-contained page: scores, and what results/model_charts.py draws of the answers."""
+    from data_pipeline.page import Section, html_table, page
     from results.model_charts import sections
-    from results.page import Section, html_table, page
 
     figures = judged.figures
     sets = scoring.judged(figures)

@@ -16,13 +16,13 @@ from pathlib import Path
 from typing import Any
 
 from data_pipeline.errors import InputError
+from data_pipeline.page import Section, folded, html_table, page, tiles
 from results import course_charts, model_charts, search_charts, space_charts, store
 from results.compare import compare
 from results.course import Course
 from results.course_charts import span
 from results.journal import SweepRecord, read_events, trial_name
 from results.note import add_report
-from results.page import Section, folded, html_table, page, tiles
 from results.same_faces import told
 from results.searched import Searched
 from results.status import is_held

@@ -10,9 +10,10 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from results.charts import BEST, INK, STATES, chart, side_by_side
+from data_pipeline.charts import INK, chart, side_by_side
+from data_pipeline.page import Section, escape
+from results.charts import BEST, STATES
 from results.journal import TrialRecord
-from results.page import Section, escape
 from results.searched import Searched
 
 if TYPE_CHECKING:

@@ -7,9 +7,9 @@ from typing import Any
 
 import numpy as np
 
+from data_pipeline.page import escape
 from results.course import Course
 from results.journal import SweepRecord, TrialRecord
-from results.page import escape
 from results.study import rungs
 from results.sweeps import objective
 

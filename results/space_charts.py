@@ -10,8 +10,9 @@ import math
 import warnings
 from typing import TYPE_CHECKING, Any
 
-from results.charts import BEST, STATES, chart, dress, side_by_side
-from results.page import Section, escape, plot
+from data_pipeline.charts import chart, dress, side_by_side
+from data_pipeline.page import Section, escape, plot
+from results.charts import BEST, STATES
 from results.searched import Searched
 from results.study import study_of
 

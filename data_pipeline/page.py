@@ -12,7 +12,7 @@ import base64
 import html
 import io
 import json
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
@@ -26,18 +26,31 @@ BUTTONS = ["toImage", "resetScale2d"]
 _PLOT = 'class="plot"'
 # Figures are drawn once the page is laid out, since only then their places have a width, and one by one, so that the
 # page can be read and scrolled meanwhile; and again when a place gets another width.
-DRAW = """
+DRAW = r"""
 const config = {displaylogo: false, modeBarButtons: [BUTTONS]};
 const widths = new ResizeObserver((entries) => entries.forEach(({target, contentRect}) => {
   if (contentRect.width && Math.abs(contentRect.width - target.layout.width) > 1)
     Plotly.relayout(target, {width: contentRect.width});
 }));
+const choose = (place, figure, lists) => {
+  const chosen = Object.fromEntries(lists.map((list) => [list.name, list.value]));
+  for (const [path, template] of Object.entries(figure.choices.bindings)) {
+    const key = template.replace(/\{(.+?)\}/g, (_, name) => chosen[name]), steps = path.split("."), last = steps.pop();
+    steps.reduce((part, step) => part[step] ??= {}, figure)[last] = figure.choices.values[key] ?? key;
+  }
+};
 const places = [...document.querySelectorAll(".plot")];
 const drawNext = () => {
   const place = places.shift();
   if (!place) return;
-  const {data, layout} = JSON.parse(place.nextElementSibling.textContent);
-  Plotly.newPlot(place, data, {...layout, width: place.clientWidth}, config).then(() => widths.observe(place));
+  const figure = JSON.parse(place.nextElementSibling.textContent);
+  const lists = [...place.parentElement.querySelectorAll("select")];
+  const draw = () => {
+    if (figure.choices) choose(place, figure, lists);
+    return Plotly.react(place, figure.data, {...figure.layout, width: place.clientWidth}, config);
+  };
+  lists.forEach((list) => { list.onchange = draw; });
+  draw().then(() => widths.observe(place));
   setTimeout(drawNext);
 };
 drawNext();
@@ -61,9 +74,20 @@ th, td { padding: 4px 12px 4px 0; text-align: left; vertical-align: top; border-
 td.long { white-space: normal; min-width: 260px; }
 th { color: #55606e; font-weight: 600; } .num { text-align: right; padding-left: 12px; }
 .figure { overflow-x: auto; overflow-y: hidden; margin: 8px 0; }
+.figure { padding-top: 26px; } .figure:has(.choices) { padding-top: 0; }
+.plot .modebar-container { top: -26px !important; }
+.choices { display: flex; flex-wrap: wrap; gap: 4px 16px; min-height: 26px; padding-right: 60px; font-size: 13.5px; color: #55606e; }
+.choices select { font: inherit; color: #1c2430; padding: 2px 4px; border: 1px solid #b8c1cc; border-radius: 4px;
+  background: #fff; max-width: 60vw; }
 figure { margin: 0; } figcaption { font-size: 12px; line-height: 1.3; color: #37424f; }
 .pictures { display: grid; grid-template-columns: repeat(auto-fill, minmax(125px, 1fr)); gap: 14px 10px; }
 .pictures img { width: 100%; image-rendering: pixelated; display: block; }
+.beside { display: grid; gap: 8px 24px; grid-template-columns: minmax(0, 1fr) fit-content(44%); }
+.faces { display: flex; flex-wrap: wrap; gap: 4px; margin: 4px 0 12px; }
+.faces.told { gap: 10px 14px; } .faces.told figure { max-width: 150px; } .faces.told figcaption { margin-top: 3px; }
+.faces div { display: flex; gap: 2px; }
+.faces i { display: block; width: var(--w); height: calc(var(--w) * var(--ratio)); background-image: var(--sheet);
+  background-size: calc(var(--w) * var(--n)) 100%; background-position-x: calc(var(--w) * -1 * var(--i)); }
 img { max-width: 100%; }
 .tiles { display: grid; grid-template-columns: repeat(auto-fill, minmax(150px, 1fr)); gap: 10px; margin: 12px 0; }
 .tiles div { background: #f5f7f9; padding: 10px 12px; border-radius: 4px; }
@@ -71,6 +95,7 @@ img { max-width: 100%; }
 pre { overflow-x: auto; background: #f5f7f9; padding: 10px 12px; font-size: 12.5px; line-height: 1.4; }
 code, pre { font-family: ui-monospace, "DejaVu Sans Mono", Menlo, Consolas, monospace; }
 details { margin: 8px 0; } summary { cursor: pointer; color: #1f5fa8; }
+@media (max-width: 800px) { .beside { grid-template-columns: minmax(0, 1fr); } }
 @media (max-width: 600px) { body { padding: 0 12px 40px; font-size: 14px; } h1 { font-size: 21px; }
   .pictures { grid-template-columns: repeat(3, 1fr); } }
 """
@@ -103,17 +128,37 @@ def page(title: str, lead: str, sections: Sequence[Section]) -> str:
     )
 
 
-def plot(figure: Figure, min_width: int = 0) -> str:
+@dataclass(frozen=True)
+class Choices:
+    """What a reader can choose of a figure, from lists above it.
+
+    Choices({"score": ["jawOpen", "jawLeft"]}, {"data.0.y": "{score}", "layout.xaxis.title.text": "{score}"}, {"jawOpen": …})
+    """
+
+    lists: Mapping[str, Sequence[str]]
+    """{name: options}; the first one is chosen at first."""
+    bindings: Mapping[str, str]
+    """{path in the figure: template}; a template's {name} stands for the option chosen of that list."""
+    values: Mapping[str, Any]
+    """{filled template: number, text or array to put there}; a template that is none of them is put there itself."""
+
+
+def plot(figure: Figure, min_width: int = 0, choices: Choices | None = None) -> str:
     """A plotly figure as HTML for a `Section`: as wide as the page, as high as its layout says (HEIGHT px if not).
 
     min_width: px below which it scrolls in its own box.
     """
     height = figure.layout["height"] or HEIGHT
-    content = str(figure.to_json()).replace(
-        "<", "\\u003c"
-    )  # no tag can end the script; in JSON, < stands in strings alone
+    content, lists = str(figure.to_json()), ""
+    if choices is not None:
+        values = {key: _typed(value) for key, value in choices.values.items()}
+        content = f'{content[:-1]},"choices":{json.dumps({"bindings": choices.bindings, "values": values})}}}'
+        lists = "".join(_list(name, options) for name, options in choices.lists.items() if len(options) > 1)
+        hidden = "".join(_list(name, options, "hidden") for name, options in choices.lists.items() if len(options) == 1)
+        lists = f'<div class="choices">{lists}{hidden}</div>'
+    content = content.replace("<", "\\u003c")  # no tag can end the script; in JSON, < stands in strings alone
     return (
-        f'<div class="figure"><div {_PLOT} style="height:{height}px; min-width:{min_width}px"></div>'
+        f'<div class="figure">{lists}<div {_PLOT} style="height:{height}px; min-width:{min_width}px"></div>'
         f'<script type="application/json">{content}</script></div>'
     )
 
@@ -121,7 +166,7 @@ def plot(figure: Figure, min_width: int = 0) -> str:
 def html_table(columns: Sequence[str], rows: Sequence[Sequence[Any]]) -> str:
     """A table that scrolls in its own box where it is wider than the page.
 
-    Cells are text or numbers: numbers, also those that are text already, stand to the right, floats with four digits; None
+    Cells are text or numbers: numbers, also those that are text already (1,234, 5.6%), stand to the right, floats with four digits; None
     is a dash.
     """
     numeric = [all(_is_number(row[i]) for row in rows) for i in range(len(columns))]
@@ -146,13 +191,50 @@ def folded(summary: str, text: str) -> str:
 
 def image(array: np.ndarray, title: str) -> str:
     """A picture (H, W) or (H, W, 3) uint8 as an inline PNG; `title` is what is read out and shown on hovering."""
+    text = escape(title)
+    return f'<img src="{_png(array)}" alt="{text}" title="{text}">'
+
+
+def sheet(pictures: np.ndarray, cards: Sequence[tuple[Sequence[int], str]], told: bool = False, width: int = 64) -> str:
+    """Many small pictures (n, h, w) uint8 as one PNG, cut up by the browser.
+
+    cards: (numbers of the pictures that stand together, their text). `told`: the text stands below; else it is shown on
+    hovering. width: px of a picture.
+    """
+    if not len(pictures):
+        return ""
+    num, high, wide = pictures.shape
+    address = _png(pictures.transpose(1, 0, 2).reshape(high, num * wide))
+    style = f"--sheet: url({address}); --n: {num}; --w: {width}px; --ratio: {high / wide:.4g}"
+    body = ""
+    for numbers, text in cards:
+        cut = "".join(f'<i style="--i: {number}"></i>' for number in numbers)
+        name = f' role="img" aria-label="{escape(text)}" title="{escape(text)}"'
+        caption = "<br>".join(escape(line) for line in text.splitlines())
+        body += f"<figure><div{name}>{cut}</div>{f'<figcaption>{caption}</figcaption>' if told else ''}</figure>"
+    return f'<div class="faces{" told" if told else ""}" style="{style}">{body}</div>'
+
+
+def _png(array: np.ndarray) -> str:
     from PIL import Image
 
     content = io.BytesIO()
     Image.fromarray(np.ascontiguousarray(array)).save(content, "PNG", optimize=True)
-    encoded = base64.b64encode(content.getvalue()).decode()
-    text = escape(title)
-    return f'<img src="data:image/png;base64,{encoded}" alt="{text}" title="{text}">'
+    return f"data:image/png;base64,{base64.b64encode(content.getvalue()).decode()}"
+
+
+def _list(name: str, options: Sequence[str], hidden: str = "") -> str:
+    items = "".join(f"<option>{escape(option)}</option>" for option in options)
+    return f'<label {hidden}>{escape(name)} <select name="{escape(name)}">{items}</select></label>'
+
+
+def _typed(value: Any) -> Any:
+    """An array as plotly.js reads it: its bytes, their type and its shape."""
+    if not isinstance(value, np.ndarray):
+        return value
+    value = np.ascontiguousarray(value, value.dtype.newbyteorder("<"))
+    bytes_ = base64.b64encode(value.tobytes()).decode()
+    return {"dtype": value.dtype.str[1:], "bdata": bytes_, "shape": ", ".join(map(str, value.shape))}
 
 
 def escape(text: Any) -> str:
@@ -171,7 +253,7 @@ def _kind(is_number: bool) -> str:
 
 def _is_number(cell: Any) -> bool:
     try:
-        return cell is None or float(cell) is not None
+        return cell is None or float(str(cell).replace(",", "").removesuffix("%")) is not None
     except ValueError:
         return False
 
