@@ -40,7 +40,7 @@ def measure(spec: str, home: Path) -> dict[str, Any]:
     from results.models import open_model
 
     model = open_model(spec, home).loaded
-    x = typical_inputs(model.model, CALLS)
+    x = typical_inputs(model.model, CALLS, getattr(model, "statistics", None))
     with tempfile.TemporaryDirectory() as directory:
         ways: dict[str, tuple[Callable[[Any], Any], int]] = {"predict": (model.predict, 0)}
         if getattr(model, "precision", "fp32") != "fp32":

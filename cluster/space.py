@@ -55,8 +55,9 @@ def unsearched_hparams(trainable: str) -> frozenset[str]:
 def check_space(sweep: Sweep) -> None:
     """Try the narrowed space with random points and the named points against the trainable. Raises ValueError."""
     learned = trainables.load(sweep.trainable).FEATURES
-    if learned not in (None, sweep.task.features):
-        raise ValueError(f"task.features: {sweep.trainable} learns from {learned}, not from {sweep.task.features}")
+    if learned is not None and sweep.task.features not in learned:
+        known = " or ".join(learned)
+        raise ValueError(f"task.features: {sweep.trainable} learns from {known}, not from {sweep.task.features}")
     space = search_spaces.load(sweep.trainable)
     whole = Probe()
     for _ in range(PROBES):

@@ -5,10 +5,10 @@
             probabilities = net.predict(seen.features[None]) # features is None where the crop shows no expression
 
 A face goes the way of a dataset's face: cropped as the dataset frames it, gray, in the dataset's image size, seen by the
-landmarker with the border and size of training; a model of pixels is fed the gray crop itself.
+landmarker with the border, size and views of training; a model of pixels is fed the gray crop itself.
 
-One reader may serve several models, `PhotoReader(a, b)`: faces are found once, and a crop's blendshapes are taken once
-for each distinct (image size, border, size). `Seen.views` has one View a model, in their order; `Seen.face` and
+One reader may serve several models, `PhotoReader(a, b)`: faces are found once, and a crop is read once for each
+distinct (image size, border, size, views). `Seen.views` has one View a model, in their order; `Seen.face` and
 `Seen.features` are the first model's.
 
 Needs nothing but this package: it travels inside the registered MLflow model. MediaPipe is imported, and its bundle looked
@@ -28,15 +28,16 @@ import numpy as np
 
 from data_pipeline.bundle import find_bundle
 from data_pipeline.errors import InputError
-from data_pipeline.landmarks import Box, Landmarker, faces_in_photo
-from data_pipeline.schema import BLENDSHAPES
+from data_pipeline.features import values
+from data_pipeline.landmarks import Box, Landmarker, Reading, faces_in_photo
 from data_pipeline.sources import fit
 
 if TYPE_CHECKING:
     from PIL import Image
 
 MAX_FACES = 20
-PREPROCESSING = {"image_size": (48, 48), "border": 0.25, "size": 192}  # FER2013's; of a model that does not say its own
+# FER2013's; of a model that does not say its own, as those say no views that were trained before there were several.
+PREPROCESSING = {"image_size": (48, 48), "border": 0.25, "size": 192, "views": 1}
 MAX_PIXELS = 2**27  # of a photo: 400 MB once decoded; the largest telephones take 108 million
 
 
@@ -46,7 +47,8 @@ class View(NamedTuple):
     face: np.ndarray
     """(H, W) uint8 gray, in the image size of the model's dataset."""
     features: np.ndarray | None
-    """What the model is fed: (F,) float32 blendshapes or the face itself; None: the landmarker sees no face in it."""
+    """What the model is fed: (F,) float32 scores and coordinates (features.py), or the face itself; None: the landmarker
+    sees no face in it."""
 
 
 class Seen(NamedTuple):
@@ -72,6 +74,7 @@ class _Sight(NamedTuple):
     image_size: tuple[int, int]
     border: float
     size: int
+    views: int
 
 
 class PhotoReader:
@@ -82,7 +85,7 @@ class PhotoReader:
             raise ValueError("a PhotoReader needs at least one model's description")
         self._models, self._bundle = models, bundle
         self._path: Path | None = None
-        self._landmarkers: dict[tuple[float, int, int], Landmarker] = {}
+        self._landmarkers: dict[tuple[float, int, int, int], Landmarker] = {}
 
     def faces(self, photo: np.ndarray, near: Sequence[Box] | None = None) -> list[Seen]:
         """Faces of a photo (H, W, 3) uint8 RGB, from left to right.
@@ -96,7 +99,7 @@ class PhotoReader:
         Raises RuntimeError where MediaPipe's bundle is nowhere and cannot be fetched.
         """
         sights = [_sight(model) for model in self._models]
-        finder = self._landmarker(sights[0].border, sights[0].size, MAX_FACES)
+        finder = self._landmarker(sights[0]._replace(views=1), MAX_FACES)
         found = [self._seen(box, crop, sights) for box, crop in faces_in_photo(photo, finder, near)]
         height, width = photo.shape[:2]
         whole = (0, 0, width, height)
@@ -105,7 +108,7 @@ class PhotoReader:
         return self._whole(photo, whole, sights)
 
     def _seen(self, box: Box, crop: np.ndarray, sights: Sequence[_Sight]) -> Seen:
-        known: dict[_Sight, np.ndarray | None] = {}
+        known: dict[_Sight, Reading | None] = {}
         views = []
         for model, sight in zip(self._models, sights, strict=True):
             face = fit(crop, sight.image_size)
@@ -113,26 +116,25 @@ class PhotoReader:
                 views.append(View(face, face))
                 continue
             if sight not in known:
-                known[sight] = self._landmarker(sight.border, sight.size).blendshapes(face)
-            scores = known[sight]
-            columns = [BLENDSHAPES.index(name) for name in model["feature_names"]]
-            views.append(View(face, None if scores is None else scores[columns]))
+                known[sight] = self._landmarker(sight).read(face)
+            views.append(View(face, _features(model["feature_names"], known[sight])))
         return Seen(box, tuple(views))
 
     def _whole(self, photo: np.ndarray, box: Box, sights: Sequence[_Sight]) -> list[Seen]:
         import cv2
 
         gray = cv2.cvtColor(photo, cv2.COLOR_RGB2GRAY)
-        for image_size, border, size in dict.fromkeys(sights):
-            if self._landmarker(border, size).blendshapes(fit(gray, image_size)) is not None:
+        for sight in dict.fromkeys(sights):
+            if self._landmarker(sight).read(fit(gray, sight.image_size)) is not None:
                 return [self._seen(box, gray, sights)]
         return []
 
-    def _landmarker(self, border: float, size: int, num_faces: int = 1) -> Landmarker:
-        key = (border, size, num_faces)
+    def _landmarker(self, sight: _Sight, num_faces: int = 1) -> Landmarker:
+        key = (sight.border, sight.size, sight.views, num_faces)
         if key not in self._landmarkers:
             self._path = self._path or find_bundle(self._bundle)
-            self._landmarkers[key] = Landmarker(self._path, border=border, size=size, num_faces=num_faces)
+            options = {"border": sight.border, "size": sight.size, "views": sight.views, "num_faces": num_faces}
+            self._landmarkers[key] = Landmarker(self._path, **options)
         return self._landmarkers[key]
 
     def close(self) -> None:
@@ -151,7 +153,11 @@ class PhotoReader:
 
 def _sight(model: dict[str, Any]) -> _Sight:
     options = PREPROCESSING | model.get("preprocessing", {})
-    return _Sight(tuple(options["image_size"]), options["border"], options["size"])
+    return _Sight(tuple(options["image_size"]), options["border"], options["size"], options["views"])
+
+
+def _features(names: Sequence[str], reading: Reading | None) -> np.ndarray | None:
+    return None if reading is None else values(names, reading.scores[None], reading.landmarks[None])[0]
 
 
 def read_photo(source: Path | bytes) -> np.ndarray:

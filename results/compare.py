@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Any
 
 from results import same_faces
 from results.journal import SweepRecord, TrialRecord, trial_name
-from results.sweeps import load_sweep, objective
+from results.sweeps import faces_of, load_sweep, objective
 from results.tables import short, table
 from trainables import metrics
 from trainables.metrics import SCORES
@@ -55,7 +55,7 @@ def compare(sweep_dir: Path, top: int = 10, trees: dict[str, Any] | None = None)
         "metric": metric,
         "mode": mode,
         "classes": sweep["classes"],
-        "faces": "all faces" if sweep["sweep"]["task"]["features"] == "pixels" else "detected faces",
+        "faces": faces_of(sweep),
         "dataset": sweep["dataset"],
         "session": record.action,
         "states": record.count(),

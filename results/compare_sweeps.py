@@ -16,7 +16,7 @@ from data_pipeline.errors import InputError
 from results import same_faces
 from results.compare import VAL_SCORES, varied_hparams
 from results.journal import SweepRecord, TrialRecord, read_events
-from results.sweeps import find_sweep, load_sweep, objective, split_spec
+from results.sweeps import faces_of, find_sweep, load_sweep, objective, split_spec
 
 
 @dataclass
@@ -98,11 +98,6 @@ def reasons(chosen: Sequence[Chosen]) -> list[str]:
             told = "; ".join(f"{' and '.join(names)}: {value}" for value, names in values.items())
             found.append(f"other {what}: {told}")
     return found
-
-
-def faces_of(sweep: dict[str, Any]) -> str:
-    """Which faces of val the sweep's scores are of."""
-    return "all faces" if sweep["sweep"]["task"]["features"] == "pixels" else "detected faces"
 
 
 def differences(a: Chosen, b: Chosen) -> dict[str, Any]:

@@ -27,10 +27,8 @@ from results import scoring
 from results.models import FaceModel
 from results.sweeps import find_sweep, load_sweep, sweep_task
 
-FACES = {
-    "blendshapes": "detected: those that MediaPipe found; all: the others too, each counted as wrong",
-    "pixels": "every face got an answer, found by MediaPipe or not: detected and all are the same",
-}
+DETECTED = "detected: those that MediaPipe found; all: the others too, each counted as wrong"
+EVERY = "every face got an answer, found by MediaPipe or not: detected and all are the same"
 
 
 class Predictor(Protocol):
@@ -73,7 +71,8 @@ def judge(model: Predictor, task: Task, split: str, tta: bool = False, answers: 
     found = task.load(split)
     if not len(found.y):
         raise InputError(f"{task.dataset}: split {split!r} has no faces of {', '.join(task.classes)}")
-    undetected = task.undetected(split) if task.spec.features == "blendshapes" else np.empty(0, np.int32)
+    sees_pixels = task.spec.features == "pixels"
+    undetected = np.empty(0, np.int32) if sees_pixels else task.undetected(split)
     learned = task.load("train").y
     majority = int(np.bincount(learned if len(learned) else found.y).argmax())
     num_classes, answers = len(task.classes), answers or task.classes
@@ -107,7 +106,7 @@ def judge(model: Predictor, task: Task, split: str, tta: bool = False, answers: 
         "fingerprint": task.manifest["fingerprint"],
         "protocol": scoring.PROTOCOL,
         "classes": task.classes,
-        "faces": FACES[task.spec.features],
+        "faces": EVERY if sees_pixels else DETECTED,
         "detected": count(predicted, nothing) | more,
         "all": count(predicted, undetected) | (more if not len(undetected) else {}),
     }
@@ -212,14 +211,25 @@ def _task_of(
     if unused := [label for label in labels if label not in used]:
         number = sum(counts[label] for label in unused)
         notes.append(f"not judged: {number} faces of {', '.join(unused)}, for which the model has no class")
-    learned = model.described.get("preprocessing", {})
-    for key in ("border", "size") if model.features == "blendshapes" else ():
-        if key in learned and learned[key] != manifest["landmarks"][key]:
-            there = manifest["landmarks"][key]
-            notes.append(f"blendshapes were taken with {key} {there:g}, the model learned from {learned[key]:g}")
+    if model.features != "pixels":
+        notes += _seen_otherwise(model.described.get("preprocessing", {}), manifest.get("landmarks"))
     if model.described.get("fingerprint") not in (None, manifest["fingerprint"]):
         notes.append("another dataset than the one that the model learned from")
     return model.task(data, shared), list(answers)
+
+
+def _seen_otherwise(learned: dict[str, Any], there: dict[str, Any] | None) -> list[str]:
+    """How the dataset's faces were shown to MediaPipe otherwise than those that the model learned from."""
+    if "border" not in learned:
+        return []
+    if not there:
+        return ["the dataset's blendshapes are ready-made: how MediaPipe was shown the faces is not known"]
+    views = {"views": 1}  # of a model or a dataset that was made before there were several
+    return [
+        f"MediaPipe was shown the faces with {key} {mine:g}, the model learned from {other:g}"
+        for key in ("border", "size", "views")
+        if (mine := (views | there)[key]) != (other := (views | learned)[key])
+    ]
 
 
 class _Fitted:

@@ -3,19 +3,20 @@
     export("champion", Path("model.onnx"), home)      # fersweep export champion --out model.onnx
 
 The suffix says the format: .onnx for every net, .tflite (LiteRT) and .keras for those of blendshapes, .safetensors for
-those of pixels. A file takes what the model's task gives, raw blendshapes (N, F) float32 or gray faces (N, H, W) uint8,
+those of pixels. A file takes what the model's task gives, raw features (N, F) float32 or gray faces (N, H, W) uint8,
 and answers with probabilities (N, C); classes, features and preprocessing stand in its metadata.
 """
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
 from data_pipeline.errors import InputError
+from data_pipeline.features import is_score, kind
 from results.models import open_model
 from results.onnx_model import read_onnx
 from results.outputs import check_target, replacing
@@ -43,7 +44,7 @@ def export(spec: str, out: Path, home: Path) -> dict[str, Any]:
     model = open_model(spec, home).loaded
     _check_format(spec, model, out)
     described = model.model
-    x = typical_inputs(described, sum(BATCHES))
+    x = typical_inputs(described, sum(BATCHES), getattr(model, "statistics", None))
     with replacing(out) as temporary:
         model.export(temporary)
         answers = _answers(_reader(temporary), x)
@@ -74,16 +75,24 @@ def _check_format(spec: str, model: Any, out: Path) -> None:
         raise InputError(f"--out {out}: {name} is exported as {', '.join(formats)}, not as {out.suffix}")
 
 
-def typical_inputs(described: dict[str, Any], num: int) -> np.ndarray:
-    """`num` rows like those that the model of a model.json is fed, always the same: scores, most near 0, some 0 and 1;
-    or faces of smooth gray with noise, one black and one white.
+def typical_inputs(
+    described: dict[str, Any], num: int, statistics: Mapping[str, np.ndarray] | None = None
+) -> np.ndarray:
+    """`num` rows like those that the model of a model.json is fed, always the same: scores, most near 0, some 0 and 1,
+    and landmarks about where they were in training; or faces of smooth gray with noise, one black and one white.
+
+    Args:
+        statistics: `mean` and `std` (F,) of train, of which those of landmarks are used; without them a landmark lies
+            anywhere in a face, at most about an outer-eye distance from its middle.
     """
-    rng = np.random.default_rng(0)
-    if described["feature_names"] != ["pixels"]:
-        scores = rng.beta(0.3, 3.0, (num, len(described["feature_names"]))).astype(np.float32)
+    rng, names = np.random.default_rng(0), described["feature_names"]
+    if names != ["pixels"]:
+        scores = rng.beta(0.3, 3.0, (num, len(names))).astype(np.float32)
         scores[rng.random(scores.shape) < 0.02] = 0.0
         scores[rng.random(scores.shape) < 0.02] = 1.0
-        return scores
+        mean, std = (statistics["mean"], statistics["std"]) if statistics else (0.0, 0.4)
+        places = (mean + std * rng.normal(size=scores.shape)).astype(np.float32)
+        return np.where(is_score(names), scores, places)
     height, width = described["preprocessing"]["image_size"]
     waves = rng.normal(size=(num, 2, 1, 1)) * 3
     rows, columns = np.linspace(0, 1, height)[:, None], np.linspace(0, 1, width)
@@ -102,7 +111,7 @@ def _answers(predict: Callable[[np.ndarray], np.ndarray], x: np.ndarray) -> np.n
 
 
 def _features(described: dict[str, Any]) -> str:
-    return "pixels" if described["feature_names"] == ["pixels"] else "blendshapes"
+    return kind(described["feature_names"])
 
 
 def render(found: dict[str, Any]) -> RenderableType:

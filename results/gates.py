@@ -143,7 +143,7 @@ def _predicted(model: FaceModel, data: Path, timed: int = 0) -> tuple[np.ndarray
     assert model.checkpoint is not None
     task = model.task(data, model.groups)
     y, detected, _ = task.everyone("test")
-    answered = detected if model.features == "blendshapes" else np.ones(len(y), bool)
+    answered = np.ones(len(y), bool) if model.features == "pixels" else detected
     x = model.fitted(task.load("test").x)
     probabilities, latency_s = answers_elsewhere(model.checkpoint, x, timed)
     predicted = np.full(len(y), -1)

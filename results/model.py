@@ -5,7 +5,7 @@ It loads without Ray, without this repository and its data: a checkpoint, MediaP
 
     model = mlflow.pyfunc.load_model("models:/fersweep@champion")
     model.predict(pd.DataFrame({"image": [Path("photo.jpg").read_bytes()]}))
-    model.predict(frame_of_blendshapes)                      # a net of blendshapes: a column each, as its signature says
+    model.predict(frame_of_features)       # a net of blendshapes or landmarks: a column each, as its signature says
     model.predict(pd.DataFrame({"face": list(faces)}))       # a net of pixels: gray faces (N, H, W) uint8
 
     mlflow models serve -m models:/fersweep@champion --env-manager local    # MLFLOW_TRACKING_URI=sqlite:///runs/mlflow.db
@@ -47,7 +47,7 @@ class Found(NamedTuple):
 
 
 class FaceClassifier(PythonModel):
-    """Images, faces or their blendshapes in; class probabilities out."""
+    """Images, faces or their features in; class probabilities out."""
 
     def load_context(self, context: Any) -> None:
         import trainables
@@ -67,6 +67,7 @@ class FaceClassifier(PythonModel):
     ) -> pd.DataFrame:
         """See the top of this file. Raises MlflowException, one line, for an input that is none."""
         from data_pipeline.errors import InputError
+        from data_pipeline.features import described
 
         all_faces = bool((params or {}).get("all_faces"))
         wanted = ["face"] if self.feature_names == ["pixels"] else self.feature_names
@@ -75,9 +76,7 @@ class FaceClassifier(PythonModel):
             if "image" in model_input and (missing or model_input["image"].notna().any()):
                 found = self._in_images(model_input["image"], all_faces)
             elif missing:
-                others = (
-                    "column face" if wanted == ["face"] else f"{len(wanted)} columns of blendshapes in its signature"
-                )
+                others = "column face" if wanted == ["face"] else f"{described(wanted)} in its signature"
                 raise InputError(
                     "the model wants a column image (bytes or base64 of a JPEG or PNG, or uint8 arrays), or the "
                     f"{others}: there is no column {missing[0]}"
@@ -116,7 +115,7 @@ class FaceClassifier(PythonModel):
             return [Found(row, seen.box, seen.features) for seen in self._reader.faces(photo)]
 
     def _given(self, frame: pd.DataFrame) -> list[Found]:
-        """Faces or blendshapes as they are; a row that lacks any has none."""
+        """Faces or their features as they are; a row that lacks any has none."""
         if "face" in frame:
             size = tuple(self.described["preprocessing"]["image_size"])
             cells = [None if _is_missing(cell) else _face(row, cell, size) for row, cell in enumerate(frame["face"])]

@@ -10,6 +10,7 @@ from typing import Any
 
 import numpy as np
 
+from data_pipeline.features import described
 from data_pipeline.task import Task
 from results import scoring
 from results.journal import TrialRecord
@@ -54,7 +55,7 @@ def _what(sweep: dict[str, Any], trial: TrialRecord, task: Task, figures: dict[s
         how = "the mean of" if refit["ensemble"] else "the median of"
         what += f", trained again on train and val: {how} {len(refit['seeds'])} seeds"
     groups = [name if members == [name] else f"{name} ({', '.join(members)})" for name, members in task.groups.items()]
-    sees = f"{len(task.feature_names)} MediaPipe blendshapes of a face"
+    sees = f"{described(task.feature_names)} that MediaPipe reads from a face"
     if task.spec.features == "pixels":
         sees = f"the gray face, {'×'.join(map(str, task.manifest['image_size']))} pixels"
     hparams = ", ".join(f"{name} {short(value)}" for name, value in trial.hparams.items() if value not in (None, []))
@@ -68,13 +69,21 @@ def _data(sweep: dict[str, Any], task: Task, licence: str | None) -> str:
     for split in ("train", "val", "test"):
         counts = np.bincount(task.load(split).y, minlength=len(task.classes))
         rows.append(f"| {split} | {counts.sum()} | " + " | ".join(map(str, counts)) + " |")
-    landmarks = manifest["landmarks"]
     return (
         f"**Data.** {sweep['dataset']['name']}, fingerprint `{manifest['fingerprint']}`; sources: {sources}. Licence: "
-        f"{licence or NO_LICENCE}. Prepared with a border of {landmarks['border']:g} at {landmarks['size']} px"
+        f"{licence or NO_LICENCE}. {_prepared(manifest['landmarks'])}"
         f"{'' if task.spec.keep_twins else '; train faces whose pixels also stand in val or test left out'}.\n\n"
         + "\n".join(rows)
     )
+
+
+def _prepared(landmarks: dict[str, Any] | None) -> str:
+    """How MediaPipe was shown the faces; None: `prepare` did not show it any."""
+    if landmarks is None:
+        return "Prepared without MediaPipe"
+    views = landmarks.get("views", 1)
+    more = f", {views} views" if views > 1 else ""
+    return f"Prepared with a border of {landmarks['border']:g} at {landmarks['size']} px{more}"
 
 
 def _protocol(sweep: dict[str, Any], trial: TrialRecord, figures: dict[str, Any], num_trials: int) -> str:
@@ -122,7 +131,7 @@ def _limits(task: Task, figures: dict[str, Any]) -> str:
         f"Weakest class: {worst[0]}, recall {worst[1]['recall']:.3f}.",
         f"Commonest confusion: {shares[true, predicted]:.0%} of {task.classes[true]} taken for {task.classes[predicted]}.",
     ]
-    if task.spec.features == "blendshapes":
+    if task.spec.features != "pixels":
         undetected = np.bincount(task.undetected("test"), minlength=len(task.classes))
         lost = {
             name: n / max(n + s, 1) for name, n, s in zip(task.classes, undetected, counts.sum(axis=1), strict=True)

@@ -12,9 +12,11 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
+from data_pipeline.charts import CLASSES, chart, side_by_side
+from data_pipeline.features import counterpart, is_score
+from data_pipeline.page import Section, escape, html_table, image, plot
 from results import scoring
-from results.charts import CLASSES, RIGHT, WRONG, chart, side_by_side
-from results.page import Section, escape, html_table, image, plot
+from results.charts import RIGHT, WRONG
 from trainables.metrics import scores
 
 if TYPE_CHECKING:
@@ -25,6 +27,10 @@ if TYPE_CHECKING:
 NUM_MISTAKES = 32
 NUM_PAIRS = 8
 NUM_FEATURES = 6
+COORDINATES = (
+    " landmark61x is the x of point 61 of MediaPipe's face mesh, from the middle of the eyes, in units of the distance "
+    "between their outer corners; y points down."
+)
 MAX_POINTS = 4000  # of a scatter plot
 
 
@@ -36,8 +42,8 @@ def sections(
     split: str = "val",
     faces: bool = True,
 ) -> list[Section]:
-    """Confusion matrix, scores of each class, calibration; with a task also the mistakes' faces and, of blendshapes, the
-    features of right and of wrong answers.
+    """Confusion matrix, scores of each class, calibration; with a task also the mistakes' faces, if it has any, and of
+    blendshapes and landmarks those of right and of wrong answers.
 
     Args:
         y: (N,) class indices.
@@ -54,9 +60,9 @@ def sections(
     of_task = task.load(split)
     if not np.array_equal(of_task.y, y):
         raise ValueError(f"the answers are of other faces than those of {split} in {task.dataset}")
-    if faces:
+    if faces and task.has_pixels:
         made.append(_mistakes(classes, y, probabilities, task, split))
-    if task.spec.features == "blendshapes":
+    if task.spec.features != "pixels":
         made.append(_features(classes, of_task.x, y, probabilities, task, split))
     return made
 
@@ -197,12 +203,15 @@ def _mistakes(classes: Sequence[str], y: np.ndarray, probabilities: np.ndarray, 
 def _features(
     classes: Sequence[str], x: np.ndarray, y: np.ndarray, probabilities: np.ndarray, task: Task, split: str
 ) -> Section:
-    heading, names = "Blendshapes of right and wrong answers", task.feature_names
-    shares = np.where(x.max(axis=0) >= task.spec.varying_min, explained(x, y), 0.0)  # dead ones tell nothing
+    names = task.feature_names
+    what = "Blendshapes" if task.spec.features == "blendshapes" else "Features"
+    heading, scored = f"{what} of right and wrong answers", is_score(names)
+    alive = ~scored | (x.max(axis=0) >= task.spec.varying_min)
+    shares = np.where(alive, explained(x, y), 0.0)  # dead scores tell nothing
     chosen = _without_twins(names, np.argsort(-shares, kind="stable"))[:NUM_FEATURES]
     chosen = [index for index in chosen if shares[index] > 0]
     if not chosen:
-        return Section(heading, "", "No blendshape differs from class to class.")
+        return Section(heading, "", "No feature differs from class to class.")
     right = probabilities.argmax(axis=1) == y
     figures = [_boxes(classes, x[:, i], y, right, f"{names[i]} (η² {shares[i]:.2f})") for i in chosen]
     html = side_by_side(figures, 340)
@@ -212,10 +221,10 @@ def _features(
     return Section(
         heading,
         html,
-        f"The blendshapes that tell the classes of {split} apart best, one of each left and right pair (η²: the share of "
+        f"The {what.lower()} that tell the classes of {split} apart best, one of each left and right pair (η²: the share of "
         "their variance that the class explains). Each box: quartiles, with 5 % of the faces beyond either whisker, of the "
         "faces of a class that the model gets right, and of those that it gets wrong. Where the two differ, the mistakes "
-        "look like another class. Below, the first two against each other.",
+        "look like another class. Below, the first two against each other." + (COORDINATES if not scored.all() else ""),
     )
 
 
@@ -234,7 +243,7 @@ def _without_twins(names: Sequence[str], order: np.ndarray) -> list[int]:
     seen: set[str] = set()
     kept = []
     for index in order.tolist():
-        name = str(names[index]).removesuffix("Left").removesuffix("Right")
+        name = counterpart(names[int(index)])
         if name not in seen:
             kept.append(index)
         seen.add(name)

@@ -29,6 +29,7 @@ import numpy as np
 
 import trainables
 from data_pipeline.errors import InputError
+from data_pipeline.features import Features, kind
 from data_pipeline.schema import BLENDSHAPES, LABELS
 from data_pipeline.sources import fit
 from data_pipeline.task import Task, TaskSpec
@@ -62,8 +63,9 @@ class FaceModel:
         return self.described.get("classes")
 
     @property
-    def features(self) -> str:
-        return "pixels" if self.described["feature_names"] == ["pixels"] else "blendshapes"
+    def features(self) -> Features:
+        """What a task of it has as its `features`."""
+        return kind(self.described["feature_names"])
 
     @property
     def groups(self) -> dict[str, list[str]] | None:
@@ -82,20 +84,18 @@ class FaceModel:
 
     def task(self, data: Path, groups: dict[str, list[str]] | None) -> Task:
         """The task of judging this model on a dataset: what it sees of the faces of `groups`' labels."""
-        spec: dict[str, Any] = {"features": self.features, "classes": groups}
-        if self.features == "blendshapes":
-            spec["blendshapes"] = self.described["feature_names"]
-        return Task(data, TaskSpec(**spec), learned=False)
+        spec = TaskSpec(features=self.features, classes=groups)
+        return Task(data, spec, learned=False, feature_names=self.described["feature_names"])
 
     def fitted(self, x: np.ndarray) -> np.ndarray:
-        """x as the model was fed it: faces (N, H, W) in the size that it learned; blendshapes as they are."""
+        """x as the model was fed it: faces (N, H, W) in the size that it learned; vectors as they are."""
         size = self.described.get("preprocessing", {}).get("image_size")
         if self.features != "pixels" or not size or x.shape[1:] == tuple(size):
             return x
         return np.stack([fit(face, (int(size[0]), int(size[1]))) for face in x])
 
     def predict(self, x: np.ndarray) -> np.ndarray:
-        """(N, F) float32 blendshapes or (N, H, W) uint8 faces → (N, C) probabilities. InputError where they are none."""
+        """(N, F) float32 vectors or (N, H, W) uint8 faces → (N, C) probabilities. InputError where they are none."""
         if self.answer is None:
             return np.asarray(self.loaded.predict(x))
         found = np.asarray(self.answer(x), np.float64)

@@ -9,6 +9,7 @@ from typing import Any
 
 import numpy as np
 
+from data_pipeline.features import described
 from results import same_faces, scoring
 from results.journal import SweepRecord, TrialRecord
 from results.sweeps import objective
@@ -107,5 +108,4 @@ balanced accuracy {baseline["balanced_accuracy"]:.3f}, macro-F1 {baseline["macro
 
 
 def _features(sweep: dict[str, Any]) -> str:
-    pixels = sweep["sweep"]["task"]["features"] == "pixels"
-    return "pixels" if pixels else f"{len(sweep['feature_names'])} blendshapes"
+    return described(sweep["feature_names"])

@@ -1,6 +1,6 @@
 """An ONNX file as a model of faces: one that `fersweep export` wrote, or anybody's.
 
-Ours say in their metadata what they are. Of another's the input's shape tells: (N, F) blendshapes, or (N, H, W),
+Ours say in their metadata what they are. Of another's the input's shape tells: (N, 52) blendshapes, or (N, H, W),
 (N, 1, H, W), (N, H, W, 1) or with three equal channels gray faces, given as bytes 0 to 255 in the input's own type; what
 wants other numbers is wrapped in a Python callable instead (models.py). Answers that are not probabilities are taken as
 logits. `fersweep.classes` (or `classes`) in the file's metadata, a JSON list, names the classes.
@@ -86,7 +86,7 @@ def _answers(session: Any, x: np.ndarray) -> np.ndarray:
 
 
 def _shaped(x: np.ndarray, shape: list[Any]) -> np.ndarray:
-    """Faces (N, H, W) with the channel that the input has; blendshapes as they are."""
+    """Faces (N, H, W) with the channel that the input has; vectors as they are."""
     if len(shape) != 4:
         return x
     axis = 1 if shape[1] in (1, 3) else 3

@@ -37,14 +37,14 @@ def log_model(checkpoint: Path, task: Task, example: np.ndarray, probabilities: 
     """Log results/model.py with its checkpoint, bundle, code, signature and an input example to the active MLflow run.
 
     Args:
-        example: inputs as the task gives them, (N, F) blendshapes or (N, H, W) faces.
+        example: inputs as the task gives them, (N, F) features or (N, H, W) faces.
         probabilities: (N, C), the checkpoint's answers to them.
     """
     import mlflow
     import pandas as pd
 
-    blendshapes = task.spec.features == "blendshapes"
-    rows = pd.DataFrame(example, columns=task.feature_names) if blendshapes else pd.DataFrame({"face": list(example)})
+    sees_pixels = task.spec.features == "pixels"
+    rows = pd.DataFrame({"face": list(example)}) if sees_pixels else pd.DataFrame(example, columns=task.feature_names)
     answers = pd.DataFrame(probabilities, columns=task.classes)
     answers["label"] = answers.idxmax(axis=1)
     root = Path(__file__).resolve().parents[1]

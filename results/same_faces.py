@@ -36,7 +36,7 @@ class Faces:
         """(N,) face ids. Raises InputError if the dataset is gone or has changed."""
         task = sweep_task(self.sweep)
         _, detected, ids = task.everyone("val")
-        return ids[detected] if task.spec.features == "blendshapes" else ids
+        return ids if task.spec.features == "pixels" else ids[detected]
 
     @property
     def key(self) -> tuple[Any, ...]:
@@ -44,9 +44,11 @@ class Faces:
         task = self.sweep["sweep"]["task"]
         return (
             self.sweep["dataset"]["fingerprint"],
-            task["features"],
+            task["features"] == "pixels",  # all faces, or those that MediaPipe found
             tuple(self.sweep["classes"]),
             str(task["classes"]),
+            task.get("fold"),
+            str(task.get("sources")),
         )
 
 

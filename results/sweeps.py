@@ -157,7 +157,8 @@ def choose_trial(
 
 def sweep_task(sweep: dict[str, Any]) -> Task:
     """The task of a sweep, on its dataset. Raises InputError if the dataset has changed since, or is gone."""
-    task = Task(Path(sweep["dataset"]["path"]), TaskSpec(**sweep["sweep"]["task"]))
+    spec = TaskSpec(**sweep["sweep"]["task"])
+    task = Task(Path(sweep["dataset"]["path"]), spec, feature_names=sweep["feature_names"])
     found, learned = task.manifest["fingerprint"], sweep["dataset"]["fingerprint"]
     if found != learned:
         raise InputError(
@@ -165,3 +166,12 @@ def sweep_task(sweep: dict[str, Any]) -> Task:
             "launch a new sweep on it"
         )
     return task
+
+
+def faces_of(sweep: dict[str, Any]) -> str:
+    """Which faces of val the sweep's scores are of."""
+    task = sweep["sweep"]["task"]
+    told = "all faces" if task["features"] == "pixels" else "detected faces"
+    if task.get("fold") is not None:
+        told += f" of fold {task['fold']}"
+    return f"{told} of {', '.join(task['sources'])}" if task.get("sources") else told

@@ -63,7 +63,7 @@ class _Trees:
 
 
 def _rows(x: np.ndarray) -> np.ndarray:
-    """What trees see of (N, F) blendshapes or of (N, H, W) uint8 faces: a row each."""
+    """What trees see of (N, F) features or of (N, H, W) uint8 faces: a row each."""
     if x.ndim == 2:
         return x
     return np.stack([fit(face, (TREES_SIDE, TREES_SIDE)).reshape(-1) for face in x])

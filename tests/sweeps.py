@@ -10,6 +10,7 @@ from typing import Any
 import numpy as np
 
 import trainables
+from data_pipeline.features import kind
 from data_pipeline.task import Task, TaskArrays, TaskSpec
 from results import checkpoints
 from results.journal import Journal
@@ -34,7 +35,7 @@ def write_sweep_json(
     sweep = {
         "sweep": {
             "name": name,
-            "task": TaskSpec(features="pixels" if arrays.feature_names == ["pixels"] else "blendshapes").model_dump(),
+            "task": TaskSpec(features=kind(arrays.feature_names)).model_dump(),
             "trainable": trainable,
             "space": {"fix": {}, "range": {"rate": [0.05, 0.5]}},
             "search": {"sampler": "tpe", "num_trials": 4, "seed": 7, "start_from": []},

@@ -6,7 +6,7 @@ A trainable's module offers
     build(hparams, arrays, seed)         a fresh Trainable
     restore(directory)                   a Trainable that can predict, from a checkpoint alone
     FRAMEWORK                            "tensorflow", "torch" or "numpy": what a worker process has to load
-    FEATURES                             "blendshapes" or "pixels": the task.features that it learns from; None: either
+    FEATURES                             those task.features that it can learn from, a tuple; None: any
 
 and may offer
 

@@ -1,4 +1,4 @@
-"""A dense network over one face's blendshapes: hidden layers with optional batch normalisation, then softmax (Keras)."""
+"""A dense network over one face's blendshapes, landmarks or both: hidden layers with optional batch normalisation, then softmax (Keras)."""
 
 from __future__ import annotations
 
@@ -7,11 +7,12 @@ from typing import Any, Literal
 
 from pydantic import Field
 
+from data_pipeline.features import VECTORS
 from data_pipeline.task import TaskArrays
 from trainables.keras_model import KerasClassifier, KerasHparams, build_classifier, make_initializer, restore_classifier
 
 FRAMEWORK = "tensorflow"
-FEATURES = "blendshapes"
+FEATURES = VECTORS
 
 
 class Hparams(KerasHparams):

@@ -1,9 +1,9 @@
-"""The blendshape LSTM: stacked LSTM layers over one face's scores, then softmax (Keras).
+"""The blendshape LSTM: stacked LSTM layers over one face's scores, landmarks or both, then softmax (Keras).
 
-A face is one row of F scores; `layout` says how an LSTM reads it: `features` is one step of F features (the recurrent
-kernel stays idle, an epoch is several times cheaper), `steps` is F steps of one score each.
+A face is one row of F numbers; `layout` says how an LSTM reads it: `features` is one step of F features (the recurrent
+kernel stays idle, an epoch is several times cheaper), `steps` is F steps of one number each.
 
-A video's face is a row of scores a frame. With layout `features` the trained network can read T frames as T steps
+A video's face is a row of them a frame. With layout `features` the trained network can read T frames as T steps
 (`predict_window`); nothing taught it to, as it was trained on single ones.
 """
 
@@ -17,6 +17,7 @@ from typing import Any, Literal
 import numpy as np
 from pydantic import Field
 
+from data_pipeline.features import VECTORS
 from data_pipeline.task import TaskArrays
 from trainables.keras_model import (
     KerasClassifier,
@@ -28,7 +29,7 @@ from trainables.keras_model import (
 )
 
 FRAMEWORK = "tensorflow"
-FEATURES = "blendshapes"
+FEATURES = VECTORS
 
 
 class Hparams(KerasHparams):
@@ -79,7 +80,7 @@ class WindowedClassifier(KerasClassifier):
         return self._tf.function(lambda x: self._tf.nn.softmax(net(x, training=False)), input_signature=signature)
 
     def predict_window(self, x: np.ndarray) -> np.ndarray:
-        """(N, T, F) scores of T frames of a face, the latest one last → (N, C) probabilities after the last one.
+        """(N, T, F) features of T frames of a face, the latest one last → (N, C) probabilities after the last one.
 
         The weights are those that `predict` had when this was first called. They were trained on T = 1, for which both
         say the same. With one step nothing reaches the recurrent weights and the forget gate, so that they still are as

@@ -1,7 +1,8 @@
 """Exports of blendshape nets: .keras, .tflite (TensorFlow's converter) and .onnx (written here, layer by layer).
 
-Each file maps raw scores (N, F) float32 to probabilities (N, C): transform, standardisation and softmax are part of it,
-the weights are the averaged ones where training kept an average.
+Each file maps features (N, F) float32, raw scores and coordinates, to probabilities (N, C): transform, standardisation and
+softmax are part of it, the weights are the averaged ones where training kept an average. The input is called
+`blendshapes` where all of them are, else `features`.
 
 ONNX is written by hand since tf2onnx 1.17 cannot translate Keras's GELU, and these nets have few kinds of layers.
 """
@@ -33,6 +34,10 @@ def write(classifier: KerasClassifier, path: Path) -> None:
     {".keras": _write_keras, ".tflite": _write_litert, ".onnx": _write_onnx}[path.suffix](classifier, path)
 
 
+def _input_name(classifier: KerasClassifier) -> str:
+    return "blendshapes" if classifier.scored.all() else "features"
+
+
 def _net(classifier: KerasClassifier, dropout: bool) -> Any:
     """A copy of the net with the weights that it predicts with; without `dropout` free of random state, too."""
     from trainables.keras_model import import_keras
@@ -49,19 +54,23 @@ def _net(classifier: KerasClassifier, dropout: bool) -> Any:
 
 
 def _whole(classifier: KerasClassifier, net: Any) -> Any:
-    """Keras model from raw scores to probabilities. Its steps before the net are Keras's own: it loads anywhere."""
+    """Keras model from features to probabilities. Its steps before the net are Keras's own: it loads anywhere."""
     from trainables.keras_model import import_keras
 
     _, keras = import_keras()
-    h, ops = classifier.hparams, keras.ops
-    x = inputs = keras.Input((len(classifier.model["feature_names"]),), name="blendshapes")
-    if h.transform == "logit":
-        x = ops.clip(x, *LOGIT_CLIP)
-        x = ops.log(x / (1 - x))
-    if h.standardise:
-        mean, std = classifier.statistics["mean"], classifier.statistics["std"].astype(np.float64)
-        x = keras.layers.Normalization(mean=mean, variance=std**2)(x)
+    ops, scored = keras.ops, classifier.scored
+    x = inputs = keras.Input((len(scored),), name=_input_name(classifier))
+    if classifier.hparams.transform == "logit" and scored.any():
+        clipped = ops.clip(x, *LOGIT_CLIP)
+        logits = ops.log(clipped / (1 - clipped))
+        x = logits if scored.all() else x + (logits - x) * scored.astype(np.float32)
+    if _standardises(classifier):
+        x = keras.layers.Normalization(mean=classifier.shift, variance=classifier.scale.astype(np.float64) ** 2)(x)
     return keras.Model(inputs, keras.layers.Softmax(name="probabilities")(net(x)))
+
+
+def _standardises(classifier: KerasClassifier) -> bool:
+    return bool((classifier.shift != 0).any() or (classifier.scale != 1).any())
 
 
 def _write_keras(classifier: KerasClassifier, path: Path) -> None:
@@ -101,9 +110,11 @@ def _write_litert(classifier: KerasClassifier, path: Path) -> None:
                 part.unroll = True
     whole = _whole(classifier, net)
 
-    @tf.function(input_signature=[tf.TensorSpec((None, len(classifier.model["feature_names"])), tf.float32)])
-    def probabilities(blendshapes: Any) -> Any:
-        return whole(blendshapes, training=False)
+    signature = tf.TensorSpec((None, len(classifier.scored)), tf.float32, name=_input_name(classifier))
+
+    @tf.function(input_signature=[signature])
+    def probabilities(x: Any) -> Any:
+        return whole(x, training=False)
 
     logger = logging.getLogger("tensorflow")
     level = logger.level
@@ -122,13 +133,15 @@ def _write_onnx(classifier: KerasClassifier, path: Path) -> None:
     from onnx import TensorProto, checker, helper, save_model
 
     graph, h, model = _Graph(), classifier.hparams, classifier.model
-    x = "blendshapes"
-    if h.transform == "logit":
+    x = given = _input_name(classifier)
+    if h.transform == "logit" and classifier.scored.any():
         x = graph.add("Clip", x, *(graph.constant(bound) for bound in LOGIT_CLIP))
         x = graph.add("Log", graph.add("Div", x, graph.add("Sub", graph.constant(1.0), x)))
-    if h.standardise:
-        for operator, name in (("Sub", "mean"), ("Div", "std")):
-            x = graph.add(operator, x, graph.constant(classifier.statistics[name]))
+        if not classifier.scored.all():
+            x = graph.add("Where", graph.constant(classifier.scored, bool), x, given)
+    if _standardises(classifier):
+        x = graph.add("Sub", x, graph.constant(classifier.shift))
+        x = graph.add("Div", x, graph.constant(classifier.scale))
     for layer in _net(classifier, dropout=False).layers:
         x = graph.layer(layer, x)
     graph.add("Softmax", x, axis=-1, to="probabilities")
@@ -136,7 +149,7 @@ def _write_onnx(classifier: KerasClassifier, path: Path) -> None:
     made = helper.make_graph(
         graph.nodes,
         "fersweep",
-        [helper.make_tensor_value_info("blendshapes", floats, ["N", len(model["feature_names"])])],
+        [helper.make_tensor_value_info(given, floats, ["N", len(model["feature_names"])])],
         [helper.make_tensor_value_info("probabilities", floats, ["N", len(model["classes"])])],
         graph.constants,
     )

@@ -1,4 +1,4 @@
-"""Trains a Keras classifier on blendshapes: what `blendshape_lstm` and `blendshape_dense` share.
+"""Trains a Keras classifier on blendshapes, landmarks or both: what `blendshape_lstm` and `blendshape_dense` share.
 
 An epoch is one call of one traced graph that holds the whole data set and loops over the batches itself: no Python,
 no input pipeline and no retracing between batches or epochs. The learning rate, the order of the faces and the class
@@ -19,6 +19,7 @@ from typing import Any, Literal
 import numpy as np
 from pydantic import Field
 
+from data_pipeline.features import is_score
 from data_pipeline.quiet import silent_stderr
 from data_pipeline.task import TaskArrays
 from trainables import gpu_share
@@ -56,7 +57,7 @@ class KerasHparams(HparamsModel):
     class_weights: float = Field(0.0, ge=0, le=1, description="exponent of n / (C * n_c): 0 none, 1 balanced")
     label_smoothing: float = Field(0.0, ge=0, lt=1)
     transform: Literal["none", "logit"] = Field("none", description="of the scores; logit opens up those near 0 and 1")
-    standardise: bool = Field(False, description="by train's mean and deviation, after the transform")
+    standardise: bool = Field(False, description="of the scores, by train's, after the transform; landmarks always are")
 
 
 def import_keras() -> tuple[Any, Any]:
@@ -129,8 +130,9 @@ def _make_optimizer(hparams: KerasHparams, keras: Any) -> Any:
     return make(beta_1=hparams.beta_1, amsgrad=hparams.amsgrad, **common)
 
 
-def transformed(x: np.ndarray, transform: str) -> np.ndarray:
-    """Scores (N, F) in [0, 1] → (N, F) float32. Logits are clipped at one in a million, where scores are noise.
+def transformed(x: np.ndarray, transform: str, scored: np.ndarray) -> np.ndarray:
+    """(N, F) → (N, F) float32, of which those columns that are `scored` (F,) bool are transformed: scores in [0, 1].
+    Logits are clipped at one in a million, where scores are noise.
 
     Scores are skewed towards 0, and what tells two expressions apart is often whether one is 0.001 or 0.01: trees see
     that, a network that reads raw scores does not (docs/measurements.md).
@@ -138,12 +140,17 @@ def transformed(x: np.ndarray, transform: str) -> np.ndarray:
     x = np.asarray(x, np.float32)
     if transform == "none":
         return x
-    x = np.clip(x, 1e-6, 1 - 1e-6)
-    return np.log(x / (1 - x))
+    clipped = np.clip(x, 1e-6, 1 - 1e-6)
+    return np.where(scored, np.log(clipped / (1 - clipped)), x)
 
 
 class KerasClassifier:
-    """One Keras model in training. `make_model(hparams, num_features, num_classes, keras)` gives logits for (N, F)."""
+    """One Keras model in training. `make_model(hparams, num_features, num_classes, keras)` gives logits for (N, F).
+
+    Attributes:
+        scored: (F,) bool, the features that are scores; the others are coordinates of landmarks.
+        shift, scale: (F,) float32; the net sees (transformed x - shift) / scale.
+    """
 
     EXPORTS = (".onnx", ".tflite", ".keras")
 
@@ -151,6 +158,10 @@ class KerasClassifier:
         self, hparams: KerasHparams, model: dict[str, Any], statistics: dict[str, np.ndarray], make_model: Callable
     ):
         self.hparams, self.model, self.statistics, self.epoch = hparams, model, statistics, 0
+        self.scored = is_score(model["feature_names"])
+        standardised = ~self.scored | hparams.standardise  # coordinates differ by hundredths of what they are
+        self.shift = np.where(standardised, statistics["mean"], np.float32(0))
+        self.scale = np.where(standardised, statistics["std"], np.float32(1))
         self.make_model = make_model
         self._tf, keras = import_keras()
         keras.backend.clear_session()
@@ -187,8 +198,7 @@ class KerasClassifier:
         self._run_epoch = tf.function(self._epoch_graph)
 
     def _prepared(self, x: np.ndarray) -> np.ndarray:
-        x = transformed(x, self.hparams.transform)
-        return (x - self.statistics["mean"]) / self.statistics["std"] if self.hparams.standardise else x
+        return (transformed(x, self.hparams.transform, self.scored) - self.shift) / self.scale
 
     def _epoch_graph(self, order: Any, rates: Any) -> Any:
         """order: (num_steps, batch) int32 rows of train; rates: (num_steps,) learning rates → mean loss, a scalar."""
@@ -301,7 +311,7 @@ def build_classifier(
     kind: Callable[[KerasHparams], type[KerasClassifier]] = lambda _: KerasClassifier,
 ) -> KerasClassifier:
     """A fresh classifier with its training data attached; `kind` tells its class by its hparams."""
-    x = transformed(arrays.train.x, hparams.transform)
+    x = transformed(arrays.train.x, hparams.transform, is_score(arrays.feature_names))
     statistics = {"mean": x.mean(axis=0), "std": np.maximum(x.std(axis=0), 1e-6)}
     classifier = kind(hparams)(hparams, describe_model(name, hparams, arrays, seed), statistics, make_model)
     classifier.attach(arrays)

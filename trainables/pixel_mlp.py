@@ -14,7 +14,7 @@ if TYPE_CHECKING:
     from trainables.torch_model import TorchClassifier
 
 FRAMEWORK = "torch"
-FEATURES = "pixels"
+FEATURES = ("pixels",)
 
 
 class Hparams(TorchHparams):

@@ -19,7 +19,7 @@ if TYPE_CHECKING:
     from trainables.transfer_net import TransferNet
 
 FRAMEWORK = "torch"
-FEATURES = "pixels"
+FEATURES = ("pixels",)
 
 
 class Hparams(HeadHparams):

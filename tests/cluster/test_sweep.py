@@ -42,7 +42,10 @@ MISTAKES = [
     ("search.sampler=tpee", "search.sampler: Input should be 'tpe' or 'random', but got 'tpee'"),
     ("search.num_trials=0", "search.num_trials"),
     ("trainable=blendshape_lsmt", "unknown trainable 'blendshape_lsmt': did you mean 'blendshape_lstm'"),
-    ("task.features=pixels", "task.features: blendshape_lstm learns from blendshapes, not from pixels"),
+    (
+        "task.features=pixels",
+        "task.features: blendshape_lstm learns from blendshapes or landmarks or blendshapes+landmarks, not from pixels",
+    ),
     ("task.fraction=0", "task.fraction: Input should be greater than 0"),
     ("then.best=49", "then.best: 49 is more than search.num_trials, 48"),
     ("then.fractoin=0.5", "unknown key 'then.fractoin'; did you mean 'fraction'"),

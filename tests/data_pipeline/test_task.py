@@ -1,6 +1,7 @@
 """A task: classes, balance, twins, features and statistics."""
 
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pyarrow as pa
@@ -8,7 +9,8 @@ import pytest
 from pydantic import ValidationError
 
 from data_pipeline.errors import InputError
-from data_pipeline.schema import BLENDSHAPES, LABELS, open_table, read_manifest, write_dataset
+from data_pipeline.geometry import EXPRESSIVE, normalised
+from data_pipeline.schema import BLENDSHAPES, LABELS, open_table, read_manifest, write_dataset, write_manifest
 from data_pipeline.task import Task, TaskSpec
 from tests.datasets import write_tiny_dataset
 
@@ -138,6 +140,124 @@ def test_votes_are_summed_into_classes(tiny_dataset: Path, tmp_path: Path):
         assert Task(tiny_dataset, TaskSpec(features=features)).load("train").votes is None
 
 
+def dataset_with(tmp_path: Path, **options) -> Path:
+    return write_tiny_dataset(tmp_path / "data", **options)
+
+
+def test_landmarks(tmp_path: Path):
+    data = dataset_with(tmp_path, landmarks=True)
+    table = open_table(data, split="val")
+    detected = table["detected"].to_numpy()
+    stored = [np.frombuffer(one, np.float16).reshape(478, 3) for one in table["landmarks"].to_pylist() if one]
+    points = normalised(np.stack(stored))
+    landmarks, both = (Task(data, TaskSpec(features=features)) for features in ("landmarks", "blendshapes+landmarks"))
+    assert len(landmarks.feature_names) == 2 * (len(EXPRESSIVE) - 2), "the eyes' corners always lie at the same place"
+    assert both.feature_names == [*BLENDSHAPES[:-4], *landmarks.feature_names]
+    val, val_of_both = landmarks.load("val"), both.load("val")
+    assert (val.x.shape, val.x.dtype) == ((detected.sum(), len(landmarks.feature_names)), np.float32)
+    np.testing.assert_allclose(val.x[:, landmarks.feature_names.index("landmark61y")], points[:, 61, 1], rtol=1e-6)
+    np.testing.assert_array_equal(val_of_both.x[:, 48:], val.x)
+    np.testing.assert_array_equal(val_of_both.x[:, 3], table[both.feature_names[3]].to_numpy()[detected])
+    everything = Task(data, TaskSpec(features="landmarks", landmarks="all"))
+    assert everything.load("val").x.shape[1] == 2 * 476
+    assert landmarks.arrays().preprocessing["views"] == 4
+    one = Task(data, TaskSpec(features="blendshapes+landmarks"), feature_names=["landmark17x", "jawOpen"])
+    np.testing.assert_array_equal(one.load("val").x[:, 1], table["jawOpen"].to_numpy()[detected])
+
+
+def test_informative_keeps_what_tells_the_classes(tmp_path: Path):
+    data = dataset_with(tmp_path, landmarks=True)
+    task = Task(data, TaskSpec(features="blendshapes+landmarks", informative=7))
+    signals = [BLENDSHAPES[index] for index in (3, 4, 30, 31, 44, 45)]
+    assert task.feature_names == [*signals, "landmark61y"]  # in their own order
+    whole = Task(data, TaskSpec(features="landmarks", informative=999))
+    assert whole.feature_names == Task(data, TaskSpec(features="landmarks")).feature_names
+
+
+def test_folds_are_val_in_turns(tmp_path: Path):
+    data = dataset_with(tmp_path, folds=3)
+    every = [Task(data, TaskSpec(fold=fold, keep_twins=True)) for fold in range(3)]
+    for task in every:
+        train, val = (set(task.load(split).face_ids) for split in ("train", "val"))
+        assert not train & val
+        assert train | val == set().union(*(other.load("val").face_ids for other in every))
+        np.testing.assert_array_equal(task.load("test").face_ids, every[0].load("test").face_ids)
+        assert len(task.arrays(with_val=True).train.y) == len(train | val)
+    judged = Task(data, TaskSpec(), learned=False)
+    assert len(judged.load("test").y)
+    for choose, message in (
+        (lambda: Task(data, TaskSpec()), r"task.fold: .* has 3 folds; say which is val, 0 to 2"),
+        (lambda: judged.load("val"), "has 3 folds"),
+        (lambda: Task(data, TaskSpec(fold=3)), "has the folds 0 to 2, but got 3"),
+    ):
+        with pytest.raises(InputError, match=message):
+            choose()
+
+
+@pytest.mark.parametrize("folds", [None, 3])
+def test_augmented_copies_are_learned_from_and_never_judged(folds: int | None, tmp_path: Path):
+    data = dataset_with(tmp_path, augmented=True, folds=folds)
+    fold = None if folds is None else 1
+
+    def load(split: str, **spec) -> list[str]:
+        return Task(data, TaskSpec(fold=fold, **spec)).load(split).face_ids.tolist()
+
+    table = open_table(data)
+    is_copy, ids = table["augmentation"].is_valid().to_numpy(), np.array(table["face_id"].to_pylist())
+    copies = set(ids[is_copy])
+    plain = load("train", augmented=False)
+    assert len(load("train")) == 2 * len(plain)
+    assert not copies & {*plain, *load("train", features="pixels")}
+    assert copies & set(load("train", features="pixels", augmented=True))
+    for split in ("val", "test"):
+        assert not copies & {*load(split), *load(split, features="pixels", augmented=True)}
+        assert not copies & set(Task(data, TaskSpec(fold=fold)).everyone(split)[2])
+    if folds:  # a copy of a face of val is not learned from
+        in_val = table["fold"].fill_null(-1).to_numpy() == fold
+        assert not set(ids[in_val & is_copy]) & set(load("train"))
+
+
+def test_sources_and_near_twins(tmp_path: Path):
+    data = dataset_with(tmp_path, origins=["ck", "jaffe"])
+    table = open_table(data)
+    origin, ids = np.array(table["origin"].to_pylist()), np.array(table["face_id"].to_pylist())
+    for split in ("train", "val", "test"):
+        chosen = Task(data, TaskSpec(sources=["jaffe"], features="pixels")).load(split).face_ids
+        assert set(origin[np.isin(ids, chosen)]) == {"jaffe"}
+    whole = Task(data, TaskSpec()).load("train").face_ids
+    fewer = Task(data, TaskSpec(drop_near_twins=True)).load("train").face_ids
+    near = ids[table["near_duplicate_of"].is_valid().to_numpy()]
+    assert set(whole) - set(fewer) == set(near) & set(whole) != set()
+    wrong: list[tuple[list[str], str]] = [
+        (["affectnet"], "no source 'affectnet'; it has ck, jaffe"),
+        ([], "names none"),
+    ]
+    for sources, message in wrong:
+        with pytest.raises(InputError, match=message):
+            Task(data, TaskSpec(sources=sources))
+
+
+def test_ready_made_blendshapes(tmp_path: Path):
+    data = dataset_with(tmp_path, pixels=False)
+    task = Task(data, TaskSpec())
+    assert task.load("val").x.shape[1] == 48
+    assert "image_size" not in task.arrays().preprocessing
+    with pytest.raises(InputError, match="no pixels"):
+        task.pictures("val", [0])
+    manifest = read_manifest(data)
+    write_manifest(data, {**manifest, "blendshapes": ["jawOpen", "mouthSmileLeft"], "landmarks": None})
+    assert Task(data, TaskSpec(blendshapes="all")).feature_names == ["jawOpen", "mouthSmileLeft"]
+    assert Task(data, TaskSpec()).arrays().preprocessing == {}
+    wrong: list[tuple[dict[str, Any], str]] = [
+        ({"blendshapes": ["browInnerUp"]}, "has no browInnerUp; it has jawOpen, mouthSmileLeft"),
+        ({"features": "pixels"}, "ready-made blendshapes and has no pixels; use features: blendshapes"),
+        ({"features": "landmarks"}, "has no landmarks; prepare it with --landmarks"),
+    ]
+    for spec, message in wrong:
+        with pytest.raises(InputError, match=message):
+            Task(data, TaskSpec(**spec))
+
+
 @pytest.mark.parametrize(
     ("spec", "message"),
     [
@@ -151,6 +271,10 @@ def test_votes_are_summed_into_classes(tiny_dataset: Path, tmp_path: Path):
         ({"balance": {"angry": 3}}, "task.balance: there is no label 'angry'"),
         ({"blendshapes": ["jawOpn"]}, "nearest name is 'jawOpen'"),
         ({"blendshapes": []}, "names must be given"),
+        ({"features": "landmarks"}, "has no landmarks; prepare it with --landmarks"),
+        ({"features": "pixels", "informative": 3}, "task.informative"),
+        ({"fold": 0}, "has no folds"),
+        ({"sources": ["ck"]}, "no source 'ck'; it has none by name"),
     ],
 )
 def test_wrong_specs(spec: dict, message: str, tiny_dataset: Path):
@@ -167,6 +291,9 @@ def test_wrong_specs(spec: dict, message: str, tiny_dataset: Path):
         {"varying_min": 2},
         {"fraction": 0},
         {"fraction": 1.1},
+        {"features": "landmark"},
+        {"fold": -1},
+        {"informative": 0},
     ],
 )
 def test_wrong_values(spec: dict):

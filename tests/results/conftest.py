@@ -33,7 +33,7 @@ def new_sweep(home: Path, arrays: TaskArrays, pixels: TaskArrays, request: pytes
 
     def make(trainable: str = "curve") -> tuple[Path, FakeDriver]:
         name = f"{request.node.name}-{len(made)}".replace("[", "-").replace("]", "")
-        learned = pixels if trainables.load(trainable).FEATURES == "pixels" else arrays
+        learned = pixels if "pixels" in (trainables.load(trainable).FEATURES or ()) else arrays
         sweep_dir = write_sweep_json(home, home / "data" / "tiny", learned, name, trainable)
         made.append(FakeDriver(sweep_dir, learned))
         return sweep_dir, made[-1]

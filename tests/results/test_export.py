@@ -14,6 +14,7 @@ from data_pipeline.errors import InputError
 from data_pipeline.task import Task, TaskArrays, TaskSpec
 from results.export import BATCHES, TOLERANCE, export, typical_inputs
 from results.models import open_model
+from tests.datasets import write_tiny_dataset
 from tests.trainables.test_conformance import HPARAMS
 from trainables.exported import FORMATS, open_exported
 
@@ -22,12 +23,13 @@ MORE: list[tuple[str, dict[str, Any]]] = [  # operators that the others lack
     ("blendshape_lstm", {"units": [4], "activation": "selu", "layout": "steps", "bidirectional": True}),
 ]
 CASES = [(name, hparams) for name, many in HPARAMS.items() if name != "faulty_curve" for hparams in many] + MORE
-FEW = ["jawOpen", "mouthSmileLeft", "mouthFrownLeft"]  # steps, which are unrolled
+FEW = ["jawOpen", "landmark61y", "mouthSmileLeft"]  # steps, which are unrolled
+BOTH = TaskSpec(features="blendshapes+landmarks")
 
 
 @pytest.fixture(scope="module")
-def few(home: Path, arrays: TaskArrays) -> TaskArrays:
-    return Task(home / "data" / "tiny", TaskSpec(blendshapes=FEW)).arrays()
+def few(home: Path) -> TaskArrays:
+    return Task(write_tiny_dataset(home / "data" / "few", landmarks=True), BOTH, feature_names=FEW).arrays()
 
 
 def shake(checkpoint: Path) -> None:
@@ -49,7 +51,7 @@ def test_a_file_answers_as_its_model(
     name: str, hparams: dict, few: TaskArrays, pixels: TaskArrays, tmp_path: Path
 ) -> None:
     module, checkpoint = trainables.load(name), tmp_path / "checkpoint"
-    learned = pixels if module.FEATURES == "pixels" else few
+    learned = pixels if "pixels" in (module.FEATURES or ()) else few
     built = module.build(hparams, learned, 3)
     formats = getattr(built, "EXPORTS", ())
     if not formats:
@@ -75,7 +77,7 @@ def test_a_file_answers_as_its_model(
         for key in ("classes", "feature_names", "preprocessing", "trainable"):
             assert answered.model[key] == model.model[key]
     assert {path.name for path in tmp_path.iterdir()} == {"checkpoint", *(f"model{suffix}" for suffix in formats)}
-    if module.FEATURES == "pixels" and formats:
+    if "pixels" in (module.FEATURES or ()) and formats:
         operators = [node.op_type for node in onnx.load(tmp_path / "model.onnx").graph.node]
         convolutions = sum("Conv2d" in str(type(part).__mro__) for part in model.training.net.modules())
         assert operators.count("Conv") == convolutions, "those made quick for a CPU are exported as plain ones"
@@ -133,5 +135,9 @@ def test_what_cannot_be_exported_or_opened(arrays: TaskArrays, tmp_path: Path) -
 def test_typical_inputs_reach_the_ends() -> None:
     scores = typical_inputs({"feature_names": ["a", "b", "c"]}, 200)
     assert (scores.min(), scores.max(), scores.dtype, scores.shape) == (0, 1, np.float32, (200, 3))
+    statistics = {"mean": np.float32([9, 0.3]), "std": np.float32([9, 0.01])}
+    both = typical_inputs({"feature_names": ["jawOpen", "landmark61x"]}, 200, statistics)
+    np.testing.assert_allclose(both[:, 1].mean(), 0.3, atol=0.003)
+    assert both[:, 0].max() == 1
     faces = typical_inputs({"feature_names": ["pixels"], "preprocessing": {"image_size": [8, 9]}}, 20)
     assert (faces.min(), faces.max(), faces.dtype, faces.shape) == (0, 255, np.uint8, (20, 8, 9))

@@ -25,6 +25,7 @@ from results import store
 from results.models import open_model
 from results.package import log_model
 from results.predict import predict
+from tests.datasets import write_tiny_dataset
 from tests.servers import START_S, free_port
 
 BOX = ["left", "top", "right", "bottom"]
@@ -40,14 +41,19 @@ def portrait(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 
 @pytest.fixture(scope="module")
-def logged(tmp_path_factory: pytest.TempPathFactory, tiny_dataset: Path) -> dict[str, tuple[Path, Path]]:
+def dataset(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    return write_tiny_dataset(tmp_path_factory.mktemp("data") / "landmarks", landmarks=True)
+
+
+@pytest.fixture(scope="module")
+def logged(tmp_path_factory: pytest.TempPathFactory, dataset: Path) -> dict[str, tuple[Path, Path]]:
     """Features → checkpoint, and the directory of the MLflow model that was made of it."""
     home, found = tmp_path_factory.mktemp("home"), {}
     client = store.open_home(home)
     experiment = store.experiment_id(client, store.EXPERIMENT, home)
     mlflow.set_tracking_uri(client.tracking_uri)
-    for features in ("blendshapes", "pixels"):
-        task = Task(tiny_dataset, TaskSpec(features=features))
+    for features in ("blendshapes", "blendshapes+landmarks", "pixels"):
+        task = Task(dataset, TaskSpec(features=features))
         model = trainables.load("curve").build({}, task.arrays(), 0)
         model.save(home / features)
         x = task.load("val").x[:2]
@@ -63,8 +69,8 @@ def seen(checkpoint: Path, portrait: Path) -> dict[str, Any]:
     return {**face["probabilities"], "label": face["label"], **dict(zip(BOX, face["box"], strict=True))}
 
 
-@pytest.mark.parametrize("features", ["blendshapes", "pixels"])
-def test_images_in_every_form(features: str, logged: dict, portrait: Path, tiny_dataset: Path) -> None:
+@pytest.mark.parametrize("features", ["blendshapes+landmarks", "pixels"])
+def test_images_in_every_form(features: str, logged: dict, portrait: Path, dataset: Path) -> None:
     checkpoint, directory = logged[features]
     model = mlflow.pyfunc.load_model(str(directory))
     photo, content = np.asarray(Image.open(portrait)), portrait.read_bytes()
@@ -90,9 +96,9 @@ def test_images_in_every_form(features: str, logged: dict, portrait: Path, tiny_
     empty = model.predict(pd.DataFrame({"image": []}, dtype=object))
     assert empty.shape == (0, len(wanted)), "a chunk may have no rows"
 
-    x = Task(tiny_dataset, TaskSpec(features=features)).load("val").x[:4]  # pyright: ignore[reportArgumentType]
+    x = Task(dataset, TaskSpec(features=features)).load("val").x[:4]  # pyright: ignore[reportArgumentType]
     names = open_model(str(checkpoint), portrait.parent).described["feature_names"]
-    given = pd.DataFrame(x, columns=names) if features == "blendshapes" else pd.DataFrame({"face": list(x)})
+    given = pd.DataFrame({"face": list(x)}) if features == "pixels" else pd.DataFrame(x, columns=names)
     plain = model.predict(given)
     assert plain.columns[-1] == "label"
     np.testing.assert_allclose(plain.iloc[:, :-1], trainables.restore(checkpoint).predict(x), atol=1e-6)
@@ -113,7 +119,7 @@ def test_what_is_no_input(logged: dict, portrait: Path) -> None:
         (pixels, {"face": [[[0, 0], [0, 256]]]}, "face of row 0: wanted whole numbers"),
         (pixels, {"face": [np.zeros((4, 4), np.uint8)]}, r"face of row 0: wanted a gray face of \(48, 48\)"),
         (pixels, {"picture": [1]}, "wants a column image .*, or the column face: there is no column face"),
-        (blendshapes, {"_neutral": [0.1]}, "or the 48 columns of blendshapes .*: there is no column browDownLeft"),
+        (blendshapes, {"_neutral": [0.1]}, "or the 48 blendshapes in its signature: there is no column browDownLeft"),
     ):
         with pytest.raises(MlflowException, match=message) as caught:
             model.predict(pd.DataFrame(given))

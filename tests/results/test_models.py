@@ -10,7 +10,7 @@ from sklearn.metrics import accuracy_score, recall_score
 
 import trainables
 from data_pipeline.errors import InputError
-from data_pipeline.schema import BLENDSHAPES
+from data_pipeline.schema import BLENDSHAPES, read_manifest, write_manifest
 from data_pipeline.task import Task, TaskSpec
 from results import figures
 from results.evaluate import judge_model
@@ -154,6 +154,35 @@ def test_a_peers_function(peer: Path, four: Path, home: Path) -> None:
             open_model(f"{peer}:{name}", home)
     with pytest.raises(InputError, match="cannot be imported"):
         open_model("no_such_module:classify", home)
+
+
+def test_a_model_of_landmarks_is_judged_by_its_own_features(home: Path, tmp_path: Path) -> None:
+    data = write_tiny_dataset(tmp_path / "landmarks", landmarks=True)
+    names = ["landmark61y", "jawOpen"]  # in the model's order, not the task's
+    low = {"border": 0.25, "size": 160, "image_size": [48, 48]}  # of a checkpoint that knows of no views
+    seen: list[np.ndarray] = []
+
+    def answer(x: np.ndarray) -> np.ndarray:
+        seen.append(x)
+        return np.eye(3)[np.digitize(x[:, 0], np.quantile(x[:, 0], (1 / 3, 2 / 3)))]
+
+    described = {"feature_names": names, "classes": ["happy", "sad", "neutral"], "preprocessing": low}
+    model = FaceModel("corner", described, answer=answer)
+    assert model.features == "blendshapes+landmarks"
+    found = judge_model(model, home, data).figures
+    assert found["detected"]["accuracy"]["value"] > 0.7, "the corner of the mouth moves with the class"
+    assert seen[0].shape[1] == 2
+    assert found["notes"][:2] == [
+        "MediaPipe was shown the faces with size 192, the model learned from 160",
+        "MediaPipe was shown the faces with views 4, the model learned from 1",
+    ]
+    with pytest.raises(InputError, match="has no landmarks; prepare it with --landmarks"):
+        judge_model(model, home, home / "data" / "tiny")
+    ready = write_tiny_dataset(tmp_path / "ready", pixels=False)
+    write_manifest(ready, {**read_manifest(ready), "landmarks": None})
+    scored = FaceModel("jaw", {**described, "feature_names": names[1:]}, answer=answer)
+    assert "ready-made" in judge_model(scored, home, ready).figures["notes"][0]
+    assert not judge_model(scored, home, home / "data" / "tiny", split="val").figures["notes"][1:]
 
 
 def linear_onnx(path: Path, shape: list, kind: int, classes: str | None = None) -> None:

@@ -13,7 +13,9 @@ from pydantic import ValidationError
 
 import search_spaces
 import trainables
+from data_pipeline.schema import BLENDSHAPES
 from data_pipeline.task import Task, TaskArrays, TaskSpec
+from tests.datasets import write_tiny_dataset
 from trainables.base import METRICS, TrialFailed
 
 # Small models, and every part that has a state of its own: dropout's seeds, averaged weights, moments, schedules.
@@ -49,13 +51,23 @@ HPARAMS: dict[str, list[dict[str, Any]]] = {
     ],
 }  # fmt: skip
 CASES = [
-    pytest.param(name, hparams, id=f"{name}-{i}") for name, many in HPARAMS.items() for i, hparams in enumerate(many)
+    pytest.param(name, hparams, features, id=f"{name}-{i}" + f"-{features}" * ("+" in features))
+    for name, many in HPARAMS.items()
+    for i, hparams in enumerate(many)
+    for features in (trainables.load(name).FEATURES or ("blendshapes",))
+    if features != "landmarks" and (i == 0 or "+" not in features)
 ]
 
 
 @pytest.fixture(scope="module")
 def blendshapes(tiny_dataset: Path) -> TaskArrays:
     return Task(tiny_dataset, TaskSpec()).arrays()
+
+
+@pytest.fixture(scope="module")
+def both(tmp_path_factory: pytest.TempPathFactory) -> TaskArrays:
+    dataset = write_tiny_dataset(tmp_path_factory.mktemp("data") / "landmarks", landmarks=True)
+    return Task(dataset, TaskSpec(features="blendshapes+landmarks")).arrays()
 
 
 @pytest.fixture(scope="module")
@@ -67,8 +79,8 @@ def pixels(tiny_dataset: Path) -> TaskArrays:
 def arrays(request: pytest.FixtureRequest) -> TaskArrays:
     """What the trainable under test learns from."""
     callspec = getattr(request.node, "callspec", None)
-    name = callspec.params.get("name", "blendshape_dense") if callspec else "blendshape_dense"
-    return request.getfixturevalue(trainables.load(name).FEATURES or "blendshapes")
+    features = callspec.params.get("features", "blendshapes") if callspec else "blendshapes"
+    return request.getfixturevalue("both" if "+" in features else features)
 
 
 def _without_time(rows: list[dict[str, float]]) -> list[dict[str, float]]:
@@ -79,8 +91,10 @@ def test_every_trainable_is_covered() -> None:
     assert set(HPARAMS) == set(trainables.NAMES)
 
 
-@pytest.mark.parametrize(("name", "hparams"), CASES)
-def test_save_load_fit_equals_fit_without_a_break(name: str, hparams: dict, arrays: TaskArrays, tmp_path: Path) -> None:
+@pytest.mark.parametrize(("name", "hparams", "features"), CASES)
+def test_save_load_fit_equals_fit_without_a_break(
+    name: str, hparams: dict, features: str, arrays: TaskArrays, tmp_path: Path
+) -> None:
     module = trainables.load(name)
     whole = module.build(hparams, arrays, seed=5)
     rows = whole.fit(2)
@@ -96,9 +110,9 @@ def test_save_load_fit_equals_fit_without_a_break(name: str, hparams: dict, arra
     np.testing.assert_array_equal(resumed.predict(arrays.val.x), whole.predict(arrays.val.x))
 
 
-@pytest.mark.parametrize(("name", "hparams"), CASES)
+@pytest.mark.parametrize(("name", "hparams", "features"), CASES)
 def test_restored_from_its_checkpoint_alone_it_predicts_the_same(
-    name: str, hparams: dict, arrays: TaskArrays, tmp_path: Path
+    name: str, hparams: dict, features: str, arrays: TaskArrays, tmp_path: Path
 ) -> None:
     trained = trainables.load(name).build(hparams, arrays, seed=1)
     trained.fit(1)
@@ -116,8 +130,8 @@ def test_restored_from_its_checkpoint_alone_it_predicts_the_same(
     assert model["preprocessing"] == arrays.preprocessing
 
 
-@pytest.mark.parametrize(("name", "hparams"), CASES)
-def test_the_seed_decides(name: str, hparams: dict, arrays: TaskArrays) -> None:
+@pytest.mark.parametrize(("name", "hparams", "features"), [case for case in CASES if "+" not in str(case.id)])
+def test_the_seed_decides(name: str, hparams: dict, features: str, arrays: TaskArrays) -> None:
     build = trainables.load(name).build
     hparams = hparams | ({"noise": 0.05} if "curve" in name else {})
     first, again, other = (_without_time(build(hparams, arrays, seed=seed).fit(2)) for seed in (3, 3, 4))
@@ -159,6 +173,20 @@ def test_a_model_learns_what_the_faces_show(transform: str, arrays: TaskArrays) 
     hparams = {"units": [16], "learning_rate": 1e-2, "batch_size": 32, "standardise": True, "transform": transform}
     model = trainables.load("blendshape_dense").build(hparams, arrays, 0)
     assert model.fit(10)[-1]["val_macro_f1"] > 0.5  # always guessing the majority gives 0.18
+
+
+@pytest.mark.parametrize("transform", ["none", "logit"])
+def test_coordinates_are_standardised_and_scores_as_asked(transform: str, both: TaskArrays) -> None:
+    hparams = {"units": [16], "learning_rate": 1e-2, "batch_size": 32, "transform": transform}
+    model = trainables.load("blendshape_dense").build(hparams, both, 0)
+    scored = np.array([name in BLENDSHAPES for name in both.feature_names])
+    seen = model._prepared(both.train.x)
+    np.testing.assert_allclose(seen[:, ~scored].mean(axis=0), 0, atol=1e-3)
+    np.testing.assert_allclose(seen[:, ~scored].std(axis=0), 1, rtol=1e-3)
+    scores = np.clip(both.train.x[:, scored], 1e-6, 1 - 1e-6)
+    wanted = np.log(scores / (1 - scores)) if transform == "logit" else scores
+    np.testing.assert_allclose(seen[:, scored], wanted, rtol=1e-4, atol=1e-6)
+    assert model.fit(10)[-1]["val_macro_f1"] > 0.5
 
 
 def test_a_loss_that_is_not_finite_fails_the_trial(arrays: TaskArrays) -> None:
