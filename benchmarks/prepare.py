@@ -23,7 +23,8 @@ import sys, time
 from pathlib import Path
 from data_pipeline.bundle import find_bundle
 from data_pipeline.landmarks import Landmarker
-from data_pipeline.sources import decode, open_source
+from data_pipeline.decode import decode
+from data_pipeline.sources import open_source
 views, num = int(sys.argv[2]), int(sys.argv[3])
 with Landmarker(find_bundle(), views=views) as landmarker:
     began = time.perf_counter()

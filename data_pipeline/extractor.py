@@ -18,8 +18,8 @@ from data_pipeline.augment import augmented
 from data_pipeline.bundle import find_bundle
 from data_pipeline.cache import ID_BYTES, READING, UNKNOWN, ReadingCache, Sight, as_row
 from data_pipeline.crop import MAX_FACES, face_crops
+from data_pipeline.decode import Broken, Face, decode, fit
 from data_pipeline.landmarks import Landmarker
-from data_pipeline.sources import Broken, Face, decode, fit
 from data_pipeline.staging import reading_columns, staged
 
 NO_FACE = "no face found in the picture"

@@ -145,7 +145,7 @@ def faces_in_photo(
     """Faces of a photo (H, W, 3) RGB uint8, from left to right: (box, crop).
 
     box: (left, top, right, bottom) in pixels of the photo, may reach beyond it. crop: gray (side, side) uint8, framed
-    as FER2013 frames a face, black beyond the photo; `sources.fit` to the dataset's image size makes it a face like
+    as FER2013 frames a face, black beyond the photo; `decode.fit` to the dataset's image size makes it a face like
     the dataset's. `landmarker` must have been made with num_faces > 1 to find more than one.
 
     `near`: boxes of a video's frame before. Looked at are then the whole frame, and the surroundings of those boxes

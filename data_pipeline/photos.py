@@ -27,10 +27,10 @@ from typing import TYPE_CHECKING, Any, NamedTuple, Self
 import numpy as np
 
 from data_pipeline.bundle import find_bundle
+from data_pipeline.decode import fit
 from data_pipeline.errors import InputError
 from data_pipeline.features import values
 from data_pipeline.landmarks import Box, Landmarker, Reading, faces_in_photo
-from data_pipeline.sources import fit
 
 if TYPE_CHECKING:
     from PIL import Image

@@ -30,13 +30,14 @@ from data_pipeline.assemble import Settled, chosen_for_augmentation, settle, wri
 from data_pipeline.bundle import SHA256, find_bundle
 from data_pipeline.cache import ReadingCache, Sight, readings_directory
 from data_pipeline.crop import SMALL
+from data_pipeline.decode import Broken, decode
 from data_pipeline.errors import InputError
 from data_pipeline.extractor import Augmenter, Extractor, Job, Ready, encoded
 from data_pipeline.labels import refuse_unused
 from data_pipeline.landmarks import Landmarker
 from data_pipeline.plan import SIDES, STATE, Options, Progress, Tell, begun, request
 from data_pipeline.schema import LABELS, SPLITS, seal, write_file
-from data_pipeline.sources import Broken, Source, Survey, decode, open_source
+from data_pipeline.sources import Source, Survey, open_source
 from data_pipeline.staging import KNOWN, Stage
 from data_pipeline.stream import ray_session, stream
 
@@ -61,7 +62,7 @@ def prepare(
     """Make the dataset `out` of `sources` and return its manifest; a finished one is left as it is.
 
     Args:
-        formats: of the sources (sources.READERS): none, where they can be told; one for all; or one each.
+        formats: of the sources (readers.READERS): none, where they can be told; one for all; or one each.
         workers: one process and one CPU each (default: all CPUs); one alone is this process, without Ray.
         cache: directory of readings of earlier runs; default: see `cache.readings_directory`.
         address: of a Ray cluster, whose workers may share `cache` on shared storage; an initialised Ray is used as it is.
@@ -262,7 +263,12 @@ def _workers(alone: bool, workers: int | None, address: str | None) -> Iterator[
     def here(phase: str, blocks: "Sources | Chosen", worker: Worker, job: Job, stage: Stage, tell: Tell) -> None:
         if stage.todo:
             with contextlib.closing(worker(job)) as made:
-                _fill(phase, (made(batch) for batch in replace(blocks, batch_rows=min(ALONE_ROWS, stage.part_rows))()), stage, tell)
+                _fill(
+                    phase,
+                    (made(batch) for batch in replace(blocks, batch_rows=min(ALONE_ROWS, stage.part_rows))()),
+                    stage,
+                    tell,
+                )
 
     if alone:
         yield here

@@ -17,18 +17,11 @@ from pathlib import Path
 from typing import Any, NamedTuple
 
 from data_pipeline.containers import Member, is_archive, opened, reading
-from data_pipeline.decode import MAX_IMAGE_BYTES as MAX_IMAGE_BYTES
-from data_pipeline.decode import MAX_IMAGE_PIXELS as MAX_IMAGE_PIXELS
-from data_pipeline.decode import TOO_LARGE, UNREADABLE, Kind
-from data_pipeline.decode import Broken as Broken
-from data_pipeline.decode import Face as Face
-from data_pipeline.decode import decode as decode
-from data_pipeline.decode import fit as fit
+from data_pipeline.decode import MAX_IMAGE_BYTES, TOO_LARGE, UNREADABLE, Face, Kind
 from data_pipeline.errors import InputError, hint
 from data_pipeline.labels import Naming, check_map, unmapped
-from data_pipeline.readers import READERS as READERS
+from data_pipeline.readers import READERS
 from data_pipeline.readers.base import MISSING, Clue, Found, Reader
-from data_pipeline.readers.folders import IMAGE_SUFFIXES as IMAGE_SUFFIXES
 from data_pipeline.readers.folders import is_image
 from data_pipeline.readers.tables import header
 from data_pipeline.schema import LABELS

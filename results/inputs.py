@@ -12,7 +12,7 @@ from typing import NamedTuple
 
 from data_pipeline.errors import InputError
 from data_pipeline.labels import label_of
-from data_pipeline.sources import IMAGE_SUFFIXES
+from data_pipeline.readers.folders import IMAGE_SUFFIXES
 from results.clip import Clip
 from results.outputs import CODECS, PICTURES, check_target, check_writable
 

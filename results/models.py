@@ -28,10 +28,10 @@ from typing import Any, cast
 import numpy as np
 
 import trainables
+from data_pipeline.decode import fit
 from data_pipeline.errors import InputError
 from data_pipeline.features import Features, kind
 from data_pipeline.schema import BLENDSHAPES, LABELS
-from data_pipeline.sources import fit
 from data_pipeline.task import Task, TaskSpec
 from results.elsewhere import run_module
 from results.sweeps import choose_trial, find_sweep, load_sweep, split_spec

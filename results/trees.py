@@ -8,7 +8,7 @@ from typing import Any
 
 import numpy as np
 
-from data_pipeline.sources import fit
+from data_pipeline.decode import fit
 from data_pipeline.task import Task
 from results.evaluate import evaluate
 from results.sweeps import load_sweep, sweep_task

@@ -12,8 +12,9 @@ from typing import Any, NamedTuple
 import cv2
 import numpy as np
 
+from data_pipeline.decode import Face, decode
 from data_pipeline.schema import BLENDSHAPES
-from data_pipeline.sources import Face, Survey, decode, open_source
+from data_pipeline.sources import Survey, open_source
 
 Files = dict[str, bytes]
 NUM_FACES = 12

@@ -24,10 +24,11 @@ from hypothesis import HealthCheck, given, settings
 
 from cluster.launch import describe
 from cluster.sweep import Sweep, read_sweep
+from data_pipeline.decode import Face, decode
 from data_pipeline.errors import InputError
 from data_pipeline.prepare import prepare
 from data_pipeline.schema import read_manifest
-from data_pipeline.sources import Face, decode, open_source
+from data_pipeline.sources import open_source
 from tests.datasets import write_tiny_dataset
 from tests.malformed import sources, sweeps
 from tests.malformed.sources import PIXELS, encoded, tar_header, tarred, zipped

@@ -18,11 +18,12 @@ from typer.testing import CliRunner
 
 from data_pipeline import diff as difference
 from data_pipeline import verify as verification
+from data_pipeline.decode import decode
 from data_pipeline.diff import diff
 from data_pipeline.errors import InputError
 from data_pipeline.export_dataset import LAYOUTS, export_dataset
 from data_pipeline.schema import BLENDSHAPES, SPLITS, open_table, read_manifest, seal, write_manifest, write_part
-from data_pipeline.sources import decode, open_source
+from data_pipeline.sources import open_source
 from data_pipeline.verify import verify
 from fersweep import app
 from tests.datasets import write_tiny_dataset

@@ -11,7 +11,8 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from data_pipeline.sources import Broken, decode, fit, open_source
+from data_pipeline.decode import Broken, decode, fit
+from data_pipeline.sources import open_source
 from tests.sources import encoded, image, pixels
 
 

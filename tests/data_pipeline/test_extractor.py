@@ -11,10 +11,10 @@ from data_pipeline.augment import augmented
 from data_pipeline.bundle import find_bundle
 from data_pipeline.cache import READING, UNKNOWN, ReadingCache, Sight, as_row
 from data_pipeline.crop import MAX_FACES, SMALL, face_crops
+from data_pipeline.decode import fit
 from data_pipeline.landmarks import VIEWS, Landmarker, faces_in_photo
 from data_pipeline.mirror import MIRROR_LANDMARKS, MIRROR_SCORES
 from data_pipeline.schema import BLENDSHAPES
-from data_pipeline.sources import fit
 
 SIGHT = Sight(0.25, 192, 1)
 

@@ -9,9 +9,9 @@ import numpy as np
 import pytest
 
 from data_pipeline.bundle import find_bundle
+from data_pipeline.decode import fit
 from data_pipeline.landmarks import Landmarker, _explained, faces_in_photo
 from data_pipeline.schema import BLENDSHAPES
-from data_pipeline.sources import fit
 
 
 @pytest.fixture(scope="module")

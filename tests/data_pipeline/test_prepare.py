@@ -10,6 +10,7 @@ import numpy as np
 import pytest
 
 from data_pipeline.bundle import find_bundle
+from data_pipeline.decode import decode, fit
 from data_pipeline.demo import CLASSES, make_faces
 from data_pipeline.describe import describe
 from data_pipeline.errors import InputError
@@ -17,7 +18,7 @@ from data_pipeline.landmarks import Landmarker
 from data_pipeline.plan import Options, Progress
 from data_pipeline.prepare import _locked, prepare
 from data_pipeline.schema import BLENDSHAPES, open_table, read_manifest
-from data_pipeline.sources import decode, fit, open_source
+from data_pipeline.sources import open_source
 from data_pipeline.task import Task, TaskSpec
 from tests.processes import kill, wait_until
 

@@ -7,10 +7,11 @@ from pathlib import Path
 
 import pytest
 
+from data_pipeline.decode import Broken, decode
 from data_pipeline.errors import InputError
 from data_pipeline.labels import read_map
 from data_pipeline.schema import LABELS
-from data_pipeline.sources import Broken, decode, open_source
+from data_pipeline.sources import open_source
 from tests.sources import EXAMPLES, encoded, found, pixels, survey, write_folder, write_zip
 
 # --- FER2013 and its kin ---

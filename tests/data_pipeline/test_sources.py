@@ -14,8 +14,10 @@ from pathlib import Path
 import numpy as np
 import pytest
 
+from data_pipeline.decode import Broken, decode
 from data_pipeline.errors import InputError
-from data_pipeline.sources import READERS, Broken, decode, open_source
+from data_pipeline.readers import READERS
+from data_pipeline.sources import open_source
 from tests.sources import (
     CONTAINERS,
     EXAMPLES,
