@@ -104,7 +104,7 @@ def demo(home: Home = RUNS) -> None:
     print(
         "These faces are synthetic: the scores above say that everything works, not how good a model is.\n"
         f"Look at the trials:  .venv/bin/fersweep ui{home_option(home)}\n"
-        "With real data:      .venv/bin/fersweep prepare fer2013.csv --out runs/data/fer2013   (README: Getting FER2013)\n"
+        "With real data:      .venv/bin/fersweep prepare fer2013.csv --out runs/data/fer2013   (README: Your data)\n"
         "                     .venv/bin/fersweep launch blendshape_dense --data runs/data/fer2013",
         file=sys.stderr,
     )
