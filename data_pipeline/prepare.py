@@ -42,6 +42,7 @@ from data_pipeline.staging import KNOWN, Stage
 from data_pipeline.stream import ray_session, stream
 
 BATCH_ROWS = 256  # faces a worker takes at a time, fewer where there are few
+BATCH_BYTES = 2**23  # as many as that where they are only decoded: a batch costs Ray Data a quarter of a second
 MIN_BATCH_ROWS = 16
 ALONE_ROWS = 128
 STAGED = "staged"
@@ -279,9 +280,11 @@ def _workers(alone: bool, workers: int | None, address: str | None) -> Iterator[
             if not stage.todo:
                 return
             num = min(workers or int(ray.cluster_resources().get("CPU", 1)), -(-stage.todo // MIN_BATCH_ROWS))
-            rows = min(max(stage.todo // (4 * num), MIN_BATCH_ROWS), BATCH_ROWS)
+            mean_bytes = blocks.mean_bytes
+            most = BATCH_ROWS if job.sight is not None else max(BATCH_BYTES // mean_bytes, BATCH_ROWS)
+            rows = min(max(stage.todo // (4 * num), MIN_BATCH_ROWS), most)
             blocks = replace(blocks, batch_rows=rows)
-            size = blocks.mean_bytes * rows // 2  # half: faces vary, a batch must fill a block
+            size = mean_bytes * rows // 2  # half: faces vary, a batch must fill a block
             _fill(phase, stream(ray, blocks, worker, job, workers=num, batch_rows=rows, block_bytes=size), stage, tell)
 
         yield through
