@@ -19,14 +19,13 @@ import pyarrow as pa
 
 from data_pipeline.cache import ID_BYTES
 from data_pipeline.errors import InputError
-from data_pipeline.near_duplicates import near_pairs
+from data_pipeline.near_duplicates import SIDE, near_pairs
 from data_pipeline.plan import Options
 from data_pipeline.schema import BLENDSHAPES, LABELS, SPLITS, arrow_schema, write_part
 from data_pipeline.splits import assign, find_near, find_twins
 from data_pipeline.staging import Stage
 
 MAX_COMPARED = 500_000  # faces among which near twins are looked for
-THUMBNAIL = 24  # pixels
 
 
 @dataclass
@@ -46,7 +45,7 @@ def settle(stage: Stage, options: Options, image_size: tuple[int, int] | None) -
     """Read through the staged parts and decide. InputError where no face is left."""
     compared = options.near_duplicates and image_size is not None and sum(stage.sizes) <= MAX_COMPARED
     known = _Known(image_size if compared else None)
-    for part in stage.parts(["id", "origin", "label", "split", "subject", "broken", "pixels"]):
+    for part in stage.parts(["id", "origin", "label", "split", "subject", "broken", *["pixels"] * compared]):
         known.add(part)
     known.finish()
     if len(known.labels) == 0:
@@ -86,13 +85,12 @@ def write(
     """Write the dataset's parts: the faces in the order of the sources, then the augmented copies."""
     shutil.rmtree(out / "faces", ignore_errors=True)  # of a run that was interrupted here
     names = _sources_of(stage, np.union1d(settled.twin_of, settled.near_twin_of))
-    number = start = 0
-    for part in stage.parts():
-        part = part.filter(part["broken"].is_null())
-        if part.num_rows:
-            rows = np.arange(start, start + part.num_rows)
-            write_part(out, number, _final(part, rows, settled, names, image_size, origins))
-            number, start = number + 1, start + part.num_rows
+    number = 0
+    for start, faces in stage.kept():
+        if faces.num_rows:
+            rows = np.arange(start, start + faces.num_rows)
+            write_part(out, number, _final(faces, rows, settled, names, image_size, origins))
+            number += 1
     for part in copies.parts() if copies is not None else ():
         write_part(out, number, _final(part, part["row"].to_numpy(), settled, names, image_size, origins))
         number += 1
@@ -139,23 +137,21 @@ class _Known:
 
 
 def _thumbnails(pixels: pa.ChunkedArray, image_size: tuple[int, int]) -> np.ndarray:
-    """(n, 24, 24) uint8."""
+    """(n, SIDE, SIDE) uint8."""
     import cv2
 
     faces = (np.frombuffer(face, np.uint8).reshape(image_size) for face in pixels.to_pylist())
-    small = [cv2.resize(face, (THUMBNAIL, THUMBNAIL), interpolation=cv2.INTER_AREA) for face in faces]
-    return np.array(small, np.uint8).reshape(-1, THUMBNAIL, THUMBNAIL)
+    small = [cv2.resize(face, (SIDE, SIDE), interpolation=cv2.INTER_AREA) for face in faces]
+    return np.array(small, np.uint8).reshape(-1, SIDE, SIDE)
 
 
 def _sources_of(stage: Stage, rows: np.ndarray) -> dict[int, str]:
     """`source` of the kept faces `rows` (sorted; negative ones are none)."""
-    names, start = {}, 0
-    for part in stage.parts(["source", "broken"]):
-        part = part.filter(part["broken"].is_null())
-        wanted = rows[(rows >= start) & (rows < start + part.num_rows)]
-        values = part["source"].take(pa.array(wanted - start, pa.int64())).to_pylist()
+    names = {}
+    for start, faces in stage.kept(["source"]):
+        wanted = rows[(rows >= start) & (rows < start + faces.num_rows)]
+        values = faces["source"].take(pa.array(wanted - start, pa.int64())).to_pylist()
         names.update(zip(wanted.tolist(), values, strict=True))
-        start += part.num_rows
     return names
 
 

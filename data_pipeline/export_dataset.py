@@ -25,11 +25,11 @@ import pyarrow.compute as pc
 
 from data_pipeline.columns import codes, images
 from data_pipeline.errors import InputError, hint
+from data_pipeline.geometry import NUM_LANDMARKS
 from data_pipeline.schema import BLENDSHAPES, LABELS, SPLITS, open_part, read_manifest
 
 USAGES = dict(zip(SPLITS, ("Training", "PublicTest", "PrivateTest"), strict=True))
 POSE = ("yaw", "pitch", "roll")
-NUM_LANDMARKS = 478
 ROWS = ("face_id", "source", "label", "origin", "subject", "fold", "detected", "duplicate_of", "near_duplicate_of")
 
 Add = Callable[[pa.Table, int], None]  # a part's faces, and the number of the first

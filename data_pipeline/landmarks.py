@@ -10,11 +10,12 @@ import contextlib
 import sys
 from collections.abc import Iterator, Sequence
 from pathlib import Path
-from types import ModuleType, TracebackType
-from typing import Any, NamedTuple, Self
+from types import ModuleType
+from typing import Any, NamedTuple
 
 import numpy as np
 
+from data_pipeline.closing import Closing
 from data_pipeline.mirror import MIRROR_LANDMARKS, MIRROR_SCORES
 from data_pipeline.quiet import silent_stderr
 from data_pipeline.schema import BLENDSHAPES
@@ -57,7 +58,7 @@ class Reading(NamedTuple):
     """Root mean square, over the 52 scores, of their standard deviation over the views: 0 for a single view."""
 
 
-class Landmarker:
+class Landmarker(Closing):
     """MediaPipe's FaceLandmarker with the preprocessing that small crops need.
 
     `border`: black border on each side as a share of the side; without it the detector misses tight crops (89.5 % of
@@ -129,14 +130,6 @@ class Landmarker:
     def close(self) -> None:
         """Free the graph. Left to the interpreter's exit, it prints a TypeError."""
         self._landmarker.close()
-
-    def __enter__(self) -> Self:
-        return self
-
-    def __exit__(
-        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
-    ) -> None:
-        self.close()
 
 
 def faces_in_photo(

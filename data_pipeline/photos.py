@@ -21,12 +21,12 @@ import io
 import warnings
 from collections.abc import Sequence
 from pathlib import Path
-from types import TracebackType
-from typing import TYPE_CHECKING, Any, NamedTuple, Self
+from typing import TYPE_CHECKING, Any, NamedTuple
 
 import numpy as np
 
 from data_pipeline.bundle import find_bundle
+from data_pipeline.closing import Closing
 from data_pipeline.decode import fit
 from data_pipeline.errors import InputError
 from data_pipeline.features import values
@@ -77,7 +77,7 @@ class _Sight(NamedTuple):
     views: int
 
 
-class PhotoReader:
+class PhotoReader(Closing):
     """Finds the faces of photos and makes them what each of `models` (model.json dicts) is fed. One thread at a time."""
 
     def __init__(self, *models: dict[str, Any], bundle: Path | None = None):
@@ -141,14 +141,6 @@ class PhotoReader:
         """Free MediaPipe's graphs. The reader can be used again: it makes new ones."""
         while self._landmarkers:
             self._landmarkers.popitem()[1].close()
-
-    def __enter__(self) -> Self:
-        return self
-
-    def __exit__(
-        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
-    ) -> None:
-        self.close()
 
 
 def _sight(model: dict[str, Any]) -> _Sight:

@@ -11,7 +11,7 @@ from data_pipeline.errors import InputError, hint
 from data_pipeline.landmarks import VIEWS
 from data_pipeline.schema import read_manifest
 from data_pipeline.sources import Source
-from data_pipeline.splits import By
+from data_pipeline.splits import MAX_FOLDS, By
 
 STATE = "unfinished.json"
 SIDES = range(8, 1024 + 1)  # of a face, in pixels
@@ -83,8 +83,8 @@ class Options:
             raise InputError(f"views: must lie in 1–{len(VIEWS)}, but got {self.views}")
         if not 0 <= self.augment <= MAX_COPIES:
             raise InputError(f"augment: must lie in 0–{MAX_COPIES}, but got {self.augment}")
-        if self.folds is not None and not 2 <= self.folds <= 100:
-            raise InputError(f"folds: must lie in 2–100, but got {self.folds}")
+        if self.folds is not None and not 2 <= self.folds <= MAX_FOLDS:
+            raise InputError(f"folds: must lie in 2–{MAX_FOLDS}, but got {self.folds}")
         if self.part_rows < 1:
             raise InputError(f"part_rows: must be 1 or more, but got {self.part_rows}")
         if self.pixels_only and (self.landmarks or self.augment or self.views > 1):

@@ -351,13 +351,10 @@ class Chosen:
         return next(self.stage.parts(["pixels"])).slice(0, 64)["pixels"].nbytes // 64 or 64
 
     def __call__(self) -> Iterator[pa.Table]:
-        part_rows, start = self.stage.part_rows, 0
-        wanted = self.rows[np.isin(self.rows // part_rows, list(self.parts))]
-        for part in self.stage.parts([*(field.name for field in KNOWN), "id", "pixels", "broken"]):
-            part = part.filter(part["broken"].is_null())
-            mine = wanted[(wanted >= start) & (wanted < start + part.num_rows)]
-            taken = part.take(pa.array(mine - start, pa.int64()))
+        wanted = self.rows[np.isin(self.rows // self.stage.part_rows, list(self.parts))]
+        for start, faces in self.stage.kept([*(field.name for field in KNOWN), "id", "pixels"]):
+            mine = wanted[(wanted >= start) & (wanted < start + faces.num_rows)]
+            taken = faces.take(pa.array(mine - start, pa.int64()))
             taken = taken.set_column(0, "row", pa.array(mine, pa.int64()))
             for offset in range(0, len(mine), self.batch_rows):
                 yield taken.slice(offset, self.batch_rows)
-            start += part.num_rows

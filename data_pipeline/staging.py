@@ -111,3 +111,11 @@ class Stage:
         for number in np.flatnonzero(self.sizes).tolist():
             with pq.ParquetFile(self.path(number), memory_map=True) as file:
                 yield file.read(columns if columns is None else list(columns))
+
+    def kept(self, columns: Sequence[str] | None = None) -> Iterator[tuple[int, pa.Table]]:
+        """(number of the first, faces) of each part, in order, without what is broken. Kept faces are counted from 0."""
+        start = 0
+        for part in self.parts(None if columns is None else [*columns, "broken"]):
+            faces = part.filter(part["broken"].is_null())
+            yield start, faces
+            start += faces.num_rows

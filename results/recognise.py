@@ -10,12 +10,12 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from pathlib import Path
-from types import TracebackType
-from typing import Any, Self
+from typing import Any
 
 import numpy as np
 
 import trainables
+from data_pipeline.closing import Closing
 from data_pipeline.errors import InputError
 from data_pipeline.landmarks import Box
 from data_pipeline.photos import PhotoReader, Seen
@@ -25,7 +25,7 @@ from results.models import FaceModel
 Answers = list[np.ndarray | None]  # of one face, one a model: (C,) float probabilities; None: no expression found
 
 
-class Recogniser:
+class Recogniser(Closing):
     """Several models beside one PhotoReader. The first model is the one whose label a face gets."""
 
     def __init__(self, models: Sequence[FaceModel], bundle: Path | None = None):
@@ -74,14 +74,6 @@ class Recogniser:
 
     def close(self) -> None:
         self._reader.close()
-
-    def __enter__(self) -> Self:
-        return self
-
-    def __exit__(
-        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
-    ) -> None:
-        self.close()
 
 
 def _record(classes: list[str], answer: np.ndarray | None) -> dict[str, Any]:
