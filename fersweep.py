@@ -58,8 +58,8 @@ def _show(result: Any, render: Any, as_json: bool) -> None:
 
 def _write(path: Path, text: str) -> None:
     """Write a file whole or not at all, and say so."""
-    from data_pipeline.errors import InputError
-    from results.storage import write_whole
+    from fersweep.common.errors import InputError
+    from fersweep.common.files import write_whole
 
     try:
         write_whole(path, text.encode())
@@ -76,9 +76,9 @@ def demo(home: Home = RUNS) -> None:
     from rich.console import Console
     from skimage import data, io
 
-    from cluster.session import connect
-    from data_pipeline.demo import make_faces
-    from results.sweeps import home_option
+    from fersweep.common.ray_connection import connect
+    from fersweep.data_pipeline.sources.demo_faces import make_faces
+    from fersweep.results.record.home import home_option
 
     say = Console(stderr=True, highlight=False).rule
     sweeps = home / "sweeps"
@@ -197,11 +197,11 @@ def prepare(
     """Make a dataset: faces through MediaPipe into Parquet. The same command picks up an interrupted run."""
     from rich.console import Console
 
-    from data_pipeline import describe as description
-    from data_pipeline.labels import read_map
-    from data_pipeline.plan import Options
-    from data_pipeline.prepare import prepare as run
-    from data_pipeline.progress import bars
+    from fersweep.data_pipeline.describe import summary as description
+    from fersweep.data_pipeline.prepare.options import Options
+    from fersweep.data_pipeline.prepare.preparation import prepare as run
+    from fersweep.data_pipeline.prepare.progress import bars
+    from fersweep.data_pipeline.sources.labels import read_map
 
     options = Options(
         image_size=(image_size, image_size) if image_size else None,
@@ -250,10 +250,10 @@ def describe(
     as_json: AsJson = False,
 ) -> None:
     """Say what a dataset holds: faces per split and class, those lost, twins, what the scores tell; or show it on a page."""
-    from data_pipeline import describe as description
+    from fersweep.data_pipeline.describe import summary as description
 
     if html is not None:
-        from data_pipeline.dataset_page import render
+        from fersweep.data_pipeline.describe.page import render
 
         _write(html, render(dataset, faces=not no_faces))
     _show(description.describe(dataset), description.render, as_json)
@@ -269,7 +269,7 @@ Dataset = Annotated[Path, typer.Argument(help="A dataset directory.")]
 @data.command("verify")
 def data_verify(dataset: Dataset, as_json: AsJson = False) -> None:
     """Check every part against the manifest, and pixels against their names; exit code 1 where something is wrong."""
-    from data_pipeline import verify as verification
+    from fersweep.data_pipeline.dataset import verify as verification
 
     found = verification.verify(dataset)
     _show(found, verification.render, as_json)
@@ -290,7 +290,7 @@ def data_export(
     as_json: AsJson = False,
 ) -> None:
     """Write a dataset's faces for other tools; `prepare` reads the CSVs and the folders back."""
-    from data_pipeline.export_dataset import export_dataset
+    from fersweep.data_pipeline.dataset.export import export_dataset
 
     made = export_dataset(dataset, out, layout)
     _show(
@@ -305,7 +305,7 @@ def data_diff(
     as_json: AsJson = False,
 ) -> None:
     """Say what differs between two datasets: faces, labels, splits, scores, options and sources."""
-    from data_pipeline import diff as difference
+    from fersweep.data_pipeline.dataset import diff as difference
 
     _show(difference.diff(a, b), difference.render, as_json)
 
@@ -328,10 +328,10 @@ def launch(
     as_json: AsJson = False,
 ) -> None:
     """Run a sweep: search the hparams of a trainable on a dataset. One with `then:` is followed by a second one."""
-    from cluster.launch import dry
-    from cluster.launch import launch as run
-    from cluster.sweep import read_sweep
-    from cluster.then import go_on
+    from fersweep.cluster.follow_up import go_on
+    from fersweep.cluster.launch import dry
+    from fersweep.cluster.launch import launch as run
+    from fersweep.search_spaces.sweep_file.read_sweep import read_sweep
 
     options = {"name": name, "search__num_trials": trials, "stop__max_epochs": max_epochs}
     sweep = read_sweep(recipe, set_ or [], **options)
@@ -361,9 +361,9 @@ def resume(
     as_json: AsJson = False,
 ) -> None:
     """Go on with an interrupted sweep where it stopped, or extend a finished one."""
-    from cluster.resume import resume as run
-    from cluster.then import go_on
-    from results.sweeps import find_sweep
+    from fersweep.cluster.follow_up import go_on
+    from fersweep.cluster.resume import resume as run
+    from fersweep.results.record.home import find_sweep
 
     outcome = run(
         find_sweep(home, name),
@@ -385,8 +385,8 @@ def _report(outcome: Any, as_json: bool, home: Path) -> None:
 
     Of two sweeps (`then:`) JSON has the second one.
     """
-    from results import compare as comparison
-    from results.sweeps import home_option, resume_command
+    from fersweep.results.compare import trials as comparison
+    from fersweep.results.record.home import home_option, resume_command
 
     name, where, again = outcome.directory.name, home_option(home), resume_command(outcome.directory)
     if outcome.missing:
@@ -421,10 +421,11 @@ def status(
     as_json: AsJson = False,
 ) -> None:
     """Say where each sweep stands: running, interrupted, failed or finished; its trials, and how to go on."""
-    from results import status as reading
+    from fersweep.results.dashboards import status as reading
+    from fersweep.results.tracking import sync as sync_module
 
     found, failed = reading.status(home, name), False
-    for line, well in reading.sync(found) if sync else ():
+    for line, well in sync_module.sync(found) if sync else ():
         print(line, file=sys.stderr)
         failed |= not well
     _show(found, lambda sweeps: reading.render(sweeps, home), as_json)
@@ -452,8 +453,8 @@ def compare(
     as_json: AsJson = False,
 ) -> None:
     """Compare the trials of a sweep, several sweeps, or two trials: scores, what is noise, hparams, baselines."""
-    from results.comparison import comparison
-    from results.trees import tree_baseline_of
+    from fersweep.results.compare.comparison import comparison
+    from fersweep.results.evaluate.tree_baseline import tree_baseline_of
 
     compared = comparison(home, names, top, tree_baseline_of if trees else None, differences)
     if html is not None:
@@ -478,14 +479,15 @@ def report(
     as_json: AsJson = False,
 ) -> None:
     """Write a sweep's story as one HTML page that opens offline; its MLflow run gets it, too."""
-    from results import report as reporting
-    from results.sweeps import find_sweep
-    from results.trees import tree_baseline_of
+    from fersweep.results.evaluate.tree_baseline import tree_baseline_of
+    from fersweep.results.record.home import find_sweep
+    from fersweep.results.report import page as reporting
+    from fersweep.results.tracking import report_upload
 
     directory = find_sweep(home, name)
     made = reporting.write_report(directory, out, tree_baseline_of(directory) if trees else None, not no_faces)
     print(f"written: {made['report']}", file=sys.stderr)
-    made["mlflow"] = reporting.tell_mlflow(directory, Path(made["report"]))
+    made["mlflow"] = report_upload.tell_mlflow(directory, Path(made["report"]))
     if as_json:
         print(json.dumps(made, indent=1))
 
@@ -517,9 +519,9 @@ def promote(
     as_json: AsJson = False,
 ) -> None:
     """Judge a sweep's best checkpoint on test, register it in MLflow, and make it champion if its gates open."""
-    from results import figures, gates
-    from results import promote as promotion
-    from results.sweeps import find_sweep
+    from fersweep.results.evaluate import tables
+    from fersweep.results.promote import gates, promotion
+    from fersweep.results.record.home import find_sweep
 
     if ensemble and refit < 2:
         raise typer.BadParameter("wants --refit 2 or more: it is the mean of that many seeds", param_hint="--ensemble")
@@ -549,7 +551,7 @@ def promote(
     if promoted["before"] is not None and promoted["verdicts"] and not as_json:
         verdicts = [gates.Verdict(**one) for one in promoted["verdicts"]]
         _show(verdicts, lambda verdicts: gates.render(verdicts, f"to become {alias}"), False)
-    _show(promoted, lambda found: figures.render(found["figures"], title), as_json)
+    _show(promoted, lambda found: tables.render(found["figures"], title), as_json)
 
 
 champion = typer.Typer(help="Show the champion, its history, or go back to the one before.", no_args_is_help=True)
@@ -561,7 +563,7 @@ def champion_show(alias: Alias = "champion", home: Home = RUNS, as_json: AsJson 
     """Show the model card of the version that has an alias."""
     from rich.markdown import Markdown
 
-    from results.promote import champion
+    from fersweep.results.promote.champion import champion
 
     _show(champion(home, alias), lambda found: Markdown(f"# version {found['version']}\n\n{found['card']}"), as_json)
 
@@ -569,7 +571,7 @@ def champion_show(alias: Alias = "champion", home: Home = RUNS, as_json: AsJson 
 @champion.command("history")
 def champion_history(alias: Alias = "champion", home: Home = RUNS, as_json: AsJson = False) -> None:
     """List the versions that had an alias: when, by whom, how they were judged, and what was forced."""
-    from results import registry
+    from fersweep.results.mlflow_store import registry
 
     _show(registry.history(registry.open_registry(home), alias), registry.render, as_json)
 
@@ -582,7 +584,7 @@ def champion_rollback(
     as_json: AsJson = False,
 ) -> None:
     """Give an alias back to the version that had it before."""
-    from results.promote import rollback
+    from fersweep.results.promote.champion import rollback
 
     found = rollback(home, alias, to)
     _show(found, lambda one: f"version {one['version']} is {alias} again, instead of version {one['before']}", as_json)
@@ -617,15 +619,15 @@ def evaluate(
     as_json: AsJson = False,
 ) -> None:
     """Judge any model on a split of a dataset, with 95 % intervals, the baseline, and the faces that it got wrong."""
-    from results import figures
-    from results.evaluate import judge_model
-    from results.models import open_model
+    from fersweep.results.evaluate import page, tables
+    from fersweep.results.evaluate.judgement import judge_model
+    from fersweep.results.models.open_model import open_model
 
     opened = open_model(model if trial is None else f"{model}:{trial}", home)
     judged = judge_model(opened, home, data, split, tta, classes.split(",") if classes else None, explain)
     if html is not None:
-        _write(html, figures.html(judged))
-    _show(judged.figures, figures.render, as_json)
+        _write(html, page.html(judged))
+    _show(judged.figures, tables.render, as_json)
 
 
 @app.command()
@@ -673,8 +675,8 @@ def predict(
     as_json: AsJson = False,
 ) -> None:
     """Say what a model sees in the faces of photos, videos and cameras; of several models, what each sees."""
-    from results import predict as prediction
-    from results.video import Watching
+    from fersweep.results.predict import prediction
+    from fersweep.results.predict.video import Watching
 
     options = prediction.Options(
         out=out,
@@ -699,7 +701,7 @@ def export(
     as_json: AsJson = False,
 ) -> None:
     """Write a model to one file that predicts by itself, preprocessing included; the file is checked against the model."""
-    from results import export as exporting
+    from fersweep.results.models import export as exporting
 
     _show(exporting.export(model, out, home), exporting.render, as_json)
 
@@ -712,17 +714,17 @@ def ui(
     home: Home = RUNS,
 ) -> None:
     """Open the MLflow UI, or Optuna's dashboard of a sweep, on this machine's loopback address."""
-    from results.sweeps import find_sweep
+    from fersweep.results.record.home import find_sweep
 
     if optuna and name is None:
         raise typer.BadParameter("wants the name of a sweep: fersweep ui NAME --optuna", param_hint="--optuna")
     directory = None if name is None else find_sweep(home, name)
     if directory is not None and optuna:
-        from results.dashboard import serve
+        from fersweep.results.dashboards.optuna_ui import serve
 
         serve(directory, port)
     else:
-        from results.ui import ui as run
+        from fersweep.results.dashboards.mlflow_ui import ui as run
 
         run(home, port, directory)
 
@@ -731,7 +733,7 @@ def main() -> None:
     """Run the command line; turn every error into one line and an exit code."""
     os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "3")
     os.environ.setdefault("GLOG_minloglevel", "3")
-    from data_pipeline.errors import InputError
+    from fersweep.common.errors import InputError
 
     try:
         code = app(standalone_mode=False)
@@ -748,7 +750,7 @@ def main() -> None:
     except Exception as error:
         if os.environ.get("FERSWEEP_DEBUG") or not type(error).__module__.startswith("mlflow."):
             raise
-        from results.store import one_line
+        from fersweep.results.mlflow_store.connection import one_line
 
         code = _complain(f"MLflow: {one_line(error, os.environ.get('FERSWEEP_TRACKING_URI', ''))}", 1)
     sys.exit(code if isinstance(code, int) else 0)

@@ -23,10 +23,10 @@ AGREES = 1e-3  # rms over the scores that both have
 
 
 def main() -> None:
-    from data_pipeline.bundle import find_bundle
-    from data_pipeline.decode import decode
-    from data_pipeline.landmarks import Landmarker
-    from data_pipeline.sources import open_source
+    from fersweep.data_pipeline.faces.landmarker import Landmarker
+    from fersweep.data_pipeline.faces.landmarker_bundle import find_bundle
+    from fersweep.data_pipeline.sources.decode import decode
+    from fersweep.data_pipeline.sources.source import open_source
 
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--faces", type=Path, required=True, help="FER2013's CSV")

@@ -47,7 +47,7 @@ class Decision(NamedTuple):
 def decisions(steps: list[Step], ours: bool) -> list[Decision]:
     """Replay ASHA's rule over all results: each trial's first visit to a rung, in the order of the visits.
 
-    Ours (cluster/search.py) compares the best values so far, the trial's own among them; Ray Tune's (`_Bracket` in
+    Ours (cluster/search/decisions.py) compares the best values so far, the trial's own among them; Ray Tune's (`_Bracket` in
     tune/schedulers/async_hyperband.py) the values at the rung, with those that were there before. What became of a
     trial that was in training when the driver died, and never again, is not known: such a visit is left out.
     """

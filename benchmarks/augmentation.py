@@ -14,9 +14,9 @@ from pathlib import Path
 
 import numpy as np
 
-import trainables
-from data_pipeline.task import Task
-from data_pipeline.task_spec import TaskSpec
+from fersweep import trainables
+from fersweep.data_pipeline.tasks.spec import TaskSpec
+from fersweep.data_pipeline.tasks.task import Task
 
 THREE = {name: [name] for name in ("happy", "sad", "neutral")}
 HPARAMS = {

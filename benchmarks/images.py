@@ -9,7 +9,7 @@ after another, in another order each round; an epoch before the clock starts. A 
 
     ours                 an epoch of TorchClassifier without its validation; besides with the precision that `auto` did
                          not choose, with torch.compile, with all convolutions done as torch does them (instead of
-                         trainables/cpu_convolutions.py), and with malloc as it is (trainables/device.py tells it to
+                         trainables/torch_training/cpu_convolutions.py), and with malloc as it is (trainables/torch_training/device.py tells it to
                          keep what is freed, in all ways of torch)
     net alone            the same net and precision on one batch that stays on the device, not augmented
     DataLoader           the same again, fed by torch's DataLoader with torchvision's transforms on PIL images
@@ -69,7 +69,8 @@ def load_faces(data: Path, num: int | None) -> Any:
     """TaskArrays with `num` faces of train, drawn (None: all), a whole number of batches, and one batch of val."""
     import numpy as np
 
-    from data_pipeline.task import Task, TaskSpec
+    from fersweep.data_pipeline.tasks.spec import TaskSpec
+    from fersweep.data_pipeline.tasks.task import Task
 
     def part(arrays: Any, rows: np.ndarray) -> Any:
         kept = {name: getattr(arrays, name)[rows] for name in ("x", "y", "weight", "face_ids")}

@@ -12,10 +12,10 @@ from PIL import Image
 from torch import Tensor
 from torchvision.transforms import InterpolationMode, v2
 
-import trainables
-from search_spaces import cnn
-from trainables import backbones
-from trainables import device as devices
+from fersweep import trainables
+from fersweep.search_spaces import cnn
+from fersweep.trainables.torch_training import device as devices
+from fersweep.trainables.transfer import backbones
 
 
 def make_classifier(net: str, arrays: Any, **more: Any) -> Any:

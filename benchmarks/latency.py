@@ -36,8 +36,8 @@ def measure(spec: str, home: Path) -> dict[str, Any]:
     """{name, ways: {way: {median_ms, low_ms, high_ms (5th and 95th percentile of the calls), ratio, bytes}}}."""
     import numpy as np
 
-    from results.export import export, typical_inputs
-    from results.models import open_model
+    from fersweep.results.models.export import export, typical_inputs
+    from fersweep.results.models.open_model import open_model
 
     model = open_model(spec, home).loaded
     x = typical_inputs(model.model, CALLS, getattr(model, "statistics", None))
@@ -93,7 +93,7 @@ def _onnx(path: Path) -> Callable[[Any], Any]:
 
 
 def _litert(path: Path) -> Callable[[Any], Any]:
-    from trainables.exported import open_exported
+    from fersweep.trainables.exports.formats import open_exported
 
     return open_exported(path).predict
 

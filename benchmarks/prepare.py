@@ -21,10 +21,10 @@ from pathlib import Path
 LOOP = """
 import sys, time
 from pathlib import Path
-from data_pipeline.bundle import find_bundle
-from data_pipeline.landmarks import Landmarker
-from data_pipeline.decode import decode
-from data_pipeline.sources import open_source
+from fersweep.data_pipeline.faces.landmarker_bundle import find_bundle
+from fersweep.data_pipeline.faces.landmarker import Landmarker
+from fersweep.data_pipeline.sources.decode import decode
+from fersweep.data_pipeline.sources.source import open_source
 views, num = int(sys.argv[2]), int(sys.argv[3])
 with Landmarker(find_bundle(), views=views) as landmarker:
     began = time.perf_counter()
@@ -37,8 +37,8 @@ with Landmarker(find_bundle(), views=views) as landmarker:
 PREPARE = """
 import json, sys, time
 from pathlib import Path
-from data_pipeline.plan import Options
-from data_pipeline.prepare import prepare
+from fersweep.data_pipeline.prepare.options import Options
+from fersweep.data_pipeline.prepare.preparation import prepare
 out, views, cores = Path(sys.argv[2]), int(sys.argv[3]), int(sys.argv[4])
 told, began = [], time.perf_counter()
 prepare([Path(sys.argv[1])], out, Options(views=views), workers=cores, cache=out.parent / "cache",

@@ -24,7 +24,7 @@ RUNS = 3
 
 
 def pixels_ours(dataset: Path) -> object:
-    from data_pipeline.reading import pixels
+    from fersweep.data_pipeline.dataset.pixels import pixels
 
     return pixels(dataset)
 
@@ -32,8 +32,8 @@ def pixels_ours(dataset: Path) -> object:
 def pixels_half(dataset: Path) -> object:
     import numpy as np
 
-    from data_pipeline.reading import pixels
-    from data_pipeline.schema import read_manifest
+    from fersweep.data_pipeline.dataset.manifest import read_manifest
+    from fersweep.data_pipeline.dataset.pixels import pixels
 
     rows = sum(part["num_rows"] for part in read_manifest(dataset)["parts"])
     return pixels(dataset, np.sort(np.random.default_rng(0).choice(rows, rows // 2, replace=False)))
@@ -58,7 +58,8 @@ def pixels_pandas(dataset: Path) -> object:
 def scores_ours(dataset: Path) -> object:
     import numpy as np
 
-    from data_pipeline.schema import BLENDSHAPES, open_table
+    from fersweep.data_pipeline.dataset.parts import open_table
+    from fersweep.data_pipeline.vocabulary import BLENDSHAPES
 
     table = open_table(dataset, BLENDSHAPES)
     return np.column_stack([table[name].to_numpy() for name in BLENDSHAPES])
@@ -67,19 +68,20 @@ def scores_ours(dataset: Path) -> object:
 def scores_pandas(dataset: Path) -> object:
     import pandas
 
-    from data_pipeline.schema import BLENDSHAPES
+    from fersweep.data_pipeline.vocabulary import BLENDSHAPES
 
     return pandas.read_parquet(dataset / "faces", columns=list(BLENDSHAPES)).to_numpy()
 
 
 def task_blendshapes(dataset: Path) -> object:
-    from data_pipeline.task import Task
+    from fersweep.data_pipeline.tasks.task import Task
 
     return Task(dataset).arrays()
 
 
 def task_pixels(dataset: Path) -> object:
-    from data_pipeline.task import Task, TaskSpec
+    from fersweep.data_pipeline.tasks.spec import TaskSpec
+    from fersweep.data_pipeline.tasks.task import Task
 
     return Task(dataset, TaskSpec(features="pixels")).arrays()
 
@@ -101,7 +103,8 @@ def measure(way: str, dataset: Path) -> dict[str, float]:
     import pandas
     import pyarrow.parquet
 
-    from data_pipeline import reading, task  # imported before the clock starts, by each way alike
+    from fersweep.data_pipeline.dataset import pixels as reading
+    from fersweep.data_pipeline.tasks import task  # imported before the clock starts, by each way alike
 
     assert all((numpy, pandas, pyarrow.parquet, reading, task))
     peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss

@@ -29,14 +29,14 @@ stop: {scheduler: none, max_epochs: %d, report_s: 0}
 
 def ours(trials: int, epochs: int, record: bool) -> float:
     """Reports a second of a fersweep sweep, from its journal."""
-    from cluster import launch
-    from cluster.sweep import read_sweep
-    from results import tracking
-    from results.journal import read_events
+    from fersweep.cluster import launch
+    from fersweep.results.record.journal import read_events
+    from fersweep.results.tracking import recorder
+    from fersweep.search_spaces.sweep_file.read_sweep import read_sweep
     from tests.datasets import write_tiny_dataset
 
     if not record:
-        tracking.start_recorder = lambda sweep_dir: subprocess.Popen(["true"])  # type: ignore[assignment]
+        recorder.start_recorder = lambda sweep_dir: subprocess.Popen(["true"])  # type: ignore[assignment]
     with tempfile.TemporaryDirectory() as scratch:
         home = Path(scratch)
         (home / "curve.yaml").write_text(SWEEP % (trials, epochs))

@@ -32,11 +32,11 @@ def write(home: Path, num_trials: int) -> Path:
     import optuna
     from optuna.distributions import distribution_to_json
 
-    from cluster.space import sample_space
-    from cluster.sweep import read_sweep
-    from data_pipeline.task import Task
-    from results import checkpoints
-    from results.storage import Storage
+    from fersweep.data_pipeline.tasks.task import Task
+    from fersweep.results.record import checkpoints
+    from fersweep.results.record.storage import Storage
+    from fersweep.search_spaces.sweep_file.read_sweep import read_sweep
+    from fersweep.search_spaces.sweep_file.searched_space import sample_space
     from tests.datasets import write_tiny_dataset
     from tests.sweeps import write_journal, write_sweep_json
 
@@ -63,7 +63,7 @@ def write(home: Path, num_trials: int) -> Path:
 
 
 def ours(sweep_dir: Path) -> list[Path]:
-    from results.report import write_report
+    from fersweep.results.report.page import write_report
 
     return [Path(write_report(sweep_dir)["report"])]
 
@@ -71,8 +71,8 @@ def ours(sweep_dir: Path) -> list[Path]:
 def plain(sweep_dir: Path) -> list[Path]:
     import optuna
 
-    from results.study import study_of
-    from results.sweeps import load_sweep
+    from fersweep.results.record.optuna_study import study_of
+    from fersweep.results.record.sweep_json import load_sweep
 
     optuna.logging.set_verbosity(optuna.logging.ERROR)
     study, written = study_of(load_sweep(sweep_dir)[1], "val_macro_f1", "max"), []

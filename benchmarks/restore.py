@@ -57,7 +57,7 @@ resources: {cpus: %g}
 def drive_ours(epoch_s: float, arguments: list[str]) -> None:
     """`fersweep ARGUMENTS`, with epochs that take `epoch_s` seconds."""
     import fersweep
-    from search_spaces import curve
+    from fersweep.search_spaces import curve
 
     space = curve.space
     curve.space = lambda trial: {**space(trial), "epoch_s": epoch_s}
@@ -69,7 +69,7 @@ def train(config: dict[str, Any]) -> None:
     """The curve as a function for Tune, with a checkpoint an epoch."""
     from ray import tune
 
-    from trainables.curve import Curve, Hparams
+    from fersweep.trainables.curve import Curve, Hparams
 
     seed = zlib.crc32(str(tune.get_context().get_trial_id()).encode())
     model = Curve(Hparams(**config), np.zeros((1, 1), np.float32), {"seed": seed})
@@ -146,7 +146,7 @@ def tune_space() -> dict[str, Any]:
     import optuna
     from ray import tune
 
-    from search_spaces import curve
+    from fersweep.search_spaces import curve
 
     trial = optuna.create_study().ask()
     curve.space(trial)
@@ -208,7 +208,7 @@ def run_ours(scratch: Path, options: argparse.Namespace, seed: int, crash: bool)
         kill_when(scratch, process, log, options.trials // 2)
         process = start(scratch, *drive, "resume", "curve", "--home", scratch)
     finish(scratch, process)
-    from results.journal import read
+    from fersweep.results.record.journal import read
 
     trials = read(log).trials.values()
     running = sum(trial.state == "running" for trial in trials)
@@ -233,7 +233,7 @@ def run_stock(scratch: Path, options: argparse.Namespace, seed: int, crash: bool
 
 def our_events(journal: Path) -> Iterator[dict[str, Any]]:
     """The journal's events, an epoch a report."""
-    from results.journal import read_events
+    from fersweep.results.record.journal import read_events
 
     for event in read_events(journal):
         if event["event"] == "session":
@@ -262,9 +262,9 @@ def steps_of(events: Iterator[dict[str, Any]], crash: bool, half: int) -> Iterat
 
 
 def recorded(home: Path, experiment: str, trial_of: Callable[[Any], str | None]) -> list[tuple[str, str, list[int]]]:
-    from results import store
+    from fersweep.results.mlflow_store import connection
 
-    client = store.connect(f"sqlite:///{home}/mlflow.db")
+    client = connection.connect(f"sqlite:///{home}/mlflow.db")
     found = client.get_experiment_by_name(experiment)
     assert found is not None
     runs = client.search_runs([found.experiment_id], max_results=10_000)

@@ -25,8 +25,8 @@ import psutil
 PREPARE = """
 import json, sys, time
 from pathlib import Path
-from data_pipeline.plan import Options
-from data_pipeline.prepare import prepare
+from fersweep.data_pipeline.prepare.options import Options
+from fersweep.data_pipeline.prepare.preparation import prepare
 kind, source, out = sys.argv[1], Path(sys.argv[2]), Path(sys.argv[3])
 def tell(progress):
     print(json.dumps([progress.phase, progress.done]), flush=True)
@@ -63,7 +63,7 @@ def main() -> None:
 
 def make_source(path: Path, num_rows: int, kind: str) -> None:
     """Rows drawn at random, no two alike."""
-    from data_pipeline.schema import BLENDSHAPES
+    from fersweep.data_pipeline.vocabulary import BLENDSHAPES
 
     rng = np.random.default_rng(0)
     with path.open("w") as file:

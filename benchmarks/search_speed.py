@@ -21,7 +21,8 @@ EPOCHS = 10
 
 
 def load_arrays(data: Path) -> dict[str, Any]:
-    from data_pipeline.task import Task, TaskSpec
+    from fersweep.data_pipeline.tasks.spec import TaskSpec
+    from fersweep.data_pipeline.tasks.task import Task
 
     classes = {"happy": ["happy"], "sad": ["sad"], "neutral": ["neutral"]}
     arrays = Task(data, TaskSpec(classes=classes)).arrays()
@@ -107,7 +108,7 @@ def fersweep(data: Path, home: Path, trials: int) -> list[dict]:
     options = ["--trials", str(trials), "--max-epochs", str(EPOCHS), "--set", "stop.scheduler=none"]
     subprocess.run([*command, *options], cwd=ROOT, check=True, stdout=subprocess.DEVNULL)
     sys.path.insert(0, str(ROOT))
-    from results.journal import read
+    from fersweep.results.record.journal import read
 
     record = read(home / "sweeps" / "blendshape_lstm" / "journal.jsonl")
     epochs = record.num_epochs

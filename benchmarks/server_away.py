@@ -17,7 +17,7 @@ from pathlib import Path
 
 ROOT = Path(__file__).resolve().parents[1]
 sys.path.insert(0, str(ROOT))
-from results import journal  # noqa: E402
+from fersweep.results.record import journal  # noqa: E402
 from tests.datasets import write_tiny_dataset  # noqa: E402
 from tests.processes import num_lines, start, wait_until  # noqa: E402
 from tests.recorded import check_all_recorded  # noqa: E402

@@ -24,7 +24,7 @@ import numpy as np
 
 ROOT = Path(__file__).resolve().parents[1]
 sys.path.insert(0, str(ROOT))
-from results import journal  # noqa: E402
+from fersweep.results.record import journal  # noqa: E402
 from tests.cluster.test_crash import check_journal, results  # noqa: E402
 from tests.datasets import write_tiny_dataset  # noqa: E402
 from tests.processes import below, kill, num_lines, run, start, wait_until, write_curve  # noqa: E402
@@ -58,7 +58,7 @@ def soak(scratch: Path, num_trials: int, num_kills: int, seed: int) -> str:
             target = num_lines(path) + 2 + int(rng.integers(2 * pace))
             wait_until(lambda target=target: num_lines(path) >= target, process)
         if kills % 4 == 3:
-            for pid in below(process.pid, "results.tracking"):
+            for pid in below(process.pid, "fersweep.results.tracking.recorder_process"):
                 os.kill(pid, signal.SIGKILL)
         kill(process)
         kills += 1

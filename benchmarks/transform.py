@@ -37,9 +37,10 @@ SEEDS = (0, 1, 2)
 def main() -> None:
     import numpy as np
 
-    import trainables
-    from data_pipeline.task import Task, TaskSpec
-    from results.trees import tree_baseline
+    from fersweep import trainables
+    from fersweep.data_pipeline.tasks.spec import TaskSpec
+    from fersweep.data_pipeline.tasks.task import Task
+    from fersweep.results.evaluate.tree_baseline import tree_baseline
 
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--data", type=Path, required=True)

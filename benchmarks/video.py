@@ -21,11 +21,11 @@ import cv2
 import numpy as np
 import psutil
 
-from results.clip import Clip, Frame
-from results.models import open_model
-from results.outputs import Movie, Rows
-from results.recognise import Recogniser
-from results.video import Watching, watch
+from fersweep.results.models.open_model import open_model
+from fersweep.results.predict.outputs import FaceTable, Movie
+from fersweep.results.predict.recogniser import Recogniser
+from fersweep.results.predict.video import Watching, watch
+from fersweep.results.predict.video_frames import Clip, Frame
 
 FIRST = 100  # the frame from which memory must not grow
 
@@ -48,7 +48,7 @@ def watched(path: Path, recogniser: Recogniser, out: Path | None) -> tuple[float
     with ExitStack() as stack:
         clip = Clip(path)
         movie = stack.enter_context(Movie(out / "out.mp4", clip.fps)) if out else None
-        rows = [stack.enter_context(Rows(out / "out.parquet", recogniser))] if out else []
+        rows = [stack.enter_context(FaceTable(out / "out.parquet", recogniser))] if out else []
         found = watch(clip, recogniser, Watching(), rows, movie)
     return found["frames_per_s"], found["frames"] - found["frames_without_face"]
 
@@ -70,7 +70,7 @@ class Looped(Clip):
 def memory(path: Path, recogniser: Recogniser, num_frames: int, out: Path) -> np.ndarray:
     """(num_frames,) resident memory in MiB behind each frame."""
     clip = Looped(path, num_frames)
-    with Movie(out / "long.mp4", clip.fps) as movie, Rows(out / "long.csv", recogniser) as rows:
+    with Movie(out / "long.mp4", clip.fps) as movie, FaceTable(out / "long.csv", recogniser) as rows:
         watch(clip, recogniser, Watching(), [rows], movie)
     return np.array(clip.rss_bytes) / 2**20
 

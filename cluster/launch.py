@@ -16,16 +16,18 @@ from typing import Any
 
 import yaml
 
-from cluster import session
-from cluster.drive import Outcome, drive
-from cluster.history import best_points, history
-from cluster.space import distributions, fetch
-from cluster.sweep import Sweep
-from data_pipeline.errors import InputError
-from data_pipeline.task import Task, TaskArrays
-from results.storage import Storage
-from results.sweeps import stored_at, sweep_storage
-from trainables.metrics import majority_baseline
+from fersweep.cluster import capacity
+from fersweep.cluster.driver.run_sweep import Outcome, run_sweep
+from fersweep.cluster.search.older_sweeps import best_points, history
+from fersweep.common import ray_connection
+from fersweep.common.errors import InputError
+from fersweep.data_pipeline.tasks.arrays import TaskArrays
+from fersweep.data_pipeline.tasks.task import Task
+from fersweep.results.record.storage import Storage
+from fersweep.results.record.sweep_json import stored_at, sweep_storage
+from fersweep.search_spaces.sweep_file.schema import Sweep
+from fersweep.search_spaces.sweep_file.searched_space import distributions, fetch
+from fersweep.trainables.metrics import majority_baseline
 
 VERSIONS_OF = (
     "ray",
@@ -79,7 +81,9 @@ def describe(sweep: Sweep, data: Path, home: Path) -> tuple[dict[str, Any], Task
 
 
 def _git_commit() -> str | None:
-    done = subprocess.run(["git", "rev-parse", "HEAD"], cwd=session.ROOT, capture_output=True, text=True, check=False)
+    done = subprocess.run(
+        ["git", "rev-parse", "HEAD"], cwd=ray_connection.ROOT, capture_output=True, text=True, check=False
+    )
     return done.stdout.strip() or None
 
 
@@ -88,8 +92,8 @@ def launch(sweep: Sweep, data: Path, home: Path, address: str | None = None) -> 
     directory = _refuse_existing(sweep, home)
     described, arrays = describe(sweep, data, home)
     fetch(sweep, described["points"])
-    session.connect(address)
-    session.check_resources(sweep.resources.cpus, sweep.resources.gpus)
+    ray_connection.connect(address)
+    capacity.check_resources(sweep.resources.cpus, sweep.resources.gpus)
     content = json.dumps(described, indent=1).encode()
     storage = sweep_storage(directory, described)
     if storage.path is None:
@@ -102,7 +106,7 @@ def launch(sweep: Sweep, data: Path, home: Path, address: str | None = None) -> 
     (fresh / "trials").mkdir()
     fresh.chmod(0o755)
     fresh.rename(directory)  # fails where another launch of this name was faster
-    return drive(sweep, arrays, described, directory)
+    return run_sweep(sweep, arrays, described, directory)
 
 
 def dry(sweep: Sweep, data: Path, home: Path, address: str | None = None) -> str:
@@ -110,8 +114,8 @@ def dry(sweep: Sweep, data: Path, home: Path, address: str | None = None) -> str
     _refuse_existing(sweep, home)
     described, _ = describe(sweep, data, home)
     fetch(sweep, described["points"])
-    session.connect(address)
-    at_once = session.check_resources(sweep.resources.cpus, sweep.resources.gpus)
+    ray_connection.connect(address)
+    at_once = capacity.check_resources(sweep.resources.cpus, sweep.resources.gpus)
     learned = Counter(one["sweep"] for one in described["history"])
     facts = (
         f"# data {described['dataset']['path']} ({described['dataset']['fingerprint'][:12]}): "

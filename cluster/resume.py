@@ -14,17 +14,20 @@ from typing import Any
 
 import yaml
 
-from cluster import session
-from cluster.drive import DRIVEN, Outcome, drive
-from cluster.overrides import change
-from cluster.space import distributions, fetch
-from cluster.sweep import Sweep, parse_sweep
-from cluster.watch import BUCKET_BEAT_S, HEARTBEAT
-from data_pipeline.errors import InputError
-from results.journal import SweepRecord
-from results.status import is_held
-from results.storage import Storage, write_whole
-from results.sweeps import load_sweep, pull, sweep_storage, sweep_task
+from fersweep.cluster import capacity
+from fersweep.cluster.driver.run_sweep import DRIVEN, Outcome, run_sweep
+from fersweep.cluster.driver.watchdog import BUCKET_BEAT_S, HEARTBEAT
+from fersweep.common import ray_connection
+from fersweep.common.errors import InputError
+from fersweep.common.files import is_held, write_whole
+from fersweep.results.record.home import pull
+from fersweep.results.record.journal import SweepRecord
+from fersweep.results.record.storage import Storage
+from fersweep.results.record.sweep_json import load_sweep, sweep_storage, sweep_task
+from fersweep.search_spaces.sweep_file.overrides import change
+from fersweep.search_spaces.sweep_file.read_sweep import parse_sweep
+from fersweep.search_spaces.sweep_file.schema import Sweep
+from fersweep.search_spaces.sweep_file.searched_space import distributions, fetch
 
 MAY_CHANGE = ("search.num_trials", "stop.max_epochs", "stop.report_s", "stop.timeout_s", "keep_checkpoints")
 MAY_CHANGE_BELOW = ("resources.", "failures.")
@@ -65,14 +68,14 @@ def resume(
     described["sweep"] = sweep.model_dump(mode="json")
     arrays = sweep_task(described).arrays()
     fetch(sweep, described.get("points", []))
-    session.connect(address)
-    session.check_resources(sweep.resources.cpus, sweep.resources.gpus)
+    ray_connection.connect(address)
+    capacity.check_resources(sweep.resources.cpus, sweep.resources.gpus)
     content = json.dumps(described, indent=1).encode()
     if content != (directory / "sweep.json").read_bytes():
         if storage.path is None:
             storage.write("sweep.json", content)
         write_whole(directory / "sweep.json", content)
-    return drive(sweep, arrays, described, directory, retry_failed=retry_failed)
+    return run_sweep(sweep, arrays, described, directory, retry_failed=retry_failed)
 
 
 def _changed(

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import Any
 
-from search_spaces.keras_training import SEED_TRAINING, training
+from fersweep.search_spaces.keras_training import SEED_TRAINING, training
 
 
 def space(trial: Any) -> dict[str, Any]:

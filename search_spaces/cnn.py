@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import Any
 
-from search_spaces.image_training import SEED_HEAD, SEED_TRAINING, head, training
+from fersweep.search_spaces.torch_training import SEED_HEAD, SEED_TRAINING, head, training
 
 
 def space(trial: Any) -> dict[str, Any]:

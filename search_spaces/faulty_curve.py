@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import Any
 
-from search_spaces import curve
+from fersweep.search_spaces import curve
 
 FAULTS = ["none", "nan", "memory", "hog", "error", "kill", "hang"]
 

@@ -1,4 +1,4 @@
-"""The training knobs that the Keras trainables share (trainables/keras_model.py), as a part of their spaces."""
+"""The training knobs that the Keras trainables share (trainables/keras_training/classifier.py), as a part of their spaces."""
 
 from __future__ import annotations
 

@@ -9,8 +9,8 @@ from pathlib import Path
 
 import pytest
 
+from fersweep.trainables import share_process
 from tests.datasets import write_tiny_dataset
-from trainables import share_process
 
 os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "3")
 os.environ.setdefault("CUDA_VISIBLE_DEVICES", "")
@@ -38,7 +38,7 @@ def ray_session() -> Iterator[None]:
     """Ray on this machine with two CPUs, as `fersweep launch` starts it."""
     import ray
 
-    from cluster.session import connect
+    from fersweep.common.ray_connection import connect
 
     connect(None, num_cpus=2)
     yield

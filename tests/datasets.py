@@ -5,7 +5,9 @@ from pathlib import Path
 
 import numpy as np
 
-from data_pipeline.schema import BLENDSHAPES, make_rows, write_dataset
+from fersweep.data_pipeline.dataset.schema import make_rows
+from fersweep.data_pipeline.dataset.seal import write_dataset
+from fersweep.data_pipeline.vocabulary import BLENDSHAPES
 
 IMAGE_SIZE = (48, 48)
 

@@ -5,15 +5,17 @@ from typing import Any
 
 import numpy as np
 
-from results import describe_run, journal, store
-from results.sweeps import best_checkpoint, kept_trials, load_sweep, val_predictions
+from fersweep.results.mlflow_store import connection, run_fields
+from fersweep.results.record import journal
+from fersweep.results.record.recorded_sweep import best_checkpoint, kept_trials, val_predictions
+from fersweep.results.record.sweep_json import load_sweep
 
 SWEEP_STATUS = {"finished": "FINISHED", "failed": "FAILED"}
 TRIAL_STATUS = {"finished": "FINISHED", "stopped": "KILLED", "failed": "FAILED", "running": "KILLED"}
 
 
 def client_of(sweep_dir: Path) -> Any:
-    return store.connect(store.sweep_store(load_sweep(sweep_dir)[0])[0])
+    return connection.connect(connection.sweep_store(load_sweep(sweep_dir)[0])[0])
 
 
 def runs_of(sweep_dir: Path) -> dict[str, Any]:
@@ -58,10 +60,10 @@ def check_all_recorded(sweep_dir: Path) -> dict[str, Any]:
         assert run.data.tags["fersweep.state"] == trial.state
         assert run.data.tags.get("fersweep.reason") == trial.reason
         assert run.data.tags["mlflow.parentRunId"] == runs["parent"].info.run_id
-        assert run.data.params == {one.key: one.value for one in describe_run.params({**trial.params, **trial.hparams})}
+        assert run.data.params == {one.key: one.value for one in run_fields.params({**trial.params, **trial.hparams})}
         if trial.ended_at:
             assert run.info.end_time == int(trial.ended_at * 1000)
-            assert run.info.run_name == describe_run.run_name(load_sweep(sweep_dir)[0], trial)
+            assert run.info.run_name == run_fields.run_name(load_sweep(sweep_dir)[0], trial)
         for name in trial.epochs[0] if trial.epochs else ():
             if name != "epoch":
                 told = [(row["epoch"], row[name]) for row in trial.epochs]

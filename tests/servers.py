@@ -16,8 +16,8 @@ from pathlib import Path
 
 import pytest
 
-from results.store import ENVIRONMENT
-from results.ui import SERVER
+from fersweep.results.dashboards.mlflow_ui import SERVER
+from fersweep.results.mlflow_store.connection import ENVIRONMENT
 
 START_S = 60
 

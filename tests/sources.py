@@ -12,9 +12,9 @@ from typing import Any, NamedTuple
 import cv2
 import numpy as np
 
-from data_pipeline.decode import Face, decode
-from data_pipeline.schema import BLENDSHAPES
-from data_pipeline.sources import Survey, open_source
+from fersweep.data_pipeline.sources.decode import Face, decode
+from fersweep.data_pipeline.sources.source import Survey, open_source
+from fersweep.data_pipeline.vocabulary import BLENDSHAPES
 
 Files = dict[str, bytes]
 NUM_FACES = 12

@@ -9,14 +9,16 @@ from typing import Any
 
 import numpy as np
 
-import trainables
-from data_pipeline.features import kind
-from data_pipeline.task import Task, TaskArrays, TaskSpec
-from results import checkpoints
-from results.journal import Journal
-from results.storage import Storage
+from fersweep import trainables
+from fersweep.data_pipeline.tasks.arrays import TaskArrays
+from fersweep.data_pipeline.tasks.features import kind
+from fersweep.data_pipeline.tasks.spec import TaskSpec
+from fersweep.data_pipeline.tasks.task import Task
+from fersweep.results.record import checkpoints
+from fersweep.results.record.journal import Journal
+from fersweep.results.record.storage import Storage
+from fersweep.trainables.metrics import majority_baseline
 from tests.datasets import write_tiny_dataset
-from trainables.metrics import majority_baseline
 
 METRIC = "val_macro_f1"
 UP_TO_1 = '{"name": "FloatDistribution", "attributes": {"step": null, "low": 0.0, "high": 1.0, "log": false}}'

@@ -22,13 +22,14 @@ import pytest
 import yaml
 from hypothesis import HealthCheck, given, settings
 
-from cluster.launch import describe
-from cluster.sweep import Sweep, read_sweep
-from data_pipeline.decode import Face, decode
-from data_pipeline.errors import InputError
-from data_pipeline.prepare import prepare
-from data_pipeline.schema import read_manifest
-from data_pipeline.sources import open_source
+from fersweep.cluster.launch import describe
+from fersweep.common.errors import InputError
+from fersweep.data_pipeline.dataset.manifest import read_manifest
+from fersweep.data_pipeline.prepare.preparation import prepare
+from fersweep.data_pipeline.sources.decode import Face, decode
+from fersweep.data_pipeline.sources.source import open_source
+from fersweep.search_spaces.sweep_file.read_sweep import read_sweep
+from fersweep.search_spaces.sweep_file.schema import Sweep
 from tests.datasets import write_tiny_dataset
 from tests.malformed import sources, sweeps
 from tests.malformed.sources import PIXELS, encoded, tar_header, tarred, zipped
@@ -177,7 +178,7 @@ def source_refusal(source: Path) -> str | None:
     """The refusal of a source, by all of `prepare` up to where it turns to Ray; nothing may be written beside it."""
     try:
         with pytest.MonkeyPatch.context() as patch:
-            patch.setattr("data_pipeline.prepare.ray_session", reach_ray)
+            patch.setattr("fersweep.data_pipeline.prepare.preparation.ray_session", reach_ray)
             names = ("source", "data", "happy", ".png", ".csv", "row ")
             message = refusal(lambda: prepare([source], source.parent / "out"), *names)
         assert message is not None

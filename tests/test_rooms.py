@@ -19,11 +19,11 @@ ROOMS: dict[str, set[str]] = {
     "cluster": {"data_pipeline", "search_spaces", "trainables", "results"},
 }
 HEAVY = {
-    "mediapipe": ("data_pipeline/landmarks.py",),
+    "mediapipe": ("data_pipeline/faces/landmarker.py",),
     "mlflow": ("results/",),
-    "ray": ("cluster/", "data_pipeline/stream.py"),
-    "tensorflow": ("trainables/keras_model.py",),
-    "keras": ("trainables/keras_model.py",),
+    "ray": ("cluster/", "data_pipeline/prepare/ray_stream.py"),
+    "tensorflow": ("trainables/keras_training/classifier.py",),
+    "keras": ("trainables/keras_training/classifier.py",),
     "torch": ("trainables/",),
     "timm": ("trainables/",),
     "torchvision": ("trainables/",),
@@ -33,17 +33,17 @@ LAZY = ("tensorflow", "keras", "torch", "timm", "torchvision", "mediapipe")
 # … but for torch in these, which are torch from top to bottom: who imports them does so inside a function.
 TORCH = ("torch", "timm", "torchvision")
 TORCH_FILES = (
-    "trainables/torch_model.py",
-    "trainables/optimisation.py",
-    "trainables/augment.py",
-    "trainables/cpu_convolutions.py",
-    "trainables/device.py",
-    "trainables/layers.py",
-    "trainables/cnn_net.py",
-    "trainables/transfer_net.py",
-    "trainables/backbones.py",
-    "trainables/explain.py",
-    "trainables/torch_export.py",
+    "trainables/torch_training/classifier.py",
+    "trainables/torch_training/optimisation.py",
+    "trainables/torch_training/augment.py",
+    "trainables/torch_training/cpu_convolutions.py",
+    "trainables/torch_training/device.py",
+    "trainables/torch_training/layers.py",
+    "trainables/cnn/net.py",
+    "trainables/transfer/net.py",
+    "trainables/transfer/backbones.py",
+    "trainables/torch_training/explain.py",
+    "trainables/exports/torch_files.py",
 )
 FILES = [path for room in ROOMS for path in sorted((ROOT / room).rglob("*.py"))]
 
@@ -75,13 +75,22 @@ def test_a_file_imports_only_what_its_room_may(path: Path) -> None:
     ("code", "absent"),
     [
         ("import fersweep", "ray tensorflow torch mlflow mediapipe optuna pandas numpy sklearn matplotlib"),
-        ("from cluster.sweep import read_sweep; read_sweep('quick', [])", "ray tensorflow torch mlflow mediapipe"),
-        ("import cluster.launch", "ray tensorflow torch mlflow mediapipe"),
-        ("import results.compare, results.evaluate, results.promote", "ray tensorflow torch mlflow mediapipe"),
-        ("import data_pipeline.prepare, data_pipeline.task", "ray tensorflow torch mlflow mediapipe"),
-        ("import trainables.weights", "ray tensorflow torch timm torchvision mlflow mediapipe"),
         (
-            "import trainables.cnn, trainables.transfer, trainables.pixel_mlp",
+            "from fersweep.search_spaces.sweep_file.schema import read_sweep; read_sweep('quick', [])",
+            "ray tensorflow torch mlflow mediapipe",
+        ),
+        ("import fersweep.cluster.launch", "ray tensorflow torch mlflow mediapipe"),
+        (
+            "import fersweep.results.compare.trials, fersweep.results.evaluate.judgement, fersweep.results.promote.promotion",
+            "ray tensorflow torch mlflow mediapipe",
+        ),
+        (
+            "import fersweep.data_pipeline.prepare.preparation, fersweep.data_pipeline.tasks.task",
+            "ray tensorflow torch mlflow mediapipe",
+        ),
+        ("import fersweep.trainables.transfer.weights", "ray tensorflow torch timm torchvision mlflow mediapipe"),
+        (
+            "import fersweep.trainables.cnn, fersweep.trainables.transfer, fersweep.trainables.pixel_mlp",
             "ray tensorflow torch timm torchvision mlflow mediapipe",
         ),
     ],

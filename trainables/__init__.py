@@ -11,16 +11,16 @@ from pathlib import Path
 from types import ModuleType
 from typing import Any
 
-from data_pipeline.errors import hint
+from fersweep.common.errors import hint
 
 NAMES = {
-    "blendshape_lstm": "trainables.blendshape_lstm",
-    "blendshape_dense": "trainables.blendshape_dense",
-    "pixel_mlp": "trainables.pixel_mlp",
-    "cnn": "trainables.cnn",
-    "transfer": "trainables.transfer",
-    "curve": "trainables.curve",
-    "faulty_curve": "trainables.faulty_curve",
+    "blendshape_lstm": "fersweep.trainables.blendshape_lstm",
+    "blendshape_dense": "fersweep.trainables.blendshape_dense",
+    "pixel_mlp": "fersweep.trainables.pixel_mlp",
+    "cnn": "fersweep.trainables.cnn",
+    "transfer": "fersweep.trainables.transfer",
+    "curve": "fersweep.trainables.curve",
+    "faulty_curve": "fersweep.trainables.faulty_curve",
 }
 
 
@@ -51,7 +51,7 @@ def restore(directory: Path):
     """The trained model in a checkpoint directory, ready to predict."""
     model = json.loads((Path(directory) / "model.json").read_text())
     if num := model.get("ensemble"):
-        from trainables.ensemble import Ensemble
+        from fersweep.trainables.ensemble import Ensemble
 
         return Ensemble([restore(Path(directory) / f"member-{index}") for index in range(num)])
     return load(model["trainable"]).restore(Path(directory))

@@ -7,9 +7,15 @@ from typing import Any, Literal
 
 from pydantic import Field
 
-from data_pipeline.features import VECTORS
-from data_pipeline.task import TaskArrays
-from trainables.keras_model import KerasClassifier, KerasHparams, build_classifier, make_initializer, restore_classifier
+from fersweep.data_pipeline.tasks.arrays import TaskArrays
+from fersweep.data_pipeline.tasks.features import VECTORS
+from fersweep.trainables.keras_training.classifier import (
+    KerasClassifier,
+    build_classifier,
+    make_initializer,
+    restore_classifier,
+)
+from fersweep.trainables.keras_training.hparams import KerasHparams
 
 FRAMEWORK = "tensorflow"
 FEATURES = VECTORS

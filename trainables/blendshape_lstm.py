@@ -17,16 +17,16 @@ from typing import Any, Literal
 import numpy as np
 from pydantic import Field
 
-from data_pipeline.features import VECTORS
-from data_pipeline.task import TaskArrays
-from trainables.keras_model import (
+from fersweep.data_pipeline.tasks.arrays import TaskArrays
+from fersweep.data_pipeline.tasks.features import VECTORS
+from fersweep.trainables.keras_training.classifier import (
     KerasClassifier,
-    KerasHparams,
     build_classifier,
-    import_keras,
     make_initializer,
     restore_classifier,
 )
+from fersweep.trainables.keras_training.hparams import KerasHparams
+from fersweep.trainables.keras_training.runtime import import_keras
 
 FRAMEWORK = "tensorflow"
 FEATURES = VECTORS

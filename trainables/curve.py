@@ -14,9 +14,10 @@ from typing import Any, TypeVar
 import numpy as np
 from pydantic import Field
 
-from data_pipeline.task import TaskArrays
-from trainables.base import HparamsModel, check_finite, describe_model, read_checkpoint, write_checkpoint
-from trainables.metrics import SCORES
+from fersweep.data_pipeline.tasks.arrays import TaskArrays
+from fersweep.trainables.metrics import SCORES
+from fersweep.trainables.protocol import HparamsModel, check_finite
+from fersweep.trainables.saved_model import describe_model, read_checkpoint, write_checkpoint
 
 FRAMEWORK = "numpy"
 FEATURES = None

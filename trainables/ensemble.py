@@ -1,7 +1,7 @@
 """Several trained models as one: the mean of their probabilities. Its checkpoint holds theirs, and predicts only.
 
 write(directory, [checkpoint, checkpoint, …])
-trainables.restore(directory).predict(x)
+fersweep.trainables.restore(directory).predict(x)
 """
 
 from __future__ import annotations
@@ -14,7 +14,7 @@ from typing import Any
 
 import numpy as np
 
-from trainables.base import read_model
+from fersweep.trainables.saved_model import read_model
 
 
 def write(directory: Path, members: Sequence[Path]) -> None:
@@ -27,7 +27,7 @@ def write(directory: Path, members: Sequence[Path]) -> None:
 
 
 class Ensemble:
-    """What `trainables.restore` makes of an ensemble's checkpoint. `members`: as many restored models."""
+    """What `fersweep.trainables.restore` makes of an ensemble's checkpoint. `members`: as many restored models."""
 
     def __init__(self, members: Sequence[Any]):
         self.members = members

@@ -13,8 +13,8 @@ from typing import Any, Literal
 import numpy as np
 from pydantic import Field
 
-from data_pipeline.task import TaskArrays
-from trainables import curve
+from fersweep.data_pipeline.tasks.arrays import TaskArrays
+from fersweep.trainables import curve
 
 FRAMEWORK = "numpy"
 FEATURES = None

@@ -1,6 +1,6 @@
 """The share of one GPU that a trial may use (`resources.gpus: 0.25`), as a hard cap on the memory that it takes.
 
-cluster/trial.py sets FERSWEEP_GPU_SHARE in a worker before a framework is loaded; each framework caps itself.
+cluster/worker/trial_session.py sets FERSWEEP_GPU_SHARE in a worker before a framework is loaded; each framework caps itself.
 """
 
 from __future__ import annotations

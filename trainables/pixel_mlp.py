@@ -7,11 +7,12 @@ from typing import TYPE_CHECKING, Any, Literal
 
 from pydantic import Field
 
-from data_pipeline.task import TaskArrays
-from trainables.torch_hparams import TorchHparams
+from fersweep.data_pipeline.tasks.arrays import TaskArrays
+from fersweep.trainables.torch_training.hparams import TorchHparams
 
 if TYPE_CHECKING:
-    from trainables.torch_model import TorchClassifier
+    from fersweep.trainables.torch_training.classifier import TorchClassifier
+
 
 FRAMEWORK = "torch"
 FEATURES = ("pixels",)
@@ -26,14 +27,14 @@ class Hparams(TorchHparams):
 
 
 def build(hparams: dict[str, Any], arrays: TaskArrays, seed: int) -> TorchClassifier:
-    from trainables.cnn_net import PixelMLP
-    from trainables.torch_model import build_classifier
+    from fersweep.trainables.torch_training.classifier import build_classifier
+    from fersweep.trainables.torch_training.layers import PixelMLP
 
     return build_classifier("pixel_mlp", Hparams(**hparams), arrays, seed, PixelMLP)
 
 
 def restore(directory: Path) -> TorchClassifier:
-    from trainables.cnn_net import PixelMLP
-    from trainables.torch_model import restore_classifier
+    from fersweep.trainables.torch_training.classifier import restore_classifier
+    from fersweep.trainables.torch_training.layers import PixelMLP
 
     return restore_classifier(directory, Hparams, PixelMLP)

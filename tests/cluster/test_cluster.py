@@ -11,18 +11,21 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from cluster.launch import launch
-from cluster.resume import resume
-from cluster.sweep import Sweep, read_sweep
-from cluster.trial import verdict
-from data_pipeline.demo import make_faces
-from data_pipeline.errors import InputError
-from data_pipeline.plan import Options
-from data_pipeline.prepare import prepare
-from data_pipeline.schema import read_manifest
-from results import checkpoints, journal
-from results.storage import Storage
-from results.sweeps import best_checkpoint, find_sweep, kept_trials, load_sweep
+from fersweep.cluster.launch import launch
+from fersweep.cluster.resume import resume
+from fersweep.cluster.worker.trial_session import verdict
+from fersweep.common.errors import InputError
+from fersweep.data_pipeline.dataset.manifest import read_manifest
+from fersweep.data_pipeline.prepare.options import Options
+from fersweep.data_pipeline.prepare.preparation import prepare
+from fersweep.data_pipeline.sources.demo_faces import make_faces
+from fersweep.results.record import checkpoints, journal
+from fersweep.results.record.home import find_sweep
+from fersweep.results.record.recorded_sweep import best_checkpoint, kept_trials
+from fersweep.results.record.storage import Storage
+from fersweep.results.record.sweep_json import load_sweep
+from fersweep.search_spaces.sweep_file.read_sweep import read_sweep
+from fersweep.search_spaces.sweep_file.schema import Sweep
 from tests.processes import below, kill, num_lines, run, start, wait_until, write_curve
 from tests.ray_nodes import ENVIRONMENT, Cluster
 from tests.recorded import check_all_recorded

@@ -12,7 +12,7 @@ from typing import Any
 import numpy as np
 import pytest
 
-from results import journal
+from fersweep.results.record import journal
 from tests.processes import below, kill, num_lines, run, start, wait_until, write_curve
 from tests.ray_nodes import ENVIRONMENT, Cluster
 from tests.recorded import check_all_recorded
@@ -87,7 +87,7 @@ def test_a_driver_killed_twenty_times(tmp_path: Path, tiny_dataset: Path, cluste
             target = num_lines(path) + 2 + int(rng.integers(25))
             wait_until(lambda target=target: num_lines(path) >= target, process)
         if alone:
-            for pid in below(process.pid, "results.tracking"):
+            for pid in below(process.pid, "fersweep.results.tracking.recorder_process"):
                 os.kill(pid, signal.SIGKILL)
         kill(process)
         after = path.read_bytes() if path.exists() else b""
@@ -123,7 +123,7 @@ def test_a_real_sweep_killed_three_times_gives_the_same_numbers(
         "        range: {units_0: [4, 16], learning_rate: [1e-3, 1e-1]}}\n"
         "search: {num_trials: 8, seed: 5}\n"
         "stop: {grace_epochs: 2, max_epochs: 48, reduction: 2, report_s: 0}\n"
-        f"resources: {{cpus: {cluster.num_cpus}}}\n"
+        f"resources: {{cpus: {fersweep.cluster.num_cpus}}}\n"
     )
     where = ("--address", cluster.address)
     options = (tmp_path / "lstm.yaml", "--data", tiny_dataset, *where)

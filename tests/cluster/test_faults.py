@@ -12,15 +12,15 @@ from typing import Any
 
 import pytest
 
-from cluster.launch import launch
-from cluster.resume import resume
-from cluster.search import Search, TooManyFailures
-from cluster.sweep import read_sweep
-from results import checkpoints, journal
-from results.journal import Journal, SweepRecord
-from results.storage import Storage
-from results.store import open_home
-from results.sweeps import load_sweep
+from fersweep.cluster.launch import launch
+from fersweep.cluster.resume import resume
+from fersweep.cluster.search.decisions import Search, TooManyFailures
+from fersweep.results.mlflow_store.connection import open_home
+from fersweep.results.record import checkpoints, journal
+from fersweep.results.record.journal import Journal, SweepRecord
+from fersweep.results.record.storage import Storage
+from fersweep.results.record.sweep_json import load_sweep
+from fersweep.search_spaces.sweep_file.read_sweep import read_sweep
 from tests.processes import ROOT, below, kill, num_lines, run, start, wait_until, write_curve
 from tests.recorded import check_all_recorded
 
@@ -70,7 +70,7 @@ def test_a_trial_that_breaks_fails_alone(tmp_path: Path, tiny_dataset: Path) -> 
 
 
 def _sweep_of(directory: Path) -> Any:
-    from cluster.sweep import Sweep
+    from fersweep.search_spaces.sweep_file.schema import Sweep
 
     return Sweep.model_validate(load_sweep(directory)[0]["sweep"])
 

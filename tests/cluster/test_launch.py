@@ -9,13 +9,15 @@ from typing import Any
 
 import pytest
 
-import trainables
-from cluster.drive import Outcome
-from cluster.launch import dry, launch
-from cluster.resume import resume
-from cluster.sweep import Sweep, read_sweep
-from data_pipeline.errors import InputError
-from results.sweeps import best_checkpoint, kept_trials, load_sweep
+from fersweep import trainables
+from fersweep.cluster.driver.run_sweep import Outcome
+from fersweep.cluster.launch import dry, launch
+from fersweep.cluster.resume import resume
+from fersweep.common.errors import InputError
+from fersweep.results.record.recorded_sweep import best_checkpoint, kept_trials
+from fersweep.results.record.sweep_json import load_sweep
+from fersweep.search_spaces.sweep_file.read_sweep import read_sweep
+from fersweep.search_spaces.sweep_file.schema import Sweep
 from tests.processes import write_curve
 
 

@@ -10,16 +10,19 @@ from typing import Any
 import optuna
 import pytest
 
-import search_spaces
-from cluster.launch import dry, launch
-from cluster.resume import resume
-from cluster.search import Search
-from cluster.sweep import Sweep, read_sweep
-from data_pipeline.errors import InputError
-from results import checkpoints, journal
-from results.journal import Journal, SweepRecord
-from results.storage import Storage
-from results.sweeps import choose_trial, find_sweep, kept_trials, load_sweep
+from fersweep import search_spaces
+from fersweep.cluster.launch import dry, launch
+from fersweep.cluster.resume import resume
+from fersweep.cluster.search.decisions import Search
+from fersweep.common.errors import InputError
+from fersweep.results.record import checkpoints, journal
+from fersweep.results.record.home import find_sweep
+from fersweep.results.record.journal import Journal, SweepRecord
+from fersweep.results.record.recorded_sweep import choose_trial, kept_trials
+from fersweep.results.record.storage import Storage
+from fersweep.results.record.sweep_json import load_sweep
+from fersweep.search_spaces.sweep_file.read_sweep import read_sweep
+from fersweep.search_spaces.sweep_file.schema import Sweep
 from tests.processes import write_curve
 from tests.recorded import check_all_recorded, run_ids
 

@@ -10,13 +10,14 @@ import numpy as np
 import optuna
 import pytest
 
-from cluster.launch import describe
-from cluster.search import Search
-from cluster.sweep import Sweep, parse_sweep
-from data_pipeline.errors import InputError
-from results.journal import Journal
+from fersweep.cluster.launch import describe
+from fersweep.cluster.search.decisions import Search
+from fersweep.common.errors import InputError
+from fersweep.results.record.journal import Journal
+from fersweep.search_spaces.sweep_file.read_sweep import parse_sweep
+from fersweep.search_spaces.sweep_file.schema import Sweep
+from fersweep.trainables.curve import Curve, Hparams
 from tests.sweeps import write_sweep
-from trainables.curve import Curve, Hparams
 
 
 def make_sweep(**changes: Any) -> Sweep:

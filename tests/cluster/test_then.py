@@ -12,12 +12,12 @@ import pytest
 import typer
 
 import fersweep
-from cluster.search import Search
-from data_pipeline.errors import InputError
-from results.sweeps import load_sweep
-from results.tracking import Recorder
+from fersweep.cluster.search.decisions import Search
+from fersweep.common.errors import InputError
+from fersweep.results.record.sweep_json import load_sweep
+from fersweep.results.tracking.recorder import Recorder
+from fersweep.trainables.curve import Curve, Hparams
 from tests.processes import write_curve
-from trainables.curve import Curve, Hparams
 
 pytestmark = pytest.mark.usefixtures("ray_session")
 
@@ -77,7 +77,7 @@ def test_resume_goes_on_with_the_one_that_was_interrupted(
                 signal.raise_signal(signal.SIGINT)
                 return
 
-    monkeypatch.setattr("cluster.drive._tune", train_here)
+    monkeypatch.setattr("fersweep.cluster.driver.run_sweep._tune", train_here)
     with pytest.raises(typer.Exit) as ended:
         fersweep.launch(write_both(tmp_path), tiny_dataset, home=home)
     assert ended.value.exit_code == 130

@@ -10,15 +10,17 @@ from typing import Any
 
 import pytest
 
-from cluster.drive import make_plan
-from cluster.sweep import parse_sweep
-from cluster.trial import Plan, TrialActor, TrialSession, verdict
-from data_pipeline.task import Task, TaskArrays
-from results import checkpoints
-from results.storage import Storage
-from trainables.base import TrialFailed
-from trainables.curve import Curve
-from trainables.gpu_share import SHARE
+from fersweep.cluster.worker.actor import TrialActor
+from fersweep.cluster.worker.trial_session import TrialSession, verdict
+from fersweep.cluster.worker.trial_settings import TrialSettings, trial_settings
+from fersweep.data_pipeline.tasks.arrays import TaskArrays
+from fersweep.data_pipeline.tasks.task import Task
+from fersweep.results.record import checkpoints
+from fersweep.results.record.storage import Storage
+from fersweep.search_spaces.sweep_file.read_sweep import parse_sweep
+from fersweep.trainables.curve import Curve
+from fersweep.trainables.gpu_share import SHARE
+from fersweep.trainables.protocol import TrialFailed
 
 RISING = {"top": 0.9, "rate": 0.3, "noise": 0.0}
 
@@ -43,7 +45,7 @@ def begin(tmp_path: Path, arrays: TaskArrays) -> Callable[..., TrialSession]:
             "directory": tmp_path,
             "storage": Storage(tmp_path),
         }
-        return TrialSession(Plan(trainable=trainable, **common, **plan), arrays, 0, hparams, known)
+        return TrialSession(TrialSettings(trainable=trainable, **common, **plan), arrays, 0, hparams, known)
 
     return begin
 
@@ -157,7 +159,7 @@ def start_actor(directory: Path, arrays: TaskArrays, gpus: float, hparams: dict[
     sweep = parse_sweep({"name": "s", "trainable": "curve", "resources": {"gpus": gpus}}, "test")
     actor = TrialActor.__new__(TrialActor)
     config = {"trial": 0, "hparams": hparams, "known_epochs": 0}
-    actor.setup(config, arrays=arrays, plan=make_plan(sweep, directory, Storage(directory)))
+    actor.setup(config, arrays=arrays, plan=trial_settings(sweep, directory, Storage(directory)))
     return actor
 
 

@@ -10,7 +10,7 @@ from typing import Any
 import yaml
 from hypothesis import strategies as st
 
-import search_spaces
+from fersweep import search_spaces
 from tests.malformed.garbled import garbled
 
 WHOLE = {  # every key of the schema
@@ -59,7 +59,7 @@ def aliases(level: int) -> str:
 LAUGHS = f"[&a0 [x,x,x],{','.join(f'&a{i} [{aliases(i - 1)}]' for i in LEVELS)}]"
 MERGES = f"{{k0: &a0 {{x: 1}},{','.join(f'k{i}: &a{i} {{<<: [{aliases(i - 1)}]}}' for i in LEVELS)}}}"
 FRAGMENTS = [  # YAML that stands for a value, as no Python value would be written
-    "!!python/object/apply:os.mkdir [pwned]", "!!python/name:os.system", "!!python/object:cluster.sweep.Sweep {}",
+    "!!python/object/apply:os.mkdir [pwned]", "!!python/name:os.system", "!!python/object:fersweep.search_spaces.sweep_file.schema.Sweep {}",
     "!unknown {}", "!!int x", "!!int ''", "!!float x", "!!bool x", "!!timestamp x", "!!binary gIGC", "!!binary '*'",
     "!!null x", "!!set {a, b}", "!!omap [{a: 1}]", "!!pairs [[1]]", "!!str [a]", "!!seq {}", "!!map []", "=",
     "2001-99-99", "2001-01-01 99:99:99", "2001-01-01", "._", "0b_", "0x_", "1:99:99", "0xffffffffffffffffffff", "1e999",

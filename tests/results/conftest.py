@@ -5,8 +5,10 @@ from pathlib import Path
 
 import pytest
 
-import trainables
-from data_pipeline.task import Task, TaskArrays, TaskSpec
+from fersweep import trainables
+from fersweep.data_pipeline.tasks.arrays import TaskArrays
+from fersweep.data_pipeline.tasks.spec import TaskSpec
+from fersweep.data_pipeline.tasks.task import Task
 from tests.datasets import write_tiny_dataset
 from tests.sweeps import FakeDriver, NewSweep, write_sweep_json
 

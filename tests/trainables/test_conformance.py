@@ -11,12 +11,13 @@ import optuna
 import pytest
 from pydantic import ValidationError
 
-import search_spaces
-import trainables
-from data_pipeline.schema import BLENDSHAPES
-from data_pipeline.task import Task, TaskArrays, TaskSpec
+from fersweep import search_spaces, trainables
+from fersweep.data_pipeline.tasks.arrays import TaskArrays
+from fersweep.data_pipeline.tasks.spec import TaskSpec
+from fersweep.data_pipeline.tasks.task import Task
+from fersweep.data_pipeline.vocabulary import BLENDSHAPES
+from fersweep.trainables.protocol import METRICS, TrialFailed
 from tests.datasets import write_tiny_dataset
-from trainables.base import METRICS, TrialFailed
 
 # Small models, and every part that has a state of its own: dropout's seeds, averaged weights, moments, schedules.
 HPARAMS: dict[str, list[dict[str, Any]]] = {

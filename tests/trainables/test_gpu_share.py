@@ -8,8 +8,8 @@ from types import SimpleNamespace
 
 import pytest
 
-from trainables import keras_model
-from trainables.gpu_share import CONTEXT_BYTES, SHARE, cap_bytes, share, total_bytes
+from fersweep.trainables.gpu_share import CONTEXT_BYTES, SHARE, cap_bytes, share, total_bytes
+from fersweep.trainables.keras_training import runtime
 
 GIB = 2**30
 NVIDIA_SMI = """#!/bin/sh
@@ -81,11 +81,11 @@ def test_tensorflow_is_limited_to_the_share(monkeypatch: pytest.MonkeyPatch, tmp
     config = FakeConfig()
     monkeypatch.setitem(sys.modules, "tensorflow", SimpleNamespace(config=config))
     monkeypatch.setenv(SHARE, "0.25")
-    keras_model._limit_gpus.__wrapped__()
+    runtime._limit_gpus.__wrapped__()
     monkeypatch.setenv(SHARE, "0.01")
     with pytest.raises(ValueError, match=r"resources\.gpus"):
-        keras_model._limit_gpus.__wrapped__()
+        runtime._limit_gpus.__wrapped__()
     monkeypatch.delenv(SHARE)
-    keras_model._limit_gpus.__wrapped__()
+    runtime._limit_gpus.__wrapped__()
     gpu = "/physical_device:GPU:0"
     assert config.set == [("limits", gpu, [4096 - 512]), ("grows", gpu, True)]

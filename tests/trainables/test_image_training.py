@@ -13,19 +13,20 @@ import torch
 import torch.nn.functional as F
 from timm.layers.conv2d_same import Conv2dSame
 
-import search_spaces
-import trainables
-from data_pipeline.task import Task, TaskArrays, TaskSpec
-from trainables import device as devices
-from trainables.augment import augmented, mixed, resized
-from trainables.base import TrialFailed
-from trainables.cnn import Hparams
-from trainables.cnn_net import CNN
-from trainables.cpu_convolutions import quicken
-from trainables.layers import Dropout
-from trainables.optimisation import Plateau, Training, rate_factors, unfrozen_at
-from trainables.torch_hparams import Augmentation
-from trainables.torch_model import epoch_order, targets
+from fersweep import search_spaces, trainables
+from fersweep.data_pipeline.tasks.arrays import TaskArrays
+from fersweep.data_pipeline.tasks.spec import TaskSpec
+from fersweep.data_pipeline.tasks.task import Task
+from fersweep.trainables.cnn.hparams import Hparams
+from fersweep.trainables.cnn.net import CNN
+from fersweep.trainables.protocol import TrialFailed
+from fersweep.trainables.torch_training import device as devices
+from fersweep.trainables.torch_training.augment import augmented, mixed, resized
+from fersweep.trainables.torch_training.classifier import epoch_order, targets
+from fersweep.trainables.torch_training.cpu_convolutions import quicken
+from fersweep.trainables.torch_training.hparams import Augmentation
+from fersweep.trainables.torch_training.layers import Dropout
+from fersweep.trainables.torch_training.optimisation import Plateau, Training, rate_factors, unfrozen_at
 
 SMALL: dict[str, Any] = {"widths": [4, 6], "batch_size": 32}
 OFF = Augmentation(flip=False)

@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 from sklearn import metrics
 
-from trainables.metrics import confusion, majority_baseline, scores
+from fersweep.trainables.metrics import confusion, majority_baseline, scores
 
 
 @pytest.mark.parametrize("num_classes", [2, 3, 7])

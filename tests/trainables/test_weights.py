@@ -19,8 +19,9 @@ from huggingface_hub import constants
 from safetensors.torch import save_file
 from torch import Tensor
 
-from data_pipeline.errors import InputError
-from trainables import backbones, weights
+from fersweep.common.errors import InputError
+from fersweep.trainables import transfer
+from fersweep.trainables.transfer import backbones, weights
 
 COMMIT = "0" * 40
 LITE0 = "tf_efficientnet_lite0"
@@ -243,9 +244,9 @@ def test_a_path_is_loaded_and_must_fit(tmp_path: Path) -> None:
         path = tmp_path / name
         assert weights.resolve("squeezenet1_1", str(path)) == path
         assert set(weights.load(path)) == set(state)
-        weights.check([("squeezenet1_1", str(path)), ("squeezenet1_1", "none"), ("resnet34", "none")])
+        transfer._check_weights([("squeezenet1_1", str(path)), ("squeezenet1_1", "none"), ("resnet34", "none")])
     with pytest.raises(InputError, match=r"weights: .*squeezenet.pth: 0 of \d+ weight tensors fit resnet34"):
-        weights.check([("resnet34", str(tmp_path / "squeezenet.pth"))])
+        transfer._check_weights([("resnet34", str(tmp_path / "squeezenet.pth"))])
 
 
 def test_what_is_no_file_of_weights_is_refused(tmp_path: Path) -> None:
@@ -350,7 +351,7 @@ def test_without_a_network_one_line_names_the_three_ways(
     _point_to(monkeypatch, "http://127.0.0.1:9", tmp_path)
     monkeypatch.setattr("time.sleep", lambda _seconds: pytest.fail("it waits to try again"))
     with pytest.raises(InputError) as refused:
-        weights.check([(backbone, "imagenet")])
+        transfer._check_weights([(backbone, "imagenet")])
     message = str(refused.value)
     assert message.startswith(f"weights: imagenet of {backbone} cannot be downloaded (")
     for way in ("weights: PATH", "weights: none", "fersweep[pretrained]"):

@@ -5,9 +5,10 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-import trainables
-from data_pipeline.task import Task, TaskArrays
-from trainables import blendshape_lstm
+from fersweep import trainables
+from fersweep.data_pipeline.tasks.arrays import TaskArrays
+from fersweep.data_pipeline.tasks.task import Task
+from fersweep.trainables import blendshape_lstm
 
 
 @pytest.fixture(scope="module")

@@ -1,0 +1,50 @@
+"""Which checkpoints stay: those of the best few trials of the whole sweep; the rest go as the sweep runs."""
+
+from __future__ import annotations
+
+from concurrent.futures import ThreadPoolExecutor
+
+from fersweep.cluster.search.decisions import Search
+from fersweep.results.record import checkpoints
+from fersweep.results.record.journal import TrialRecord
+from fersweep.results.record.storage import Storage
+
+
+class Keeper:
+    """Deletes in a thread of its own, since a bucket answers slowly. A running trial tidies up after itself. Use as a
+    context manager: it tidies up at both ends, and at the last waits until everything is deleted.
+    """
+
+    def __init__(self, search: Search, storage: Storage):
+        self._search, self._storage = search, storage
+        self._kept: dict[int, frozenset[int]] = {}  # trial → the epochs that it was last left with
+        self._thread = ThreadPoolExecutor(1, thread_name_prefix="keeper")
+
+    def tidy(self) -> None:
+        """Delete what the trials that have ended since the last call no longer need."""
+        stop, record = self._search.sweep.stop, self._search.record
+        best = {trial.number for trial in record.kept(stop.metric, stop.mode, self._search.sweep.keep_checkpoints)}
+        for trial in record.trials.values():
+            if trial.state == "running":
+                self._kept.pop(trial.number, None)
+            elif self._kept.get(trial.number) != (wanted := self._wanted(trial, trial.number in best)):
+                self._kept[trial.number] = wanted
+                self._thread.submit(checkpoints.prune, self._storage, trial.number, wanted)
+
+    def _wanted(self, trial: TrialRecord, is_best: bool) -> frozenset[int]:
+        stop = self._search.sweep.stop
+        if trial.state == "failed":  # one that broke off may be tried again (resume --retry-failed)
+            return frozenset([trial.num_epochs] if trial.retries or trial.lost else [])
+        row = trial.best(stop.metric, stop.mode)
+        if not is_best or row is None:
+            return frozenset()
+        last = [trial.num_epochs] if trial.state == "finished" else []  # resume --max-epochs goes on from it
+        return frozenset([int(row["epoch"]), *last])
+
+    def __enter__(self) -> Keeper:
+        self.tidy()
+        return self
+
+    def __exit__(self, *exception: object) -> None:
+        self.tidy()
+        self._thread.shutdown(wait=True)

@@ -1,0 +1,187 @@
+"""Run what a sweep still lacks, on Ray Tune: one driver, its journal, its recorder, and an orderly end whatever comes."""
+
+from __future__ import annotations
+
+import contextlib
+import fcntl
+import os
+import shutil
+import time
+import warnings
+from collections.abc import Iterator
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from fersweep.cluster import capacity
+from fersweep.cluster.driver.checkpoint_pruning import Keeper
+from fersweep.cluster.driver.stopping import Stopping
+from fersweep.cluster.driver.watchdog import Watch
+from fersweep.cluster.search.decisions import Search
+from fersweep.cluster.worker.trial_settings import trial_settings
+from fersweep.common import ray_connection
+from fersweep.common.errors import InputError
+from fersweep.data_pipeline.tasks.arrays import TaskArrays
+from fersweep.results.record.home import resume_command
+from fersweep.results.record.journal import Journal
+from fersweep.results.record.storage import Storage
+from fersweep.results.record.sweep_json import sweep_storage
+from fersweep.results.tracking.recorder import Recorder
+from fersweep.search_spaces.sweep_file.schema import Sweep
+
+DRIVEN = "another process is running this sweep: wait for it, or stop it"
+HURRY_S = 10.0  # that MLflow gets when the driver has to go; its recorder goes on by itself
+MAX_BREAKS = 3  # times that Ray Tune itself may break off without an epoch gained in between
+
+
+@dataclass(frozen=True)
+class Outcome:
+    """How a run ended. state: "finished", "interrupted" or "failed"; `signal` or `error` says what ended it early;
+    `missing`: what MLflow lacks, one line; `following`: the sweep that a finished one asks for (`then:`).
+    """
+
+    state: str
+    directory: Path
+    signal: int | None = None
+    error: Exception | None = None
+    missing: str | None = None
+    following: Sweep | None = None
+
+
+def run_sweep(
+    sweep: Sweep,
+    arrays: TaskArrays,
+    described: dict[str, Any],
+    directory: Path,
+    *,
+    retry_failed: bool = False,
+) -> Outcome:
+    """Run the trials that have not ended. Ray is connected already. Raises InputError if another driver is at it.
+
+    `retry_failed`: run failed trials once more.
+    """
+    storage, stopping = sweep_storage(directory, described), Stopping()
+    with _alone(directory), stopping.signals():
+        journal = Journal(directory / "journal.jsonl", storage)
+        older = described.get("history", []), described.get("points", [])
+        search, recorder = Search(sweep, journal, *older), Recorder(directory)
+        journal.session("started")
+        recorder.start()
+        with Watch(directory, storage, recorder, resume_command(directory)) as watch, stopping.on_error():
+            search.settle()
+            reopen(search, storage, retry_failed)
+            with Keeper(search, storage) as keeper:
+                if not search.done():
+                    watch.head = ray_connection.head_address()
+                    _tune(search, arrays, directory, storage, keeper, described["baseline"], stopping)
+        state = "failed" if stopping.error else "finished" if search.done() else "interrupted"
+        with contextlib.suppress(OSError):  # a full disk: then the journal just ends, as after a kill
+            journal.session(state, **({"reason": str(stopping.error)} if stopping.error else {}))
+        journal.close()
+        missing = recorder.finish() if state == "finished" else recorder.finish(HURRY_S)
+    following = sweep.following if state == "finished" else None
+    return Outcome(state, directory, stopping.signal, stopping.error, missing, following)
+
+
+@contextlib.contextmanager
+def _alone(directory: Path) -> Iterator[None]:
+    with (directory / "driver.lock").open("w") as lock:  # closed, and so released, with this process at the latest
+        for _ in range(10):
+            with contextlib.suppress(BlockingIOError):
+                fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
+                break
+            time.sleep(0.05)  # `status` holds it for a moment, when it looks whether somebody does
+        else:
+            raise InputError(f"{directory}: {DRIVEN}")
+        yield
+
+
+def reopen(search: Search, storage: Storage, retry_failed: bool) -> None:
+    """Let ended trials run again: failed ones if asked for, and those that had all their epochs before there were more.
+
+    Of the latter only those whose last checkpoint was kept; the others stay as they are.
+    """
+    from fersweep.results.record import checkpoints
+
+    for trial in list(search.record.trials.values()):
+        grown = trial.state == "finished" and not trial.reason and trial.num_epochs < search.sweep.stop.max_epochs
+        if (trial.state == "failed" and retry_failed) or (
+            grown and trial.num_epochs in checkpoints.saved(storage, trial.number)
+        ):
+            search.journal.append("reopened", trial=trial.number)
+
+
+def _tune(
+    search: Search,
+    arrays: TaskArrays,
+    directory: Path,
+    storage: Storage,
+    keeper: Keeper,
+    baseline: dict[str, Any],
+    stopping: Stopping,
+) -> None:
+    """Run the remaining trials on Ray Tune. Where Tune itself breaks off, it is begun again: the journal has the state."""
+    from fersweep.cluster.driver.progress import Progress
+
+    breaks, epochs = 0, -1
+    name = search.sweep.stop.metric.removeprefix("val_")
+    try:
+        with Progress(search, stopping, keeper, baseline.get(name)) as progress:
+            while not search.done() and not stopping.asked:
+                try:
+                    _run_tune(search, arrays, directory, storage, stopping, progress)
+                except Exception as error:
+                    if stopping.asked:
+                        break
+                    now = search.record.num_epochs
+                    breaks, epochs = (breaks + 1 if now == epochs else 1), now
+                    if breaks >= MAX_BREAKS:
+                        raise RuntimeError(f"Ray Tune broke off {breaks} times: {_last_line(error)}") from error
+                    progress.tell(f"Ray Tune broke off ({_last_line(error)}); starting it again")
+                search.active.clear()
+    except KeyboardInterrupt:  # the second one: now
+        pass
+
+
+def _last_line(error: Exception) -> str:
+    return (str(error).strip().splitlines() or [type(error).__name__])[-1].strip()
+
+
+def _run_tune(
+    search: Search, arrays: TaskArrays, directory: Path, storage: Storage, stopping: Stopping, progress: Any
+) -> None:
+    os.environ["TUNE_DISABLE_AUTO_CALLBACK_LOGGERS"] = "1"  # the journal is the log
+    os.environ["TUNE_DISABLE_SIGINT_HANDLER"] = "1"  # stopping.py
+    os.environ["TUNE_GLOBAL_CHECKPOINT_S"] = str(24 * 3600)  # and the state
+    os.environ["TUNE_PRINT_ALL_TRIAL_ERRORS"] = "0"
+    os.environ["RAY_AIR_NEW_OUTPUT"] = "0"  # Tune prints nothing: progress.py does
+    from ray import tune
+
+    from fersweep.cluster.driver.tune_adapters import Actors, SchedulerAdapter, SearchAdapter, memory_is_a_trials_fault
+    from fersweep.cluster.worker.actor import TrialActor
+
+    sweep = search.sweep
+    plan = trial_settings(sweep, directory, storage)
+    actors = Actors()
+    scratch = directory.resolve() / ".tune"  # nothing that anybody needs, also after a kill
+    shutil.rmtree(scratch, ignore_errors=True)
+    try:
+        with warnings.catch_warnings(), memory_is_a_trials_fault():
+            warnings.simplefilter("ignore")
+            tune.run(
+                tune.with_parameters(TrialActor, arrays=arrays, plan=plan),
+                name=sweep.name,
+                search_alg=SearchAdapter(search, stopping),
+                scheduler=SchedulerAdapter(search, stopping, actors, progress.tell),
+                num_samples=-1,  # the search says when it is over
+                max_concurrent_trials=capacity.check_resources(sweep.resources.cpus, sweep.resources.gpus),
+                resources_per_trial={"cpu": sweep.resources.cpus, "gpu": sweep.resources.gpus},
+                reuse_actors=True,
+                max_failures=0,  # what breaks off is handed out again by the search
+                raise_on_failed_trial=False,
+                callbacks=[progress, actors],
+                storage_path=str(scratch),
+                verbose=0,
+            )
+    finally:
+        shutil.rmtree(scratch, ignore_errors=True)

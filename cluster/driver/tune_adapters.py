@@ -1,0 +1,157 @@
+"""The two places where Ray Tune asks: which trial is next (a Searcher), and does this one go on (a scheduler).
+
+Both only pass the question on to cluster/search/decisions.py. A Tune trial is one attempt at a trial of the sweep: what broke off
+is handed out again as a new one.
+"""
+
+from __future__ import annotations
+
+import re
+import time
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any
+
+from ray.air.execution._internal import actor_manager
+from ray.exceptions import OutOfMemoryError, RayActorError
+from ray.tune import Callback
+from ray.tune.execution import tune_controller
+from ray.tune.experiment import Trial
+from ray.tune.schedulers import FIFOScheduler, TrialScheduler
+from ray.tune.search import Searcher
+
+from fersweep.cluster.driver.stopping import Stopping
+from fersweep.cluster.search.decisions import Search
+
+
+@contextmanager
+def memory_is_a_trials_fault() -> Iterator[None]:
+    """Where Ray ends a worker because its machine runs out of memory, Tune 2.60 ends the whole run: it takes only
+    RayActorError for the death of an actor (ray/air/execution/_internal/actor_manager.py, _actor_task_failed), and that
+    is an OutOfMemoryError. While the block runs, it takes both.
+    """
+    modules: tuple[Any, ...] = (actor_manager, tune_controller)
+    for module in modules:
+        module.RayActorError = (RayActorError, OutOfMemoryError)
+    try:
+        yield
+    finally:
+        for module in modules:
+            module.RayActorError = RayActorError
+
+
+class SearchAdapter(Searcher):
+    """Hands out the assignments of a Search as Tune configs."""
+
+    def __init__(self, search: Search, stopping: Stopping):
+        super().__init__()  # the metric stays in the search: Tune would want it flat in every result
+        self._search, self._stopping = search, stopping
+
+    def suggest(self, trial_id: str) -> dict[str, Any] | None:
+        assignment = None
+        with self._stopping.on_error():
+            if not self._stopping.asked:
+                assignment = self._search.next()
+        if assignment is not None:
+            return vars(assignment).copy()
+        waits = self._search.active and not self._stopping.asked  # one of them may break off and come back
+        return None if waits else Searcher.FINISHED  # type: ignore[return-value]
+
+    def on_trial_complete(self, trial_id: str, result: dict | None = None, error: bool = False) -> None:
+        """Nothing: the journal has it."""
+
+    def save(self, checkpoint_path: str) -> None:
+        """Nothing: the journal is the state."""
+
+    def restore(self, checkpoint_path: str) -> None:
+        """Nothing: the journal is the state."""
+
+
+class Actors(Callback):
+    """Which actor runs a trial (its id in hex): Tune has forgotten it when it tells of the actor's death."""
+
+    def __init__(self) -> None:
+        self.of: dict[int, str] = {}
+
+    def on_trial_start(self, iteration: int, trials: list[Trial], trial: Trial, **info: Any) -> None:
+        actor: Any = trial.temporary_state.ray_actor
+        self.of[trial.config["trial"]] = actor._actor_id.hex()
+
+
+class SchedulerAdapter(FIFOScheduler):
+    """Records every report and ends a trial where the Search says so. `tell`: gets what a person should hear of."""
+
+    def __init__(self, search: Search, stopping: Stopping, actors: Actors, tell: Callable[[str], None]):
+        super().__init__()
+        self._search, self._stopping, self._actors, self._tell = search, stopping, actors, tell
+
+    def on_trial_result(self, tune_controller: Any, trial: Trial, result: dict[str, Any]) -> str:
+        number, status, ended = trial.config["trial"], result["status"], True
+        nested = {key: value for key, value in result.items() if key.startswith("worker/")}  # as Tune flattens it
+        worker = {key.removeprefix("worker/"): value for key, value in nested.items()}
+        with self._stopping.on_error():
+            for note in result["notes"]:
+                self._search.journal.append("fault", trial=number, kind="checkpoint", reason=note)
+                self._tell(note)
+            if status == "storage":
+                raise StorageError(f"trial {number:04d} could not save its checkpoint: {result['reason']}")
+            if status == "fault":
+                self._broke_off(number, "trial", result["reason"], result["epochs"], worker)
+            else:
+                ended = self._search.report(number, result["epochs"], status, result["reason"], worker)
+        if self._stopping.asked and not ended:
+            self._search.active.pop(number, None)  # it goes on from here when the sweep is resumed
+            ended = True
+        return TrialScheduler.STOP if ended else TrialScheduler.CONTINUE
+
+    def on_trial_error(self, tune_controller: Any, trial: Trial) -> None:
+        number, timeout_s = trial.config["trial"], self._search.sweep.stop.timeout_s
+        with self._stopping.on_error():
+            silent_s = time.monotonic() - self._search.active.get(number, time.monotonic())
+            if timeout_s is not None and silent_s >= timeout_s:
+                where = f"trials/{number:04d}/hang.txt says where"
+                self._search.report(number, [], "failed", f"hung: no report in {timeout_s:g} s ({where})")
+                return
+            kind, reason = fault(Path(str(trial.error_file)).read_text(), self._actors.of.get(number, ""))
+            if kind == "memory":
+                self._search.report(number, [], "failed", reason)
+            else:
+                self._broke_off(number, kind, reason, [])
+
+    def _broke_off(
+        self,
+        number: int,
+        kind: str,
+        reason: str,
+        epochs: list[dict[str, float]],
+        worker: dict[str, Any] | None = None,
+    ) -> None:
+        self._search.fault(number, kind, reason, epochs, worker)
+        record = self._search.record.trials[number]
+        then = "failed" if record.state == "failed" else f"goes on after epoch {record.num_epochs}"
+        self._tell(f"trial {number:04d}: {reason}; {then}")
+
+
+class StorageError(RuntimeError):
+    """What was trained could not be saved: no trial's fault, and no trial can go on."""
+
+
+def fault(text: str, actor: str = "") -> tuple[str, str]:
+    """What broke an attempt, from Ray's words, and one line of ours.
+
+    "memory": its machine ran out of memory, and Ray ended the process that had taken most. "infrastructure": its machine
+    is gone, or Ray ended it (its id in hex is `actor`) beside another that had taken more. "trial": its process died
+    while its machine lives on, or something was raised that nobody foresaw.
+    """
+    if "running low on memory" in text:
+        ended = re.findall(r"Selected to kill: \(Actor\((\w+)\).*?actual memory used=([\d.]+)GB", text)
+        most = max(ended, key=lambda one: float(one[1]), default=(actor, ""))
+        if most[0] == actor:
+            return "memory", f"out of memory: Ray ended its process to save the machine, at {most[1]} GB"
+        return "infrastructure", "its machine ran out of memory, which another process had taken"
+    if "node has died" in text or "node was terminated" in text or "is unavailable" in text:
+        return "infrastructure", "its machine is lost"
+    if "died" in text:
+        return "trial", "its process died"
+    return "trial", text.strip().splitlines()[-1].strip()

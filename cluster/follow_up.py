@@ -1,0 +1,34 @@
+"""The second of two sweeps (`then:` in a sweep file): the best points of the first one, on more faces or for longer.
+
+A search on a fraction of the faces costs a fraction, and what is good there is among the good on all of them; only the
+few best are worth the whole price.
+"""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+from fersweep.cluster.driver.run_sweep import Outcome
+from fersweep.cluster.launch import launch
+from fersweep.cluster.resume import resume
+from fersweep.results.record.sweep_json import load_sweep
+from fersweep.search_spaces.sweep_file.schema import Sweep
+
+
+def go_on(
+    first: Outcome,
+    following: Sweep,
+    address: str | None = None,
+    *,
+    data: Path | None = None,
+    retry_failed: bool = False,
+) -> Outcome:
+    """Run the sweep that follows a finished one, or go on with it where it has begun. `data`, `retry_failed`: as `resume`.
+
+    Raises InputError where the first has too few trials to go on with.
+    """
+    directory = first.directory.with_name(following.name)
+    if directory.exists():
+        return resume(directory, address, data=data, retry_failed=retry_failed)
+    described, _ = load_sweep(first.directory)
+    return launch(following, Path(described["dataset"]["path"]), first.directory.parent.parent, address)

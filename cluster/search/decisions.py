@@ -1,0 +1,241 @@
+"""The search itself, without Ray: which trial comes next, and whether one goes on. Everything is read off the journal.
+
+Samplers and ASHA keep no state of their own. Optuna's study is projected from the trials in the journal for each
+suggestion (16 ms at 100 trials, most of it the sampler), and a rung is a look at what each trial had reached there.
+So a search that was interrupted and resumed suggests and stops exactly as one that was not, given the same history.
+"""
+
+from __future__ import annotations
+
+import math
+import time
+import warnings
+from collections import Counter
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+
+from fersweep.results.record.journal import Journal, SweepRecord, TrialRecord
+from fersweep.results.record.optuna_study import freeze, new_study
+from fersweep.search_spaces.sweep_file.schema import Sweep
+from fersweep.search_spaces.sweep_file.searched_space import first_points, sample_space
+
+if TYPE_CHECKING:
+    import optuna
+
+
+MIN_ENDED = 10  # trials that the share of failures is taken of, at least
+MAX_LOST = 10  # machines that a trial may lose without gaining an epoch
+
+
+@dataclass(frozen=True)
+class Assignment:
+    """What a worker is given: a trial, its hparams, and how many of its epochs the journal already knows."""
+
+    trial: int
+    hparams: dict[str, Any]
+    known_epochs: int
+
+
+class TooManyFailures(RuntimeError):
+    """More trials failed than the sweep's failures.max_failed_share allows."""
+
+
+class Search:
+    """Decides for one sweep. `journal` is the only thing that it writes.
+
+    `history`, `points`: trials of older sweeps, and points of theirs to begin with (cluster/search/older_sweeps.py).
+    `active`: trials that are with a worker, and when each was last heard of (seconds of time.monotonic).
+    """
+
+    def __init__(
+        self,
+        sweep: Sweep,
+        journal: Journal,
+        history: Sequence[dict[str, Any]] = (),
+        points: Sequence[dict[str, Any]] = (),
+    ):
+        self.sweep, self.journal = sweep, journal
+        self._points = first_points(sweep, points)
+        known = ("params", "distributions", "epochs", "state")
+        older = [TrialRecord(number=-1, hparams={}, **{key: one[key] for key in known}) for one in history]
+        self._history = [freeze(trial, sweep.stop.metric, sweep.stop.mode) for trial in older]
+        self.active: dict[int, float] = {}
+        self._frozen: dict[int, Any] = {}
+
+    @property
+    def record(self) -> SweepRecord:
+        return self.journal.record
+
+    def waiting(self) -> list[int]:
+        """Trials that are neither ended nor with a worker: an interrupted driver or a lost worker left them."""
+        return [t.number for t in self.record.trials.values() if t.state == "running" and t.number not in self.active]
+
+    def done(self) -> bool:
+        """Whether every trial that was asked for has ended."""
+        return self.record.num_ended == len(self.record.trials) >= self.sweep.search.num_trials
+
+    def next(self) -> Assignment | None:
+        """The next trial to run: first those left unfinished, then new ones; None when all are handed out."""
+        number = min(self.waiting(), default=None)
+        if number is None:
+            number = len(self.record.trials)
+            if number >= self.sweep.search.num_trials:
+                return None
+            self._sample(number)
+        trial = self.record.trials[number]
+        self.active[number] = time.monotonic()
+        return Assignment(number, trial.hparams, trial.num_epochs)
+
+    def _sample(self, number: int) -> None:
+        hparams, asked, point = self._suggest(number)
+        from optuna.distributions import distribution_to_json
+
+        distributions = {name: distribution_to_json(d) for name, d in asked.distributions.items()}
+        self.journal.append(
+            "sampled", trial=number, hparams=hparams, params=asked.params, distributions=distributions, point=point
+        )
+
+    def _suggest(self, number: int) -> tuple[dict[str, Any], optuna.Trial, str | None]:
+        study, name = self.study(seed=number), None
+        if number < len(self._points):
+            name, point = self._points[number]
+            study.enqueue_trial(point)
+        asked = study.ask()
+        return sample_space(self.sweep, asked), asked, name
+
+    def study(self, seed: int = 0) -> optuna.Study:
+        """The journal as an Optuna study whose sampler is seeded from (the sweep's seed, `seed`).
+
+        Trials of older sweeps (search.start_from) come first. The states are results/record/optuna_study.py's; the sampler keeps away
+        from trials that are RUNNING.
+        """
+        import optuna
+
+        seed = int(np.random.default_rng([self.sweep.search.seed, seed]).integers(2**31))
+        stop = self.sweep.stop
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore", optuna.exceptions.ExperimentalWarning)  # group
+            sampler = (
+                optuna.samplers.TPESampler(seed=seed, multivariate=True, group=True, constant_liar=True)
+                if self.sweep.search.sampler == "tpe"
+                else optuna.samplers.RandomSampler(seed=seed)
+            )
+        study = new_study(stop.mode, self._history, sampler)
+        study.add_trials([self._frozen_trial(trial) for trial in self.record.trials.values()])
+        return study
+
+    def _frozen_trial(self, trial: TrialRecord) -> optuna.trial.FrozenTrial:
+        stop = self.sweep.stop
+        if trial.state == "running":
+            self._frozen.pop(trial.number, None)  # it may have been reopened
+            return freeze(trial, stop.metric, stop.mode)
+        if trial.number not in self._frozen:
+            self._frozen[trial.number] = freeze(trial, stop.metric, stop.mode)
+        return self._frozen[trial.number]
+
+    def report(
+        self,
+        number: int,
+        epochs: list[dict[str, float]],
+        status: str,
+        reason: str | None = None,
+        worker: dict[str, Any] | None = None,
+    ) -> bool:
+        """Record what a trial trained; True if it ends here.
+
+        Args:
+            number: the trial.
+            epochs: metrics of each epoch since its last report; may be empty.
+            status: "running", or how the trial says that it ended: "finished", "failed".
+            reason: of a failure or of an early end.
+            worker: what its process took (cluster/worker/resource_usage.py).
+        """
+        self.active[number] = time.monotonic()
+        before = self.record.trials[number].num_epochs
+        self._told(number, epochs, worker)
+        if status == "running":
+            return self._judge(number, before)
+        self._end(number, status, reason)
+        return True
+
+    def settle(self) -> None:
+        """Judge the last report of the journal, if a driver was killed between writing it and judging it."""
+        if self.record.unjudged is not None:
+            self._judge(*self.record.unjudged)
+            self.active.clear()
+
+    def _judge(self, number: int, before: int) -> bool:
+        """Whether ASHA ends a running trial that has just gone on from epoch `before`."""
+        now = self.record.trials[number].num_epochs
+        for level in self.sweep.stop.rungs():
+            if before < level <= now and not self.survives(number, level):
+                self._end(number, "stopped", f"below the best 1/{self.sweep.stop.reduction} at epoch {level}")
+                return True
+        return False
+
+    def _told(self, number: int, epochs: list[dict[str, float]] | None, worker: dict[str, Any] | None) -> None:
+        if epochs:
+            self.journal.append("report", trial=number, epochs=epochs, **({"worker": worker} if worker else {}))
+
+    def fault(
+        self,
+        number: int,
+        kind: str,
+        reason: str,
+        epochs: list[dict[str, float]] | None = None,
+        worker: dict[str, Any] | None = None,
+    ) -> None:
+        """Record that an attempt at a trial broke off; it is tried again, or fails.
+
+        Args:
+            kind: "trial" (its process died, or raised something unforeseen: at most failures.max_retries times),
+                "infrastructure" (a machine was lost: as often as it takes, while epochs are gained in between).
+            epochs, worker: that the attempt had trained beyond its last report, and what its process took.
+        """
+        self._told(number, epochs, worker)
+        self.journal.append("fault", trial=number, kind=kind, reason=reason)
+        trial = self.record.trials[number]
+        if trial.retries > self.sweep.failures.max_retries or trial.lost > MAX_LOST:
+            tries = trial.retries + trial.lost
+            self._end(number, "failed", reason if tries == 1 else f"{reason} ({tries} attempts)")
+        else:
+            self.active.pop(number, None)
+
+    def _end(self, number: int, status: str, reason: str | None) -> None:
+        self.journal.append("ended", trial=number, state=status, reason=reason)
+        self.active.pop(number, None)
+        failures, ended = self.sweep.failures, self.record.num_ended
+        failed = self.record.count()["failed"]
+        of = max(ended, min(MIN_ENDED, self.sweep.search.num_trials))
+        if status == "failed" and failed > failures.max_failed_share * of:
+            reasons = Counter(str(t.reason) for t in self.record.trials.values() if t.state == "failed")
+            commonest, times = reasons.most_common(1)[0]
+            raise TooManyFailures(
+                f"{failed} of {ended} trials failed, which is more than failures.max_failed_share "
+                f"({failures.max_failed_share:g}) allows; the commonest reason ({times}×): {commonest}"
+            )
+
+    def rung(self, level: int) -> dict[int, float]:
+        """Trial number → best value within `level` epochs, of every trial that reached that rung with a finite value."""
+        metric, worst = self.sweep.stop.metric, -math.inf if self.sweep.stop.mode == "max" else math.inf
+        better = max if self.sweep.stop.mode == "max" else min
+        table = {}
+        for trial in self.record.trials.values():
+            if trial.num_epochs >= level:
+                finite = [row[metric] for row in trial.epochs[:level] if math.isfinite(row[metric])]
+                table[trial.number] = better(finite, default=worst)
+        return {number: value for number, value in table.items() if math.isfinite(value)}
+
+    def survives(self, number: int, level: int) -> bool:
+        """ASHA's stopping rule (Li et al. 2018, arXiv:1810.05934; asynchronous, by quantile as in Ray Tune and Syne
+        Tune): a trial goes on if it is among the best 1/reduction of those that have reached the rung, itself included.
+        """
+        table = self.rung(level)
+        if number not in table:
+            return False
+        sign = 1 if self.sweep.stop.mode == "max" else -1
+        cutoff = np.quantile([sign * value for value in table.values()], 1 - 1 / self.sweep.stop.reduction)
+        return bool(sign * table[number] >= cutoff)

@@ -1,0 +1,96 @@
+"""What a new sweep takes from older ones (`search.start_from`): {sweep: OLD} gives the sampler their trials to learn from,
+where they lie in its space; {sweep: OLD, best: K} makes the points of their best K trials its own first ones.
+
+Points come without their values: those were reached on other faces or in other epochs, and the sampler would take them
+for values of this sweep.
+"""
+
+from __future__ import annotations
+
+import math
+from pathlib import Path
+from typing import Any
+
+from fersweep.common.errors import InputError
+from fersweep.results.record.home import find_sweep
+from fersweep.results.record.journal import SweepRecord, TrialRecord
+from fersweep.results.record.sweep_json import load_sweep
+from fersweep.search_spaces.sweep_file.schema import Sweep
+from fersweep.search_spaces.sweep_file.searched_space import fitted
+
+
+def history(sweep: Sweep, home: Path) -> list[dict[str, Any]]:
+    """The ended trials of the older sweeps that `sweep` learns from, as `sweep.json` has them: {sweep, params,
+    distributions, epochs, state}. Raises InputError where a sweep is not there, searches for something else, or has
+    nothing to offer.
+    """
+    found = []
+    for name in sweep.search.older:
+        theirs, record = _load(sweep, home, name)
+        if theirs["stop"]["metric"] != sweep.stop.metric:
+            raise _nothing_to_learn(name, "stop.metric", theirs["stop"]["metric"], sweep.stop.metric)
+        taken = [one for trial in record.trials.values() if (one := _taken(sweep, name, trial, theirs["space"]["fix"]))]
+        if not taken:
+            raise InputError(
+                f"search.start_from: none of the {len(record.trials)} trials of sweep {name!r} lies in the space"
+            )
+        found += taken
+    return found
+
+
+def best_points(sweep: Sweep, home: Path) -> list[dict[str, Any]]:
+    """The points of the older sweeps' best trials, as `sweep.json` has them, best first: {name: "OLD/0007", params}.
+
+    The best are those that have ended and not failed, by this sweep's metric. Raises InputError where a sweep is not
+    there, is one of another trainable, or has fewer, and where a point lies outside the space.
+    """
+    found = []
+    for name, number in sweep.search.best_of:
+        theirs, record = _load(sweep, home, name)
+        best = record.kept(sweep.stop.metric, sweep.stop.mode, number)
+        if len(best) < number:
+            raise InputError(
+                f"search.start_from: sweep {name!r} has {len(best)} trials that have ended and not failed, not {number}"
+            )
+        for trial in best:
+            title = f"{theirs['name']}/{trial.name}"
+            try:
+                fixed = fitted(sweep, title, {**theirs["space"]["fix"], **trial.params})
+            except ValueError as error:
+                raise InputError(str(error)) from None
+            found.append({"name": title, "params": fixed.params})
+    return found
+
+
+def _load(sweep: Sweep, home: Path, name: str) -> tuple[dict[str, Any], SweepRecord]:
+    """What was asked of an older sweep, and its record. Raises InputError if it is one of another trainable."""
+    described, record = load_sweep(find_sweep(home, name))
+    theirs = described["sweep"]
+    if theirs["trainable"] != sweep.trainable:
+        raise _nothing_to_learn(name, "trainable", theirs["trainable"], sweep.trainable)
+    return theirs, record
+
+
+def _nothing_to_learn(name: str, key: str, before: str, now: str) -> InputError:
+    return InputError(f"search.start_from: sweep {name!r} has {key} {before!r}, not {now!r}: nothing to learn from")
+
+
+def _taken(sweep: Sweep, name: str, trial: TrialRecord, fixed_then: dict[str, Any]) -> dict[str, Any] | None:
+    """One trial; None if it has not ended, or lies outside the space."""
+    from optuna.distributions import distribution_to_json
+
+    try:
+        fixed = fitted(sweep, f"{name}/{trial.name}", {**fixed_then, **trial.params})
+    except ValueError:
+        return None
+    metric = sweep.stop.metric
+    rows = [{"epoch": row["epoch"], metric: row[metric]} for row in trial.epochs if math.isfinite(row[metric])]
+    if trial.state == "running" or (trial.state != "failed" and not rows):
+        return None
+    return {
+        "sweep": name,
+        "params": fixed.params,
+        "distributions": {key: distribution_to_json(one) for key, one in fixed.distributions.items()},
+        "epochs": rows,
+        "state": trial.state,
+    }

@@ -1,0 +1,46 @@
+"""What a worker needs to know of its sweep."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from pathlib import Path
+
+from fersweep.results.record.storage import Storage
+from fersweep.search_spaces.sweep_file.schema import Sweep
+
+
+@dataclass(frozen=True)
+class TrialSettings:
+    """What every trial of a sweep has in common. `rungs`: epochs at which a report must end; `gpus`: share of a GPU."""
+
+    trainable: str
+    directory: Path
+    storage: Storage
+    seed: int
+    metric: str
+    mode: str
+    max_epochs: int
+    rungs: tuple[int, ...]
+    report_s: float
+    timeout_s: float | None
+    gpus: float
+
+
+def trial_settings(sweep: Sweep, directory: Path, storage: Storage) -> TrialSettings:
+    """The plan of a sweep whose record lies in `directory` and whose checkpoints lie in `storage`."""
+    from fersweep.cluster.worker.trial_settings import TrialSettings
+
+    stop = sweep.stop
+    return TrialSettings(
+        trainable=sweep.trainable,
+        directory=directory.resolve(),
+        storage=storage if storage.path is None else Storage(directory.resolve()),
+        seed=sweep.search.seed,
+        metric=stop.metric,
+        mode=stop.mode,
+        max_epochs=stop.max_epochs,
+        rungs=tuple(stop.rungs()),
+        report_s=stop.report_s,
+        timeout_s=stop.timeout_s,
+        gpus=sweep.resources.gpus,
+    )

@@ -1,0 +1,1 @@
+"""What every room builds on: errors, files, processes, the Ray connection, building blocks of pages and tables."""

@@ -1,0 +1,57 @@
+"""What all plotly figures of a page have in common: colours, layout, and how figures stand side by side."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import TYPE_CHECKING, Any
+
+from fersweep.common.display.colours import INK
+from fersweep.common.display.page import plot
+
+if TYPE_CHECKING:
+    from matplotlib.axes import Axes
+    from matplotlib.figure import Figure
+    from plotly.graph_objects import Figure
+
+
+DPI = 90
+
+
+def chart(x: str = "", y: str = "", height: int = 400, **layout: Any) -> Figure:
+    """An empty figure with the titles of its axes. Its legend stands above it, so that narrow screens have room."""
+    from plotly.graph_objects import Figure
+
+    return dress(Figure(), height, xaxis_title_text=x or None, yaxis_title_text=y or None, **layout)
+
+
+def dress(figure: Figure, height: int, **layout: Any) -> Figure:
+    """Give a figure, also one of Optuna's, the look of all others."""
+    figure.update_layout(
+        template="plotly_white",
+        title=None,
+        height=height,
+        font={"size": 12, "color": INK},
+        margin={"l": 10, "r": 10, "t": 32, "b": 10},
+        legend={"orientation": "h", "x": 0, "xanchor": "left", "y": 1.02, "yanchor": "bottom"},
+        hoverlabel={"align": "left"},
+    )
+    figure.update_xaxes(automargin=True, gridcolor="#eef1f4")
+    figure.update_yaxes(automargin=True, gridcolor="#eef1f4")
+    return figure.update_layout(**layout)
+
+
+def side_by_side(parts: Sequence[Figure | str], width: int = 480) -> str:
+    """Figures, or HTML, in as many columns of at least `width` px as the page has room for."""
+    cells = "".join(f"<div>{part if isinstance(part, str) else plot(part)}</div>" for part in parts)
+    columns = f"repeat(auto-fit, minmax(min(100%, {width}px), 1fr))"
+    return f'<div style="display:grid; gap:8px 20px; grid-template-columns:{columns}">{cells}</div>'
+
+
+def make_figure(width: float, height: float, num_axes: int) -> tuple[Figure, list[Axes]]:
+    """A figure of width × height inches with its axes side by side."""
+    from matplotlib.backends.backend_agg import FigureCanvasAgg
+    from matplotlib.figure import Figure
+
+    figure = Figure(figsize=(width, height), dpi=DPI)
+    FigureCanvasAgg(figure)
+    return figure, [figure.add_subplot(1, num_axes, i + 1) for i in range(num_axes)]

@@ -1,0 +1,101 @@
+"""The one connection to Ray: a cluster that is running already, or this machine."""
+
+from __future__ import annotations
+
+import contextlib
+import logging
+import os
+import socket
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any
+
+from fersweep.common.errors import InputError
+from fersweep.common.processes import silent_stderr
+
+OBJECT_STORE_BYTES = 512 * 2**20
+
+ROOT = Path(__file__).resolve().parents[1]
+
+PROBE_S = 10.0
+
+
+@contextmanager
+def reaching(address: str | None) -> Iterator[None]:
+    """Around `ray.init(address=address)`: InputError where no cluster answers. None is this machine, always there.
+
+    HOST:PORT is tried first: at an address where nobody listens Ray itself waits for many minutes.
+    """
+    if address is None:
+        yield
+        return
+    try:
+        if ":" in address:
+            host, _, port = address.split("://")[-1].rpartition(":")
+            socket.create_connection((host.strip("[]"), int(port)), timeout=PROBE_S).close()
+        yield
+    except (OSError, ValueError, OverflowError) as error:
+        reason = str(error).splitlines()[0]
+        raise InputError(f"--address {address}: no Ray cluster answers there: {reason}") from None
+
+
+@contextlib.contextmanager
+def ray_session(workers: int | None, address: str | None) -> Iterator[Any]:
+    """Ray: the one that runs already, a cluster's, or a local one that ends with the block."""
+    import ray
+
+    if ray.is_initialized():
+        yield ray
+        return
+    for name, value in {
+        "RAY_USAGE_STATS_ENABLED": "0",
+        "RAY_ACCEL_ENV_VAR_OVERRIDE_ON_ZERO": "0",
+        "RAY_BACKEND_LOG_LEVEL": "fatal",  # Ray's C++ side warns about what Ray Data does by default
+    }.items():
+        os.environ.setdefault(name, value)
+    quiet: dict[str, Any] = {"log_to_driver": False, "logging_level": logging.ERROR}
+    with reaching(address), silent_stderr():
+        if address is None:
+            here = {"num_cpus": workers or os.cpu_count(), "object_store_memory": OBJECT_STORE_BYTES}
+            ray.init(address="local", include_dashboard=False, **here, **quiet)  # not one that happens to run here
+        else:
+            ray.init(address=address, runtime_env={"py_modules": [str(Path(__file__).parent)]}, **quiet)
+    try:
+        yield ray
+    finally:
+        ray.shutdown()
+
+
+def connect(address: str | None, num_cpus: int | None = None) -> None:
+    """Connect to the Ray cluster at `address`, or start Ray here; an earlier connection of this process is kept.
+
+    Workers find the rooms of this project through PYTHONPATH and stay quiet. Raises InputError if no cluster answers.
+    """
+    os.environ.setdefault("RAY_ACCEL_ENV_VAR_OVERRIDE_ON_ZERO", "0")
+    os.environ.setdefault("RAY_BACKEND_LOG_LEVEL", "fatal")  # its C++ side warns about what Ray's own libraries do
+    os.environ.setdefault("RAY_USAGE_STATS_ENABLED", "0")
+    if address and (Path.home() / ".ray" / "auth_token").exists():  # a head that finds a token asks for it
+        os.environ.setdefault("RAY_AUTH_MODE", "token")
+    import ray
+
+    if ray.is_initialized():
+        return
+    env_vars = {"PYTHONPATH": os.pathsep.join([str(ROOT), *filter(None, [os.environ.get("PYTHONPATH")])])}
+    quiet = {"TF_CPP_MIN_LOG_LEVEL": "3", "GLOG_minloglevel": "3"}
+    with reaching(address), silent_stderr():
+        ray.init(
+            address=address or "local",
+            num_cpus=None if address else num_cpus,
+            include_dashboard=None if address else False,
+            log_to_driver=False,
+            logging_level=logging.CRITICAL,
+            runtime_env={"env_vars": {**quiet, **env_vars}},
+        )
+
+
+def head_address() -> str:
+    """HOST:PORT of the head of the cluster that this process is connected to."""
+    import ray
+
+    return ray.get_runtime_context().gcs_address

@@ -1,0 +1,217 @@
+"""A dataset for other tools: `fersweep data export runs/data/fer2013 out --as csv` (or numpy, imagefolder).
+
+csv: `fer2013.csv` as Kaggle lays it out (emotion,pixels,Usage; `ckextended.csv` where there is contempt, which is 7), and
+    `blendshapes.csv` with split, label, scores and head pose. `prepare` reads either back.
+numpy: `train/pixels.npy` …, which `numpy.load(…, mmap_mode="r")` maps, rows as in `train/rows.csv`; `names.json` names them.
+imagefolder: `train/happy/0000017.png` … with `train/metadata.jsonl`: Hugging Face's `load_dataset("imagefolder", data_dir=…)`
+    reads it, and so does `prepare`.
+
+Faces stand in the dataset's order, without augmented copies. One part is in memory at a time.
+"""
+
+import contextlib
+import csv
+import json
+import os
+import shutil
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import AbstractContextManager, ExitStack
+from pathlib import Path
+from typing import IO, Any
+
+import numpy as np
+import pyarrow as pa
+import pyarrow.compute as pc
+
+from fersweep.common.errors import InputError, hint
+from fersweep.data_pipeline.dataset.columns import codes, images
+from fersweep.data_pipeline.dataset.manifest import read_manifest
+from fersweep.data_pipeline.dataset.parts import open_part
+from fersweep.data_pipeline.vocabulary import BLENDSHAPES, LABELS, NUM_LANDMARKS, SPLITS
+
+USAGES = dict(zip(SPLITS, ("Training", "PublicTest", "PrivateTest"), strict=True))
+POSE = ("yaw", "pitch", "roll")
+ROWS = ("face_id", "source", "label", "origin", "subject", "fold", "detected", "duplicate_of", "near_duplicate_of")
+
+Add = Callable[[pa.Table, int], None]  # a part's faces, and the number of the first
+
+
+def export_dataset(directory: Path, out: Path, layout: str) -> dict[str, Any]:
+    """Write the dataset to the new directory `out`; {"out", "layout", "num_faces", "files": [relative paths or patterns]}.
+
+    InputError where `out` is there and not empty, `layout` is unknown, or the dataset lacks what it needs. `out` appears
+    when all is written.
+    """
+    directory, out = Path(directory), Path(out)
+    manifest = read_manifest(directory)
+    if layout not in LAYOUTS:
+        raise InputError(f"--as {layout} is unknown; {hint(layout, LAYOUTS)}")
+    if layout == "imagefolder" and manifest["image_size"] is None:
+        raise InputError(f"{directory} has no pixels: it is made of ready-made blendshapes; --as csv or numpy")
+    if layout == "csv" and len(set(manifest["image_size"] or ())) > 1:
+        raise InputError(
+            f"{directory} has faces that are not square, which the CSV cannot say; --as numpy or imagefolder"
+        )
+    with _fresh(out) as unfinished:
+        start = 0
+        with LAYOUTS[layout](unfinished, manifest) as add:
+            for part in manifest["parts"]:
+                table = open_part(directory, part)
+                table = table.filter(table["augmentation"].is_null())
+                add(table, start)
+                start += table.num_rows
+        shown = {path.relative_to(unfinished) for path in unfinished.rglob("*") if path.is_file()}
+        files = sorted({str(path.parent.parent / "*" / "*.png" if path.suffix == ".png" else path) for path in shown})
+    return {"out": str(out), "layout": layout, "num_faces": start, "files": files}
+
+
+@contextlib.contextmanager
+def _fresh(out: Path) -> Iterator[Path]:
+    """A directory beside `out` that takes its name when the block has ended well, and is gone else."""
+    if out.exists() and (not out.is_dir() or any(out.iterdir())):
+        raise InputError(f"{out} exists and is not empty: give a new directory")
+    unfinished = out.with_name(f".{out.resolve().name}.{os.getpid()}.tmp")
+    try:
+        unfinished.mkdir(parents=True)
+        yield unfinished
+        unfinished.rename(out)
+    except OSError as error:
+        raise InputError(f"{error.filename or out} cannot be written: {error.strerror}") from None
+    finally:
+        shutil.rmtree(unfinished, ignore_errors=True)
+
+
+# --- layouts ---
+
+
+@contextlib.contextmanager
+def _csv(out: Path, manifest: dict[str, Any]) -> Iterator[Add]:
+    size = manifest["image_size"]
+    blendshapes = _blendshapes(manifest)
+    with ExitStack() as stack:
+        name = "ckextended.csv" if "contempt" in manifest["classes"] else "fer2013.csv"
+        faces = stack.enter_context(_table(out / name, ("emotion", "pixels", "Usage"))) if size else None
+        header = ("face_id", "source", "subject", "split", "label", *blendshapes, *POSE)
+        scores = stack.enter_context(_table(out / "blendshapes.csv", header)) if blendshapes else None
+
+        def add(table: pa.Table, start: int) -> None:
+            splits = table["split"].to_pylist()
+            if faces is not None:
+                ids = codes(table["label"], LABELS).tolist()
+                for label, face, split in zip(ids, images(table["pixels"], size), splits, strict=True):
+                    faces.writerow((label, " ".join(map(str, face.reshape(-1).tolist())), USAGES[split]))
+            if scores is not None:
+                table = table.filter(table["detected"])
+                scores.writerows(_texts(table, header))
+
+        yield add
+
+
+@contextlib.contextmanager
+def _numpy(out: Path, manifest: dict[str, Any]) -> Iterator[Add]:
+    size, blendshapes = manifest["image_size"], _blendshapes(manifest)
+    has_landmarks = (manifest.get("has") or {}).get("landmarks", False)
+    kinds: dict[str, tuple[tuple[int, ...], Any]] = {"labels": ((), np.int8), "pose": ((len(POSE),), np.float32)}
+    kinds |= {"pixels": (tuple(size), np.uint8)} if size else {}
+    kinds |= {"blendshapes": ((len(blendshapes),), np.float32)} if blendshapes else {}
+    kinds |= {"landmarks": ((NUM_LANDMARKS, 3), np.float16)} if has_landmarks else {}
+    sizes = {split: sum(labels.values()) for split, labels in manifest["counts"].items()}
+    done = dict.fromkeys(sizes, 0)
+    arrays: dict[str, dict[str, np.ndarray]] = {}
+    names = {
+        "labels": list(LABELS), "blendshapes": blendshapes, "pose": list(POSE), "num_faces": sizes,
+        "arrays": {name: {"shape": ["N", *shape], "dtype": np.dtype(kind).name} for name, (shape, kind) in kinds.items()},
+        "fingerprint": manifest["fingerprint"],
+    }  # fmt: skip
+    (out / "names.json").write_text(json.dumps(names, indent=1) + "\n")
+    with ExitStack() as stack:
+        rows = {}
+        for split, number in sizes.items():
+            (out / split).mkdir()
+            rows[split] = stack.enter_context(_table(out / split / "rows.csv", ROWS))
+            arrays[split] = {
+                name: np.lib.format.open_memmap(out / split / f"{name}.npy", "w+", kind, (number, *shape))
+                for name, (shape, kind) in kinds.items()
+            }
+
+        def add(table: pa.Table, start: int) -> None:
+            for split in sizes:
+                mine = table.filter(pc.field("split").cast(pa.string()) == split)
+                span = slice(done[split], done[split] + mine.num_rows)
+                for name, array in arrays[split].items():
+                    array[span] = _values(mine, name, blendshapes, size)
+                rows[split].writerows(_texts(mine, ROWS))
+                done[split] = span.stop
+
+        yield add
+        for array in (array for each in arrays.values() for array in each.values()):
+            array.flush()  # pyright: ignore[reportAttributeAccessIssue]
+
+
+@contextlib.contextmanager
+def _imagefolder(out: Path, manifest: dict[str, Any]) -> Iterator[Add]:
+    import cv2
+
+    size, blendshapes = manifest["image_size"], _blendshapes(manifest)
+    names, numbers = ("label", "face_id", "source", "origin", "subject"), ("fold", *blendshapes, *POSE)
+    with ExitStack() as stack:
+        told = {}
+        for split, labels in manifest["counts"].items():
+            for label in labels:
+                (out / split / label).mkdir(parents=True)
+            told[split] = stack.enter_context((out / split / "metadata.jsonl").open("w", encoding="utf-8"))
+
+        def add(table: pa.Table, start: int) -> None:
+            faces = zip(
+                table["split"].to_pylist(),
+                images(table["pixels"], size),
+                _texts(table, (*names, *numbers)),
+                strict=True,
+            )
+            for number, (split, face, values) in enumerate(faces, start):
+                file = f"{values[0]}/{number:07d}.png"
+                (out / split / file).write_bytes(cv2.imencode(".png", face)[1].tobytes())
+                row = dict(zip((*names, *numbers), values, strict=True))
+                row |= {name: json.loads(row[name] or "null") for name in numbers}
+                told[split].write(json.dumps({"file_name": file, **row}) + "\n")
+
+        yield add
+
+
+LAYOUTS: dict[str, Callable[[Path, dict[str, Any]], AbstractContextManager[Add]]] = {
+    "csv": _csv,
+    "numpy": _numpy,
+    "imagefolder": _imagefolder,
+}
+
+
+def _blendshapes(manifest: dict[str, Any]) -> list[str]:
+    return list(manifest.get("blendshapes", BLENDSHAPES))
+
+
+@contextlib.contextmanager
+def _table(path: Path, header: Sequence[str]) -> Iterator[Any]:
+    file: IO[str]
+    with path.open("w", newline="", encoding="utf-8") as file:
+        writer = csv.writer(file, lineterminator="\n")
+        writer.writerow(header)
+        yield writer
+
+
+def _texts(table: pa.Table, columns: Sequence[str]) -> Iterator[tuple[str | None, ...]]:
+    """Rows as text: a float32 in as few digits as bring it back."""
+    return zip(*(table[column].cast(pa.string()).to_pylist() for column in columns), strict=True)
+
+
+def _values(table: pa.Table, name: str, blendshapes: Sequence[str], image_size: Sequence[int]) -> np.ndarray:
+    """The rows' part of an array, NaN where a face was not found."""
+    if name == "labels":
+        return codes(table["label"], LABELS)
+    if name == "pixels":
+        return images(table["pixels"], image_size)
+    if name == "landmarks":
+        nothing = np.full(NUM_LANDMARKS * 3, np.nan, np.float16).tobytes()
+        data = b"".join(value or nothing for value in table[name].to_pylist())
+        return np.frombuffer(data, np.float16).reshape(-1, NUM_LANDMARKS, 3)
+    columns = blendshapes if name == "blendshapes" else POSE
+    return np.column_stack([pc.fill_null(table[column], np.nan).to_numpy() for column in columns])

@@ -1,0 +1,100 @@
+"""The dataset on disk: `faces/part-*.parquet` (one row a face) and `manifest.json`, which is written last.
+
+A directory without a manifest is not a dataset; parts are checked against it whenever they are opened.
+"""
+
+import hashlib
+from collections.abc import Sequence
+from typing import Any
+
+import numpy as np
+import pyarrow as pa
+
+from fersweep.data_pipeline.vocabulary import BLENDSHAPES
+
+SCHEMA_VERSION = 1
+
+
+LANDMARKS_BYTES = 478 * 3 * 2  # (478, 3) float16
+_NAME = pa.dictionary(pa.int32(), pa.string())
+_FIELDS = [
+    pa.field("face_id", pa.string(), nullable=False),  # sha256 of the pixels (of the scores, where there are none)
+    pa.field("source", pa.string(), nullable=False),
+    pa.field("split", _NAME, nullable=False),
+    pa.field("label", _NAME, nullable=False),
+    pa.field("votes", pa.list_(pa.float32())),  # over LABELS; fixed-size lists with nulls break Arrow's reader
+    pa.field("detected", pa.bool_(), nullable=False),
+    *(pa.field(blendshape, pa.float32()) for blendshape in BLENDSHAPES),
+    pa.field("duplicate_of", pa.string()),  # source of the twin's first holder in a split that outranks this
+    pa.field("augmentation", pa.string()),
+]
+ADDED_FIELDS = [
+    pa.field("origin", _NAME),  # which of the dataset's sources
+    pa.field("subject", pa.string()),  # whose face, where the source says so
+    pa.field("fold", pa.int8()),
+    pa.field("near_duplicate_of", pa.string()),  # like duplicate_of, of nearly the same pixels
+    pa.field("num_views", pa.int8()),  # in which MediaPipe found the face
+    pa.field("spread", pa.float32()),  # of the scores over the views: root mean square of their deviations
+    *(pa.field(angle, pa.float32()) for angle in ("yaw", "pitch", "roll")),  # degrees, see landmarks.Reading
+    pa.field("landmarks", pa.binary(LANDMARKS_BYTES)),  # (478, 3) float16, see landmarks.Reading
+]
+"""Columns that datasets made before them lack; `open_table` answers with nulls."""
+
+
+def arrow_schema(image_size: Sequence[int] | None) -> pa.Schema:
+    """Columns of a part file for faces of `image_size` (H, W) pixels; None: a dataset that has no pixels."""
+    fields = [*_FIELDS, *ADDED_FIELDS]
+    if image_size is not None:  # gray uint8, row-major; one data page a part, so that it can be mapped into memory
+        fields.insert(5, pa.field("pixels", pa.binary(image_size[0] * image_size[1]), nullable=False))
+    return pa.schema(fields)
+
+
+def face_id(face: np.ndarray) -> str:
+    """Name of a face: sha256 (hex) of its (H, W) uint8 pixels, or of its (52,) float32 scores where it has no pixels.
+
+    The same pixels have the same name everywhere.
+    """
+    return hashlib.sha256(np.ascontiguousarray(face).tobytes()).hexdigest()
+
+
+def make_rows(
+    image_size: tuple[int, int] | None,
+    *,
+    blendshapes: np.ndarray,
+    source: Sequence[str],
+    split: Sequence[str],
+    label: Sequence[str],
+    duplicate_of: Sequence[str | None],
+    pixels: np.ndarray | None = None,
+    landmarks: np.ndarray | None = None,
+    **others: Sequence[Any],
+) -> pa.Table:
+    """Rows of a part.
+
+    Args:
+        blendshapes: (N, 52) float32, a row of NaN where no face was found; a NaN in a row: the source lacks this score.
+        pixels: (N, H, W) uint8; None if and only if `image_size` is.
+        landmarks: (N, 478, 3) float, rows without a face are left out.
+        others: columns of `arrow_schema` of N values each; those not given are null.
+    """
+    schema = arrow_schema(image_size)
+    missing = np.isnan(blendshapes)
+    detected: list[bool] = (~np.all(missing, axis=1)).tolist()
+    faces = blendshapes if pixels is None else pixels
+    columns: dict[str, Any] = {
+        "face_id": [face_id(face) for face in faces],
+        "source": source,
+        "split": split,
+        "label": label,
+        "pixels": None if pixels is None else [face.tobytes() for face in pixels],
+        "detected": detected,
+        "duplicate_of": duplicate_of,
+        **others,
+    }
+    if landmarks is not None:
+        halves = landmarks.astype(np.float16)
+        columns["landmarks"] = [one.tobytes() if found else None for one, found in zip(halves, detected, strict=True)]
+    for index, blendshape in enumerate(BLENDSHAPES):
+        columns[blendshape] = pa.array(blendshapes[:, index], mask=missing[:, index], type=pa.float32())
+    empty = [None] * len(blendshapes)
+    return pa.table([pa.array(columns.get(field.name, empty), type=field.type) for field in schema], schema=schema)

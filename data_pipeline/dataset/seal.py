@@ -1,0 +1,149 @@
+"""Parts become a dataset: counted, fingerprinted, and named in a manifest, which is written last."""
+
+import hashlib
+import time
+from collections import Counter
+from collections.abc import Iterable, Iterator, Sequence
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pyarrow as pa
+import pyarrow.compute as pc
+
+from fersweep.common.files import sha256
+from fersweep.data_pipeline.dataset.manifest import write_manifest
+from fersweep.data_pipeline.dataset.parts import read_part, write_part
+from fersweep.data_pipeline.dataset.schema import SCHEMA_VERSION, arrow_schema
+from fersweep.data_pipeline.vocabulary import BLENDSHAPES, LABELS, SPLITS
+
+
+def fingerprint(tables: Iterable[pa.Table], image_size: Sequence[int] | None) -> str:
+    """sha256 (hex) of what a model can see: pixels (by face_id), labels, splits, twins, blendshapes and what else the
+    dataset has of what came later (folds, near twins, landmarks, several origins), in row order.
+
+    Independent of how rows are cut into parts, of the names of sources and of time.
+    """
+    texts = ("face_id", "split", "label", "duplicate_of", "augmentation")
+    later: dict[str, bool] = dict.fromkeys(("fold", "near_duplicate_of", "landmarks", "origin"), False)
+    digests = {name: hashlib.sha256() for name in (*texts, "votes", *BLENDSHAPES, *later)}
+    origins: dict[str | None, int] = {}
+    for table in tables:
+        for name in texts:
+            _digest_texts(digests[name], table[name].to_pylist(), is_twin=name == "duplicate_of")
+        for value in table["votes"].to_pylist():
+            digests["votes"].update(b"-" if value is None else np.asarray(value, "<f4").tobytes())
+        for name in BLENDSHAPES:
+            scores = pc.fill_null(table[name], -1.0).to_numpy()
+            digests[name].update(np.ascontiguousarray(scores, "<f4").tobytes())
+        for name in later:
+            values = table[name].to_pylist() if name in table.column_names else [None] * table.num_rows
+            later[name] = later[name] or any(value is not None for value in values)
+            if name == "landmarks":
+                for value in values:
+                    digests[name].update(value or b"-")
+            elif name == "origin":
+                codes = [origins.setdefault(value, len(origins)) for value in values]
+                _digest_texts(digests[name], codes, is_twin=False)
+            else:
+                _digest_texts(digests[name], values, is_twin=name == "near_duplicate_of")
+    later["origin"] = len(origins) > 1
+    size = "no pixels" if image_size is None else f"{image_size[0]}x{image_size[1]}"
+    whole = hashlib.sha256(f"{SCHEMA_VERSION} {size}".encode())
+    for name, digest in digests.items():
+        if later.get(name, True):  # a dataset without them is the one that it was before there were any
+            whole.update(name.encode() + digest.digest())
+    return whole.hexdigest()
+
+
+def _digest_texts(digest: Any, values: Sequence[Any], is_twin: bool) -> None:
+    """Values as lines. A twin's name is a source: only whether there is one counts."""
+    for value in values:
+        digest.update((("twin" if is_twin else str(value)) if value is not None else "-").encode() + b"\n")
+
+
+def _pairs(table: pa.Table) -> Counter[tuple[str, str]]:
+    return Counter(zip(table["split"].to_pylist(), table["label"].to_pylist(), strict=True))
+
+
+def _nested(pairs: Counter[tuple[str, str]]) -> dict[str, dict[str, int]]:
+    """Rows per split and label, in canonical order: {"train": {"angry": 3995, …}, …}."""
+    return {
+        split: {label: pairs[split, label] for label in LABELS if (split, label) in pairs}
+        for split in SPLITS
+        if any(key[0] == split for key in pairs)
+    }
+
+
+def seal(directory: Path, manifest_fields: dict[str, Any]) -> dict[str, Any]:
+    """Turn the parts under `directory` into a dataset: count, fingerprint and write the manifest, which is returned.
+
+    `manifest_fields` holds at least "image_size"; what it says beside that is kept as it is. One part is in memory at
+    a time.
+    """
+    image_size = manifest_fields["image_size"]
+    paths = sorted((directory / "faces").glob("part-*.parquet"))
+    tally = Tally()
+    manifest = {
+        "schema_version": SCHEMA_VERSION,
+        "name": directory.resolve().name,
+        "fingerprint": fingerprint(tally.through(paths, image_size), image_size),
+        **tally.counted(),
+        "created": time.strftime("%Y-%m-%dT%H:%M:%SZ", time.gmtime()),
+        **manifest_fields,
+        "image_size": None if image_size is None else list(image_size),
+        "parts": [
+            {"file": f"faces/{path.name}", "num_rows": n, "num_bytes": path.stat().st_size, "sha256": sha256(path)}
+            for path, n in zip(paths, tally.num_rows, strict=True)
+        ],
+    }
+    write_manifest(directory, manifest)
+    return manifest
+
+
+class Tally:
+    """What the manifest counts, summed up while parts pass by."""
+
+    def __init__(self) -> None:
+        self.num_rows: list[int] = []
+        self.faces, self.undetected, self.twins, self.near_twins = Counter(), Counter(), Counter(), Counter()
+        self.augmented: Counter[str] = Counter()
+        self.present: set[str] = set()
+
+    def through(self, paths: Iterable[Path], image_size: Sequence[int] | None) -> Iterator[pa.Table]:
+        columns = [name for name in arrow_schema(image_size).names if name != "pixels"]
+        for path in paths:
+            table = read_part(path, columns)
+            self.add(table)
+            yield table
+
+    def add(self, table: pa.Table) -> None:
+        self.num_rows.append(table.num_rows)
+        originals = table.filter(pc.field("augmentation").is_null())
+        self.augmented.update(table.filter(pc.field("augmentation").is_valid())["label"].to_pylist())
+        self.faces += _pairs(originals)
+        self.undetected += _pairs(originals.filter(~pc.field("detected")))
+        self.twins += _pairs(originals.filter(pc.field("duplicate_of").is_valid()))
+        if "near_duplicate_of" in table.column_names:
+            self.near_twins += _pairs(originals.filter(pc.field("near_duplicate_of").is_valid()))
+        self.present |= {name for name in table.column_names if table[name].null_count < table.num_rows}
+
+    def counted(self) -> dict[str, Any]:
+        labels = {label for _, label in self.faces}
+        return {
+            "classes": [label for label in LABELS if label in labels],
+            "num_faces": self.faces.total(),
+            "counts": _nested(self.faces),
+            "undetected": _nested(self.undetected),
+            "twins": _nested(self.twins),
+            "near_twins": _nested(self.near_twins),
+            "augmented": {label: self.augmented[label] for label in LABELS if label in self.augmented},
+            "blendshapes": [name for name in BLENDSHAPES if name in self.present],
+        }
+
+
+def write_dataset(directory: Path, rows: pa.Table | Sequence[pa.Table], manifest_fields: dict[str, Any]) -> dict:
+    """Write a whole dataset, a part a table. Returns the manifest. `manifest_fields`: see `seal`."""
+    for number, table in enumerate([rows] if isinstance(rows, pa.Table) else rows):
+        write_part(Path(directory), number, table)
+    return seal(Path(directory), manifest_fields)

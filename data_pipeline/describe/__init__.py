@@ -1,0 +1,1 @@
+"""`fersweep describe`: what a dataset holds."""

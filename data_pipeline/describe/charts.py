@@ -1,0 +1,358 @@
+"""A dataset's figures, as HTML for a page: classes, what scores tell of them and of each other, where pixels differ.
+
+    information_bars(scores), distributions(scores), scatter(scores), brightness(grids, labels), …
+
+Every class has the colour of its label wherever it is drawn. Shapes: N faces, F scores, C classes.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+
+from fersweep.common.display.charts import chart, side_by_side
+from fersweep.common.display.colours import CLASSES, INK
+from fersweep.common.display.page import Choices, plot
+from fersweep.data_pipeline.describe import statistics
+from fersweep.data_pipeline.describe.train_scores import TrainScores
+from fersweep.data_pipeline.vocabulary import LABELS
+
+if TYPE_CHECKING:
+    from plotly.graph_objects import Figure
+
+
+SPLIT_COLOURS = {"train": "#0072b2", "val": "#e69f00", "test": "#009e73"}
+RED_WHITE_BLUE = [[0, "#2166ac"], [0.25, "#92c5de"], [0.5, "#ffffff"], [0.75, "#f4a582"], [1, "#b2182b"]]
+NUM_RIDGES = 6  # scores whose distributions stand side by side
+NUM_STEPS = 32  # of a distribution
+MAX_POINTS = 2400  # of a scatter plot
+NUM_BEST = 12  # scores whose pairs are ranked
+BARE = {"l": 10, "r": 16, "t": 8, "b": 10}  # margins of a figure without a legend
+ANGLES = ("yaw", "pitch", "roll")
+
+
+def colour(label: str) -> str:
+    return CLASSES[LABELS.index(label)]
+
+
+def class_bars(counts: Mapping[str, Mapping[str, int]], labels: Sequence[str]) -> str:
+    """Faces of each class, a bar for each split; as numbers or as shares of the split."""
+    from plotly.graph_objects import Bar
+
+    figure, bindings, values = chart(height=360, barmode="group", bargap=0.25), {}, {}
+    for index, (split, numbers) in enumerate(counts.items()):
+        found = np.array([numbers.get(label, 0) for label in labels], np.float32)
+        figure.add_trace(Bar(x=list(labels), y=found, name=split, marker={"color": SPLIT_COLOURS[split]}))
+        bindings[f"data.{index}.y"] = f"{split} {{show}}"
+        values |= {f"{split} faces": found, f"{split} shares of the split": found / max(found.sum(), 1)}
+    bindings |= {"layout.yaxis.tickformat": "format {show}", "layout.yaxis.title.text": "{show}"}
+    values |= {"format faces": ",d", "format shares of the split": ".0%"}
+    return plot(figure, choices=Choices({"show": ["faces", "shares of the split"]}, bindings, values))
+
+
+def lost_bars(parts: Mapping[str, tuple[int, int]]) -> Figure:
+    """{label: (faces without a face found, faces)}: the share of each class, with 95 % intervals."""
+    from plotly.graph_objects import Bar
+
+    shares = [part / max(whole, 1) for part, whole in parts.values()]
+    bounds = [statistics.wilson(part, whole) for part, whole in parts.values()]
+    figure = chart("share of the class's faces", height=80 + 30 * len(parts), showlegend=False, margin=BARE)
+    figure.add_trace(
+        Bar(
+            x=shares,
+            y=list(parts),
+            orientation="h",
+            marker={"color": [colour(label) for label in parts]},
+            error_x={
+                "type": "data",
+                "array": [high - share for share, (_, high) in zip(shares, bounds, strict=True)],
+                "arrayminus": [share - low for share, (low, _) in zip(shares, bounds, strict=True)],
+                "color": INK,
+                "thickness": 1,
+            },
+            customdata=list(parts.values()),
+            hovertemplate="%{y}: %{customdata[0]} of %{customdata[1]}, %{x:.1%}<extra></extra>",
+        )
+    )
+    figure.update_xaxes(tickformat=".1~%", rangemode="tozero")
+    return figure.update_yaxes(autorange="reversed")
+
+
+def information_bars(scores: TrainScores) -> Figure:
+    """What each score tells of the class alone, the most informative first; those that stay near 0 in gray."""
+    from plotly.graph_objects import Bar
+
+    names = [scores.names[index] for index in scores.ranked()]
+    nats = scores.information[scores.ranked()]
+    figure = chart("nats", height=90 + 15 * len(names), showlegend=False, bargap=0.2)
+    figure.add_trace(
+        Bar(
+            x=nats,
+            y=names,
+            orientation="h",
+            marker={"color": ["#8a96a3" if name in scores.dead else "#0072b2" for name in names]},
+            customdata=nats / max(scores.entropy, 1e-9),
+            hovertemplate="%{y}: %{x:.3f} nats, %{customdata:.1%} of the class's entropy<extra></extra>",
+        )
+    )
+    noise = statistics.information_noise(len(scores.y), len(scores.labels))
+    figure.add_vline(noise, line={"color": INK, "dash": "dot", "width": 1})
+    return figure.update_yaxes(autorange="reversed", tickfont={"size": 10}, dtick=1)
+
+
+def distributions(scores: TrainScores) -> str:
+    """The distribution of a score in each class: the most informative ones side by side, and any of them chosen.
+
+    Their axes are logarithmic, from the 0.5 % to the 99.8 % quantile.
+    """
+    order = scores.ranked()
+    x, names = scores.x[:, order], [scores.names[index] for index in order]
+    low, high = np.log10(np.maximum(statistics.quantiles(x, (0.005, 0.998)), 1e-7))
+    low = np.minimum(low, high - 0.3)
+    places = np.clip((np.log10(np.maximum(x, 1e-9)) - low) / (high - low), 0, 1)
+    shares = statistics.densities(places, scores.y, len(scores.labels), np.linspace(0, 1, NUM_STEPS + 1))
+    ridges = {
+        name: _Ridge(shares[i], places[:, i], scores.y, _log_ticks(low[i], high[i])) for i, name in enumerate(names)
+    }
+    small = [_ridges(ridges[name], scores.labels, name, 66 + 26 * len(scores.labels)) for name in names[:NUM_RIDGES]]
+    chosen = _ridges(ridges[names[0]], scores.labels, names[0], 90 + 46 * len(scores.labels))
+    return side_by_side(small, 300) + "<h3>Any score</h3>" + plot(chosen, choices=_ridge_choices("score", ridges))
+
+
+def _log_ticks(low: float, high: float) -> tuple[list[float], list[str]]:
+    """Places in [0, 1] of three to eight round numbers between 10**low and 10**high, and the numbers."""
+    steps = (1,) if high - low > 2.5 else (1, 3) if high - low > 1.2 else (1, 2, 5)
+    exponents = range(int(np.floor(low)), int(np.ceil(high)) + 1)
+    at = [(np.log10(step) + exponent, f"{step * 10.0**exponent:g}") for exponent in exponents for step in steps]
+    inside = [(float((value - low) / (high - low)), text) for value, text in at if low <= value <= high]
+    return [place for place, _ in inside], [text for _, text in inside]
+
+
+class _Ridge:
+    """The distribution of one number in each class: heights (C, B), the highest of each class 0.9, and medians (C,).
+
+    shares: (C, B). places: (N,) where each face's number lies on the axis from 0 to 1. ticks: places and their texts.
+    """
+
+    def __init__(self, shares: np.ndarray, places: np.ndarray, y: np.ndarray, ticks: tuple[list[float], list[str]]):
+        self.heights = 0.9 * shares / np.maximum(shares.max(axis=1, keepdims=True), 1e-9)
+        self.ticks = ticks
+        mine = [places[(y == label) & ~np.isnan(places)] for label in range(len(shares))]
+        self.medians = [float(np.median(values)) if len(values) else None for values in mine]
+
+    def outline(self, index: int, number: int) -> np.ndarray:
+        """(B + 2,) float32 heights of class `index` of `number`, standing on its line."""
+        return np.concatenate([[0], self.heights[index], [0]]).astype(np.float32) + (number - 1 - index)
+
+
+def _ridges(ridge: _Ridge, labels: Sequence[str], title: str, height: int) -> Figure:
+    from plotly.graph_objects import Scatter
+
+    number, centres = len(labels), (np.arange(NUM_STEPS) + 0.5) / NUM_STEPS
+    along = np.concatenate([[0], centres, [1]]).astype(np.float32)
+    figure = chart(title, height=height, showlegend=False, margin=BARE)
+    for index, label in enumerate(labels):
+        figure.add_trace(
+            Scatter(x=along, y=ridge.outline(index, number), fill="toself", mode="lines", hoverinfo="skip")
+            .update(line={"color": colour(label), "width": 1}, fillcolor=_faint(colour(label)))
+        )  # fmt: skip
+    figure.add_trace(
+        Scatter(x=ridge.medians, y=[number - 1 - index + 0.12 for index in range(number)], mode="markers")
+        .update(marker={"symbol": "line-ns-open", "size": 10, "color": INK, "line": {"width": 2}})
+        .update(hovertemplate="median of %{text}<extra></extra>", text=list(labels))
+    )  # fmt: skip
+    figure.update_yaxes(tickvals=[number - 1 - i for i in range(number)], ticktext=list(labels), range=[-0.1, number])
+    return figure.update_xaxes(tickvals=ridge.ticks[0], ticktext=ridge.ticks[1], range=[0, 1], zeroline=False)
+
+
+def _ridge_choices(what: str, ridges: Mapping[str, _Ridge]) -> Choices:
+    number = len(next(iter(ridges.values())).heights)
+    slot = f"{{{what}}}"
+    bindings = {f"data.{index}.y": f"{slot}|{index}" for index in range(number)}
+    bindings |= {f"data.{number}.x": f"{slot}|medians", "layout.xaxis.title.text": slot}
+    bindings |= {"layout.xaxis.tickvals": f"{slot}|places", "layout.xaxis.ticktext": f"{slot}|ticks"}
+    values: dict[str, Any] = {}
+    for name, ridge in ridges.items():
+        values |= {f"{name}|{index}": ridge.outline(index, number) for index in range(number)}
+        values |= {f"{name}|medians": ridge.medians, f"{name}|places": ridge.ticks[0], f"{name}|ticks": ridge.ticks[1]}
+    return Choices({what: list(ridges)}, bindings, values)
+
+
+def angle_ridges(angles: np.ndarray, y: np.ndarray, labels: Sequence[str]) -> str:
+    """Yaw, pitch and roll (N, 3) degrees of each class y (N,)."""
+    far = float(np.quantile(np.abs(angles), 0.995))
+    reach = next((one for one in (10, 20, 40, 60) if one >= far), 90)
+    places = np.clip((angles + reach) / (2 * reach), 0, 1)
+    shares = statistics.densities(places, y, len(labels), np.linspace(0, 1, NUM_STEPS + 1))
+    ticks = [0, 0.25, 0.5, 0.75, 1], [f"{at:g}°".replace("-", "−") for at in np.linspace(-reach, reach, 5)]
+    ridges = [_Ridge(shares[index], places[:, index], y, ticks) for index in range(len(ANGLES))]
+    height = 66 + 26 * len(labels)
+    figures = [_ridges(ridge, labels, name, height) for ridge, name in zip(ridges, ANGLES, strict=True)]
+    return side_by_side(figures, 300)
+
+
+def _faint(colour: str) -> str:
+    red, green, blue = (int(colour[at : at + 2], 16) for at in (1, 3, 5))
+    return f"rgba({red},{green},{blue},0.35)"
+
+
+def class_map(scores: TrainScores) -> Figure:
+    """Correlation of each score with each class, the most informative score first."""
+    from plotly.graph_objects import Heatmap
+
+    order = scores.ranked()
+    z = statistics.class_correlations(scores.x, scores.y, len(scores.labels))[order]
+    figure = chart(height=90 + 15 * len(order))
+    reach = max(0.1, float(np.nanmax(np.abs(z), initial=0)))
+    figure.add_trace(
+        Heatmap(z=z, x=scores.labels, y=[scores.names[index] for index in order], colorscale=RED_WHITE_BLUE)
+        .update(zmin=-reach, zmax=reach, xgap=1, ygap=1, colorbar=_bar(), hoverongaps=False)
+        .update(hovertemplate="%{y} and %{x}: %{z:.2f}<extra></extra>")
+    )  # fmt: skip
+    figure.update_yaxes(autorange="reversed", tickfont={"size": 10}, dtick=1, showgrid=False)
+    return figure.update_xaxes(side="top", showgrid=False)
+
+
+def correlation_map(scores: TrainScores) -> str:
+    """Correlations of the scores with each other: of all faces, or of a class chosen."""
+    from plotly.graph_objects import Heatmap
+
+    values = {"all classes": statistics.correlations(scores.x)}
+    values |= {label: statistics.correlations(scores.x[scores.y == i]) for i, label in enumerate(scores.labels)}
+    figure = chart(height=80 + 13 * len(scores.names), margin=BARE)
+    figure.add_trace(
+        Heatmap(z=values["all classes"], x=scores.names, y=scores.names, colorscale=RED_WHITE_BLUE, zmin=-1, zmax=1)
+        .update(colorbar=_bar(), hoverongaps=False, hovertemplate="%{y} and %{x}: %{z:.2f}<extra></extra>")
+    )  # fmt: skip
+    figure.update_yaxes(autorange="reversed", tickfont={"size": 9}, dtick=1, showgrid=False)
+    figure.update_xaxes(showticklabels=False, showgrid=False)
+    return plot(figure, choices=Choices({"faces of": list(values)}, {"data.0.z": "{faces of}"}, values))
+
+
+def _bar() -> dict[str, Any]:
+    """The scale of a map's colours, lying below it so that narrow screens have room."""
+    return {"orientation": "h", "y": -0.01, "yanchor": "top", "thickness": 10, "len": 0.9, "outlinewidth": 0}
+
+
+def best_pairs(scores: TrainScores) -> list[tuple[float, str, str]]:
+    """(nats, score, score) of the pairs of the most informative scores, the pair that tells most first."""
+    best = scores.ranked()[:NUM_BEST]
+    pairs = statistics.pair_information(scores.x[:, best], scores.y)
+    return [(nats, scores.names[best[i]], scores.names[best[j]]) for nats, i, j in pairs]
+
+
+def scatter(scores: TrainScores, pair: tuple[str, str]) -> str:
+    """Two scores of some faces of each class; any two can be chosen, `pair` at first."""
+    from plotly.graph_objects import Scatter
+
+    drawn = statistics.spread_sample(scores.y, MAX_POINTS // len(scores.labels))
+    figure, bindings, values = chart(height=520, legend_itemsizing="constant"), {}, {}
+    for index, label in enumerate(scores.labels):
+        rows = drawn[scores.y[drawn] == index]
+        figure.add_trace(_points(Scatter(name=label), label))
+        bindings |= {f"data.{index}.x": f"{{across}}|{index}", f"data.{index}.y": f"{{up}}|{index}"}
+        values |= {f"{name}|{index}": scores.x[rows, place] for place, name in enumerate(scores.names)}
+    bindings |= {"layout.xaxis.title.text": "{across}", "layout.yaxis.title.text": "{up}"}
+    bindings |= {
+        f"layout.{axis}.{what}": f"{{axes}} {what}" for axis in ("xaxis", "yaxis") for what in ("type", "dtick")
+    }
+    values |= {"log type": "log", "log dtick": 1, "linear type": "linear", "linear dtick": 0}  # 0: as plotly likes
+    ranked = [scores.names[index] for index in scores.ranked()]
+    lists = {
+        "across": [pair[0], *(name for name in ranked if name != pair[0])],
+        "up": [pair[1], *(name for name in ranked if name != pair[1])],
+        "axes": ["log", "linear"],
+    }
+    figure.update_xaxes(exponentformat="power").update_yaxes(exponentformat="power")
+    return plot(figure, choices=Choices(lists, bindings, values))
+
+
+def plane(places: np.ndarray, y: np.ndarray, labels: Sequence[str], axes: tuple[str, str]) -> Figure:
+    """Faces at places (N, 2), coloured by class y (N,). axes: their titles; "" for one whose numbers mean nothing."""
+    from plotly.graph_objects import Scatter
+
+    figure = chart(*axes, height=520, legend_itemsizing="constant")
+    for index, label in enumerate(labels):
+        mine = places[y == index].astype(np.float32)
+        figure.add_trace(_points(Scatter(name=label, x=mine[:, 0], y=mine[:, 1]), label))
+    low, high = np.quantile(places, (0.002, 0.998), axis=0)  # a single face far off would crowd all others
+    room = 0.06 * np.maximum(high - low, 1e-6)
+    plain = [
+        {"zeroline": False, "showticklabels": bool(title), "range": [low[i] - room[i], high[i] + room[i]]}
+        for i, title in enumerate(axes)
+    ]
+    return figure.update_xaxes(**plain[0]).update_yaxes(**plain[1])
+
+
+def _points(trace: Any, label: str) -> Any:
+    return trace.update(mode="markers", marker={"size": 5, "opacity": 0.6, "color": colour(label)}, hoverinfo="name")
+
+
+def brightness(grids: Mapping[int, statistics.BrightnessGrid], labels: Sequence[str], there: Sequence[int]) -> str:
+    """AUC of each cell's brightness for a pair of classes, as a red-white-blue map; pair and number of cells are chosen.
+
+    grids: {n: faces shrunk to n×n, of the classes `labels`}. there: the classes that have faces, two or more.
+    """
+    from plotly.graph_objects import Heatmap
+
+    pairs = [(i, j) for j in there for i in there if i < j]
+    pairs.sort(key=lambda pair: (labels[pair[0]], labels[pair[1]]) != ("angry", "surprise"))
+    values: dict[str, Any] = {f"text of {n}×{n}": "%{z:.3f}" if n <= 6 else "" for n in grids}
+    for n, grid in grids.items():
+        for i, j in pairs:
+            values[f"{labels[i]} against {labels[j]}|{n}×{n}"] = grid.auc(i, j)
+            values[f"{labels[i]} against {labels[j]}|title"] = (
+                f"red: brighter in {labels[j]} · blue: brighter in {labels[i]}"
+            )
+    maps = [value for value in values.values() if isinstance(value, np.ndarray)]
+    reach = max(0.05, *(float(np.nanmax(np.abs(value - 0.5), initial=0)) for value in maps))
+    figure = chart(height=520, margin=BARE)
+    figure.add_trace(
+        Heatmap(z=maps[0], colorscale=RED_WHITE_BLUE, zmin=0.5 - reach, zmax=0.5 + reach, colorbar=_bar())
+        .update(textfont={"size": 13}, hoverongaps=False, hovertemplate="%{z:.3f}<extra></extra>")
+    )  # fmt: skip
+    plain = {"showticklabels": False, "showgrid": False, "zeroline": False, "constrain": "domain"}
+    figure.update_yaxes(autorange="reversed", scaleanchor="x", **plain).update_xaxes(side="top", **plain)
+    bindings = {
+        "data.0.z": "{AUC of}|{cells}",
+        "data.0.texttemplate": "text of {cells}",
+        "layout.xaxis.title.text": "{AUC of}|title",
+    }
+    lists = {
+        "AUC of": [f"{labels[i]} against {labels[j]}" for i, j in pairs],
+        "cells": [f"{n}×{n}" for n in grids],
+    }
+    return plot(figure, choices=Choices(lists, bindings, values))
+
+
+def mean_shapes(shapes: np.ndarray, labels: Sequence[str], lines: Sequence[Sequence[int]], times: float) -> str:
+    """The mean face of each class (C, P, 2), its difference from the mean of the classes drawn `times` as large.
+
+    lines: chains of points (0 … P - 1) to connect.
+    """
+    from plotly.graph_objects import Scatter
+
+    middle = np.nanmean(shapes, axis=0)
+    drawn = {label: middle + times * (shape - middle) for label, shape in zip(labels, shapes, strict=True)}
+    figure = chart(height=520, showlegend=False, margin=BARE)
+    base = _outline(middle, lines)
+    figure.add_trace(
+        Scatter(x=base[:, 0], y=base[:, 1], mode="lines", line={"color": "#a9b4c0", "width": 2}, hoverinfo="skip")
+    )
+    figure.add_trace(Scatter(mode="lines", line={"width": 2}, hoverinfo="skip"))
+    values: dict[str, Any] = {}
+    for label, shape in drawn.items():
+        outline = _outline(shape, lines)
+        values |= {f"{label}|x": outline[:, 0], f"{label}|y": outline[:, 1], f"{label}|colour": colour(label)}
+    bindings = {"data.1.x": "{class}|x", "data.1.y": "{class}|y", "data.1.line.color": "{class}|colour"}
+    plain = {"showticklabels": False, "showgrid": False, "zeroline": False}
+    figure.update_yaxes(autorange="reversed", scaleanchor="x", **plain).update_xaxes(**plain)
+    return plot(figure, choices=Choices({"class": list(drawn)}, bindings, values))
+
+
+def _outline(points: np.ndarray, lines: Sequence[Sequence[int]]) -> np.ndarray:
+    """(M, 2) float32: the chains one after the other, parted by NaN."""
+    gap = np.full((1, 2), np.nan)
+    return np.concatenate([part for line in lines for part in (points[list(line)], gap)]).astype(np.float32)

@@ -1,0 +1,311 @@
+"""A dataset on one page that opens offline: `fersweep describe DATASET --html FILE`.
+
+What one would choose something by (scores, pairs, cells, maps) is read off train alone, without augmented copies and without
+twins of val and test; each figure's text says which faces it shows, and how many were drawn where not all are.
+"""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from fersweep.common.display.charts import side_by_side
+from fersweep.common.display.page import Section, escape, folded, html_table, page, plot, sheet, tiles
+from fersweep.data_pipeline.describe import charts, pictures, poses, statistics
+from fersweep.data_pipeline.describe.rows import DatasetRows
+from fersweep.data_pipeline.describe.summary import described, listed
+from fersweep.data_pipeline.describe.train_scores import TrainScores
+from fersweep.data_pipeline.vocabulary import LABELS
+
+CELLS = (3, 6, 12, 24, 48)  # faces shrunk to so many cells a side
+MAX_BRIGHTNESS = 60_000  # faces that the brightness of cells is read off
+MAX_BYTES = 2_000_000_000  # of pixels read for it
+MAX_PLANE = 1600  # faces of the 2-D maps
+MIN_TSNE = 10
+SEED = 0
+
+
+def render(directory: Path, faces: bool = True) -> str:
+    """The page as HTML. InputError where the dataset is damaged. `faces`: whether faces may be on it."""
+    rows = DatasetRows(directory)
+    scores = TrainScores(rows)
+    numbers = described(rows, scores)
+    made = [
+        _head(rows, numbers),
+        _classes(rows, numbers, scores.labels),
+        *([pictures.samples(rows, scores.labels, scores.split)] if faces else []),
+        pictures.not_found(rows, scores.labels, faces),
+        pictures.twins(rows, scores.labels, numbers, faces),
+        pictures.near_twins(rows, scores.labels, faces),
+        *_of_scores(scores),
+        _brightness(rows, scores, faces),
+        *poses.sections(rows, scores),
+        _origins(rows.manifest),
+        _making(rows.manifest),
+    ]
+    size = numbers["image_size"]
+    what = f"of {size[0]}×{size[1]} pixels" if size else "as blendshapes alone"
+    lead = (
+        f"{numbers['num_faces']:,} faces {what}, labelled {', '.join(scores.labels)}. Statistics are of train alone, without augmented "
+        "copies and without twins of val and test, where nothing else is said."
+    )
+    if scores.split != "train":
+        lead = lead.replace("train alone", f"{scores.split}, since there is no train,")
+    return page(f"Dataset {numbers['name']}", lead, made)
+
+
+def _head(rows: DatasetRows, numbers: dict[str, Any]) -> Section:
+    twins = numbers["twins"]
+    facts = [
+        (
+            f"{numbers['num_faces']:,}",
+            "faces: " + ", ".join(f"{sum(n.values()):,} {s}" for s, n in numbers["counts"].items()),
+        ),
+        (str(len(numbers["classes"])), "classes"),
+    ]
+    if numbers["landmarks"] is not None:
+        facts.append((f"{numbers['detected_share']:.1%}", "of them found by MediaPipe"))
+    crossing = sum(twins["across_splits"].values())
+    facts.append((f"{twins['faces']:,}", f"faces with a twin of the same pixels; {crossing:,} across splits"))
+    facts.append((f"{twins['conflicting']:,}", "groups of twins whose labels differ"))
+    if near := sum(numbers["near_twins"]["across_splits"].values()):
+        facts.append((f"{near:,}", "near twins across splits"))
+    if scores := numbers["scores"]:
+        best, nats = next(iter(scores["information_nats"].items()))
+        facts.append(
+            (
+                f"{nats:.2f} nats",
+                f"of the class's {scores['class_entropy_nats']:.2f} are told by {best}, more than by any other score",
+            )
+        )
+    if numbers["num_subjects"]:
+        facts.append((f"{numbers['num_subjects']:,}", "subjects"))
+    if numbers["folds"]:
+        facts.append((str(len(numbers["folds"])), "folds"))
+    if copies := sum(numbers["augmented"].values()):
+        facts.append((f"{copies:,}", "augmented copies in train, beside the faces"))
+    if skipped := sum(sum(labels.values()) for labels in numbers["skipped"].values()):
+        facts.append((f"{skipped:,}", "pictures skipped"))
+    facts.append((f"{numbers['num_bytes'] / 1e6:,.0f} MB", f"on disk, made {numbers['created'][:10]}"))
+    return Section("At a glance", tiles(facts))
+
+
+def _classes(rows: DatasetRows, numbers: dict[str, Any], labels: list[str]) -> Section:
+    counts = numbers["counts"]
+    table = []
+    for label in labels:
+        of = [counts[split].get(label, 0) for split in counts]
+        shares = (f"{n / max(sum(counts[split].values()), 1):.1%}" for n, split in zip(of, counts, strict=True))
+        table.append([label, *(text for pair in zip((f"{n:,}" for n in of), shares, strict=True) for text in pair)])
+    heads = ["label", *(text for split in counts for text in (split, "share"))]
+    html = _beside(charts.class_bars(counts, labels), html_table(heads, table))
+    if numbers["folds"]:
+        there = (rows.folds >= 0) & rows.is_original
+        found = [
+            [
+                fold,
+                *(int((there & (rows.folds == fold) & (rows.labels == LABELS.index(label))).sum()) for label in labels),
+            ]
+            for fold in range(len(numbers["folds"]))
+        ]
+        html += "<h3>Folds</h3>" + html_table(["fold", *labels], found)
+    majority = max((sum(counts[split].get(label, 0) for split in counts), label) for label in labels)
+    share = majority[0] / max(numbers["num_faces"], 1)
+    return Section(
+        "Classes", html, f"Always guessing {majority[1]}, the commonest class, is right for {share:.1%} of all faces."
+    )
+
+
+def _of_scores(scores: TrainScores) -> list[Section]:
+    """All that is told by the scores of train faces; nothing where none was found."""
+    if not scores.names:
+        return [Section("Blendshapes", "", f"No face of {scores.split} has blendshapes.")]
+    made = [_information(scores), _distributions(scores)]
+    if len(scores.y) > 2:
+        made += [_correlations(scores), _pairs(scores), _planes(scores)]
+    return made
+
+
+def _information(scores: TrainScores) -> Section:
+    dead = ", ".join(scores.dead) or "none"
+    noise = statistics.information_noise(len(scores.y), len(scores.labels))
+    return Section(
+        "What each score tells of the class",
+        side_by_side([charts.information_bars(scores), charts.class_map(scores)], 420),
+        f"The bars: mutual information of a score and the class, in nats, {scores.said()}; each score cut into {statistics.NUM_BINS} bins of "
+        f"equally many faces. A score that told the class for sure would tell {scores.entropy:.3f} nats (the class's entropy); one that tells "
+        f"nothing seems to tell {noise:.4f} (dotted line). The map: correlation of the score with being of the class. Gray: scores that "
+        f"stay below {statistics.DEAD_BELOW} on every face ({dead}): near dead as they are, though their small differences may tell "
+        "something once standardised.",
+    )
+
+
+def _distributions(scores: TrainScores) -> Section:
+    return Section(
+        "Distributions of the scores",
+        charts.distributions(scores),
+        f"Each class's faces over the score's range, {scores.said()}; the {charts.NUM_RIDGES} most informative scores, then any of them. Axes are "
+        "logarithmic, since most faces score low, and run from the 0.5 % to the 99.8 % quantile; what lies beyond is counted at their ends. "
+        "Each class is as high as its peak; ticks: medians.",
+    )
+
+
+def _correlations(scores: TrainScores) -> Section:
+    return Section(
+        "Correlations of the scores",
+        charts.correlation_map(scores),
+        f"Pearson correlations, {scores.said()}: of all classes together, or within one. Columns are in the order of the rows. Left and right "
+        "of the same score go together; what differs between classes is told by more than one score at a time.",
+    )
+
+
+def _pairs(scores: TrainScores) -> Section:
+    best = charts.best_pairs(scores)
+    pair = best[0][1:] if best else (scores.names[0], scores.names[0])
+    table = html_table(["score", "and score", "nats together"], [[a, b, round(nats, 3)] for nats, a, b in best[:12]])
+    return Section(
+        "Pairs of scores",
+        _beside(charts.scatter(scores, pair), f"<h3>Pairs that tell most together</h3>{table}"),
+        f"Up to {charts.MAX_POINTS // len(scores.labels)} faces of each class of {scores.split}, drawn with seed {SEED}; choose any two "
+        "scores. Logarithmic axes leave out what is 0. "
+        f"The table: mutual information of the class and both scores, 8 × 8 bins, among the {charts.NUM_BEST} most informative.",
+    )
+
+
+def _planes(scores: TrainScores) -> Section:
+    drawn = statistics.spread_sample(scores.y, MAX_PLANE // len(scores.labels), SEED)
+    y, missing = scores.y[drawn], np.isnan(scores.x)
+    x = np.where(missing, np.nanmean(scores.x, axis=0), scores.x)
+    places, directions, shares = statistics.principal_plane(x)
+    axes = [
+        f"component {number + 1}, {share:.0%}: {_told(direction, scores.names)}"
+        for number, (direction, share) in enumerate(zip(directions, shares, strict=True))
+    ]
+    if len(axes) < 2:
+        return Section("The faces on a map", "", "One score spans no plane.")
+    parts: list[Any] = [
+        f"<h3>Principal components</h3>{plot(charts.plane(places[drawn], y, scores.labels, (axes[0], axes[1])))}"
+    ]
+    if len(drawn) >= MIN_TSNE:
+        tsne = plot(charts.plane(statistics.neighbour_map(x[drawn], SEED), y, scores.labels, ("", "")))
+        parts.append(f"<h3>t-SNE</h3>{tsne}")
+    filled = " A score that a face lacks counts as the mean." if missing.any() else ""
+    return Section(
+        "The faces on a map",
+        side_by_side(parts),
+        f"Up to {MAX_PLANE // len(scores.labels)} faces of each class of {scores.split}, by their standardised scores, drawn with seed {SEED}."
+        f"{filled} Principal components (of all {len(x):,}) keep distances, as far as two directions can; t-SNE keeps who is whose neighbour, and "
+        "distances between its islands mean nothing.",
+    )
+
+
+def _told(direction: np.ndarray, names: list[str]) -> str:
+    """The two scores that take most part in a direction, with their signs."""
+    most = np.argsort(-np.abs(direction))[:2]
+    return ", ".join(f"{'+' if direction[index] > 0 else '−'}{names[index]}" for index in most)
+
+
+def _brightness(rows: DatasetRows, scores: TrainScores, faces: bool) -> Section:
+    heading = "Where pixels tell two classes apart"
+    if not rows.has_pixels:
+        return Section(heading, "", pictures.NO_PIXELS)
+    grids, means, number = brightness_grids(rows, scores)
+    html = ""
+    if faces and means:
+        cards = [([place], scores.labels[index]) for place, index in enumerate(means)]
+        html = f"<h3>Mean faces</h3>{sheet(np.stack(list(means.values())), cards, told=True, width=96)}"
+    if len(means) > 1:
+        html = _beside(charts.brightness(grids, scores.labels, list(means)), html)
+    drawn = "" if number == len(scores.rows) else f", drawn from {len(scores.rows):,} with seed {SEED}"
+    return Section(
+        heading,
+        html,
+        f"Faces shrunk to n×n cells (Lanczos), {number:,} of {scores.split}{drawn}, found by MediaPipe or not. In each cell, the "
+        "probability that a face of the second class is brighter there than one of the first: the AUC of its brightness, .5 (white) where it "
+        "tells nothing.",
+    )
+
+
+def brightness_grids(
+    rows: DatasetRows, scores: TrainScores
+) -> tuple[dict[int, statistics.BrightnessGrid], dict[int, np.ndarray], int]:
+    """Brightness of the train faces in grids of CELLS (those that are not finer than its pixels), the mean face (h, w) uint8 of each class that has any, and how many faces they are of."""
+    height, width = rows.manifest["image_size"]
+    chosen, limit = scores.rows, max(1, min(MAX_BRIGHTNESS, MAX_BYTES // (height * width)))
+    if len(chosen) > limit:
+        chosen = np.sort(np.random.default_rng(SEED).choice(chosen, limit, replace=False))
+    grids: dict[int, statistics.BrightnessGrid] = {}
+    sums: dict[int, Any] = {}
+    counts = np.bincount(scores.class_of_rows[chosen], minlength=len(scores.labels))
+    for at, faces in rows.faces(chosen):
+        y = scores.class_of_rows[at]
+        side = min(faces.shape[1:])
+        for n in [cells for cells in CELLS if cells <= side] or [side]:
+            grids.setdefault(n, statistics.BrightnessGrid(n, len(scores.labels))).add(faces, y)
+        for index in np.unique(y).tolist():
+            sums[index] = sums.get(index, 0) + faces[y == index].sum(axis=0, dtype=np.float64)
+    means = {index: np.rint(sums[index] / counts[index]).astype(np.uint8) for index in sorted(sums)}
+    return grids, means, len(chosen)
+
+
+def _origins(manifest: dict[str, Any]) -> Section:
+    """Where the faces came from, what became of the sources' classes, and what was left out."""
+    origins: dict[str, Any] = manifest.get("origins") or {}
+    names = [*origins, *[""] * (len(manifest["sources"]) - len(origins))]
+    files = [*manifest["sources"], *[{}] * (len(origins) - len(manifest["sources"]))]
+    lines = [
+        [
+            name or None,
+            source.get("path"),
+            source.get("format") or origins[name].get("format"),
+            origins.get(name, {}).get("num_faces"),
+            source.get("sha256", "")[:12] or None,
+        ]
+        for name, source in zip(names, files, strict=True)
+    ]
+    html = html_table(["origin", "path", "format", "faces", "sha256"], lines) if lines else ""
+    mapped = [
+        [name, label, to["label"] or "dropped", to["num_faces"]]
+        for name, one in origins.items()
+        for label, to in (one.get("labels") or {}).items()
+    ]
+    if mapped:
+        html += "<h3>Labels</h3>" + html_table(["origin", "its label", "here", "faces"], mapped)
+    dropped = [[name, why, n] for name, one in origins.items() for why, n in (one.get("dropped") or {}).items()]
+    if dropped:
+        html += "<h3>Left out by the readers</h3>" + html_table(["origin", "reason", "faces"], dropped)
+    if skipped := manifest.get("skipped"):
+        cells = [[why, sum(labels.values()), listed(labels)] for why, labels in skipped.items()]
+        html += "<h3>Pictures that could not be used</h3>" + html_table(["reason", "pictures", "labels"], cells)
+    warnings = [f"{name}: {text}" for name, one in origins.items() for text in one.get("warnings") or []]
+    if warnings:
+        html += "<h3>Warnings</h3><ul>" + "".join(f"<li>{escape(text)}</li>" for text in warnings) + "</ul>"
+    return Section("Where the faces came from", html, "" if html else "The manifest names no source.")
+
+
+def _making(manifest: dict[str, Any]) -> Section:
+    landmarks = manifest["landmarks"] or {}
+    facts = [
+        ["made", manifest["created"]],
+        ["command", manifest.get("command")],
+        ["splits", manifest.get("split_by")],
+        ["MediaPipe", landmarks.get("mediapipe", "not used: ready-made blendshapes")],
+        *([name.replace("_", " "), _plain(value)] for name, value in landmarks.items() if name != "mediapipe"),
+        ["fingerprint", manifest["fingerprint"]],
+        ["parts", len(manifest["parts"])],
+    ]
+    html = html_table(["", ""], [[name, text] for name, text in facts if text is not None])
+    html += folded("All options", json.dumps(manifest.get("options", {}), indent=1))
+    return Section("How it was made", html)
+
+
+def _beside(wide: str, narrow: str) -> str:
+    """HTML side by side, or one below the other on a narrow screen."""
+    return f'<div class="beside"><div>{wide}</div><div>{narrow}</div></div>'
+
+
+def _plain(value: Any) -> str:
+    return value if isinstance(value, str) else json.dumps(value)

@@ -1,0 +1,1 @@
+"""MediaPipe and the geometry of one face."""

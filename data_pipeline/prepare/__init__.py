@@ -1,0 +1,1 @@
+"""`fersweep prepare`: from sources to a dataset."""

@@ -1,0 +1,310 @@
+"""Sources → dataset: `fersweep prepare fer2013.csv.zip --out runs/data/fer2013`.
+
+First the sources are surveyed: labels that do not map and rows that are wrong show before anything is written. Then a
+reader streams the faces through Ray Data to one worker a core (extractor.py), and what comes back is staged
+(staging.py). With all faces known, splits, folds and twins are settled, augmented copies of train faces go through the
+workers, and the parts are written (assemble.py). Killed at any moment, the same command goes on after the staged parts;
+readings are also kept by face (cache.py), so that another dataset of the same faces needs no MediaPipe. The manifest is
+written last.
+"""
+
+import contextlib
+import fcntl
+import json
+import os
+import shlex
+import shutil
+import sys
+import time
+from collections.abc import Callable, Iterator, Sequence
+from dataclasses import asdict, replace
+from importlib.metadata import version
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pyarrow as pa
+
+from fersweep.common.errors import InputError
+from fersweep.common.files import write_file
+from fersweep.common.ray_connection import ray_session
+from fersweep.data_pipeline.dataset.seal import seal
+from fersweep.data_pipeline.faces.crop import SMALL
+from fersweep.data_pipeline.faces.landmarker import Landmarker
+from fersweep.data_pipeline.faces.landmarker_bundle import SHA256, find_bundle
+from fersweep.data_pipeline.prepare.assemble import Settled, chosen_for_augmentation, settle, write
+from fersweep.data_pipeline.prepare.batches import Chosen, Sources
+from fersweep.data_pipeline.prepare.options import SIDES, STATE, Options, begun, request
+from fersweep.data_pipeline.prepare.progress import Progress, Tell
+from fersweep.data_pipeline.prepare.ray_stream import stream
+from fersweep.data_pipeline.prepare.reading_cache import ReadingCache, Sight, readings_directory
+from fersweep.data_pipeline.prepare.staging import Stage
+from fersweep.data_pipeline.prepare.workers import Augmenter, Extractor, Job, Ready
+from fersweep.data_pipeline.sources.decode import Broken, decode
+from fersweep.data_pipeline.sources.labels import refuse_unused
+from fersweep.data_pipeline.sources.source import Source, Survey, open_source
+
+BATCH_ROWS = 256  # faces a worker takes at a time, fewer where there are few
+BATCH_BYTES = 2**23  # as many as that where they are only decoded: a batch costs Ray Data a quarter of a second
+MIN_BATCH_ROWS = 16
+ALONE_ROWS = 128
+STAGED = "staged"
+
+
+def prepare(
+    sources: Sequence[Path],
+    out: Path,
+    options: Options | None = None,
+    *,
+    formats: Sequence[str] = (),
+    workers: int | None = None,
+    landmarker: Path | None = None,
+    cache: Path | None = None,
+    address: str | None = None,
+    progress: Tell | None = None,
+) -> dict[str, Any]:
+    """Make the dataset `out` of `sources` and return its manifest; a finished one is left as it is.
+
+    Args:
+        formats: of the sources (readers.READERS): none, where they can be told; one for all; or one each.
+        workers: one process and one CPU each (default: all CPUs); one alone is this process, without Ray.
+        cache: directory of readings of earlier runs; default: see `cache.readings_directory`.
+        address: of a Ray cluster, whose workers may share `cache` on shared storage; an initialised Ray is used as it is.
+
+    InputError where sources or options are wrong, or differ from those `out` was begun with; RuntimeError where
+    MediaPipe or its bundle is missing.
+    """
+    out, options = Path(out), options or Options()
+    tell = progress or (lambda _: None)
+    if workers is not None and workers < 1:
+        raise InputError(f"workers: must be 1 or more, but got {workers}")
+    if landmarker is not None:
+        find_bundle(landmarker)
+    opened = _opened(sources, formats, options)
+    surveys = [source.survey() for source in opened]
+    refuse_unused(options.labels, (name for survey in surveys for name in survey.labels))
+    kind = _kind(opened, surveys)
+    if kind == "scores" and (options.landmarks or options.augment or options.views > 1):
+        raise InputError("ready-made blendshapes have no pictures: leave landmarks, views and augment out")
+    image_size = None if kind == "scores" else options.image_size or _image_size(opened)
+    wanted = request(opened, replace(options, image_size=image_size))
+    if (manifest := begun(out, wanted)) is not None:
+        tell(Progress("finished", manifest["num_faces"], manifest["num_faces"], 0.0, 0.0))
+        return manifest
+    job = _job(kind, image_size, options, landmarker, Path(cache or readings_directory()).resolve())
+    alone = kind == "scores" or ((workers or os.cpu_count()) == 1 and address is None)
+    with _workers(alone, workers, address) as run, _unfinished(out, wanted):
+        sizes = _sizes(np.arange(sum(survey.num_faces for survey in surveys)), options.part_rows)
+        stage = Stage(out / STAGED, sizes, options.part_rows)
+        worker = Ready if kind == "scores" else Extractor
+        run("extract", Sources(opened, set(stage.missing), options.part_rows), worker, job, stage, tell)
+        tell(Progress("split", 0, None, 0.0, None))
+        settled = settle(stage, options, image_size)
+        num_faces = len(settled.splits)
+        tell(Progress("split", num_faces, num_faces, 0.0, None))
+        copies = None
+        if options.augment:
+            chosen = chosen_for_augmentation(settled)
+            copies = Stage(out / STAGED / "copies", _sizes(chosen, options.part_rows), options.part_rows)
+            run("augment", Chosen(stage, chosen, set(copies.missing)), Augmenter, job, copies, tell)
+        if job.sight is not None and job.cache is not None:
+            ReadingCache(Path(job.cache), job.sight, version("mediapipe")).merge()
+        tell(Progress("write", 0, num_faces, 0.0, None))
+        names = _origins(opened)
+        write(out, stage, copies, settled, image_size, names)
+        described = _described(opened, surveys, names, options, settled, job.sight)
+        manifest = seal(out, {**wanted, **described, "image_size": image_size, "command": shlex.join(sys.argv)})
+        tell(Progress("write", num_faces, num_faces, 0.0, None))
+        shutil.rmtree(out / STAGED)
+        (out / STATE).unlink()
+    return manifest
+
+
+def _opened(sources: Sequence[Path], formats: Sequence[str], options: Options) -> list[Source]:
+    if not sources:
+        raise InputError("no source was given: give a CSV, a folder of images, or an archive of either")
+    if len(formats) not in (0, 1, len(sources)):
+        raise InputError(f"format: {len(formats)} are given for {len(sources)} sources; give one for all, or one each")
+    each = list(formats) * len(sources) if len(formats) == 1 else list(formats) or [None] * len(sources)
+    labels = dict(options.labels)
+    return [open_source(Path(path), name, labels) for path, name in zip(sources, each, strict=True)]
+
+
+def _kind(sources: Sequence[Source], surveys: Sequence[Survey]) -> str:
+    """ "scores", or what is decoded ("text", "image"; "image" if any source has images). InputError where that cannot be."""
+    for source, survey in zip(sources, surveys, strict=True):
+        if survey.num_faces == 0:
+            raise InputError(f"{source.path} holds no face of a class that is kept")
+    kinds = {survey.kind for survey in surveys}
+    if "scores" in kinds and len(kinds) > 1:
+        raise InputError("the sources are images and ready-made blendshapes: make a dataset of each")
+    return "image" if "image" in kinds else kinds.pop()
+
+
+def _image_size(sources: Sequence[Source]) -> tuple[int, int]:
+    """The largest of the sources' first faces; no more than SMALL a side for images."""
+    height = width = 0
+    for source in sources:
+        for face in source.faces():
+            try:
+                first = decode(face)
+            except Broken:
+                continue
+            if face.kind == "text" and not (first.shape[0] in SIDES and first.shape[1] in SIDES):
+                raise InputError(
+                    f"{face.source}: a face of {first.shape[0]}×{first.shape[1]} pixels; both sides must lie in 8–1024"
+                )
+            too_large = max(first.shape) > SMALL and face.kind == "image"
+            found = (SMALL, SMALL) if too_large else first.shape
+            height, width = max(height, found[0], SIDES[0]), max(width, found[1], SIDES[0])
+            break
+    if height == 0:
+        raise InputError(f"no picture of {', '.join(str(source.path) for source in sources)} can be read")
+    return height, width
+
+
+def _job(
+    kind: str, image_size: tuple[int, int] | None, options: Options, landmarker: Path | None, readings: Path
+) -> Job:
+    """What the workers do. RuntimeError where they need MediaPipe, and it or its bundle is missing."""
+    looks, crops = kind != "scores" and not options.pixels_only, kind == "image" and options.crop == "auto"
+    bundle = find_bundle(landmarker) if looks or crops else None
+    if bundle is not None:
+        with Landmarker(bundle):  # whatever MediaPipe lacks shows here, not in a worker
+            pass
+    return Job(
+        image_size=image_size or (0, 0),
+        sight=Sight(options.border, options.size, options.views) if looks else None,
+        with_landmarks=options.landmarks,
+        bundle=str(bundle) if bundle else None,
+        cache=str(readings),
+        crop=crops,
+        all_faces=options.faces == "all",
+        copies=options.augment,
+        seed=options.seed,
+    )
+
+
+def _sizes(rows: np.ndarray, part_rows: int) -> list[int]:
+    """How many of `rows` (rising) lie in each span of `part_rows`."""
+    return np.bincount(rows // part_rows).tolist()
+
+
+def _origins(sources: Sequence[Source]) -> list[str]:
+    """A name for each source: its file's, numbered where two have the same."""
+    names: list[str] = []
+    for source in sources:
+        stem = source.path.resolve().name.split(".")[0] or source.format
+        taken = sum(name == stem or name.startswith(f"{stem}-") for name in names)
+        names.append(f"{stem}-{taken + 1}" if taken else stem)
+    return names
+
+
+def _described(
+    sources: Sequence[Source], surveys: Sequence[Survey], names: Sequence[str], options: Options, settled: Settled,
+    sight: Sight | None,
+) -> dict[str, Any]:  # fmt: skip
+    """What the manifest says beside counts: where the faces come from, how they were seen and split."""
+    mediapipe = {"bundle_sha256": SHA256, "mediapipe": version("mediapipe")}
+    pixels = surveys[0].kind != "scores"
+    return {
+        "origins": {
+            name: {
+                "format": source.format,
+                "num_faces": survey.num_faces,
+                "labels": survey.labels,
+                "dropped": survey.dropped,
+                "warnings": survey.warnings,
+            }
+            for name, source, survey in zip(names, sources, surveys, strict=True)
+        },
+        "landmarks": None if sight is None else {**asdict(sight), **mediapipe},
+        "has": {"pixels": pixels, "landmarks": options.landmarks},
+        "split_by": options.split,
+        "folds": options.folds,
+        "num_subjects": settled.num_subjects,
+        "compared": settled.compared,
+        "skipped": settled.skipped,
+    }
+
+
+@contextlib.contextmanager
+def _unfinished(out: Path, wanted: dict[str, Any]) -> Iterator[None]:
+    """`out` is ours alone, and says what it is to become. What the sources turn out not to be leaves nothing behind."""
+    with _locked(out):
+        write_file(out / STATE, json.dumps(wanted, indent=1).encode())
+        try:
+            yield
+        except InputError:
+            shutil.rmtree(out / STAGED, ignore_errors=True)
+            for name in (STATE, ".lock"):
+                (out / name).unlink()
+            with contextlib.suppress(OSError):  # it holds something else
+                out.rmdir()
+            raise
+
+
+@contextlib.contextmanager
+def _locked(out: Path) -> Iterator[None]:
+    out.mkdir(parents=True, exist_ok=True)
+    with open(out / ".lock", "w") as file:
+        try:
+            fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except BlockingIOError:
+            raise InputError(f"{out} is being prepared by another process: wait for it") from None
+        yield
+    (out / ".lock").unlink(missing_ok=True)
+
+
+Worker = type[Extractor] | type[Ready]
+Run = Callable[[str, "Sources | Chosen", Worker, Job, Stage, Tell], None]
+
+
+@contextlib.contextmanager
+def _workers(alone: bool, workers: int | None, address: str | None) -> Iterator[Run]:
+    """A function that fills a stage: through Ray, or, where one worker does it all, here, without Ray's share of a core."""
+
+    def here(phase: str, blocks: "Sources | Chosen", worker: Worker, job: Job, stage: Stage, tell: Tell) -> None:
+        if stage.todo:
+            with contextlib.closing(worker(job)) as made:
+                _fill(
+                    phase,
+                    (made(batch) for batch in replace(blocks, batch_rows=min(ALONE_ROWS, stage.part_rows))()),
+                    stage,
+                    tell,
+                )
+
+    if alone:
+        yield here
+        return
+    with ray_session(workers, address) as ray:
+
+        def through(phase: str, blocks: "Sources | Chosen", worker: Worker, job: Job, stage: Stage, tell: Tell) -> None:
+            if not stage.todo:
+                return
+            num = min(workers or int(ray.cluster_resources().get("CPU", 1)), -(-stage.todo // MIN_BATCH_ROWS))
+            mean_bytes = blocks.mean_bytes
+            most = BATCH_ROWS if job.sight is not None else max(BATCH_BYTES // mean_bytes, BATCH_ROWS)
+            rows = min(max(stage.todo // (4 * num), MIN_BATCH_ROWS), most)
+            blocks = replace(blocks, batch_rows=rows)
+            size = mean_bytes * rows // 2  # half: faces vary, a batch must fill a block
+            _fill(phase, stream(ray, blocks, worker, job, workers=num, batch_rows=rows, block_bytes=size), stage, tell)
+
+        yield through
+
+
+def _fill(phase: str, tables: Iterator[pa.Table], stage: Stage, tell: Tell) -> None:
+    """Stage what comes, and tell how far it is."""
+    total = todo = stage.todo
+    begun_at, begun_with = 0.0, 0  # the rate counts from the first batch on: workers take seconds to start
+    for table in tables:
+        stage.add(table)
+        todo = stage.todo
+        done = total - todo
+        if not begun_with:
+            begun_at, begun_with = time.monotonic(), done
+        rate = (done - begun_with) / max(time.monotonic() - begun_at, 1e-3)
+        whole = sum(stage.sizes)
+        tell(Progress(phase, whole - todo, whole, rate, todo / rate if rate else None))
+    if stage.missing:
+        raise RuntimeError(f"{todo} faces did not come back from the workers; run the same command again")

@@ -1,0 +1,59 @@
+"""How far `prepare` is, drawn with Rich."""
+
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass
+
+from rich.console import Console
+from rich.progress import BarColumn, MofNCompleteColumn, TextColumn, TimeElapsedColumn
+from rich.progress import Progress as Bars
+
+Tell = Callable[[Progress], None]
+
+TITLES = {
+    "extract": "faces",
+    "split": "splits and twins",
+    "augment": "augmented copies",
+    "write": "writing",
+    "finished": "finished already",
+}
+
+
+@contextmanager
+def bars(console: Console) -> Iterator[Callable[[Progress], None]]:
+    """A callback for `prepare(progress=…)` that draws on `console` (stderr: stdout stays free for results)."""
+    columns = (
+        TextColumn("{task.description:<16}"),
+        BarColumn(),
+        MofNCompleteColumn(),
+        TextColumn("{task.fields[rate]}"),
+        TimeElapsedColumn(),
+    )
+    drawn, tasks = Bars(*columns, console=console), {}
+
+    def tell(progress: Progress) -> None:
+        drawn.start()  # only now: a mistake in the sources is one line, with nothing drawn around it
+        if progress.phase not in tasks:
+            tasks[progress.phase] = drawn.add_task(TITLES[progress.phase], total=None, rate="")
+        rate = f"{progress.rate:,.0f} faces/s" if progress.rate else ""
+        left = f", {progress.eta_s:,.0f} s left" if progress.eta_s else ""
+        drawn.update(
+            tasks[progress.phase], completed=progress.done, total=progress.total, rate=rate + left, refresh=True
+        )
+
+    try:
+        yield tell
+    finally:
+        if tasks:
+            drawn.stop()
+
+
+@dataclass(frozen=True)
+class Progress:
+    """What `prepare` tells its caller now and then."""
+
+    phase: str  # "extract" (landmarks), "split", "augment", "write", or "finished" (was already: nothing to do)
+    done: int  # faces
+    total: int | None
+    rate: float  # faces a second in this phase and session
+    eta_s: float | None

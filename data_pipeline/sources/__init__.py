@@ -1,0 +1,1 @@
+"""Faces as their owners hand them over: archives, folders, CSVs."""

@@ -1,0 +1,146 @@
+"""From a face as its source holds it to pixels.
+
+    pixels = decode(face)                  # (H, W) uint8 gray; decode(face, colour=True): (H, W, 3) uint8 RGB
+
+What cannot be decoded is `Broken`, whose `reason` is one of a few constants to count by. Half an image is broken too.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import io
+import math
+import warnings
+from typing import TYPE_CHECKING, Literal, NamedTuple
+
+import numpy as np
+
+from fersweep.common.errors import InputError
+from fersweep.common.processes import silent_stderr
+
+if TYPE_CHECKING:
+    from PIL import Image
+
+
+MAX_IMAGE_BYTES = 64 * 2**20
+MAX_IMAGE_PIXELS = 64 * 2**20
+FORMATS = ("JPEG", "PNG", "BMP", "WEBP", "TIFF", "PPM", "GIF")  # of Pillow's many: EPS would run Ghostscript
+ORIENTATION = 0x0112  # EXIF
+
+EMPTY = "empty file"
+NO_IMAGE = "not a readable image"
+CUT_OFF = "cut off"
+TOO_LARGE = "too large"
+TOO_DEEP = "more than 16 bits a pixel"
+NO_NUMBERS = "pixels not whole numbers from 0 to 255"
+NO_SQUARE = "not a square image"
+UNREADABLE = "cannot be read"
+NO_PIXELS = "no pixels"
+
+Kind = Literal["text", "image", "scores", "broken"]
+
+
+class Face(NamedTuple):
+    """One face, not yet decoded."""
+
+    source: str
+    """File and row, or path within the source: what an error names."""
+    label: str
+    """One of schema.LABELS."""
+    split: str | None
+    """None where the source does not say."""
+    data: bytes
+    """By `kind`: pixels as decimal text; an encoded image; 52 scores; or, of a broken one, the reason."""
+    kind: Kind
+    """"scores": 52 float32, little-endian, in BLENDSHAPES order, NaN where the source has no such column."""
+    subject: str | None = None
+    """Who it is, where the source knows."""
+    votes: tuple[float, ...] | None = None
+    """Annotators' votes over LABELS (counts), where the source has them."""
+    box: tuple[int, int, int, int] | None = None
+    """(left, top, right, bottom) in pixels, where the source knows the face's place in the image."""
+
+
+class Broken(InputError):
+    """A face that cannot be decoded. `reason`: a short constant, the same for all that are broken in this way."""
+
+    def __init__(self, source: str, reason: str, details: str = ""):
+        super().__init__(f"{source}: {details or reason}")
+        self.source, self.reason, self.details = source, reason, details
+
+    def __reduce__(self) -> tuple[type[Broken], tuple[str, str, str]]:  # through Ray: InputError pickles its message
+        return Broken, (self.source, self.reason, self.details)
+
+
+def decode(face: Face, colour: bool = False) -> np.ndarray:
+    """Pixels (H, W) uint8, gray, or (H, W, 3) uint8 RGB where `colour`, in the source's own size, turned upright.
+
+    Of several frames the first; 16-bit pixels lose their low byte; transparent pixels show black. Broken where the face
+    is cut off, too large (before its memory is taken) or no image.
+    """
+    if face.kind == "broken":
+        raise Broken(face.source, face.data.decode())
+    if face.kind == "scores":
+        raise Broken(face.source, NO_PIXELS, "a row of ready-made blendshapes has no pixels")
+    if face.kind == "text":
+        pixels = _text(face)
+        return np.repeat(pixels[..., None], 3, axis=2) if colour else pixels
+    return _image(face, colour)
+
+
+def _text(face: Face) -> np.ndarray:
+    if face.data.translate(None, b"0123456789 \t\r\n"):
+        raise Broken(face.source, NO_NUMBERS, "pixels are not whole numbers from 0 to 255, separated by blanks")
+    values = np.fromstring(face.data, dtype=np.int64, sep=" ") if face.data.strip() else np.empty(0, np.int64)
+    side = math.isqrt(len(values))
+    if side * side != len(values) or side == 0:
+        raise Broken(face.source, NO_SQUARE, f"{len(values)} pixels are no square image (48×48 is 2304)")
+    if values.max() > 255:
+        raise Broken(face.source, NO_NUMBERS, f"pixel values must lie in 0–255, but got {values.min()}–{values.max()}")
+    return values.astype(np.uint8).reshape(side, side)
+
+
+def _image(face: Face, colour: bool) -> np.ndarray:
+    from PIL import Image
+
+    if not face.data:
+        raise Broken(face.source, EMPTY)
+    if len(face.data) > MAX_IMAGE_BYTES:
+        raise Broken(face.source, TOO_LARGE, f"{len(face.data):,} bytes are too many for an image of a face")
+    # libtiff, and Pillow's reader of TIFF, also print what they trip over
+    quiet = silent_stderr() if face.data.startswith((b"II", b"MM")) else contextlib.nullcontext()
+    try:
+        with warnings.catch_warnings(), quiet:
+            warnings.simplefilter("ignore")  # of EXIF that is not as it should be, and of sizes that are checked here
+            with Image.open(io.BytesIO(face.data), formats=FORMATS) as image:
+                if image.width * image.height > MAX_IMAGE_PIXELS:
+                    raise Broken(face.source, TOO_LARGE, f"{image.width}×{image.height} pixels are too many for a face")
+                return _pixels(image, face.source, colour)
+    except (Broken, MemoryError):
+        raise
+    except Image.DecompressionBombError:
+        raise Broken(face.source, TOO_LARGE) from None
+    except Exception as error:  # whatever Pillow trips over: OSError, SyntaxError, ValueError, struct.error, …
+        raise Broken(face.source, CUT_OFF if "truncated" in str(error).lower() else NO_IMAGE) from None
+
+
+def _pixels(image: Image.Image, source: str, colour: bool) -> np.ndarray:
+    if not colour and image.format == "JPEG":
+        image.draft("L", None)  # pyright: ignore[reportArgumentType]  # the luminance that a colour JPEG holds
+    image.load()
+    if image.info.get("exif") or image.format == "TIFF":
+        from PIL import ImageOps
+
+        image = ImageOps.exif_transpose(image)
+    if image.mode.startswith("I;16") or (image.mode == "I" and image.format == "PPM"):  # Pillow would cut at 255
+        deep = (np.asarray(image) >> 8).astype(np.uint8)
+        return np.repeat(deep[..., None], 3, axis=2) if colour else deep
+    if image.mode in ("I", "F"):
+        raise Broken(source, TOO_DEEP)
+    if image.has_transparency_data:
+        from PIL import Image
+
+        image = image.convert("RGBA")
+        image = Image.alpha_composite(Image.new("RGBA", image.size, (0, 0, 0, 255)), image)
+    mode = "RGB" if colour else "L"
+    return np.array(image if image.mode == mode else image.convert(mode))

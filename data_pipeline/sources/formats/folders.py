@@ -1,0 +1,52 @@
+"""Images in class folders, `[…/][split/]class/file`; and the jonathanoheix copy of FER2013, which is laid out like that."""
+
+import re
+from collections.abc import Iterator
+from pathlib import PurePosixPath
+
+from fersweep.data_pipeline.sources.containers import Files
+from fersweep.data_pipeline.sources.formats.csv_files import split_of
+from fersweep.data_pipeline.sources.formats.reader import Found, Reader
+from fersweep.data_pipeline.sources.labels import label_of
+
+IMAGE_SUFFIXES = {".jpg", ".jpeg", ".png", ".bmp", ".webp", ".tif", ".tiff", ".pgm", ".gif"}
+OFFICIAL = re.compile(r"(Training|PublicTest|PrivateTest)_\d+")  # FER2013's file names keep the official split
+JONATHANOHEIX = re.compile(r"(?:.*/)?images/(?:train|validation)/[a-z]+/\d+\.jpg")
+NO_CLASS = "in no class folder"
+
+
+def is_image(name: str) -> bool:
+    """Is it named as an image, and not hidden?"""
+    path = PurePosixPath(name)
+    hidden = any(part.startswith((".", "__MACOSX")) and part != ".." for part in path.parts)
+    return path.suffix.lower() in IMAGE_SUFFIXES and not hidden
+
+
+def _read(files: Files, names: tuple[str, ...]) -> Iterator[Found]:
+    for member in files:
+        if is_image(member.name):
+            path = PurePosixPath(member.name)
+            folder = path.parent.name
+            official = OFFICIAL.match(path.name)
+            split = split_of(official[1] if official else path.parent.parent.name)
+            yield Found(member.name, folder, member, split, drop=None if folder else NO_CLASS)
+
+
+FOLDERS = Reader(
+    kind="image",
+    expects="images in class folders",
+    fits=lambda clue: clue.is_image,
+    claims=lambda clue: clue.is_image and label_of(PurePosixPath(clue.name).parent.name) is not None,
+    read=_read,
+)
+JONATHANOHEIX_FOLDERS = Reader(
+    kind="image",
+    expects="images/train and images/validation with class folders",
+    fits=lambda clue: clue.is_image,
+    claims=lambda clue: clue.is_image and JONATHANOHEIX.fullmatch(clue.place) is not None,
+    read=_read,
+    warning=(
+        "its splits mix FER2013's official ones, so scores on it do not compare with others': --split stratified draws "
+        "new ones, FER2013's CSV has the official ones (are these other images? --format folders)"
+    ),
+)

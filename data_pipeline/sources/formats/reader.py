@@ -1,0 +1,63 @@
+"""What a reader of one format is, what it goes by, and what it finds."""
+
+from collections.abc import Callable, Iterator, Mapping
+from typing import NamedTuple
+
+from fersweep.data_pipeline.sources.containers import Files, Member
+from fersweep.data_pipeline.sources.decode import Kind
+
+MISSING = "image is missing"
+NO_LABEL = "no label"
+
+
+class Found(NamedTuple):
+    """A row or a file of a source under the source's own names; an image's content is not read yet."""
+
+    source: str
+    """File and row, or path within the source: what an error names."""
+    label: str
+    """The source's own name of the class."""
+    data: bytes | Member
+    """What is decoded later, or the file that holds it."""
+    split: str | None = None
+    subject: str | None = None
+    votes: Mapping[str, float] | None = None
+    """The source's own name of a class → votes (counts)."""
+    box: tuple[int, int, int, int] | None = None
+    drop: str | None = None
+    """Why it is no face of a dataset: one of a few reasons to count by. None: it is one."""
+
+
+class Clue(NamedTuple):
+    """What a format is recognised by: a file's name and, of a CSV, its header."""
+
+    name: str
+    """Within the source."""
+    place: str
+    """The source's own name and `name`."""
+    columns: tuple[str, ...]
+    """Of a CSV, stripped; empty for any other file."""
+    is_image: bool
+    """Of those that are not hidden."""
+
+
+class Reader(NamedTuple):
+    """How one format is recognised and read."""
+
+    kind: Kind
+    expects: str
+    """What a source of it is, for messages: "… expected …"."""
+    fits: Callable[[Clue], bool]
+    """Is it a file of this format, once the user says --format?"""
+    read: Callable[[Files, tuple[str, ...]], Iterator[Found]]
+    """The faces of a source; of its files the names of those that `fits`, where the format is `listed`."""
+    claims: Callable[[Clue], bool] | None = None
+    """Does it look like this format and no other? None: as `fits`."""
+    listed: bool = False
+    """A CSV or a list holds or names the faces; else every image is one."""
+    several: bool = False
+    """There may be more than one such list in a source."""
+    beside: bool = False
+    """Other files are read beside the list: where the list alone is given, they are looked for in its folder."""
+    warning: str | None = None
+    """What a user of this format should know."""

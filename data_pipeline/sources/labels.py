@@ -1,0 +1,96 @@
+"""From a source's names of its classes to ours (schema.LABELS): known spellings, and what the user says (`--map`).
+
+    naming = Naming(read_map(["joy=happy", "bored=drop"]))
+    naming["Joy"], naming["anger"], naming["bored"]   # "happy", "angry", None: dropped
+
+A class that maps to nothing is refused by name; ids are never guessed: sources number their classes differently.
+"""
+
+from collections.abc import Iterable, Mapping
+
+from fersweep.common.errors import InputError, hint
+from fersweep.data_pipeline.vocabulary import LABELS
+
+DROP = "drop"
+SPELLINGS = {
+    "angry": ("angry", "anger"),
+    "disgust": ("disgust", "disgusted"),
+    "fear": ("fear", "fearful", "afraid", "scared"),
+    "happy": ("happy", "happiness", "joy", "joyful"),
+    "sad": ("sad", "sadness"),
+    "surprise": ("surprise", "surprised", "suprise"),
+    "neutral": ("neutral", "neutrality"),
+    "contempt": ("contempt", "contemptuous"),
+}
+"""Label → how sources spell it, in lower case."""
+
+_LABEL_OF = {spelling: label for label, spellings in SPELLINGS.items() for spelling in spellings}
+MOST_NAMED = 12  # classes of a refusal
+
+
+def label_of(name: str) -> str | None:
+    """The label of which `name` is a known spelling, in whatever case; None: of none."""
+    return _LABEL_OF.get(name.strip().casefold())
+
+
+def read_map(pairs: Iterable[str]) -> dict[str, str]:
+    """`NAME=LABEL` or `NAME=drop` of `--map` → {name: label or "drop"}. InputError where one is neither."""
+    found: dict[str, str] = {}
+    for pair in pairs:
+        name, equals, label = (part.strip() for part in pair.rpartition("="))
+        if not equals or not name:
+            raise InputError(f"--map {pair}: expected NAME=LABEL, for example joy=happy, or NAME={DROP}")
+        if found.get(name, label) != label:
+            raise InputError(f"--map {pair}: {name} was mapped to {found[name]} before")
+        found[name] = label
+    return check_map(found)
+
+
+def check_map(labels: Mapping[str, str]) -> dict[str, str]:
+    """`labels` as it is. InputError where a value is neither a label nor "drop"."""
+    for name, label in labels.items():
+        if label not in (*LABELS, DROP):
+            raise InputError(f"--map {name}={label}: no such label; {hint(label, (*LABELS, DROP))}")
+    return dict(labels)
+
+
+def refuse_unused(labels: Mapping[str, str], names: Iterable[str]) -> None:
+    """InputError where `labels` maps a class that is not among `names`, those of all sources: it is mistyped."""
+    names = set(names)
+    known = {_folded(name) for name in names}
+    for name, label in labels.items():
+        if _folded(name) not in known:
+            raise InputError(
+                f"--map {name}={label}: no source has such a class; {hint(name, sorted(names), 'there are')}"
+            )
+
+
+class Naming(dict[str, str | None]):
+    """A source's name of a class → its label, None where it is dropped. KeyError of a class that does not map."""
+
+    def __init__(self, labels: Mapping[str, str] | None = None):
+        super().__init__()
+        self._given = {_folded(name): label for name, label in check_map(labels or {}).items()}
+
+    def __missing__(self, name: str) -> str | None:
+        label = self._given.get(_folded(name)) or label_of(name)
+        if label is None:
+            raise KeyError(name)
+        self[name] = None if label == DROP else label
+        return self[name]
+
+
+def unmapped(where: str, counts: Mapping[str, int]) -> InputError:
+    """The refusal of classes that do not map: {name: faces, 0 where not counted}."""
+    named = [f"'{name}'" + (f" ({count:,} faces)" if count else "") for name, count in counts.items()]
+    more = f" and {len(named) - MOST_NAMED} more" if len(named) > MOST_NAMED else ""
+    classes = "class" if len(named) == 1 else "classes"
+    first = next(iter(counts))
+    return InputError(
+        f"{where}: unknown {classes} {', '.join(named[:MOST_NAMED])}{more}; say what each is: "
+        f"--map {first}=LABEL (one of {', '.join(LABELS)}) or --map {first}={DROP}"
+    )
+
+
+def _folded(name: str) -> str:
+    return name.strip().casefold()

@@ -1,0 +1,1 @@
+"""What a model is fed, of a dataset or of a photo."""

@@ -1,0 +1,185 @@
+"""From a photo to what a model is fed: find its faces, crop them, and see each crop as the model's dataset saw its faces.
+
+    with PhotoReader(model) as reader:                       # `model`: the dict of a checkpoint's model.json
+        for seen in reader.faces(read_photo(path)):          # or read_photo(bytes): JPEG, PNG and what Pillow reads
+            probabilities = net.predict(seen.features[None]) # features is None where the crop shows no expression
+
+A face goes the way of a dataset's face: cropped as the dataset frames it, gray, in the dataset's image size, seen by the
+landmarker with the border, size and views of training; a model of pixels is fed the gray crop itself.
+
+One reader may serve several models, `PhotoReader(a, b)`: faces are found once, and a crop is read once for each
+distinct (image size, border, size, views). `Seen.views` has one View a model, in their order; `Seen.face` and
+`Seen.features` are the first model's.
+
+Needs nothing but this package: it travels inside the registered MLflow model. MediaPipe is imported, and its bundle looked
+for (data_pipeline/faces/landmarker_bundle.py), when the first photo is read.
+"""
+
+from __future__ import annotations
+
+import io
+import warnings
+from collections.abc import Sequence
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, NamedTuple
+
+import numpy as np
+
+from fersweep.common.closeable import Closing
+from fersweep.common.errors import InputError
+from fersweep.data_pipeline.faces.crop import fit
+from fersweep.data_pipeline.faces.landmarker import Box, Landmarker, Reading, faces_in_photo
+from fersweep.data_pipeline.faces.landmarker_bundle import find_bundle
+from fersweep.data_pipeline.tasks.features import values
+
+if TYPE_CHECKING:
+    from PIL import Image
+
+
+MAX_FACES = 20
+# FER2013's; of a model that does not say its own, as those say no views that were trained before there were several.
+PREPROCESSING = {"image_size": (48, 48), "border": 0.25, "size": 192, "views": 1}
+MAX_PIXELS = 2**27  # of a photo: 400 MB once decoded; the largest telephones take 108 million
+
+
+class View(NamedTuple):
+    """A face as one model sees it."""
+
+    face: np.ndarray
+    """(H, W) uint8 gray, in the image size of the model's dataset."""
+    features: np.ndarray | None
+    """What the model is fed: (F,) float32 scores and coordinates (features.py), or the face itself; None: the landmarker
+    sees no face in it."""
+
+
+class Seen(NamedTuple):
+    """A face of a photo."""
+
+    box: Box
+    """(left, top, right, bottom) in pixels of the photo, may reach beyond it."""
+    views: tuple[View, ...]
+    """One a model of the reader."""
+
+    @property
+    def face(self) -> np.ndarray:
+        return self.views[0].face
+
+    @property
+    def features(self) -> np.ndarray | None:
+        return self.views[0].features
+
+
+class _Sight(NamedTuple):
+    """What of a model's preprocessing decides how a crop is seen."""
+
+    image_size: tuple[int, int]
+    border: float
+    size: int
+    views: int
+
+
+class PhotoReader(Closing):
+    """Finds the faces of photos and makes them what each of `models` (model.json dicts) is fed. One thread at a time."""
+
+    def __init__(self, *models: dict[str, Any], bundle: Path | None = None):
+        if not models:
+            raise ValueError("a PhotoReader needs at least one model's description")
+        self._models, self._bundle = models, bundle
+        self._path: Path | None = None
+        self._landmarkers: dict[tuple[float, int, int, int], Landmarker] = {}
+
+    def faces(self, photo: np.ndarray, near: Sequence[Box] | None = None) -> list[Seen]:
+        """Faces of a photo (H, W, 3) uint8 RGB, from left to right.
+
+        A photo in which none is found is taken as a crop itself, if there is a face in it: a dataset's own images are.
+
+        Args:
+            near: boxes of the frame before, of a video: look at the whole frame and around these only, instead of at
+                all parts of the photo (a quarter of the time).
+
+        Raises RuntimeError where MediaPipe's bundle is nowhere and cannot be fetched.
+        """
+        sights = [_sight(model) for model in self._models]
+        finder = self._landmarker(sights[0]._replace(views=1), MAX_FACES)
+        found = [self._seen(box, crop, sights) for box, crop in faces_in_photo(photo, finder, near)]
+        height, width = photo.shape[:2]
+        whole = (0, 0, width, height)
+        if found or (near is not None and whole not in near):
+            return found
+        return self._whole(photo, whole, sights)
+
+    def _seen(self, box: Box, crop: np.ndarray, sights: Sequence[_Sight]) -> Seen:
+        known: dict[_Sight, Reading | None] = {}
+        views = []
+        for model, sight in zip(self._models, sights, strict=True):
+            face = fit(crop, sight.image_size)
+            if model["feature_names"] == ["pixels"]:
+                views.append(View(face, face))
+                continue
+            if sight not in known:
+                known[sight] = self._landmarker(sight).read(face)
+            views.append(View(face, _features(model["feature_names"], known[sight])))
+        return Seen(box, tuple(views))
+
+    def _whole(self, photo: np.ndarray, box: Box, sights: Sequence[_Sight]) -> list[Seen]:
+        import cv2
+
+        gray = cv2.cvtColor(photo, cv2.COLOR_RGB2GRAY)
+        for sight in dict.fromkeys(sights):
+            if self._landmarker(sight).read(fit(gray, sight.image_size)) is not None:
+                return [self._seen(box, gray, sights)]
+        return []
+
+    def _landmarker(self, sight: _Sight, num_faces: int = 1) -> Landmarker:
+        key = (sight.border, sight.size, sight.views, num_faces)
+        if key not in self._landmarkers:
+            self._path = self._path or find_bundle(self._bundle)
+            options = {"border": sight.border, "size": sight.size, "views": sight.views, "num_faces": num_faces}
+            self._landmarkers[key] = Landmarker(self._path, **options)
+        return self._landmarkers[key]
+
+    def close(self) -> None:
+        """Free MediaPipe's graphs. The reader can be used again: it makes new ones."""
+        while self._landmarkers:
+            self._landmarkers.popitem()[1].close()
+
+
+def _sight(model: dict[str, Any]) -> _Sight:
+    options = PREPROCESSING | model.get("preprocessing", {})
+    return _Sight(tuple(options["image_size"]), options["border"], options["size"], options["views"])
+
+
+def _features(names: Sequence[str], reading: Reading | None) -> np.ndarray | None:
+    return None if reading is None else values(names, reading.scores[None], reading.landmarks[None])[0]
+
+
+def read_photo(source: Path | bytes) -> np.ndarray:
+    """(H, W, 3) uint8 RGB of a picture's file or content, turned upright as its EXIF says; the first frame of several.
+
+    Raises InputError if it is not a picture, is cut off, or has more than MAX_PIXELS.
+    """
+    from PIL import Image
+
+    name = "the picture" if isinstance(source, bytes) else source
+    try:
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore")  # of EXIF that is not as it should be, and of sizes that are checked here
+            with Image.open(io.BytesIO(source) if isinstance(source, bytes) else source) as image:
+                if image.width * image.height > MAX_PIXELS:
+                    raise InputError(f"{name}: {image.width}×{image.height} pixels, more than {MAX_PIXELS:,} in all")
+                return _upright(image)
+    except InputError:
+        raise
+    except FileNotFoundError:
+        raise InputError(f"{name}: there is no such file") from None
+    except (OSError, ValueError, SyntaxError, Image.DecompressionBombError) as error:  # cut off, no picture, too large
+        raise InputError(f"{name}: cannot be read as a picture ({error})") from error
+
+
+def _upright(image: Image.Image) -> np.ndarray:
+    from PIL import ImageOps
+
+    turned = ImageOps.exif_transpose(image)
+    if turned.mode.startswith("I;16"):  # Pillow would cut values at 255, so that the picture turns white
+        return np.repeat((np.asarray(turned) >> 8).astype(np.uint8)[..., None], 3, axis=2)
+    return np.array(turned.convert("RGB"))

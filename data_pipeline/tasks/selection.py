@@ -1,0 +1,149 @@
+"""Which rows of a dataset a task is about.
+
+    rows = Rows(dataset, manifest, spec, class_of)
+    index, y = rows.chosen("train", detected=True)      # rows of the dataset, rising, and their classes
+
+Only columns of a few bytes a face are read, once; pixels, scores and landmarks of the rows chosen are the caller's.
+"""
+
+from collections.abc import Mapping
+from functools import cached_property
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from fersweep.common.errors import InputError
+from fersweep.data_pipeline.dataset.columns import codes
+from fersweep.data_pipeline.dataset.parts import open_table
+from fersweep.data_pipeline.tasks.spec import TaskSpec
+from fersweep.data_pipeline.vocabulary import SPLITS
+
+
+class Selection:
+    """`spec`'s choice of the rows of the dataset at `dataset`, which has the manifest `manifest`.
+
+    `class_of`: label → class index, of the labels that the task is about. InputError where the spec asks for a fold or
+    a source that the dataset does not have.
+    """
+
+    def __init__(self, dataset: Path, manifest: dict[str, Any], spec: TaskSpec, class_of: Mapping[str, int]):
+        self._dataset, self._spec, self._class_of = dataset, spec, class_of
+        self._labels: list[str] = manifest["classes"]
+        self._num_classes = max(class_of.values(), default=-1) + 1
+        self._num_folds: int | None = manifest.get("folds")
+        self._check_fold()
+        self._check_sources(list(manifest.get("origins") or {}))
+
+    def _check_fold(self) -> None:
+        fold, num_folds = self._spec.fold, self._num_folds
+        if fold is not None and not num_folds:
+            raise InputError(f"task.fold: {self._dataset} has no folds (`prepare --folds 10` makes them); leave it out")
+        if fold is not None and num_folds and fold >= num_folds:
+            raise InputError(f"task.fold: {self._dataset} has the folds 0 to {num_folds - 1}, but got {fold}")
+
+    def _check_sources(self, known: list[str]) -> None:
+        for name in self._spec.sources or ():
+            if name not in known:
+                raise InputError(
+                    f"task.sources: {self._dataset} has no source '{name}'; it has {', '.join(known) or 'none by name'}"
+                )
+        if self._spec.sources == []:
+            raise InputError("task.sources: it names none; leave it out for all")
+
+    def check_val(self) -> None:
+        """Raise InputError if val is one of several folds and the spec does not say which."""
+        if self._num_folds and self._spec.fold is None:
+            raise InputError(
+                f"task.fold: {self._dataset} has {self._num_folds} folds; say which is val, 0 to {self._num_folds - 1}"
+            )
+
+    @cached_property
+    def _columns(self) -> dict[str, np.ndarray]:
+        """Of all rows: `label` and `split` (N,) int32 codes, `detected`, `mine` (N,) bool, what else the spec asks for."""
+        spec = self._spec
+        wanted = ["label", "split", "detected", "augmentation", "duplicate_of"]
+        wanted += ["fold"] * bool(self._num_folds) + ["near_duplicate_of"] * spec.drop_near_twins
+        table = open_table(self._dataset, [*wanted, *["origin"] * (spec.sources is not None)])
+        found = {"label": codes(table["label"], self._labels), "split": codes(table["split"], SPLITS)}
+        found["detected"] = table["detected"].to_numpy()
+        for name in ("augmentation", "duplicate_of", *["near_duplicate_of"] * spec.drop_near_twins):
+            found[name] = table[name].is_valid().to_numpy()
+        if self._num_folds:
+            found["fold"] = table["fold"].fill_null(-1).to_numpy()
+        if spec.sources is not None:
+            found["mine"] = codes(table["origin"], spec.sources) >= 0
+        else:
+            found["mine"] = np.ones(table.num_rows, bool)
+        return found
+
+    def chosen(self, split: str, detected: bool | None) -> tuple[np.ndarray, np.ndarray]:
+        """Rows (n,) int64, rising, of `split` that the task is about, and their classes (n,) int32.
+
+        Args:
+            detected: only faces that MediaPipe found, or did not find; None: both.
+        """
+        if split not in SPLITS:
+            raise InputError(f"split '{split}' is none of {', '.join(SPLITS)}")
+        columns, spec = self._columns, self._spec
+        class_of = np.array([*(self._class_of.get(label, -1) for label in self._labels), -1], np.int32)
+        y = class_of[columns["label"]]
+        keep = (y >= 0) & columns["mine"] & self._in_split(split)
+        if detected is not None:
+            keep &= columns["detected"] == detected
+        if split == "train":
+            keep &= ~(columns["duplicate_of"] & (not spec.keep_twins))
+            if spec.drop_near_twins:
+                keep &= ~columns["near_duplicate_of"]
+        if split != "train" or not self._takes_copies:
+            keep &= ~columns["augmentation"]
+        rows = np.flatnonzero(keep)
+        if split == "train":
+            rows = rows if detected is False else self._balance(rows, y)
+            rows = self._fraction(rows, y)
+        return rows, y[rows]
+
+    @property
+    def _takes_copies(self) -> bool:
+        return self._spec.features != "pixels" if self._spec.augmented is None else self._spec.augmented
+
+    def _in_split(self, split: str) -> np.ndarray:
+        """(N,) bool. With folds, those that were train and val before are dealt anew; a copy has its face's fold."""
+        columns = self._columns
+        if self._num_folds and split == "val":
+            self.check_val()
+        if self._spec.fold is None or split == "test":
+            return columns["split"] == SPLITS.index(split)
+        fold = columns["fold"]
+        return fold == self._spec.fold if split == "val" else (fold >= 0) & (fold != self._spec.fold)
+
+    def _balance(self, rows: np.ndarray, y: np.ndarray) -> np.ndarray:
+        """Those of `rows` (rising) that `spec.balance` keeps."""
+        balance = self._spec.balance
+        if balance is None:
+            return rows
+        if isinstance(balance, dict):
+            labels = self._columns["label"][rows]
+            groups = [(labels == self._labels.index(label), cap) for label, cap in balance.items()]
+        else:
+            counts = np.bincount(y[rows], minlength=self._num_classes)
+            cap = int(counts.min()) if balance == "smallest" else balance
+            groups = [(y[rows] == index, cap) for index in range(self._num_classes)]
+        rng = np.random.default_rng(self._spec.seed)
+        keep = np.ones(len(rows), bool)
+        for members, cap in groups:
+            found = np.flatnonzero(members)
+            if len(found) > cap:
+                keep[rng.permutation(found)[cap:]] = False
+        return rows[keep]
+
+    def _fraction(self, rows: np.ndarray, y: np.ndarray) -> np.ndarray:
+        """Those of `rows` (rising) that `spec.fraction` keeps."""
+        if self._spec.fraction == 1:
+            return rows
+        rng = np.random.default_rng(self._spec.seed)
+        kept = []
+        for index in range(self._num_classes):
+            order = rng.permutation(rows[y[rows] == index])  # the same for every fraction
+            kept.append(order[: max(1, round(self._spec.fraction * len(order)))])
+        return np.sort(np.concatenate(kept))

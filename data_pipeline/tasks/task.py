@@ -1,0 +1,254 @@
+"""A task says which faces, classes and features of a dataset a model learns, and turns the dataset into arrays.
+
+    task = Task(Path("runs/data/fer2013"), TaskSpec(classes={"happy": ["happy"], "sad": ["sad"]}))
+    arrays = task.arrays()        # train, val and train's statistics: what a trainable is built from
+    test = task.load("test")      # only ever asked for by an evaluation
+
+Shapes: N faces, F features, C classes, H × W pixels.
+"""
+
+from collections.abc import Sequence
+from pathlib import Path
+
+import numpy as np
+import pyarrow as pa
+
+from fersweep.common.errors import InputError
+from fersweep.data_pipeline.dataset.columns import read_rows
+from fersweep.data_pipeline.dataset.manifest import read_manifest
+from fersweep.data_pipeline.dataset.parts import open_table
+from fersweep.data_pipeline.dataset.pixels import pixels
+from fersweep.data_pipeline.tasks import features
+from fersweep.data_pipeline.tasks.arrays import Arrays, TaskArrays, class_votes, preprocessing, vectors
+from fersweep.data_pipeline.tasks.selection import Selection
+from fersweep.data_pipeline.tasks.spec import TaskSpec
+from fersweep.data_pipeline.vocabulary import BLENDSHAPES
+
+
+class Task:
+    """`spec` applied to the dataset at `dataset`.
+
+    `learned`: it is to be learned, so that every class must have a train face; else it may be judged only.
+    `feature_names`: those that a model wants, in its order, in place of those that the spec would choose.
+    InputError where a class, label, feature, fold or source is not the dataset's, or a class has no train face.
+    """
+
+    def __init__(
+        self,
+        dataset: Path,
+        spec: TaskSpec | None = None,
+        learned: bool = True,
+        feature_names: Sequence[str] | None = None,
+    ):
+        self.dataset = Path(dataset)
+        self.spec = spec = spec or TaskSpec()
+        self.manifest = read_manifest(self.dataset)
+        self.groups = _groups(spec, self.manifest["classes"])
+        self.classes = list(self.groups)
+        self._class_of = {label: i for i, name in enumerate(self.classes) for label in self.groups[name]}
+        if isinstance(spec.balance, dict):
+            for label in spec.balance:
+                _check_label(label, list(self._class_of), "task.balance")
+        self._detected = None if spec.features == "pixels" else True
+        self._rows = Selection(self.dataset, self.manifest, spec, self._class_of)
+        self._check_features()
+        if learned:
+            self._rows.check_val()
+            self._check_learned()
+        self.feature_names = self._choose_features() if feature_names is None else list(feature_names)
+        self._check_names(self.feature_names, "task.blendshapes" if feature_names is None else "the model's features")
+
+    @property
+    def has_pixels(self) -> bool:
+        """Whether there are pictures of the faces."""
+        return self.manifest["image_size"] is not None
+
+    def load(self, split: str) -> Arrays:
+        """Faces of `split`, of which MediaPipe found those that are not `features: pixels`: their features `feature_names`.
+
+        x is (N, F) float32, scores and coordinates as they are, or (N, H, W) uint8. train is without twins, balanced, and
+        the fraction of it that the spec asks for.
+        """
+        rows, y = self._rows.chosen(split, self._detected)
+        if self.spec.features == "pixels":
+            x = pixels(self.dataset, rows, self.manifest)
+        else:
+            x = self._vectors(self.feature_names, rows)
+        table = self._table(["face_id", *["votes"] * (split != "test")], rows)  # a model is judged by labels
+        votes = None
+        if split != "test":
+            votes = class_votes(table["votes"], y, self._class_of, len(self.classes))
+        return Arrays(x, y, np.ones(len(y), np.float32), _texts(table["face_id"]), votes)
+
+    def undetected(self, split: str) -> np.ndarray:
+        """(M,) int32: classes of the faces of `split` without blendshapes (figures over all faces count them wrong)."""
+        return self._rows.chosen(split, detected=False)[1]
+
+    def everyone(self, split: str) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
+        """All faces of `split`, found by MediaPipe or not: y (M,) int32, detected (M,) bool, face_ids (M,) str.
+
+        Unless `features: pixels`, those detected are the rows of `load(split)`, in its order.
+        """
+        rows, y = self._rows.chosen(split, detected=None)
+        table = self._table(["face_id", "detected"], rows)
+        return y, table["detected"].to_numpy(), _texts(table["face_id"])
+
+    def names(self, split: str, rows: Sequence[int] | np.ndarray) -> tuple[list[str], list[str]]:
+        """face_id and source of the given rows of `load(split)`."""
+        chosen, place = self._some(split, rows)
+        table = self._table(["face_id", "source"], chosen).take(pa.array(place))
+        return table["face_id"].to_pylist(), table["source"].to_pylist()
+
+    def pictures(self, split: str, rows: Sequence[int] | np.ndarray) -> tuple[np.ndarray, list[str]]:
+        """Faces (n, H, W) uint8 of the given rows of `load(split)`, to look at, and where each came from (`source`).
+
+        InputError where the dataset has no pixels.
+        """
+        chosen, place = self._some(split, rows)
+        sources = self._table(["source"], chosen)["source"].take(pa.array(place)).to_pylist()
+        return pixels(self.dataset, chosen, self.manifest)[place], sources
+
+    def arrays(self, with_val: bool = False) -> TaskArrays:
+        """train, val and the statistics of train. `with_val`: train is train and val together, for a last training."""
+        train, val = self.load("train"), self.load("val")
+        if len(val.y) == 0:
+            raise InputError(
+                f"{self.dataset} has no val faces of {self.classes}: a search needs them to compare trials"
+            )
+        train = _joined(train, val) if with_val else train
+        counts = np.bincount(train.y, minlength=len(self.classes))
+        if self.spec.features == "pixels":
+            blocks = np.array_split(train.x, len(train.x) // 1024 + 1)  # bincount makes int64 of what it is given
+            values = sum(np.bincount(block.reshape(-1), minlength=256) for block in blocks) / train.x.size
+            mean = np.array([values @ np.arange(256)])
+            std = np.sqrt([values @ (np.arange(256) - mean[0]) ** 2])
+        else:
+            mean, std = train.x.mean(axis=0, dtype=np.float64), train.x.std(axis=0, dtype=np.float64)
+        return TaskArrays(
+            train=train,
+            val=val,
+            classes=self.classes,
+            feature_names=self.feature_names,
+            mean=mean.astype(np.float32),
+            std=np.maximum(std, 1e-6).astype(np.float32),
+            class_weight=(len(train.y) / (len(counts) * counts)).astype(np.float32),
+            fingerprint=self.manifest["fingerprint"],
+            preprocessing=preprocessing(self.manifest),
+            groups=self.groups,
+        )
+
+    def _check_features(self) -> None:
+        """The dataset has what `features` needs."""
+        wanted = self.spec.features
+        if wanted == "pixels" and not self.has_pixels:
+            raise InputError(
+                f"task.features: {self.dataset} is made of ready-made blendshapes and has no pixels; use features: blendshapes"
+            )
+        if "landmarks" in wanted and not (self.manifest.get("has") or {}).get("landmarks"):
+            raise InputError(f"task.features: {self.dataset} has no landmarks; prepare it with --landmarks")
+        if wanted == "pixels" and self.spec.informative is not None:
+            raise InputError("task.informative: it chooses among blendshapes and landmarks, not among pixels")
+
+    def _check_learned(self) -> None:
+        """Each class has a train face that the task sees."""
+        counts = np.bincount(self._rows.chosen("train", self._detected)[1], minlength=len(self.classes))
+        for name, count in zip(self.classes, counts, strict=True):
+            if not count:
+                seen = "" if self._detected is None else " in which MediaPipe found a face"
+                raise InputError(
+                    f"task.classes.{name}: no train face{seen} is left with a label of {self.groups[name]} in {self.dataset}"
+                )
+
+    def _check_names(self, names: Sequence[str], key: str) -> None:
+        """They are features, and the dataset has them. Raises InputError."""
+        if self.spec.features == "pixels":
+            return
+        features.check_names(names, key)
+        for name in names:
+            if name in BLENDSHAPES and name not in self._blendshapes:
+                raise InputError(f"{key}: {self.dataset} has no {name}; it has {', '.join(self._blendshapes)}")
+
+    @property
+    def _blendshapes(self) -> list[str]:
+        """Those that the dataset has."""
+        return self.manifest.get("blendshapes", list(BLENDSHAPES))
+
+    def _choose_features(self) -> list[str]:
+        spec = self.spec
+        if spec.features == "pixels":
+            return ["pixels"]
+        names = [] if spec.features == "landmarks" else self._choose_blendshapes()
+        if spec.features != "blendshapes":
+            names += features.landmark_names(spec.landmarks)
+        if spec.informative is None or spec.informative >= len(names):
+            return names
+        rows, y = self._rows.chosen("train", self._detected)
+        return features.most_informative(names, self._vectors(names, rows), y, len(self.classes), spec.informative)
+
+    def _choose_blendshapes(self) -> list[str]:
+        wanted, known = self.spec.blendshapes, self._blendshapes
+        if wanted == "all":
+            return list(known)
+        if isinstance(wanted, list):
+            self._check_names(wanted, "task.blendshapes")
+            return list(wanted)
+        x = self._vectors(known, self._rows.chosen("train", self._detected)[0])
+        if len(x) == 0:
+            raise InputError(
+                f"{self.dataset}: MediaPipe found no face of {self.classes} in train; use features: pixels"
+            )
+        varies = (x.max(axis=0) >= self.spec.varying_min) & (x.max(axis=0) > x.min(axis=0))
+        names = [name for name, keep in zip(known, varies, strict=True) if keep]
+        if not names:
+            raise InputError(f"task.varying_min: no blendshape reaches {self.spec.varying_min} on train; lower it")
+        return names
+
+    def _some(self, split: str, rows: Sequence[int] | np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+        """Of rows of `load(split)` the dataset's rows, rising, each once, and the place of each row among them."""
+        return np.unique(self._rows.chosen(split, self._detected)[0][np.asarray(rows, np.int64)], return_inverse=True)
+
+    def _table(self, columns: Sequence[str], rows: np.ndarray) -> pa.Table:
+        """Columns of rows of the dataset (rising), in one table."""
+        tables = list(read_rows(self.dataset, self.manifest, columns, rows))
+        return pa.concat_tables(tables) if tables else open_table(self.dataset, columns).slice(0, 0)
+
+    def _vectors(self, names: Sequence[str], rows: np.ndarray) -> np.ndarray:
+        """(n, F) float32 features of rows of the dataset (rising)."""
+        columns = [name for name in names if name in BLENDSHAPES]
+        columns += ["landmarks"] * (len(columns) < len(names))
+        parts = [vectors(table, names) for table in read_rows(self.dataset, self.manifest, columns, rows)]
+        return np.concatenate(parts) if parts else np.zeros((0, len(names)), np.float32)
+
+
+def _texts(column: pa.ChunkedArray) -> np.ndarray:
+    return np.array(column.to_pylist(), dtype=np.str_)
+
+
+def _groups(spec: TaskSpec, labels: Sequence[str]) -> dict[str, list[str]]:
+    """Model class → labels, checked."""
+    groups = {label: [label] for label in labels} if spec.classes is None else spec.classes
+    class_of: dict[str, str] = {}
+    for name, members in groups.items():
+        for label in members:
+            _check_label(label, labels, f"task.classes.{name}")
+            if label in class_of:
+                raise InputError(
+                    f"task.classes: label '{label}' stands in '{class_of[label]}' and in '{name}'; choose one"
+                )
+            class_of[label] = name
+    if len(groups) < 2:
+        raise InputError(f"task.classes: a task needs two classes or more, but got {list(groups)}")
+    return groups
+
+
+def _joined(one: Arrays, other: Arrays) -> Arrays:
+    """The faces of both, one after the other; votes only if both have them."""
+    names = ("x", "y", "weight", "face_ids")
+    both = {name: np.concatenate([getattr(one, name), getattr(other, name)]) for name in names}
+    votes = None if one.votes is None or other.votes is None else np.concatenate([one.votes, other.votes])
+    return Arrays(**both, votes=votes)
+
+
+def _check_label(label: str, labels: Sequence[str], key: str) -> None:
+    if label not in labels:
+        raise InputError(f"{key}: there is no label '{label}'; there are {', '.join(labels)}")

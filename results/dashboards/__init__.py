@@ -1,0 +1,1 @@
+"""`fersweep status` and `fersweep ui`."""

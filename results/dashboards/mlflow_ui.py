@@ -1,0 +1,67 @@
+"""The MLflow page over the embedded store, on this machine only: `fersweep ui`."""
+
+from __future__ import annotations
+
+import os
+import socket
+import sys
+from pathlib import Path
+
+from fersweep.common.errors import InputError
+from fersweep.results.mlflow_store.connection import ENVIRONMENT, follow_move, open_store, sweep_store, tracking_uri
+from fersweep.results.record.sweep_json import load_sweep
+
+HOST = "127.0.0.1"
+SERVER = {
+    "MLFLOW_SERVER_ENABLE_JOB_EXECUTION": "false",  # background jobs of MLflow's GenAI side
+    "PYTHONWARNINGS": "ignore",
+}
+EVERYTHING = "/#/experiments?workflowType=machine_learning"  # MLflow opens on its GenAI side unless told otherwise
+
+
+def ui(home: Path, port: int = 5000, sweep_dir: Path | None = None) -> None:
+    """Replace this process by MLflow's server, its address on stderr: the page of everything, or a sweep's view.
+
+    Raises InputError if it cannot start, or if the sweep is recorded elsewhere.
+    """
+    command = server_command(home, port)
+    page = EVERYTHING if sweep_dir is None else view_of(sweep_dir)
+    print(f"MLflow: http://{HOST}:{port}{page} (Ctrl-C ends it)", file=sys.stderr, flush=True)
+    os.execve(command[0], command, {**os.environ, **ENVIRONMENT, **SERVER})
+
+
+def view_of(sweep_dir: Path) -> str:
+    """Where MLflow's page shows the trials of a sweep, below the server's address; brings MLflow level with its journal.
+
+    Raises InputError if the sweep is recorded by a server, and NotRecorded.
+    """
+    from fersweep.results.mlflow_store.saved_view import address
+    from fersweep.results.tracking.recorder_process import record
+
+    sweep, _ = load_sweep(sweep_dir)
+    uri = sweep_store(sweep)[0]
+    if uri != tracking_uri(Path(sweep["home"])):
+        raise InputError(f"sweep {sweep['sweep']['name']!r} is recorded at {uri}: look there, menu Views")
+    record(sweep_dir)
+    return address(open_store(sweep)[1], sweep)
+
+
+def check_port(port: int) -> None:
+    """Raises InputError if nothing can listen on `port` of this machine."""
+    with socket.socket() as probe:
+        probe.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)  # a server that has just ended is no hindrance
+        try:
+            probe.bind((HOST, port))
+        except OSError as error:
+            raise InputError(f"port {port} cannot be used ({error.strerror}): choose another with --port") from None
+
+
+def server_command(home: Path, port: int) -> list[str]:
+    """The command of the server. Raises InputError if there is nothing to show yet or the port is taken."""
+    if not (Path(home) / "mlflow.db").exists():
+        raise InputError(f"nothing is recorded under {home} yet: launch a sweep first")
+    check_port(port)
+    follow_move(home)
+    server = [sys.executable, "-m", "mlflow", "server", "--host", HOST, "--port", str(port), "--workers", "1"]
+    artifacts = (Path(home).resolve() / "artifacts").as_uri()
+    return [*server, "--backend-store-uri", tracking_uri(home), "--default-artifact-root", artifacts]

@@ -1,0 +1,88 @@
+"""Optuna's dashboard on a sweep, on this machine only: `fersweep ui NAME --optuna`.
+
+The study is made of the journal, in memory, and made anew when a request finds that the journal has grown: what somebody
+changes or deletes in the dashboard changes nothing of the sweep, and lasts until then.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import sys
+import threading
+import warnings
+from collections.abc import Callable, Iterable
+from datetime import datetime
+from pathlib import Path
+from socketserver import ThreadingMixIn
+from typing import TYPE_CHECKING, Any
+from wsgiref.simple_server import WSGIRequestHandler, WSGIServer, make_server
+
+from fersweep.results.dashboards.mlflow_ui import HOST, check_port
+from fersweep.results.record.journal import SweepRecord
+from fersweep.results.record.optuna_study import freeze
+from fersweep.results.record.sweep_json import load_sweep, objective
+
+if TYPE_CHECKING:
+    import optuna
+
+
+def serve(sweep_dir: Path, port: int) -> None:
+    """Serve the dashboard until Ctrl-C, its address on stderr. Raises InputError if the port is taken."""
+    check_port(port)
+    server = make_server(HOST, port, Dashboard(sweep_dir), _Threads, _Silent)
+    print(f"Optuna's dashboard: http://{HOST}:{port}/dashboard/studies/0 (Ctrl-C ends it)", file=sys.stderr, flush=True)
+    with server, contextlib.suppress(KeyboardInterrupt):
+        server.serve_forever()
+
+
+class Dashboard:
+    """The WSGI application."""
+
+    def __init__(self, sweep_dir: Path):
+        self._sweep_dir, self._lock = Path(sweep_dir), threading.Lock()
+        self._size, self._app = -1, None
+
+    def __call__(self, environ: dict[str, Any], start_response: Callable[..., Any]) -> Iterable[bytes]:
+        return self._current()(environ, start_response)
+
+    def _current(self) -> Any:
+        journal = self._sweep_dir / "journal.jsonl"
+        with self._lock:
+            size = journal.stat().st_size if journal.exists() else 0
+            if size != self._size:
+                from optuna_dashboard import wsgi
+
+                sweep, record = load_sweep(self._sweep_dir)
+                self._app, self._size = wsgi(named_study(sweep, record)._storage), size
+            return self._app
+
+
+def named_study(sweep: dict[str, Any], record: SweepRecord) -> optuna.Study:
+    """The sweep as a study of its name, in memory; a trial's point, and the reason of its end, are user attributes."""
+    import optuna
+
+    optuna.logging.set_verbosity(optuna.logging.WARNING)
+    metric, mode = objective(sweep)
+    direction = "maximize" if mode == "max" else "minimize"
+    study = optuna.create_study(study_name=sweep["sweep"]["name"], direction=direction)
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore", optuna.exceptions.ExperimentalWarning)
+        study.set_metric_names([metric])
+    for trial in record.trials.values():
+        frozen = freeze(trial, metric, mode)
+        frozen.datetime_start = datetime.fromtimestamp(trial.sampled_at)
+        if trial.ended_at is not None:
+            frozen.datetime_complete = datetime.fromtimestamp(trial.ended_at)
+        told = {"point": trial.point, "reason": trial.reason}
+        frozen.user_attrs = {name: value for name, value in told.items() if value}
+        study.add_trial(frozen)
+    return study
+
+
+class _Threads(ThreadingMixIn, WSGIServer):
+    daemon_threads = True
+
+
+class _Silent(WSGIRequestHandler):
+    def log_message(self, format: str, *args: Any) -> None:
+        """Nothing: a page makes a request every few seconds."""

@@ -1,0 +1,1 @@
+"""`fersweep evaluate`: judge a model on a split."""

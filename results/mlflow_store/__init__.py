@@ -1,0 +1,1 @@
+"""What MLflow holds of sweeps."""

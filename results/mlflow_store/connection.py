@@ -1,0 +1,234 @@
+"""Where MLflow keeps things: the embedded store under the home directory, or the server that a sweep names.
+
+The one place that imports MLflow's client, quietly: no telemetry, no migration log, no warnings of its own code.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import fcntl
+import functools
+import logging
+import os
+import sqlite3
+import traceback
+import warnings
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+if TYPE_CHECKING:
+    from mlflow.tracking import MlflowClient
+
+
+EXPERIMENT = "fersweep"
+KIND = {"mlflow.experimentKind": "custom_model_development"}  # MLflow's page then shows model training, not GenAI
+ENVIRONMENT = {
+    "MLFLOW_DISABLE_TELEMETRY": "true",
+    "MLFLOW_SUPPRESS_PRINTING_URL_TO_STDOUT": "true",
+    "MLFLOW_ENABLE_ARTIFACTS_PROGRESS_BAR": "false",
+    # A server that is away shows at once. MLflow's own patience is minutes a call, and it sends again what may have
+    # arrived, which makes a run double; the recorder tries again by itself, and finds what did arrive.
+    "MLFLOW_HTTP_REQUEST_MAX_RETRIES": "0",
+    "MLFLOW_HTTP_REQUEST_TIMEOUT": "30",
+}
+MOVED = (  # where the embedded store keeps absolute places
+    ("experiments", "artifact_location"),
+    ("runs", "artifact_uri"),
+    ("logged_models", "artifact_location"),
+    ("model_versions", "source"),
+    ("model_versions", "storage_location"),
+)
+REASON_LENGTH = 200
+
+
+def tracking_uri(home: Path, uri: str | None = None) -> str:
+    """`uri` if a sweep names a server, else the SQLite file of the embedded store."""
+    return uri or f"sqlite:///{Path(home).resolve() / 'mlflow.db'}"
+
+
+def home_of(sweep_dir: Path) -> Path:
+    """The home that a sweep's directory lies in now; `home` in its sweep.json is the one that it was launched in."""
+    return Path(sweep_dir).resolve().parents[1]
+
+
+def sweep_store(sweep: dict[str, Any]) -> tuple[str, str]:
+    """Tracking address and experiment name of a sweep, from the contents of its `sweep.json`."""
+    tracking = sweep["sweep"].get("tracking") or {}
+    return tracking_uri(Path(sweep["home"]), tracking.get("uri")), tracking.get("experiment") or EXPERIMENT
+
+
+def open_store(sweep: dict[str, Any]) -> tuple[MlflowClient, str]:
+    """A client of the store of a sweep (as `load_sweep` returns it), and the id of its experiment there."""
+    uri, experiment = sweep_store(sweep)
+    client = open_home(Path(sweep["home"]), (sweep["sweep"].get("tracking") or {}).get("uri"))
+    assert client.tracking_uri == uri
+    return client, experiment_id(client, experiment, Path(sweep["home"]))
+
+
+def quiet() -> None:
+    """Silence MLflow before it is imported. Must precede the first `import mlflow` of a process to be complete."""
+    for name, value in ENVIRONMENT.items():
+        os.environ.setdefault(name, value)
+    for category in (UserWarning, DeprecationWarning):
+        warnings.filterwarnings("ignore", category=category, module="mlflow")
+    for name in ("mlflow", "alembic"):
+        logging.getLogger(name).setLevel(logging.WARNING)
+    for name in ("mlflow.store.db.utils", "urllib3.connectionpool"):  # tell, with a traceback, what they also raise
+        logging.getLogger(name).setLevel(logging.CRITICAL)
+
+
+def open_home(home: Path, uri: str | None = None) -> MlflowClient:
+    """A client of the server at `uri`, or of the embedded store under `home`, wherever that was moved to.
+
+    The embedded store is created if need be, by one process at a time: MLflow itself lets two stumble over each other.
+    """
+    if uri is not None:
+        return connect(uri)
+    home = Path(home).resolve()
+    home.mkdir(parents=True, exist_ok=True)
+    with (home / "mlflow.lock").open("w") as lock:
+        fcntl.flock(lock, fcntl.LOCK_EX)
+        if not (home / "mlflow.db").exists():
+            _make_store(home / "mlflow.db")
+        follow_move(home)
+        return connect(tracking_uri(home))
+
+
+def _make_store(path: Path) -> None:
+    """Make the embedded store under another name first: MLflow makes its tables one by one, and where it is killed or
+    the disk is full in between, it never mends what it left.
+    """
+    fresh = path.with_name(".mlflow.db.new")
+    for leftover in path.parent.glob(f"{fresh.name}*"):
+        leftover.unlink()
+    client = connect(f"sqlite:///{fresh}")
+    client.get_experiment_by_name(EXPERIMENT)  # the first call makes the tables
+    client._tracking_client.store.engine.dispose()
+    with contextlib.closing(sqlite3.connect(fresh)) as database:
+        database.execute("PRAGMA journal_mode=DELETE")  # all that was written ahead is in the file
+    fresh.rename(path)
+
+
+def connect(uri: str) -> MlflowClient:
+    """A client of the tracking store and the registry at `uri`; the embedded store is created if need be."""
+    quiet()
+    if uri.startswith("sqlite:///"):
+        Path(uri.removeprefix("sqlite:///")).parent.mkdir(parents=True, exist_ok=True)
+        _gentle_sqlite()
+    import mlflow  # noqa: F401 - importing the package sets its loggers up; they are quietened again below
+    from mlflow.tracking import MlflowClient
+
+    quiet()
+    return MlflowClient(tracking_uri=uri, registry_uri=uri)
+
+
+@functools.cache
+def _gentle_sqlite() -> None:
+    """Let SQLite write ahead and sync at checkpoints only: readers never wait, and the disk is left to the journal.
+
+    A power cut may cost the store its last writes, never its soundness; the journal has them, and `record` makes them
+    good. See SQLite's documentation of `journal_mode` and `synchronous`.
+    """
+    from sqlalchemy import event
+    from sqlalchemy.engine import Engine
+
+    def on_connect(connection: Any, _: Any) -> None:
+        if type(connection).__module__.startswith("sqlite3"):
+            connection.execute("PRAGMA journal_mode=WAL")
+            connection.execute("PRAGMA synchronous=NORMAL")
+
+    event.listen(Engine, "connect", on_connect)
+
+
+def experiment_id(client: MlflowClient, name: str, home: Path) -> str:
+    """Id of the experiment `name`, created if need be; unless a server has a place for its artifacts, it is `home`."""
+    from mlflow.exceptions import MlflowException
+
+    known = client.get_experiment_by_name(name)
+    if known is not None:
+        return known.experiment_id
+    served = client.tracking_uri.startswith(("http:", "https:"))
+    location = None if served else _artifacts(home)
+    try:
+        return client.create_experiment(name, artifact_location=location, tags=KIND)
+    except MlflowException:  # another recorder was first
+        known = client.get_experiment_by_name(name)
+        if known is None:
+            raise
+        return known.experiment_id
+
+
+def delete_artifacts(client: MlflowClient, run_id: str, path: str) -> None:
+    """Delete the artifacts of a run below `path`; MLflow's client itself can only write them."""
+    from mlflow.store.artifact.artifact_repository_registry import get_artifact_repository
+
+    uri = str(client.get_run(run_id).info.artifact_uri)
+    get_artifact_repository(uri, client.tracking_uri).delete_artifacts(path)
+
+
+def follow_move(home: Path) -> None:
+    """Let the embedded store look for its artifacts where `home` lies now: MLflow keeps absolute places.
+
+    Only places under the home that the store was made in are rewritten, all or none; a store that did not move, or
+    that is not there, is left alone.
+    """
+    home = Path(home).resolve()
+    if not (home / "mlflow.db").exists():
+        return
+    here = _artifacts(home)
+    with contextlib.closing(sqlite3.connect(home / "mlflow.db", timeout=20, isolation_level=None)) as database:
+        if not _strangers(database, here):
+            return
+        database.execute("BEGIN IMMEDIATE")
+        for before in _strangers(database, here):
+            for table, column in MOVED:
+                database.execute(
+                    f"UPDATE {table} SET {column} = ? || substr({column}, ?) "
+                    f"WHERE {column} = ? OR substr({column}, 1, ?) = ?",
+                    (here, len(before) + 1, before, len(before) + 1, f"{before}/"),
+                )
+        database.execute("COMMIT")
+
+
+def _artifacts(home: Path) -> str:
+    """Where a home's artifacts lie, as MLflow writes it."""
+    return (Path(home).resolve() / "artifacts").as_uri()
+
+
+def _strangers(database: sqlite3.Connection, here: str) -> list[str]:
+    """Directories `artifacts` of other homes that experiments of this store point at; none in a store half made."""
+    if not database.execute("SELECT 1 FROM sqlite_master WHERE name = 'model_versions'").fetchone():
+        return []
+    found = database.execute(
+        "SELECT DISTINCT artifact_location FROM experiments WHERE artifact_location LIKE 'file:///%/artifacts'"
+    )
+    return [place for (place,) in found if place != here]
+
+
+def one_line(error: BaseException, uri: str) -> str:
+    """What went wrong with the store at `uri`, without the many lines that HTTP and SQL libraries make of it."""
+    told = any(one.__name__ == "MlflowException" for one in type(error).__mro__)  # seen without importing MLflow
+    if not told and not isinstance(error, OSError):
+        frame = traceback.extract_tb(error.__traceback__)[-1:]  # a mistake of ours: say where
+        where = "".join(f" ({Path(one.filename).name}:{one.lineno})" for one in frame)
+        return _short(f"{type(error).__name__}: {error}") + where
+    cause: BaseException = error
+    while uri.startswith("http") and (below := _below(cause)):
+        cause = below
+    if cause is not error and (isinstance(cause, OSError) or type(cause).__module__.startswith("urllib3")):
+        return f"{uri} does not answer ({_short(getattr(cause, 'strerror', None) or str(cause))})"
+    return _short(str(error))
+
+
+def _below(error: BaseException) -> BaseException | None:
+    """What an error came from; urllib3 also hands it on as an argument."""
+    return (
+        error.__cause__
+        or error.__context__
+        or next((part for part in error.args if isinstance(part, BaseException)), None)
+    )
+
+
+def _short(text: str) -> str:
+    line = next(iter(text.strip().splitlines()), "")
+    return line if len(line) <= REASON_LENGTH else f"{line[:REASON_LENGTH]}…"

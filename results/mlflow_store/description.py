@@ -1,0 +1,111 @@
+"""The description of a sweep's run in MLflow, which its page shows on top: what was asked, and the best of what came."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+
+from fersweep.common.display.tables import short
+from fersweep.data_pipeline.tasks.features import described
+from fersweep.results.record.journal import SweepRecord, TrialRecord
+from fersweep.results.record.sweep_json import objective
+from fersweep.results.scores import intervals, paired
+
+TOP = 5
+NUM_PARAMS = 6  # of a trial in the table; its run has all
+REPORT = "report.html"  # an artifact of the sweep's run
+VIEW = "All trials, best first"
+
+
+@dataclass(frozen=True)
+class Links:
+    """Where MLflow's page has the sweep's view, its run, those of its trials (number → run id), and the report, if any."""
+
+    view: str
+    experiment_id: str
+    run_id: str
+    trials: Mapping[int, str]
+    has_report: bool
+
+    def to_trial(self, trial: TrialRecord) -> str:
+        run_id = self.trials.get(trial.number)
+        return f"[{trial.name}](#/experiments/{self.experiment_id}/runs/{run_id})" if run_id else trial.name
+
+    def told(self) -> str:
+        told = f"[{VIEW}]({self.view})"
+        return add_report(told, self.experiment_id, self.run_id) if self.has_report else told
+
+
+def add_report(note: str, experiment_id: str, run_id: str) -> str:
+    """A description with a link to the report beside that to the view: the report is made after the sweep's end is told."""
+    link = f"[report](#/experiments/{experiment_id}/runs/{run_id}/artifacts/{REPORT})"
+    return note if link in note else re.sub(rf"(\[{VIEW}\]\([^)]*\))", rf"\1 · {link}", note, count=1)
+
+
+def sweep_note(
+    sweep: dict[str, Any],
+    record: SweepRecord | None = None,
+    links: Links | None = None,
+    predictions: tuple[np.ndarray, np.ndarray] | None = None,
+) -> str:
+    """Markdown. `predictions`: y (N,) and probabilities (N, C) of the best trial on val, for the interval."""
+    asked = sweep["sweep"]
+    head = (
+        f"Sweep **{asked['name']}**: `{asked['trainable']}` on **{sweep['dataset']['name']}** "
+        f"({', '.join(sweep['classes'])}; {_features(sweep)})."
+    )
+    parts = [head]
+    if record is not None and links is not None:
+        parts += _results(sweep, record, links, predictions)
+    return "\n\n".join([*parts, _asked(sweep), f"`{sweep['command']}`"]) + "\n"
+
+
+def _results(
+    sweep: dict[str, Any], record: SweepRecord, links: Links, predictions: tuple[np.ndarray, np.ndarray] | None
+) -> list[str]:
+    metric, mode = objective(sweep)
+    states = ", ".join(f"{number} {state}" for state, number in record.count().items() if number)
+    line = f"{len(record.trials)} trials ({states or 'none yet'}), {record.num_epochs} epochs."
+    ranked = record.ranked(metric, mode)[:TOP]
+    if not ranked:
+        return [f"{line} {links.told()}"]
+    best = ranked[0].value(metric, mode) or 0.0
+    found = paired.interval(sweep, best, *predictions) if predictions is not None else None
+    value = intervals.interval(found) if found else f"{best:.4f}"
+    line += f" Best `{metric}`: **{value}**, trial {links.to_trial(ranked[0])}"
+    line += f"; val chose it, so it looks better there than it is. {links.told()}"
+    names = list(dict.fromkeys(name for trial in ranked for name in trial.params))[:NUM_PARAMS]
+    table = [["trial", f"`{metric}`", "epoch", "state", *(f"`{name}`" for name in names)]]
+    table += [["---"] * len(table[0])]
+    for trial in ranked:
+        best = trial.best(metric, mode) or {}
+        drawn = [short(trial.params[name]) if name in trial.params else "" for name in names]
+        state = f"{trial.state} ({trial.point})" if trial.point else trial.state
+        epoch = f"{best['epoch']:.0f}/{trial.num_epochs}"
+        table.append([links.to_trial(trial), f"{best[metric]:.4f}", epoch, state, *drawn])
+    baseline = sweep["baseline"].get(metric.removeprefix("val_"))
+    if baseline is not None:
+        always = f"always {sweep['baseline']['majority_class']}"
+        table.append([always, f"{baseline:.4f}", "", "baseline", *([""] * len(names))])
+    return [line, "\n".join(f"| {' | '.join(row)} |" for row in table)]
+
+
+def _asked(sweep: dict[str, Any]) -> str:
+    asked, baseline = sweep["sweep"], sweep["baseline"]
+    stop, search = asked["stop"], asked["search"]
+    versions = ", ".join(f"{name} {version}" for name, version in sweep["versions"].items())
+    return f"""\
+- search: {search["sampler"]}, {search["num_trials"]} trials, seed {search["seed"]}
+- ranked by the {stop["mode"]} of `{stop["metric"]}`; {stop["scheduler"]}, at most {stop["max_epochs"]} epochs
+- baseline (always *{baseline["majority_class"]}*) on val: accuracy {baseline["accuracy"]:.3f}, \
+balanced accuracy {baseline["balanced_accuracy"]:.3f}, macro-F1 {baseline["macro_f1"]:.3f}
+- dataset fingerprint `{sweep["dataset"]["fingerprint"]}`
+- {versions}"""
+
+
+def _features(sweep: dict[str, Any]) -> str:
+    return described(sweep["feature_names"])

@@ -1,0 +1,147 @@
+"""Registered models in MLflow: find a version by alias or number, get its checkpoint, move an alias, tell its history.
+
+    version = find_version(open_registry(home), "champion")        # or "3"
+    checkpoint = fetch(client, version)
+
+Each move of an alias is written into the tags of the version that gets it, so the history is the versions' own.
+"""
+
+from __future__ import annotations
+
+import getpass
+import json
+import os
+import time
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from fersweep.common.display.tables import table
+from fersweep.common.errors import InputError
+from fersweep.results.mlflow_store import connection
+
+if TYPE_CHECKING:
+    from mlflow.entities.model_registry import ModelVersion
+    from mlflow.tracking import MlflowClient
+    from rich.console import RenderableType
+
+
+MODEL = "fersweep"
+CHAMPION = "champion"
+ABSENT = ("RESOURCE_DOES_NOT_EXIST", "INVALID_PARAMETER_VALUE")  # how MLflow says that there is no such version, alias
+MOVES = "fersweep.moves"  # tag of a version: JSON list of the times that it was given an alias, see `move`
+
+
+def open_registry(home: Path, uri: str | None = None) -> MlflowClient:
+    """A client of the server at `uri` or FERSWEEP_TRACKING_URI, else of the store under `home`.
+
+    InputError where nothing was recorded there yet.
+    """
+    uri = uri or os.environ.get("FERSWEEP_TRACKING_URI") or None
+    if uri is None and not (Path(home) / "mlflow.db").exists():
+        raise InputError(f"nothing is recorded under {home}: launch a sweep and promote it first")
+    return connection.open_home(home, uri)
+
+
+def holder(client: MlflowClient, alias: str) -> ModelVersion | None:
+    """The version that has `alias` now, or None."""
+    from mlflow.exceptions import MlflowException
+
+    try:
+        return client.get_model_version_by_alias(MODEL, alias)
+    except MlflowException as error:
+        if error.error_code not in ABSENT:  # a server that is away has not said that there is none
+            raise
+        return None
+
+
+def find_version(client: MlflowClient, name: str) -> ModelVersion:
+    """The version called by its alias or by its number. InputError naming the aliases and versions that there are."""
+    from mlflow.exceptions import MlflowException
+
+    try:
+        return (
+            client.get_model_version(MODEL, name) if name.isdigit() else client.get_model_version_by_alias(MODEL, name)
+        )
+    except MlflowException as error:
+        if error.error_code not in ABSENT:
+            raise
+        models = client.search_registered_models(f"name = '{MODEL}'")
+        known = ", ".join(sorted(models[0].aliases)) if models else ""
+        versions = sorted(int(one.version) for one in client.search_model_versions(f"name = '{MODEL}'"))
+        known += f"; versions: {versions[0]} to {versions[-1]}" if versions else ""
+        what = f"version {name}" if name.isdigit() else f"alias {name!r}"
+        raise InputError(f"no model has the {what}; known: {known or 'none yet, promote a sweep'}") from None
+
+
+def fetch(client: MlflowClient, version: ModelVersion) -> Path:
+    """The checkpoint of a registered version: where it lies, or downloaded if its store is a server."""
+    import mlflow
+    from mlflow.artifacts import download_artifacts
+
+    mlflow.set_tracking_uri(client.tracking_uri)
+    mlflow.set_registry_uri(client.tracking_uri)
+    directory = Path(download_artifacts(f"models:/{MODEL}/{version.version}", tracking_uri=client.tracking_uri))
+    return next(directory.glob("artifacts/*/model.json")).parent
+
+
+def artifact(client: MlflowClient, version: ModelVersion, name: str) -> str | None:
+    """Text of an artifact of the run that registered a version; None where there is none."""
+    import tempfile
+
+    from mlflow.exceptions import MlflowException
+
+    with tempfile.TemporaryDirectory() as directory:
+        try:
+            return Path(client.download_artifacts(str(version.run_id), name, directory)).read_text()
+        except (OSError, MlflowException):
+            return None
+
+
+def move(client: MlflowClient, alias: str, version: str, action: str, **told: Any) -> None:
+    """Give `alias` to a version, and write down that it was done.
+
+    Args:
+        action: "promoted", "forced" or "rolled back".
+        told: what else is to be known of it, JSON-able.
+    """
+    before = holder(client, alias)
+    found = client.get_model_version(MODEL, version)
+    moves = json.loads(found.tags.get(MOVES, "[]"))
+    one = {"alias": alias, "at": time.time(), "action": action, "by": _user(), "before": before and str(before.version)}
+    client.set_model_version_tag(MODEL, version, MOVES, json.dumps([*moves, {**one, **told}][-20:]))
+    client.set_registered_model_alias(MODEL, alias, version)
+
+
+def history(client: MlflowClient, alias: str = CHAMPION) -> list[dict[str, Any]]:
+    """The moves of an alias, newest first: {version, at (s), action, by, before, …, current, tags of the version}."""
+    now, found = holder(client, alias), []
+    for version in client.search_model_versions(f"name = '{MODEL}'"):
+        for one in json.loads(version.tags.get(MOVES, "[]")):
+            if one["alias"] == alias:
+                found.append({"version": str(version.version), **one, "tags": dict(version.tags)})
+    found.sort(key=lambda one: -one["at"])
+    for index, one in enumerate(found):
+        one["current"] = index == 0 and now is not None and one["version"] == str(now.version)
+    return found
+
+
+def render(moves: list[dict[str, Any]]) -> RenderableType:
+    """What `history` returned as a table for the terminal."""
+    from datetime import datetime
+
+    shown = table(["when", "version", "", "sweep", "macro-F1", "before", "by"], 7, wraps=["sweep", "by"])
+    for one in moves:
+        when = f"{datetime.fromtimestamp(one['at']):%Y-%m-%d %H:%M}"
+        what = f"{one['action']}{' ←' if one['current'] else ''}"
+        tags = one["tags"]
+        sweep = f"{tags.get('fersweep.sweep', '')}:{tags.get('fersweep.trial', '')}"
+        cells = [tags.get("test_macro_f1", "").split(" ")[0], one["before"] or "–", one["by"]]
+        shown.add_row(when, one["version"], what, sweep, *cells)
+    return shown
+
+
+def _user() -> str:
+    try:
+        return getpass.getuser()
+    except (OSError, KeyError):  # no name for this user id
+        return ""

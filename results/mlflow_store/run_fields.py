@@ -1,0 +1,177 @@
+"""What MLflow is told of a sweep and of a trial, as plain tags, params and metrics. Writes nothing itself."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Iterator, Mapping
+from datetime import datetime
+from typing import TYPE_CHECKING, Any
+
+from fersweep.results.record.journal import Report, SweepRecord, TrialRecord
+from fersweep.results.scores import intervals
+from fersweep.trainables.metrics import SCORES
+
+if TYPE_CHECKING:
+    from mlflow.entities import DatasetInput, Param
+
+
+FORMAT_TAG, FORMAT = "fersweep.format", "2"
+"""Of the runs of sweeps and trials: which names their metrics have. Runs without it have `best_val_macro_f1` and
+`at_best/val_accuracy` where this version has `best/val_macro_f1` and `best/val_accuracy`."""
+
+
+def parent_tags(sweep: dict[str, Any]) -> dict[str, str]:
+    """Tags of the sweep's run: where it came from."""
+    versions = json.dumps(sweep["versions"])
+    return {**_origin(sweep, "sweep"), "fersweep.versions": versions, FORMAT_TAG: FORMAT}
+
+
+def trial_tags(sweep: dict[str, Any], trial: TrialRecord, parent_run_id: str) -> dict[str, str]:
+    """Tags of a trial's run, a child of `parent_run_id`; those of its state come beside."""
+    tags = {
+        **_origin(sweep, "trial"),
+        "mlflow.parentRunId": parent_run_id,
+        "fersweep.trial": str(trial.number),
+        FORMAT_TAG: FORMAT,
+    }
+    return {**tags, "fersweep.point": trial.point} if trial.point else tags
+
+
+def promotion_tags(sweep: dict[str, Any], trial: TrialRecord, parent_run_id: str) -> dict[str, str]:
+    """Tags of the run that holds a trial's figures on test, a child of `parent_run_id`."""
+    return {
+        **_origin(sweep, "promotion"),
+        "mlflow.parentRunId": parent_run_id,
+        "mlflow.note.content": f"Trial {trial.name}'s best checkpoint, judged on test and registered.",
+    }
+
+
+def version_tags(sweep: dict[str, Any], figures: dict[str, Any]) -> dict[str, str]:
+    """Tags of a registered model version: what it learned from and how well it does."""
+    detected = figures["detected"]
+    return {
+        "fersweep.sweep": sweep["sweep"]["name"],
+        "fersweep.trainable": sweep["sweep"]["trainable"],
+        "fersweep.fingerprint": sweep["dataset"]["fingerprint"],
+        "fersweep.classes": ", ".join(sweep["classes"]),
+        "fersweep.protocol": f"test, {intervals.JUDGED[next(iter(intervals.judged(figures)))]}; {figures['protocol']}",
+        **{f"test_{name}": intervals.interval(detected[name]) for name in SCORES},
+    }
+
+
+def run_name(sweep: dict[str, Any], trial: TrialRecord) -> str:
+    """Name of a trial's run: its number, so that names sort; its value once it has ended; its sweep, so that trials of
+    several can be told apart. `0007 0.712 cnn`, `0008 failed cnn`, `0009 cnn` while it runs.
+    """
+    stop, told = sweep["sweep"]["stop"], []
+    if trial.state != "running":
+        value = trial.value(stop["metric"], stop["mode"])
+        told = ["failed" if trial.state == "failed" or value is None else f"{value:.3f}"]
+    return " ".join([trial.name, *told, sweep["sweep"]["name"]])
+
+
+def end_tags(sweep: dict[str, Any], trial: TrialRecord) -> dict[str, str]:
+    """Tags that say how and where a trial ended, and its run's name then."""
+    tags = {"mlflow.runName": run_name(sweep, trial), "fersweep.state": trial.state}
+    hosts = list(dict.fromkeys(one.worker["host"] for one in trial.reports if "host" in one.worker))
+    if hosts:
+        tags["fersweep.host"] = ", ".join(hosts)
+    return {**tags, "fersweep.reason": trial.reason} if trial.reason else tags
+
+
+def best_name(metric: str) -> str:
+    """`best/val_macro_f1`: of a trial its value, of a sweep how the best of all trials rose."""
+    return f"best/{metric}"
+
+
+def best_metrics(best: dict[str, float], metric: str) -> dict[str, float]:
+    """The summary of a trial: its best value, the epoch, and the other scores at that epoch."""
+    others = [f"{prefix}{name}" for prefix in ("val_", "val_tta_") for name in SCORES]
+    names = [metric, *(name for name in others if name != metric and name in best)]
+    return {best_name(name): best[name] for name in names} | {"best/epoch": best["epoch"]}
+
+
+def epoch_metrics(trial: TrialRecord, after: int) -> Iterator[tuple[int, float, dict[str, float]]]:
+    """(epoch, time, metrics) of the epochs that follow epoch `after`; what the process took comes with a report's last."""
+    reports = {report.epoch: report for report in trial.reports}
+    for row, at in zip(trial.epochs[after:], trial.reported_at[after:], strict=True):
+        epoch = int(row["epoch"])
+        used = system_metrics(reports[epoch]) if epoch in reports else {}
+        yield epoch, at, {name: value for name, value in row.items() if name != "epoch"} | used
+
+
+def system_metrics(report: Report) -> dict[str, float]:
+    """What a trial's process took, under names that MLflow's page shows as system metrics; a megabyte is 10^6 bytes."""
+    scales = {"cpu_percent": 1, "rss_bytes": 1e6, "gpu_memory_bytes": 1e6, "gpu_percent": 1}
+    found = {name: report.worker[name] / scale for name, scale in scales.items() if name in report.worker}
+    return {f"system/{name.replace('_bytes', '_mb')}": value for name, value in found.items()}
+
+
+def totals(record: SweepRecord) -> dict[str, float]:
+    """Metrics of a sweep as a whole: its trials by state, its epochs."""
+    by_state = {f"trials/{state}": number for state, number in record.count().items() if state != "running"}
+    return {"trials/total": len(record.trials), **by_state, "epochs/total": record.num_epochs}
+
+
+def trial_params(trial: TrialRecord) -> dict[str, Any]:
+    """All hparams of a trial, and what the sampler drew where an hparam is made of it (`units_0` of `units`)."""
+    return {**trial.params, **trial.hparams}
+
+
+def flat(tree: Mapping[str, Any], prefix: str = "") -> dict[str, Any]:
+    """Nested mappings as one, keys joined by dots; None is left out."""
+    found: dict[str, Any] = {}
+    for key, value in tree.items():
+        if isinstance(value, Mapping):
+            found |= flat(value, f"{prefix}{key}.")
+        elif value is not None:
+            found[prefix + key] = value
+    return found
+
+
+def params(values: Mapping[str, Any]) -> list[Param]:
+    """MLflow params; lists as JSON."""
+    from mlflow.entities import Param
+
+    return [Param(k, v if isinstance(v, str) else json.dumps(v, default=str)) for k, v in values.items()]
+
+
+def dataset_input(sweep: dict[str, Any], context: str = "train, val") -> DatasetInput:
+    """The splits `context` of the sweep's dataset as an input of a run; a tag has the whole fingerprint."""
+    from mlflow.entities import Dataset, DatasetInput, InputTag
+
+    dataset = sweep["dataset"]
+    source = json.dumps({"uri": dataset["path"]})
+    found = Dataset(
+        name=dataset["name"],
+        digest=dataset["fingerprint"].removeprefix("sha256:")[:12],
+        source_type="local",
+        source=source,
+        profile=json.dumps({"classes": sweep["classes"], "num_features": len(sweep["feature_names"])}),
+    )
+    return DatasetInput(found, [InputTag("mlflow.data.context", context)])
+
+
+def milliseconds(iso: str) -> int:
+    """MLflow's time of an ISO 8601 time."""
+    return int(datetime.fromisoformat(iso).timestamp() * 1000)
+
+
+def _origin(sweep: dict[str, Any], kind: str) -> dict[str, str]:
+    """Tags of every run; `kind` is sweep, trial or promotion."""
+    asked = sweep["sweep"]
+    tags = {
+        "fersweep.kind": kind,
+        "fersweep.sweep": asked["name"],
+        "fersweep.sweep_id": sweep["sweep_id"],
+        "fersweep.trainable": asked["trainable"],
+        "fersweep.seed": str(asked["search"]["seed"]),
+        "fersweep.dataset": sweep["dataset"]["name"],
+        "fersweep.fingerprint": sweep["dataset"]["fingerprint"],
+        "fersweep.features": asked["task"]["features"],
+        "fersweep.classes": ", ".join(sweep["classes"]),
+        "mlflow.source.name": "fersweep",  # the page shows its last path segment; the sweep's note has the whole command
+        "mlflow.source.type": "LOCAL",
+    }
+    commit = sweep.get("git_commit")
+    return {**tags, "mlflow.source.git.commit": commit} if commit else tags

@@ -1,0 +1,148 @@
+"""A sweep's runs in an MLflow store: found again by their tags, and written to in few calls.
+
+`Recorded` is what is known of a run without asking. Everything here may be said twice: a store keeps one of two equal
+points, and a tag or a status that is set again stays what it is.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any
+
+from fersweep.results.mlflow_store import connection, run_fields
+
+if TYPE_CHECKING:
+    from mlflow.entities import Metric, Run, RunTag
+    from mlflow.tracking import MlflowClient
+
+
+CHECKPOINT_TAG = "fersweep.checkpoint"
+METRICS_PER_CALL = 1000  # MLflow's limit
+
+
+@dataclass
+class Recorded:
+    """What MLflow holds of a run; `step` is the last epoch logged, None if that was not asked yet."""
+
+    run_id: str
+    status: str = "RUNNING"
+    state: str = "running"
+    step: int | None = 0
+    has_params: bool = False
+    checkpoint: str | None = None  # its epoch
+    ended_at: int | None = None  # milliseconds
+    reason: str | None = None
+    has_inputs: bool = False
+    is_old: bool = False  # an earlier version of fersweep wrote it, under other names
+
+
+class Runs:
+    """The runs of one sweep: `parent`, and `trials` by number. Raises whatever the store raises."""
+
+    client: MlflowClient
+    experiment_id: str
+
+    def __init__(self, sweep: dict[str, Any]):
+        self._sweep = sweep
+        self.parent: Recorded | None = None
+        self.trials: dict[int, Recorded] = {}
+
+    def find(self, metric: str) -> None:
+        """Ask the store for all of them; the sweep is ranked by `metric`."""
+        self.client, self.experiment_id = connection.open_store(self._sweep)
+        self.parent, self.trials = None, {}
+        for run in self._search():
+            tags, info = run.data.tags, run.info
+            found = Recorded(
+                info.run_id,
+                info.status,
+                tags.get("fersweep.state", "running"),
+                None,
+                bool(run.data.params),
+                tags.get(CHECKPOINT_TAG),
+                info.end_time,
+                tags.get("fersweep.reason"),
+                bool(run.inputs and run.inputs.dataset_inputs),
+                tags.get(run_fields.FORMAT_TAG) != run_fields.FORMAT,
+            )
+            if tags["fersweep.kind"] == "sweep":
+                self.parent = self._one_of(self.parent, found, run_fields.best_name(metric))
+            elif tags["fersweep.kind"] == "trial":
+                number = int(tags["fersweep.trial"])
+                self.trials[number] = self._one_of(self.trials.get(number), found, metric)
+
+    def _one_of(self, known: Recorded | None, found: Recorded, metric: str) -> Recorded:
+        """The run to go on with. There are two where one was made by a call that was given up, and again by the next;
+        the one that nothing was written to is deleted.
+        """
+        if known is None:
+            return found
+        empty, kept = sorted((known, found), key=lambda run: (run.has_params, self.step(run, metric)))
+        if not empty.has_params and not self.step(empty, metric):
+            self.client.delete_run(empty.run_id)
+        return kept
+
+    def _search(self) -> Iterator[Run]:
+        wanted, token = f"tags.`fersweep.sweep_id` = '{self._sweep['sweep_id']}'", None
+        while True:
+            page = self.client.search_runs([self.experiment_id], wanted, max_results=1000, page_token=token)
+            yield from page
+            token = page.token
+            if not token:
+                return
+
+    def step(self, recorded: Recorded, metric: str) -> int:
+        """The last step of `metric` that the run holds; 0 if none."""
+        if recorded.step is None:
+            points = self.client.get_metric_history(recorded.run_id, metric)
+            recorded.step = max((point.step for point in points), default=0)
+        return recorded.step
+
+    def create(self, start: int, tags: dict[str, str], name: str) -> Recorded:
+        """A new run that began at `start` (ms)."""
+        return Recorded(self.client.create_run(self.experiment_id, start, tags, name).info.run_id)
+
+    def write_inputs(self, recorded: Recorded) -> None:
+        """Name the dataset that the run learned from."""
+        from mlflow.exceptions import MlflowException
+
+        if recorded.has_inputs:
+            return
+        inputs = [run_fields.dataset_input(self._sweep)]
+        try:
+            self.client.log_inputs(recorded.run_id, inputs)
+        except MlflowException as error:
+            if error.error_code != "BAD_REQUEST":
+                raise
+            self.client.log_inputs(recorded.run_id, inputs)  # another recorder was telling of the same dataset
+        recorded.has_inputs = True
+
+    def log(
+        self,
+        recorded: Recorded,
+        groups: Sequence[Sequence[Metric]],
+        params: Mapping[str, Any] | None = None,
+        tags: Sequence[RunTag] = (),
+    ) -> None:
+        """Log in as few calls as MLflow allows; a group (an epoch) is never split between two, the tags go last."""
+        batch: list[Metric] = []
+        fresh_params = [] if recorded.has_params or not params else run_fields.params(params)
+        for group in groups:
+            if len(batch) + len(group) > METRICS_PER_CALL:
+                self.client.log_batch(recorded.run_id, batch)
+                batch = []
+            batch += group
+        self.client.log_batch(recorded.run_id, batch, fresh_params, tags)
+        recorded.has_params |= params is not None
+
+    def set_status(self, recorded: Recorded, status: str, at: int | None = None) -> None:
+        """`at` (ms) is the time of an end; MLflow keeps that of the last one while a run runs again."""
+        if recorded.status == status and (status == "RUNNING" or recorded.ended_at == at):
+            return
+        if status == "RUNNING":
+            self.client.update_run(recorded.run_id, status)
+        else:
+            self.client.set_terminated(recorded.run_id, status, at)
+            recorded.ended_at = at
+        recorded.status = status

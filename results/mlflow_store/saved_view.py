@@ -1,0 +1,123 @@
+"""A sweep's view in MLflow's page: its trials alone, best first, with the columns and charts that tell them apart.
+
+MLflow's page opens with all runs of all sweeps, newest first, and without a metric. It also keeps "views" that people
+save (menu "Views"), each as a tag of the experiment; this is one that the recorder saves. A version of MLflow that does
+not know such tags shows its usual page. Seen in MLflow 3.17: `mlflow.sharedViewState.KEY` holds {name, createdAt,
+updatedAt, state}, the state being JSON again, of what its page keeps of search, columns and charts.
+"""
+
+from __future__ import annotations
+
+import json
+from typing import Any
+
+from fersweep.results.mlflow_store.run_fields import best_name, milliseconds
+from fersweep.results.record.sweep_json import objective
+from fersweep.trainables.metrics import SCORES
+
+PREFIX = "mlflow.sharedViewState."
+MAX_PARAMS = 16  # columns; a chart of parallel coordinates has half as many at most
+RUNS = "?workflowType=machine_learning"
+
+
+def address(experiment_id: str, sweep: dict[str, Any]) -> str:
+    """Where MLflow's page shows the view, relative to the server's address."""
+    return f"/#/experiments/{experiment_id}/runs{RUNS}&viewStateShareKey={sweep['sweep_id']}"
+
+
+def saved_view(sweep: dict[str, Any]) -> tuple[str, str]:
+    """Key and value of the experiment's tag that holds the view."""
+    at = milliseconds(sweep["created"])
+    view = {"name": sweep["sweep"]["name"], "createdAt": at, "updatedAt": at, "state": json.dumps(_state(sweep))}
+    return PREFIX + sweep["sweep_id"], json.dumps(view)
+
+
+def _state(sweep: dict[str, Any]) -> dict[str, Any]:
+    metric, mode = objective(sweep)
+    numeric, others = _searched(sweep)
+    searched = [*numeric, *others][:MAX_PARAMS]
+    scores = [metric, *(f"val_{name}" for name in SCORES if f"val_{name}" != metric)]
+    return {
+        "searchFilter": f"tags.`fersweep.sweep_id` = '{sweep['sweep_id']}' AND tags.`fersweep.kind` = 'trial'",
+        "orderByKey": f"metrics.`{best_name(metric)}`",
+        "orderByAsc": mode == "min",
+        "startTime": "ALL",
+        "lifecycleFilter": "Active",
+        "modelVersionFilter": "All Runs",
+        "datasetsFilter": [],
+        "selectedColumns": [
+            *(f"metrics.`{best_name(name)}`" for name in scores),
+            "metrics.`best/epoch`",
+            "tags.`fersweep.state`",
+            *(f"params.`{name}`" for name in searched),
+        ],
+        "compareRunSections": [
+            {"uuid": "search", "name": "Search", "display": True, "isReordered": True},
+            {"uuid": "epochs", "name": "Model metrics", "display": True, "isReordered": True},
+            {"uuid": "best", "name": "best", "display": True, "isReordered": True},
+            {"uuid": "system", "name": "System metrics", "display": False, "isReordered": True},
+        ],
+        "compareRunCharts": _charts(metric, searched),
+        "isAccordionReordered": True,
+        "runsHiddenMode": "FIRST_10_RUNS",
+        "groupBy": None,
+    }
+
+
+def _searched(sweep: dict[str, Any]) -> tuple[list[str], list[str]]:
+    """Names of the parameters that the sampler draws: numbers, those with the widest range first; and others.
+
+    Empty for a sweep of an earlier version, whose record does not tell.
+    """
+    found = {name: json.loads(text)["attributes"] for name, text in sweep.get("space", {}).items()}
+
+    def width(name: str) -> float:
+        low, high = found[name]["low"], found[name]["high"]
+        return high / low if found[name]["log"] else 1.0
+
+    numeric = sorted((name for name, one in found.items() if "low" in one), key=width, reverse=True)
+    return numeric, [name for name in found if name not in numeric]
+
+
+def _charts(metric: str, searched: list[str]) -> list[dict[str, Any]]:
+    """Parallel coordinates of all trials; the ten best beside each other, and by epoch."""
+    charts: list[dict[str, Any]] = [
+        {
+            "type": "PARALLEL",
+            "selectedParams": searched[: MAX_PARAMS // 2],
+            "selectedMetrics": [best_name(metric)],
+            "showAllRuns": True,
+        },
+        {
+            "type": "DIFFERENCE",
+            "chartName": "Runs difference view",
+            "compareGroups": ["Parameters"],
+            "showChangeFromBaseline": False,
+            "showDifferencesOnly": True,
+            "baselineColumnUuid": "",
+        },
+    ]
+    common = {"runsCountToCompare": 10, "deleted": False, "isGenerated": False}
+    made = [{**chart, **common, "metricSectionId": "search"} for chart in charts if searched]
+    for name in dict.fromkeys([metric, "val_loss", "train_loss"]):
+        made.append(
+            {
+                **common,
+                "type": "LINE",
+                "metricSectionId": "epochs",
+                "metricKey": name,
+                "displayName": name,
+                "isGenerated": True,
+                "lineSmoothness": 0,
+                "xAxisScaleType": "linear",
+                "scaleType": "linear",
+                "xAxisKey": "step",
+                "selectedXAxisMetricKey": "",
+                "yAxisKey": "metric",
+                "yAxisExpressions": [],
+                "range": {},
+                "useGlobalXaxisKey": True,
+                "useGlobalLineSmoothing": True,
+            }
+        )
+    return [{**chart, "uuid": f"chart-{index}"} for index, chart in enumerate(made)]

@@ -1,0 +1,1 @@
+"""Any model by one name."""

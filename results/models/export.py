@@ -1,0 +1,134 @@
+"""Export a model to one file that predicts by itself, and check the file against the model before it is kept.
+
+    export("champion", Path("model.onnx"), home)      # fersweep export champion --out model.onnx
+
+The suffix says the format: .onnx for every net, .tflite (LiteRT) and .keras for those of blendshapes, .safetensors for
+those of pixels. A file takes what the model's task gives, raw features (N, F) float32 or gray faces (N, H, W) uint8,
+and answers with probabilities (N, C); classes, features and preprocessing stand in its metadata.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+
+from fersweep.common.errors import InputError
+from fersweep.common.files import check_target, replacing
+from fersweep.data_pipeline.tasks.features import is_score, kind
+from fersweep.results.models.open_model import open_model
+from fersweep.trainables.exports.formats import FORMATS, open_exported
+from fersweep.trainables.exports.onnx_files import read_onnx
+
+if TYPE_CHECKING:
+    from rich.console import RenderableType
+
+
+TOLERANCE = 1e-4  # of a probability
+BATCHES = (1, 2, 61)  # a graph may have learned its example's number of rows by heart
+
+
+def export(spec: str, out: Path, home: Path) -> dict[str, Any]:
+    """Write the model called `spec` (models.py) to `out`.
+
+    Returns:
+        `path`, `format`, `bytes`, `trainable`, `classes`, `input` (name of the features, shape of a row, type), and what
+        was checked: `rows`, `difference` (largest, of a probability, from the model in float32) and `as_trained` (from
+        the model in the precision that it has on this machine).
+
+    Raises InputError if `out`'s suffix is no format, or none for this model; RuntimeError if the file does not answer as
+    the model does, and then writes nothing.
+    """
+    check_target(out, "--out", tuple(FORMATS))
+    model = open_model(spec, home).loaded
+    _check_format(spec, model, out)
+    described = model.model
+    x = typical_inputs(described, sum(BATCHES), getattr(model, "statistics", None))
+    with replacing(out) as temporary:
+        model.export(temporary)
+        answers = _answers(_reader(temporary), x)
+        difference = float(np.abs(answers - model.predict_exactly(x)).max())
+        if not difference <= TOLERANCE:
+            raise RuntimeError(
+                f"{out} is not written: its answers are up to {difference:.2g} from those of the model, more than {TOLERANCE:g}"
+            )
+    return {
+        "path": str(out),
+        "format": FORMATS[out.suffix],
+        "bytes": out.stat().st_size,
+        "trainable": described["trainable"],
+        "classes": described["classes"],
+        "input": {"features": _features(described), "shape": ["N", *x.shape[1:]], "dtype": str(x.dtype)},
+        "rows": len(x),
+        "difference": difference,
+        "as_trained": float(np.abs(answers - model.predict(x)).max()),
+    }
+
+
+def _check_format(spec: str, model: Any, out: Path) -> None:
+    formats: tuple[str, ...] = getattr(model, "EXPORTS", ())
+    if not formats:
+        raise InputError(f"{spec} cannot be exported: only single nets can, no trees, curves, ensembles or files")
+    if out.suffix not in formats:
+        name = model.model["trainable"]
+        raise InputError(f"--out {out}: {name} is exported as {', '.join(formats)}, not as {out.suffix}")
+
+
+def typical_inputs(
+    described: dict[str, Any], num: int, statistics: Mapping[str, np.ndarray] | None = None
+) -> np.ndarray:
+    """`num` rows like those that the model of a model.json is fed, always the same: scores, most near 0, some 0 and 1,
+    and landmarks about where they were in training; or faces of smooth gray with noise, one black and one white.
+
+    Args:
+        statistics: `mean` and `std` (F,) of train, of which those of landmarks are used; without them a landmark lies
+            anywhere in a face, at most about an outer-eye distance from its middle.
+    """
+    rng, names = np.random.default_rng(0), described["feature_names"]
+    if names != ["pixels"]:
+        scores = rng.beta(0.3, 3.0, (num, len(names))).astype(np.float32)
+        scores[rng.random(scores.shape) < 0.02] = 0.0
+        scores[rng.random(scores.shape) < 0.02] = 1.0
+        mean, std = (statistics["mean"], statistics["std"]) if statistics else (0.0, 0.4)
+        places = (mean + std * rng.normal(size=scores.shape)).astype(np.float32)
+        return np.where(is_score(names), scores, places)
+    height, width = described["preprocessing"]["image_size"]
+    waves = rng.normal(size=(num, 2, 1, 1)) * 3
+    rows, columns = np.linspace(0, 1, height)[:, None], np.linspace(0, 1, width)
+    faces = 128 + 80 * np.sin(waves[:, 0] * rows + waves[:, 1] * columns) + 20 * rng.normal(size=(num, height, width))
+    faces[-2], faces[-1] = 0, 255
+    return np.clip(faces, 0, 255).astype(np.uint8)
+
+
+def _reader(path: Path) -> Callable[[np.ndarray], np.ndarray]:
+    return read_onnx(path)[1] if path.suffix == ".onnx" else open_exported(path).predict
+
+
+def _answers(predict: Callable[[np.ndarray], np.ndarray], x: np.ndarray) -> np.ndarray:
+    """(N, C): asked in several batches, of different sizes."""
+    return np.concatenate([predict(some) for some in np.split(x, np.cumsum(BATCHES)[:-1])])
+
+
+def _features(described: dict[str, Any]) -> str:
+    return kind(described["feature_names"])
+
+
+def render(found: dict[str, Any]) -> RenderableType:
+    """What `export` returned, as a table for the terminal."""
+    from rich.text import Text
+
+    from fersweep.common.display.tables import table
+
+    given = found["input"]
+    shown = table(["", ""], 2, wraps=["", ""])
+    for name, text in {
+        "file": f"{found['path']} ({found['bytes']:,} bytes, {found['format']})",
+        "takes": f"{given['features']} ({', '.join(map(str, given['shape']))}) {given['dtype']}",
+        "answers": f"probabilities of {', '.join(found['classes'])}",
+        "checked": f"{found['rows']} rows in batches of {', '.join(map(str, BATCHES))}: at most "
+        f"{found['difference']:.1e} from {found['trainable']} in float32, {found['as_trained']:.1e} as it predicts here",
+    }.items():
+        shown.add_row(Text(name), Text(text))
+    return shown

@@ -1,0 +1,94 @@
+"""Any model by one name, ready to be judged or used.
+
+    model = open_model("champion", home)      # an alias, or a version's number, of the MLflow registry
+    open_model("cnn", home)                   # a sweep: its best trial; "cnn:7" is trial 7
+    open_model("path/epoch-0012", home)       # a checkpoint directory
+    open_model("peer.onnx", home)             # an ONNX file (onnx_model.py); or another that `fersweep export` wrote
+    open_model("peer.py:classify", home)      # a Python callable, in a file or in an installed module
+    model.predict(x)                          # (N, …) → (N, C) probabilities
+
+A callable is given gray faces (N, H, W) uint8 and returns (N, C) probabilities; it may have the attributes `classes` (a
+list of names; without it they are those of the task), `features = "blendshapes"` (it is then given (N, 52) scores in
+MediaPipe's order) and `image_size = (H, W)` of the faces that it wants. It is imported and run: it must be trusted.
+"""
+
+from __future__ import annotations
+
+import re
+from pathlib import Path
+from typing import Any
+
+from fersweep.common.errors import InputError
+from fersweep.results.models.callables import _callable
+from fersweep.results.models.face_model import FaceModel
+from fersweep.results.record.home import find_sweep, split_spec
+from fersweep.results.record.recorded_sweep import choose_trial
+from fersweep.results.record.sweep_json import load_sweep
+from fersweep.trainables.exports import formats
+from fersweep.trainables.saved_model import read_model
+
+
+def open_model(spec: str, home: Path) -> FaceModel:
+    """The model called `spec`, see the top of this file. InputError where there is none, saying what would be one."""
+    path = Path(spec)
+    if (path / "model.json").is_file():
+        return FaceModel(spec, read_model(path), path)
+    if path.suffix == ".onnx":
+        from fersweep.trainables.exports.onnx_files import read_onnx
+
+        described, answer = read_onnx(path)
+        return FaceModel(path.name, described, answer=answer)
+    if path.suffix in formats.FORMATS:
+        found = formats.open_exported(path)
+        return FaceModel(path.name, found.model, answer=found.predict)
+    if "/" in spec and "://" not in spec and ":" not in spec:
+        raise InputError(f"{spec}: there is no checkpoint (a directory with model.json) and no .onnx file")
+    name, colon, rest = spec.rpartition(":")
+    if colon and not rest.isdigit() and "://" not in spec and not spec.startswith("models:"):
+        return _callable(spec, name, rest)
+    return _kept(spec, home)
+
+
+def _kept(spec: str, home: Path) -> FaceModel:
+    """A registered version, or a trial of a sweep."""
+    from fersweep.results.mlflow_store import registry
+
+    name, trial = split_spec(spec)
+    alias = re.sub(r"^models:/\w+[@/]|^@", "", spec)
+    if alias == spec and not spec.isdigit():
+        sweeps = sorted(one.parent.name for one in (Path(home) / "sweeps").glob("*/sweep.json"))
+        if name in sweeps or "://" in name:
+            return _trial(name, trial, home)
+        if not _is_alias(spec, home):
+            known = f"sweeps: {', '.join(sweeps) or 'none'}"
+            raise InputError(
+                f"no model {spec!r} in {home}; {known}; or an alias, a version's number, a checkpoint's directory, FILE.onnx, "
+                "FILE.py:FUNCTION"
+            )
+    client = registry.open_registry(home)
+    version = registry.find_version(client, alias)
+    checkpoint = registry.fetch(client, version)
+    origin: dict[str, Any] = {"version": int(version.version)}
+    if (Path(home) / "sweeps" / (sweep := version.tags.get("fersweep.sweep", "")) / "sweep.json").is_file():
+        origin |= {"sweep": sweep, "trial": int(version.tags["fersweep.trial"])}
+    return FaceModel(alias, read_model(checkpoint), checkpoint, origin=origin)
+
+
+def _is_alias(name: str, home: Path) -> bool:
+    from fersweep.results.mlflow_store import registry
+
+    try:
+        client = registry.open_registry(home)
+    except InputError:
+        return False
+    return registry.holder(client, name) is not None
+
+
+def _trial(name: str, number: int | None, home: Path) -> FaceModel:
+    directory = find_sweep(home, name)
+    sweep, record = load_sweep(directory)
+    chosen, checkpoint = choose_trial(directory, sweep, record, number)
+    described = read_model(checkpoint)
+    described["groups"] = described.get("groups") or sweep["sweep"]["task"]["classes"] or {}  # an older checkpoint's
+    origin = {"sweep": sweep["sweep"]["name"], "trial": chosen.number}
+    return FaceModel(f"{origin['sweep']}:{chosen.number}", described, checkpoint, origin=origin)

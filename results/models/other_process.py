@@ -1,0 +1,47 @@
+"""A model's answers from a process of its own: `python -m fersweep.results.models.other_process`."""
+
+from __future__ import annotations
+
+import sys
+import tempfile
+from collections.abc import Sequence
+from pathlib import Path
+
+import numpy as np
+
+from fersweep import trainables
+from fersweep.common.processes import run_module
+
+
+def answers_elsewhere(checkpoint: Path, x: np.ndarray, timed: int = 0) -> tuple[np.ndarray, float | None]:
+    """What the model of a checkpoint answers, asked in a process of its own: TensorFlow and torch do not share one well.
+
+    Returns:
+        (N, C) probabilities of x (N, …); the median of `timed` answers to one face each, in seconds, None if 0.
+    """
+    with tempfile.TemporaryDirectory() as directory:
+        source, target = Path(directory) / "x.npy", Path(directory) / "answers.npz"
+        np.save(source, x)
+        asked = f"{checkpoint}: the model could not be asked"
+        run_module(
+            "fersweep.results.models.open_model", Path(checkpoint).resolve(), source, target, timed, otherwise=asked
+        )
+        with np.load(target) as found:
+            return found["probabilities"], float(found["latency_s"]) if timed else None
+
+
+def _main(arguments: Sequence[str]) -> None:
+    import time
+
+    checkpoint, source, target, timed = arguments
+    model, x = trainables.restore(Path(checkpoint)), np.load(source)
+    probabilities, took = model.predict(x), []
+    for i in range(int(timed)):
+        start = time.perf_counter()
+        model.predict(x[i % len(x)][None])
+        took.append(time.perf_counter() - start)
+    np.savez(target, probabilities=probabilities, latency_s=np.median(took) if took else np.nan)
+
+
+if __name__ == "__main__":
+    _main(sys.argv[1:])

@@ -1,0 +1,117 @@
+"""What `predict` was given, pictures, folders of pictures, videos, cameras, and where an annotated copy of each belongs.
+
+inputs = sort_inputs(["photo.jpg", "folder", "clip.mp4", "0"])
+place_outputs(inputs, Path("drawn"))    # {Path("photo.jpg"): Path("drawn/photo.jpg"), …, 0: Path("drawn/camera-0.mp4")}
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from pathlib import Path
+from typing import NamedTuple
+
+from fersweep.common.errors import InputError
+from fersweep.common.files import check_target, check_writable
+from fersweep.data_pipeline.sources.formats.folders import IMAGE_SUFFIXES
+from fersweep.data_pipeline.sources.labels import label_of
+from fersweep.results.predict.outputs import CODECS, PICTURES
+from fersweep.results.predict.video_frames import Clip
+
+
+class Picture(NamedTuple):
+    """A file of one picture."""
+
+    path: Path
+    place: Path  # relative: where a copy of it belongs in a directory of results
+    folder: bool  # found in a folder, not named
+    true: str | None = None  # label, as the folder in which it was found says
+
+
+class Inputs(NamedTuple):
+    pictures: list[Picture]
+    clips: list[Path | int]  # files, and numbers of cameras
+
+    @property
+    def alone(self) -> bool:
+        """It is one file or camera, so that its result is one file as well."""
+        return len(self.pictures) + len(self.clips) == 1 and not any(one.folder for one in self.pictures)
+
+
+def sort_inputs(given: Sequence[str]) -> Inputs:
+    """Raises InputError for what does not exist, is neither picture nor video, or is a folder without pictures."""
+    found = Inputs([], [])
+    for one in given:
+        path = Path(one)
+        if one.isdecimal() and not path.exists():
+            found.clips.append(int(one))
+        elif not path.exists():
+            raise InputError(f"{path}: there is no such file")
+        elif path.is_dir():
+            found.pictures.extend(_in_folder(path))
+        elif path.suffix.lower() in IMAGE_SUFFIXES or _is_picture(path):
+            found.pictures.append(Picture(path, Path(path.name), folder=False))
+        else:
+            Clip(path).close()
+            found.clips.append(path)
+    return found
+
+
+def _in_folder(folder: Path) -> list[Picture]:
+    """All pictures in a folder and the folders in it, by name; those in a folder called as a class have its label."""
+    paths = sorted(path for path in folder.rglob("*") if path.suffix.lower() in IMAGE_SUFFIXES and path.is_file())
+    inside = [path.relative_to(folder) for path in paths]
+    shown = [place for place in inside if not any(part.startswith((".", "__MACOSX")) for part in place.parts)]
+    if not shown:
+        raise InputError(f"{folder}: there are no pictures in it ({', '.join(sorted(IMAGE_SUFFIXES))})")
+    return [Picture(folder / place, place, folder=True, true=label_of(place.parent.name)) for place in shown]
+
+
+def _is_picture(path: Path) -> bool:
+    """Does Pillow know what it is? A video's first bytes tell it that it does not."""
+    from PIL import Image
+
+    try:
+        with Image.open(path):
+            return True
+    except Image.DecompressionBombError:
+        return True  # read_photo says what is wrong with it
+    except (OSError, ValueError, SyntaxError):
+        return False
+
+
+def place_outputs(inputs: Inputs, out: Path) -> dict[Path | int, Path]:
+    """Input → file of its annotated copy: `out` itself for a single one, otherwise a file in the directory `out`.
+
+    Raises InputError if a place cannot be written to, is an input itself, or belongs to two inputs.
+    """
+    if inputs.alone and out.suffix and not out.is_dir():
+        suffixes = PICTURES if inputs.pictures else tuple(CODECS)
+        check_target(out, "--out", suffixes)
+        return _checked({(*(p.path for p in inputs.pictures), *inputs.clips)[0]: out})
+    if out.suffix.lower() in (*PICTURES, *CODECS) and not out.is_dir():
+        raise InputError(f"--out {out}: of several inputs or a folder, the results need a directory")
+    nearest = next(one for one in (out, *out.absolute().parents) if one.exists())
+    check_writable(nearest, f"--out {out}")
+    targets: dict[Path | int, Path] = {one.path: out / _suffixed(one.place, PICTURES) for one in inputs.pictures}
+    for clip in inputs.clips:
+        name = Path(f"camera-{clip}.mp4") if isinstance(clip, int) else Path(clip.name)
+        targets[clip] = out / _suffixed(name, tuple(CODECS))
+    return _checked(targets)
+
+
+def _suffixed(place: Path, suffixes: Sequence[str]) -> Path:
+    """A name that can be written to: as the input's, or with .png or .mp4 behind it."""
+    default = ".png" if ".png" in suffixes else ".mp4"
+    return place if place.suffix.lower() in suffixes else place.with_name(place.name + default)
+
+
+def _checked(targets: dict[Path | int, Path]) -> dict[Path | int, Path]:
+    sources = {one.resolve() for one in targets if isinstance(one, Path)}
+    taken: set[Path] = set()
+    for source, target in targets.items():
+        if target.resolve() in sources:
+            raise InputError(f"--out: {target} is an input, and would be overwritten")
+        if target in taken:
+            raise InputError(f"--out: {source} is the second input that would be written to {target}")
+        taken.add(target)
+    return targets

@@ -1,0 +1,159 @@
+"""Files that `predict` writes: whole under their name, or not at all.
+
+with Rows(path, recogniser) as rows:                     # .csv or .parquet: a row a face, of each frame
+    rows.add("clip.mp4", 0, 0.0, 1, record)
+with Movie(path, 25.0) as movie:                         # .mp4, .mkv, .mov, .avi or .webm
+    movie.write(image)
+"""
+
+from __future__ import annotations
+
+from contextlib import ExitStack
+from pathlib import Path
+from types import TracebackType
+from typing import TYPE_CHECKING, Any, Self
+
+import numpy as np
+
+from fersweep.common.files import replacing
+from fersweep.common.processes import silent_stderr
+
+if TYPE_CHECKING:
+    import pyarrow as pa
+
+    from fersweep.results.predict.recogniser import Recogniser
+
+
+PICTURES = (".png", ".jpg", ".jpeg", ".webp", ".bmp", ".tif", ".tiff")
+# What the OpenCV wheel's FFmpeg can write everywhere; H.264 is not among it.
+CODECS = {".mp4": "mp4v", ".m4v": "mp4v", ".mov": "mp4v", ".mkv": "mp4v", ".avi": "MJPG", ".webm": "VP80"}
+BATCH_ROWS = 1000
+
+
+def write_picture(path: Path, image: np.ndarray) -> None:
+    """Write an image (H, W, 3) uint8 RGB in the format that its name says."""
+    from PIL import Image
+
+    with replacing(path) as temporary:
+        Image.fromarray(image).save(temporary, quality=92)  # of JPEG and WebP; other formats know no quality
+
+
+class FaceTable:
+    """A table with a row for each face of each frame, written in batches, as CSV or Parquet by its name.
+
+    Columns: `input`, `frame` (from 0) and `time_s` (null of a picture), `face` (its number in the picture, or in the
+    video, where a face keeps it), box in pixels, then `label` and a column of probabilities a class; of several models
+    `<name>.label` and `<name>.<class>`. Label and probabilities are null where no expression was found.
+    """
+
+    def __init__(self, path: Path, recogniser: Recogniser):
+        self.path, self._recogniser = path, recogniser
+        self._rows: list[dict[str, Any]] = []
+        self._stack = ExitStack()
+
+    def _schema(self) -> pa.Schema:
+        import pyarrow as pa
+
+        fields = [("input", pa.string()), ("frame", pa.int64()), ("time_s", pa.float64()), ("face", pa.int64())]
+        fields += [(side, pa.int32()) for side in ("left", "top", "right", "bottom")]
+        for prefix, classes in zip(self._prefixes, self._recogniser.classes, strict=True):
+            fields += [(f"{prefix}label", pa.string()), *((f"{prefix}{name}", pa.float32()) for name in classes)]
+        return pa.schema(fields)
+
+    def __enter__(self) -> Self:
+        import pyarrow.csv
+        import pyarrow.parquet
+
+        names = self._recogniser.names
+        self._prefixes = [f"{name}." for name in names] if len(names) > 1 else [""]
+        self._columns = self._schema()
+        temporary = str(self._stack.enter_context(replacing(self.path)))
+        make = pyarrow.csv.CSVWriter if self.path.suffix.lower() == ".csv" else pyarrow.parquet.ParquetWriter
+        self._writer = self._stack.enter_context(make(temporary, self._columns))
+        return self
+
+    def add(self, source: str, frame: int | None, time_s: float | None, face: int, record: dict[str, Any]) -> None:
+        """One row of a face's record (Recogniser.record)."""
+        place = dict(zip(("left", "top", "right", "bottom"), record["box"], strict=True))
+        row = {"input": source, "frame": frame, "time_s": time_s, "face": face, **place}
+        for prefix, one in zip(self._prefixes, record.get("models", {"": record}).values(), strict=True):
+            row[f"{prefix}label"] = one["label"]
+            row |= {f"{prefix}{name}": value for name, value in (one["probabilities"] or {}).items()}
+        self._rows.append(row)
+        if len(self._rows) >= BATCH_ROWS:
+            self._flush()
+
+    def _flush(self) -> None:
+        import pyarrow as pa
+
+        self._writer.write_table(pa.Table.from_pylist(self._rows, self._columns))
+        self._rows.clear()
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        if kind is None:
+            self._flush()
+        self._stack.__exit__(kind, error, trace)
+
+
+class Movie:
+    """A video without sound of frames of one size: that of the first; others are fitted to it."""
+
+    def __init__(self, path: Path, fps: float):
+        self.path, self.fps, self.num_frames = path, fps, 0
+        self._stack = ExitStack()
+        self._writer: Any = None
+
+    def __enter__(self) -> Self:
+        self._temporary = self._stack.enter_context(replacing(self.path))
+        return self
+
+    def write(self, image: np.ndarray) -> None:
+        """Append an image (H, W, 3) uint8 RGB."""
+        import cv2
+
+        if self._writer is None:
+            self._size = (image.shape[1], image.shape[0])
+            codec = cv2.VideoWriter.fourcc(*CODECS[self.path.suffix.lower()])
+            with silent_stderr():
+                self._writer = cv2.VideoWriter(str(self._temporary), cv2.CAP_FFMPEG, codec, self.fps, self._size)
+            if not self._writer.isOpened():
+                raise RuntimeError(
+                    f"{self.path}: OpenCV cannot write a video of {image.shape[1]}×{image.shape[0]} there"
+                )
+        if (image.shape[1], image.shape[0]) != self._size:
+            image = cv2.resize(image, self._size, interpolation=cv2.INTER_AREA)
+        self._writer.write(cv2.cvtColor(image, cv2.COLOR_RGB2BGR))
+        self.num_frames += 1
+
+    def write_until(self, image: np.ndarray, time_s: float) -> None:
+        """Append `image` as often as it takes to reach `time_s`: a camera's frames do not come evenly."""
+        while self.num_frames <= time_s * self.fps:
+            self.write(image)
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        try:
+            if self._writer is not None:
+                self._writer.release()
+            if kind is None:
+                self._check()
+        except BaseException as failure:
+            self._stack.__exit__(type(failure), failure, failure.__traceback__)
+            raise
+        self._stack.__exit__(kind, error, trace)
+
+    def _check(self) -> None:
+        """VideoWriter tells of no failure: a full disk is seen in the file alone."""
+        import cv2
+
+        if self.num_frames == 0:
+            raise RuntimeError(f"{self.path}: not written, as no frame was seen")
+        with silent_stderr():
+            written = int(cv2.VideoCapture(str(self._temporary), cv2.CAP_FFMPEG).get(cv2.CAP_PROP_FRAME_COUNT))
+        if written < self.num_frames * 0.98:
+            raise RuntimeError(
+                f"{self.path}: only {max(written, 0)} of {self.num_frames} frames could be written; disk full?"
+            )

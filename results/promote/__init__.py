@@ -1,0 +1,1 @@
+"""`fersweep promote` and `champion`."""

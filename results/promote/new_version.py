@@ -1,0 +1,157 @@
+"""Register a checkpoint as a version of the model in MLflow: judged once on test, with its figures, card and package.
+
+version, figures = register(client, experiment, candidate)
+"""
+
+from __future__ import annotations
+
+import json
+import tempfile
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+
+from fersweep import trainables
+from fersweep.data_pipeline.tasks.task import Task
+from fersweep.results.evaluate.judgement import evaluate
+from fersweep.results.mlflow_store import registry, run_fields
+from fersweep.results.mlflow_store.registry import MODEL
+from fersweep.results.promote.model_card import write_card
+from fersweep.results.promote.packaging import log_model
+from fersweep.results.record.journal import SweepRecord, TrialRecord
+from fersweep.results.record.sweep_json import objective
+from fersweep.results.scores import intervals
+
+if TYPE_CHECKING:
+    from mlflow.entities.model_registry import ModelVersion
+    from mlflow.tracking import MlflowClient
+
+
+DESCRIPTION = (
+    "Facial expressions, from MediaPipe's blendshapes of a face or its pixels: a version's signature says which."
+)
+EXAMPLE_ROWS = 5
+
+
+@dataclass(frozen=True)
+class Candidate:
+    """A checkpoint that may be registered. `identity`: tags that no other checkpoint has; `refit`: see promote.py."""
+
+    sweep: dict[str, Any]
+    record: SweepRecord
+    trial: TrialRecord
+    task: Task
+    checkpoint: Path
+    identity: dict[str, str]
+    refit: dict[str, Any] | None = None
+    licence: str | None = None
+
+
+def register(client: MlflowClient, experiment: str, candidate: Candidate) -> tuple[ModelVersion, dict[str, Any]]:
+    """The version that this checkpoint is registered as, and evaluate's figures on test; both made once."""
+    if not client.search_registered_models(f"name = '{MODEL}'"):
+        client.create_registered_model(MODEL, description=DESCRIPTION)
+    for one in client.search_model_versions(f"name = '{MODEL}'"):
+        if candidate.identity.items() <= one.tags.items():
+            report = registry.artifact(client, one, "test_report.json")
+            if report is not None:
+                return one, json.loads(report)
+    return _new_version(client, experiment, candidate)
+
+
+def _new_version(client: MlflowClient, experiment: str, candidate: Candidate) -> tuple[ModelVersion, dict[str, Any]]:  # pyright: ignore[reportReturnType]  # MLflow types its run as if it swallowed exceptions
+    """Judge the checkpoint on test, and log figures and model to a run of their own under the sweep's run."""
+    sweep, trial, task = candidate.sweep, candidate.trial, candidate.task
+    model = trainables.restore(candidate.checkpoint)
+    tta = bool(trial.hparams.get("tta")) and hasattr(model, "predict_tta")
+    figures = evaluate(model, task, "test", tta=tta)
+    if candidate.refit is not None:
+        figures["refit"] = candidate.refit
+    example = task.load("val").x[:EXAMPLE_ROWS]
+
+    import mlflow
+
+    mlflow.set_tracking_uri(client.tracking_uri)
+    mlflow.set_registry_uri(client.tracking_uri)
+    parent = _run_id(client, experiment, sweep, "sweep")
+    tags = run_fields.promotion_tags(sweep, trial, parent) | candidate.identity
+    with mlflow.start_run(experiment_id=experiment, run_name=f"test of {trial.name}", tags=tags) as run:
+        run_id = run.info.run_id
+        card = write_card(
+            sweep,
+            trial,
+            task,
+            figures,
+            num_trials=len(candidate.record.trials),
+            links={
+                name: f"#/experiments/{experiment}/runs/{one}"
+                for name, one in (
+                    ("the sweep's run", parent),
+                    ("the trial's run", _run_id(client, experiment, sweep, "trial", trial)),
+                    ("the run of its test", run_id),
+                )
+            },
+            licence=candidate.licence,
+        )
+        _log_figures(client, run_id, figures, int(candidate.identity["fersweep.best_epoch"]), card)
+        client.log_inputs(run_id, [run_fields.dataset_input(sweep, "test")])
+        _log_explanations(client, run_id, model, task)
+        info = log_model(candidate.checkpoint, task, example, model.predict(example))
+        version = client.create_model_version(
+            MODEL,
+            source=info.model_uri,
+            run_id=run_id,
+            model_id=info.model_id,
+            tags=candidate.identity | run_fields.version_tags(sweep, figures),
+            description=card,
+        )
+        return version, figures
+
+
+def _run_id(
+    client: MlflowClient, experiment: str, sweep: dict[str, Any], kind: str, trial: TrialRecord | None = None
+) -> str:
+    wanted = f"tags.`fersweep.sweep_id` = '{sweep['sweep_id']}' and tags.`fersweep.kind` = '{kind}'"
+    wanted += f" and tags.`fersweep.trial` = '{trial.number}'" if trial else ""
+    return client.search_runs([experiment], wanted, max_results=1)[0].info.run_id
+
+
+def _log_figures(client: MlflowClient, run_id: str, figures: dict[str, Any], epoch: int, card: str) -> None:
+    from fersweep.results.scores.charts import draw_confusion
+
+    for faces, key in (("detected", "test_{}"), ("all", "test_{}_all_faces"), ("tta", "test_tta_{}")):
+        for name in intervals.SCORES if faces in figures else ():
+            client.log_metric(run_id, key.format(name), figures[faces][name]["value"], step=epoch)
+    detected = figures["detected"]
+    client.log_metric(run_id, "test_ece", detected["calibration"]["ece"], step=epoch)
+    with tempfile.TemporaryDirectory() as directory:
+        out = Path(directory)
+        (out / "test_report.json").write_text(json.dumps(figures, indent=1))
+        text = [f"{intervals.JUDGED[key]}: {intervals.as_text(one)}" for key, one in intervals.judged(figures).items()]
+        (out / "test_report.txt").write_text("\n".join(text))
+        (out / "model_card.md").write_text(card)
+        counts = np.array(detected["confusion"])[:, :-1]
+        draw_confusion(counts, figures["classes"]).savefig(out / "test_confusion.png")
+        client.log_artifacts(run_id, directory)
+
+
+def _log_explanations(client: MlflowClient, run_id: str, model: Any, task: Task) -> None:
+    from fersweep.results.evaluate.explanations import draw_explanations
+
+    with tempfile.TemporaryDirectory() as directory:
+        if draw_explanations(model, task, Path(directory)):
+            client.log_artifacts(run_id, directory, "explain")
+
+
+def identity(sweep: dict[str, Any], trial: TrialRecord, refit: str = "") -> dict[str, str]:
+    """Tags that name a checkpoint. `refit`: what was made of the trial's hparams instead of its own checkpoint."""
+    best = trial.best(*objective(sweep))
+    assert best is not None
+    return {
+        "fersweep.sweep_id": sweep["sweep_id"],
+        "fersweep.trial": str(trial.number),
+        "fersweep.best_epoch": str(int(best["epoch"])),
+        "fersweep.refit": refit or "none",
+    }

@@ -1,0 +1,105 @@
+"""How a checkpoint is packed as an MLflow model: code, bundle, signature, input example, and what it is installed with.
+
+    info = log_model(checkpoint, task, example, probabilities)     # inside an MLflow run
+
+The model itself is results/promote/pyfunc.py.
+"""
+
+from __future__ import annotations
+
+import json
+import shutil
+import tempfile
+from importlib.metadata import version
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+
+from fersweep import trainables
+from fersweep.data_pipeline.faces.landmarker_bundle import find_bundle
+from fersweep.data_pipeline.tasks.task import Task
+
+if TYPE_CHECKING:
+    import pandas as pd
+    from mlflow.models import ModelSignature
+
+
+REQUIREMENTS = {
+    "numpy": ["numpy"],
+    "tensorflow": ["numpy", "tensorflow", "keras"],
+    "torch": ["numpy", "torch"],
+}
+MORE = {"transfer": ["timm", "torchvision"]}  # of one trainable
+PHOTOS = ["mediapipe", "opencv-contrib-python", "pillow"]  # imported when the first image comes
+
+
+def log_model(checkpoint: Path, task: Task, example: np.ndarray, probabilities: np.ndarray) -> Any:
+    """Log results/promote/pyfunc.py with its checkpoint, bundle, code, signature and an input example to the active MLflow run.
+
+    Args:
+        example: inputs as the task gives them, (N, F) features or (N, H, W) faces.
+        probabilities: (N, C), the checkpoint's answers to them.
+    """
+    import mlflow
+    import pandas as pd
+
+    sees_pixels = task.spec.features == "pixels"
+    rows = pd.DataFrame({"face": list(example)}) if sees_pixels else pd.DataFrame(example, columns=task.feature_names)
+    answers = pd.DataFrame(probabilities, columns=task.classes)
+    answers["label"] = answers.idxmax(axis=1)
+    root = Path(__file__).resolve().parents[1]
+    with tempfile.TemporaryDirectory() as directory:
+        packages = [_copy_package(root / name, Path(directory)) for name in ("trainables", "data_pipeline")]
+        return mlflow.pyfunc.log_model(
+            name="model",
+            python_model=str(root / "results" / "model.py"),
+            artifacts={"checkpoint": str(checkpoint), **_bundle()},
+            code_paths=packages,
+            signature=_signature(task.feature_names, answers),
+            input_example=rows,
+            pip_requirements=requirements(json.loads((checkpoint / "model.json").read_text())),
+        )
+
+
+def _bundle() -> dict[str, str]:
+    """MediaPipe's bundle as an artifact. Where it cannot be had, the model looks for it where its first image comes."""
+    try:
+        return {"landmarker": str(find_bundle())}
+    except RuntimeError:
+        return {}
+
+
+def _signature(feature_names: list[str], answers: pd.DataFrame) -> ModelSignature:
+    """Images, or what the model is fed; answers with or without boxes: all that is not always there is optional."""
+    from mlflow.models import ModelSignature, infer_signature
+    from mlflow.types import ColSpec, DataType, ParamSchema, ParamSpec, Schema, TensorSpec
+    from mlflow.types.schema import AnyType
+
+    features = [(AnyType(), "face")] if feature_names == ["pixels"] else [(DataType.double, n) for n in feature_names]
+    inputs: list[ColSpec | TensorSpec] = [
+        ColSpec(kind, name, required=False) for kind, name in [(AnyType(), "image"), *features]
+    ]
+    answered: list[Any] = infer_signature(answers).inputs.inputs
+    boxes = [ColSpec(DataType.long, name, required=False) for name in ("left", "top", "right", "bottom", "row")]
+    return ModelSignature(
+        inputs=Schema(inputs),
+        outputs=Schema([*(ColSpec(one.type, one.name, required=False) for one in answered), *boxes]),
+        params=ParamSchema([ParamSpec("all_faces", DataType.boolean, False)]),
+    )
+
+
+def requirements(described: dict[str, Any]) -> list[str]:
+    """What the model that a checkpoint's model.json describes is installed with."""
+    name = described["trainable"]
+    names = ["mlflow", "pandas", "pyarrow", "pydantic", *PHOTOS, *REQUIREMENTS[trainables.load(name).FRAMEWORK]]
+    names += MORE.get(name, [])
+    if described["hparams"].get("head") == "trees":
+        names.append("scikit-learn")
+    return [f"{name}=={version(name).split('+')[0]}" for name in names]
+
+
+def _copy_package(package: Path, directory: Path) -> str:
+    return str(
+        shutil.copytree(package, directory / package.name, ignore=shutil.ignore_patterns("__pycache__", "*.pyc"))
+    )

@@ -1,0 +1,181 @@
+"""Promote a sweep's best model: judge it once on test, register it in MLflow, and name it `champion` if its gates open.
+
+    promoted = promote(sweep_dir)                                # → a version of the registered model `fersweep`
+    promote(sweep_dir, gates=read_gates(["min_macro_f1=0.7"]))   # raises Refused with the verdicts
+    promote(sweep_dir, refit=5)                                  # its hparams, trained again on train and val
+
+Two promotions at once take turns: the second one is judged beside the champion that the first has made.
+"""
+
+from __future__ import annotations
+
+import fcntl
+import shutil
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from fersweep import trainables
+from fersweep.data_pipeline.tasks.task import Task
+from fersweep.results.evaluate.judgement import evaluate
+from fersweep.results.mlflow_store import connection, registry
+from fersweep.results.mlflow_store.registry import CHAMPION, MODEL
+from fersweep.results.models.face_model import FaceModel
+from fersweep.results.promote import refit as refitting
+from fersweep.results.promote.champion import _same
+from fersweep.results.promote.gates import DEFAULT, Verdict, as_dicts, check, read_gates
+from fersweep.results.promote.new_version import Candidate, identity, register
+from fersweep.results.record.recorded_sweep import choose_trial
+from fersweep.results.record.sweep_json import load_sweep, objective, sweep_task
+from fersweep.results.tracking.recorder_process import record
+from fersweep.trainables.ensemble import write
+from fersweep.trainables.metrics import SCORES
+from fersweep.trainables.saved_model import read_model
+
+if TYPE_CHECKING:
+    from mlflow.entities.model_registry import ModelVersion
+
+
+class Refused(RuntimeError):
+    """A candidate that a gate did not let pass. It is registered as `version`, without the alias."""
+
+    def __init__(self, version: str, alias: str, verdicts: Sequence[Verdict]):
+        self.verdicts = list(verdicts)
+        failed = ", ".join(one.gate for one in verdicts if not one.passed)
+        super().__init__(
+            f"version {version} is registered, but not made {alias}: refused by {failed}; --force promotes it all the same"
+        )
+
+
+def promote(
+    sweep_dir: Path,
+    alias: str = CHAMPION,
+    trial: int | None = None,
+    *,
+    gates: dict[str, float] | None = None,
+    force: bool = False,
+    refit: int = 0,
+    ensemble: bool = False,
+    licence: str | None = None,
+    tell: Callable[[str], None] = lambda _: None,
+) -> dict[str, Any]:
+    """Register the best checkpoint of a sweep (or of one `trial`) and give it `alias` if it passes the gates.
+
+    A checkpoint is judged on test and registered once: promoting it again only moves the alias.
+
+    Args:
+        gates: see gates.py; None: those of DEFAULT.
+        force: give it the alias whatever the gates say; that is recorded.
+        refit: train the trial's hparams with so many seeds on train and val, and take the median of them on test …
+        ensemble: … or the mean of their probabilities.
+        licence: of the data, for the model card.
+        tell: gets a line about what takes long.
+
+    Returns:
+        `model`, `version`, `alias`, `uri`, `trial`, `checkpoint`, `run_id`, `figures` (evaluate's, on test), `verdicts`,
+        `before` (the version that had the alias, or None) and `forced`. Raises InputError if there is no such trial, or
+        the dataset is not the one that the sweep learned; Refused.
+    """
+    sweep_dir = Path(sweep_dir)
+    sweep, journal = load_sweep(sweep_dir)
+    chosen, checkpoint = choose_trial(sweep_dir, sweep, journal, trial)
+    task = sweep_task(sweep)
+    record(sweep_dir)
+    candidate = Candidate(sweep, journal, chosen, task, checkpoint, identity(sweep, chosen), licence=licence)
+    if refit:
+        candidate = _refitted(sweep_dir, candidate, refit, ensemble, tell)
+    with _alone(Path(sweep["home"])):
+        client, experiment = connection.open_store(sweep)
+        version, figures = register(client, experiment, candidate)
+        own = FaceModel(f"version {version.version}", _described(candidate), candidate.checkpoint)
+        gates = read_gates(DEFAULT) if gates is None else gates
+        while True:
+            standing = registry.holder(client, alias)
+            verdicts = _verdicts(client, gates, own, standing, version, task, sweep)
+            passed = all(one.passed for one in verdicts)
+            if not passed and not force:
+                raise Refused(str(version.version), alias, verdicts)
+            if _same(standing, registry.holder(client, alias)):  # else somebody elsewhere was faster: once more
+                break
+        if not _same(standing, version):
+            told = {"gates": as_dicts(verdicts)}
+            registry.move(client, alias, str(version.version), "promoted" if passed else "forced", **told)
+    return {
+        "model": MODEL,
+        "version": int(version.version),
+        "alias": alias,
+        "uri": f"models:/{MODEL}@{alias}",
+        "trial": chosen.number,
+        "checkpoint": str(candidate.checkpoint),
+        "run_id": version.run_id,
+        "figures": figures,
+        "verdicts": as_dicts(verdicts),
+        "before": None if standing is None else int(standing.version),
+        "forced": not passed,
+    }
+
+
+def _verdicts(
+    client: Any,
+    gates: dict[str, float],
+    own: FaceModel,
+    standing: ModelVersion | None,
+    version: ModelVersion,
+    task: Task,
+    sweep: dict[str, Any],
+) -> list[Verdict]:
+    if _same(standing, version):
+        return []
+    other = None
+    if standing is not None:
+        checkpoint = registry.fetch(client, standing)
+        other = FaceModel(f"version {standing.version}", read_model(checkpoint), checkpoint)
+    return check(gates, own, other, task.dataset, _score(sweep))
+
+
+def _score(sweep: dict[str, Any]) -> str:
+    """Which of SCORES the sweep ranks its trials by; macro-F1 for one that ranks them by the loss."""
+    name = objective(sweep)[0].removeprefix("val_")
+    return name if name in SCORES else "macro_f1"
+
+
+def _described(candidate: Candidate) -> dict[str, Any]:
+    """The model.json, with the classes' labels, which older checkpoints do not tell."""
+    return {**read_model(candidate.checkpoint), "groups": candidate.task.groups}
+
+
+def _refitted(
+    sweep_dir: Path, candidate: Candidate, num: int, ensemble: bool, tell: Callable[[str], None]
+) -> Candidate:
+    """The candidate that a refit gives: its median on test by the sweep's score, or all as an ensemble."""
+    sweep, trial, task = candidate.sweep, candidate.trial, candidate.task
+    checkpoints, score = refitting.refit(sweep_dir, trial, num, tell), _score(sweep)
+    values = [evaluate(trainables.restore(one), task, "test")["detected"][score]["value"] for one in checkpoints]
+    told = {
+        "epochs": refitting.best_epoch(sweep, trial),
+        "metric": score,
+        "ensemble": ensemble,
+        "seeds": [{"seed": index, "value": value} for index, value in enumerate(values)],
+    }
+    if ensemble:
+        chosen = checkpoints[0].with_name(f"{checkpoints[0].name.rsplit('-', 1)[0]}-0-to-{num - 1}")
+        if not chosen.is_dir():
+            unfinished = chosen.with_name(f".{chosen.name}")
+            shutil.rmtree(unfinished, ignore_errors=True)
+            write(unfinished, checkpoints)
+            unfinished.rename(chosen)
+    else:
+        chosen = checkpoints[sorted(range(num), key=values.__getitem__)[(num - 1) // 2]]
+    name = f"{num} seeds, {'mean' if ensemble else 'median'}"
+    return Candidate(
+        sweep, candidate.record, trial, task, chosen, identity(sweep, trial, name), told, candidate.licence
+    )
+
+
+@contextmanager
+def _alone(home: Path) -> Iterator[None]:
+    """One promotion at a time under one home."""
+    with (home / "promote.lock").open("w") as lock:
+        fcntl.flock(lock, fcntl.LOCK_EX)
+        yield

@@ -1,0 +1,70 @@
+"""Train a trial's hparams once more on train and val together, with several seeds: what `promote --refit N` promotes.
+
+    checkpoints = refit(sweep_dir, trial, 5)      # five directories, each with its checkpoint
+
+Each is trained for as many epochs as the trial's best one, in a process of its own on this machine, and kept below
+`refit/` in the sweep's directory: an interrupted refit goes on with the seeds that it lacks. val then says nothing any
+more (its faces are learned), so nothing is chosen by it.
+"""
+
+from __future__ import annotations
+
+import os
+import shutil
+import sys
+from collections.abc import Callable, Sequence
+from pathlib import Path
+
+import numpy as np
+
+from fersweep import trainables
+from fersweep.common.processes import run_module
+from fersweep.results.record.journal import TrialRecord
+from fersweep.results.record.sweep_json import load_sweep, objective, sweep_task
+
+
+def refit(sweep_dir: Path, trial: TrialRecord, num: int, tell: Callable[[str], None] = lambda _: None) -> list[Path]:
+    """Checkpoints of `num` models of the trial's hparams, trained on train and val. `tell` gets a line a model.
+
+    Raises RuntimeError with the last line of a training that failed.
+    """
+    sweep, _ = load_sweep(sweep_dir)
+    epochs = best_epoch(sweep, trial)
+    found = []
+    for index in range(num):
+        directory = Path(sweep_dir).resolve() / "refit" / f"{trial.name}-epochs-{epochs}-seed-{index}"
+        found.append(directory)
+        if directory.is_dir():
+            continue
+        tell(f"refit {index + 1} of {num}: trial {trial.name}'s hparams on train and val, {epochs} epochs")
+        unfinished = directory.with_name(f".{directory.name}.{os.getpid()}")
+        arguments = Path(sweep_dir).resolve(), trial.number, index, unfinished
+        try:
+            run_module("fersweep.results.promote.refit", *arguments, otherwise=f"refit of trial {trial.name} failed")
+            if not directory.is_dir():  # another promotion may have trained it meanwhile
+                unfinished.rename(directory)
+        finally:
+            shutil.rmtree(unfinished, ignore_errors=True)
+    return found
+
+
+def best_epoch(sweep: dict, trial: TrialRecord) -> int:
+    """The epoch whose checkpoint is the trial's best."""
+    best = trial.best(*objective(sweep))
+    assert best is not None
+    return int(best["epoch"])
+
+
+def _main(arguments: Sequence[str]) -> None:
+    sweep_dir, number, index, out = Path(arguments[0]), int(arguments[1]), int(arguments[2]), Path(arguments[3])
+    sweep, record = load_sweep(sweep_dir)
+    trial, search = record.trials[number], sweep["sweep"]["search"]
+    seed = int(np.random.default_rng([search["seed"], number, 1 + index]).integers(2**31))
+    arrays = sweep_task(sweep).arrays(with_val=True)
+    model = trainables.load(sweep["sweep"]["trainable"]).build(trial.hparams, arrays, seed)
+    model.fit(best_epoch(sweep, trial))
+    model.save(out)
+
+
+if __name__ == "__main__":
+    _main(sys.argv[1:])

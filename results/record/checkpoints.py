@@ -1,0 +1,121 @@
+"""Checkpoints of trials: `trials/0007/epoch-0012/`, whole or not there, each with the checksums of its files.
+
+A running trial keeps its newest two and its best; of the trials that have ended, the best few of the whole sweep keep
+theirs (`keep_checkpoints`). Beside them lies `predictions.npz`, what the trial's best epoch said of val.
+"""
+
+from __future__ import annotations
+
+import io
+import json
+import re
+import shutil
+import zipfile
+from collections.abc import Collection
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+
+from fersweep.common.files import sha256
+from fersweep.results.record.journal import trial_name
+from fersweep.results.record.storage import Storage
+
+if TYPE_CHECKING:
+    from fersweep.trainables.protocol import Trainable
+
+
+CHECKSUMS, EPOCHS, PREDICTIONS = "checksums.json", "epochs.json", "predictions.npz"
+
+
+class Damaged(RuntimeError):
+    """A checkpoint that is not what was written. The message names it and the file."""
+
+
+def place(trial: int, epoch: int) -> str:
+    """Where a checkpoint lies in its sweep's storage."""
+    return f"trials/{trial_name(trial)}/epoch-{epoch:04d}"
+
+
+def write(directory: Path, model: Trainable, epochs: list[dict[str, float]]) -> None:
+    """Write the state of a model that has trained `epochs`, one dict of metrics each, into an empty directory."""
+    model.save(directory)
+    (directory / EPOCHS).write_text(json.dumps(epochs))
+    sums = {path.name: sha256(path) for path in sorted(directory.iterdir())}
+    (directory / CHECKSUMS).write_text(json.dumps(sums))
+
+
+def save(storage: Storage, trial: int, model: Trainable, epochs: list[dict[str, float]]) -> None:
+    """Store the state of a model that has trained `epochs` as that trial's checkpoint."""
+    with storage.new(place(trial, len(epochs))) as directory:
+        write(directory, model, epochs)
+
+
+def publish(storage: Storage, trial: int, epoch: int, written: Path) -> None:
+    """Store a checkpoint that `write` made elsewhere."""
+    with storage.new(place(trial, epoch)) as directory:
+        shutil.copytree(written, directory, dirs_exist_ok=True)
+
+
+def saved(storage: Storage, trial: int) -> list[int]:
+    """Epochs of a trial that have a checkpoint, ascending."""
+    names = storage.names(f"trials/{trial_name(trial)}")
+    return sorted(int(found[1]) for name in names if (found := re.fullmatch(r"epoch-(\d+)", name)))
+
+
+def fetch(storage: Storage, trial: int, epoch: int, cache: Path) -> Path:
+    """The local directory of a checkpoint, checked. Raises Damaged; FileNotFoundError where there is none.
+
+    `cache`: the sweep's local directory, which gets a copy where the storage is remote.
+    """
+    name = place(trial, epoch)
+    if epoch not in saved(storage, trial):
+        raise FileNotFoundError(f"there is no checkpoint {name} in {storage.address}")
+    if storage.path is None and (cache / name).is_dir() and not _damage(cache / name):
+        return cache / name
+    directory = storage.fetch(name, cache / name)
+    if damage := _damage(directory):
+        raise Damaged(f"checkpoint {name} is damaged: {damage}")
+    return directory
+
+
+def _damage(directory: Path) -> str | None:
+    """What is wrong with the files of a checkpoint."""
+    try:
+        sums = json.loads((directory / CHECKSUMS).read_bytes())
+        wrong = [file for file, sum_ in sums.items() if sha256(directory / file) != sum_]
+    except OSError as error:
+        return f"{Path(error.filename or '').name}: {error.strerror}"
+    except (ValueError, AttributeError):
+        return f"{CHECKSUMS} cannot be read"
+    return f"{', '.join(wrong)}: not what was written" if wrong else None
+
+
+def prune(storage: Storage, trial: int, keep: Collection[int]) -> None:
+    """Delete a trial's checkpoints but those of the epochs in `keep`."""
+    for epoch in saved(storage, trial):
+        if epoch not in keep:
+            storage.remove(place(trial, epoch))
+
+
+def save_predictions(storage: Storage, trial: int, epoch: int, y: np.ndarray, probabilities: np.ndarray) -> None:
+    """Write what the trial's best epoch said of val: y (N,), probabilities (N, C)."""
+    content = io.BytesIO()
+    np.savez(content, epoch=epoch, y=y, probabilities=probabilities)
+    storage.write(f"trials/{trial_name(trial)}/{PREDICTIONS}", content.getvalue())
+
+
+def read_predictions(storage: Storage, trial: int) -> tuple[np.ndarray, np.ndarray] | None:
+    """y (N,) and probabilities (N, C) float32 on val at the trial's best epoch; None where there are none that
+    can be read."""
+    try:
+        content = storage.read(f"trials/{trial_name(trial)}/{PREDICTIONS}")
+        with np.load(io.BytesIO(content), allow_pickle=False) as archive:
+            return archive["y"], archive["probabilities"]
+    except (FileNotFoundError, ValueError, KeyError, zipfile.BadZipFile):
+        return None
+
+
+def read_epochs(directory: Path) -> list[dict[str, Any]]:
+    """The metrics of the epochs that a checkpoint has behind it."""
+    return json.loads((directory / EPOCHS).read_bytes())

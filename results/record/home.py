@@ -1,0 +1,61 @@
+"""Where sweeps are: find one by its name or its address in a bucket, and the commands that go on with it."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+
+from fersweep.common.errors import InputError
+from fersweep.common.files import write_whole
+from fersweep.results.record import journal
+from fersweep.results.record.storage import Storage
+
+
+def split_spec(spec: str) -> tuple[str, int | None]:
+    """`cnn:7` → ("cnn", 7), `cnn` → ("cnn", None); the rest of a bucket's address stays whole."""
+    name, mark, number = spec.rpartition(":")
+    return (name, int(number)) if mark and number.isdigit() else (spec, None)
+
+
+def find_sweep(home: Path, name: str) -> Path:
+    """The directory of the sweep `name` under `home`; `name` may be an address in a bucket, which is copied there.
+
+    Raises InputError naming the sweeps that are there.
+    """
+    sweeps = Path(home) / "sweeps"
+    if "://" in name:
+        return _adopt(sweeps, name)
+    if (sweeps / name / "sweep.json").is_file():
+        return sweeps / name
+    known = sorted(path.parent.name for path in sweeps.glob("*/sweep.json"))
+    hint = f"known: {', '.join(known)}" if known else "there are none yet (fersweep launch makes one)"
+    raise InputError(f"no sweep {name!r} in {sweeps}: {hint}")
+
+
+def _adopt(sweeps: Path, address: str) -> Path:
+    """The local directory of a sweep in a bucket: made anew where the machine that had it is lost."""
+    address = address.rstrip("/")
+    try:
+        storage = Storage(address, retry_s=1)
+        directory = sweeps / json.loads(storage.read("sweep.json"))["sweep"]["name"]
+    except (OSError, ValueError, KeyError) as error:
+        raise InputError(f"{address}: no sweep is stored there: {str(error).splitlines()[0]}") from None
+    if not (directory / "sweep.json").exists():
+        pull(storage, directory)
+    return directory
+
+
+def pull(storage: Storage, sweep_dir: Path) -> None:
+    """Make the local record of a sweep what it is in its bucket. No driver may be at it."""
+    write_whole(sweep_dir / "journal.jsonl", journal.Segments(storage).read())
+    write_whole(sweep_dir / "sweep.json", storage.read("sweep.json"))
+
+
+def home_option(home: Path) -> str:
+    """What a command needs to find this home from where this process runs: "" or " --home HOME"."""
+    return "" if Path(home).resolve() == Path("runs").resolve() else f" --home {home}"
+
+
+def resume_command(sweep_dir: Path) -> str:
+    """What goes on with a sweep."""
+    return f"fersweep resume {Path(sweep_dir).name}{home_option(Path(sweep_dir).parent.parent)}"

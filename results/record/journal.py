@@ -1,0 +1,250 @@
+"""The journal of a sweep: one append-only file that is the only record of what happened.
+
+`journal.jsonl` holds one JSON object a line, written by the driver alone and flushed to disk before anybody
+else is told. The Optuna study, ASHA's rungs and the MLflow runs are projections of it: they are rebuilt by
+replaying the events in order and never hold anything that is not here.
+
+Events: `session` (a driver started, was interrupted, finished), `sampled` (a trial got its hparams), `report` (a trial
+trained one or more epochs; `worker`: what its process took), `fault` (an attempt at a trial broke off, or its checkpoint
+was damaged; the trial goes on), `ended` (a trial finished, was stopped by ASHA, or failed), `reopened` (an ended trial
+runs again: more epochs, or a failed one once more).
+
+A sweep whose storage is a bucket has its journal there, in segments `journal/00000.jsonl`; the local file is a copy.
+"""
+
+from __future__ import annotations
+
+import errno
+import json
+import math
+import os
+import socket
+import time
+from collections.abc import Iterator
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+from fersweep.common.files import write_whole
+from fersweep.results.record.storage import Storage
+
+STATES = ("running", "finished", "stopped", "failed")
+
+
+def trial_name(number: int) -> str:
+    """Directory and MLflow run name of a trial, e.g. `0007`."""
+    return f"{number:04d}"
+
+
+@dataclass(frozen=True)
+class Report:
+    """One report of a trial: when, up to which epoch, and what its process took, as far as it was measured:
+    {host, pid, cpu_percent, rss_bytes, gpu_memory_bytes, gpu_percent}; journals of earlier versions have nothing of it.
+    """
+
+    time: float
+    epoch: int
+    worker: dict[str, Any] = field(default_factory=dict)
+
+
+@dataclass
+class TrialRecord:
+    """One trial as the journal tells it. Times are seconds since 1970 (UTC); `reported_at` has one an epoch."""
+
+    number: int
+    hparams: dict[str, Any]
+    params: dict[str, Any] = field(default_factory=dict)
+    distributions: dict[str, str] = field(default_factory=dict)
+    point: str | None = None
+    state: str = "running"
+    reason: str | None = None
+    epochs: list[dict[str, float]] = field(default_factory=list)
+    reported_at: list[float] = field(default_factory=list)
+    reports: list[Report] = field(default_factory=list)  # those that told a new epoch
+    sampled_at: float = 0.0
+    ended_at: float | None = None
+    retries: int = 0  # attempts that broke off through the trial's own fault
+    reopened: bool = False  # it had ended once before
+    lost: int = 0  # attempts in a row that broke off through no fault of its own, without a new epoch
+
+    @property
+    def name(self) -> str:
+        return trial_name(self.number)
+
+    @property
+    def num_epochs(self) -> int:
+        return len(self.epochs)
+
+    def best(self, metric: str, mode: str) -> dict[str, float] | None:
+        """The metrics of the trial's best epoch (the earliest of equals), or None if it has none that is finite."""
+        scored = [row for row in self.epochs if math.isfinite(row.get(metric, math.nan))]
+        if not scored:
+            return None
+        return max(scored, key=lambda row: row[metric]) if mode == "max" else min(scored, key=lambda row: row[metric])
+
+    def value(self, metric: str, mode: str) -> float | None:
+        """The metric at the best epoch: what the trial is ranked by."""
+        best = self.best(metric, mode)
+        return None if best is None else best[metric]
+
+
+@dataclass
+class SweepRecord:
+    """The fold of a journal: every trial by number, and what the last driver said of itself."""
+
+    trials: dict[int, TrialRecord] = field(default_factory=dict)
+    action: str | None = None
+    sessions: int = 0
+    unjudged: tuple[int, int] | None = None  # the last event, if it is a report: its trial, and its epochs before
+
+    def apply(self, event: dict[str, Any]) -> None:
+        """Fold one event in. An epoch that is already known is ignored, so a repeated report changes nothing."""
+        kind = event["event"]
+        if kind == "session":
+            self.action = event["action"]
+            self.sessions += event["action"] == "started"
+            return
+        self.unjudged = None
+        if kind == "sampled":
+            self.trials[event["trial"]] = TrialRecord(
+                number=event["trial"],
+                hparams=event["hparams"],
+                params=event.get("params", {}),
+                distributions=event.get("distributions", {}),
+                point=event.get("point"),
+                sampled_at=event["time"],
+            )
+        elif kind in ("report", "fault", "ended", "reopened"):
+            self._apply_to(self.trials[event["trial"]], event)
+
+    def _apply_to(self, trial: TrialRecord, event: dict[str, Any]) -> None:
+        kind = event["event"]
+        if kind == "report":
+            before = trial.num_epochs
+            self.unjudged = trial.number, before
+            for row in event["epochs"]:
+                if row["epoch"] == trial.num_epochs + 1:
+                    trial.epochs.append(row)
+                    trial.reported_at.append(event["time"])
+                    trial.lost = 0
+            if trial.num_epochs > before:
+                trial.reports.append(Report(event["time"], trial.num_epochs, event.get("worker") or {}))
+        elif kind == "fault":
+            trial.retries += event["kind"] == "trial"
+            trial.lost += event["kind"] == "infrastructure"
+        elif kind == "ended":
+            trial.state, trial.reason, trial.ended_at = event["state"], event.get("reason"), event["time"]
+        else:
+            trial.state, trial.reason, trial.ended_at, trial.retries = "running", None, None, 0
+            trial.reopened = True
+
+    def ranked(self, metric: str, mode: str) -> list[TrialRecord]:
+        """Trials that have a finite value, best first; failed trials are left out."""
+        valued = [t for t in self.trials.values() if t.state != "failed" and t.value(metric, mode) is not None]
+        sign = -1 if mode == "max" else 1
+        return sorted(valued, key=lambda t: (sign * (t.value(metric, mode) or 0.0), t.number))
+
+    def kept(self, metric: str, mode: str, number: int | None) -> list[TrialRecord]:
+        """The ended trials whose checkpoints are kept, best first: `number` of them (None: all)."""
+        return [trial for trial in self.ranked(metric, mode) if trial.state != "running"][:number]
+
+    @property
+    def num_epochs(self) -> int:
+        """Epochs of all trials together."""
+        return sum(trial.num_epochs for trial in self.trials.values())
+
+    @property
+    def num_ended(self) -> int:
+        return sum(trial.state != "running" for trial in self.trials.values())
+
+    def count(self) -> dict[str, int]:
+        """Number of trials by state."""
+        return {state: sum(t.state == state for t in self.trials.values()) for state in STATES}
+
+
+def read_events(path: Path) -> Iterator[dict[str, Any]]:
+    """The events of a journal in order; a last line without its newline (a crash in mid-write) is left out."""
+    if not path.exists():
+        return
+    with path.open("rb") as file:
+        for line in file:
+            if not line.endswith(b"\n"):
+                return
+            yield json.loads(line)
+
+
+def read(path: Path) -> SweepRecord:
+    """Replay the whole journal at `path` (a missing file is an empty sweep)."""
+    record = SweepRecord()
+    for event in read_events(path):
+        record.apply(event)
+    return record
+
+
+class Journal:
+    """The writer. One driver holds it; opening repairs a torn last line, every append reaches the disk.
+
+    `storage`: a bucket that gets every event before the local file does, and whose events win when it is opened.
+    An append that fails raises OSError and leaves no trace.
+    """
+
+    def __init__(self, path: Path, storage: Storage | None = None):
+        self.path = path
+        self._segments = None if storage is None or storage.path is not None else Segments(storage)
+        if self._segments:
+            write_whole(path, self._segments.read())
+        _cut_torn_line(path)
+        self.record = read(path)
+        self._file = path.open("ab", buffering=0)
+
+    def append(self, event: str, **fields: Any) -> None:
+        """Write one event and fold it into `self.record`. NaN and Inf are written as JSON's usual extensions."""
+        entry = {"event": event, "time": time.time(), **fields}
+        line = json.dumps(entry).encode() + b"\n"
+        if self._segments:
+            self._segments.append(line)
+        end = self._file.tell()
+        try:
+            if self._file.write(line) != len(line):
+                raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC), str(self.path))
+            os.fsync(self._file.fileno())
+        except OSError as error:
+            self._file.truncate(end)
+            raise OSError(error.errno, error.strerror, str(self.path)) from None
+        self.record.apply(entry)
+
+    def session(self, action: str, **fields: Any) -> None:
+        self.append("session", action=action, pid=os.getpid(), host=socket.gethostname(), **fields)
+
+    def close(self) -> None:
+        self._file.close()
+
+
+class Segments:
+    """The journal in a bucket, which cannot append: the newest segment is written anew with each event."""
+
+    DIRECTORY, BYTES = "journal", 64 * 1024
+
+    def __init__(self, storage: Storage):
+        self.storage = storage
+        self._names = storage.names(self.DIRECTORY)
+        self._number, self._content = len(self._names), b""
+
+    def read(self) -> bytes:
+        """All events so far."""
+        return b"".join(self.storage.read(f"{self.DIRECTORY}/{name}") for name in self._names)
+
+    def append(self, line: bytes) -> None:
+        if len(self._content) > self.BYTES:
+            self._number, self._content = self._number + 1, b""
+        self.storage.write(f"{self.DIRECTORY}/{self._number:05d}.jsonl", self._content + line)
+        self._content += line
+
+
+def _cut_torn_line(path: Path) -> None:
+    if not path.exists():
+        return
+    with path.open("rb+") as file:
+        content = file.read()
+        if content and not content.endswith(b"\n"):
+            file.truncate(content.rfind(b"\n") + 1)

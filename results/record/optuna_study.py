@@ -1,0 +1,64 @@
+"""A sweep's journal as Optuna and ASHA see it: what the search asks, and what the report draws.
+
+    study_of(record, "val_macro_f1", "max").best_trial
+
+Finished trials are COMPLETE with their best value, stopped ones PRUNED with their intermediate values, failed ones FAIL,
+running ones RUNNING. Importing this module loads no Optuna.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+from dataclasses import replace
+from typing import TYPE_CHECKING
+
+from fersweep.results.record.journal import SweepRecord, TrialRecord
+
+if TYPE_CHECKING:
+    import optuna
+
+
+def freeze(trial: TrialRecord, metric: str, mode: str) -> optuna.trial.FrozenTrial:
+    """A trial of the journal as one of Optuna's."""
+    from optuna.distributions import json_to_distribution
+    from optuna.trial import TrialState, create_trial
+
+    value = trial.value(metric, mode)
+    state = {
+        "running": TrialState.RUNNING,
+        "finished": TrialState.COMPLETE if value is not None else TrialState.FAIL,
+        "stopped": TrialState.PRUNED,
+        "failed": TrialState.FAIL,
+    }[trial.state]
+    return create_trial(
+        state=state,
+        value=value if state in (TrialState.COMPLETE, TrialState.PRUNED) else None,
+        params=trial.params,
+        distributions={name: json_to_distribution(text) for name, text in trial.distributions.items()},
+        intermediate_values={int(row["epoch"]): row[metric] for row in trial.epochs},
+    )
+
+
+def new_study(
+    mode: str, trials: Iterable[optuna.trial.FrozenTrial], sampler: optuna.samplers.BaseSampler | None = None
+) -> optuna.Study:
+    """A study in memory that holds `trials`."""
+    import optuna
+
+    direction = "maximize" if mode == "max" else "minimize"
+    study = optuna.create_study(direction=direction, sampler=sampler or optuna.samplers.RandomSampler(seed=0))
+    study.add_trials(trials)
+    return study
+
+
+def study_of(record: SweepRecord, metric: str, mode: str, judge_stopped: bool = False) -> optuna.Study:
+    """The trials of a sweep as a study, in the journal's order.
+
+    judge_stopped: stopped trials that have a value are COMPLETE, too. Optuna's plots and importances look at complete
+    trials alone, which under ASHA are the good ones: what makes a trial bad could not be seen in them.
+    """
+    trials = list(record.trials.values())
+    if judge_stopped:
+        good = [one.state == "stopped" and one.value(metric, mode) is not None for one in trials]
+        trials = [replace(one, state="finished") if as_good else one for one, as_good in zip(trials, good, strict=True)]
+    return new_study(mode, [freeze(trial, metric, mode) for trial in trials])

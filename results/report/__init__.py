@@ -1,0 +1,1 @@
+"""`fersweep report`: a sweep on one page."""

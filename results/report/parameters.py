@@ -1,0 +1,234 @@
+"""What a search learnt of its space, as sections of a page: which parameters matter, and where the good values are.
+
+Optuna's plots where they serve. They look at complete trials alone; under ASHA these are the good ones, so trials that
+it stopped count here with the best value that they reached.
+"""
+
+from __future__ import annotations
+
+import math
+import warnings
+from typing import TYPE_CHECKING, Any
+
+from fersweep.common.display.charts import chart, dress, side_by_side
+from fersweep.common.display.colours import BEST, STATES
+from fersweep.common.display.page import Section, escape, plot
+from fersweep.results.record.optuna_study import study_of
+from fersweep.results.report.data import ReportData
+
+if TYPE_CHECKING:
+    import optuna
+    from plotly.graph_objects import Figure
+
+
+MIN_TRIALS = 2  # with a value, for any of the plots
+MIN_IMPORTANCES = 8  # below, importances are noise
+MANY = 5  # values, from which on a parameter is worth an axis
+FEW = 30  # below, they are a hint
+MAX_PARAMS = 8
+FINE = (1, 1.5, 2, 3, 4, 5, 6, 7, 8, 9)
+SCALE = [[0.0, "#c3cbd4"], [0.5, "#56b4e9"], [1.0, "#08306b"]]  # from the worst value to the best
+PLACE = 110  # px that an axis of the parallel coordinates needs
+
+
+def sections(of: ReportData) -> list[Section]:
+    """Parameter importances, slices, parallel coordinates, a contour; one section that says why where there are none."""
+    import optuna
+
+    optuna.logging.set_verbosity(optuna.logging.ERROR)
+    heading = "What the search learnt of the space"
+    study = study_of(of.record, of.metric, of.mode, judge_stopped=True)
+    trials = study.get_trials(deepcopy=False, states=(optuna.trial.TrialState.COMPLETE,))
+    if len(trials) < MIN_TRIALS:
+        return [Section(heading, "", f"Needs {MIN_TRIALS} ended trials with a value; there are {len(trials)}.")]
+    params = _varied(trials)
+    if not params:
+        return [Section(heading, "", "All trials have the same parameters.")]
+    found = importances(study, len(trials), params)
+    chosen = list(found or params)[:MAX_PARAMS]
+    which = f"the {len(chosen)} most important of {len(params)} parameters" if found else f"{len(chosen)} parameters"
+    stopped = sum(trial.state == "stopped" for trial in of.ranked)
+    counted = f" {stopped} trials that ASHA stopped count with the best value that they reached." if stopped else ""
+    made = [
+        _important(of, found, len(trials), counted),
+        _slices(of, trials, chosen, which),
+        _parallel(of, study, chosen, which),
+    ]
+    return [*made, _contour(of, study, trials, chosen)]
+
+
+def _varied(trials: list[optuna.trial.FrozenTrial]) -> list[str]:
+    """Parameters that have two values or more, those that most trials have first."""
+    values: dict[str, list[object]] = {}
+    for trial in trials:
+        for name, value in trial.params.items():
+            values.setdefault(name, []).append(value)
+    varied = {name: seen for name, seen in values.items() if len(set(seen)) > 1}
+    return sorted(varied, key=lambda name: (-len(varied[name]), name))
+
+
+def importances(study: optuna.Study, num_trials: int, params: list[str]) -> dict[str, float]:
+    """Parameter → importance, the most important first, adding up to 1; {} where there are too few trials.
+
+    PED-ANOVA (Watanabe et al. 2023, arXiv:2304.10255): how much the values of the best trials differ from those of all,
+    parameter by parameter. The best are a tenth of them, or five, or a third, where five are more than that.
+    """
+    if num_trials < MIN_IMPORTANCES:
+        return {}
+    from optuna.importance import PedAnovaImportanceEvaluator, get_param_importances
+
+    quantile = (num_best(num_trials) - 0.5) / num_trials  # Optuna rounds up
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")
+        evaluator = PedAnovaImportanceEvaluator(target_quantile=quantile)
+        return get_param_importances(study, evaluator=evaluator, params=params)
+
+
+def num_best(num_trials: int) -> int:
+    """How many trials PED-ANOVA holds against all."""
+    return max(math.ceil(num_trials / 10), min(5, num_trials // 3))
+
+
+def _important(of: ReportData, found: dict[str, float], num_trials: int, counted: str) -> Section:
+    from plotly.graph_objects import Bar
+
+    heading = "Parameter importances"
+    if not found:
+        return Section(heading, "", f"Need {MIN_IMPORTANCES} ended trials with a value; there are {num_trials}.")
+    names = list(found)[::-1]
+    figure = chart("importance", height=90 + 24 * len(names), showlegend=False)
+    figure.add_trace(
+        Bar(
+            x=[found[name] for name in names],
+            y=[escape(name) for name in names],
+            orientation="h",
+            marker_color=STATES["finished"],
+            hovertemplate="%{y}: %{x:.3f}<extra></extra>",
+        )
+    )
+    caution = f" With {num_trials} trials take it as a hint." if num_trials < FEW else ""
+    return Section(
+        heading,
+        plot(figure),
+        f"How much the {num_best(num_trials)} best of {num_trials} trials differ from all of them in each parameter "
+        f"(PED-ANOVA, Optuna's evaluator; the sum is 1).{counted}{caution} A parameter that was searched in a narrow range "
+        "looks unimportant.",
+    )
+
+
+def _slices(of: ReportData, trials: list[optuna.trial.FrozenTrial], params: list[str], which: str) -> Section:
+    best = of.ranked[0].number if of.ranked else -1
+    return Section(
+        "Slices",
+        side_by_side([_slice(of, trials, name, best) for name in params], 270),
+        f"Each trial's value against one parameter at a time: {which}. Trials that ASHA stopped are gray, and were judged "
+        "after fewer epochs; the ring is the best trial.",
+    )
+
+
+def _slice(of: ReportData, trials: list[optuna.trial.FrozenTrial], name: str, best: int) -> Figure:
+    from optuna.distributions import CategoricalDistribution, IntDistribution
+    from plotly.graph_objects import Scatter
+
+    figure = chart(escape(name), of.metric, height=260, showlegend=False, xaxis_nticks=5, xaxis_tickangle=0)
+    with_it = [trial for trial in trials if name in trial.params]
+    distribution = with_it[0].distributions[name]
+    choices = distribution.choices if isinstance(distribution, CategoricalDistribution) else None
+    if choices is not None:
+        names = [escape(choice) for choice in choices]
+        figure.update_xaxes(type="category", categoryorder="array", categoryarray=names)
+    elif getattr(distribution, "log", False):
+        values = [one.params[name] for one in with_it]
+        ticks = log_ticks(min(values), max(values))
+        figure.update_xaxes(type="log", tickvals=ticks, ticktext=[f"{tick:g}" for tick in ticks])
+    elif max(with_it, key=lambda one: one.params[name]).params[name] <= 8 and isinstance(distribution, IntDistribution):
+        figure.update_xaxes(dtick=1)
+    for state in ("stopped", "finished"):
+        mine = [one for one in with_it if of.record.trials[one.number].state == state]
+        figure.add_trace(
+            Scatter(
+                x=[one.params[name] if choices is None else escape(one.params[name]) for one in mine],
+                y=[one.value for one in mine],
+                mode="markers",
+                marker={
+                    "color": STATES[state],
+                    "size": [9 if one.number == best else 6 for one in mine],
+                    "line": {"color": BEST, "width": [2.5 if one.number == best else 0 for one in mine]},
+                },
+                opacity=0.8,
+                text=[of.label(of.record.trials[one.number]) for one in mine],
+                hovertemplate="%{x}<br>%{text}<extra></extra>",
+            )
+        )
+    return figure
+
+
+def log_ticks(low: float, high: float) -> list[float]:
+    """At most five round values from `low` to `high`, both above 0, for a logarithmic axis."""
+    first, last = math.floor(math.log10(low)), math.ceil(math.log10(high))
+    for steps, every in ((FINE, 1), ((1, 2, 5), 1), ((1,), 1), ((1,), 2), ((1,), 4)):
+        ticks = [step * 10.0**power for power in range(first, last + 1, every) for step in steps]
+        inside = [tick for tick in ticks if low * 0.999 <= tick <= high * 1.001]
+        if len(inside) <= 5:
+            return inside
+    return inside[:5]
+
+
+def _parallel(of: ReportData, study: optuna.Study, params: list[str], which: str) -> Section:
+    from optuna.visualization import plot_parallel_coordinate
+
+    figure = dress(plot_parallel_coordinate(study, params=params, target_name=of.metric), 480)
+    figure.update_layout(margin={"l": 40, "r": 50, "t": 40, "b": 10}, xaxis_tickangle=0)
+    _recolour(figure, of.mode)
+    return Section(
+        "Parallel coordinates",
+        plot(figure, min_width=PLACE * (len(params) + 1)),
+        f"A line for each trial through its values of {which}; the darker, the better. None: the trial has no such "
+        "parameter.",
+    )
+
+
+def _recolour(figure: Figure, mode: str) -> None:
+    """Optuna's lines fade to white where a trial is bad; here to gray."""
+    from plotly.colors import sample_colorscale
+
+    lines: list[Any] = list(figure.select_traces({"mode": "lines"}))
+    values = [float(trace["customdata"][0][1]) for trace in lines]
+    low, room = min(values), max(max(values) - min(values), 1e-9)
+    scale = SCALE if mode == "max" else [[at, color] for (at, _), (_, color) in zip(SCALE, SCALE[::-1], strict=True)]
+    for trace, value in zip(lines, values, strict=True):
+        trace.update(line={"color": sample_colorscale(scale, [(value - low) / room])[0], "width": 1.3}, opacity=0.75)
+    figure.update_traces(marker={"colorscale": scale, "reversescale": False}, selector={"mode": "markers"})
+
+
+def _contour(of: ReportData, study: optuna.Study, trials: list[optuna.trial.FrozenTrial], params: list[str]) -> Section:
+    from optuna.visualization import plot_contour
+
+    heading = "Two parameters together"
+    shared = [name for name in params if sum(name in trial.params for trial in trials) * 2 >= len(trials)]
+    many = [name for name in shared if len({trial.params.get(name) for trial in trials}) > MANY]
+    shared = (many if len(many) > 1 else shared)[:2]
+    if len(trials) < MIN_IMPORTANCES or len(shared) < 2:
+        return Section(heading, "", f"Need {MIN_IMPORTANCES} ended trials, and two parameters that most of them have.")
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")
+        figure = dress(plot_contour(study, params=shared, target_name=of.metric), 460)
+    figure.update_traces(
+        colorbar={"title": {"text": of.metric, "side": "right"}, "thickness": 14},
+        line_width=0,
+        selector={"type": "contour"},
+    )
+    figure.update_traces(marker={"size": 5, "line": {"width": 0}}, selector={"type": "scatter"})
+    for name, update in zip(
+        sorted(shared), (figure.update_xaxes, figure.update_yaxes), strict=True
+    ):  # as Optuna has them
+        values = [trial.params[name] for trial in trials if name in trial.params]
+        if any(getattr(trial.distributions.get(name), "log", False) for trial in trials):
+            ticks = log_ticks(min(values), max(values))
+            update(tickvals=ticks, ticktext=[f"{tick:g}" for tick in ticks])
+    return Section(
+        heading,
+        plot(figure),
+        f"{shared[0]} and {shared[1]}, the most important that take many values: between the trials, which are the dots, the "
+        "value is interpolated; where there are no dots, nothing is known.",
+    )

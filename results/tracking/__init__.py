@@ -1,0 +1,1 @@
+"""What brings a sweep's record to MLflow."""

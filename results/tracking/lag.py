@@ -1,0 +1,94 @@
+"""What MLflow lacks of a sweep, read off its directory alone: `recorder.json`, which the recorder keeps.
+
+It says up to which byte of the journal MLflow was level at the last writing, and what went wrong since. It is a hint for
+whoever waits for the recorder or wants to know why MLflow is behind; the recorder itself never reads it.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import json
+import time
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+from fersweep.results.mlflow_store.connection import home_of
+from fersweep.results.record.home import home_option
+
+FILE = "recorder.json"
+BEAT_S = 1.0
+
+
+class Level:
+    """The writer of `recorder.json`. What the disk refuses is let go: nothing depends on it."""
+
+    def __init__(self, sweep_dir: Path):
+        self._path = Path(sweep_dir) / FILE
+        self._told = read_level(sweep_dir)
+
+    def written(self, offset: int, closed: bool) -> None:
+        """MLflow holds the journal up to byte `offset`; `closed`: and shows no run of it as running."""
+        self._tell(offset=offset, closed=closed, beat=time.time(), error=None)
+
+    def beat(self) -> None:
+        """A step of a long write is done."""
+        if time.time() - self._told["beat"] > BEAT_S:
+            self._tell(beat=time.time())
+
+    def failed(self, error: str) -> None:
+        self._tell(error=error, closed=False)
+
+    def _tell(self, **fields: Any) -> None:
+        fresh = {**self._told, **fields}
+        if fresh | {"beat": 0} == self._told | {"beat": 0} and fresh["beat"] - self._told["beat"] < BEAT_S:
+            return
+        self._told = fresh
+        with contextlib.suppress(OSError):  # never synced either: the disk is left to the journal
+            whole = self._path.with_name(f".{FILE}")
+            whole.write_text(json.dumps(fresh))
+            whole.rename(self._path)
+
+
+def read_level(sweep_dir: Path) -> dict[str, Any]:
+    """`offset` (bytes of the journal), `closed`, `beat` (time of the last progress), `error` (a line, or None)."""
+    told = {"offset": 0, "closed": False, "beat": 0.0, "error": None}
+    with contextlib.suppress(OSError, ValueError):
+        told |= json.loads((Path(sweep_dir) / FILE).read_bytes())
+    return told
+
+
+def missing(sweep_dir: Path, why: str = "") -> str | None:
+    """A line on what MLflow lacks of a sweep that no driver runs, why, and how that is made good; None: nothing.
+
+    `why`: the reason where the recorder tells none.
+    """
+    level = read_level(sweep_dir)
+    events = list(_events_after(Path(sweep_dir) / "journal.jsonl", level["offset"]))
+    if not events and level["closed"]:
+        return None
+    trials = {event["trial"] for event in events if "trial" in event}
+    epochs = {(event["trial"], row["epoch"]) for event in events if "trial" in event for row in event.get("epochs", ())}
+    what = f"up to {_count(epochs, 'epoch')} of {_count(trials, 'trial')}" if trials else "the end of the sweep"
+    why = level["error"] or why
+    return f"MLflow lacks {what}{f' ({why})' if why else ''}; made good by: {sync_command(sweep_dir)}"
+
+
+def sync_command(sweep_dir: Path) -> str:
+    """The command that brings MLflow level with the sweep's journal."""
+    return f"fersweep status {Path(sweep_dir).resolve().name} --sync{home_option(home_of(sweep_dir))}"
+
+
+def _events_after(path: Path, offset: int) -> Iterator[dict[str, Any]]:
+    """The events behind byte `offset`, whole lines only."""
+    if not path.exists():
+        return
+    with path.open("rb") as file:
+        file.seek(offset if offset <= path.stat().st_size else 0)
+        for line in file:
+            if line.endswith(b"\n"):
+                yield json.loads(line)
+
+
+def _count(found: set[Any], word: str) -> str:
+    return f"{len(found)} {word}{'' if len(found) == 1 else 's'}"

@@ -1,0 +1,248 @@
+"""A sweep's runs in MLflow as a projection of its journal: one parent run a sweep, one child run a trial.
+
+Everything is idempotent. Runs are found again by their tags, epochs that MLflow holds are skipped (and carry the
+journal's times, so that a store drops a point that it has), and a trial counts as recorded only when the state tag,
+status and time of its end agree with the journal's, status and time being written last. A recorder may die anywhere;
+the next one goes on. Runs that an earlier version wrote get the names of this one beside their own.
+"""
+
+from __future__ import annotations
+
+import json
+import math
+import sys
+import tempfile
+import time
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+from fersweep.results.mlflow_store import connection, description, run_fields, saved_view, trial_files
+from fersweep.results.mlflow_store.runs import CHECKPOINT_TAG, Recorded, Runs
+from fersweep.results.record.checkpoints import Damaged
+from fersweep.results.record.journal import SweepRecord, TrialRecord
+from fersweep.results.record.recorded_sweep import best_checkpoint, kept_trials, val_predictions
+from fersweep.results.record.sweep_json import load_sweep, objective
+
+STATUS = {
+    "running": "RUNNING",
+    "finished": "FINISHED",
+    "stopped": "KILLED",
+    "failed": "FAILED",
+}
+SWEEP_STATUS = {"finished": "FINISHED", "failed": "FAILED"}  # anything else: KILLED
+
+
+class Projection:
+    """A sweep's runs in MLflow. `write` raises whatever the store raises; after `forget` the next one goes on.
+
+    `beat` is called after each step of a `write`, so that somebody who waits for a long one sees that it gets on.
+    """
+
+    def __init__(self, sweep_dir: Path, beat: Callable[[], None] = lambda: None):
+        self.sweep_dir, self.beat = Path(sweep_dir), beat
+        self.sweep, _ = load_sweep(sweep_dir)
+        self.metric, self.mode = objective(self.sweep)
+        self._begin()
+        self.runs = Runs(self.sweep)
+        self._found = self._broken = False
+
+    def _begin(self) -> None:
+        """Before the first event."""
+        self.record = SweepRecord()
+        self.session_pid: int | None = None
+        self.offset = 0  # bytes of the journal that were read
+        self._time = time.time()
+        self._num_epochs = 0
+        self._best: list[tuple[int, float, float]] = []  # at each improvement: epochs of the sweep, value, time
+
+    def read(self) -> None:
+        """Fold in what the journal says that was not read before."""
+        path = self.sweep_dir / "journal.jsonl"
+        if not path.exists():
+            return
+        if path.stat().st_size < self.offset:  # an event whose write failed was taken back
+            self._begin()
+        with path.open("rb") as file:
+            file.seek(self.offset)
+            for line in file:
+                if not line.endswith(b"\n"):  # still being written
+                    return
+                self.offset += len(line)
+                self._apply(json.loads(line))
+
+    def write(self, closing: bool) -> None:
+        """Bring MLflow level with what was read. `closing`: no driver goes on, so runs that are open are closed."""
+        if not self._found or (closing and self._broken):  # a call that broke off may have made a run all the same
+            self.runs.find(self.metric)
+            self._found = True
+            self._broken &= not closing
+        parent = self.runs.parent or self._create_parent()
+        self.runs.write_inputs(parent)
+        if self.record.action == "started" and not closing:
+            self.runs.set_status(parent, "RUNNING")
+        self._write_best(parent)
+        for trial in self.record.trials.values():
+            self._write_trial(trial, closing)
+            self.beat()
+        if closing:
+            self._write_checkpoints()
+            self._close(parent)
+
+    def forget(self) -> None:
+        """After a call that failed: what MLflow holds is not known any more."""
+        self._found, self._broken = False, True
+
+    def _apply(self, event: dict[str, Any]) -> None:
+        self._time = event["time"]
+        if event["event"] == "session":
+            self.session_pid = event["pid"]
+        trial = self.record.trials.get(event.get("trial", -1))
+        known = trial.num_epochs if trial else 0
+        self.record.apply(event)
+        for row in trial.epochs[known:] if trial else []:
+            self._num_epochs += 1
+            value, sign = row.get(self.metric, math.nan), 1 if self.mode == "max" else -1
+            if math.isfinite(value) and (not self._best or sign * value > sign * self._best[-1][1]):
+                self._best.append((self._num_epochs, value, event["time"]))
+
+    def _create_parent(self) -> Recorded:
+        created, tags = run_fields.milliseconds(self.sweep["created"]), run_fields.parent_tags(self.sweep)
+        tags["mlflow.note.content"] = description.sweep_note(self.sweep)
+        self.runs.parent = self.runs.create(created, tags, self.sweep["sweep"]["name"])
+        self._write_view()
+        return self.runs.parent
+
+    def _write_view(self) -> None:
+        """The sweep's view in MLflow's page: a tag of the experiment."""
+        self.runs.client.set_experiment_tag(self.runs.experiment_id, *saved_view.saved_view(self.sweep))
+
+    def _write_best(self, parent: Recorded) -> None:
+        from mlflow.entities import Metric
+
+        if not parent.has_params:
+            self.runs.log(parent, [], run_fields.flat(self.sweep["sweep"]))
+        name = run_fields.best_name(self.metric)
+        step = self.runs.step(parent, name)
+        fresh = [point for point in self._best if point[0] > step]
+        if fresh:
+            self.runs.log(parent, [[Metric(name, value, int(at * 1000), step)] for step, value, at in fresh])
+            parent.step = fresh[-1][0]
+
+    def _close(self, parent: Recorded) -> None:
+        """Totals, tags, description and view of the sweep, and last its status."""
+        from mlflow.entities import Metric, RunTag
+
+        totals, at = run_fields.totals(self.record), int(self._time * 1000)
+        tags = run_fields.parent_tags(self.sweep) | {"mlflow.note.content": self._note(parent)}
+        metrics = [[Metric(name, value, at, self._num_epochs)] for name, value in totals.items()]
+        self.runs.log(parent, metrics, tags=[RunTag(*tag) for tag in tags.items()])
+        self._write_view()
+        status = SWEEP_STATUS.get(self.record.action or "", "KILLED")
+        self.runs.set_status(parent, status, at)
+
+    def _note(self, parent: Recorded) -> str:
+        trials = {number: recorded.run_id for number, recorded in self.runs.trials.items()}
+        files = {file.path for file in self.runs.client.list_artifacts(parent.run_id)}
+        place = saved_view.address(self.runs.experiment_id, self.sweep).removeprefix("/")
+        links = description.Links(
+            place, self.runs.experiment_id, parent.run_id, trials, has_report=description.REPORT in files
+        )
+        ranked = self.record.ranked(self.metric, self.mode)
+        predictions = val_predictions(self.sweep_dir, self.sweep, ranked[0]) if ranked else None
+        return description.sweep_note(self.sweep, self.record, links, predictions)
+
+    def _write_trial(self, trial: TrialRecord, closing: bool) -> None:
+        """Bring one trial's run level: its new epochs and, when it has ended, its files and last its status.
+
+        A trial that runs again after its end (more epochs, or once more) goes on in its run.
+        """
+        recorded, status = self.runs.trials.get(trial.number), STATUS[trial.state]
+        ended_at = None if trial.ended_at is None else int(trial.ended_at * 1000)
+        end = (trial.state, status, ended_at)
+        if recorded and ended_at and (recorded.state, recorded.status, recorded.ended_at) == end:
+            if recorded.is_old:
+                self._write_epochs(trial, recorded)
+            return
+        recorded = recorded or self._create_trial(trial)
+        self.runs.write_inputs(recorded)
+        if trial.state == "running":
+            self._set_state(recorded, trial)
+            self.runs.set_status(recorded, "KILLED" if closing else "RUNNING", int(self._time * 1000))
+        self._write_epochs(trial, recorded)
+        if trial.state != "running":
+            self._write_artifacts(trial, recorded)
+            self._set_state(recorded, trial)
+            self.runs.set_status(recorded, status, ended_at)
+
+    def _create_trial(self, trial: TrialRecord) -> Recorded:
+        assert self.runs.parent is not None
+        tags = run_fields.trial_tags(self.sweep, trial, self.runs.parent.run_id) | {"fersweep.state": "running"}
+        name = run_fields.run_name(self.sweep, trial)
+        made = self.runs.create(int(trial.sampled_at * 1000), tags, name)
+        self.runs.trials[trial.number] = made
+        return made
+
+    def _write_epochs(self, trial: TrialRecord, recorded: Recorded) -> None:
+        """Log the epochs that the run lacks, with params before the first and the end's tags after the last."""
+        from mlflow.entities import Metric, RunTag
+
+        groups = [
+            [Metric(name, value, int(at * 1000), epoch) for name, value in row.items()]
+            for epoch, at, row in run_fields.epoch_metrics(trial, self.runs.step(recorded, self.metric))
+        ]
+        best = trial.best(self.metric, self.mode)
+        if (groups or recorded.is_old) and best is not None:  # step 0: MLflow's page draws such a metric as a bar a run
+            at, summary = int(trial.reported_at[-1] * 1000), run_fields.best_metrics(best, self.metric)
+            groups.append([Metric(name, value, at, 0) for name, value in summary.items()])
+        tags = {} if trial.state == "running" else run_fields.end_tags(self.sweep, trial)
+        if recorded.is_old and self.runs.parent:
+            tags |= run_fields.trial_tags(self.sweep, trial, self.runs.parent.run_id)
+        if groups or tags or not recorded.has_params:
+            params = run_fields.trial_params(trial)
+            self.runs.log(recorded, groups, params, [RunTag(*tag) for tag in tags.items()])
+            recorded.step, recorded.is_old = trial.num_epochs, False
+
+    def _write_artifacts(self, trial: TrialRecord, recorded: Recorded) -> None:
+        judged = trial.state == "finished" or trial.reopened  # what stood there before is replaced
+        predictions = val_predictions(self.sweep_dir, self.sweep, trial) if judged else None
+        with tempfile.TemporaryDirectory() as directory:
+            trial_files.write_history(trial, self.metric, self.mode, Path(directory))
+            if predictions is not None:
+                trial_files.write_val_report(*predictions, self.sweep["classes"], Path(directory))
+            self.runs.client.log_artifacts(recorded.run_id, directory)
+
+    def _write_checkpoints(self) -> None:
+        """The checkpoints that the sweep keeps as artifacts of their trials; those that it no longer keeps go."""
+        kept = {trial.number for trial in kept_trials(self.sweep, self.record)}
+        for number, recorded in self.runs.trials.items():
+            trial = self.record.trials.get(number)
+            best = trial.best(self.metric, self.mode) if trial and number in kept else None
+            wanted = str(int(best["epoch"])) if best else None
+            if recorded.checkpoint not in (None, wanted):
+                connection.delete_artifacts(self.runs.client, recorded.run_id, "checkpoint")
+                self.runs.client.delete_tag(recorded.run_id, CHECKPOINT_TAG)
+                recorded.checkpoint = None
+            if trial and wanted and recorded.checkpoint is None:
+                self._write_checkpoint(trial, recorded, wanted)
+
+    def _write_checkpoint(self, trial: TrialRecord, recorded: Recorded, epoch: str) -> None:
+        try:
+            directory = best_checkpoint(self.sweep_dir, self.sweep, trial)
+        except Damaged as error:
+            print(error, file=sys.stderr)
+            return
+        if directory is not None:
+            self.runs.client.log_artifacts(recorded.run_id, str(directory), "checkpoint")
+            self.runs.client.set_tag(recorded.run_id, CHECKPOINT_TAG, epoch)
+            recorded.checkpoint = epoch
+            self.beat()
+
+    def _set_state(self, recorded: Recorded, trial: TrialRecord) -> None:
+        """What `_write_epochs` told with the epochs of an end, and what an end before it left behind."""
+        client = self.runs.client
+        if recorded.state != trial.state and trial.state == "running":
+            client.set_tag(recorded.run_id, "fersweep.state", trial.state)
+        if recorded.reason and not trial.reason:
+            client.delete_tag(recorded.run_id, "fersweep.reason")
+        recorded.state, recorded.reason = trial.state, trial.reason

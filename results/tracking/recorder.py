@@ -1,0 +1,99 @@
+"""The recorder as its driver sees it: a child process that is started, watched and ended."""
+
+from __future__ import annotations
+
+import contextlib
+import os
+import signal
+import subprocess
+import sys
+import threading
+import time
+from pathlib import Path
+
+from fersweep.results.tracking.lag import missing, read_level
+from fersweep.results.tracking.recorder_process import _say
+
+FINISH_S = 60.0
+RESTART_S, MAX_RESTART_S = 1.0, 60.0
+LOG = "recorder.log"
+
+
+class Recorder:
+    """The recorder process of a sweep, as its driver sees it. MLflow being away is no error here, and nothing waits
+    for it but `finish`. `check` and `finish` may be called from different threads.
+    """
+
+    def __init__(self, sweep_dir: Path):
+        self.sweep_dir = Path(sweep_dir)
+        self._process: subprocess.Popen[bytes] | None = None
+        self._lock = threading.Lock()
+        self._again_at, self._pause = 0.0, RESTART_S
+
+    @property
+    def pid(self) -> int | None:
+        return self._process.pid if self._process else None
+
+    def start(self) -> None:
+        """Start the process; it may precede the sweep's first event."""
+        self._process = start_recorder(self.sweep_dir)
+
+    def check(self) -> None:
+        """Start the process again if it died, ever more rarely if it keeps dying. Returns at once."""
+        with self._lock, contextlib.suppress(OSError):  # no memory, no disk: the next check tries again
+            code = self._process.poll() if self._process else 0
+            if not code or time.monotonic() < self._again_at:
+                return
+            self._again_at, self._pause = time.monotonic() + self._pause, min(2 * self._pause, MAX_RESTART_S)
+            self._process = start_recorder(self.sweep_dir)
+            how = f"exit code {code}" if code > 0 else signal.Signals(-code).name
+            _say(self.sweep_dir, f"the recorder died ({how}); started again")
+
+    def finish(self, timeout_s: float = FINISH_S) -> str | None:
+        """Wait until MLflow holds the whole sweep, but not longer than `timeout_s` without any progress.
+
+        The process goes on by itself where this gives up. To be called after the session's last event.
+
+        Returns:
+            None, or one line: what MLflow lacks, why, and how it is made good.
+        """
+        beat, since = 0.0, time.monotonic()
+        while time.monotonic() - since < timeout_s:
+            self.check()
+            if self._process is None or self._process.poll() == 0:
+                break
+            level = read_level(self.sweep_dir)
+            if level["beat"] != beat:
+                beat, since = level["beat"], time.monotonic()
+            time.sleep(0.05)
+        alive = self._process is not None and self._process.poll() is None
+        return missing(self.sweep_dir, "its recorder is still at it" if alive else "")
+
+
+def start_recorder(sweep_dir: Path) -> subprocess.Popen[bytes]:
+    """Run `python -m fersweep.results.tracking.recorder_process` on `sweep_dir` as a child of this process.
+
+    It tails the journal, so it may be started before the first event. It is in a process group of its own: a Ctrl-C
+    that ends the driver leaves it alive to write what is left. (Not in a session of its own: Linux shares the CPUs
+    among sessions first, and there its low priority would count for nothing; see sched(7), "autogroup".) Its
+    complaints go to `recorder.log` in `sweep_dir`.
+    """
+    root = str(Path(__file__).resolve().parents[1])
+    paths = [root, *filter(None, [os.environ.get("PYTHONPATH")])]
+    command = [
+        sys.executable,
+        "-m",
+        "fersweep.results.tracking.recorder_process",
+        str(Path(sweep_dir).resolve()),
+        "--parent",
+        str(os.getpid()),
+    ]
+    with (Path(sweep_dir) / LOG).open("ab") as log:
+        return subprocess.Popen(
+            command,
+            stdin=subprocess.DEVNULL,
+            stdout=log,
+            stderr=log,
+            env={**os.environ, "PYTHONPATH": os.pathsep.join(paths)},
+            process_group=0,
+        )

@@ -1,0 +1,208 @@
+"""The process that records a sweep in MLflow: `python -m fersweep.results.tracking.recorder_process SWEEP_DIR --parent PID`.
+
+It reads `journal.jsonl` as it grows and brings MLflow level with it (projection.py). The driver only appends to its
+journal, so neither MLflow nor its server can slow a sweep down or break it, and the driver imports no MLflow:
+
+    recorder = Recorder(sweep_dir)
+    recorder.start()            # returns at once
+    recorder.check()            # every few seconds: starts it again if it died
+    lack = recorder.finish()    # after the sweep's last event; None: MLflow holds all of it
+
+A recording that failed or was missed is made good at any time by `record(sweep_dir)`.
+"""
+
+from __future__ import annotations
+
+import argparse
+import contextlib
+import fcntl
+import os
+import re
+import sys
+import time
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
+from pathlib import Path
+
+from fersweep.common.files import is_held
+from fersweep.results.mlflow_store import connection
+from fersweep.results.tracking.lag import Level, sync_command
+from fersweep.results.tracking.projection import Projection
+from fersweep.results.tracking.recorder import LOG
+from fersweep.results.tracking.report_upload import start_report
+
+POLL_S = 0.5
+PAUSE = 6  # times as long as a write took is waited before the next: at most a seventh of a core while the sweep runs,
+MAX_PAUSE_S = 30.0  # unless there is much to make good
+MAX_WAIT_S = 10.0  # between two tries to reach a store that is away
+PATIENCE_S, LEFT_ALONE_S = (
+    20.0,
+    600.0,
+)  # how long a store that is away is tried: by `record`; by a recorder after its sweep
+
+
+class NotRecorded(RuntimeError):
+    """MLflow lacks a part of a sweep. The message is one line: why, and the command that makes it good."""
+
+
+def record(sweep_dir: Path, parent_pid: int | None = None, patience_s: float = PATIENCE_S) -> bool:
+    """Bring MLflow level with the journal of `sweep_dir`, and keep it so while the process `parent_pid` drives it.
+
+    Returns when that driver's session has ended or the driver is gone, everything written. Without `parent_pid`:
+    writes what there is and returns. A store that fails is tried again, for ever while the driver lives and its
+    session goes on, and `patience_s` after.
+
+    Returns:
+        True: MLflow holds all that the journal tells. False: another recorder is at work on this sweep, or another
+        driver, which has its own; it is left to that one.
+
+    Raises:
+        NotRecorded: the store did not take everything.
+    """
+    with _alone(Path(sweep_dir), wait=parent_pid is not None) as alone:
+        return alone and _Recording(Path(sweep_dir), parent_pid, patience_s).run()
+
+
+class _Recording:
+    """What `record` does once no other recorder is at work."""
+
+    def __init__(self, sweep_dir: Path, parent_pid: int | None, patience_s: float):
+        self.sweep_dir, self.parent_pid, self.patience_s = sweep_dir, parent_pid, patience_s
+        self.level = Level(sweep_dir)
+        self.projection = Projection(sweep_dir, self.level.beat)
+        self.trouble = _Trouble(sweep_dir, connection.sweep_store(self.projection.sweep)[0], quiet=parent_pid is None)
+        self.due, self.offset = 0.0, -1  # when to write again; up to where was written
+        self.give_up_at: float | None = None
+
+    def run(self) -> bool:
+        while True:
+            driven = self.parent_pid is not None and os.getppid() == self.parent_pid
+            try:
+                self.projection.read()
+                last = not driven or self._session_has_ended()
+                elsewhere = not driven and self._is_driven_by_another()
+                if elsewhere and self.parent_pid is not None:
+                    return False
+                if last or (self.projection.offset != self.offset and time.monotonic() >= self.due):
+                    self._write(closing=last and not elsewhere)
+            except Exception as error:
+                self._wait(error, driven and not self._session_has_ended())
+                continue
+            self.trouble.over()
+            if last:
+                return True
+            time.sleep(POLL_S)
+
+    def _session_has_ended(self) -> bool:
+        return self.projection.session_pid == self.parent_pid and self.projection.record.action != "started"
+
+    def _is_driven_by_another(self) -> bool:
+        """A driver runs the sweep that is not our parent; its recorder, if it lives, waits for our end."""
+        return self.projection.session_pid != self.parent_pid and is_held(self.sweep_dir / "driver.lock")
+
+    def _write(self, closing: bool) -> None:
+        start = time.monotonic()
+        self.projection.write(closing)
+        self.offset = self.projection.offset
+        self.level.written(self.offset, closing)
+        self.due = time.monotonic() + min(PAUSE * (time.monotonic() - start), MAX_PAUSE_S)
+
+    def _wait(self, error: Exception, driven: bool) -> None:
+        """Until the next try. Raises NotRecorded where there is none."""
+        self.projection.forget()
+        self.offset = -1
+        line, wait_s = self.trouble.met(error)
+        self.level.failed(line)
+        if driven:
+            self.give_up_at = None
+        else:
+            self.give_up_at = self.give_up_at or time.monotonic() + self.patience_s
+            if time.monotonic() >= self.give_up_at:
+                raise NotRecorded(
+                    f"MLflow lacks a part of this sweep: {line}; made good by: {sync_command(self.sweep_dir)}"
+                ) from error
+            wait_s = min(wait_s, max(self.give_up_at - time.monotonic(), 0.0))
+        time.sleep(wait_s)
+
+
+class _Trouble:
+    """Tells the log of a store's trouble once, not at each try, and when it is over."""
+
+    def __init__(self, sweep_dir: Path, uri: str, quiet: bool):
+        self.sweep_dir, self.uri, self.quiet = sweep_dir, uri, quiet
+        self._kinds: set[str] = set()
+        self._since, self._tries = 0.0, 0
+
+    def met(self, error: Exception) -> tuple[str, float]:
+        """The trouble in a line, and how long to wait."""
+        line = connection.one_line(error, self.uri)
+        kind = re.sub(r"0x[0-9a-f]+|[0-9a-f]{32}|\d+", "#", line)
+        self._since = self._since or time.monotonic()
+        self._tries += 1
+        if kind not in self._kinds:
+            self._kinds.add(kind)
+            self._say(f"{line}; trying again")
+        return line, min(POLL_S * 2.0**self._tries, MAX_WAIT_S)
+
+    def over(self) -> None:
+        if self._tries:
+            self._say(f"level again after {time.monotonic() - self._since:.0f} s, {self._tries} failed tries")
+        self._kinds.clear()
+        self._since, self._tries = 0.0, 0
+
+    def _say(self, text: str) -> None:
+        if not self.quiet:
+            _say(self.sweep_dir, text)
+
+
+def _say(sweep_dir: Path, text: str) -> None:
+    """A line of the log, which the driver and its recorders share."""
+    with contextlib.suppress(OSError), (sweep_dir / LOG).open("a") as log:
+        log.write(f"{time.strftime('%Y-%m-%d %H:%M:%S')} {text}\n")
+
+
+@contextmanager
+def _alone(sweep_dir: Path, wait: bool) -> Iterator[bool]:
+    """True while this process is the sweep's only recorder; False if another is and we do not wait for its end."""
+    with (sweep_dir / "recorder.lock").open("w") as file:
+        try:
+            fcntl.flock(file, fcntl.LOCK_EX if wait else fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except BlockingIOError:
+            yield False
+            return
+        yield True
+
+
+def _yield_to_the_sweep() -> None:
+    """Take what CPU time the sweep leaves; Ray runs its workers at niceness 15, next to which 19 is not low enough."""
+    os.nice(19)
+    if hasattr(os, "SCHED_IDLE"):  # Linux
+        os.sched_setscheduler(0, os.SCHED_IDLE, os.sched_param(0))
+
+
+def main(arguments: Sequence[str] | None = None) -> int:
+    parser = argparse.ArgumentParser(
+        prog="python -m fersweep.results.tracking.recorder_process", description="Record a sweep in MLflow."
+    )
+    parser.add_argument("sweep_dir", type=Path)
+    parser.add_argument(
+        "--parent",
+        type=int,
+        help="process that drives the sweep; record until it is done or gone",
+    )
+    options = parser.parse_args(arguments)
+    _yield_to_the_sweep()
+    try:
+        if record(options.sweep_dir, options.parent, LEFT_ALONE_S):
+            start_report(options.sweep_dir)
+    except Exception as error:
+        _say(
+            options.sweep_dir,
+            f"given up: {error if isinstance(error, NotRecorded) else connection.one_line(error, '')}",
+        )
+        return 1
+    return 0
+
+
+if __name__ == "__main__":
+    sys.exit(main(sys.argv[1:]))

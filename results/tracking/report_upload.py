@@ -1,0 +1,60 @@
+"""Write a finished sweep's report and upload it to its MLflow run: `python -m fersweep.results.tracking.report_upload SWEEP_DIR`."""
+
+from __future__ import annotations
+
+import os
+import subprocess
+import sys
+from collections.abc import Sequence
+from pathlib import Path
+
+from fersweep.results.mlflow_store import connection
+from fersweep.results.mlflow_store.description import add_report
+from fersweep.results.record.sweep_json import load_sweep
+from fersweep.results.report.page import FILE, write_report
+
+
+def tell_mlflow(sweep_dir: Path, path: Path) -> bool:
+    """Let the sweep's parent run in MLflow, if it has one, hold this page as `report.html`; whether it does now.
+
+    A store that cannot be reached is no error: stderr tells.
+    """
+    sweep, _ = load_sweep(sweep_dir)
+    uri = (sweep["sweep"].get("tracking") or {}).get("uri")
+    if not uri and not (connection.home_of(sweep_dir) / "mlflow.db").exists():
+        return False
+    try:
+        client, experiment = connection.open_store(sweep)
+        wanted = f"tags.`fersweep.sweep_id` = '{sweep['sweep_id']}' AND tags.`fersweep.kind` = 'sweep'"
+        runs = client.search_runs([experiment], wanted, max_results=1)
+        for run in runs:
+            client.log_text(run.info.run_id, path.read_text(encoding="utf-8"), FILE)
+            note = add_report(run.data.tags.get("mlflow.note.content", ""), experiment, run.info.run_id)
+            client.set_tag(run.info.run_id, "mlflow.note.content", note)
+    except Exception as error:
+        print(f"MLflow did not get the page: {connection.one_line(error, uri or '')}", file=sys.stderr)
+        return False
+    return bool(runs)
+
+
+def start_report(sweep_dir: Path) -> None:
+    """Make the page, and the artifact, in a process of its own, for which nobody waits: it takes seconds, most of them
+    imports. What goes wrong is told on this process's stderr. FERSWEEP_REPORT=0 in the environment: none is made.
+    """
+    if os.environ.get("FERSWEEP_REPORT") != "0":
+        command = [sys.executable, "-m", "fersweep.results.report.page", str(Path(sweep_dir).resolve())]
+        subprocess.Popen(command, stdin=subprocess.DEVNULL, process_group=0)
+
+
+def main(arguments: Sequence[str]) -> int:
+    try:
+        made = write_report(Path(arguments[0]))
+        tell_mlflow(Path(arguments[0]), Path(made["report"]))
+    except Exception as error:
+        print(f"{FILE} was not made: {connection.one_line(error, '')}", file=sys.stderr)
+        return 1
+    return 0
+
+
+if __name__ == "__main__":
+    sys.exit(main(sys.argv[1:]))

@@ -1,0 +1,30 @@
+"""`--set KEY.PATH=VALUE` and the command line's own options, put into the content of a sweep file."""
+
+from __future__ import annotations
+
+import re
+from typing import Any
+
+from fersweep.common.errors import InputError
+from fersweep.search_spaces.sweep_file import yaml_file
+
+
+def change(content: dict[str, Any], override: str) -> None:
+    """Apply `key.path=value`, the value read as YAML, to the content of a sweep file. Raises InputError."""
+    key, equals, text = override.partition("=")
+    if not equals or not re.fullmatch(r"[a-z_0-9]+(\.[A-Za-z_0-9]+)*", key):
+        raise InputError(f"--set {override!r}: want KEY.PATH=VALUE, e.g. stop.max_epochs=20")
+    try:
+        value = yaml_file.load(text)
+    except ValueError as error:
+        raise InputError(f"--set {override!r}: {text!r} is not a YAML value: {error}") from None
+    put(content, key.split("."), value)
+
+
+def put(content: dict[str, Any], keys: list[str], value: Any) -> None:
+    """Set what the path `keys` leads to. Raises InputError where something else than a mapping is on the way."""
+    for i, key in enumerate(keys[:-1]):
+        content = content.setdefault(key, {})
+        if not isinstance(content, dict):
+            raise InputError(f"--set {'.'.join(keys)}: {'.'.join(keys[: i + 1])} is {content!r}, which has no parts")
+    content[keys[-1]] = value

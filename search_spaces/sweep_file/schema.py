@@ -1,0 +1,186 @@
+"""The sweep file: its schema, where it comes from, and everything that is checked before anything starts.
+
+name: lstm-3class
+task:      {features: blendshapes, classes: {happy: [happy], sad: [sad], neutral: [neutral]}, fraction: 1.0}
+trainable: blendshape_lstm
+space:     {fix: {optimizer: adam}, range: {learning_rate: [1e-5, 1e-2]}}
+search:    {sampler: tpe, num_trials: 64, seed: 7, start_from: [seed_paper, {sweep: lstm-small, best: 4}]}
+stop:      {metric: val_macro_f1, mode: max, scheduler: asha, grace_epochs: 5, max_epochs: 200, reduction: 3}
+then:      null                                  # or {best: 4, fraction: 1.0, max_epochs: null}: a second sweep
+resources: {cpus: 1, gpus: 0}
+tracking:  {uri: null, experiment: null}
+failures:  {max_retries: 2, max_failed_share: 0.5}
+keep_checkpoints: 5
+storage:   null
+"""
+
+from __future__ import annotations
+
+import re
+from typing import Any, Literal
+
+from pydantic import BaseModel, ConfigDict, Field, field_validator, model_validator
+
+from fersweep.data_pipeline.tasks.spec import TaskSpec
+
+MAX_NAME = 80  # characters of a sweep's name
+
+
+class _Part(BaseModel):
+    model_config = ConfigDict(extra="forbid", frozen=True, allow_inf_nan=False)
+
+
+class Space(_Part):
+    """fix: parameter → value; range: parameter → [low, high] or the list of choices."""
+
+    fix: dict[str, Any] = Field(default_factory=dict)
+    range: dict[str, list[Any]] = Field(default_factory=dict)
+
+
+class Older(_Part):
+    """A sweep under the same home. Without `best`, the sampler learns from its trials, where they lie in the space; with
+    it, the points of its best trials are tried again, first of all, and the sampler learns nothing from the old values.
+    """
+
+    sweep: str
+    best: int | None = Field(None, ge=1)
+
+
+class Search(_Part):
+    """start_from: named points of the space file, which are the first trials, and older sweeps: {sweep: NAME, best: K}."""
+
+    sampler: Literal["tpe", "random"] = "tpe"
+    num_trials: int = Field(32, ge=1)
+    seed: int = Field(0, ge=0)
+    start_from: list[str | Older] = Field(default_factory=list)
+
+    @field_validator("start_from", mode="before")
+    @classmethod
+    def _one_sweep(cls, value: Any) -> Any:
+        return [value] if isinstance(value, dict) else value
+
+    @property
+    def points(self) -> list[str]:
+        return [one for one in self.start_from if isinstance(one, str)]
+
+    @property
+    def older(self) -> list[str]:
+        """The sweeps whose trials the sampler learns from."""
+        return [one.sweep for one in self.start_from if isinstance(one, Older) and one.best is None]
+
+    @property
+    def best_of(self) -> list[tuple[str, int]]:
+        """(sweep, number) of those whose best points are tried again."""
+        return [(one.sweep, one.best) for one in self.start_from if isinstance(one, Older) and one.best is not None]
+
+
+class Stop(_Part):
+    """ASHA compares trials at grace_epochs · reduction^k; `report_s` is the least training time between two reports;
+    a trial that reports nothing for `timeout_s` (null: for ever) hangs, and fails.
+    """
+
+    metric: Literal["val_macro_f1", "val_balanced_accuracy", "val_accuracy", "val_loss"] = "val_macro_f1"
+    mode: Literal["max", "min"] = "max"
+    scheduler: Literal["asha", "none"] = "asha"
+    grace_epochs: int = Field(5, ge=1)
+    max_epochs: int = Field(100, ge=1)
+    reduction: int = Field(3, ge=2)
+    report_s: float = Field(1.0, ge=0)
+    timeout_s: float | None = Field(3600.0, gt=0)
+
+    @model_validator(mode="after")
+    def _check(self) -> Stop:
+        if (self.metric == "val_loss") != (self.mode == "min"):
+            raise ValueError(
+                f"stop.mode: {self.metric} wants mode {'min' if self.metric == 'val_loss' else 'max'}, not {self.mode}"
+            )
+        return self
+
+    def rungs(self) -> list[int]:
+        """Epochs at which ASHA compares trials, ascending; empty without ASHA."""
+        return rungs(self.grace_epochs, self.reduction, self.max_epochs) if self.scheduler == "asha" else []
+
+
+class Then(_Part):
+    """What follows the sweep: a second one, NAME-full, with the points of the `best` trials, on a `fraction` of train, for
+    at most `max_epochs` (null: as many as the first). In all else it is as the first.
+    """
+
+    best: int = Field(4, ge=1)
+    fraction: float = Field(1.0, gt=0, le=1)
+    max_epochs: int | None = Field(None, ge=1)
+
+
+class Resources(_Part):
+    cpus: float = Field(1, gt=0)
+    gpus: float = Field(0, ge=0)
+
+
+class Tracking(_Part):
+    uri: str | None = None
+    experiment: str | None = None
+
+
+class Failures(_Part):
+    """max_retries: how often a trial whose process died or that raised something unforeseen is tried again; a lost
+    machine does not count. max_failed_share: a sweep ends when more of its trials than this have failed.
+    """
+
+    max_retries: int = Field(2, ge=0)
+    max_failed_share: float = Field(0.5, ge=0, le=1)
+
+
+class Sweep(_Part):
+    name: str = Field(pattern=r"^[A-Za-z0-9][A-Za-z0-9_.-]*$", max_length=MAX_NAME)
+    task: TaskSpec = TaskSpec()
+    trainable: str
+    space: Space = Space()
+    search: Search = Field(default_factory=lambda: Search.model_validate({}))
+    stop: Stop = Field(default_factory=lambda: Stop.model_validate({}))
+    then: Then | None = None
+    resources: Resources = Field(default_factory=lambda: Resources.model_validate({}))
+    tracking: Tracking = Tracking()
+    failures: Failures = Field(default_factory=lambda: Failures.model_validate({}))
+    keep_checkpoints: int | None = Field(5, ge=1)
+    storage: str | None = None
+
+    @field_validator("storage")
+    @classmethod
+    def _is_a_bucket(cls, value: str | None) -> str | None:
+        if value is not None and not re.fullmatch(r"(s3|gs|abfss?)://[^/?\s]+\S*", value):
+            raise ValueError("must be a bucket's address (s3://…, gs://…); a shared path is given with --home")
+        return value
+
+    @model_validator(mode="after")
+    def _check(self) -> Sweep:
+        if self.then is not None and self.then.best > self.search.num_trials:
+            raise ValueError(f"then.best: {self.then.best} is more than search.num_trials, {self.search.num_trials}")
+        if self.following is not None and len(self.following.name) > MAX_NAME:
+            raise ValueError(
+                f"name: {self.following.name!r}, as `then` names its sweep, is longer than {MAX_NAME} characters"
+            )
+        return self
+
+    @property
+    def following(self) -> Sweep | None:
+        """The sweep that `then` asks for."""
+        if self.then is None:
+            return None
+        older = Older(sweep=self.name, best=self.then.best)
+        changes: dict[str, Any] = {
+            "name": f"{self.name}-full",
+            "task": self.task.model_copy(update={"fraction": self.then.fraction}),
+            "search": self.search.model_copy(update={"num_trials": self.then.best, "start_from": [older]}),
+            "stop": self.stop.model_copy(update={"max_epochs": self.then.max_epochs or self.stop.max_epochs}),
+            "then": None,
+        }
+        return self.model_copy(update=changes)
+
+
+def rungs(grace_epochs: int, reduction: int, max_epochs: int) -> list[int]:
+    """Epochs at which ASHA compares trials, ascending: grace_epochs · reduction^k below max_epochs."""
+    levels, level = [], grace_epochs
+    while level < max_epochs:
+        levels.append(level)
+        level *= reduction
+    return levels

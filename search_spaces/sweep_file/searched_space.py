@@ -1,0 +1,149 @@
+"""The space that a sweep searches: that of its trainable's space file, narrowed by the sweep file. What is drawn from it,
+what is checked of it before anything starts, and whether a point lies in it.
+
+A point is a mapping of Optuna parameters, as a space file's POINTS and a trial's record hold them.
+"""
+
+from __future__ import annotations
+
+import functools
+import json
+import warnings
+from collections.abc import Sequence
+from typing import TYPE_CHECKING, Any
+
+from pydantic import ValidationError
+
+from fersweep import search_spaces, trainables
+from fersweep.common.errors import hint
+from fersweep.search_spaces.sweep_file.narrowing import NarrowedTrial, Probe, check_names
+
+if TYPE_CHECKING:
+    import optuna
+
+    from fersweep.search_spaces.sweep_file.schema import Sweep
+
+
+PROBES = 200  # random points that a space is tried with before a sweep starts
+
+
+def sample_space(sweep: Sweep, trial: Any) -> dict[str, Any]:
+    """Hparams for one Optuna trial, from the narrowed space and validated by the trainable."""
+    hparams = search_spaces.load(sweep.trainable).space(NarrowedTrial(trial, sweep.space.fix, sweep.space.range))
+    model = trainables.load(sweep.trainable).Hparams
+    unsearched = unsearched_hparams(sweep.trainable)
+    hparams |= {name: value for name, value in sweep.space.fix.items() if name in unsearched}
+    if "schedule_epochs" in model.model_fields:  # a schedule ends where the sweep's longest trial ends
+        hparams.setdefault("schedule_epochs", sweep.stop.max_epochs)
+    try:
+        return model(**hparams).model_dump(mode="json")
+    except ValidationError as error:
+        problem = error.errors()[0]
+        where, message = ".".join(map(str, problem["loc"])), problem["msg"].removeprefix("Value error, ")
+        raise ValueError(f"space: {where}: {message}, but got {problem['input']!r}" if where else message) from None
+
+
+@functools.cache
+def unsearched_hparams(trainable: str) -> frozenset[str]:
+    """Hparams that the trainable's space never sets, such as `weights`: `space.fix` may set them."""
+    probe, found = Probe(), set()
+    for _ in range(PROBES):
+        found |= search_spaces.load(trainable).space(probe).keys()
+    return frozenset(trainables.load(trainable).Hparams.model_fields.keys() - found)
+
+
+def check_space(sweep: Sweep) -> None:
+    """Try the narrowed space with random points and the named points against the trainable. Raises ValueError."""
+    learned = trainables.load(sweep.trainable).FEATURES
+    if learned is not None and sweep.task.features not in learned:
+        known = " or ".join(learned)
+        raise ValueError(f"task.features: {sweep.trainable} learns from {known}, not from {sweep.task.features}")
+    space = search_spaces.load(sweep.trainable)
+    whole = Probe()
+    for _ in range(PROBES):
+        space.space(whole)
+    searched = {k: v for k, v in sweep.space.fix.items() if k not in unsearched_hparams(sweep.trainable)}
+    check_names(searched, sweep.space.range, whole.asked)
+    if not hasattr(space, "POINTS"):
+        raise ValueError(f"search_spaces/{sweep.trainable}.py has no POINTS")
+    distributions(sweep)
+    first_points(sweep)
+    search = sweep.search
+    num_points = len(search.points) + sum(number for _, number in search.best_of)
+    if num_points > search.num_trials:
+        raise ValueError(f"search.num_trials: {search.num_trials} is fewer than start_from's {num_points} points")
+
+
+def distributions(sweep: Sweep) -> dict[str, str]:
+    """What the narrowed space draws from: parameter → its Optuna distribution as JSON. Raises ValueError."""
+    from optuna.distributions import distribution_to_json
+
+    found = {name: one for trial, _ in _probes(sweep) for name, one in trial.distributions.items()}
+    return {name: distribution_to_json(found[name]) for name in sorted(found)}
+
+
+def fetch(sweep: Sweep, taken: Sequence[dict[str, Any]] = ()) -> None:
+    """Let the trainable get what its trials may need from outside, such as pretrained weights (trainables/protocol.py).
+
+    It is told the hparams of random points and of the first trials. `taken`: see first_points. Raises InputError.
+    """
+    from optuna.trial import FixedTrial
+
+    module = trainables.load(sweep.trainable)
+    if hasattr(module, "fetch"):
+        drawn = [hparams for _, hparams in _probes(sweep)]
+        first = [sample_space(sweep, FixedTrial(params)) for _, params in first_points(sweep, taken)]
+        module.fetch(list({json.dumps(one, sort_keys=True): one for one in [*drawn, *first]}.values()))
+
+
+def _probes(sweep: Sweep) -> list[tuple[optuna.Trial, dict[str, Any]]]:
+    """The same random points each time, as Optuna trials and their hparams."""
+    import optuna
+
+    optuna.logging.set_verbosity(optuna.logging.WARNING)
+    study = optuna.create_study(sampler=optuna.samplers.RandomSampler(seed=0))
+    return [(trial, sample_space(sweep, trial)) for trial in (study.ask() for _ in range(PROBES))]
+
+
+def first_points(sweep: Sweep, taken: Sequence[dict[str, Any]] = ()) -> list[tuple[str, dict[str, Any]]]:
+    """(name, point) of the first trials: the named points of the space file, then those `taken` from older sweeps
+    (history.best_points). Raises ValueError if a named one is not there or lies outside.
+    """
+    points, found = search_spaces.load(sweep.trainable).POINTS, []
+    for name in sweep.search.points:
+        if name not in points:
+            near = hint(name, points, "points")
+            raise ValueError(f"search.start_from: {sweep.trainable} has no point {name!r}; {near}")
+        found.append((name, fitted(sweep, name, points[name]).params))
+    return [*found, *((one["name"], one["params"]) for one in taken)]
+
+
+def fitted(sweep: Sweep, name: str, point: dict[str, Any]) -> optuna.trial.FixedTrial:
+    """A point as a trial of the narrowed space: its `params` without those that the sweep fixes, and their
+    `distributions`. Raises ValueError, which says of the point `name` what lies outside.
+    """
+    from optuna.trial import FixedTrial
+
+    title, fix = f"search.start_from: point {name!r}", sweep.space.fix
+    for key, value in fix.items():
+        if key in point and point[key] != value:
+            raise ValueError(f"{title} has {key} = {point[key]!r}, but space.fix says {value!r}")
+    for key, bounds in sweep.space.range.items():
+        if key in point and not _allowed(point[key], bounds):
+            raise ValueError(f"{title} has {key} = {point[key]!r}, outside space.range's {bounds}")
+    fixed = FixedTrial({key: value for key, value in point.items() if key not in fix})
+    try:
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore")  # Optuna only warns of a value outside its distribution
+            sample_space(sweep, fixed)
+    except ValueError as error:
+        raise ValueError(f"{title} is not in the space: {error}") from None
+    for key, one in fixed.distributions.items():
+        if not one._contains(one.to_internal_repr(fixed.params[key])):
+            raise ValueError(f"{title} has {key} = {fixed.params[key]!r}, outside the space's {one}")
+    return fixed
+
+
+def _allowed(value: Any, bounds: list[Any]) -> bool:
+    numeric = isinstance(value, (int, float)) and not isinstance(value, bool)
+    return bounds[0] <= value <= bounds[1] if numeric and len(bounds) == 2 else value in bounds

@@ -1,0 +1,52 @@
+"""From a source's classes to ours: spellings, `--map`, and refusals."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import pytest
+
+from fersweep.common.errors import InputError
+from fersweep.data_pipeline.sources.labels import SPELLINGS, read_map, refuse_unused
+from fersweep.data_pipeline.vocabulary import LABELS
+from tests.sources import found, survey, write_folder
+
+
+def test_every_spelling_has_one_label():
+    spellings = [spelling for names in SPELLINGS.values() for spelling in names]
+    assert list(SPELLINGS) == list(LABELS)
+    assert len(set(spellings)) == len(spellings)
+
+
+def test_unknown_classes_are_refused_all_at_once(tmp_path: Path):
+    files = {f"{name}/{number}.png": b"" for number, name in enumerate(["happy", "bored", "bored", "Smug"])}
+    path = write_folder(tmp_path / "x", files)
+    message = (
+        r"unknown classes 'Smug' \(1 faces\), 'bored' \(2 faces\); say what each is: --map Smug=LABEL \(one of angry"
+    )
+    with pytest.raises(InputError, match=message):
+        survey(path)
+    with pytest.raises(InputError, match=r"Smug/3.png: unknown class 'Smug'; say"):
+        found(path)
+    told = survey(path, labels=read_map(["smug=contempt", "bored=drop"]))
+    assert (told.num_faces, told.dropped) == (2, {"class bored dropped": 2})
+
+
+@pytest.mark.parametrize(
+    ("pairs", "message"),
+    [
+        (["joy"], r"--map joy: expected NAME=LABEL, for example joy=happy"),
+        (["=happy"], r"--map =happy: expected NAME=LABEL"),
+        (["joy=hapy"], r"--map joy=hapy: no such label; did you mean 'happy'\?"),
+        (["joy=happy", "joy=sad"], r"--map joy=sad: joy was mapped to happy before"),
+    ],
+)
+def test_bad_maps(pairs: list[str], message: str):
+    with pytest.raises(InputError, match=message):
+        read_map(pairs)
+
+
+def test_a_map_of_no_class_is_refused():
+    refuse_unused({"Joy": "happy"}, ["joy", "anger"])
+    with pytest.raises(InputError, match=r"--map jyo=happy: no source has such a class; did you mean 'joy'"):
+        refuse_unused({"jyo": "happy"}, ["joy", "anger"])

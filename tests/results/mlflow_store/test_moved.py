@@ -1,0 +1,114 @@
+"""A home that was moved: everything goes on at the new place, and nothing is written to the old one."""
+
+import json
+import shutil
+import sqlite3
+import subprocess
+import sys
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from fersweep.results.dashboards.mlflow_ui import server_command
+from fersweep.results.mlflow_store import connection
+from fersweep.results.mlflow_store.registry import MODEL
+from fersweep.results.predict.prediction import champion
+from fersweep.results.promote.promotion import promote
+from fersweep.results.tracking import recorder_process
+from tests.recorded import check_all_recorded, client_of, run_ids
+from tests.servers import free_port
+from tests.sweeps import METRIC, FakeDriver, write_sweep
+
+
+def places(home: Path) -> set[str]:
+    """Every place that the store keeps, but that of MLflow's own experiment, which lies nowhere."""
+    with sqlite3.connect(home / "mlflow.db") as database:
+        found = {
+            place
+            for table, column in connection.MOVED
+            for (place,) in database.execute(f"SELECT {column} FROM {table}")
+        }
+    return {place for place in found if place and not place.startswith("models:") and "mlruns" not in place}
+
+
+def promote_elsewhere(sweep_dir: Path) -> dict[str, Any]:
+    """In a process that ends before the move: MLflow remembers, while it lives, where it put the files of a run."""
+    code = f"import json, pathlib, fersweep.results.promote.promotion as p; print(json.dumps(p.promote(pathlib.Path({str(sweep_dir)!r}))))"
+    command, root = [sys.executable, "-c", code], Path(__file__).parents[2]
+    done = subprocess.run(command, cwd=root, capture_output=True, text=True, check=True)
+    return json.loads(done.stdout.splitlines()[-1])
+
+
+def test_a_moved_home_goes_on(tmp_path: Path, tiny_dataset: Path) -> None:
+    before, home = tmp_path / "old home", tmp_path / "elsewhere" / "runs_%"
+    sweep_dir = write_sweep(before, tiny_dataset, num_trials=2)
+    promoted = promote_elsewhere(sweep_dir)
+    ids = run_ids(sweep_dir)
+    home.parent.mkdir()
+    shutil.move(before, home)
+    sweep_dir = home / "sweeps" / "tiny"
+
+    checkpoint = champion(home)
+    assert checkpoint.is_relative_to(home)
+    assert promote(sweep_dir)["version"] == promoted["version"], "what was promoted is found again"
+    driver = FakeDriver(sweep_dir, None)  # pyright: ignore[reportArgumentType]  # it trains nothing
+    driver.journal.session("started")
+    driver.journal.append("reopened", trial=0)
+    driver.report(0, [{**driver.journal.record.trials[0].epochs[-1], "epoch": epoch} for epoch in (10, 11)])
+    driver.end(0, "finished")
+    driver.journal.session("finished")
+    driver.journal.close()
+    assert recorder_process.record(sweep_dir)
+    check_all_recorded(sweep_dir)
+    assert run_ids(sweep_dir) == ids
+    client = client_of(sweep_dir)
+    assert len(Path(client.download_artifacts(ids["0000"], "history.csv")).read_text().splitlines()) == 1 + 11
+    import mlflow
+
+    mlflow.set_tracking_uri(connection.tracking_uri(home))
+    model = mlflow.pyfunc.load_model(f"models:/{MODEL}@champion")
+    assert model.metadata.get_input_schema() is not None
+    assert METRIC in client.get_run(ids["0000"]).data.metrics
+    assert all(place.startswith(f"{(home / 'artifacts').as_uri()}") for place in places(home))
+    assert not before.exists()
+
+
+def test_the_page_of_a_moved_home(tmp_path: Path, tiny_dataset: Path) -> None:
+    """The first to look at it is the MLflow page, which asks the store alone."""
+    before, home = tmp_path / "before", tmp_path / "after"
+    assert recorder_process.record(write_sweep(before, tiny_dataset, num_trials=1))
+    server_command(before, free_port())
+    untouched = places(before)
+    assert all(place.startswith((before / "artifacts").as_uri()) for place in untouched)
+    shutil.move(before, home)
+    server_command(home, free_port())
+    assert len(places(home)) == len(untouched)
+    assert all(place.startswith((home / "artifacts").as_uri()) for place in places(home))
+
+
+def test_other_places_stay(tmp_path: Path) -> None:
+    """Artifacts that lie in no home of ours, however similar their names."""
+    before, home = tmp_path / "before", tmp_path / "after"
+    client = connection.open_home(before)
+    connection.experiment_id(client, "fersweep", before)
+    others = ["s3://bucket/artifacts", (tmp_path / "before" / "artifacts-of-others").as_uri(), "/somewhere/artifacts"]
+    for number, place in enumerate(others):
+        client.create_experiment(f"other {number}", artifact_location=place)
+    shutil.move(before, home)
+    moved = connection.open_home(home)
+    for number, place in enumerate(others):
+        found = moved.get_experiment_by_name(f"other {number}")
+        assert found is not None
+        assert found.artifact_location.removeprefix("file://") == place.removeprefix("file://")
+    ours = moved.get_experiment_by_name("fersweep")
+    assert ours is not None
+    assert ours.artifact_location == (home / "artifacts").as_uri()
+
+
+@pytest.mark.parametrize("content", [None, b""], ids=["no-store", "empty-file"])
+def test_no_store_to_move(tmp_path: Path, content: bytes | None) -> None:
+    if content is not None:
+        (tmp_path / "mlflow.db").write_bytes(content)
+    connection.follow_move(tmp_path)
+    assert sorted(path.name for path in tmp_path.iterdir()) == ([] if content is None else ["mlflow.db"])

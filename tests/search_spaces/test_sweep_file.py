@@ -1,0 +1,143 @@
+"""Sweep files: every recipe is valid, every mistake is one line that names the key and what would be right."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import pytest
+
+from fersweep import search_spaces
+from fersweep.common.errors import InputError
+from fersweep.search_spaces.sweep_file.read_sweep import read_sweep
+from fersweep.search_spaces.sweep_file.schema import Sweep
+
+RECIPES = sorted(path.stem for path in search_spaces.RECIPES.glob("*.yaml"))
+
+
+@pytest.mark.parametrize("name", RECIPES)
+def test_every_recipe_is_valid_and_named_as_its_file(name: str) -> None:
+    assert read_sweep(name, []).name == name
+
+
+MISTAKES = [
+    ("stop.max_epoch=3", "unknown key 'stop.max_epoch'; did you mean 'max_epochs'"),
+    ("stpo={}", "unknown key 'stpo'; did you mean 'stop'"),
+    ("task.clases={}", "unknown key 'task.clases'; did you mean 'classes'"),
+    ("space.range.learning_rate=[1, 0]", "low <= high must hold, but got [1, 0]"),
+    ("space.range.learning_rate=5", "space.range.learning_rate"),
+    ("space.range.learning_rate=[1.0e-5]", "is not [low, high] within"),
+    ("space.range.learning_rate=[low, 1]", "is not [low, high] within"),
+    ("space.range.learning_rate=[1.0e-9, 1.0e-2]", "learning_rate = 1e-09 lies outside [1e-05, 0.1]"),
+    ("space.range.activation=[tahn]", "activation = 'tahn' is none of ['tanh', 'relu', 'selu']"),
+    ("trainable=cnn", "task.features: cnn learns from pixels, not from blendshapes"),
+    ("space.fix.learning_rte=1", "no parameter is named 'learning_rte'; did you mean 'learning_rate'"),
+    ("space.fix.num_layers=2.5", "num_layers = 2.5 is not a whole number"),
+    ("space.fix.optimizer=adma", "optimizer = 'adma' is none of"),
+    ("search.start_from=[seed_pape]", "no point 'seed_pape'; did you mean 'seed_paper'"),
+    ("search.start_from=[seed_paper]", "point 'seed_paper' has"),
+    ("search.start_from=[{sweep: old, best: 49}]", "search.num_trials: 48 is fewer than start_from's 49 points"),
+    (
+        "search.start_from=[{sweep: old, best: 0}]",
+        "search.start_from.0.best: Input should be greater than or equal to 1",
+    ),
+    ("search.sampler=tpee", "search.sampler: Input should be 'tpe' or 'random', but got 'tpee'"),
+    ("search.num_trials=0", "search.num_trials"),
+    ("trainable=blendshape_lsmt", "unknown trainable 'blendshape_lsmt': did you mean 'blendshape_lstm'"),
+    (
+        "task.features=pixels",
+        "task.features: blendshape_lstm learns from blendshapes or landmarks or blendshapes+landmarks, not from pixels",
+    ),
+    ("task.fraction=0", "task.fraction: Input should be greater than 0"),
+    ("then.best=49", "then.best: 49 is more than search.num_trials, 48"),
+    ("then.fractoin=0.5", "unknown key 'then.fractoin'; did you mean 'fraction'"),
+    ("then={best: 2, fraction: 1.5}", "then.fraction: Input should be less than or equal to 1, but got 1.5"),
+    ("stop.mode=min", "stop.mode: val_macro_f1 wants mode max"),
+    ("resources.cpus=0", "resources.cpus"),
+    ("name=a/b", "name:"),
+    ("oops", "--set 'oops': want KEY.PATH=VALUE"),
+    ("name.first=x", "which has no parts"),
+]
+
+
+@pytest.mark.parametrize(("override", "message"), MISTAKES)
+def test_a_mistake_is_one_line(override: str, message: str) -> None:
+    with pytest.raises(InputError) as caught:
+        read_sweep("blendshape_lstm", [override])
+    assert message in str(caught.value)
+    assert "\n" not in str(caught.value)
+
+
+@pytest.mark.parametrize("number", ["1e-3", "1.0e-3", "1E-03", ".1e-2", "0.001"])
+def test_a_number_may_be_written_as_people_write_it(number: str) -> None:
+    sweep = read_sweep("blendshape_dense", [f"space.fix.learning_rate={number}"])
+    assert sweep.space.fix["learning_rate"] == 0.001
+
+
+@pytest.mark.parametrize("content", ["", "[1, 2]", "a: [", "just text", "\x00"])
+def test_a_file_that_is_no_sweep(tmp_path: Path, content: str) -> None:
+    (tmp_path / "s.yaml").write_text(content)
+    with pytest.raises(InputError, match=r"s\.yaml"):
+        read_sweep(str(tmp_path / "s.yaml"), [])
+
+
+def test_an_unknown_recipe_names_the_nearest() -> None:
+    with pytest.raises(InputError, match="did you mean 'blendshape_dense'"):
+        read_sweep("blendshape_dens", [])
+    with pytest.raises(InputError, match=r"nowhere\.yaml: No such file"):
+        read_sweep("nowhere.yaml", [])
+
+
+def test_options_win_over_overrides_and_the_file() -> None:
+    sweep = read_sweep(
+        "quick", ["search.num_trials=5", "stop.max_epochs=9"], search__num_trials=3, stop__max_epochs=None
+    )
+    assert (sweep.search.num_trials, sweep.stop.max_epochs) == (3, 9)
+
+
+def test_the_sweep_that_follows_is_one_of_its_own() -> None:
+    sweep = read_sweep("quick", ["then={best: 3, max_epochs: 60}", "task.fraction=0.2", "task.balance=50"])
+    following = sweep.following
+    assert following is not None
+    assert Sweep.model_validate(following.model_dump(mode="json")) == following
+    assert (following.name, following.task.fraction, following.task.balance) == ("quick-full", 1.0, 50)
+    assert (following.search.num_trials, following.search.best_of) == (3, [("quick", 3)])
+    assert (following.stop.max_epochs, following.stop.scheduler, following.space) == (60, "asha", sweep.space)
+    assert following.following is None
+    with pytest.raises(InputError, match=r"name: 'x{78}-full', as `then` names its sweep, is longer than 80"):
+        read_sweep("quick", ["then={}"], name="x" * 78)
+
+
+def test_a_range_narrows_and_a_fix_takes_out() -> None:
+    import optuna
+
+    from fersweep.search_spaces.sweep_file.searched_space import sample_space
+
+    sweep = read_sweep("blendshape_lstm", ["space.fix.num_layers=2", "space.range.units_1=[16, 16]"])
+    study = optuna.create_study(sampler=optuna.samplers.RandomSampler(seed=1))
+    for _ in range(20):
+        trial = study.ask()
+        hparams = sample_space(sweep, trial)
+        assert len(hparams["units"]) == 2
+        assert hparams["units"][1] == 16
+        assert 2e-4 <= hparams["learning_rate"] <= 2e-2
+        assert "num_layers" not in trial.params
+        assert hparams["schedule_epochs"] == sweep.stop.max_epochs
+
+
+def test_fix_also_sets_what_no_space_searches() -> None:
+    import optuna
+
+    from fersweep.search_spaces.sweep_file.searched_space import sample_space
+
+    fixed = ["space.fix.weights=none", "space.fix.tta=true", "space.fix.schedule_epochs=7", "space.fix.batch_size=auto"]
+    trial = optuna.create_study(sampler=optuna.samplers.RandomSampler(seed=1)).ask()
+    hparams = sample_space(read_sweep("transfer", fixed), trial)
+    assert [hparams[k] for k in ("weights", "tta", "schedule_epochs", "batch_size")] == ["none", True, 7, "auto"]
+    with pytest.raises(InputError, match=r"space: width_0 = 'auto' lies outside"):
+        read_sweep("cnn", ["space.fix.width_0=auto"])
+    with pytest.raises(InputError, match=r"space: batch_size: Input should be a valid integer.*'auto'$"):
+        read_sweep("blendshape_dense", ["space.fix.batch_size=auto"])
+    with pytest.raises(InputError, match=r"space: precision: Input should be 'auto', .*, but got 'fp13'$"):
+        read_sweep("transfer", ["space.fix.precision=fp13"])
+    with pytest.raises(InputError, match="no parameter is named 'widths'"):  # the space sets it, by other names
+        read_sweep("cnn", ["space.fix.widths=[3]"])

@@ -1,0 +1,47 @@
+"""The card of an exported file: what its checkpoint's model.json said."""
+
+from __future__ import annotations
+
+import json
+import zipfile
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from fersweep.common.errors import InputError
+
+CARD = "model.json"  # in a .tflite or .keras file, which are zip archives also
+
+
+def fitting(x: np.ndarray, model: dict[str, Any]) -> np.ndarray:
+    """x in the type that an exported graph takes."""
+    return np.ascontiguousarray(x, np.uint8 if model["feature_names"] == ["pixels"] else np.float32)
+
+
+def write_card(path: Path, model: dict[str, Any]) -> None:
+    """Append `model` to a file as a zip archive's member: LiteRT's metadata has its associated files that way, and a
+    .keras file is an archive anyway.
+    """
+    with zipfile.ZipFile(path, "a") as archive:
+        archive.writestr(CARD, json.dumps(model, indent=1))
+
+
+def read_card(path: Path) -> dict[str, Any]:
+    """What `write_card` appended. Raises InputError."""
+    try:
+        with zipfile.ZipFile(path) as archive:
+            model = json.loads(archive.read(CARD))
+    except (OSError, KeyError, ValueError, zipfile.BadZipFile):
+        model = {}
+    _check_card(path, model)
+    return model
+
+
+def _check_card(path: Path, model: dict[str, Any]) -> None:
+    missing = [key for key in ("classes", "feature_names", "preprocessing") if key not in model]
+    if missing:
+        raise InputError(
+            f"{path}: does not say its {missing[0]}: it is not a file that `fersweep export` wrote, or another "
+            "program rewrote it"
+        )

@@ -1,0 +1,52 @@
+"""Files that a trained model was exported to: open one, and it predicts as the model did, preprocessing included.
+
+    found = open_exported(Path("model.tflite"))             # trainables/exports/onnx_files.py opens .onnx, ours and others'
+    found.predict(x)        # (N, F) float32 blendshapes or (N, H, W) uint8 gray faces → (N, C) float32 probabilities
+    found.model             # what its checkpoint's model.json said: classes, feature_names, preprocessing, …
+
+A model that can be exported offers
+
+    EXPORTS                 suffixes of the formats that it can be written in
+    export(path)            write the file; the suffix says which format
+    predict_exactly(x)      `predict` in float32 throughout, as the file computes
+
+results/models/export.py writes such files and compares their answers with the model's.
+"""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any, Protocol
+
+import numpy as np
+
+from fersweep.common.errors import InputError
+from fersweep.trainables.exports.keras_files import LiteRTModel
+
+FORMATS = {".onnx": "ONNX", ".tflite": "LiteRT", ".keras": "Keras", ".safetensors": "safetensors"}
+
+
+class Exported(Protocol):
+    """An exported file that was opened."""
+
+    model: dict[str, Any]
+
+    def predict(self, x: np.ndarray) -> np.ndarray: ...
+
+
+def open_exported(path: Path) -> Exported:
+    """The model in a .tflite, .keras or .safetensors file that `export` wrote. Raises InputError if it is none."""
+    path = Path(path)
+    if not path.is_file():
+        raise InputError(f"{path}: there is no such file")
+    if path.suffix == ".tflite":
+        return LiteRTModel(path)
+    if path.suffix == ".keras":
+        from fersweep.trainables.exports.keras_files import KerasFile
+
+        return KerasFile(path)
+    if path.suffix == ".safetensors":
+        from fersweep.trainables.exports.torch_files import open_safetensors
+
+        return open_safetensors(path)
+    raise InputError(f"{path}: wanted a file that ends in .tflite, .keras or .safetensors")

@@ -1,0 +1,93 @@
+"""An ONNX file as a model of faces: one that `fersweep export` wrote, or anybody's.
+
+Ours say in their metadata what they are. Of another's the input's shape tells: (N, 52) blendshapes, or (N, H, W),
+(N, 1, H, W), (N, H, W, 1) or with three equal channels gray faces, given as bytes 0 to 255 in the input's own type; what
+wants other numbers is wrapped in a Python callable instead (models.py). Answers that are not probabilities are taken as
+logits. `fersweep.classes` (or `classes`) in the file's metadata, a JSON list, names the classes.
+"""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from fersweep.common.errors import InputError
+from fersweep.common.processes import num_threads
+from fersweep.data_pipeline.vocabulary import BLENDSHAPES
+
+TYPES = {"tensor(float)": np.float32, "tensor(double)": np.float64, "tensor(uint8)": np.uint8}
+BATCH = 512
+
+
+def read_onnx(path: Path) -> tuple[dict[str, Any], Callable[[np.ndarray], np.ndarray]]:
+    """What is known of the model, with the keys of a model.json, and the function (N, …) → (N, C) probabilities.
+
+    Raises InputError for a file that is no model of faces.
+    """
+    import onnxruntime
+
+    if not path.is_file():
+        raise InputError(f"{path}: there is no such file")
+    options = onnxruntime.SessionOptions()
+    options.log_severity_level = 4
+    options.intra_op_num_threads = num_threads()
+    try:
+        session = onnxruntime.InferenceSession(str(path), options, providers=["CPUExecutionProvider"])
+    except Exception as error:  # onnxruntime's own, one for each kind of damage
+        raise InputError(f"{path}: cannot be read as an ONNX model ({str(error).splitlines()[0]})") from error
+    inputs = session.get_inputs()
+    if len(inputs) != 1 or inputs[0].type not in TYPES:
+        given = ", ".join(f"{one.name} {one.type}" for one in inputs)
+        raise InputError(f"{path}: wanted one input of {', '.join(TYPES)}, but it has {given}")
+    described = _described(session.get_modelmeta().custom_metadata_map, inputs[0].shape, path)
+    return described, lambda x: _answers(session, x)
+
+
+def _described(metadata: dict[str, str], shape: list[Any], path: Path) -> dict[str, Any]:
+    found = {}
+    for key in ("classes", "groups", "feature_names", "preprocessing", "fingerprint"):
+        text = metadata.get(f"fersweep.{key}", metadata.get(key))
+        if text is not None:
+            try:
+                found[key] = json.loads(text)
+            except ValueError:
+                found[key] = text
+    if len(shape) == 2:
+        names = found.setdefault("feature_names", list(BLENDSHAPES))
+        if shape[1] not in (len(names), None) and not isinstance(shape[1], str):
+            raise InputError(f"{path}: it wants {shape[1]} features a face, but MediaPipe has {len(names)} blendshapes")
+        return found
+    if len(shape) not in (3, 4):
+        raise InputError(f"{path}: wanted an input of blendshapes (N, F) or faces (N, H, W), but it has {shape}")
+    sides = [one for one in shape[1:] if isinstance(one, int) and one not in (1, 3)]
+    if len(sides) == 2:
+        found.setdefault("preprocessing", {"image_size": sides})
+    return {**found, "feature_names": ["pixels"]}
+
+
+def _answers(session: Any, x: np.ndarray) -> np.ndarray:
+    given = session.get_inputs()[0]
+    fixed = given.shape[0] if isinstance(given.shape[0], int) else None
+    x = _shaped(x, given.shape).astype(TYPES[given.type])
+    parts = []
+    for start in range(0, len(x), fixed or BATCH):
+        some = x[start : start + (fixed or BATCH)]
+        padded = np.resize(some, (fixed, *some.shape[1:])) if fixed else some
+        parts.append(np.asarray(session.run(None, {given.name: padded})[0])[: len(some)])
+    found = np.concatenate(parts).reshape(len(x), -1)
+    if (found >= 0).all() and np.allclose(found.sum(axis=1), 1, atol=1e-3):
+        return found
+    powers = np.exp(found - found.max(axis=1, keepdims=True))
+    return powers / powers.sum(axis=1, keepdims=True)
+
+
+def _shaped(x: np.ndarray, shape: list[Any]) -> np.ndarray:
+    """Faces (N, H, W) with the channel that the input has; vectors as they are."""
+    if len(shape) != 4:
+        return x
+    axis = 1 if shape[1] in (1, 3) else 3
+    return np.repeat(np.expand_dims(x, axis), shape[axis] if shape[axis] == 3 else 1, axis=axis)

@@ -1,0 +1,1 @@
+"""How nets of blendshapes train (Keras)."""

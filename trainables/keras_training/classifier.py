@@ -1,0 +1,254 @@
+"""Trains a Keras classifier on blendshapes, landmarks or both: what `blendshape_lstm` and `blendshape_dense` share.
+
+An epoch is one call of one traced graph that holds the whole data set and loops over the batches itself: no Python,
+no input pipeline and no retracing between batches or epochs. The learning rate, the order of the faces and the class
+weights are inputs of that graph.
+"""
+
+from __future__ import annotations
+
+import math
+import time
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from fersweep.data_pipeline.tasks.arrays import TaskArrays
+from fersweep.data_pipeline.tasks.features import is_score
+from fersweep.trainables.keras_training.hparams import KerasHparams
+from fersweep.trainables.keras_training.runtime import import_keras
+from fersweep.trainables.protocol import TrialFailed, check_finite, val_metrics
+from fersweep.trainables.saved_model import describe_model, read_checkpoint, write_checkpoint
+
+PREDICT_BATCH = 8192
+
+
+def make_initializer(hparams: KerasHparams, keras: Any) -> Any:
+    """A new kernel initialiser; its seed comes from Keras's global seed."""
+    if hparams.initializer == "uniform":
+        width = hparams.initializer_range
+        return keras.initializers.RandomUniform(-width, width)
+    return keras.initializers.get(hparams.initializer)
+
+
+def _make_optimizer(hparams: KerasHparams, keras: Any) -> Any:
+    optimizers = keras.optimizers
+    common = {
+        "learning_rate": hparams.learning_rate,
+        "weight_decay": hparams.weight_decay or None,
+        "clipnorm": hparams.clipnorm,
+    }
+    if hparams.optimizer == "sgd":
+        return optimizers.SGD(momentum=hparams.beta_1, **common)
+    if hparams.optimizer == "rmsprop":
+        return optimizers.RMSprop(momentum=hparams.beta_1, **common)
+    make = optimizers.AdamW if hparams.optimizer == "adamw" else optimizers.Adam
+    if hparams.optimizer == "adamw":
+        common["weight_decay"] = hparams.weight_decay
+    return make(beta_1=hparams.beta_1, amsgrad=hparams.amsgrad, **common)
+
+
+def transformed(x: np.ndarray, transform: str, scored: np.ndarray) -> np.ndarray:
+    """(N, F) → (N, F) float32, of which those columns that are `scored` (F,) bool are transformed: scores in [0, 1].
+    Logits are clipped at one in a million, where scores are noise.
+
+    Scores are skewed towards 0, and what tells two expressions apart is often whether one is 0.001 or 0.01: trees see
+    that, a network that reads raw scores does not (docs/measurements.md).
+    """
+    x = np.asarray(x, np.float32)
+    if transform == "none":
+        return x
+    clipped = np.clip(x, 1e-6, 1 - 1e-6)
+    return np.where(scored, np.log(clipped / (1 - clipped)), x)
+
+
+class KerasClassifier:
+    """One Keras model in training. `make_model(hparams, num_features, num_classes, keras)` gives logits for (N, F).
+
+    Attributes:
+        scored: (F,) bool, the features that are scores; the others are coordinates of landmarks.
+        shift, scale: (F,) float32; the net sees (transformed x - shift) / scale.
+    """
+
+    EXPORTS = (".onnx", ".tflite", ".keras")
+
+    def __init__(
+        self, hparams: KerasHparams, model: dict[str, Any], statistics: dict[str, np.ndarray], make_model: Callable
+    ):
+        self.hparams, self.model, self.statistics, self.epoch = hparams, model, statistics, 0
+        self.scored = is_score(model["feature_names"])
+        standardised = ~self.scored | hparams.standardise  # coordinates differ by hundredths of what they are
+        self.shift = np.where(standardised, statistics["mean"], np.float32(0))
+        self.scale = np.where(standardised, statistics["std"], np.float32(1))
+        self.make_model = make_model
+        self._tf, keras = import_keras()
+        keras.backend.clear_session()
+        keras.utils.set_random_seed(model["seed"] % 2**32)
+        self._net = make_model(hparams, len(model["feature_names"]), len(model["classes"]), keras)
+        self._optimizer = _make_optimizer(hparams, keras)
+        self._optimizer.build(self._net.trainable_variables)
+        # The averaged weights (Polyak); an own copy, as Keras writes its average over the weights at the end of fit.
+        self._average = (
+            [self._tf.Variable(v.value) for v in self._net.trainable_variables]
+            if hparams.ema_momentum is not None
+            else []
+        )
+        self._predict = self._tf.function(
+            self._probabilities,
+            input_signature=[self._tf.TensorSpec((None, len(model["feature_names"])), self._tf.float32)],
+        )
+        self._arrays: TaskArrays | None = None
+        self.val_probabilities = np.zeros((0, len(model["classes"])), np.float32)
+
+    def attach(self, arrays: TaskArrays) -> None:
+        """Put the training faces where the graph can reach them."""
+        tf, h = self._tf, self.hparams
+        self._arrays = arrays
+        weight = arrays.train.weight * (arrays.class_weight**h.class_weights)[arrays.train.y]
+        weight = weight / weight.mean()
+        self._batch = min(h.batch_size, len(arrays.train.y))
+        self._num_steps = len(arrays.train.y) // self._batch
+        self._x = tf.constant(self._prepared(arrays.train.x))
+        self._y = tf.one_hot(arrays.train.y, len(arrays.classes)) * (1 - h.label_smoothing) + h.label_smoothing / len(
+            arrays.classes
+        )
+        self._weight = tf.constant(weight, tf.float32)
+        self._run_epoch = tf.function(self._epoch_graph)
+
+    def _prepared(self, x: np.ndarray) -> np.ndarray:
+        return (transformed(x, self.hparams.transform, self.scored) - self.shift) / self.scale
+
+    def _epoch_graph(self, order: Any, rates: Any) -> Any:
+        """order: (num_steps, batch) int32 rows of train; rates: (num_steps,) learning rates → mean loss, a scalar."""
+        tf, net, variables = self._tf, self._net, self._net.trainable_variables
+        total = tf.zeros(())
+        for step in tf.range(self._num_steps):
+            rows = order[step]
+            with tf.GradientTape() as tape:
+                logits = net(tf.gather(self._x, rows), training=True)
+                losses = tf.nn.softmax_cross_entropy_with_logits(tf.gather(self._y, rows), logits)
+                loss = tf.reduce_mean(losses * tf.gather(self._weight, rows))
+                objective = tf.add_n([loss, *net.losses])
+            self._optimizer.learning_rate.assign(rates[step])
+            self._optimizer.apply(tape.gradient(objective, variables), variables)
+            for average, variable in zip(self._average, variables, strict=False):
+                momentum = self.hparams.ema_momentum or 0.0
+                average.assign(momentum * average + (1 - momentum) * variable.value)
+            total += objective
+        return total / tf.cast(self._num_steps, tf.float32)
+
+    def _rates(self) -> np.ndarray:
+        """(num_steps,) float32 learning rates of the coming epoch."""
+        h = self.hparams
+        progress = np.minimum((self.epoch + np.arange(self._num_steps) / self._num_steps) / h.schedule_epochs, 1.0)
+        factor = {
+            "constant": np.ones_like(progress),
+            "cosine": 0.5 * (1 + np.cos(math.pi * progress)),
+            "exponential": 0.01**progress,
+        }[h.schedule]
+        return (h.learning_rate * factor).astype(np.float32)
+
+    def fit(self, num_epochs: int) -> list[dict[str, float]]:
+        if self._arrays is None:
+            raise RuntimeError("a restored model can only predict: build it with its arrays to train it")
+        return [self._fit_one(self._arrays) for _ in range(num_epochs)]
+
+    def _fit_one(self, arrays: TaskArrays) -> dict[str, float]:
+        start = time.perf_counter()
+        # The order of an epoch depends on seed and epoch alone, so that a resumed trial trains as an unbroken one.
+        order = np.random.default_rng([self.model["seed"], self.epoch]).permutation(len(arrays.train.y))
+        order = order[: self._num_steps * self._batch].astype(np.int32).reshape(self._num_steps, self._batch)
+        try:
+            loss = float(self._run_epoch(order, self._rates()))
+        except self._tf.errors.ResourceExhaustedError as error:
+            raise TrialFailed(f"out of memory: {error.message.splitlines()[0]}") from error
+        self.epoch += 1
+        self.val_probabilities = self.predict(arrays.val.x)
+        metrics = {"epoch": self.epoch, "train_loss": loss, **val_metrics(self.val_probabilities, arrays.val.y)}
+        metrics["epoch_s"] = time.perf_counter() - start
+        check_finite(metrics)
+        return metrics
+
+    def _probabilities(self, x: Any) -> Any:
+        if not self._average:
+            return self._tf.nn.softmax(self._net(x, training=False))
+        others = self._net.non_trainable_variables
+        return self._tf.nn.softmax(self._net.stateless_call(self._average, others, x, training=False)[0])
+
+    def predict(self, x: np.ndarray) -> np.ndarray:
+        x = self._prepared(x)
+        parts = [self._predict(x[i : i + PREDICT_BATCH]).numpy() for i in range(0, len(x), PREDICT_BATCH)]
+        return np.concatenate(parts) if parts else np.zeros((0, len(self.model["classes"])), np.float32)
+
+    def predict_exactly(self, x: np.ndarray) -> np.ndarray:
+        """`predict` in float32 throughout, as an exported file computes: on a GPU without TF32's 10 bits."""
+        switch = self._tf.config.experimental
+        kept = switch.tensor_float_32_execution_enabled()
+        switch.enable_tensor_float_32_execution(False)
+        try:
+            return self.predict(x)
+        finally:
+            switch.enable_tensor_float_32_execution(kept)
+
+    @property
+    def card(self) -> dict[str, Any]:
+        """What an exported file says of the model, with the keys of model.json."""
+        return {**self.model, "epoch": self.epoch}
+
+    def export(self, path: Path) -> None:
+        """Write a file that predicts alone, in the format that its suffix names (one of EXPORTS)."""
+        from fersweep.trainables.exports import keras_files
+
+        keras_files.write(self, path)
+
+    def predicting_weights(self) -> list[np.ndarray]:
+        """The net's weights in Keras's order, the averaged ones where there are any."""
+        averages = {id(v): a for v, a in zip(self._net.trainable_variables, self._average, strict=False)}
+        return [np.asarray(averages.get(id(v), v)) for v in self._net.weights]
+
+    def _variables(self) -> list[Any]:
+        return [*self._net.variables, *self._optimizer.variables, *self._average]
+
+    def save(self, directory: Path) -> None:
+        state = {f"variable_{i}": np.asarray(v) for i, v in enumerate(self._variables())}
+        write_checkpoint(directory, {**self.model, "epoch": self.epoch}, {**state, **self.statistics})
+
+    def load(self, directory: Path) -> None:
+        model, state = read_checkpoint(directory)
+        for i, variable in enumerate(self._variables()):
+            variable.assign(state[f"variable_{i}"])
+        self.epoch = model["epoch"]
+
+
+def build_classifier(
+    name: str,
+    hparams: KerasHparams,
+    arrays: TaskArrays,
+    seed: int,
+    make_model: Callable,
+    kind: Callable[[KerasHparams], type[KerasClassifier]] = lambda _: KerasClassifier,
+) -> KerasClassifier:
+    """A fresh classifier with its training data attached; `kind` tells its class by its hparams."""
+    x = transformed(arrays.train.x, hparams.transform, is_score(arrays.feature_names))
+    statistics = {"mean": x.mean(axis=0), "std": np.maximum(x.std(axis=0), 1e-6)}
+    classifier = kind(hparams)(hparams, describe_model(name, hparams, arrays, seed), statistics, make_model)
+    classifier.attach(arrays)
+    return classifier
+
+
+def restore_classifier(
+    directory: Path,
+    hparams_type: type[KerasHparams],
+    make_model: Callable,
+    kind: Callable[[KerasHparams], type[KerasClassifier]] = lambda _: KerasClassifier,
+) -> KerasClassifier:
+    """A classifier that can predict, from a checkpoint alone; `kind` tells its class by its hparams."""
+    model, state = read_checkpoint(directory)
+    statistics = {name: state[name] for name in ("mean", "std")}
+    described = {key: value for key, value in model.items() if key != "epoch"}
+    hparams = hparams_type(**model["hparams"])
+    classifier = kind(hparams)(hparams, described, statistics, make_model)
+    classifier.load(directory)
+    return classifier

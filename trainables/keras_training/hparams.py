@@ -1,0 +1,32 @@
+"""Hparams that all nets of blendshapes share."""
+
+from __future__ import annotations
+
+from typing import Literal
+
+from pydantic import Field
+
+from fersweep.trainables.protocol import HparamsModel
+
+
+class KerasHparams(HparamsModel):
+    """The knobs of training that do not depend on the architecture. Rates are per step, decays as Keras defines them."""
+
+    optimizer: Literal["adam", "adamw", "sgd", "rmsprop"] = "adam"
+    learning_rate: float = Field(1e-3, gt=0)
+    beta_1: float = Field(0.9, ge=0, lt=1, description="adam's first moment; sgd's and rmsprop's momentum")
+    amsgrad: bool = False
+    clipnorm: float | None = Field(None, gt=0, description="of each variable's gradient on its own")
+    weight_decay: float = Field(0.0, ge=0)
+    ema_momentum: float | None = Field(None, ge=0, lt=1, description="averaged weights are what is evaluated and saved")
+    schedule: Literal["constant", "cosine", "exponential"] = "constant"
+    schedule_epochs: int = Field(100, ge=1, description="epochs until cosine reaches 0, exponential 1 %")
+    batch_size: int = Field(150, ge=1)
+    l2: float = Field(0.0, ge=0)
+    dropout: float = Field(0.0, ge=0, lt=1)
+    initializer: Literal["glorot_uniform", "he_normal", "orthogonal", "uniform"] = "glorot_uniform"
+    initializer_range: float = Field(0.05, gt=0, description="half-width of initializer: uniform")
+    class_weights: float = Field(0.0, ge=0, le=1, description="exponent of n / (C * n_c): 0 none, 1 balanced")
+    label_smoothing: float = Field(0.0, ge=0, lt=1)
+    transform: Literal["none", "logit"] = Field("none", description="of the scores; logit opens up those near 0 and 1")
+    standardise: bool = Field(False, description="of the scores, by train's, after the transform; landmarks always are")

@@ -1,0 +1,56 @@
+"""Keras, imported once and quietly, with a share of the GPU."""
+
+from __future__ import annotations
+
+import functools
+import os
+import sys
+from typing import Any
+
+from fersweep.common.processes import num_threads, silent_stderr
+from fersweep.trainables import gpu_share
+
+
+def import_keras() -> tuple[Any, Any]:
+    """(tensorflow, keras), with one thread for each CPU of the trial (OMP_NUM_THREADS, which Ray sets).
+
+    Keras imports scikit-learn and Matplotlib if they are there, for nothing that is used here: a quarter of the
+    import's seconds. They are hidden from it while it is imported.
+    """
+    if "tensorflow" not in sys.modules:
+        os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "3")
+        hidden = [name for name in ("sklearn", "matplotlib") if name not in sys.modules]
+        sys.modules.update(dict.fromkeys(hidden))  # type: ignore[arg-type]
+        try:
+            with silent_stderr():
+                import tensorflow as tf
+
+            tf.config.threading.set_intra_op_parallelism_threads(num_threads())
+            tf.config.threading.set_inter_op_parallelism_threads(1)
+            tf.get_logger().setLevel("ERROR")  # it warns of retracing where several models are asked one after another
+            with silent_stderr():
+                import keras
+
+                _ = keras.layers
+        finally:
+            for name in hidden:
+                del sys.modules[name]
+    import keras
+    import tensorflow as tf
+
+    _limit_gpus()
+    return tf, keras
+
+
+@functools.cache  # once a process; what raises is tried again, so that no trial trains without its limit
+def _limit_gpus() -> None:
+    """TensorFlow would take all memory of every GPU: now only what it needs, or at most the trial's share (gpu_share.py)."""
+    import tensorflow as tf
+
+    for gpu in tf.config.list_physical_devices("GPU"):
+        if gpu_share.share() < 1:
+            cap = gpu_share.cap_bytes(gpu_share.total_bytes(), gpu_share.share())
+            limit = tf.config.LogicalDeviceConfiguration(memory_limit=cap // 2**20)
+            tf.config.set_logical_device_configuration(gpu, [limit])
+        else:
+            tf.config.experimental.set_memory_growth(gpu, True)

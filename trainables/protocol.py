@@ -1,0 +1,85 @@
+"""The protocol that every trainable fulfils. It knows no Ray and no MLflow, so plain pytest can test a trainable.
+
+A trainable's module offers
+
+    Hparams                              a pydantic model that refuses unknown or impossible values
+    build(hparams, arrays, seed)         a fresh Trainable
+    restore(directory)                   a Trainable that can predict, from a checkpoint alone
+    FRAMEWORK                            "tensorflow", "torch" or "numpy": what a worker process has to load
+    FEATURES                             those task.features that it can learn from, a tuple; None: any
+
+and may offer
+
+    fetch(hparams)                       get what trials with these hparams (a list of dicts) need from outside, such as
+                                         pretrained weights: called once, before a sweep starts. Raises InputError
+"""
+
+from __future__ import annotations
+
+import math
+from pathlib import Path
+from typing import Protocol
+
+import numpy as np
+from pydantic import BaseModel, ConfigDict
+
+from fersweep.trainables.metrics import SCORES, confusion, scores
+
+METRICS = ("train_loss", "val_loss", *(f"val_{name}" for name in SCORES), "epoch_s")
+
+
+class TrialFailed(RuntimeError):
+    """A trial that cannot go on for a reason of its own: a loss that is not finite, or no memory for its model."""
+
+
+class HparamsModel(BaseModel):
+    """Base of every trainable's hparams: unknown names are refused, values are what their field says."""
+
+    model_config = ConfigDict(extra="forbid", frozen=True)
+
+    early_stopping_patience: int | None = None
+
+
+class Trainable(Protocol):
+    """One model in training.
+
+    Attributes:
+        epoch: number of epochs trained so far.
+        val_probabilities: (num_val, num_classes) float32 of the last epoch trained.
+    """
+
+    epoch: int
+    val_probabilities: np.ndarray
+
+    def fit(self, num_epochs: int) -> list[dict[str, float]]:
+        """Train further; one dict of metrics an epoch: `epoch` and METRICS. Raises TrialFailed."""
+        ...
+
+    def predict(self, x: np.ndarray) -> np.ndarray:
+        """(N, …) inputs as the task gives them → (N, num_classes) float32 probabilities."""
+        ...
+
+    def save(self, directory: Path) -> None:
+        """Write everything that `load` needs to go on as if nothing had happened: weights, optimizer, epoch, rng."""
+        ...
+
+    def load(self, directory: Path) -> None:
+        """Take over the state in `directory`, written by a trainable with the same hparams."""
+        ...
+
+
+def val_metrics(probabilities: np.ndarray, y: np.ndarray) -> dict[str, float]:
+    """Loss and scores on val: probabilities (N, C), y (N,) class indices. `val_loss` is the mean cross-entropy in nats."""
+    picked = probabilities[np.arange(len(y)), y]
+    found = scores(confusion(y, probabilities.argmax(axis=1), probabilities.shape[1]))
+    return {
+        "val_loss": float(-np.log(np.maximum(picked, 1e-12)).mean()),
+        **{f"val_{name}": float(found[name]) for name in SCORES},
+    }
+
+
+def check_finite(metrics: dict[str, float]) -> None:
+    """Raise TrialFailed naming the metric if one is NaN or infinite."""
+    for name, value in metrics.items():
+        if not math.isfinite(value):
+            raise TrialFailed(f"{name} is {value} at epoch {metrics['epoch']:.0f}")

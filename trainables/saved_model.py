@@ -1,0 +1,45 @@
+"""What a checkpoint directory holds: `model.json` and `state.npz`; nothing in them is pickled."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from pydantic import BaseModel
+
+from fersweep.data_pipeline.tasks.arrays import TaskArrays
+
+
+def describe_model(name: str, hparams: BaseModel, arrays: TaskArrays, seed: int) -> dict[str, Any]:
+    """What a checkpoint says of its model beside its weights: enough to build it again and to feed it."""
+    return {
+        "trainable": name,
+        "hparams": hparams.model_dump(),
+        "classes": arrays.classes,
+        "groups": arrays.groups,
+        "feature_names": arrays.feature_names,
+        "preprocessing": arrays.preprocessing,
+        "fingerprint": arrays.fingerprint,
+        "seed": seed,
+    }
+
+
+def write_checkpoint(directory: Path, model: dict[str, Any], state: dict[str, np.ndarray]) -> None:
+    """Write `model.json` and `state.npz` into `directory` (made if need be); nothing in them is pickled."""
+    directory.mkdir(parents=True, exist_ok=True)
+    np.savez(directory / "state.npz", **state)  # type: ignore[arg-type]
+    (directory / "model.json").write_text(json.dumps(model, indent=1))
+
+
+def read_model(directory: Path) -> dict[str, Any]:
+    """The `model.json` of a checkpoint directory."""
+    return json.loads((directory / "model.json").read_text())
+
+
+def read_checkpoint(directory: Path) -> tuple[dict[str, Any], dict[str, np.ndarray]]:
+    """The `model.json` and the arrays of a checkpoint directory."""
+    with np.load(directory / "state.npz", allow_pickle=False) as archive:
+        state = {name: archive[name] for name in archive.files}
+    return read_model(directory), state

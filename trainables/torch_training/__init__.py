@@ -1,0 +1,1 @@
+"""How nets of pixels train (PyTorch)."""

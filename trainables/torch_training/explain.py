@@ -1,0 +1,83 @@
+"""What a net looks at: the feature maps of its layers, and Grad-CAM (Selvaraju et al. 2017)."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from contextlib import contextmanager
+
+import numpy as np
+import torch
+import torch.nn.functional as F
+from torch import Tensor, nn
+
+from fersweep.trainables.torch_training.layers import FaceNet
+from fersweep.trainables.torch_training.optimisation import Training
+
+
+@contextmanager
+def _evaluated(training: Training) -> Iterator[FaceNet]:
+    """The net as it predicts: in evaluation mode, with its averaged weights."""
+    net = training.net.eval()
+    own = None
+    if training.average is not None:
+        own = {k: v.clone() for k, v in net.state_dict().items()}
+        net.load_state_dict(training.average.state, strict=False)
+    try:
+        yield net
+    finally:
+        if own is not None:
+            net.load_state_dict(own)
+
+
+@contextmanager
+def _outputs(layers: list[tuple[str, nn.Module]]) -> Iterator[dict[str, Tensor]]:
+    """The outputs of `layers` in the forward passes of the block."""
+    found: dict[str, Tensor] = {}
+
+    def keep(name: str):
+        def hook(_module: nn.Module, _inputs: object, output: Tensor) -> Tensor:
+            found[name] = output
+            return output.clone()  # what follows may work in place
+
+        return hook
+
+    handles = [module.register_forward_hook(keep(name)) for name, module in layers]
+    try:
+        yield found
+    finally:
+        for handle in handles:
+            handle.remove()
+
+
+def feature_maps(training: Training, face: Tensor, num: int) -> list[tuple[str, np.ndarray]]:
+    """(1, 1, S, S) normalised → the first `num` maps of each layer, (at most num, h, w) float32, input first."""
+    with _evaluated(training) as net, _outputs(net.layers) as found, torch.no_grad():
+        net(face)
+    return [(name, found[name][0, :num].float().cpu().numpy()) for name, _ in net.layers]
+
+
+def grad_cam(training: Training, faces: Tensor, classes: np.ndarray, shape: tuple[int, ...]) -> np.ndarray:
+    """(N, 1, S, S) normalised faces and (N,) classes → (N, *shape) float32: 1 where a face shows its class most.
+
+    Taken at the deepest layer that is at least 4 by 4, since faces of 48 pixels end in maps of 1 or 2. Raises ValueError
+    for a net without such a layer.
+    """
+    with _evaluated(training) as net, _outputs(net.layers) as found:
+        weights = [w for w in net.parameters() if w.requires_grad]
+        for weight in weights:
+            weight.requires_grad_(False)
+        try:
+            with torch.enable_grad():
+                logits = net(faces.clone().requires_grad_())
+                wide = [found[name] for name, _ in net.layers if min(found[name].shape[-2:]) >= 4]
+                if not wide:
+                    raise ValueError("Grad-CAM needs a convolutional layer of at least 4 by 4")
+                picked = logits.gather(1, torch.from_numpy(classes).long().to(logits.device)[:, None]).sum()
+                (slope,) = torch.autograd.grad(picked, wide[-1])
+        finally:
+            for weight in weights:
+                weight.requires_grad_(True)
+    cam = (slope.mean(dim=(2, 3), keepdim=True) * wide[-1].detach()).sum(dim=1, keepdim=True).relu()
+    cam = F.interpolate(cam, shape, mode="bilinear", align_corners=False)[:, 0]
+    highest = cam.amax(dim=(1, 2), keepdim=True).clamp(min=1e-12)
+    return (cam / highest).float().cpu().numpy()

@@ -1,0 +1,181 @@
+"""`transfer` with `head: trees`: gradient-boosted trees on the pooled features of a frozen backbone (scikit-learn).
+
+An epoch is `trees_per_epoch` more boosting iterations. A checkpoint holds the trees as plain arrays, since estimators can
+only be pickled; to train on from one, the trees are grown again, which gives the same ones.
+"""
+
+from __future__ import annotations
+
+import time
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+
+from fersweep.common.processes import num_threads
+from fersweep.data_pipeline.tasks.arrays import TaskArrays
+from fersweep.trainables.protocol import check_finite, val_metrics
+from fersweep.trainables.saved_model import describe_model, read_checkpoint, write_checkpoint
+
+if TYPE_CHECKING:
+    from fersweep.trainables.transfer.hparams import Hparams
+
+
+NODE_FIELDS = ("value", "feature_idx", "num_threshold", "left", "right", "is_leaf")
+
+
+class TreeClassifier:
+    """Boosted trees in growth. `net_state`: a checkpoint's, which holds the backbone; None: a fresh, pretrained one."""
+
+    def __init__(self, hparams: Hparams, model: dict[str, Any], net_state: dict[str, np.ndarray] | None):
+        self.hparams, self.model, self.epoch = hparams, model, 0
+        self._extractor = _Extractor(hparams, model, net_state)
+        self._forest: dict[str, np.ndarray] = {}
+        self._arrays: TaskArrays | None = None
+        self.val_probabilities = np.zeros((0, len(model["classes"])), np.float32)
+
+    def attach(self, arrays: TaskArrays) -> None:
+        from sklearn.ensemble import HistGradientBoostingClassifier
+
+        h = self.hparams
+        self._arrays = arrays
+        self._train, self._val = self._extractor(arrays.train.x), self._extractor(arrays.val.x)
+        weight = arrays.train.weight * (arrays.class_weight**h.class_weights)[arrays.train.y]
+        self._weight = weight / weight.mean()
+        self._trees = HistGradientBoostingClassifier(
+            learning_rate=h.tree_rate,
+            max_leaf_nodes=h.tree_leaves,
+            l2_regularization=h.tree_l2,
+            early_stopping=False,  # type: ignore[arg-type]
+            warm_start=True,
+            random_state=self.model["seed"],
+        )
+
+    def _grow(self, num_iterations: int) -> None:
+        from threadpoolctl import threadpool_limits
+
+        assert self._arrays is not None
+        self._trees.set_params(max_iter=num_iterations)
+        with threadpool_limits(num_threads()):
+            self._trees.fit(self._train, self._arrays.train.y, sample_weight=self._weight)
+        self._forest = as_arrays(self._trees)
+
+    def fit(self, num_epochs: int) -> list[dict[str, float]]:
+        if self._arrays is None:
+            raise RuntimeError("a restored model can only predict: build it with its arrays to train it")
+        return [self._fit_one(self._arrays) for _ in range(num_epochs)]
+
+    def _fit_one(self, arrays: TaskArrays) -> dict[str, float]:
+        start = time.perf_counter()
+        self._grow((self.epoch + 1) * self.hparams.trees_per_epoch)
+        self.epoch += 1
+        self.val_probabilities = vote(self._forest, self._val)
+        train = self._trees.predict_proba(self._train)[np.arange(len(arrays.train.y)), arrays.train.y]
+        loss = float((-np.log(np.maximum(train, 1e-12)) * self._weight).mean())
+        metrics = {"epoch": self.epoch, "train_loss": loss, **val_metrics(self.val_probabilities, arrays.val.y)}
+        metrics["epoch_s"] = time.perf_counter() - start
+        check_finite(metrics)
+        return metrics
+
+    def predict(self, x: np.ndarray) -> np.ndarray:
+        return vote(self._forest, self._extractor(x))
+
+    def save(self, directory: Path) -> None:
+        forest = {f"trees.{name}": value for name, value in self._forest.items()}
+        write_checkpoint(directory, {**self.model, "epoch": self.epoch}, {**forest, **self._extractor.state()})
+
+    def load(self, directory: Path) -> None:
+        model, state = read_checkpoint(directory)
+        self.epoch = model["epoch"]
+        self._forest = {k.removeprefix("trees."): v for k, v in state.items() if k.startswith("trees.")}
+        if self._arrays is not None and self.epoch:
+            self._grow(self.epoch * self.hparams.trees_per_epoch)
+
+
+def build_trees(hparams: Hparams, arrays: TaskArrays, seed: int) -> TreeClassifier:
+    """Trees with the features of their training faces worked out."""
+    classifier = TreeClassifier(hparams, describe_model("transfer", hparams, arrays, seed), None)
+    classifier.attach(arrays)
+    return classifier
+
+
+def restore_trees(directory: Path) -> TreeClassifier:
+    """Trees that can predict, from a checkpoint alone."""
+    from fersweep.trainables.transfer.hparams import Hparams
+
+    model, state = read_checkpoint(directory)
+    described = {key: value for key, value in model.items() if key != "epoch"}
+    classifier = TreeClassifier(Hparams(**model["hparams"]), described, state)
+    classifier.load(directory)
+    return classifier
+
+
+class _Extractor:
+    """The frozen backbone with its pooling."""
+
+    def __init__(self, h: Hparams, model: dict[str, Any], state: dict[str, np.ndarray] | None):
+        import torch
+
+        from fersweep.trainables.torch_training import device as devices
+        from fersweep.trainables.transfer.net import make_empty_net, make_net
+
+        plain = h.model_copy(update={"head_units": (), "head_dropout": 0.0, "head_pooling": "avg"})
+        self._device, self._size = devices.open_device(), h.image_size
+        torch.manual_seed(model["seed"])
+        net = (make_net if state is None else make_empty_net)(plain, len(model["classes"]))
+        self._net: Any = net.backbone.to(self._device).to(memory_format=torch.channels_last).eval()
+        if state is not None:
+            found = {k.removeprefix("net."): torch.from_numpy(v) for k, v in state.items() if k.startswith("net.")}
+            self._net.load_state_dict(found)
+            self.mean, self.std = (float(state[name][0]) for name in ("mean", "std"))
+        else:
+            self.mean, self.std = (255 / 2, 255 / 4) if net.mean is None or net.std is None else (net.mean, net.std)
+
+    def __call__(self, x: np.ndarray) -> np.ndarray:
+        """(N, H, W) uint8 → (N, F) float32."""
+        import torch
+
+        from fersweep.trainables.torch_training.augment import resized
+        from fersweep.trainables.torch_training.classifier import PREDICT_PIXELS
+
+        parts, faces = [], torch.from_numpy(np.array(x, np.uint8))[:, None]
+        with torch.no_grad():
+            for some in faces.split(PREDICT_PIXELS // self._size**2) if len(x) else ():
+                normalised = (some.to(self._device).float() - self.mean) / self.std
+                parts.append(self._net(resized(normalised, self._size)).mean(dim=(2, 3)).float().cpu().numpy())
+        return np.concatenate(parts) if parts else np.zeros((0, self._net.num_features), np.float32)
+
+    def state(self) -> dict[str, np.ndarray]:
+        found = {f"net.{k}": v.cpu().numpy() for k, v in self._net.state_dict().items()}
+        return found | {"mean": np.array([self.mean], np.float32), "std": np.array([self.std], np.float32)}
+
+
+def as_arrays(trees: Any) -> dict[str, np.ndarray]:
+    """scikit-learn's boosted trees as arrays: `baseline` (C,), `sizes` (iterations, C') and each of NODE_FIELDS, all
+    nodes one after another. C' is 1 for two classes (the second one's log-odds), else C.
+    """
+    grown = [tree.nodes for iteration in trees._predictors for tree in iteration]
+    nodes = np.concatenate(grown)
+    sizes = np.array([len(one) for one in grown]).reshape(len(trees._predictors), -1)
+    found = {name: nodes[name] for name in NODE_FIELDS}
+    return {"baseline": trees._baseline_prediction.reshape(-1), "sizes": sizes, **found}
+
+
+def vote(forest: dict[str, np.ndarray], x: np.ndarray) -> np.ndarray:
+    """(N, F) float32 → (N, C) float32 probabilities of `as_arrays`' trees."""
+    sizes = forest["sizes"]
+    raw = np.tile(forest["baseline"].astype(np.float64), (len(x), 1))
+    rows, start = np.arange(len(x)), 0
+    for i, size in enumerate(sizes.reshape(-1)):
+        value, feature, threshold, left, right, leaf = (forest[k][start : start + size] for k in NODE_FIELDS)
+        at = np.zeros(len(x), np.int64)
+        while not leaf[at].all():
+            below = np.where(x[rows, feature[at]] <= threshold[at], left[at], right[at])
+            at = np.where(leaf[at], at, below)
+        raw[:, i % sizes.shape[1]] += value[at]
+        start += size
+    if raw.shape[1] == 1:
+        raw = np.concatenate([np.zeros_like(raw), raw], axis=1)
+    raw -= raw.max(axis=1, keepdims=True)
+    answers = np.exp(raw)
+    return (answers / answers.sum(axis=1, keepdims=True)).astype(np.float32)
