@@ -6,7 +6,6 @@ import contextlib
 import os
 import signal
 import subprocess
-import sys
 import threading
 import time
 from pathlib import Path
@@ -78,22 +77,14 @@ def start_recorder(sweep_dir: Path) -> subprocess.Popen[bytes]:
     among sessions first, and there its low priority would count for nothing; see sched(7), "autogroup".) Its
     complaints go to `recorder.log` in `sweep_dir`.
     """
-    root = str(Path(__file__).resolve().parents[1])
-    paths = [root, *filter(None, [os.environ.get("PYTHONPATH")])]
-    command = [
-        sys.executable,
-        "-m",
-        "fersweep.results.tracking.recorder_process",
-        str(Path(sweep_dir).resolve()),
-        "--parent",
-        str(os.getpid()),
-    ]
+    module = "fersweep.results.tracking.recorder_process"
+    command = module_command(module, Path(sweep_dir).resolve(), "--parent", os.getpid())
     with (Path(sweep_dir) / LOG).open("ab") as log:
         return subprocess.Popen(
             command,
             stdin=subprocess.DEVNULL,
             stdout=log,
             stderr=log,
-            env={**os.environ, "PYTHONPATH": os.pathsep.join(paths)},
+            env={**os.environ, "PYTHONPATH": python_path()},
             process_group=0,
         )

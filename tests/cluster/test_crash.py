@@ -123,7 +123,7 @@ def test_a_real_sweep_killed_three_times_gives_the_same_numbers(
         "        range: {units_0: [4, 16], learning_rate: [1e-3, 1e-1]}}\n"
         "search: {num_trials: 8, seed: 5}\n"
         "stop: {grace_epochs: 2, max_epochs: 48, reduction: 2, report_s: 0}\n"
-        f"resources: {{cpus: {fersweep.cluster.num_cpus}}}\n"
+        f"resources: {{cpus: {cluster.num_cpus}}}\n"
     )
     where = ("--address", cluster.address)
     options = (tmp_path / "lstm.yaml", "--data", tiny_dataset, *where)
