@@ -53,10 +53,10 @@ def _name(path: Path) -> str:
 def _named(dotted: str, names: Mapping[str, Path]) -> str | None:
     """The file that an import of ours names: `fersweep.results.record.journal.Journal` → results/record/journal."""
     place = dotted.removeprefix("fersweep.").split(".")
-    for place in (place, ["fersweep", *place]):
-        for length in (len(place), len(place) - 1):
-            if "/".join(place[:length]) in names:
-                return "/".join(place[:length])
+    for parts in (place, ["fersweep", *place]):
+        for length in (len(parts), len(parts) - 1):
+            if "/".join(parts[:length]) in names:
+                return "/".join(parts[:length])
     return None
 
 
