@@ -2,7 +2,7 @@
 
     .venv/bin/python benchmarks/server_away.py
 
-`faulty_curve` without its faults, 20 ms an epoch, one epoch a report. The server (`mlflow server`, SQLite) is killed with SIGKILL a few seconds
+`curve`, 20 ms an epoch, one epoch a report. The server (`mlflow server`, SQLite) is killed with SIGKILL a few seconds
 into the sweep and started again 60 s later on the same port. Compared are the reports a second from the first report to the last, and what
 MLflow holds at the end.
 """
@@ -24,8 +24,8 @@ from tests.recorded import check_all_recorded  # noqa: E402
 from tests.servers import MlflowServer  # noqa: E402
 
 SWEEP = """
-trainable: faulty_curve
-space: {{fix: {{noise: 0.02, fault: none, fault_at: 1, epoch_s: 0.02}}}}
+trainable: curve
+space: {{fix: {{noise: 0.02, epoch_s: 0.02}}}}
 search: {{sampler: random, num_trials: {trials}, seed: 1}}
 stop: {{scheduler: none, max_epochs: 50, report_s: 0}}
 tracking: {{uri: "{uri}"}}

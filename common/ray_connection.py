@@ -54,6 +54,8 @@ def connect(address: str | None, num_cpus: int | None = None, object_store_bytes
         return
     here: dict[str, Any] = {"num_cpus": num_cpus, "object_store_memory": object_store_bytes, "include_dashboard": False}
     variables = {"TF_CPP_MIN_LOG_LEVEL": "3", "GLOG_minloglevel": "3", "PYTHONPATH": python_path()}
+    if trainables := os.environ.get("FERSWEEP_TRAINABLES"):
+        variables["FERSWEEP_TRAINABLES"] = trainables
     with reaching(address), silent_stderr():
         ray.init(
             address=address or "local",  # not one that happens to run here

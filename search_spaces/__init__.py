@@ -13,11 +13,15 @@ import importlib
 from pathlib import Path
 from types import ModuleType
 
+from fersweep import trainables
+
 RECIPES = Path(__file__).parent / "recipes"
 
 
 def load(name: str) -> ModuleType:
     """The space of the trainable `name`. Raises ValueError if there is none."""
+    if name in (elsewhere := trainables.more()):
+        return importlib.import_module(elsewhere[name])
     known = sorted(
         path.stem
         for path in Path(__file__).parent.glob("*.py")

@@ -19,6 +19,7 @@ os.environ.setdefault("FERSWEEP_REPORT", "0")  # a page for each sweep of the te
 os.environ.setdefault("OMP_NUM_THREADS", "1")
 READINGS = tempfile.TemporaryDirectory(prefix="readings-")  # gone when the tests end
 os.environ["FERSWEEP_READINGS"] = READINGS.name  # not the user's
+os.environ["FERSWEEP_TRAINABLES"] = "tests.doubles.faulty_curve"
 share_process()  # TensorFlow and torch meet in the process that runs all tests; a trial loads one of them
 
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 import contextlib
 import importlib
 import json
+import os
 import warnings
 from collections.abc import Iterable
 from pathlib import Path
@@ -20,15 +21,20 @@ NAMES = {
     "cnn": "fersweep.trainables.cnn",
     "transfer": "fersweep.trainables.transfer",
     "curve": "fersweep.trainables.curve",
-    "faulty_curve": "fersweep.trainables.faulty_curve",
 }
+
+
+def more() -> dict[str, str]:
+    """Modules from elsewhere, each a trainable and its space in one: those that FERSWEEP_TRAINABLES names, by spaces."""
+    return {dotted.rpartition(".")[2]: dotted for dotted in os.environ.get("FERSWEEP_TRAINABLES", "").split()}
 
 
 def load(name: str) -> ModuleType:
     """The module of the trainable `name`. Raises ValueError with the nearest known name."""
-    if name not in NAMES:
-        raise ValueError(f"unknown trainable {name!r}: {hint(name, NAMES)}")
-    return importlib.import_module(NAMES[name])
+    known = NAMES | more()
+    if name not in known:
+        raise ValueError(f"unknown trainable {name!r}: {hint(name, known)}")
+    return importlib.import_module(known[name])
 
 
 def frameworks_of(models: Iterable[dict[str, Any]]) -> set[str]:

@@ -1,4 +1,7 @@
-"""The learning curve of curve.py with a fault at a chosen epoch, each a real one: for testing what a sweep survives."""
+"""The learning curve of curve.py with a fault at a chosen epoch, each a real one: for testing what a sweep survives.
+
+Not shipped: FERSWEEP_TRAINABLES names this module, which is both the trainable and its space.
+"""
 
 from __future__ import annotations
 
@@ -14,10 +17,24 @@ import numpy as np
 from pydantic import Field
 
 from fersweep.data_pipeline.tasks.arrays import TaskArrays
+from fersweep.search_spaces import curve as curve_space
 from fersweep.trainables import curve
 
 FRAMEWORK = "numpy"
 FEATURES = None
+FAULTS = ["none", "nan", "memory", "hog", "error", "kill", "hang"]
+POINTS: dict[str, dict[str, Any]] = {
+    "sound": {"top": 0.9, "rate": 0.3, "noise": 0.0, "fault": "none", "fault_at": 1, "epoch_s": 0.0}
+}
+
+
+def space(trial: Any) -> dict[str, Any]:
+    return {
+        **curve_space.space(trial),
+        "fault": trial.suggest_categorical("fault", FAULTS),
+        "fault_at": trial.suggest_int("fault_at", 1, 10),
+        "epoch_s": trial.suggest_float("epoch_s", 0.0, 10.0),
+    }
 
 
 class Hparams(curve.Hparams):
