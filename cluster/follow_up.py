@@ -11,7 +11,7 @@ from pathlib import Path
 from fersweep.cluster.driver.run_sweep import Outcome
 from fersweep.cluster.launch import launch
 from fersweep.cluster.resume import resume
-from fersweep.results.record.sweep_json import load_sweep
+from fersweep.results.record.sweep_json import read_sweep_json
 from fersweep.search_spaces.sweep_file.schema import Sweep
 
 
@@ -30,5 +30,5 @@ def go_on(
     directory = first.directory.with_name(following.name)
     if directory.exists():
         return resume(directory, address, data=data, retry_failed=retry_failed)
-    described, _ = load_sweep(first.directory)
-    return launch(following, Path(described["dataset"]["path"]), first.directory.parent.parent, address)
+    data = read_sweep_json(first.directory).dataset.path
+    return launch(following, data, first.directory.parent.parent, address)

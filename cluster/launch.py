@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 import platform
 import subprocess
 import sys
@@ -12,7 +11,6 @@ from collections import Counter
 from datetime import UTC, datetime
 from importlib import metadata
 from pathlib import Path
-from typing import Any
 
 import yaml
 
@@ -25,7 +23,7 @@ from fersweep.common.processes import ROOT
 from fersweep.data_pipeline.tasks.arrays import TaskArrays
 from fersweep.data_pipeline.tasks.task import Task
 from fersweep.results.record.storage import Storage
-from fersweep.results.record.sweep_json import stored_at, sweep_storage
+from fersweep.results.record.sweep_json import Baseline, Learned, SweepJson, stored_at
 from fersweep.search_spaces.sweep_file.schema import Sweep
 from fersweep.search_spaces.sweep_file.searched_space import distributions, fetch
 from fersweep.trainables.metrics import majority_baseline
@@ -45,40 +43,41 @@ VERSIONS_OF = (
 )
 
 
-def describe(sweep: Sweep, data: Path, home: Path) -> tuple[dict[str, Any], TaskArrays]:
-    """What `sweep.json` says: the resolved sweep, its data and its baseline. Checks the task against the dataset."""
-    task = Task(data, sweep.task)
+def describe(asked: Sweep, data: Path, home: Path) -> tuple[SweepJson, TaskArrays]:
+    """What `sweep.json` is to hold: the resolved sweep, its data and its baseline. Checks the task against the dataset."""
+    task = Task(data, asked.task)
     arrays = task.arrays()
     for split, part in (("train", arrays.train), ("val", arrays.val)):
         if not len(part.y):
             raise InputError(f"{data}: the task leaves no faces in {split}")
-    baseline: dict[str, Any] = majority_baseline(arrays.train.y, arrays.val.y, len(arrays.classes))
-    baseline["majority_class"] = arrays.classes[int(baseline["majority_class"])]
-    described = {
-        "sweep": sweep.model_dump(mode="json"),
-        "sweep_id": uuid.uuid4().hex,
-        "space": distributions(sweep),
-        "dataset": {
-            "path": str(Path(data).resolve()),
-            "name": Path(data).resolve().name,
-            "fingerprint": arrays.fingerprint,
-            "classes": task.manifest["classes"],
-        },
-        "history": history(sweep, home),
-        "points": best_points(sweep, home),
-        "classes": arrays.classes,
-        "feature_names": arrays.feature_names,
-        "num_train": len(arrays.train.y),
-        "num_val": len(arrays.val.y),
-        "baseline": baseline,
-        "created": datetime.now(UTC).isoformat(timespec="seconds"),
-        "command": " ".join(["fersweep", *sys.argv[1:]]),
-        "git_commit": _git_commit(),
-        "python": platform.python_version(),
-        "versions": {name: metadata.version(name) for name in VERSIONS_OF},
-        "home": str(Path(home).resolve()),
-    }
-    return described, arrays
+    baseline = majority_baseline(arrays.train.y, arrays.val.y, len(arrays.classes))
+    sweep = SweepJson(
+        sweep=asked,
+        sweep_id=uuid.uuid4().hex,
+        space=distributions(asked),
+        dataset=Learned(
+            path=Path(data).resolve(),
+            name=Path(data).resolve().name,
+            fingerprint=arrays.fingerprint,
+            classes=task.manifest["classes"],
+        ),
+        history=history(asked, home),
+        points=best_points(asked, home),
+        classes=arrays.classes,
+        feature_names=arrays.feature_names,
+        num_train=len(arrays.train.y),
+        num_val=len(arrays.val.y),
+        baseline=Baseline.model_validate(
+            {**baseline, "majority_class": arrays.classes[int(baseline["majority_class"])]}
+        ),
+        created=datetime.now(UTC).isoformat(timespec="seconds"),
+        command=" ".join(["fersweep", *sys.argv[1:]]),
+        git_commit=_git_commit(),
+        python=platform.python_version(),
+        versions={name: metadata.version(name) for name in VERSIONS_OF},
+        home=Path(home).resolve(),
+    )
+    return sweep, arrays
 
 
 def _git_commit() -> str | None:
@@ -86,44 +85,43 @@ def _git_commit() -> str | None:
     return done.stdout.strip() or None
 
 
-def launch(sweep: Sweep, data: Path, home: Path, address: str | None = None) -> Outcome:
+def launch(asked: Sweep, data: Path, home: Path, address: str | None = None) -> Outcome:
     """Run a new sweep to its end. Everything is checked before anything is written."""
-    directory = _refuse_existing(sweep, home)
-    described, arrays = describe(sweep, data, home)
-    fetch(sweep, described["points"])
+    directory = _refuse_existing(asked, home)
+    sweep, arrays = describe(asked, data, home)
+    fetch(asked, [(point.name, point.params) for point in sweep.points])
     ray_connection.connect(address)
-    capacity.check_resources(sweep.resources.cpus, sweep.resources.gpus)
-    content = json.dumps(described, indent=1).encode()
-    storage = sweep_storage(directory, described)
+    capacity.check_resources(asked.resources.cpus, asked.resources.gpus)
+    storage, content = sweep.storage(directory), sweep.as_bytes()
     if storage.path is None:
-        if sweep.following is not None:
-            _claim(stored_at(str(sweep.storage), sweep.following.name), None)
+        if asked.following is not None:
+            _claim(stored_at(str(asked.storage), asked.following.name), None)
         _claim(storage.address, content)
     directory.parent.mkdir(parents=True, exist_ok=True)
-    fresh = Path(tempfile.mkdtemp(dir=directory.parent, prefix=f".{sweep.name}-"))
+    fresh = Path(tempfile.mkdtemp(dir=directory.parent, prefix=f".{asked.name}-"))
     (fresh / "sweep.json").write_bytes(content)
     (fresh / "trials").mkdir()
     fresh.chmod(0o755)
     fresh.rename(directory)  # fails where another launch of this name was faster
-    return run_sweep(sweep, arrays, described, directory)
+    return run_sweep(sweep, arrays, directory)
 
 
-def dry(sweep: Sweep, data: Path, home: Path, address: str | None = None) -> str:
+def dry(asked: Sweep, data: Path, home: Path, address: str | None = None) -> str:
     """Check everything that `launch` checks → the resolved sweep as YAML, with its data in comments."""
-    _refuse_existing(sweep, home)
-    described, _ = describe(sweep, data, home)
-    fetch(sweep, described["points"])
+    _refuse_existing(asked, home)
+    sweep, _ = describe(asked, data, home)
+    fetch(asked, [(point.name, point.params) for point in sweep.points])
     ray_connection.connect(address)
-    at_once = capacity.check_resources(sweep.resources.cpus, sweep.resources.gpus)
-    learned = Counter(one["sweep"] for one in described["history"])
+    at_once = capacity.check_resources(asked.resources.cpus, asked.resources.gpus)
+    learned = Counter(trial.sweep for trial in sweep.history)
     facts = (
-        f"# data {described['dataset']['path']} ({described['dataset']['fingerprint'][:12]}): "
-        f"{described['num_train']} train, {described['num_val']} val faces, {len(described['feature_names'])} features\n"
-        f"# rungs at epochs {sweep.stop.rungs()}; {at_once} trials at once\n"
+        f"# data {sweep.dataset.path} ({sweep.dataset.fingerprint[:12]}): "
+        f"{sweep.num_train} train, {sweep.num_val} val faces, {len(sweep.feature_names)} features\n"
+        f"# rungs at epochs {asked.stop.rungs()}; {at_once} trials at once\n"
         + "".join(f"# learns from {number} trials of sweep {name}\n" for name, number in learned.items())
-        + "".join(f"# begins with the point of trial {point['name']}\n" for point in described["points"])
+        + "".join(f"# begins with the point of trial {point.name}\n" for point in sweep.points)
     )
-    return facts + yaml.safe_dump(described["sweep"], sort_keys=False).rstrip()
+    return facts + yaml.safe_dump(asked.model_dump(mode="json"), sort_keys=False).rstrip()
 
 
 def _refuse_existing(sweep: Sweep, home: Path) -> Path:

@@ -22,8 +22,8 @@ from fersweep.common.errors import InputError
 from fersweep.common.files import is_held, write_whole
 from fersweep.results.record.home import pull
 from fersweep.results.record.journal import SweepRecord
+from fersweep.results.record.recorded_sweep import load_sweep
 from fersweep.results.record.storage import Storage
-from fersweep.results.record.sweep_json import load_sweep, sweep_storage, sweep_task
 from fersweep.search_spaces.sweep_file.overrides import change
 from fersweep.search_spaces.sweep_file.read_sweep import parse_sweep
 from fersweep.search_spaces.sweep_file.schema import Sweep
@@ -54,28 +54,29 @@ def resume(
     """
     if is_held(directory / "driver.lock"):  # before anything is changed
         raise InputError(f"{directory}: {DRIVEN}")
-    described, record = load_sweep(directory)
-    storage = sweep_storage(directory, described)
+    recorded = load_sweep(directory)
+    storage = recorded.storage
     if storage.path is None:
         _refuse_driven(storage)
         pull(storage, directory)  # another machine may have gone on with it
-        described, record = load_sweep(directory)
+        recorded = load_sweep(directory)
+    sweep = recorded.sweep
     if data is not None:
-        described["dataset"]["path"] = str(Path(data).resolve())
-    asked = Sweep.model_validate(described["sweep"])
-    sweep = _changed(asked, record, trials, max_epochs, overrides or [])
-    _refuse_changed_space(sweep, described)
-    described["sweep"] = sweep.model_dump(mode="json")
-    arrays = sweep_task(described).arrays()
-    fetch(sweep, described.get("points", []))
+        dataset = sweep.dataset.model_copy(update={"path": Path(data).resolve()})
+        sweep = sweep.model_copy(update={"dataset": dataset})
+    asked = _changed(sweep.asked, recorded.record, trials, max_epochs, overrides or [])
+    _refuse_changed_space(asked, sweep.space)
+    sweep = sweep.model_copy(update={"asked": asked})
+    arrays = sweep.task().arrays()
+    fetch(asked, [(point.name, point.params) for point in sweep.points])
     ray_connection.connect(address)
-    capacity.check_resources(sweep.resources.cpus, sweep.resources.gpus)
-    content = json.dumps(described, indent=1).encode()
+    capacity.check_resources(asked.resources.cpus, asked.resources.gpus)
+    content = sweep.as_bytes()
     if content != (directory / "sweep.json").read_bytes():
         if storage.path is None:
             storage.write("sweep.json", content)
         write_whole(directory / "sweep.json", content)
-    return run_sweep(sweep, arrays, described, directory, retry_failed=retry_failed)
+    return run_sweep(sweep, arrays, directory, retry_failed=retry_failed)
 
 
 def _changed(
@@ -109,9 +110,9 @@ def _number(text: str, before: int) -> int:
     return before + int(text) if text.startswith("+") else int(text)
 
 
-def _refuse_changed_space(sweep: Sweep, described: dict[str, Any]) -> None:
+def _refuse_changed_space(sweep: Sweep, before: dict[str, str]) -> None:
     """InputError if the space's code draws from something else than when the sweep was launched."""
-    now, before = distributions(sweep), described.get("space", {})
+    now = distributions(sweep)
     for name in sorted({*now, *before}) if before else ():
         if now.get(name) != before.get(name):
             raise InputError(

@@ -25,7 +25,7 @@ from fersweep.data_pipeline.tasks.arrays import TaskArrays
 from fersweep.results.record.home import resume_command
 from fersweep.results.record.journal import Journal
 from fersweep.results.record.storage import Storage
-from fersweep.results.record.sweep_json import sweep_storage
+from fersweep.results.record.sweep_json import Baseline, SweepJson
 from fersweep.results.tracking.recorder import Recorder
 from fersweep.search_spaces.sweep_file.schema import Sweep
 
@@ -49,9 +49,8 @@ class Outcome:
 
 
 def run_sweep(
-    sweep: Sweep,
+    sweep: SweepJson,
     arrays: TaskArrays,
-    described: dict[str, Any],
     directory: Path,
     *,
     retry_failed: bool = False,
@@ -60,11 +59,10 @@ def run_sweep(
 
     `retry_failed`: run failed trials once more.
     """
-    storage, stopping = sweep_storage(directory, described), Stopping()
+    storage, stopping = sweep.storage(directory), Stopping()
     with _alone(directory), stopping.signals():
         journal = Journal(directory / "journal.jsonl", storage)
-        older = described.get("history", []), described.get("points", [])
-        search, recorder = Search(sweep, journal, *older), Recorder(directory)
+        search, recorder = Search(sweep.asked, journal, sweep.history, sweep.points), Recorder(directory)
         journal.session("started")
         recorder.start()
         with Watch(directory, storage, recorder, resume_command(directory)) as watch, stopping.on_error():
@@ -73,13 +71,13 @@ def run_sweep(
             with Keeper(search, storage) as keeper:
                 if not search.done():
                     watch.head = ray_connection.head_address()
-                    _tune(search, arrays, directory, storage, keeper, described["baseline"], stopping)
+                    _tune(search, arrays, directory, storage, keeper, sweep.baseline, stopping)
         state = "failed" if stopping.error else "finished" if search.done() else "interrupted"
         with contextlib.suppress(OSError):  # a full disk: then the journal just ends, as after a kill
             journal.session(state, **({"reason": str(stopping.error)} if stopping.error else {}))
         journal.close()
         missing = recorder.finish() if state == "finished" else recorder.finish(HURRY_S)
-    following = sweep.following if state == "finished" else None
+    following = sweep.asked.following if state == "finished" else None
     return Outcome(state, directory, stopping.signal, stopping.error, missing, following)
 
 
@@ -117,16 +115,15 @@ def _tune(
     directory: Path,
     storage: Storage,
     keeper: Keeper,
-    baseline: dict[str, Any],
+    baseline: Baseline,
     stopping: Stopping,
 ) -> None:
     """Run the remaining trials on Ray Tune. Where Tune itself breaks off, it is begun again: the journal has the state."""
     from fersweep.cluster.driver.progress import Progress
 
     breaks, epochs = 0, -1
-    name = search.sweep.stop.metric.removeprefix("val_")
     try:
-        with Progress(search, stopping, keeper, baseline.get(name)) as progress:
+        with Progress(search, stopping, keeper, baseline.score(search.sweep.stop.metric)) as progress:
             while not search.done() and not stopping.asked:
                 try:
                     _run_tune(search, arrays, directory, storage, stopping, progress)

@@ -7,20 +7,17 @@ So a search that was interrupted and resumed suggests and stops exactly as one t
 
 from __future__ import annotations
 
-import math
 import time
-import warnings
 from collections import Counter
 from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
-import numpy as np
-
-from fersweep.results.record.journal import Journal, SweepRecord, TrialRecord
-from fersweep.results.record.optuna_study import freeze, new_study
+from fersweep.cluster.search import asha
+from fersweep.cluster.search.sampler import Sampler
+from fersweep.results.record.journal import Journal, SweepRecord
+from fersweep.results.record.sweep_json import OlderPoint, OlderTrial
 from fersweep.search_spaces.sweep_file.schema import Sweep
-from fersweep.search_spaces.sweep_file.searched_space import first_points, sample_space
 
 if TYPE_CHECKING:
     import optuna
@@ -46,7 +43,7 @@ class TooManyFailures(RuntimeError):
 class Search:
     """Decides for one sweep. `journal` is the only thing that it writes.
 
-    `history`, `points`: trials of older sweeps, and points of theirs to begin with (cluster/search/older_sweeps.py).
+    `history`, `points`: trials of older sweeps, and points of theirs to begin with (older_sweeps.py).
     `active`: trials that are with a worker, and when each was last heard of (seconds of time.monotonic).
     """
 
@@ -54,16 +51,12 @@ class Search:
         self,
         sweep: Sweep,
         journal: Journal,
-        history: Sequence[dict[str, Any]] = (),
-        points: Sequence[dict[str, Any]] = (),
+        history: Sequence[OlderTrial] = (),
+        points: Sequence[OlderPoint] = (),
     ):
         self.sweep, self.journal = sweep, journal
-        self._points = first_points(sweep, points)
-        known = ("params", "distributions", "epochs", "state")
-        older = [TrialRecord(number=-1, hparams={}, **{key: one[key] for key in known}) for one in history]
-        self._history = [freeze(trial, sweep.stop.metric, sweep.stop.mode) for trial in older]
+        self._sampler = Sampler(sweep, history, points)
         self.active: dict[int, float] = {}
-        self._frozen: dict[int, Any] = {}
 
     @property
     def record(self) -> SweepRecord:
@@ -90,51 +83,22 @@ class Search:
         return Assignment(number, trial.hparams, trial.num_epochs)
 
     def _sample(self, number: int) -> None:
-        hparams, asked, point = self._suggest(number)
         from optuna.distributions import distribution_to_json
 
-        distributions = {name: distribution_to_json(d) for name, d in asked.distributions.items()}
+        suggestion = self._sampler.suggest(self.record, number)
+        distributions = {name: distribution_to_json(d) for name, d in suggestion.distributions.items()}
         self.journal.append(
-            "sampled", trial=number, hparams=hparams, params=asked.params, distributions=distributions, point=point
+            "sampled",
+            trial=number,
+            hparams=suggestion.hparams,
+            params=suggestion.params,
+            distributions=distributions,
+            point=suggestion.point,
         )
 
-    def _suggest(self, number: int) -> tuple[dict[str, Any], optuna.Trial, str | None]:
-        study, name = self.study(seed=number), None
-        if number < len(self._points):
-            name, point = self._points[number]
-            study.enqueue_trial(point)
-        asked = study.ask()
-        return sample_space(self.sweep, asked), asked, name
-
-    def study(self, seed: int = 0) -> optuna.Study:
-        """The journal as an Optuna study whose sampler is seeded from (the sweep's seed, `seed`).
-
-        Trials of older sweeps (search.start_from) come first. The states are results/record/optuna_study.py's; the sampler keeps away
-        from trials that are RUNNING.
-        """
-        import optuna
-
-        seed = int(np.random.default_rng([self.sweep.search.seed, seed]).integers(2**31))
-        stop = self.sweep.stop
-        with warnings.catch_warnings():
-            warnings.simplefilter("ignore", optuna.exceptions.ExperimentalWarning)  # group
-            sampler = (
-                optuna.samplers.TPESampler(seed=seed, multivariate=True, group=True, constant_liar=True)
-                if self.sweep.search.sampler == "tpe"
-                else optuna.samplers.RandomSampler(seed=seed)
-            )
-        study = new_study(stop.mode, self._history, sampler)
-        study.add_trials([self._frozen_trial(trial) for trial in self.record.trials.values()])
-        return study
-
-    def _frozen_trial(self, trial: TrialRecord) -> optuna.trial.FrozenTrial:
-        stop = self.sweep.stop
-        if trial.state == "running":
-            self._frozen.pop(trial.number, None)  # it may have been reopened
-            return freeze(trial, stop.metric, stop.mode)
-        if trial.number not in self._frozen:
-            self._frozen[trial.number] = freeze(trial, stop.metric, stop.mode)
-        return self._frozen[trial.number]
+    def study(self) -> optuna.Study:
+        """The journal as an Optuna study."""
+        return self._sampler.study(self.record)
 
     def report(
         self,
@@ -171,7 +135,7 @@ class Search:
         """Whether ASHA ends a running trial that has just gone on from epoch `before`."""
         now = self.record.trials[number].num_epochs
         for level in self.sweep.stop.rungs():
-            if before < level <= now and not self.survives(number, level):
+            if before < level <= now and not asha.survives(self.record, self.sweep.stop, number, level):
                 self._end(number, "stopped", f"below the best 1/{self.sweep.stop.reduction} at epoch {level}")
                 return True
         return False
@@ -217,25 +181,3 @@ class Search:
                 f"{failed} of {ended} trials failed, which is more than failures.max_failed_share "
                 f"({failures.max_failed_share:g}) allows; the commonest reason ({times}×): {commonest}"
             )
-
-    def rung(self, level: int) -> dict[int, float]:
-        """Trial number → best value within `level` epochs, of every trial that reached that rung with a finite value."""
-        metric, worst = self.sweep.stop.metric, -math.inf if self.sweep.stop.mode == "max" else math.inf
-        better = max if self.sweep.stop.mode == "max" else min
-        table = {}
-        for trial in self.record.trials.values():
-            if trial.num_epochs >= level:
-                finite = [row[metric] for row in trial.epochs[:level] if math.isfinite(row[metric])]
-                table[trial.number] = better(finite, default=worst)
-        return {number: value for number, value in table.items() if math.isfinite(value)}
-
-    def survives(self, number: int, level: int) -> bool:
-        """ASHA's stopping rule (Li et al. 2018, arXiv:1810.05934; asynchronous, by quantile as in Ray Tune and Syne
-        Tune): a trial goes on if it is among the best 1/reduction of those that have reached the rung, itself included.
-        """
-        table = self.rung(level)
-        if number not in table:
-            return False
-        sign = 1 if self.sweep.stop.mode == "max" else -1
-        cutoff = np.quantile([sign * value for value in table.values()], 1 - 1 / self.sweep.stop.reduction)
-        return bool(sign * table[number] >= cutoff)

@@ -14,22 +14,22 @@ from typing import Any
 from fersweep.common.errors import InputError
 from fersweep.results.record.home import find_sweep
 from fersweep.results.record.journal import SweepRecord, TrialRecord
-from fersweep.results.record.sweep_json import load_sweep
+from fersweep.results.record.recorded_sweep import load_sweep
+from fersweep.results.record.sweep_json import OlderPoint, OlderTrial
 from fersweep.search_spaces.sweep_file.schema import Sweep
 from fersweep.search_spaces.sweep_file.searched_space import fitted
 
 
-def history(sweep: Sweep, home: Path) -> list[dict[str, Any]]:
-    """The ended trials of the older sweeps that `sweep` learns from, as `sweep.json` has them: {sweep, params,
-    distributions, epochs, state}. Raises InputError where a sweep is not there, searches for something else, or has
-    nothing to offer.
+def history(sweep: Sweep, home: Path) -> list[OlderTrial]:
+    """The ended trials of the older sweeps that `sweep` learns from. Raises InputError where a sweep is not there,
+    searches for something else, or has nothing to offer.
     """
     found = []
     for name in sweep.search.older:
         theirs, record = _load(sweep, home, name)
-        if theirs["stop"]["metric"] != sweep.stop.metric:
-            raise _nothing_to_learn(name, "stop.metric", theirs["stop"]["metric"], sweep.stop.metric)
-        taken = [one for trial in record.trials.values() if (one := _taken(sweep, name, trial, theirs["space"]["fix"]))]
+        if theirs.stop.metric != sweep.stop.metric:
+            raise _nothing_to_learn(name, "stop.metric", theirs.stop.metric, sweep.stop.metric)
+        taken = [old for trial in record.trials.values() if (old := _taken(sweep, name, trial, theirs.space.fix))]
         if not taken:
             raise InputError(
                 f"search.start_from: none of the {len(record.trials)} trials of sweep {name!r} lies in the space"
@@ -38,8 +38,8 @@ def history(sweep: Sweep, home: Path) -> list[dict[str, Any]]:
     return found
 
 
-def best_points(sweep: Sweep, home: Path) -> list[dict[str, Any]]:
-    """The points of the older sweeps' best trials, as `sweep.json` has them, best first: {name: "OLD/0007", params}.
+def best_points(sweep: Sweep, home: Path) -> list[OlderPoint]:
+    """The points of the older sweeps' best trials, best first.
 
     The best are those that have ended and not failed, by this sweep's metric. Raises InputError where a sweep is not
     there, is one of another trainable, or has fewer, and where a point lies outside the space.
@@ -53,29 +53,29 @@ def best_points(sweep: Sweep, home: Path) -> list[dict[str, Any]]:
                 f"search.start_from: sweep {name!r} has {len(best)} trials that have ended and not failed, not {number}"
             )
         for trial in best:
-            title = f"{theirs['name']}/{trial.name}"
+            title = f"{theirs.name}/{trial.name}"
             try:
-                fixed = fitted(sweep, title, {**theirs["space"]["fix"], **trial.params})
+                fixed = fitted(sweep, title, {**theirs.space.fix, **trial.params})
             except ValueError as error:
                 raise InputError(str(error)) from None
-            found.append({"name": title, "params": fixed.params})
+            found.append(OlderPoint(name=title, params=fixed.params))
     return found
 
 
-def _load(sweep: Sweep, home: Path, name: str) -> tuple[dict[str, Any], SweepRecord]:
+def _load(sweep: Sweep, home: Path, name: str) -> tuple[Sweep, SweepRecord]:
     """What was asked of an older sweep, and its record. Raises InputError if it is one of another trainable."""
-    described, record = load_sweep(find_sweep(home, name))
-    theirs = described["sweep"]
-    if theirs["trainable"] != sweep.trainable:
-        raise _nothing_to_learn(name, "trainable", theirs["trainable"], sweep.trainable)
-    return theirs, record
+    recorded = load_sweep(find_sweep(home, name))
+    theirs = recorded.sweep.asked
+    if theirs.trainable != sweep.trainable:
+        raise _nothing_to_learn(name, "trainable", theirs.trainable, sweep.trainable)
+    return theirs, recorded.record
 
 
 def _nothing_to_learn(name: str, key: str, before: str, now: str) -> InputError:
     return InputError(f"search.start_from: sweep {name!r} has {key} {before!r}, not {now!r}: nothing to learn from")
 
 
-def _taken(sweep: Sweep, name: str, trial: TrialRecord, fixed_then: dict[str, Any]) -> dict[str, Any] | None:
+def _taken(sweep: Sweep, name: str, trial: TrialRecord, fixed_then: dict[str, Any]) -> OlderTrial | None:
     """One trial; None if it has not ended, or lies outside the space."""
     from optuna.distributions import distribution_to_json
 
@@ -87,10 +87,10 @@ def _taken(sweep: Sweep, name: str, trial: TrialRecord, fixed_then: dict[str, An
     rows = [{"epoch": row["epoch"], metric: row[metric]} for row in trial.epochs if math.isfinite(row[metric])]
     if trial.state == "running" or (trial.state != "failed" and not rows):
         return None
-    return {
-        "sweep": name,
-        "params": fixed.params,
-        "distributions": {key: distribution_to_json(one) for key, one in fixed.distributions.items()},
-        "epochs": rows,
-        "state": trial.state,
-    }
+    return OlderTrial(
+        sweep=name,
+        params=fixed.params,
+        distributions={key: distribution_to_json(distribution) for key, distribution in fixed.distributions.items()},
+        epochs=rows,
+        state=trial.state,
+    )

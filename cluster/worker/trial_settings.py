@@ -27,9 +27,7 @@ class TrialSettings:
 
 
 def trial_settings(sweep: Sweep, directory: Path, storage: Storage) -> TrialSettings:
-    """The plan of a sweep whose record lies in `directory` and whose checkpoints lie in `storage`."""
-    from fersweep.cluster.worker.trial_settings import TrialSettings
-
+    """Of a sweep whose record is in `directory` and whose checkpoints are in `storage`."""
     stop = sweep.stop
     return TrialSettings(
         trainable=sweep.trainable,

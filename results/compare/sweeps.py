@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import itertools
 import json
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -16,7 +16,8 @@ from fersweep.common.errors import InputError
 from fersweep.results.compare.trials import VAL_SCORES, varied_hparams
 from fersweep.results.record.home import find_sweep, split_spec
 from fersweep.results.record.journal import SweepRecord, TrialRecord
-from fersweep.results.record.sweep_json import faces_of, load_sweep, objective
+from fersweep.results.record.recorded_sweep import load_sweep
+from fersweep.results.record.sweep_json import SweepJson
 from fersweep.results.record.timeline import cost
 from fersweep.results.scores import paired
 
@@ -30,29 +31,29 @@ class Chosen:
     trial: TrialRecord | None
 
     @property
-    def sweep(self) -> dict[str, Any]:
+    def sweep(self) -> SweepJson:
         return self.faces.sweep
 
     @property
     def name(self) -> str:
         """`cnn:7`."""
         number = "" if self.trial is None else f":{self.trial.number}"
-        return f"{self.sweep['sweep']['name']}{number}"
+        return f"{self.sweep.asked.name}{number}"
 
 
 def choose(home: Path, spec: str) -> Chosen:
     """The sweep and trial that `spec` names. Raises InputError if there is no such sweep or trial."""
     name, number = split_spec(spec)
-    sweep_dir = find_sweep(home, name)
-    sweep, record = load_sweep(sweep_dir)
+    recorded = load_sweep(find_sweep(home, name))
+    record = recorded.record
     if number is None:
-        trial = next(iter(record.ranked(*objective(sweep))), None)
+        trial = next(iter(recorded.ranked()), None)
     elif number not in record.trials:
         known = f"trials: 0 to {len(record.trials) - 1}" if record.trials else "it has none yet"
-        raise InputError(f"sweep {sweep['sweep']['name']!r} has no trial {number}; {known}")
+        raise InputError(f"sweep {recorded.sweep.name!r} has no trial {number}; {known}")
     else:
         trial = record.trials[number]
-    return Chosen(paired.Faces(sweep_dir, sweep), record, trial)
+    return Chosen(paired.Faces(recorded), record, trial)
 
 
 def compare_sweeps(home: Path, names: Sequence[str], top: int = 10) -> dict[str, Any]:
@@ -85,17 +86,17 @@ def compare_sweeps(home: Path, names: Sequence[str], top: int = 10) -> dict[str,
 
 def reasons(chosen: Sequence[Chosen]) -> list[str]:
     """Why the sweeps' scores cannot be compared as they stand, one line each."""
-    facts = {
-        "metric": lambda s: " ".join(reversed(objective(s))),
-        "dataset": lambda s: f"{s['dataset']['name']} ({s['dataset']['fingerprint'].removeprefix('sha256:')[:12]})",
-        "classes": lambda s: ", ".join(s["classes"]),
-        "faces": faces_of,
+    facts: dict[str, Callable[[SweepJson], str]] = {
+        "metric": lambda s: " ".join(reversed((s.metric, s.mode))),
+        "dataset": lambda s: f"{s.dataset.name} ({s.dataset.fingerprint.removeprefix('sha256:')[:12]})",
+        "classes": lambda s: ", ".join(s.classes),
+        "faces": lambda s: s.faces,
     }
     found = []
     for what, fact in facts.items():
         values: dict[str, list[str]] = {}
         for one in chosen:
-            values.setdefault(fact(one.sweep), []).append(one.sweep["sweep"]["name"])
+            values.setdefault(fact(one.sweep), []).append(one.sweep.asked.name)
         if len(values) > 1:
             told = "; ".join(f"{' and '.join(names)}: {value}" for value, names in values.items())
             found.append(f"other {what}: {told}")
@@ -127,13 +128,13 @@ def differences(a: Chosen, b: Chosen) -> dict[str, Any]:
 
 
 def _trial(one: Chosen) -> dict[str, Any]:
-    trial, (metric, mode) = one.trial, objective(one.sweep)
+    trial, metric, mode = one.trial, one.sweep.metric, one.sweep.mode
     assert trial is not None
     best = trial.best(metric, mode) or {}
     return {
         "name": one.name,
-        "sweep": one.sweep["sweep"]["name"],
-        "trainable": one.sweep["sweep"]["trainable"],
+        "sweep": one.sweep.asked.name,
+        "trainable": one.sweep.asked.trainable,
         "trial": trial.number,
         "state": trial.state,
         "point": trial.point,
@@ -149,7 +150,8 @@ def _answers(one: Chosen) -> paired.Answers | None:
 
 def _summary(one: Chosen, answered: paired.Answers | None) -> dict[str, Any]:
     """A sweep: what it searched on what, its best trial with interval, its baseline, and what it cost."""
-    sweep, record, (metric, mode) = one.sweep, one.record, objective(one.sweep)
+    sweep, record = one.sweep, one.record
+    metric, mode = sweep.metric, sweep.mode
     best, name = None, metric.removeprefix("val_")
     if one.trial is not None:
         best = _trial(one) | {"value": one.trial.value(metric, mode), "low": None, "high": None}
@@ -157,27 +159,27 @@ def _summary(one: Chosen, answered: paired.Answers | None) -> dict[str, Any]:
             found = paired.interval(sweep, best["value"], answered.y, answered.probabilities) or {}
             best |= {bound: found[bound] for bound in ("low", "high") if found}
     return {
-        "sweep": sweep["sweep"]["name"],
-        "trainable": sweep["sweep"]["trainable"],
+        "sweep": sweep.asked.name,
+        "trainable": sweep.asked.trainable,
         "metric": metric,
         "mode": mode,
-        "dataset": sweep["dataset"],
-        "classes": sweep["classes"],
-        "features": sweep["sweep"]["task"]["features"],
-        "fraction": sweep["sweep"]["task"].get("fraction", 1.0),
-        "faces": faces_of(sweep),
+        "dataset": sweep.dataset.model_dump(mode="json"),
+        "classes": sweep.classes,
+        "features": sweep.asked.task.features,
+        "fraction": sweep.asked.task.fraction,
+        "faces": sweep.faces,
         "num_faces": None if answered is None else len(answered.y),
         "session": record.action,
         "states": record.count(),
         "total_epochs": record.num_epochs,
-        **cost(one.faces.sweep_dir / "journal.jsonl"),
+        **cost(one.faces.recorded.directory / "journal.jsonl"),
         "best": best,
-        "baseline": {"name": f"always {sweep['baseline']['majority_class']}", "value": sweep["baseline"].get(name)},
+        "baseline": {"name": f"always {sweep.baseline.majority_class}", "value": sweep.baseline.score(name)},
     }
 
 
 def _trials(chosen: Sequence[Chosen], top: int, score: str) -> list[dict[str, Any]]:
-    metric, mode = objective(chosen[0].sweep)
+    metric, mode = chosen[0].sweep.metric, chosen[0].sweep.mode
     everything = [
         Chosen(one.faces, one.record, trial) for one in chosen for trial in one.record.ranked(metric, mode)[:top]
     ]

@@ -11,7 +11,8 @@ from typing import TYPE_CHECKING, Any
 
 from fersweep.common.display.tables import short, table
 from fersweep.results.record.journal import SweepRecord, TrialRecord, trial_name
-from fersweep.results.record.sweep_json import faces_of, load_sweep, objective
+from fersweep.results.record.recorded_sweep import RecordedSweep, load_sweep
+from fersweep.results.record.sweep_json import SweepJson
 from fersweep.results.scores import paired
 from fersweep.trainables import metrics
 from fersweep.trainables.metrics import SCORES
@@ -43,21 +44,22 @@ def compare(sweep_dir: Path, top: int = 10, trees: dict[str, Any] | None = None)
         `metric`, `mode`, `faces` (what the scores are of), `total_epochs`, `hparams` (common to all trials), `dataset`,
         `session`.
     """
-    sweep, record = load_sweep(sweep_dir)
-    metric, mode = objective(sweep)
+    recorded = load_sweep(sweep_dir)
+    sweep, record = recorded.sweep, recorded.record
+    metric, mode = sweep.metric, sweep.mode
     varied = varied_hparams(record)
     ranked = record.ranked(metric, mode)[:top]
     shared = next(iter(record.trials.values())).hparams if record.trials else {}
-    rows, score = _rows(ranked, sweep, Path(sweep_dir), varied), paired.score_of(sweep)
+    rows, score = _rows(recorded, ranked, varied), paired.score_of(sweep)
     paired.correct([row["against_best"] for row in rows[1:]], score)
     return {
-        "sweep": sweep["sweep"]["name"],
-        "trainable": sweep["sweep"]["trainable"],
+        "sweep": sweep.asked.name,
+        "trainable": sweep.asked.trainable,
         "metric": metric,
         "mode": mode,
-        "classes": sweep["classes"],
-        "faces": faces_of(sweep),
-        "dataset": sweep["dataset"],
+        "classes": sweep.classes,
+        "faces": sweep.faces,
+        "dataset": sweep.dataset.model_dump(mode="json"),
         "session": record.action,
         "states": record.count(),
         "total_epochs": record.num_epochs,
@@ -78,30 +80,30 @@ def varied_hparams(record: SweepRecord) -> list[str]:
     return [name for name, seen in values.items() if len(seen) > 1 or name in absent]
 
 
-def _rows(ranked: list[TrialRecord], sweep: dict[str, Any], sweep_dir: Path, varied: list[str]) -> list[dict[str, Any]]:
-    faces = paired.Faces(sweep_dir, sweep)
+def _rows(recorded: RecordedSweep, ranked: list[TrialRecord], varied: list[str]) -> list[dict[str, Any]]:
+    faces = paired.Faces(recorded)
     answered = [paired.answers(faces, trial) for trial in ranked]
     return [
-        _row(trial, sweep, varied, found, paired.difference(answered[0], found) if index else None)
+        _row(trial, recorded.sweep, varied, found, paired.difference(answered[0], found) if index else None)
         for index, (trial, found) in enumerate(zip(ranked, answered, strict=True))
     ]
 
 
 def _row(
     trial: TrialRecord,
-    sweep: dict[str, Any],
+    sweep: SweepJson,
     varied: list[str],
     answered: paired.Answers | None,
     against_best: dict[str, Any] | None,
 ) -> dict[str, Any]:
-    metric, mode = objective(sweep)
+    metric, mode = sweep.metric, sweep.mode
     best = trial.best(metric, mode)
     assert best is not None  # ranked trials have a best epoch
     recall = None
     if answered is not None:
-        counts = metrics.confusion(answered.y, answered.probabilities.argmax(axis=1), len(sweep["classes"]))
+        counts = metrics.confusion(answered.y, answered.probabilities.argmax(axis=1), len(sweep.classes))
         found = metrics.scores(counts)
-        recall = dict(zip(sweep["classes"], found["recall"].tolist(), strict=True))
+        recall = dict(zip(sweep.classes, found["recall"].tolist(), strict=True))
     return {
         "trial": trial.number,
         "state": trial.state,
@@ -116,20 +118,19 @@ def _row(
     }
 
 
-def _baselines(sweep: dict[str, Any], trees: dict[str, Any] | None) -> list[dict[str, Any]]:
-    known = sweep["baseline"]
-    majority = known["majority_class"]
+def _baselines(sweep: SweepJson, trees: dict[str, Any] | None) -> list[dict[str, Any]]:
+    majority = sweep.baseline.majority_class
     baselines = [
         {
             "name": f"always {majority}",
-            "scores": {f"val_{name}": known[name] for name in SCORES},
-            "recall": {name: float(name == majority) for name in sweep["classes"]},
+            "scores": {f"val_{name}": sweep.baseline.score(name) for name in SCORES},
+            "recall": {name: float(name == majority) for name in sweep.classes},
         }
     ]
     if trees is not None:
         found = trees["detected"]
         scores = {f"val_{name}": found[name]["value"] for name in SCORES}
-        recall = {name: found["per_class"][name]["recall"] for name in sweep["classes"]}
+        recall = {name: found["per_class"][name]["recall"] for name in sweep.classes}
         baselines.insert(0, {"name": trees.get("name", "boosted trees"), "scores": scores, "recall": recall})
     return baselines
 

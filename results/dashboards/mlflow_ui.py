@@ -9,7 +9,7 @@ from pathlib import Path
 
 from fersweep.common.errors import InputError
 from fersweep.results.mlflow_store.connection import ENVIRONMENT, follow_move, open_store, sweep_store, tracking_uri
-from fersweep.results.record.sweep_json import load_sweep
+from fersweep.results.record.sweep_json import read_sweep_json
 
 HOST = "127.0.0.1"
 SERVER = {
@@ -38,10 +38,10 @@ def view_of(sweep_dir: Path) -> str:
     from fersweep.results.mlflow_store.saved_view import address
     from fersweep.results.tracking.recorder_process import record
 
-    sweep, _ = load_sweep(sweep_dir)
+    sweep = read_sweep_json(sweep_dir)
     uri = sweep_store(sweep)[0]
-    if uri != tracking_uri(Path(sweep["home"])):
-        raise InputError(f"sweep {sweep['sweep']['name']!r} is recorded at {uri}: look there, menu Views")
+    if uri != tracking_uri(Path(sweep.home)):
+        raise InputError(f"sweep {sweep.asked.name!r} is recorded at {uri}: look there, menu Views")
     record(sweep_dir)
     return address(open_store(sweep)[1], sweep)
 

@@ -18,9 +18,8 @@ from typing import TYPE_CHECKING, Any
 from wsgiref.simple_server import WSGIRequestHandler, WSGIServer, make_server
 
 from fersweep.results.dashboards.mlflow_ui import HOST, check_port
-from fersweep.results.record.journal import SweepRecord
 from fersweep.results.record.optuna_study import freeze
-from fersweep.results.record.sweep_json import load_sweep, objective
+from fersweep.results.record.recorded_sweep import RecordedSweep, load_sweep
 
 if TYPE_CHECKING:
     import optuna
@@ -52,23 +51,24 @@ class Dashboard:
             if size != self._size:
                 from optuna_dashboard import wsgi
 
-                sweep, record = load_sweep(self._sweep_dir)
-                self._app, self._size = wsgi(named_study(sweep, record)._storage), size
+                recorded = load_sweep(self._sweep_dir)
+                self._app, self._size = wsgi(named_study(recorded)._storage), size
             return self._app
 
 
-def named_study(sweep: dict[str, Any], record: SweepRecord) -> optuna.Study:
+def named_study(recorded: RecordedSweep) -> optuna.Study:
     """The sweep as a study of its name, in memory; a trial's point, and the reason of its end, are user attributes."""
     import optuna
 
     optuna.logging.set_verbosity(optuna.logging.WARNING)
-    metric, mode = objective(sweep)
+    sweep = recorded.sweep
+    metric, mode = sweep.metric, sweep.mode
     direction = "maximize" if mode == "max" else "minimize"
-    study = optuna.create_study(study_name=sweep["sweep"]["name"], direction=direction)
+    study = optuna.create_study(study_name=sweep.asked.name, direction=direction)
     with warnings.catch_warnings():
         warnings.simplefilter("ignore", optuna.exceptions.ExperimentalWarning)
         study.set_metric_names([metric])
-    for trial in record.trials.values():
+    for trial in recorded.record.trials.values():
         frozen = freeze(trial, metric, mode)
         frozen.datetime_start = datetime.fromtimestamp(trial.sampled_at)
         if trial.ended_at is not None:

@@ -20,7 +20,7 @@ from fersweep.common.errors import InputError
 from fersweep.common.files import is_held
 from fersweep.results.record.home import find_sweep, resume_command
 from fersweep.results.record.journal import SweepRecord, read_events, trial_name
-from fersweep.results.record.sweep_json import objective
+from fersweep.results.record.sweep_json import read_sweep_json
 
 if TYPE_CHECKING:
     from rich.console import RenderableType
@@ -66,11 +66,8 @@ def _describe(directory: Path) -> dict[str, Any]:
 
 def _read(directory: Path) -> dict[str, Any]:
     running = is_held(directory / "driver.lock")  # before the journal: a driver that ends in between has its last word
-    try:
-        sweep = json.loads((directory / "sweep.json").read_text())
-        (metric, mode), asked = objective(sweep), int(sweep["sweep"]["search"]["num_trials"])
-    except DAMAGE as error:
-        raise InputError(f"sweep.json is not a sweep's record: {_one_line(error)}") from error
+    sweep = read_sweep_json(directory)
+    metric, mode, asked = sweep.metric, sweep.mode, sweep.asked.search.num_trials
     record, last_event, session = _replay(directory / "journal.jsonl")
     counts, ranked = record.count(), record.ranked(metric, mode)
     state, reason = _state(running, session)

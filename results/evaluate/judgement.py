@@ -26,7 +26,7 @@ from fersweep.data_pipeline.tasks.task import Task
 from fersweep.data_pipeline.vocabulary import SPLITS
 from fersweep.results.models.face_model import FaceModel
 from fersweep.results.record.home import find_sweep
-from fersweep.results.record.sweep_json import load_sweep, sweep_task
+from fersweep.results.record.sweep_json import read_sweep_json
 from fersweep.results.scores import intervals
 
 DETECTED = "detected: those that MediaPipe found; all: the others too, each counted as wrong"
@@ -188,7 +188,7 @@ def _own_task(model: FaceModel, home: Path) -> Task:
     name = model.origin.get("sweep")
     if name is None:
         raise InputError(f"{model.name}: say on which faces it is to be judged: --data DATASET")
-    return sweep_task(load_sweep(find_sweep(home, name))[0])
+    return read_sweep_json(find_sweep(home, name)).task()
 
 
 def _task_of(

@@ -11,14 +11,14 @@ import numpy as np
 from fersweep.data_pipeline.faces.crop import fit
 from fersweep.data_pipeline.tasks.task import Task
 from fersweep.results.evaluate.judgement import evaluate
-from fersweep.results.record.sweep_json import load_sweep, sweep_task
+from fersweep.results.record.sweep_json import read_sweep_json
 
 TREES_SIDE = 12  # px
 
 
 def tree_baseline_of(sweep_dir: Path) -> dict[str, Any]:
     """`tree_baseline` of a sweep's task, kept in the sweep's directory."""
-    return tree_baseline(sweep_task(load_sweep(sweep_dir)[0]), sweep_dir / "trees.json")
+    return tree_baseline(read_sweep_json(sweep_dir).task(), sweep_dir / "trees.json")
 
 
 def tree_baseline(task: Task, cache: Path | None = None) -> dict[str, Any]:

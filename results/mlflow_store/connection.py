@@ -16,6 +16,8 @@ import warnings
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from fersweep.results.record.sweep_json import SweepJson
+
 if TYPE_CHECKING:
     from mlflow.tracking import MlflowClient
 
@@ -51,18 +53,18 @@ def home_of(sweep_dir: Path) -> Path:
     return Path(sweep_dir).resolve().parents[1]
 
 
-def sweep_store(sweep: dict[str, Any]) -> tuple[str, str]:
+def sweep_store(sweep: SweepJson) -> tuple[str, str]:
     """Tracking address and experiment name of a sweep, from the contents of its `sweep.json`."""
-    tracking = sweep["sweep"].get("tracking") or {}
-    return tracking_uri(Path(sweep["home"]), tracking.get("uri")), tracking.get("experiment") or EXPERIMENT
+    tracking = sweep.asked.tracking
+    return tracking_uri(sweep.home, tracking.uri), tracking.experiment or EXPERIMENT
 
 
-def open_store(sweep: dict[str, Any]) -> tuple[MlflowClient, str]:
+def open_store(sweep: SweepJson) -> tuple[MlflowClient, str]:
     """A client of the store of a sweep (as `load_sweep` returns it), and the id of its experiment there."""
     uri, experiment = sweep_store(sweep)
-    client = open_home(Path(sweep["home"]), (sweep["sweep"].get("tracking") or {}).get("uri"))
+    client = open_home(sweep.home, sweep.asked.tracking.uri)
     assert client.tracking_uri == uri
-    return client, experiment_id(client, experiment, Path(sweep["home"]))
+    return client, experiment_id(client, experiment, sweep.home)
 
 
 def quiet() -> None:

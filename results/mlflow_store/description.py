@@ -5,14 +5,13 @@ from __future__ import annotations
 import re
 from collections.abc import Mapping
 from dataclasses import dataclass
-from typing import Any
 
 import numpy as np
 
 from fersweep.common.display.tables import short
 from fersweep.data_pipeline.tasks.features import described
 from fersweep.results.record.journal import SweepRecord, TrialRecord
-from fersweep.results.record.sweep_json import objective
+from fersweep.results.record.sweep_json import SweepJson
 from fersweep.results.scores import intervals, paired
 
 TOP = 5
@@ -47,27 +46,27 @@ def add_report(note: str, experiment_id: str, run_id: str) -> str:
 
 
 def sweep_note(
-    sweep: dict[str, Any],
+    sweep: SweepJson,
     record: SweepRecord | None = None,
     links: Links | None = None,
     predictions: tuple[np.ndarray, np.ndarray] | None = None,
 ) -> str:
     """Markdown. `predictions`: y (N,) and probabilities (N, C) of the best trial on val, for the interval."""
-    asked = sweep["sweep"]
+    asked = sweep.asked
     head = (
-        f"Sweep **{asked['name']}**: `{asked['trainable']}` on **{sweep['dataset']['name']}** "
-        f"({', '.join(sweep['classes'])}; {_features(sweep)})."
+        f"Sweep **{asked.name}**: `{asked.trainable}` on **{sweep.dataset.name}** "
+        f"({', '.join(sweep.classes)}; {_features(sweep)})."
     )
     parts = [head]
     if record is not None and links is not None:
         parts += _results(sweep, record, links, predictions)
-    return "\n\n".join([*parts, _asked(sweep), f"`{sweep['command']}`"]) + "\n"
+    return "\n\n".join([*parts, _asked(sweep), f"`{sweep.command}`"]) + "\n"
 
 
 def _results(
-    sweep: dict[str, Any], record: SweepRecord, links: Links, predictions: tuple[np.ndarray, np.ndarray] | None
+    sweep: SweepJson, record: SweepRecord, links: Links, predictions: tuple[np.ndarray, np.ndarray] | None
 ) -> list[str]:
-    metric, mode = objective(sweep)
+    metric, mode = sweep.metric, sweep.mode
     states = ", ".join(f"{number} {state}" for state, number in record.count().items() if number)
     line = f"{len(record.trials)} trials ({states or 'none yet'}), {record.num_epochs} epochs."
     ranked = record.ranked(metric, mode)[:TOP]
@@ -87,25 +86,25 @@ def _results(
         state = f"{trial.state} ({trial.point})" if trial.point else trial.state
         epoch = f"{best['epoch']:.0f}/{trial.num_epochs}"
         table.append([links.to_trial(trial), f"{best[metric]:.4f}", epoch, state, *drawn])
-    baseline = sweep["baseline"].get(metric.removeprefix("val_"))
+    baseline = sweep.baseline.score(metric)
     if baseline is not None:
-        always = f"always {sweep['baseline']['majority_class']}"
+        always = f"always {sweep.baseline.majority_class}"
         table.append([always, f"{baseline:.4f}", "", "baseline", *([""] * len(names))])
     return [line, "\n".join(f"| {' | '.join(row)} |" for row in table)]
 
 
-def _asked(sweep: dict[str, Any]) -> str:
-    asked, baseline = sweep["sweep"], sweep["baseline"]
-    stop, search = asked["stop"], asked["search"]
-    versions = ", ".join(f"{name} {version}" for name, version in sweep["versions"].items())
+def _asked(sweep: SweepJson) -> str:
+    asked, baseline = sweep.asked, sweep.baseline
+    stop, search = asked.stop, asked.search
+    versions = ", ".join(f"{name} {version}" for name, version in sweep.versions.items())
     return f"""\
-- search: {search["sampler"]}, {search["num_trials"]} trials, seed {search["seed"]}
-- ranked by the {stop["mode"]} of `{stop["metric"]}`; {stop["scheduler"]}, at most {stop["max_epochs"]} epochs
-- baseline (always *{baseline["majority_class"]}*) on val: accuracy {baseline["accuracy"]:.3f}, \
-balanced accuracy {baseline["balanced_accuracy"]:.3f}, macro-F1 {baseline["macro_f1"]:.3f}
-- dataset fingerprint `{sweep["dataset"]["fingerprint"]}`
+- search: {search.sampler}, {search.num_trials} trials, seed {search.seed}
+- ranked by the {stop.mode} of `{stop.metric}`; {stop.scheduler}, at most {stop.max_epochs} epochs
+- baseline (always *{baseline.majority_class}*) on val: accuracy {baseline.accuracy:.3f}, \
+balanced accuracy {baseline.balanced_accuracy:.3f}, macro-F1 {baseline.macro_f1:.3f}
+- dataset fingerprint `{sweep.dataset.fingerprint}`
 - {versions}"""
 
 
-def _features(sweep: dict[str, Any]) -> str:
-    return described(sweep["feature_names"])
+def _features(sweep: SweepJson) -> str:
+    return described(sweep.feature_names)

@@ -8,6 +8,7 @@ from datetime import datetime
 from typing import TYPE_CHECKING, Any
 
 from fersweep.results.record.journal import Report, SweepRecord, TrialRecord
+from fersweep.results.record.sweep_json import SweepJson
 from fersweep.results.scores import intervals
 from fersweep.trainables.metrics import SCORES
 
@@ -20,13 +21,13 @@ FORMAT_TAG, FORMAT = "fersweep.format", "2"
 `at_best/val_accuracy` where this version has `best/val_macro_f1` and `best/val_accuracy`."""
 
 
-def parent_tags(sweep: dict[str, Any]) -> dict[str, str]:
+def parent_tags(sweep: SweepJson) -> dict[str, str]:
     """Tags of the sweep's run: where it came from."""
-    versions = json.dumps(sweep["versions"])
+    versions = json.dumps(sweep.versions)
     return {**_origin(sweep, "sweep"), "fersweep.versions": versions, FORMAT_TAG: FORMAT}
 
 
-def trial_tags(sweep: dict[str, Any], trial: TrialRecord, parent_run_id: str) -> dict[str, str]:
+def trial_tags(sweep: SweepJson, trial: TrialRecord, parent_run_id: str) -> dict[str, str]:
     """Tags of a trial's run, a child of `parent_run_id`; those of its state come beside."""
     tags = {
         **_origin(sweep, "trial"),
@@ -37,7 +38,7 @@ def trial_tags(sweep: dict[str, Any], trial: TrialRecord, parent_run_id: str) ->
     return {**tags, "fersweep.point": trial.point} if trial.point else tags
 
 
-def promotion_tags(sweep: dict[str, Any], trial: TrialRecord, parent_run_id: str) -> dict[str, str]:
+def promotion_tags(sweep: SweepJson, trial: TrialRecord, parent_run_id: str) -> dict[str, str]:
     """Tags of the run that holds a trial's figures on test, a child of `parent_run_id`."""
     return {
         **_origin(sweep, "promotion"),
@@ -46,31 +47,31 @@ def promotion_tags(sweep: dict[str, Any], trial: TrialRecord, parent_run_id: str
     }
 
 
-def version_tags(sweep: dict[str, Any], figures: dict[str, Any]) -> dict[str, str]:
+def version_tags(sweep: SweepJson, figures: dict[str, Any]) -> dict[str, str]:
     """Tags of a registered model version: what it learned from and how well it does."""
     detected = figures["detected"]
     return {
-        "fersweep.sweep": sweep["sweep"]["name"],
-        "fersweep.trainable": sweep["sweep"]["trainable"],
-        "fersweep.fingerprint": sweep["dataset"]["fingerprint"],
-        "fersweep.classes": ", ".join(sweep["classes"]),
+        "fersweep.sweep": sweep.asked.name,
+        "fersweep.trainable": sweep.asked.trainable,
+        "fersweep.fingerprint": sweep.dataset.fingerprint,
+        "fersweep.classes": ", ".join(sweep.classes),
         "fersweep.protocol": f"test, {intervals.JUDGED[next(iter(intervals.judged(figures)))]}; {figures['protocol']}",
         **{f"test_{name}": intervals.interval(detected[name]) for name in SCORES},
     }
 
 
-def run_name(sweep: dict[str, Any], trial: TrialRecord) -> str:
+def run_name(sweep: SweepJson, trial: TrialRecord) -> str:
     """Name of a trial's run: its number, so that names sort; its value once it has ended; its sweep, so that trials of
     several can be told apart. `0007 0.712 cnn`, `0008 failed cnn`, `0009 cnn` while it runs.
     """
-    stop, told = sweep["sweep"]["stop"], []
+    stop, told = sweep.asked.stop, []
     if trial.state != "running":
-        value = trial.value(stop["metric"], stop["mode"])
+        value = trial.value(stop.metric, stop.mode)
         told = ["failed" if trial.state == "failed" or value is None else f"{value:.3f}"]
-    return " ".join([trial.name, *told, sweep["sweep"]["name"]])
+    return " ".join([trial.name, *told, sweep.asked.name])
 
 
-def end_tags(sweep: dict[str, Any], trial: TrialRecord) -> dict[str, str]:
+def end_tags(sweep: SweepJson, trial: TrialRecord) -> dict[str, str]:
     """Tags that say how and where a trial ended, and its run's name then."""
     tags = {"mlflow.runName": run_name(sweep, trial), "fersweep.state": trial.state}
     hosts = list(dict.fromkeys(one.worker["host"] for one in trial.reports if "host" in one.worker))
@@ -136,18 +137,18 @@ def params(values: Mapping[str, Any]) -> list[Param]:
     return [Param(k, v if isinstance(v, str) else json.dumps(v, default=str)) for k, v in values.items()]
 
 
-def dataset_input(sweep: dict[str, Any], context: str = "train, val") -> DatasetInput:
+def dataset_input(sweep: SweepJson, context: str = "train, val") -> DatasetInput:
     """The splits `context` of the sweep's dataset as an input of a run; a tag has the whole fingerprint."""
     from mlflow.entities import Dataset, DatasetInput, InputTag
 
-    dataset = sweep["dataset"]
-    source = json.dumps({"uri": dataset["path"]})
+    dataset = sweep.dataset
+    source = json.dumps({"uri": str(dataset.path)})
     found = Dataset(
-        name=dataset["name"],
-        digest=dataset["fingerprint"].removeprefix("sha256:")[:12],
+        name=dataset.name,
+        digest=dataset.fingerprint.removeprefix("sha256:")[:12],
         source_type="local",
         source=source,
-        profile=json.dumps({"classes": sweep["classes"], "num_features": len(sweep["feature_names"])}),
+        profile=json.dumps({"classes": sweep.classes, "num_features": len(sweep.feature_names)}),
     )
     return DatasetInput(found, [InputTag("mlflow.data.context", context)])
 
@@ -157,21 +158,21 @@ def milliseconds(iso: str) -> int:
     return int(datetime.fromisoformat(iso).timestamp() * 1000)
 
 
-def _origin(sweep: dict[str, Any], kind: str) -> dict[str, str]:
+def _origin(sweep: SweepJson, kind: str) -> dict[str, str]:
     """Tags of every run; `kind` is sweep, trial or promotion."""
-    asked = sweep["sweep"]
+    asked = sweep.asked
     tags = {
         "fersweep.kind": kind,
-        "fersweep.sweep": asked["name"],
-        "fersweep.sweep_id": sweep["sweep_id"],
-        "fersweep.trainable": asked["trainable"],
-        "fersweep.seed": str(asked["search"]["seed"]),
-        "fersweep.dataset": sweep["dataset"]["name"],
-        "fersweep.fingerprint": sweep["dataset"]["fingerprint"],
-        "fersweep.features": asked["task"]["features"],
-        "fersweep.classes": ", ".join(sweep["classes"]),
+        "fersweep.sweep": asked.name,
+        "fersweep.sweep_id": sweep.sweep_id,
+        "fersweep.trainable": asked.trainable,
+        "fersweep.seed": str(asked.search.seed),
+        "fersweep.dataset": sweep.dataset.name,
+        "fersweep.fingerprint": sweep.dataset.fingerprint,
+        "fersweep.features": asked.task.features,
+        "fersweep.classes": ", ".join(sweep.classes),
         "mlflow.source.name": "fersweep",  # the page shows its last path segment; the sweep's note has the whole command
         "mlflow.source.type": "LOCAL",
     }
-    commit = sweep.get("git_commit")
+    commit = sweep.git_commit
     return {**tags, "mlflow.source.git.commit": commit} if commit else tags

@@ -11,6 +11,7 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
 from fersweep.results.mlflow_store import connection, run_fields
+from fersweep.results.record.sweep_json import SweepJson
 
 if TYPE_CHECKING:
     from mlflow.entities import Metric, Run, RunTag
@@ -43,7 +44,7 @@ class Runs:
     client: MlflowClient
     experiment_id: str
 
-    def __init__(self, sweep: dict[str, Any]):
+    def __init__(self, sweep: SweepJson):
         self._sweep = sweep
         self.parent: Recorded | None = None
         self.trials: dict[int, Recorded] = {}
@@ -84,7 +85,7 @@ class Runs:
         return kept
 
     def _search(self) -> Iterator[Run]:
-        wanted, token = f"tags.`fersweep.sweep_id` = '{self._sweep['sweep_id']}'", None
+        wanted, token = f"tags.`fersweep.sweep_id` = '{self._sweep.sweep_id}'", None
         while True:
             page = self.client.search_runs([self.experiment_id], wanted, max_results=1000, page_token=token)
             yield from page

@@ -12,7 +12,7 @@ import json
 from typing import Any
 
 from fersweep.results.mlflow_store.run_fields import best_name, milliseconds
-from fersweep.results.record.sweep_json import objective
+from fersweep.results.record.sweep_json import SweepJson
 from fersweep.trainables.metrics import SCORES
 
 PREFIX = "mlflow.sharedViewState."
@@ -20,25 +20,25 @@ MAX_PARAMS = 16  # columns; a chart of parallel coordinates has half as many at 
 RUNS = "?workflowType=machine_learning"
 
 
-def address(experiment_id: str, sweep: dict[str, Any]) -> str:
+def address(experiment_id: str, sweep: SweepJson) -> str:
     """Where MLflow's page shows the view, relative to the server's address."""
-    return f"/#/experiments/{experiment_id}/runs{RUNS}&viewStateShareKey={sweep['sweep_id']}"
+    return f"/#/experiments/{experiment_id}/runs{RUNS}&viewStateShareKey={sweep.sweep_id}"
 
 
-def saved_view(sweep: dict[str, Any]) -> tuple[str, str]:
+def saved_view(sweep: SweepJson) -> tuple[str, str]:
     """Key and value of the experiment's tag that holds the view."""
-    at = milliseconds(sweep["created"])
-    view = {"name": sweep["sweep"]["name"], "createdAt": at, "updatedAt": at, "state": json.dumps(_state(sweep))}
-    return PREFIX + sweep["sweep_id"], json.dumps(view)
+    at = milliseconds(sweep.created)
+    view = {"name": sweep.asked.name, "createdAt": at, "updatedAt": at, "state": json.dumps(_state(sweep))}
+    return PREFIX + sweep.sweep_id, json.dumps(view)
 
 
-def _state(sweep: dict[str, Any]) -> dict[str, Any]:
-    metric, mode = objective(sweep)
+def _state(sweep: SweepJson) -> dict[str, Any]:
+    metric, mode = sweep.metric, sweep.mode
     numeric, others = _searched(sweep)
     searched = [*numeric, *others][:MAX_PARAMS]
     scores = [metric, *(f"val_{name}" for name in SCORES if f"val_{name}" != metric)]
     return {
-        "searchFilter": f"tags.`fersweep.sweep_id` = '{sweep['sweep_id']}' AND tags.`fersweep.kind` = 'trial'",
+        "searchFilter": f"tags.`fersweep.sweep_id` = '{sweep.sweep_id}' AND tags.`fersweep.kind` = 'trial'",
         "orderByKey": f"metrics.`{best_name(metric)}`",
         "orderByAsc": mode == "min",
         "startTime": "ALL",
@@ -64,12 +64,12 @@ def _state(sweep: dict[str, Any]) -> dict[str, Any]:
     }
 
 
-def _searched(sweep: dict[str, Any]) -> tuple[list[str], list[str]]:
+def _searched(sweep: SweepJson) -> tuple[list[str], list[str]]:
     """Names of the parameters that the sampler draws: numbers, those with the widest range first; and others.
 
     Empty for a sweep of an earlier version, whose record does not tell.
     """
-    found = {name: json.loads(text)["attributes"] for name, text in sweep.get("space", {}).items()}
+    found = {name: json.loads(text)["attributes"] for name, text in sweep.space.items()}
 
     def width(name: str) -> float:
         low, high = found[name]["low"], found[name]["high"]

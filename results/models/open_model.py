@@ -22,8 +22,7 @@ from fersweep.common.errors import InputError
 from fersweep.results.models.callables import _callable
 from fersweep.results.models.face_model import FaceModel
 from fersweep.results.record.home import find_sweep, split_spec
-from fersweep.results.record.recorded_sweep import choose_trial
-from fersweep.results.record.sweep_json import load_sweep
+from fersweep.results.record.recorded_sweep import load_sweep
 from fersweep.trainables.exports import formats
 from fersweep.trainables.saved_model import read_model
 
@@ -85,10 +84,9 @@ def _is_alias(name: str, home: Path) -> bool:
 
 
 def _trial(name: str, number: int | None, home: Path) -> FaceModel:
-    directory = find_sweep(home, name)
-    sweep, record = load_sweep(directory)
-    chosen, checkpoint = choose_trial(directory, sweep, record, number)
+    recorded = load_sweep(find_sweep(home, name))
+    chosen, checkpoint = recorded.choose_trial(number)
     described = read_model(checkpoint)
-    described["groups"] = described.get("groups") or sweep["sweep"]["task"]["classes"] or {}  # an older checkpoint's
-    origin = {"sweep": sweep["sweep"]["name"], "trial": chosen.number}
+    described["groups"] = described.get("groups") or recorded.sweep.asked.task.classes or {}  # an older checkpoint's
+    origin = {"sweep": recorded.sweep.name, "trial": chosen.number}
     return FaceModel(f"{origin['sweep']}:{chosen.number}", described, checkpoint, origin=origin)

@@ -14,14 +14,14 @@ from fersweep.common.display.tables import short
 from fersweep.data_pipeline.tasks.features import described
 from fersweep.data_pipeline.tasks.task import Task
 from fersweep.results.record.journal import TrialRecord
-from fersweep.results.record.sweep_json import objective
+from fersweep.results.record.sweep_json import SweepJson
 from fersweep.results.scores import intervals
 
 NO_LICENCE = "not recorded (`promote --licence`); the sources' own terms hold. FER2013 may not be passed on"
 
 
 def write_card(
-    sweep: dict[str, Any],
+    sweep: SweepJson,
     trial: TrialRecord,
     task: Task,
     figures: dict[str, Any],
@@ -48,9 +48,9 @@ def write_card(
     return "\n\n".join(parts) + "\n"
 
 
-def _what(sweep: dict[str, Any], trial: TrialRecord, task: Task, figures: dict[str, Any]) -> str:
-    asked, refit = sweep["sweep"], figures.get("refit")
-    what = f"Trial {trial.name} of sweep **{asked['name']}**: `{asked['trainable']}`"
+def _what(sweep: SweepJson, trial: TrialRecord, task: Task, figures: dict[str, Any]) -> str:
+    asked, refit = sweep.asked, figures.get("refit")
+    what = f"Trial {trial.name} of sweep **{asked.name}**: `{asked.trainable}`"
     if refit:
         how = "the mean of" if refit["ensemble"] else "the median of"
         what += f", trained again on train and val: {how} {len(refit['seeds'])} seeds"
@@ -62,7 +62,7 @@ def _what(sweep: dict[str, Any], trial: TrialRecord, task: Task, figures: dict[s
     return f"{what}. It sees {sees} and answers {', '.join(groups)}.\n\nHyperparameters: {hparams}."
 
 
-def _data(sweep: dict[str, Any], task: Task, licence: str | None) -> str:
+def _data(sweep: SweepJson, task: Task, licence: str | None) -> str:
     manifest = task.manifest
     sources = ", ".join(f"`{one['path'].rsplit('/', 1)[-1]}`" for one in manifest.get("sources", ())) or "not recorded"
     rows = ["| split | faces | " + " | ".join(task.classes) + " |", "|---|---|" + "---|" * len(task.classes)]
@@ -70,7 +70,7 @@ def _data(sweep: dict[str, Any], task: Task, licence: str | None) -> str:
         counts = np.bincount(task.load(split).y, minlength=len(task.classes))
         rows.append(f"| {split} | {counts.sum()} | " + " | ".join(map(str, counts)) + " |")
     return (
-        f"**Data.** {sweep['dataset']['name']}, fingerprint `{manifest['fingerprint']}`; sources: {sources}. Licence: "
+        f"**Data.** {sweep.dataset.name}, fingerprint `{manifest['fingerprint']}`; sources: {sources}. Licence: "
         f"{licence or NO_LICENCE}. {_prepared(manifest['landmarks'])}"
         f"{'' if task.spec.keep_twins else '; train faces whose pixels also stand in val or test left out'}.\n\n"
         + "\n".join(rows)
@@ -86,8 +86,8 @@ def _prepared(landmarks: dict[str, Any] | None) -> str:
     return f"Prepared with a border of {landmarks['border']:g} at {landmarks['size']} px{more}"
 
 
-def _protocol(sweep: dict[str, Any], trial: TrialRecord, figures: dict[str, Any], num_trials: int) -> str:
-    metric, mode = objective(sweep)
+def _protocol(sweep: SweepJson, trial: TrialRecord, figures: dict[str, Any], num_trials: int) -> str:
+    metric, mode = (sweep.metric, sweep.mode)
     value = trial.value(metric, mode)
     text = (
         f"**Protocol.** Chosen on val, as the best of {num_trials} trials by {metric} ({value:.4f} there, which the choice "

@@ -21,7 +21,7 @@ from fersweep.results.mlflow_store.registry import MODEL
 from fersweep.results.promote.model_card import write_card
 from fersweep.results.promote.packaging import log_model
 from fersweep.results.record.journal import SweepRecord, TrialRecord
-from fersweep.results.record.sweep_json import objective
+from fersweep.results.record.sweep_json import SweepJson
 from fersweep.results.scores import intervals
 
 if TYPE_CHECKING:
@@ -39,7 +39,7 @@ EXAMPLE_ROWS = 5
 class Candidate:
     """A checkpoint that may be registered. `identity`: tags that no other checkpoint has; `refit`: see promote.py."""
 
-    sweep: dict[str, Any]
+    sweep: SweepJson
     record: SweepRecord
     trial: TrialRecord
     task: Task
@@ -111,9 +111,9 @@ def _new_version(client: MlflowClient, experiment: str, candidate: Candidate) ->
 
 
 def _run_id(
-    client: MlflowClient, experiment: str, sweep: dict[str, Any], kind: str, trial: TrialRecord | None = None
+    client: MlflowClient, experiment: str, sweep: SweepJson, kind: str, trial: TrialRecord | None = None
 ) -> str:
-    wanted = f"tags.`fersweep.sweep_id` = '{sweep['sweep_id']}' and tags.`fersweep.kind` = '{kind}'"
+    wanted = f"tags.`fersweep.sweep_id` = '{sweep.sweep_id}' and tags.`fersweep.kind` = '{kind}'"
     wanted += f" and tags.`fersweep.trial` = '{trial.number}'" if trial else ""
     return client.search_runs([experiment], wanted, max_results=1)[0].info.run_id
 
@@ -145,12 +145,12 @@ def _log_explanations(client: MlflowClient, run_id: str, model: Any, task: Task)
             client.log_artifacts(run_id, directory, "explain")
 
 
-def identity(sweep: dict[str, Any], trial: TrialRecord, refit: str = "") -> dict[str, str]:
+def identity(sweep: SweepJson, trial: TrialRecord, refit: str = "") -> dict[str, str]:
     """Tags that name a checkpoint. `refit`: what was made of the trial's hparams instead of its own checkpoint."""
-    best = trial.best(*objective(sweep))
+    best = trial.best(sweep.metric, sweep.mode)
     assert best is not None
     return {
-        "fersweep.sweep_id": sweep["sweep_id"],
+        "fersweep.sweep_id": sweep.sweep_id,
         "fersweep.trial": str(trial.number),
         "fersweep.best_epoch": str(int(best["epoch"])),
         "fersweep.refit": refit or "none",

@@ -24,8 +24,8 @@ from fersweep.results.promote import refit as refitting
 from fersweep.results.promote.champion import one_at_a_time, same_version
 from fersweep.results.promote.gates import DEFAULT, Verdict, as_dicts, check, read_gates
 from fersweep.results.promote.new_version import Candidate, identity, register
-from fersweep.results.record.recorded_sweep import choose_trial
-from fersweep.results.record.sweep_json import load_sweep, objective, sweep_task
+from fersweep.results.record.recorded_sweep import load_sweep
+from fersweep.results.record.sweep_json import SweepJson
 from fersweep.results.tracking.recorder_process import record
 from fersweep.trainables.ensemble import write
 from fersweep.trainables.metrics import SCORES
@@ -76,14 +76,15 @@ def promote(
         the dataset is not the one that the sweep learned; Refused.
     """
     sweep_dir = Path(sweep_dir)
-    sweep, journal = load_sweep(sweep_dir)
-    chosen, checkpoint = choose_trial(sweep_dir, sweep, journal, trial)
-    task = sweep_task(sweep)
+    recorded = load_sweep(sweep_dir)
+    sweep = recorded.sweep
+    chosen, checkpoint = recorded.choose_trial(trial)
+    task = sweep.task()
     record(sweep_dir)
-    candidate = Candidate(sweep, journal, chosen, task, checkpoint, identity(sweep, chosen), licence=licence)
+    candidate = Candidate(sweep, recorded.record, chosen, task, checkpoint, identity(sweep, chosen), licence=licence)
     if refit:
         candidate = _refitted(sweep_dir, candidate, refit, ensemble, tell)
-    with one_at_a_time(Path(sweep["home"])):
+    with one_at_a_time(sweep.home):
         client, experiment = connection.open_store(sweep)
         version, figures = register(client, experiment, candidate)
         own = FaceModel(f"version {version.version}", _described(candidate), candidate.checkpoint)
@@ -121,7 +122,7 @@ def _verdicts(
     standing: ModelVersion | None,
     version: ModelVersion,
     task: Task,
-    sweep: dict[str, Any],
+    sweep: SweepJson,
 ) -> list[Verdict]:
     if same_version(standing, version):
         return []
@@ -132,9 +133,9 @@ def _verdicts(
     return check(gates, own, other, task.dataset, _score(sweep))
 
 
-def _score(sweep: dict[str, Any]) -> str:
+def _score(sweep: SweepJson) -> str:
     """Which of SCORES the sweep ranks its trials by; macro-F1 for one that ranks them by the loss."""
-    name = objective(sweep)[0].removeprefix("val_")
+    name = sweep.metric.removeprefix("val_")
     return name if name in SCORES else "macro_f1"
 
 

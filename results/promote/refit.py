@@ -20,7 +20,8 @@ import numpy as np
 from fersweep import trainables
 from fersweep.common.processes import run_module
 from fersweep.results.record.journal import TrialRecord
-from fersweep.results.record.sweep_json import load_sweep, objective, sweep_task
+from fersweep.results.record.recorded_sweep import load_sweep
+from fersweep.results.record.sweep_json import SweepJson, read_sweep_json
 
 
 def refit(sweep_dir: Path, trial: TrialRecord, num: int, tell: Callable[[str], None] = lambda _: None) -> list[Path]:
@@ -28,7 +29,7 @@ def refit(sweep_dir: Path, trial: TrialRecord, num: int, tell: Callable[[str], N
 
     Raises RuntimeError with the last line of a training that failed.
     """
-    sweep, _ = load_sweep(sweep_dir)
+    sweep = read_sweep_json(sweep_dir)
     epochs = best_epoch(sweep, trial)
     found = []
     for index in range(num):
@@ -48,20 +49,20 @@ def refit(sweep_dir: Path, trial: TrialRecord, num: int, tell: Callable[[str], N
     return found
 
 
-def best_epoch(sweep: dict, trial: TrialRecord) -> int:
+def best_epoch(sweep: SweepJson, trial: TrialRecord) -> int:
     """The epoch whose checkpoint is the trial's best."""
-    best = trial.best(*objective(sweep))
+    best = trial.best(sweep.metric, sweep.mode)
     assert best is not None
     return int(best["epoch"])
 
 
 def _main(arguments: Sequence[str]) -> None:
     sweep_dir, number, index, out = Path(arguments[0]), int(arguments[1]), int(arguments[2]), Path(arguments[3])
-    sweep, record = load_sweep(sweep_dir)
-    trial, search = record.trials[number], sweep["sweep"]["search"]
-    seed = int(np.random.default_rng([search["seed"], number, 1 + index]).integers(2**31))
-    arrays = sweep_task(sweep).arrays(with_val=True)
-    model = trainables.load(sweep["sweep"]["trainable"]).build(trial.hparams, arrays, seed)
+    recorded = load_sweep(sweep_dir)
+    sweep, trial = recorded.sweep, recorded.record.trials[number]
+    seed = int(np.random.default_rng([sweep.asked.search.seed, number, 1 + index]).integers(2**31))
+    arrays = sweep.task().arrays(with_val=True)
+    model = trainables.load(sweep.asked.trainable).build(trial.hparams, arrays, seed)
     model.fit(best_epoch(sweep, trial))
     model.save(out)
 

@@ -1,65 +1,93 @@
-"""What a sweep's trials left: checkpoints and predictions of the best epoch."""
+"""A sweep as its directory holds it: `sweep.json`, the replayed journal, and what its trials left.
+
+recorded = load_sweep(sweep_dir)
+recorded.sweep.asked.trainable, recorded.record.trials[7], recorded.ranked()[0]
+"""
 
 from __future__ import annotations
 
 import contextlib
+from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
 
 import numpy as np
 
 from fersweep.common.errors import InputError
-from fersweep.results.record import checkpoints
+from fersweep.results.record import checkpoints, journal
 from fersweep.results.record.journal import SweepRecord, TrialRecord
 from fersweep.results.record.storage import Storage
-from fersweep.results.record.sweep_json import objective, sweep_storage
+from fersweep.results.record.sweep_json import SweepJson, read_sweep_json
 
 
-def kept_trials(sweep: dict[str, Any], record: SweepRecord) -> list[TrialRecord]:
-    """The ended trials whose best checkpoint is kept, best first: `keep_checkpoints` of the whole sweep."""
-    return record.kept(*objective(sweep), sweep["sweep"].get("keep_checkpoints"))
+@dataclass(frozen=True)
+class RecordedSweep:
+    """directory: of the sweep, on this machine. sweep: what was asked. record: what happened, as the journal has it."""
 
+    directory: Path
+    sweep: SweepJson
+    record: SweepRecord
 
-def best_checkpoint(sweep_dir: Path, sweep: dict[str, Any], trial: TrialRecord) -> Path | None:
-    """Local directory of a trial's checkpoint at its best epoch, checked; None where it was not kept, or not yet made.
+    @property
+    def storage(self) -> Storage:
+        return self.sweep.storage(self.directory)
 
-    Raises RuntimeError if it is damaged.
-    """
-    best = trial.best(*objective(sweep))
-    if best is None:
+    def best(self, trial: TrialRecord) -> dict[str, float] | None:
+        """Metrics of the trial's best epoch; None if it has none."""
+        return trial.best(self.sweep.metric, self.sweep.mode)
+
+    def value(self, trial: TrialRecord) -> float | None:
+        """The sweep's metric at the trial's best epoch."""
+        return trial.value(self.sweep.metric, self.sweep.mode)
+
+    def ranked(self) -> list[TrialRecord]:
+        """The trials that have a value, best first."""
+        return self.record.ranked(self.sweep.metric, self.sweep.mode)
+
+    def kept_trials(self) -> list[TrialRecord]:
+        """The ended trials whose best checkpoint is kept, best first: `keep_checkpoints` of the whole sweep."""
+        return self.record.kept(self.sweep.metric, self.sweep.mode, self.sweep.asked.keep_checkpoints)
+
+    def best_checkpoint(self, trial: TrialRecord) -> Path | None:
+        """Local directory of a trial's checkpoint at its best epoch, checked; None where it was not kept, or not yet made.
+
+        Raises RuntimeError if it is damaged.
+        """
+        best = self.best(trial)
+        if best is None:
+            return None
+        with contextlib.suppress(FileNotFoundError):
+            return checkpoints.fetch(self.storage, trial.number, int(best["epoch"]), self.directory)
         return None
-    with contextlib.suppress(FileNotFoundError):
-        storage = sweep_storage(sweep_dir, sweep)
-        return checkpoints.fetch(storage, trial.number, int(best["epoch"]), Path(sweep_dir))
-    return None
+
+    def val_predictions(self, trial: TrialRecord) -> tuple[np.ndarray, np.ndarray] | None:
+        """y (N,) and probabilities (N, C) float32 on val at the trial's best epoch; None while they are not written."""
+        local = Storage(self.directory)
+        predictions = checkpoints.read_predictions(local, trial.number)
+        if predictions is None and self.storage.path is None:
+            predictions = checkpoints.read_predictions(self.storage, trial.number)
+            if predictions is not None and trial.state != "running":
+                best = self.best(trial) or {"epoch": 0}
+                checkpoints.save_predictions(local, trial.number, int(best["epoch"]), *predictions)
+        return predictions
+
+    def choose_trial(self, number: int | None) -> tuple[TrialRecord, Path]:
+        """The trial asked for, else the best that has a checkpoint, and that checkpoint. InputError if there is none."""
+        for trial in self.ranked():
+            if number in (None, trial.number) and (checkpoint := self.best_checkpoint(trial)):
+                return trial, checkpoint
+        name = self.sweep.name
+        if number is None:
+            raise InputError(f"no trial of sweep {name!r} has a checkpoint yet")
+        if number in self.record.trials:
+            kept = [trial.name for trial in self.kept_trials()]
+            raise InputError(
+                f"trial {number} of sweep {name!r} has no checkpoint: those of the best {len(kept)} are kept "
+                f"({', '.join(kept)}); keep_checkpoints in the sweep file says how many"
+            )
+        raise InputError(f"sweep {name!r} has no trial {number}; trials: 0 to {len(self.record.trials) - 1}")
 
 
-def val_predictions(sweep_dir: Path, sweep: dict[str, Any], trial: TrialRecord) -> tuple[np.ndarray, np.ndarray] | None:
-    """y (N,) and probabilities (N, C) float32 on val at the trial's best epoch; None while they are not written."""
-    local, storage = Storage(sweep_dir), sweep_storage(sweep_dir, sweep)
-    found = checkpoints.read_predictions(local, trial.number)
-    if found is None and storage.path is None:
-        found = checkpoints.read_predictions(storage, trial.number)
-        if found is not None and trial.state != "running":
-            best = trial.best(*objective(sweep)) or {"epoch": 0}
-            checkpoints.save_predictions(local, trial.number, int(best["epoch"]), *found)
-    return found
-
-
-def choose_trial(
-    sweep_dir: Path, sweep: dict[str, Any], record: SweepRecord, number: int | None
-) -> tuple[TrialRecord, Path]:
-    """The trial asked for, else the best that has a checkpoint, and that checkpoint. Raises InputError if there is none."""
-    for trial in record.ranked(*objective(sweep)):
-        if number in (None, trial.number) and (found := best_checkpoint(sweep_dir, sweep, trial)):
-            return trial, found
-    name = sweep["sweep"]["name"]
-    if number is None:
-        raise InputError(f"no trial of sweep {name!r} has a checkpoint yet")
-    if number in record.trials:
-        kept = [trial.name for trial in kept_trials(sweep, record)]
-        raise InputError(
-            f"trial {number} of sweep {name!r} has no checkpoint: those of the best {len(kept)} are kept "
-            f"({', '.join(kept)}); keep_checkpoints in the sweep file says how many"
-        )
-    raise InputError(f"sweep {name!r} has no trial {number}; trials: 0 to {len(record.trials) - 1}")
+def load_sweep(sweep_dir: Path) -> RecordedSweep:
+    """The sweep in a directory. Raises InputError if its `sweep.json` or its journal cannot be read."""
+    directory = Path(sweep_dir)
+    return RecordedSweep(directory, read_sweep_json(directory), journal.read(directory / "journal.jsonl"))

@@ -1,4 +1,4 @@
-"""Find and read what a sweep left on disk: `sweep.json` (what was asked) and the journal (what happened).
+"""`sweep.json`: what a sweep was asked to do, on which data, and where it was launched. Written once, by `launch`.
 
 Imports neither MLflow nor a framework, so that looking at a sweep is instant.
 """
@@ -9,67 +9,152 @@ import json
 from pathlib import Path
 from typing import Any
 
+from pydantic import BaseModel, ConfigDict, Field, ValidationError
+
 from fersweep.common.errors import InputError
-from fersweep.data_pipeline.tasks.spec import TaskSpec
 from fersweep.data_pipeline.tasks.task import Task
-from fersweep.results.record import journal
-from fersweep.results.record.journal import SweepRecord
 from fersweep.results.record.storage import Storage
+from fersweep.search_spaces.sweep_file.schema import Sweep
+
+FILE = "sweep.json"
 
 
-def sweep_storage(sweep_dir: Path, sweep: dict[str, Any]) -> Storage:
-    """Where the sweep's checkpoints lie: its directory, or its place in the bucket that the sweep names."""
-    bucket = sweep["sweep"].get("storage")
-    return Storage(stored_at(bucket, sweep["sweep"]["name"]) if bucket else Path(sweep_dir))
+class _Part(BaseModel):
+    model_config = ConfigDict(frozen=True, populate_by_name=True)
+
+
+class Learned(_Part):
+    """The dataset that a sweep learns: where it is, and what it was when the sweep was launched."""
+
+    path: Path
+    name: str
+    fingerprint: str
+    classes: list[str] = []
+
+
+class OlderTrial(_Part):
+    """An ended trial of an older sweep, which the sampler learns from (`search.start_from: {sweep: OLD}`)."""
+
+    sweep: str
+    params: dict[str, Any]
+    distributions: dict[str, str]
+    epochs: list[dict[str, int | float]]
+    state: str
+
+
+class OlderPoint(_Part):
+    """The point of an older sweep's best trial, which is tried again: `name` is OLD/0007."""
+
+    name: str
+    params: dict[str, Any]
+
+
+class Baseline(_Part):
+    """Scores on val of always answering train's most frequent class."""
+
+    majority_class: str
+    accuracy: float
+    balanced_accuracy: float
+    macro_f1: float
+
+    def score(self, metric: str) -> float | None:
+        """The baseline of a metric, with or without its `val_`; None for one that is no score."""
+        return getattr(self, metric.removeprefix("val_"), None)
+
+
+class SweepJson(_Part):
+    """The content of `sweep.json`. Fields that older versions did not write have their defaults here, and only here.
+
+    Attributes:
+        asked: the resolved sweep file.
+        space: searched hparam → its distribution, as Optuna writes it in JSON; empty in the oldest sweeps.
+        feature_names: columns of x, in order; ["pixels"] for faces.
+        home: the home that holds the sweep now, which may have been moved since.
+    """
+
+    asked: Sweep = Field(alias="sweep")
+    sweep_id: str
+    space: dict[str, str] = {}
+    dataset: Learned
+    history: list[OlderTrial] = []
+    points: list[OlderPoint] = []
+    classes: list[str]
+    feature_names: list[str]
+    num_train: int | None = None
+    num_val: int | None = None
+    baseline: Baseline
+    created: str
+    command: str
+    git_commit: str | None = None
+    python: str | None = None
+    versions: dict[str, str] = {}
+    home: Path
+
+    @property
+    def name(self) -> str:
+        return self.asked.name
+
+    @property
+    def metric(self) -> str:
+        """What trials are ranked by."""
+        return self.asked.stop.metric
+
+    @property
+    def mode(self) -> str:
+        """`max` or `min`: which values of `metric` are good."""
+        return self.asked.stop.mode
+
+    @property
+    def faces(self) -> str:
+        """Which faces of val the sweep's scores are of, in words."""
+        task = self.asked.task
+        faces = "all faces" if task.features == "pixels" else "detected faces"
+        if task.fold is not None:
+            faces += f" of fold {task.fold}"
+        return f"{faces} of {', '.join(task.sources)}" if task.sources else faces
+
+    def storage(self, sweep_dir: Path) -> Storage:
+        """Where the sweep's checkpoints are: its directory, or its place in the bucket that the sweep names."""
+        bucket = self.asked.storage
+        return Storage(stored_at(bucket, self.name) if bucket else Path(sweep_dir))
+
+    def task(self) -> Task:
+        """The task, on its dataset. Raises InputError if the dataset has changed since, or is gone."""
+        task = Task(self.dataset.path, self.asked.task, feature_names=self.feature_names)
+        fingerprint, learned = task.manifest["fingerprint"], self.dataset.fingerprint
+        if fingerprint != learned:
+            raise InputError(
+                f"{task.dataset}: its fingerprint {fingerprint[:12]} is not that of the data that the sweep learned, "
+                f"{learned[:12]}: launch a new sweep on it"
+            )
+        return task
+
+    def as_bytes(self) -> bytes:
+        return json.dumps(self.model_dump(mode="json", by_alias=True), indent=1).encode()
+
+
+def read_sweep_json(sweep_dir: Path) -> SweepJson:
+    """The `sweep.json` of a sweep's directory. Raises InputError if it cannot be read.
+
+    `home` in it is where the directory is now, and a dataset that was below the home is looked for there, too.
+    """
+    path = Path(sweep_dir) / FILE
+    try:
+        content = json.loads(path.read_text())
+        before, home = Path(content["home"]), path.resolve().parents[2]
+        data = Path(content["dataset"]["path"])
+        if not data.exists() and data.is_relative_to(before):
+            content["dataset"]["path"] = str(home / data.relative_to(before))
+        return SweepJson.model_validate({**content, "home": str(home)})
+    except ValidationError as error:
+        first = error.errors()[0]
+        where = ".".join(map(str, first["loc"]))
+        raise InputError(f"{path} is not a sweep's record: {where}: {first['msg']}") from None
+    except (OSError, ValueError, KeyError, TypeError) as error:
+        raise InputError(f"{path} is not a sweep's record: {error}") from error
 
 
 def stored_at(bucket: str, name: str) -> str:
     """Address of the sweep `name` in a bucket; what follows a "?" (endpoint, region) stays at the end."""
     prefix, mark, options = bucket.partition("?")
     return f"{prefix.rstrip('/')}/{name}{mark}{options}"
-
-
-def load_sweep(sweep_dir: Path) -> tuple[dict[str, Any], SweepRecord]:
-    """The contents of `sweep.json` and the replayed journal. Raises InputError if the former cannot be read.
-
-    `home` in it is where the directory lies now, which may have been moved, and a dataset is looked for there too.
-    """
-    path = Path(sweep_dir) / "sweep.json"
-    try:
-        sweep = json.loads(path.read_text())
-        before, home = Path(sweep["home"]), path.resolve().parents[2]
-        data = Path(sweep["dataset"]["path"])
-        if not data.exists() and data.is_relative_to(before):
-            sweep["dataset"]["path"] = str(home / data.relative_to(before))
-        sweep["home"] = str(home)
-    except (OSError, ValueError, KeyError, TypeError) as error:
-        raise InputError(f"{path} is not a sweep's record: {error}") from error
-    return sweep, journal.read(Path(sweep_dir) / "journal.jsonl")
-
-
-def objective(sweep: dict[str, Any]) -> tuple[str, str]:
-    """Name and mode (`max` or `min`) of the metric that the sweep ranks its trials by."""
-    stop = sweep["sweep"]["stop"]
-    return stop["metric"], stop["mode"]
-
-
-def sweep_task(sweep: dict[str, Any]) -> Task:
-    """The task of a sweep, on its dataset. Raises InputError if the dataset has changed since, or is gone."""
-    spec = TaskSpec(**sweep["sweep"]["task"])
-    task = Task(Path(sweep["dataset"]["path"]), spec, feature_names=sweep["feature_names"])
-    found, learned = task.manifest["fingerprint"], sweep["dataset"]["fingerprint"]
-    if found != learned:
-        raise InputError(
-            f"{task.dataset}: its fingerprint {found[:12]} is not that of the data that the sweep learned, {learned[:12]}: "
-            "launch a new sweep on it"
-        )
-    return task
-
-
-def faces_of(sweep: dict[str, Any]) -> str:
-    """Which faces of val the sweep's scores are of."""
-    task = sweep["sweep"]["task"]
-    told = "all faces" if task["features"] == "pixels" else "detected faces"
-    if task.get("fold") is not None:
-        told += f" of fold {task['fold']}"
-    return f"{told} of {', '.join(task['sources'])}" if task.get("sources") else told

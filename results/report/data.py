@@ -3,33 +3,31 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import Any
 
 import numpy as np
 
 from fersweep.common.display.page import escape
 from fersweep.results.record.journal import SweepRecord, TrialRecord
-from fersweep.results.record.sweep_json import objective
+from fersweep.results.record.sweep_json import SweepJson
 from fersweep.results.record.timeline import Timeline
-from fersweep.search_spaces.sweep_file.schema import rungs
 
 
 @dataclass(frozen=True)
 class ReportData:
     """What the sections are of. `baselines`: name → value of the sweep's metric on val."""
 
-    sweep: dict[str, Any]
+    sweep: SweepJson
     record: SweepRecord
     course: Timeline
     baselines: dict[str, float]
 
     @property
     def metric(self) -> str:
-        return objective(self.sweep)[0]
+        return self.sweep.metric
 
     @property
     def mode(self) -> str:
-        return objective(self.sweep)[1]
+        return self.sweep.mode
 
     @property
     def ranked(self) -> list[TrialRecord]:
@@ -38,10 +36,7 @@ class ReportData:
     @property
     def rungs(self) -> list[int]:
         """Epochs at which ASHA compares trials."""
-        stop = self.sweep["sweep"]["stop"]
-        if stop["scheduler"] != "asha":
-            return []
-        return rungs(stop["grace_epochs"], stop["reduction"], stop["max_epochs"])
+        return self.sweep.asked.stop.rungs()
 
     @property
     def time_unit(self) -> tuple[float, str]:

@@ -17,8 +17,8 @@ from fersweep.common.errors import InputError
 from fersweep.common.files import is_held, write_whole
 from fersweep.results.compare.trials import compare
 from fersweep.results.record.journal import SweepRecord, read_events, trial_name
-from fersweep.results.record.recorded_sweep import val_predictions
-from fersweep.results.record.sweep_json import load_sweep, objective, sweep_task
+from fersweep.results.record.recorded_sweep import RecordedSweep, load_sweep
+from fersweep.results.record.sweep_json import SweepJson
 from fersweep.results.record.timeline import Timeline
 from fersweep.results.report import learning_curves, parameters, workers
 from fersweep.results.report.data import ReportData
@@ -56,14 +56,15 @@ def write_report(
 
 def render(sweep_dir: Path, trees: dict[str, Any] | None = None, faces: bool = True) -> str:
     """The page as HTML."""
-    sweep, record = load_sweep(sweep_dir)
+    recorded = load_sweep(sweep_dir)
+    sweep, record = recorded.sweep, recorded.record
     found = compare(sweep_dir, TOP, trees or _kept_trees(sweep_dir, sweep))
-    metric = objective(sweep)[0]
+    metric = sweep.metric
     baselines = {one["name"]: one["scores"][metric] for one in found["baselines"] if metric in one["scores"]}
     searched = ReportData(sweep, record, Timeline(read_events(sweep_dir / "journal.jsonl")), baselines)
     state = _state(sweep_dir, record)
     lead = (
-        f"{found['trainable']} on {sweep['dataset']['name']} ({', '.join(sweep['classes'])}), searched by the "
+        f"{found['trainable']} on {sweep.dataset.name} ({', '.join(sweep.classes)}), searched by the "
         f"{found['mode']} of {metric} on val, {found['faces']}. The sweep is {state}; as of {_last_event(searched)}."
     )
     parts = [
@@ -72,10 +73,10 @@ def render(sweep_dir: Path, trees: dict[str, Any] | None = None, faces: bool = T
         *learning_curves.sections(searched),
         *parameters.sections(searched),
         *workers.sections(searched),
-        *_best(sweep_dir, searched, faces),
+        *_best(recorded, searched, faces),
         _origin(sweep),
     ]
-    return page(f"Sweep {sweep['sweep']['name']}", lead, parts)
+    return page(f"Sweep {sweep.asked.name}", lead, parts)
 
 
 def _state(sweep_dir: Path, record: SweepRecord) -> str:
@@ -89,13 +90,11 @@ def _last_event(searched: ReportData) -> str:
     return time.strftime("%Y-%m-%d %H:%M UTC", time.gmtime(at)) if at else "before its first trial"
 
 
-def _kept_trees(sweep_dir: Path, sweep: dict[str, Any]) -> dict[str, Any] | None:
+def _kept_trees(sweep_dir: Path, sweep: SweepJson) -> dict[str, Any] | None:
     """The baseline that `compare --trees` left behind, if it is of this sweep's data and classes."""
     try:
         kept = json.loads((sweep_dir / "trees.json").read_text())
-        same = (
-            kept["key"]["fingerprint"] == sweep["dataset"]["fingerprint"] and kept["key"]["classes"] == sweep["classes"]
-        )
+        same = kept["key"]["fingerprint"] == sweep.dataset.fingerprint and kept["key"]["classes"] == sweep.classes
         return kept["figures"] if same else None
     except (OSError, ValueError, LookupError, TypeError):
         return None
@@ -111,7 +110,7 @@ def _head(of: ReportData, state: str) -> Section:
             (f"{best[of.metric]:.4f}", f"best {of.metric}, trial {of.ranked[0].name}, epoch {best['epoch']:.0f}")
         )
     facts += [(f"{value:.4f}", f"baseline: {name}") for name, value in of.baselines.items()]
-    asked = of.sweep["sweep"]["search"]["num_trials"]
+    asked = of.sweep.asked.search.num_trials
     ended = ", ".join(f"{number} {name}" for name, number in counts.items() if number)
     facts += [
         (
@@ -168,39 +167,39 @@ def _text(value: Any) -> str | None:
     return None if value is None else short(value)
 
 
-def _best(sweep_dir: Path, of: ReportData, faces: bool) -> list[Section]:
+def _best(recorded: RecordedSweep, of: ReportData, faces: bool) -> list[Section]:
     """The best trial's hparams, and its answers on val as far as they, the dataset and its faces are there."""
     if not of.ranked:
         return []
     trial = of.ranked[0]
     heading = f"The best trial, {trial.name}"
     hparams = folded("All its hparams", json.dumps(trial.hparams, indent=1))
-    answers = val_predictions(sweep_dir, of.sweep, trial)
+    answers = recorded.val_predictions(trial)
     if answers is None:
         return [Section(heading, hparams, "Its answers on val are not there, or not yet.")]
     first = Section(heading, hparams, "What follows are its answers on val, at its best epoch.")
     try:
-        made = charts.sections(of.sweep["classes"], *answers, sweep_task(of.sweep), faces=faces)
+        made = charts.sections(of.sweep.classes, *answers, of.sweep.task(), faces=faces)
     except (InputError, OSError, ValueError) as error:  # the dataset is gone, was changed, or is another
         why = Section("Faces", "", f"Not shown: {str(error).splitlines()[0]}")
-        made = [*charts.sections(of.sweep["classes"], *answers), why]
+        made = [*charts.sections(of.sweep.classes, *answers), why]
     return [first, *made]
 
 
-def _origin(sweep: dict[str, Any]) -> Section:
+def _origin(sweep: SweepJson) -> Section:
     import yaml
 
-    dataset = sweep["dataset"]
+    dataset = sweep.dataset
     rows = [
-        ["command", sweep["command"]],
-        ["created", sweep["created"]],
-        ["git commit", sweep.get("git_commit")],
-        ["dataset", dataset["name"]],
-        ["data fingerprint", dataset["fingerprint"]],
-        ["faces", f"{sweep['num_train']} train, {sweep['num_val']} val" if "num_train" in sweep else None],
-        ["python", sweep.get("python")],
-        *([name, version] for name, version in sweep["versions"].items()),
+        ["command", sweep.command],
+        ["created", sweep.created],
+        ["git commit", sweep.git_commit],
+        ["dataset", dataset.name],
+        ["data fingerprint", dataset.fingerprint],
+        ["faces", f"{sweep.num_train} train, {sweep.num_val} val" if sweep.num_train is not None else None],
+        ["python", sweep.python],
+        *([name, version] for name, version in sweep.versions.items()),
     ]
-    text = yaml.safe_dump(sweep["sweep"], sort_keys=False, allow_unicode=True)
+    text = yaml.safe_dump(sweep.asked.model_dump(mode="json"), sort_keys=False, allow_unicode=True)
     html = html_table(["", ""], rows) + folded("The sweep file, with all defaults", text)
     return Section("Where it comes from", html, "What it takes to run the same sweep again.")

@@ -91,7 +91,7 @@ def epoch_seconds(trial: TrialRecord) -> float | None:
 
 
 def _saved(of: ReportData) -> Section:
-    heading, asked = "What early stopping saved", of.sweep["sweep"]["stop"]["max_epochs"]
+    heading, asked = "What early stopping saved", of.sweep.asked.stop.max_epochs
     ended = [trial for trial in of.record.trials.values() if trial.state in ("finished", "stopped")]
     if not ended:
         return Section(heading, "", "No trial has finished or was stopped yet.")

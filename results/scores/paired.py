@@ -9,15 +9,14 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 from functools import cached_property
-from pathlib import Path
 from typing import Any
 
 import numpy as np
 
 from fersweep.common.errors import InputError
 from fersweep.results.record.journal import TrialRecord
-from fersweep.results.record.recorded_sweep import val_predictions
-from fersweep.results.record.sweep_json import objective, sweep_task
+from fersweep.results.record.recorded_sweep import RecordedSweep
+from fersweep.results.record.sweep_json import SweepJson
 from fersweep.results.scores import intervals, significance
 from fersweep.trainables.metrics import SCORES
 
@@ -29,27 +28,30 @@ SAME = 1e-3  # of two values of one score: frameworks sum in other orders
 class Faces:
     """The faces of val that a sweep's trials answer."""
 
-    sweep_dir: Path
-    sweep: dict[str, Any]
+    recorded: RecordedSweep
+
+    @property
+    def sweep(self) -> SweepJson:
+        return self.recorded.sweep
 
     @cached_property
     def ids(self) -> np.ndarray:
         """(N,) face ids. Raises InputError if the dataset is gone or has changed."""
-        task = sweep_task(self.sweep)
+        task = self.sweep.task()
         _, detected, ids = task.everyone("val")
         return ids if task.spec.features == "pixels" else ids[detected]
 
     @property
     def key(self) -> tuple[Any, ...]:
         """Sweeps with the same key saw the same faces in the same order, with the same classes."""
-        task = self.sweep["sweep"]["task"]
+        task = self.sweep.asked.task
         return (
-            self.sweep["dataset"]["fingerprint"],
-            task["features"] == "pixels",  # all faces, or those that MediaPipe found
-            tuple(self.sweep["classes"]),
-            str(task["classes"]),
-            task.get("fold"),
-            str(task.get("sources")),
+            self.sweep.dataset.fingerprint,
+            task.features == "pixels",  # all faces, or those that MediaPipe found
+            tuple(self.sweep.classes),
+            str(task.classes),
+            task.fold,
+            str(task.sources),
         )
 
 
@@ -65,23 +67,23 @@ class Answers:
 
 def answers(faces: Faces, trial: TrialRecord) -> Answers | None:
     """None while the trial has written none."""
-    found = val_predictions(faces.sweep_dir, faces.sweep, trial)
+    found = faces.recorded.val_predictions(trial)
     return None if found is None else Answers(faces, trial, *found)
 
 
-def score_of(sweep: dict[str, Any]) -> str:
+def score_of(sweep: SweepJson) -> str:
     """The score that differences are told of: the sweep's metric where it is one of SCORES, else accuracy."""
-    name = objective(sweep)[0].removeprefix("val_")
+    name = sweep.metric.removeprefix("val_")
     return name if name in SCORES else "accuracy"
 
 
-def interval(sweep: dict[str, Any], value: float, y: np.ndarray, probabilities: np.ndarray) -> dict[str, float] | None:
+def interval(sweep: SweepJson, value: float, y: np.ndarray, probabilities: np.ndarray) -> dict[str, float] | None:
     """`value` of the sweep's metric with {value, low, high} of a bootstrap over faces, y (N,) and probabilities (N, C).
 
     None where the metric is no score, or the answers give another value: `curve` makes its metrics up, and a trial in
     training may have written a better epoch's answers than the journal knows of.
     """
-    name, classes = objective(sweep)[0].removeprefix("val_"), sweep["classes"]
+    name, classes = sweep.metric.removeprefix("val_"), sweep.classes
     if name not in SCORES:
         return None
     found = intervals.figures(intervals.count(y, probabilities.argmax(axis=1), len(classes)), classes)[name]
@@ -95,8 +97,8 @@ def difference(a: Answers | None, b: Answers | None) -> dict[str, Any]:
     """
     if a is None or b is None:
         return {"missing": "a trial has no predictions on val yet"}
-    classes = a.faces.sweep["classes"]
-    if classes != b.faces.sweep["classes"]:
+    classes = a.faces.sweep.classes
+    if classes != b.faces.sweep.classes:
         return {"missing": "their classes differ"}
     try:
         rows_a, rows_b, told = _join(a, b)
@@ -116,7 +118,7 @@ def _join(a: Answers, b: Answers) -> tuple[np.ndarray, np.ndarray, str]:
     ids_a, ids_b = a.faces.ids, b.faces.ids
     for one, ids in ((a, ids_a), (b, ids_b)):
         if len(ids) != len(one.y):
-            raise InputError(f"{one.faces.sweep['dataset']['path']} has {len(ids)} faces in val, not {len(one.y)}")
+            raise InputError(f"{one.faces.sweep.dataset.path} has {len(ids)} faces in val, not {len(one.y)}")
     faces_a, faces_b = (np.char.add(ids, one.y.astype(str)) for one, ids in ((a, ids_a), (b, ids_b)))
     known, first = np.unique(faces_b, return_index=True)  # twins have the same pixels, so the same answer
     place = np.minimum(np.searchsorted(known, faces_a), len(known) - 1)

@@ -21,8 +21,8 @@ from fersweep.results.mlflow_store import connection, description, run_fields, s
 from fersweep.results.mlflow_store.runs import CHECKPOINT_TAG, Recorded, Runs
 from fersweep.results.record.checkpoints import Damaged
 from fersweep.results.record.journal import SweepRecord, TrialRecord
-from fersweep.results.record.recorded_sweep import best_checkpoint, kept_trials, val_predictions
-from fersweep.results.record.sweep_json import load_sweep, objective
+from fersweep.results.record.recorded_sweep import RecordedSweep
+from fersweep.results.record.sweep_json import read_sweep_json
 
 STATUS = {
     "running": "RUNNING",
@@ -41,11 +41,15 @@ class Projection:
 
     def __init__(self, sweep_dir: Path, beat: Callable[[], None] = lambda: None):
         self.sweep_dir, self.beat = Path(sweep_dir), beat
-        self.sweep, _ = load_sweep(sweep_dir)
-        self.metric, self.mode = objective(self.sweep)
+        self.sweep = read_sweep_json(sweep_dir)
+        self.metric, self.mode = self.sweep.metric, self.sweep.mode
         self._begin()
         self.runs = Runs(self.sweep)
         self._found = self._broken = False
+
+    @property
+    def _recorded(self) -> RecordedSweep:
+        return RecordedSweep(self.sweep_dir, self.sweep, self.record)
 
     def _begin(self) -> None:
         """Before the first event."""
@@ -107,9 +111,9 @@ class Projection:
                 self._best.append((self._num_epochs, value, event["time"]))
 
     def _create_parent(self) -> Recorded:
-        created, tags = run_fields.milliseconds(self.sweep["created"]), run_fields.parent_tags(self.sweep)
+        created, tags = run_fields.milliseconds(self.sweep.created), run_fields.parent_tags(self.sweep)
         tags["mlflow.note.content"] = description.sweep_note(self.sweep)
-        self.runs.parent = self.runs.create(created, tags, self.sweep["sweep"]["name"])
+        self.runs.parent = self.runs.create(created, tags, self.sweep.asked.name)
         self._write_view()
         return self.runs.parent
 
@@ -121,7 +125,7 @@ class Projection:
         from mlflow.entities import Metric
 
         if not parent.has_params:
-            self.runs.log(parent, [], run_fields.flat(self.sweep["sweep"]))
+            self.runs.log(parent, [], run_fields.flat(self.sweep.asked.model_dump(mode="json")))
         name = run_fields.best_name(self.metric)
         step = self.runs.step(parent, name)
         fresh = [point for point in self._best if point[0] > step]
@@ -149,7 +153,7 @@ class Projection:
             place, self.runs.experiment_id, parent.run_id, trials, has_report=description.REPORT in files
         )
         ranked = self.record.ranked(self.metric, self.mode)
-        predictions = val_predictions(self.sweep_dir, self.sweep, ranked[0]) if ranked else None
+        predictions = self._recorded.val_predictions(ranked[0]) if ranked else None
         return description.sweep_note(self.sweep, self.record, links, predictions)
 
     def _write_trial(self, trial: TrialRecord, closing: bool) -> None:
@@ -205,16 +209,16 @@ class Projection:
 
     def _write_artifacts(self, trial: TrialRecord, recorded: Recorded) -> None:
         judged = trial.state == "finished" or trial.reopened  # what stood there before is replaced
-        predictions = val_predictions(self.sweep_dir, self.sweep, trial) if judged else None
+        predictions = self._recorded.val_predictions(trial) if judged else None
         with tempfile.TemporaryDirectory() as directory:
             trial_files.write_history(trial, self.metric, self.mode, Path(directory))
             if predictions is not None:
-                trial_files.write_val_report(*predictions, self.sweep["classes"], Path(directory))
+                trial_files.write_val_report(*predictions, self.sweep.classes, Path(directory))
             self.runs.client.log_artifacts(recorded.run_id, directory)
 
     def _write_checkpoints(self) -> None:
         """The checkpoints that the sweep keeps as artifacts of their trials; those that it no longer keeps go."""
-        kept = {trial.number for trial in kept_trials(self.sweep, self.record)}
+        kept = {trial.number for trial in self._recorded.kept_trials()}
         for number, recorded in self.runs.trials.items():
             trial = self.record.trials.get(number)
             best = trial.best(self.metric, self.mode) if trial and number in kept else None
@@ -228,7 +232,7 @@ class Projection:
 
     def _write_checkpoint(self, trial: TrialRecord, recorded: Recorded, epoch: str) -> None:
         try:
-            directory = best_checkpoint(self.sweep_dir, self.sweep, trial)
+            directory = self._recorded.best_checkpoint(trial)
         except Damaged as error:
             print(error, file=sys.stderr)
             return

@@ -11,7 +11,7 @@ from pathlib import Path
 from fersweep.common.processes import module_command, python_path
 from fersweep.results.mlflow_store import connection
 from fersweep.results.mlflow_store.description import add_report
-from fersweep.results.record.sweep_json import load_sweep
+from fersweep.results.record.sweep_json import read_sweep_json
 from fersweep.results.report.page import FILE, write_report
 
 
@@ -20,13 +20,13 @@ def tell_mlflow(sweep_dir: Path, path: Path) -> bool:
 
     A store that cannot be reached is no error: stderr tells.
     """
-    sweep, _ = load_sweep(sweep_dir)
-    uri = (sweep["sweep"].get("tracking") or {}).get("uri")
+    sweep = read_sweep_json(sweep_dir)
+    uri = sweep.asked.tracking.uri
     if not uri and not (connection.home_of(sweep_dir) / "mlflow.db").exists():
         return False
     try:
         client, experiment = connection.open_store(sweep)
-        wanted = f"tags.`fersweep.sweep_id` = '{sweep['sweep_id']}' AND tags.`fersweep.kind` = 'sweep'"
+        wanted = f"tags.`fersweep.sweep_id` = '{sweep.sweep_id}' AND tags.`fersweep.kind` = 'sweep'"
         runs = client.search_runs([experiment], wanted, max_results=1)
         for run in runs:
             client.log_text(run.info.run_id, path.read_text(encoding="utf-8"), FILE)

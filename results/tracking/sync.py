@@ -7,7 +7,7 @@ from pathlib import Path
 from typing import Any
 
 from fersweep.common.files import is_held
-from fersweep.results.record.sweep_json import load_sweep
+from fersweep.results.record.sweep_json import read_sweep_json
 
 
 def sync(found: Sequence[dict[str, Any]]) -> Iterator[tuple[str, bool]]:
@@ -39,7 +39,7 @@ def _record(directory: Path, away: dict[str, str]) -> str | None:
     from fersweep.results.mlflow_store import connection
     from fersweep.results.tracking import recorder_process
 
-    sweep, _ = load_sweep(directory)
+    sweep = read_sweep_json(directory)
     uri, _ = connection.sweep_store(sweep)
     if uri not in away:
         try:

@@ -112,8 +112,8 @@ class Then(_Part):
 
 
 class Resources(_Part):
-    cpus: float = Field(1, gt=0)
-    gpus: float = Field(0, ge=0)
+    cpus: int | float = Field(1, gt=0)
+    gpus: int | float = Field(0, ge=0)
 
 
 class Tracking(_Part):

@@ -82,7 +82,7 @@ def distributions(sweep: Sweep) -> dict[str, str]:
     return {name: distribution_to_json(found[name]) for name in sorted(found)}
 
 
-def fetch(sweep: Sweep, taken: Sequence[dict[str, Any]] = ()) -> None:
+def fetch(sweep: Sweep, taken: Sequence[tuple[str, dict[str, Any]]] = ()) -> None:
     """Let the trainable get what its trials may need from outside, such as pretrained weights (trainables/protocol.py).
 
     It is told the hparams of random points and of the first trials. `taken`: see first_points. Raises InputError.
@@ -105,9 +105,9 @@ def _probes(sweep: Sweep) -> list[tuple[optuna.Trial, dict[str, Any]]]:
     return [(trial, sample_space(sweep, trial)) for trial in (study.ask() for _ in range(PROBES))]
 
 
-def first_points(sweep: Sweep, taken: Sequence[dict[str, Any]] = ()) -> list[tuple[str, dict[str, Any]]]:
+def first_points(sweep: Sweep, taken: Sequence[tuple[str, dict[str, Any]]] = ()) -> list[tuple[str, dict[str, Any]]]:
     """(name, point) of the first trials: the named points of the space file, then those `taken` from older sweeps
-    (history.best_points). Raises ValueError if a named one is not there or lies outside.
+    (cluster/search/older_sweeps.py). Raises ValueError if a named one is not there or lies outside.
     """
     points, found = search_spaces.load(sweep.trainable).POINTS, []
     for name in sweep.search.points:
@@ -115,7 +115,7 @@ def first_points(sweep: Sweep, taken: Sequence[dict[str, Any]] = ()) -> list[tup
             near = hint(name, points, "points")
             raise ValueError(f"search.start_from: {sweep.trainable} has no point {name!r}; {near}")
         found.append((name, fitted(sweep, name, points[name]).params))
-    return [*found, *((one["name"], one["params"]) for one in taken)]
+    return [*found, *taken]
 
 
 def fitted(sweep: Sweep, name: str, point: dict[str, Any]) -> optuna.trial.FixedTrial:
