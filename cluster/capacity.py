@@ -1,4 +1,4 @@
-"""One connection to Ray: a cluster that is running already, or this machine."""
+"""How many trials a cluster holds at once."""
 
 from __future__ import annotations
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import site
 import subprocess
 import sys
 from collections.abc import Iterator
@@ -24,13 +25,33 @@ def silent_stderr() -> Iterator[None]:
         os.close(saved)
 
 
-ROOT = Path(__file__).resolve().parents[1]
+ROOT = Path(__file__).absolute().parents[2]
+"""The directory that Python finds `fersweep` in: of the checkout, or site-packages."""
+
+
+def module_command(module: str, *arguments: object) -> list[str]:
+    """`python -m module arguments`, so that no file of the working directory is taken for a module (-P)."""
+    return [sys.executable, "-P", "-m", module, *map(str, arguments)]
+
+
+def python_path() -> str:
+    """PYTHONPATH of a Python that has to find `fersweep`: the user's own entries come first."""
+    ours = [] if str(ROOT) in site.getsitepackages() else [str(ROOT)]  # which stay behind the standard library
+    return os.pathsep.join([*filter(None, [os.environ.get("PYTHONPATH")]), *ours])
 
 
 def run_module(module: str, *arguments: object, otherwise: str) -> None:
-    """Run it to its end. RuntimeError, beginning with `otherwise`, with the last line that it said if it failed."""
-    command = [sys.executable, "-m", module, *map(str, arguments)]
-    done = subprocess.run(command, cwd=ROOT, capture_output=True, text=True, check=False)
+    """Run a module of ours in a process of its own, to its end: TensorFlow and torch do not share one well.
+
+    RuntimeError, beginning with `otherwise`, with the last line of its stderr if it fails.
+    """
+    done = subprocess.run(
+        module_command(module, *arguments),
+        env={**os.environ, "PYTHONPATH": python_path()},
+        capture_output=True,
+        text=True,
+        check=False,
+    )
     if done.returncode:
         last = (done.stderr.strip().splitlines() or [f"exit code {done.returncode}"])[-1]
         raise RuntimeError(f"{otherwise}: {last}")

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import contextlib
 import logging
 import os
 import socket
@@ -12,11 +11,9 @@ from pathlib import Path
 from typing import Any
 
 from fersweep.common.errors import InputError
-from fersweep.common.processes import silent_stderr
+from fersweep.common.processes import python_path, silent_stderr
 
 OBJECT_STORE_BYTES = 512 * 2**20
-
-ROOT = Path(__file__).resolve().parents[1]
 
 PROBE_S = 10.0
 
@@ -40,37 +37,11 @@ def reaching(address: str | None) -> Iterator[None]:
         raise InputError(f"--address {address}: no Ray cluster answers there: {reason}") from None
 
 
-@contextlib.contextmanager
-def ray_session(workers: int | None, address: str | None) -> Iterator[Any]:
-    """Ray: the one that runs already, a cluster's, or a local one that ends with the block."""
-    import ray
-
-    if ray.is_initialized():
-        yield ray
-        return
-    for name, value in {
-        "RAY_USAGE_STATS_ENABLED": "0",
-        "RAY_ACCEL_ENV_VAR_OVERRIDE_ON_ZERO": "0",
-        "RAY_BACKEND_LOG_LEVEL": "fatal",  # Ray's C++ side warns about what Ray Data does by default
-    }.items():
-        os.environ.setdefault(name, value)
-    quiet: dict[str, Any] = {"log_to_driver": False, "logging_level": logging.ERROR}
-    with reaching(address), silent_stderr():
-        if address is None:
-            here = {"num_cpus": workers or os.cpu_count(), "object_store_memory": OBJECT_STORE_BYTES}
-            ray.init(address="local", include_dashboard=False, **here, **quiet)  # not one that happens to run here
-        else:
-            ray.init(address=address, runtime_env={"py_modules": [str(Path(__file__).parent)]}, **quiet)
-    try:
-        yield ray
-    finally:
-        ray.shutdown()
-
-
-def connect(address: str | None, num_cpus: int | None = None) -> None:
+def connect(address: str | None, num_cpus: int | None = None, object_store_bytes: int | None = None) -> None:
     """Connect to the Ray cluster at `address`, or start Ray here; an earlier connection of this process is kept.
 
-    Workers find the rooms of this project through PYTHONPATH and stay quiet. Raises InputError if no cluster answers.
+    num_cpus, object_store_bytes: of Ray on this machine; None: what Ray takes. Workers find `fersweep` as this process
+    does: installed, or at the same path on every node. Raises InputError if no cluster answers.
     """
     os.environ.setdefault("RAY_ACCEL_ENV_VAR_OVERRIDE_ON_ZERO", "0")
     os.environ.setdefault("RAY_BACKEND_LOG_LEVEL", "fatal")  # its C++ side warns about what Ray's own libraries do
@@ -81,17 +52,31 @@ def connect(address: str | None, num_cpus: int | None = None) -> None:
 
     if ray.is_initialized():
         return
-    env_vars = {"PYTHONPATH": os.pathsep.join([str(ROOT), *filter(None, [os.environ.get("PYTHONPATH")])])}
-    quiet = {"TF_CPP_MIN_LOG_LEVEL": "3", "GLOG_minloglevel": "3"}
+    here: dict[str, Any] = {"num_cpus": num_cpus, "object_store_memory": object_store_bytes, "include_dashboard": False}
+    variables = {"TF_CPP_MIN_LOG_LEVEL": "3", "GLOG_minloglevel": "3", "PYTHONPATH": python_path()}
     with reaching(address), silent_stderr():
         ray.init(
-            address=address or "local",
-            num_cpus=None if address else num_cpus,
-            include_dashboard=None if address else False,
+            address=address or "local",  # not one that happens to run here
             log_to_driver=False,
             logging_level=logging.CRITICAL,
-            runtime_env={"env_vars": {**quiet, **env_vars}},
+            runtime_env={"env_vars": variables},
+            **({} if address else here),
         )
+
+
+@contextmanager
+def ray_session(workers: int | None, address: str | None) -> Iterator[Any]:
+    """Ray: the one that runs already, a cluster's, or a local one of `workers` CPUs that ends with the block."""
+    import ray
+
+    if ray.is_initialized():
+        yield ray
+        return
+    connect(address, workers or os.cpu_count(), OBJECT_STORE_BYTES)
+    try:
+        yield ray
+    finally:
+        ray.shutdown()
 
 
 def head_address() -> str:

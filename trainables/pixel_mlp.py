@@ -12,6 +12,7 @@ from fersweep.trainables.torch_training.hparams import TorchHparams
 
 if TYPE_CHECKING:
     from fersweep.trainables.torch_training.classifier import TorchClassifier
+    from fersweep.trainables.torch_training.layers import PixelMLP
 
 
 FRAMEWORK = "torch"
@@ -26,15 +27,19 @@ class Hparams(TorchHparams):
     l2: float = Field(0.0, ge=0, description="weight of the sum of squares of all kernels in the loss")
 
 
-def build(hparams: dict[str, Any], arrays: TaskArrays, seed: int) -> TorchClassifier:
-    from fersweep.trainables.torch_training.classifier import build_classifier
+def _make_net(h: Hparams, num_classes: int) -> PixelMLP:
     from fersweep.trainables.torch_training.layers import PixelMLP
 
-    return build_classifier("pixel_mlp", Hparams(**hparams), arrays, seed, PixelMLP)
+    return PixelMLP(h.image_size, num_classes, h.units, h.dropout, h.batch_norm, h.activation, h.l2)
+
+
+def build(hparams: dict[str, Any], arrays: TaskArrays, seed: int) -> TorchClassifier:
+    from fersweep.trainables.torch_training.classifier import build_classifier
+
+    return build_classifier("pixel_mlp", Hparams(**hparams), arrays, seed, _make_net)
 
 
 def restore(directory: Path) -> TorchClassifier:
     from fersweep.trainables.torch_training.classifier import restore_classifier
-    from fersweep.trainables.torch_training.layers import PixelMLP
 
-    return restore_classifier(directory, Hparams, PixelMLP)
+    return restore_classifier(directory, Hparams, _make_net)

@@ -9,8 +9,8 @@ from fersweep.common.display.colours import INK
 from fersweep.common.display.page import plot
 
 if TYPE_CHECKING:
+    import matplotlib.figure
     from matplotlib.axes import Axes
-    from matplotlib.figure import Figure
     from plotly.graph_objects import Figure
 
 
@@ -47,7 +47,7 @@ def side_by_side(parts: Sequence[Figure | str], width: int = 480) -> str:
     return f'<div style="display:grid; gap:8px 20px; grid-template-columns:{columns}">{cells}</div>'
 
 
-def make_figure(width: float, height: float, num_axes: int) -> tuple[Figure, list[Axes]]:
+def make_figure(width: float, height: float, num_axes: int) -> tuple[matplotlib.figure.Figure, list[Axes]]:
     """A figure of width × height inches with its axes side by side."""
     from matplotlib.backends.backend_agg import FigureCanvasAgg
     from matplotlib.figure import Figure

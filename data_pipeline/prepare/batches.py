@@ -10,11 +10,12 @@ from typing import Any
 import numpy as np
 import pyarrow as pa
 
-from fersweep.data_pipeline.prepare.preparation import BATCH_ROWS
 from fersweep.data_pipeline.prepare.staging import KNOWN, Stage
 from fersweep.data_pipeline.sources.decode import Face
 from fersweep.data_pipeline.sources.source import Source
 from fersweep.data_pipeline.vocabulary import LABELS, SPLITS
+
+BATCH_ROWS = 256  # faces a worker takes at a time, fewer where there are few
 
 
 @dataclass(frozen=True)

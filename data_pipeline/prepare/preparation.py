@@ -33,7 +33,7 @@ from fersweep.data_pipeline.faces.crop import SMALL
 from fersweep.data_pipeline.faces.landmarker import Landmarker
 from fersweep.data_pipeline.faces.landmarker_bundle import SHA256, find_bundle
 from fersweep.data_pipeline.prepare.assemble import Settled, chosen_for_augmentation, settle, write
-from fersweep.data_pipeline.prepare.batches import Chosen, Sources
+from fersweep.data_pipeline.prepare.batches import BATCH_ROWS, Chosen, Sources
 from fersweep.data_pipeline.prepare.options import SIDES, STATE, Options, begun, request
 from fersweep.data_pipeline.prepare.progress import Progress, Tell
 from fersweep.data_pipeline.prepare.ray_stream import stream
@@ -44,7 +44,6 @@ from fersweep.data_pipeline.sources.decode import Broken, decode
 from fersweep.data_pipeline.sources.labels import refuse_unused
 from fersweep.data_pipeline.sources.source import Source, Survey, open_source
 
-BATCH_ROWS = 256  # faces a worker takes at a time, fewer where there are few
 BATCH_BYTES = 2**23  # as many as that where they are only decoded: a batch costs Ray Data a quarter of a second
 MIN_BATCH_ROWS = 16
 ALONE_ROWS = 128

@@ -8,6 +8,18 @@ from rich.console import Console
 from rich.progress import BarColumn, MofNCompleteColumn, TextColumn, TimeElapsedColumn
 from rich.progress import Progress as Bars
 
+
+@dataclass(frozen=True)
+class Progress:
+    """What `prepare` tells its caller now and then."""
+
+    phase: str  # "extract" (landmarks), "split", "augment", "write", or "finished" (was already: nothing to do)
+    done: int  # faces
+    total: int | None
+    rate: float  # faces a second in this phase and session
+    eta_s: float | None
+
+
 Tell = Callable[[Progress], None]
 
 TITLES = {
@@ -46,14 +58,3 @@ def bars(console: Console) -> Iterator[Callable[[Progress], None]]:
     finally:
         if tasks:
             drawn.stop()
-
-
-@dataclass(frozen=True)
-class Progress:
-    """What `prepare` tells its caller now and then."""
-
-    phase: str  # "extract" (landmarks), "split", "augment", "write", or "finished" (was already: nothing to do)
-    done: int  # faces
-    total: int | None
-    rate: float  # faces a second in this phase and session
-    eta_s: float | None

@@ -19,7 +19,7 @@ from fersweep.common.errors import InputError
 from fersweep.common.files import check_target, replacing
 from fersweep.data_pipeline.tasks.features import is_score, kind
 from fersweep.results.models.open_model import open_model
-from fersweep.trainables.exports.formats import FORMATS, open_exported
+from fersweep.trainables.exports.formats import FORMATS, open_exported, write
 from fersweep.trainables.exports.onnx_files import read_onnx
 
 if TYPE_CHECKING:
@@ -47,7 +47,7 @@ def export(spec: str, out: Path, home: Path) -> dict[str, Any]:
     described = model.model
     x = typical_inputs(described, sum(BATCHES), getattr(model, "statistics", None))
     with replacing(out) as temporary:
-        model.export(temporary)
+        write(model, temporary)
         answers = _answers(_reader(temporary), x)
         difference = float(np.abs(answers - model.predict_exactly(x)).max())
         if not difference <= TOLERANCE:

@@ -23,9 +23,7 @@ def answers_elsewhere(checkpoint: Path, x: np.ndarray, timed: int = 0) -> tuple[
         source, target = Path(directory) / "x.npy", Path(directory) / "answers.npz"
         np.save(source, x)
         asked = f"{checkpoint}: the model could not be asked"
-        run_module(
-            "fersweep.results.models.open_model", Path(checkpoint).resolve(), source, target, timed, otherwise=asked
-        )
+        run_module(__name__, Path(checkpoint).resolve(), source, target, timed, otherwise=asked)
         with np.load(target) as found:
             return found["probabilities"], float(found["latency_s"]) if timed else None
 

@@ -2,19 +2,28 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+import contextlib
+import fcntl
+from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from fersweep.results.mlflow_store import registry
 from fersweep.results.mlflow_store.registry import CHAMPION, MODEL
-from fersweep.results.promote.promotion import _alone
 
 if TYPE_CHECKING:
     from mlflow.entities.model_registry import ModelVersion
 
 
-def _same(one: ModelVersion | None, other: ModelVersion | None) -> bool:
+@contextlib.contextmanager
+def one_at_a_time(home: Path) -> Iterator[None]:
+    """One change of the champion at a time under one home."""
+    with (home / "promote.lock").open("w") as lock:
+        fcntl.flock(lock, fcntl.LOCK_EX)
+        yield
+
+
+def same_version(one: ModelVersion | None, other: ModelVersion | None) -> bool:
     return (one and str(one.version)) == (other and str(other.version))
 
 
@@ -41,14 +50,14 @@ def rollback(home: Path, alias: str = CHAMPION, to: str | None = None) -> dict[s
     from fersweep.common.errors import InputError
 
     client = registry.open_registry(home)
-    with _alone(home):
+    with one_at_a_time(home):
         now = registry.find_version(client, alias)
         if to is None:
             to = _before(registry.history(client, alias))
             if to is None:
                 raise InputError(f"version {now.version} is the first {alias}: there is none to go back to")
         target = registry.find_version(client, to)
-        if _same(now, target):
+        if same_version(now, target):
             raise InputError(f"version {now.version} is {alias} already")
         registry.move(client, alias, str(target.version), "rolled back")
     return {"alias": alias, "version": int(target.version), "before": int(now.version)}

@@ -17,6 +17,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from fersweep import trainables
+from fersweep.common.processes import ROOT
 from fersweep.data_pipeline.faces.landmarker_bundle import find_bundle
 from fersweep.data_pipeline.tasks.task import Task
 
@@ -31,6 +32,7 @@ REQUIREMENTS = {
     "torch": ["numpy", "torch"],
 }
 MORE = {"transfer": ["timm", "torchvision"]}  # of one trainable
+TRAVELS = ("common", "data_pipeline", "trainables")  # rooms that a model needs to predict
 PHOTOS = ["mediapipe", "opencv-contrib-python", "pillow"]  # imported when the first image comes
 
 
@@ -48,14 +50,12 @@ def log_model(checkpoint: Path, task: Task, example: np.ndarray, probabilities: 
     rows = pd.DataFrame({"face": list(example)}) if sees_pixels else pd.DataFrame(example, columns=task.feature_names)
     answers = pd.DataFrame(probabilities, columns=task.classes)
     answers["label"] = answers.idxmax(axis=1)
-    root = Path(__file__).resolve().parents[1]
     with tempfile.TemporaryDirectory() as directory:
-        packages = [_copy_package(root / name, Path(directory)) for name in ("trainables", "data_pipeline")]
         return mlflow.pyfunc.log_model(
             name="model",
-            python_model=str(root / "results" / "model.py"),
+            python_model=str(Path(__file__).with_name("pyfunc.py")),
             artifacts={"checkpoint": str(checkpoint), **_bundle()},
-            code_paths=packages,
+            code_paths=[_copy_code(Path(directory))],
             signature=_signature(task.feature_names, answers),
             input_example=rows,
             pip_requirements=requirements(json.loads((checkpoint / "model.json").read_text())),
@@ -99,7 +99,11 @@ def requirements(described: dict[str, Any]) -> list[str]:
     return [f"{name}=={version(name).split('+')[0]}" for name in names]
 
 
-def _copy_package(package: Path, directory: Path) -> str:
-    return str(
-        shutil.copytree(package, directory / package.name, ignore=shutil.ignore_patterns("__pycache__", "*.pyc"))
-    )
+def _copy_code(directory: Path) -> str:
+    """The package `fersweep` with the rooms that a model needs to predict, copied under `directory`."""
+    package, ours = directory / "fersweep", ROOT / "fersweep"
+    package.mkdir()
+    shutil.copy(ours / "__init__.py", package)
+    for room in TRAVELS:
+        shutil.copytree(ours / room, package / room, ignore=shutil.ignore_patterns("__pycache__", "*.pyc"))
+    return str(package)

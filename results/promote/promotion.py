@@ -9,10 +9,8 @@ Two promotions at once take turns: the second one is judged beside the champion 
 
 from __future__ import annotations
 
-import fcntl
 import shutil
-from collections.abc import Callable, Iterator, Sequence
-from contextlib import contextmanager
+from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -23,7 +21,7 @@ from fersweep.results.mlflow_store import connection, registry
 from fersweep.results.mlflow_store.registry import CHAMPION, MODEL
 from fersweep.results.models.face_model import FaceModel
 from fersweep.results.promote import refit as refitting
-from fersweep.results.promote.champion import _same
+from fersweep.results.promote.champion import one_at_a_time, same_version
 from fersweep.results.promote.gates import DEFAULT, Verdict, as_dicts, check, read_gates
 from fersweep.results.promote.new_version import Candidate, identity, register
 from fersweep.results.record.recorded_sweep import choose_trial
@@ -85,7 +83,7 @@ def promote(
     candidate = Candidate(sweep, journal, chosen, task, checkpoint, identity(sweep, chosen), licence=licence)
     if refit:
         candidate = _refitted(sweep_dir, candidate, refit, ensemble, tell)
-    with _alone(Path(sweep["home"])):
+    with one_at_a_time(Path(sweep["home"])):
         client, experiment = connection.open_store(sweep)
         version, figures = register(client, experiment, candidate)
         own = FaceModel(f"version {version.version}", _described(candidate), candidate.checkpoint)
@@ -96,9 +94,9 @@ def promote(
             passed = all(one.passed for one in verdicts)
             if not passed and not force:
                 raise Refused(str(version.version), alias, verdicts)
-            if _same(standing, registry.holder(client, alias)):  # else somebody elsewhere was faster: once more
+            if same_version(standing, registry.holder(client, alias)):  # else somebody elsewhere was faster: once more
                 break
-        if not _same(standing, version):
+        if not same_version(standing, version):
             told = {"gates": as_dicts(verdicts)}
             registry.move(client, alias, str(version.version), "promoted" if passed else "forced", **told)
     return {
@@ -125,7 +123,7 @@ def _verdicts(
     task: Task,
     sweep: dict[str, Any],
 ) -> list[Verdict]:
-    if _same(standing, version):
+    if same_version(standing, version):
         return []
     other = None
     if standing is not None:
@@ -171,11 +169,3 @@ def _refitted(
     return Candidate(
         sweep, candidate.record, trial, task, chosen, identity(sweep, trial, name), told, candidate.licence
     )
-
-
-@contextmanager
-def _alone(home: Path) -> Iterator[None]:
-    """One promotion at a time under one home."""
-    with (home / "promote.lock").open("w") as lock:
-        fcntl.flock(lock, fcntl.LOCK_EX)
-        yield

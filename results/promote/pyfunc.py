@@ -1,7 +1,7 @@
 """The model that `promote` registers, as MLflow keeps it: this file itself ("models from code"), nothing pickled.
 
-It loads without Ray, without this repository and its data: a checkpoint, MediaPipe's bundle and copies of the packages
-`trainables` and `data_pipeline` travel with it.
+It loads without Ray, without this repository and its data: a checkpoint, MediaPipe's bundle and a copy of the package
+`fersweep` with what predicting needs travel with it.
 
     model = mlflow.pyfunc.load_model("models:/fersweep@champion")
     model.predict(pd.DataFrame({"image": [Path("photo.jpg").read_bytes()]}))

@@ -40,7 +40,7 @@ def refit(sweep_dir: Path, trial: TrialRecord, num: int, tell: Callable[[str], N
         unfinished = directory.with_name(f".{directory.name}.{os.getpid()}")
         arguments = Path(sweep_dir).resolve(), trial.number, index, unfinished
         try:
-            run_module("fersweep.results.promote.refit", *arguments, otherwise=f"refit of trial {trial.name} failed")
+            run_module(__name__, *arguments, otherwise=f"refit of trial {trial.name} failed")
             if not directory.is_dir():  # another promotion may have trained it meanwhile
                 unfinished.rename(directory)
         finally:

@@ -20,7 +20,7 @@ from fersweep.results.scores import intervals
 from fersweep.trainables.metrics import scores
 
 if TYPE_CHECKING:
-    from matplotlib.figure import Figure
+    import matplotlib.figure
     from plotly.graph_objects import Figure
 
     from fersweep.data_pipeline.tasks.task import Task
@@ -295,7 +295,7 @@ def _scatter(classes: Sequence[str], x: np.ndarray, y: np.ndarray, right: np.nda
     return figure
 
 
-def draw_confusion(counts: np.ndarray, classes: list[str]) -> Figure:
+def draw_confusion(counts: np.ndarray, classes: list[str]) -> matplotlib.figure.Figure:
     """counts (C, C), rows true classes: each cell shows its count and its share of the true class, which shades it."""
     side = 2.0 + 0.5 * len(classes)
     figure, (axes,) = make_figure(side + 0.3, side, num_axes=1)

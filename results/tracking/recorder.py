@@ -6,13 +6,12 @@ import contextlib
 import os
 import signal
 import subprocess
-import sys
 import threading
 import time
 from pathlib import Path
 
+from fersweep.common.processes import module_command, python_path
 from fersweep.results.tracking.lag import missing, read_level
-from fersweep.results.tracking.recorder_process import _say
 
 FINISH_S = 60.0
 RESTART_S, MAX_RESTART_S = 1.0, 60.0
@@ -47,7 +46,7 @@ class Recorder:
             self._again_at, self._pause = time.monotonic() + self._pause, min(2 * self._pause, MAX_RESTART_S)
             self._process = start_recorder(self.sweep_dir)
             how = f"exit code {code}" if code > 0 else signal.Signals(-code).name
-            _say(self.sweep_dir, f"the recorder died ({how}); started again")
+            log(self.sweep_dir, f"the recorder died ({how}); started again")
 
     def finish(self, timeout_s: float = FINISH_S) -> str | None:
         """Wait until MLflow holds the whole sweep, but not longer than `timeout_s` without any progress.
@@ -70,6 +69,12 @@ class Recorder:
         return missing(self.sweep_dir, "its recorder is still at it" if alive else "")
 
 
+def log(sweep_dir: Path, text: str) -> None:
+    """A line of the log, which the driver and its recorders share."""
+    with contextlib.suppress(OSError), (sweep_dir / LOG).open("a") as file:
+        file.write(f"{time.strftime('%Y-%m-%d %H:%M:%S')} {text}\n")
+
+
 def start_recorder(sweep_dir: Path) -> subprocess.Popen[bytes]:
     """Run `python -m fersweep.results.tracking.recorder_process` on `sweep_dir` as a child of this process.
 
@@ -78,22 +83,14 @@ def start_recorder(sweep_dir: Path) -> subprocess.Popen[bytes]:
     among sessions first, and there its low priority would count for nothing; see sched(7), "autogroup".) Its
     complaints go to `recorder.log` in `sweep_dir`.
     """
-    root = str(Path(__file__).resolve().parents[1])
-    paths = [root, *filter(None, [os.environ.get("PYTHONPATH")])]
-    command = [
-        sys.executable,
-        "-m",
-        "fersweep.results.tracking.recorder_process",
-        str(Path(sweep_dir).resolve()),
-        "--parent",
-        str(os.getpid()),
-    ]
-    with (Path(sweep_dir) / LOG).open("ab") as log:
+    module = "fersweep.results.tracking.recorder_process"
+    command = module_command(module, Path(sweep_dir).resolve(), "--parent", os.getpid())
+    with (Path(sweep_dir) / LOG).open("ab") as file:
         return subprocess.Popen(
             command,
             stdin=subprocess.DEVNULL,
-            stdout=log,
-            stderr=log,
-            env={**os.environ, "PYTHONPATH": os.pathsep.join(paths)},
+            stdout=file,
+            stderr=file,
+            env={**os.environ, "PYTHONPATH": python_path()},
             process_group=0,
         )

@@ -14,7 +14,6 @@ A recording that failed or was missed is made good at any time by `record(sweep_
 from __future__ import annotations
 
 import argparse
-import contextlib
 import fcntl
 import os
 import re
@@ -28,7 +27,7 @@ from fersweep.common.files import is_held
 from fersweep.results.mlflow_store import connection
 from fersweep.results.tracking.lag import Level, sync_command
 from fersweep.results.tracking.projection import Projection
-from fersweep.results.tracking.recorder import LOG
+from fersweep.results.tracking.recorder import log
 from fersweep.results.tracking.report_upload import start_report
 
 POLL_S = 0.5
@@ -152,13 +151,7 @@ class _Trouble:
 
     def _say(self, text: str) -> None:
         if not self.quiet:
-            _say(self.sweep_dir, text)
-
-
-def _say(sweep_dir: Path, text: str) -> None:
-    """A line of the log, which the driver and its recorders share."""
-    with contextlib.suppress(OSError), (sweep_dir / LOG).open("a") as log:
-        log.write(f"{time.strftime('%Y-%m-%d %H:%M:%S')} {text}\n")
+            log(self.sweep_dir, text)
 
 
 @contextmanager
@@ -196,7 +189,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
         if record(options.sweep_dir, options.parent, LEFT_ALONE_S):
             start_report(options.sweep_dir)
     except Exception as error:
-        _say(
+        log(
             options.sweep_dir,
             f"given up: {error if isinstance(error, NotRecorded) else connection.one_line(error, '')}",
         )

@@ -8,6 +8,7 @@ import sys
 from collections.abc import Sequence
 from pathlib import Path
 
+from fersweep.common.processes import module_command, python_path
 from fersweep.results.mlflow_store import connection
 from fersweep.results.mlflow_store.description import add_report
 from fersweep.results.record.sweep_json import load_sweep
@@ -42,8 +43,9 @@ def start_report(sweep_dir: Path) -> None:
     imports. What goes wrong is told on this process's stderr. FERSWEEP_REPORT=0 in the environment: none is made.
     """
     if os.environ.get("FERSWEEP_REPORT") != "0":
-        command = [sys.executable, "-m", "fersweep.results.report.page", str(Path(sweep_dir).resolve())]
-        subprocess.Popen(command, stdin=subprocess.DEVNULL, process_group=0)
+        command = module_command(__name__, Path(sweep_dir).resolve())
+        environment = {**os.environ, "PYTHONPATH": python_path()}
+        subprocess.Popen(command, stdin=subprocess.DEVNULL, env=environment, process_group=0)
 
 
 def main(arguments: Sequence[str]) -> int:

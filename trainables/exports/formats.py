@@ -6,8 +6,8 @@
 
 A model that can be exported offers
 
-    EXPORTS                 suffixes of the formats that it can be written in
-    export(path)            write the file; the suffix says which format
+    EXPORTS                 suffixes of the formats that `write` can write it in
+    card                    what the file says of it: the keys of model.json
     predict_exactly(x)      `predict` in float32 throughout, as the file computes
 
 results/models/export.py writes such files and compares their answers with the model's.
@@ -20,8 +20,8 @@ from typing import Any, Protocol
 
 import numpy as np
 
+from fersweep import trainables
 from fersweep.common.errors import InputError
-from fersweep.trainables.exports.keras_files import LiteRTModel
 
 FORMATS = {".onnx": "ONNX", ".tflite": "LiteRT", ".keras": "Keras", ".safetensors": "safetensors"}
 
@@ -34,12 +34,24 @@ class Exported(Protocol):
     def predict(self, x: np.ndarray) -> np.ndarray: ...
 
 
+def write(model: Any, path: Path) -> None:
+    """Write a model that can be exported to a file that predicts alone; the suffix, one of its EXPORTS, says how."""
+    if trainables.load(model.card["trainable"]).FRAMEWORK == "tensorflow":
+        from fersweep.trainables.exports import keras_files as files
+    else:
+        from fersweep.trainables.exports import torch_files as files
+
+    files.write(model, path)
+
+
 def open_exported(path: Path) -> Exported:
     """The model in a .tflite, .keras or .safetensors file that `export` wrote. Raises InputError if it is none."""
     path = Path(path)
     if not path.is_file():
         raise InputError(f"{path}: there is no such file")
     if path.suffix == ".tflite":
+        from fersweep.trainables.exports.keras_files import LiteRTModel
+
         return LiteRTModel(path)
     if path.suffix == ".keras":
         from fersweep.trainables.exports.keras_files import KerasFile

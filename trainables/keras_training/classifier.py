@@ -197,12 +197,6 @@ class KerasClassifier:
         """What an exported file says of the model, with the keys of model.json."""
         return {**self.model, "epoch": self.epoch}
 
-    def export(self, path: Path) -> None:
-        """Write a file that predicts alone, in the format that its suffix names (one of EXPORTS)."""
-        from fersweep.trainables.exports import keras_files
-
-        keras_files.write(self, path)
-
     def predicting_weights(self) -> list[np.ndarray]:
         """The net's weights in Keras's order, the averaged ones where there are any."""
         averages = {id(v): a for v, a in zip(self._net.trainable_variables, self._average, strict=False)}

@@ -181,12 +181,6 @@ class TorchClassifier:
         """What an exported file says of the model, with the keys of model.json."""
         return {**self.model, "epoch": self.epoch, "precision": "fp32"}
 
-    def export(self, path: Path) -> None:
-        """Write a file that predicts alone, in the format that its suffix names (one of EXPORTS)."""
-        from fersweep.trainables.exports import torch_files
-
-        torch_files.write(self, path)
-
     def predict_tta(self, x: np.ndarray) -> np.ndarray:
         """`predict` averaged over each face and its mirror image (test-time augmentation)."""
         faces = torch.from_numpy(np.array(x, np.uint8))[:, None]

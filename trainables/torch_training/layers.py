@@ -11,7 +11,6 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from fersweep.trainables.pixel_mlp import Hparams as MlpHparams
 from fersweep.trainables.torch_training.hparams import HeadHparams
 
 ACTIVATIONS: dict[str, type[nn.Module]] = {"relu": nn.ReLU, "gelu": nn.GELU, "silu": nn.SiLU, "elu": nn.ELU}
@@ -184,10 +183,19 @@ ATTENTION: dict[str, type[nn.Module]] = {"se": SqueezeExcite, "cbam": CBAM, "non
 
 
 class PixelMLP(FaceNet):
-    """Dense layers over all pixels."""
+    """Dense layers of `units` over all pixels of faces of `image_size` pixels; `dropout`: after each."""
 
-    def __init__(self, h: MlpHparams, num_classes: int):
+    def __init__(
+        self,
+        image_size: int,
+        num_classes: int,
+        units: tuple[int, ...],
+        dropout: float,
+        batch_norm: bool,
+        activation: str,
+        l2: float,
+    ):
         super().__init__()
         self.stages = nn.ModuleList()
-        rates = (0.0, *[h.dropout] * len(h.units))
-        self.head = Head((1, h.image_size), num_classes, h.units, rates, "flatten", h.batch_norm, h.activation, h.l2)
+        rates = (0.0, *[dropout] * len(units))
+        self.head = Head((1, image_size), num_classes, units, rates, "flatten", batch_norm, activation, l2)

@@ -24,11 +24,8 @@ FEATURES = ("pixels",)
 
 def fetch(hparams: list[dict[str, Any]]) -> None:
     """Get the weights that trials may ask for, once, before a sweep starts. Raises InputError."""
-    from fersweep.trainables import transfer
-    from fersweep.trainables.transfer import weights
-
     wanted = [Hparams(**one) for one in hparams]
-    transfer._check_weights((one.backbone, one.weights) for one in wanted)
+    _check_weights((one.backbone, one.weights) for one in wanted)
 
 
 def build(hparams: dict[str, Any], arrays: TaskArrays, seed: int) -> Trainable:
