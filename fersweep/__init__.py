@@ -1,0 +1,1 @@
+"""fersweep: hyperparameter search for facial expression recognition, on Ray, with MLflow records."""
