@@ -1,6 +1,10 @@
 """The words that every package speaks: splits, labels, MediaPipe's blendshapes."""
 
+from typing import Literal
+
 SPLITS = ("train", "val", "test")
+By = Literal["auto", "official", "subject", "stratified"]
+"""What splits go by: see `splits.assign`."""
 LABELS = ("angry", "disgust", "fear", "happy", "sad", "surprise", "neutral", "contempt")
 """Every label a dataset can hold, in canonical order (FER2013's ids 0–6, then FER+'s and CK+'s contempt)."""
 

@@ -6,11 +6,12 @@ import contextlib
 import os
 import signal
 import subprocess
-import sys
 import time
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
+
+from fersweep.common.processes import module_command
 
 ROOT = Path(__file__).resolve().parents[1]
 CURVE = """
@@ -40,7 +41,7 @@ def write_curve(path: Path, **changes: Any) -> Path:
 
 def start(verb: str, *arguments: object, home: Path | None, env: dict[str, str] | None = None) -> subprocess.Popen[str]:
     """`fersweep VERB ARGUMENTS --home HOME` as a process, its output piped. home: None for verbs that have none."""
-    command = [sys.executable, str(ROOT / "fersweep.py"), verb, *map(str, arguments)]
+    command = module_command("fersweep", verb, *arguments)
     command += [] if home is None else ["--home", str(home)]
     environment = {**os.environ, "PYTHONPATH": str(ROOT), **(env or {})}
     return subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True, env=environment)

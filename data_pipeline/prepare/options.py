@@ -1,56 +1,81 @@
-"""What `prepare` settles before it looks at a face: options, and that what was begun is gone on with."""
+"""What decides the content of a dataset beside its sources: the options of `fersweep prepare`.
+
+The command line reads them when it starts: nothing heavy is imported here.
+"""
 
 import json
-from collections.abc import Mapping, Sequence
-from dataclasses import asdict, dataclass, field, fields
-from pathlib import Path
-from typing import Any, Literal, get_args
+from collections.abc import Mapping
+from dataclasses import asdict, dataclass, field
+from typing import Annotated, Any, Literal, get_args
 
 from fersweep.common.errors import InputError, hint
-from fersweep.data_pipeline.dataset.manifest import read_manifest
-from fersweep.data_pipeline.faces.altered_copies import MAX_COPIES
-from fersweep.data_pipeline.faces.landmarker import VIEWS
-from fersweep.data_pipeline.sources.source import Source
-from fersweep.data_pipeline.splits.assign import MAX_FOLDS, By
+from fersweep.common.options import Option
+from fersweep.data_pipeline.sources.labels import read_map
+from fersweep.data_pipeline.vocabulary import By
 
-STATE = "unfinished.json"
 SIDES = range(8, 1024 + 1)  # of a face, in pixels
 Crop = Literal["auto", "none"]
 Faces = Literal["largest", "all"]
+READ, SEE, SPLIT = "What is read", "What is seen in a face", "Who learns and who tests"
+
+
+def _square(side: int) -> tuple[int, int] | None:
+    return (side, side) if side else None
 
 
 @dataclass(frozen=True)
 class Options:
     """What decides the content of a dataset beside its sources. InputError where a value is out of its range."""
 
-    image_size: tuple[int, int] | None = None
-    """(H, W) of every face; None: as large as the source's faces, at most 128."""
-    border: float = 0.25
-    size: int = 192
-    views: int = 1
-    """`border` and `size` of the first view, and how many views: see `landmarks.Landmarker`."""
-    landmarks: bool = False
-    """Keep all 478 landmarks: 2.9 kB a face."""
-    pixels_only: bool = False
-    """No MediaPipe: for nets of pixels alone."""
-    crop: Crop = "auto"
-    faces: Faces = "largest"
-    """Of pictures, see crop.py: "auto" finds the face in what is no face already."""
-    split: By = "auto"
-    val_share: float = 0.1
-    test_share: float = 0.1
-    folds: int | None = None
-    """See `splits.assign`."""
-    near_duplicates: bool = True
-    """Look for near twins (near_duplicates.py), up to assemble.MAX_COMPARED faces."""
-    augment: int = 0
-    """Augmented copies of each train face."""
-    seed: int = 0
-    labels: Mapping[str, str] = field(default_factory=dict)
+    labels: Annotated[
+        Mapping[str, str],
+        Option(
+            "What a class of the sources is called here, or drop.",
+            READ,
+            flag="--map",
+            metavar="NAME=LABEL",
+            given=list[str],
+            read=read_map,
+        ),
+    ] = field(default_factory=dict)
     """The sources' class names → LABELS, or "drop"; beside the spellings that are known."""
+    crop: Annotated[Crop, Option("auto: find the face in pictures that are no face already; or none.", READ)] = "auto"
+    faces: Annotated[Faces, Option("Of a picture with several: the largest, or all.", READ)] = "largest"
+    image_size: Annotated[
+        tuple[int, int] | None,
+        Option(
+            "Side of the stored faces in pixels; default: the sources', at most 128.",
+            READ,
+            given=int | None,
+            read=_square,
+        ),
+    ] = None
+    """(H, W) of every face; None: as large as the source's faces, at most 128."""
+    views: Annotated[int, Option("Look at each face so many ways, 1 to 4, and take the mean.", SEE)] = 1
+    landmarks: Annotated[bool, Option("Keep the 478 landmarks, too (2.9 kB a face).", SEE)] = False
+    augment: Annotated[int, Option("Altered copies of each train face, for blendshape models.", SEE)] = 0
+    pixels_only: Annotated[bool, Option("No MediaPipe: for nets of pixels alone.", SEE)] = False
+    border: Annotated[float, Option("Black border on each side, as a share of the side.", SEE)] = 0.25
+    size: Annotated[int, Option("Side in pixels at which MediaPipe sees a face.", SEE)] = 192
+    """`border` and `size` of the first view: see `landmarker.Landmarker`."""
+    split: Annotated[
+        By,
+        Option("auto: the sources' splits, else by subject, else stratified; or official, subject, stratified.", SPLIT),
+    ] = "auto"
+    """This and the next three: see `splits.assign`."""
+    val_share: Annotated[float, Option("Share of train that becomes val where there is none.", SPLIT)] = 0.1
+    test_share: Annotated[float, Option("Share of train that becomes test where there is none.", SPLIT)] = 0.1
+    folds: Annotated[int | None, Option("Deal train and val into so many folds (task.fold).", SPLIT)] = None
+    near_duplicates: Annotated[bool, Option("Look for near-duplicates and keep them together.", SPLIT)] = True
+    """Up to assemble.MAX_COMPARED faces."""
+    seed: Annotated[int, Option("Of splits, folds and altered copies.", SPLIT)] = 0
     part_rows: int = 2048
 
     def __post_init__(self) -> None:
+        from fersweep.data_pipeline.faces.altered_copies import MAX_COPIES
+        from fersweep.data_pipeline.faces.landmarker import VIEWS
+        from fersweep.data_pipeline.splits.assign import MAX_FOLDS
+
         if self.image_size is not None and not all(side in SIDES for side in self.image_size):
             raise InputError(f"image_size: both sides must lie in 8–1024 pixels, but got {self.image_size}")
         if not 0.0 <= self.border <= 2.0:
@@ -78,33 +103,3 @@ class Options:
 
     def as_json(self) -> dict[str, Any]:
         return json.loads(json.dumps(asdict(self)))
-
-
-def request(sources: Sequence[Source], options: Options) -> dict[str, Any]:
-    """What the dataset is made of, for the manifest and to compare with what was begun."""
-    described = [{"path": str(source.path), "format": source.format, "sha256": source.sha256()} for source in sources]
-    return {"sources": described, "options": options.as_json()}
-
-
-def begun(out: Path, wanted: dict[str, Any]) -> dict[str, Any] | None:
-    """The manifest where `out` is finished, else None. InputError where it was begun as another dataset, or is none."""
-    manifest = read_manifest(out) if (out / "manifest.json").exists() else None
-    if manifest is not None:
-        before = manifest
-    elif (out / STATE).exists():
-        before = json.loads((out / STATE).read_bytes())
-    elif out.exists() and (not out.is_dir() or any(out.iterdir())):
-        raise InputError(f"{out} exists and is no dataset: give a new directory")
-    else:
-        return None
-    usual = {option.name: getattr(Options(), option.name) for option in fields(Options)}
-    usual["near_duplicates"] = False  # of datasets that were made before there was this option
-    for key, value in wanted["options"].items():
-        if (was := before["options"].get(key, usual[key])) != value:
-            raise InputError(f"{out} was begun with {key} {was}, not {value}: give a new directory")
-    if [source["sha256"] for source in before["sources"]] != [source["sha256"] for source in wanted["sources"]]:
-        paths = ", ".join(source["path"] for source in before["sources"])
-        raise InputError(
-            f"{out} was begun with other sources ({paths}, or their content changed): give a new directory"
-        )
-    return manifest

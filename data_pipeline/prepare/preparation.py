@@ -34,7 +34,8 @@ from fersweep.data_pipeline.faces.landmarker import Landmarker
 from fersweep.data_pipeline.faces.landmarker_bundle import SHA256, find_bundle
 from fersweep.data_pipeline.prepare.assemble import Settled, chosen_for_augmentation, settle, write
 from fersweep.data_pipeline.prepare.batches import BATCH_ROWS, Chosen, Sources
-from fersweep.data_pipeline.prepare.options import SIDES, STATE, Options, begun, request
+from fersweep.data_pipeline.prepare.begun import STATE, begun, request
+from fersweep.data_pipeline.prepare.options import SIDES, Options
 from fersweep.data_pipeline.prepare.progress import Progress, Tell
 from fersweep.data_pipeline.prepare.ray_stream import stream
 from fersweep.data_pipeline.prepare.reading_cache import ReadingCache, Sight, readings_directory

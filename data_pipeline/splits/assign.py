@@ -6,15 +6,15 @@ is never torn. Faces are rows of compact arrays (some 50 bytes a face), so that 
 """
 
 from collections.abc import Sequence
-from typing import Literal, get_args
+from typing import get_args
 
 import numpy as np
 
 from fersweep.common.errors import InputError, hint
 from fersweep.data_pipeline.splits.groups import _persons, group
 from fersweep.data_pipeline.splits.twins import RANK
+from fersweep.data_pipeline.vocabulary import By
 
-By = Literal["auto", "official", "subject", "stratified"]
 MAX_FOLDS = 100
 
 

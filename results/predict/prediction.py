@@ -11,7 +11,6 @@ from __future__ import annotations
 import sys
 from collections.abc import Iterator, Sequence
 from contextlib import ExitStack
-from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -26,9 +25,10 @@ from fersweep.results.models.face_model import FaceModel
 from fersweep.results.models.open_model import open_model
 from fersweep.results.predict import draw
 from fersweep.results.predict.inputs import Picture, place_outputs, sort_inputs
+from fersweep.results.predict.options import Options
 from fersweep.results.predict.outputs import PICTURES, FaceTable, Movie, write_picture
 from fersweep.results.predict.recogniser import Recogniser, caption, mark
-from fersweep.results.predict.video import Screen, Watching, check_window, watch
+from fersweep.results.predict.video import Screen, check_window, watch
 from fersweep.results.predict.video_frames import Clip
 
 if TYPE_CHECKING:
@@ -38,27 +38,6 @@ if TYPE_CHECKING:
 
 CHUNK = 64  # pictures whose faces the models are asked about at once
 MAX_TILES = 120  # of a grid
-
-
-@dataclass(frozen=True)
-class Options:
-    """What `predict` writes beside its answer.
-
-    Attributes:
-        out: the annotated picture or video; a directory for several.
-        grid: a picture of the faces of all pictures.
-        rows: tables of all faces, .csv or .parquet.
-        show: open a window; None: for a camera, where there is a display.
-        say: print a camera's labels as they change, where no window shows them.
-    """
-
-    out: Path | None = None
-    grid: Path | None = None
-    rows: Sequence[Path] = ()
-    emoji: bool = False
-    show: bool | None = None
-    say: bool = True
-    watching: Watching = field(default_factory=Watching)
 
 
 def champion(home: Path, alias: str = registry.CHAMPION, uri: str | None = None) -> Path:

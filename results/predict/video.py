@@ -16,7 +16,6 @@ import time
 from collections import Counter
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
-from dataclasses import dataclass
 from typing import Any, Self
 
 import numpy as np
@@ -26,6 +25,7 @@ from fersweep.common.processes import silent_stderr
 from fersweep.data_pipeline.tasks.photo_reader import Seen
 from fersweep.results.predict import draw
 from fersweep.results.predict.face_tracker import Track, Tracker
+from fersweep.results.predict.options import Watching
 from fersweep.results.predict.outputs import FaceTable, Movie
 from fersweep.results.predict.recogniser import Answers, Recogniser, caption, mark
 from fersweep.results.predict.video_frames import Clip, Frame
@@ -33,24 +33,6 @@ from fersweep.results.predict.video_frames import Clip, Frame
 LOOK_S = 1.0
 WINDOW = "fersweep"
 NO_EXPRESSION = "no expression"
-
-
-@dataclass(frozen=True)
-class Watching:
-    """How a clip is watched.
-
-    Attributes:
-        every: only every so many frames is looked at.
-        smooth_s: time constant of the smoothing of probabilities; 0: none.
-        window: steps that a blendshape LSTM sees: a face's last frames; 0: the one frame that it was trained on.
-        num_frames, seconds: stop after so much.
-    """
-
-    every: int = 1
-    smooth_s: float = 0.3
-    window: int = 0
-    num_frames: int | None = None
-    seconds: float | None = None
 
 
 def check_window(recogniser: Recogniser, window: int) -> None:

@@ -1,0 +1,44 @@
+"""What was begun is gone on with: what a dataset is made of, compared with what is in its directory already."""
+
+import json
+from collections.abc import Sequence
+from dataclasses import fields
+from pathlib import Path
+from typing import Any
+
+from fersweep.common.errors import InputError
+from fersweep.data_pipeline.dataset.manifest import read_manifest
+from fersweep.data_pipeline.prepare.options import Options
+from fersweep.data_pipeline.sources.source import Source
+
+STATE = "unfinished.json"
+
+
+def request(sources: Sequence[Source], options: Options) -> dict[str, Any]:
+    """What the dataset is made of, for the manifest and to compare with what was begun."""
+    described = [{"path": str(source.path), "format": source.format, "sha256": source.sha256()} for source in sources]
+    return {"sources": described, "options": options.as_json()}
+
+
+def begun(out: Path, wanted: dict[str, Any]) -> dict[str, Any] | None:
+    """The manifest where `out` is finished, else None. InputError where it was begun as another dataset, or is none."""
+    manifest = read_manifest(out) if (out / "manifest.json").exists() else None
+    if manifest is not None:
+        before = manifest
+    elif (out / STATE).exists():
+        before = json.loads((out / STATE).read_bytes())
+    elif out.exists() and (not out.is_dir() or any(out.iterdir())):
+        raise InputError(f"{out} exists and is no dataset: give a new directory")
+    else:
+        return None
+    usual = {option.name: getattr(Options(), option.name) for option in fields(Options)}
+    usual["near_duplicates"] = False  # of datasets that were made before there was this option
+    for key, value in wanted["options"].items():
+        if (was := before["options"].get(key, usual[key])) != value:
+            raise InputError(f"{out} was begun with {key} {was}, not {value}: give a new directory")
+    if [source["sha256"] for source in before["sources"]] != [source["sha256"] for source in wanted["sources"]]:
+        paths = ", ".join(source["path"] for source in before["sources"])
+        raise InputError(
+            f"{out} was begun with other sources ({paths}, or their content changed): give a new directory"
+        )
+    return manifest

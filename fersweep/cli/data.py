@@ -1,0 +1,131 @@
+"""Verbs about datasets: prepare, describe, data."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+from fersweep.cli.options import Address, AsJson, Dataset, Landmarker, spread
+from fersweep.cli.output import say, show, write
+from fersweep.data_pipeline.prepare.options import READ, Options
+
+app = typer.Typer()
+group = typer.Typer(
+    help="Check a dataset, write it out for other tools, or compare it with another.", no_args_is_help=True
+)
+
+
+@app.command()
+@spread
+def prepare(
+    *,
+    sources: Annotated[
+        list[Path], typer.Argument(help="CSVs, folders or archives of faces, one or several.", metavar="SOURCE...")
+    ],
+    out: Annotated[Path, typer.Option(help="Directory of the dataset.")],
+    format_: Annotated[
+        list[str] | None,
+        typer.Option(
+            "--format", help="Of all sources, or given once for each; default: found out.", rich_help_panel=READ
+        ),
+    ] = None,
+    options: Options,
+    landmarker: Landmarker = None,
+    workers: Annotated[int | None, typer.Option(help="Worker processes; default: one per CPU.", min=1)] = None,
+    cache: Annotated[
+        Path | None,
+        typer.Option(
+            envvar="FERSWEEP_READINGS",
+            help="MediaPipe's readings of earlier runs; default: ~/.cache/fersweep/readings.",
+        ),
+    ] = None,
+    address: Address = None,
+    as_json: AsJson = False,
+) -> None:
+    """Make a dataset: faces through MediaPipe into Parquet. The same command picks up an interrupted run."""
+    from rich.console import Console
+
+    from fersweep.data_pipeline.describe import summary
+    from fersweep.data_pipeline.prepare.preparation import prepare as run
+    from fersweep.data_pipeline.prepare.progress import bars
+
+    with bars(Console(stderr=True)) as progress:
+        manifest = run(
+            sources,
+            out,
+            options,
+            formats=format_ or [],
+            workers=workers,
+            landmarker=landmarker,
+            cache=cache,
+            address=address,
+            progress=progress,
+        )
+    for name, origin in manifest.get("origins", {}).items():
+        for warning in origin["warnings"]:
+            say(f"{name}: {warning}")
+    show(summary.describe(out), summary.render, as_json)
+
+
+@app.command()
+def describe(
+    dataset: Annotated[Path, typer.Argument(help="A dataset directory.")],
+    html: Annotated[
+        Path | None,
+        typer.Option("--html", dir_okay=False, help="Also write all there is to see in it as a page.", metavar="FILE"),
+    ] = None,
+    no_faces: Annotated[bool, typer.Option("--no-faces", help="Leave faces out of the page.")] = False,
+    as_json: AsJson = False,
+) -> None:
+    """Say what a dataset holds: faces per split and class, those lost, twins, what the scores tell; or show it on a page."""
+    from fersweep.data_pipeline.describe import summary
+
+    if html is not None:
+        from fersweep.data_pipeline.describe.page import render
+
+        write(html, render(dataset, faces=not no_faces))
+    show(summary.describe(dataset), summary.render, as_json)
+
+
+@group.command("verify")
+def data_verify(dataset: Dataset, as_json: AsJson = False) -> None:
+    """Check every part against the manifest, and pixels against their names; exit code 1 where something is wrong."""
+    from fersweep.data_pipeline.dataset import verify as verification
+
+    found = verification.verify(dataset)
+    show(found, verification.render, as_json)
+    if not found["sound"]:
+        raise typer.Exit(1)
+
+
+@group.command("export")
+def data_export(
+    dataset: Dataset,
+    out: Annotated[Path, typer.Argument(help="A new directory.")],
+    layout: Annotated[
+        str,
+        typer.Option(
+            "--as", help="csv (Kaggle's layout and a table of scores), numpy (mapped arrays) or imagefolder (PNGs)."
+        ),
+    ],
+    as_json: AsJson = False,
+) -> None:
+    """Write a dataset's faces for other tools; `prepare` reads the CSVs and the folders back."""
+    from fersweep.data_pipeline.dataset.export import export_dataset
+
+    made = export_dataset(dataset, out, layout)
+    show(made, lambda told: f"written: {told['out']}, {told['num_faces']:,} faces: {', '.join(told['files'])}", as_json)
+
+
+@group.command("diff")
+def data_diff(
+    a: Annotated[Path, typer.Argument(help="A dataset directory.")],
+    b: Annotated[Path, typer.Argument(help="Another one.")],
+    as_json: AsJson = False,
+) -> None:
+    """Say what differs between two datasets: faces, labels, splits, scores, options and sources."""
+    from fersweep.data_pipeline.dataset import diff as difference
+
+    show(difference.diff(a, b), difference.render, as_json)

@@ -1,0 +1,54 @@
+"""The verb demo: the other verbs, one after another, on faces made on the spot."""
+
+from __future__ import annotations
+
+import typer
+
+from fersweep.cli.data import prepare
+from fersweep.cli.models import predict, promote
+from fersweep.cli.options import RUNS, Home
+from fersweep.cli.output import say
+from fersweep.cli.sweeps import launch
+
+app = typer.Typer()
+
+
+@app.command()
+def demo(home: Home = RUNS) -> None:
+    """The whole job on synthetic faces made on the spot: prepare, launch, compare, promote, predict."""
+    import shutil
+
+    from rich.console import Console
+    from skimage import data, io
+
+    from fersweep.common.ray_connection import connect
+    from fersweep.data_pipeline.sources.demo_faces import make_faces
+    from fersweep.results.record.home import home_option
+
+    rule = Console(stderr=True, highlight=False).rule
+    sweeps = home / "sweeps"
+    name = next(n for n in ("demo", *(f"demo-{i}" for i in range(2, 10_000))) if not (sweeps / n).exists())
+    connect(None)  # one Ray for both steps that need it
+    rule("1 faces: synthetic, warps of one public-domain portrait", align="left")
+    faces, portrait = home / "demo" / "faces", home / "demo" / "portrait.png"
+    if not faces.exists():
+        unfinished = faces.with_name("faces.new")  # a demo that was killed here begins again
+        shutil.rmtree(unfinished, ignore_errors=True)
+        make_faces(unfinished)
+        io.imsave(portrait, data.astronaut(), check_contrast=False)
+        unfinished.rename(faces)
+    rule(f"2 fersweep prepare {faces} --out {home / 'data' / 'demo'}", align="left")
+    prepare(sources=[faces], out=home / "data" / "demo")
+    rule(f"3 fersweep launch quick --data {home / 'data' / 'demo'} --name {name}", align="left")
+    launch("quick", data=home / "data" / "demo", name=name, home=home)
+    rule(f"4 fersweep promote {name} --alias demo --gate none", align="left")  # no champion of anybody's is replaced
+    promote(name, alias="demo", gate=["none"], home=home)
+    rule(f"5 fersweep predict {portrait} --model demo", align="left")
+    predict(inputs=[str(portrait)], model=["demo"], home=home)
+    rule("done", align="left")
+    say(
+        "These faces are synthetic: the scores above say that everything works, not how good a model is.\n"
+        f"Look at the trials:  .venv/bin/fersweep ui{home_option(home)}\n"
+        "With real data:      .venv/bin/fersweep prepare fer2013.csv --out runs/data/fer2013   (README: Your data)\n"
+        "                     .venv/bin/fersweep launch blendshape_dense --data runs/data/fer2013"
+    )

@@ -1,0 +1,73 @@
+"""Verbs that judge sweeps: compare, report."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+from fersweep.cli.options import RUNS, AsJson, Home, Name, Trees
+from fersweep.cli.output import say, show, write
+
+app = typer.Typer()
+
+
+@app.command()
+def compare(
+    names: Annotated[
+        list[str],
+        typer.Argument(
+            help="A sweep: its trials. Several: by their best. SWEEP:3 SWEEP:7: two trials.", metavar="NAME..."
+        ),
+    ],
+    top: Annotated[int, typer.Option(help="Number of trials to show.", min=1)] = 10,
+    trees: Trees = False,
+    differences: Annotated[
+        tuple[str, str] | None, typer.Option(help="Two trials of the sweep, or SWEEP:TRIAL each.", metavar="A B")
+    ] = None,
+    html: Annotated[
+        Path | None, typer.Option("--html", dir_okay=False, help="Also write it as a page.", metavar="FILE")
+    ] = None,
+    home: Home = RUNS,
+    as_json: AsJson = False,
+) -> None:
+    """Compare the trials of a sweep, several sweeps, or two trials: scores, what is noise, hparams, baselines."""
+    from fersweep.results.compare.comparison import comparison
+    from fersweep.results.evaluate.tree_baseline import tree_baseline_of
+
+    compared = comparison(home, names, top, tree_baseline_of if trees else None, differences)
+    if html is not None:
+        write(html, compared.page(compared.found))
+    show(compared.found, compared.render, as_json)
+
+
+@app.command()
+def report(
+    name: Name,
+    out: Annotated[
+        Path | None,
+        typer.Option(
+            dir_okay=False, help="Where to write it; default: report.html in the sweep's directory.", metavar="FILE"
+        ),
+    ] = None,
+    trees: Trees = False,
+    no_faces: Annotated[
+        bool, typer.Option("--no-faces", help="Leave out the faces that the best trial got wrong.")
+    ] = False,
+    home: Home = RUNS,
+    as_json: AsJson = False,
+) -> None:
+    """Write a sweep's story as one HTML page that opens offline; its MLflow run gets it, too."""
+    from fersweep.results.evaluate.tree_baseline import tree_baseline_of
+    from fersweep.results.record.home import find_sweep
+    from fersweep.results.report import page as reporting
+    from fersweep.results.tracking import report_upload
+
+    directory = find_sweep(home, name)
+    made = reporting.writereport_sweep(directory, out, tree_baseline_of(directory) if trees else None, not no_faces)
+    say(f"written: {made['report']}")
+    made["mlflow"] = report_upload.tell_mlflow(directory, Path(made["report"]))
+    if as_json:
+        print(json.dumps(made, indent=1))

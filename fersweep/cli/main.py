@@ -1,0 +1,73 @@
+"""`fersweep`: all verbs, and how errors become exit codes. A verb imports its rooms only when it is called.
+
+Exit codes: 0 done; 1 failed at run time; 2 what the user gave is wrong (one line says what); 130 interrupted (Ctrl-C), 143 (SIGTERM).
+"""
+
+from __future__ import annotations
+
+import os
+import sys
+from typing import Annotated, Any
+
+import typer
+
+from fersweep.cli import data, demo, judging, models, sweeps, ui
+from fersweep.cli.output import complain
+
+USAGE_ERROR: Any = typer.BadParameter.__base__  # Typer brings its own Click and exports only the subclass
+
+app = typer.Typer(
+    name="fersweep",
+    help="Hyperparameter search for facial expression recognition, on Ray, with MLflow records.",
+    no_args_is_help=True,
+    add_completion=False,
+    pretty_exceptions_enable=False,
+)
+for verbs in (demo, data, sweeps, judging, models, ui):  # in the order of --help
+    app.add_typer(verbs.app)
+app.add_typer(data.group, name="data")
+app.add_typer(models.champion, name="champion")
+
+
+def _print_version(wanted: bool) -> None:
+    if wanted:
+        import fersweep
+
+        print(f"fersweep {fersweep.__version__}")
+        raise typer.Exit
+
+
+@app.callback()
+def root(
+    version: Annotated[
+        bool, typer.Option("--version", help="Print the version and exit.", callback=_print_version, is_eager=True)
+    ] = False,
+) -> None:
+    """Options of fersweep itself."""
+
+
+def main() -> None:
+    """Run the command line; turn every error into one line and an exit code."""
+    os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "3")
+    os.environ.setdefault("GLOG_minloglevel", "3")
+    from fersweep.common.errors import InputError
+
+    try:
+        code = app(prog_name="fersweep", standalone_mode=False)
+    except InputError as error:
+        code = complain(error, 2)
+    except USAGE_ERROR as error:
+        code = complain(error.format_message(), 2)
+    except (KeyboardInterrupt, typer.Abort):
+        code = complain("interrupted", 130)
+    except (RuntimeError, OSError) as error:
+        if os.environ.get("FERSWEEP_DEBUG"):
+            raise
+        code = complain(error, 1)
+    except Exception as error:
+        if os.environ.get("FERSWEEP_DEBUG") or not type(error).__module__.startswith("mlflow."):
+            raise
+        from fersweep.results.mlflow_store.connection import one_line
+
+        code = complain(f"MLflow: {one_line(error, os.environ.get('FERSWEEP_TRACKING_URI', ''))}", 1)
+    sys.exit(code if isinstance(code, int) else 0)

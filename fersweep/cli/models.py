@@ -1,0 +1,194 @@
+"""Verbs about models: promote, evaluate, predict, export, champion."""
+
+from __future__ import annotations
+
+import json
+from dataclasses import replace
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+from fersweep.cli.options import RUNS, Alias, AsJson, Home, Landmarker, Model, Name, TrialNumber, spread
+from fersweep.cli.output import say, show, write
+from fersweep.results.predict.options import Options
+
+app = typer.Typer()
+champion = typer.Typer(help="Show the champion, its history, or go back to the one before.", no_args_is_help=True)
+
+
+@app.command()
+def promote(
+    name: Name,
+    trial: TrialNumber = None,
+    alias: Alias = "champion",
+    gate: Annotated[
+        list[str] | None,
+        typer.Option(
+            help="What it must show, repeatable: better_than_champion (the default; p < .05 on the same test faces), "
+            "same_fingerprint, min_macro_f1=X (also accuracy, balanced_accuracy), max_recall_drop=X in each class, "
+            "max_latency_ms=X; or none.",
+            metavar="GATE",
+        ),
+    ] = None,
+    force: Annotated[bool, typer.Option("--force", help="Promote it whatever the gates say; recorded.")] = False,
+    refit: Annotated[
+        int,
+        typer.Option(help="Train its hparams again on train and val with so many seeds; take their median.", min=0),
+    ] = 0,
+    ensemble: Annotated[
+        bool, typer.Option("--ensemble", help="With --refit: the mean of all seeds instead of the median.")
+    ] = False,
+    licence: Annotated[str | None, typer.Option(help="Licence of the data, for the model card.")] = None,
+    home: Home = RUNS,
+    as_json: AsJson = False,
+) -> None:
+    """Judge a sweep's best checkpoint on test, register it in MLflow, and make it champion if its gates open."""
+    from fersweep.results.evaluate import tables
+    from fersweep.results.promote import gates, promotion
+    from fersweep.results.record.home import find_sweep
+
+    if ensemble and refit < 2:
+        raise typer.BadParameter("wants --refit 2 or more: it is the mean of that many seeds", param_hint="--ensemble")
+    wanted = None if gate is None else gates.read_gates(gate)
+    try:
+        promoted = promotion.promote(
+            find_sweep(home, name),
+            alias,
+            trial,
+            gates=wanted,
+            force=force,
+            refit=refit,
+            ensemble=ensemble,
+            licence=licence,
+            tell=lambda line: say(line),
+        )
+    except promotion.Refused as refusal:
+        if as_json:
+            print(json.dumps({"refused": str(refusal), "verdicts": gates.as_dicts(refusal.verdicts)}, indent=1))
+        else:
+            show(refusal.verdicts, lambda verdicts: gates.render(verdicts, f"to become {alias}"), False)
+        raise
+    title = (
+        f"{promoted['model']} version {promoted['version']} is now {alias}"
+        f"{', by force' if promoted['forced'] else ''}: trial {promoted['trial']}, judged on test"
+    )
+    if promoted["before"] is not None and promoted["verdicts"] and not as_json:
+        verdicts = [gates.Verdict(**one) for one in promoted["verdicts"]]
+        show(verdicts, lambda verdicts: gates.render(verdicts, f"to become {alias}"), False)
+    show(promoted, lambda found: tables.render(found["figures"], title), as_json)
+
+
+@app.command()
+def evaluate(
+    model: Model,
+    trial: TrialNumber = None,
+    data: Annotated[
+        Path | None, typer.Option(help="A dataset to judge it on; default: the one of its sweep.", metavar="DATASET")
+    ] = None,
+    split: Annotated[
+        str | None, typer.Option(help="train, val or test; default: val of its sweep's dataset, test of another.")
+    ] = None,
+    classes: Annotated[
+        str | None,
+        typer.Option(help="Classes that the model answers, in its order, if it does not say.", metavar="A,B,C"),
+    ] = None,
+    tta: Annotated[
+        bool, typer.Option("--tta", help="Also judge answers averaged over each face and its mirror image.")
+    ] = False,
+    explain: Annotated[
+        Path | None,
+        typer.Option(file_okay=False, help="Draw there what the net looks at in faces of val.", metavar="DIR"),
+    ] = None,
+    html: Annotated[
+        Path | None,
+        typer.Option("--html", dir_okay=False, help="Write a page with the mistakes' faces.", metavar="FILE"),
+    ] = None,
+    home: Home = RUNS,
+    as_json: AsJson = False,
+) -> None:
+    """Judge any model on a split of a dataset, with 95 % intervals, the baseline, and the faces that it got wrong."""
+    from fersweep.results.evaluate import page, tables
+    from fersweep.results.evaluate.judgement import judge_model
+    from fersweep.results.models.open_model import open_model
+
+    opened = open_model(model if trial is None else f"{model}:{trial}", home)
+    judged = judge_model(opened, home, data, split, tta, classes.split(",") if classes else None, explain)
+    if html is not None:
+        write(html, page.html(judged))
+    show(judged.figures, tables.render, as_json)
+
+
+@app.command()
+@spread
+def predict(
+    *,
+    inputs: Annotated[
+        list[str],
+        typer.Argument(
+            help="Photos, folders, videos, or the number of a camera.", metavar="PHOTO|FOLDER|VIDEO|CAMERA..."
+        ),
+    ],
+    model: Annotated[
+        list[str] | None,
+        typer.Option(
+            help="Alias, version, sweep, checkpoint, .onnx or .py:FUNCTION; several times for several models."
+        ),
+    ] = None,
+    options: Options,
+    landmarker: Landmarker = None,
+    home: Home = RUNS,
+    as_json: AsJson = False,
+) -> None:
+    """Say what a model sees in the faces of photos, videos and cameras; of several models, what each sees."""
+    from fersweep.results.predict import prediction
+
+    found = prediction.run(inputs, model or ["champion"], home, replace(options, say=not as_json), landmarker)
+    show(found, prediction.render, as_json)
+
+
+@app.command()
+def export(
+    model: Model,
+    out: Annotated[
+        Path, typer.Option(dir_okay=False, help="FILE.onnx, .tflite, .keras or .safetensors.", metavar="FILE")
+    ],
+    home: Home = RUNS,
+    as_json: AsJson = False,
+) -> None:
+    """Write a model to one file that predicts by itself, preprocessing included; the file is checked against the model."""
+    from fersweep.results.models import export as exporting
+
+    show(exporting.export(model, out, home), exporting.render, as_json)
+
+
+@champion.command("show")
+def championshow(alias: Alias = "champion", home: Home = RUNS, as_json: AsJson = False) -> None:
+    """Show the model card of the version that has an alias."""
+    from rich.markdown import Markdown
+
+    from fersweep.results.promote.champion import champion
+
+    show(champion(home, alias), lambda found: Markdown(f"# version {found['version']}\n\n{found['card']}"), as_json)
+
+
+@champion.command("history")
+def champion_history(alias: Alias = "champion", home: Home = RUNS, as_json: AsJson = False) -> None:
+    """List the versions that had an alias: when, by whom, how they were judged, and what was forced."""
+    from fersweep.results.mlflow_store import registry
+
+    show(registry.history(registry.open_registry(home), alias), registry.render, as_json)
+
+
+@champion.command("rollback")
+def champion_rollback(
+    to: Annotated[str | None, typer.Option(help="Version to go back to; default: the one before.")] = None,
+    alias: Alias = "champion",
+    home: Home = RUNS,
+    as_json: AsJson = False,
+) -> None:
+    """Give an alias back to the version that had it before."""
+    from fersweep.results.promote.champion import rollback
+
+    found = rollback(home, alias, to)
+    show(found, lambda one: f"version {one['version']} is {alias} again, instead of version {one['before']}", as_json)
