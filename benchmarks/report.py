@@ -72,10 +72,10 @@ def plain(sweep_dir: Path) -> list[Path]:
     import optuna
 
     from fersweep.results.record.optuna_study import study_of
-    from fersweep.results.record.sweep_json import load_sweep
+    from fersweep.results.record.recorded_sweep import load_sweep
 
     optuna.logging.set_verbosity(optuna.logging.ERROR)
-    study, written = study_of(load_sweep(sweep_dir)[1], "val_macro_f1", "max"), []
+    study, written = study_of(load_sweep(sweep_dir).record, "val_macro_f1", "max"), []
     for name in PLOTS:
         written.append(sweep_dir / f"{name}.html")
         getattr(optuna.visualization, f"plot_{name}")(study).write_html(written[-1])

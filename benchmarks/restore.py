@@ -56,13 +56,12 @@ resources: {cpus: %g}
 
 def drive_ours(epoch_s: float, arguments: list[str]) -> None:
     """`fersweep ARGUMENTS`, with epochs that take `epoch_s` seconds."""
-    import fersweep
     from fersweep.search_spaces import curve
 
     space = curve.space
     curve.space = lambda trial: {**space(trial), "epoch_s": epoch_s}
     sys.argv = ["fersweep", *arguments]
-    fersweep.main()
+    main()
 
 
 def train(config: dict[str, Any]) -> None:

@@ -7,25 +7,24 @@ import numpy as np
 
 from fersweep.results.mlflow_store import connection, run_fields
 from fersweep.results.record import journal
-from fersweep.results.record.recorded_sweep import best_checkpoint, kept_trials, val_predictions
-from fersweep.results.record.sweep_json import load_sweep
+from fersweep.results.record.recorded_sweep import RecordedSweep, load_sweep
 
 SWEEP_STATUS = {"finished": "FINISHED", "failed": "FAILED"}
 TRIAL_STATUS = {"finished": "FINISHED", "stopped": "KILLED", "failed": "FAILED", "running": "KILLED"}
 
 
 def client_of(sweep_dir: Path) -> Any:
-    return connection.connect(connection.sweep_store(load_sweep(sweep_dir)[0])[0])
+    return connection.connect(connection.sweep_store(load_sweep(sweep_dir).sweep)[0])
 
 
 def runs_of(sweep_dir: Path) -> dict[str, Any]:
     """The sweep's runs in MLflow: its trials by name, and the parent as `parent`; fails where one is double."""
-    sweep, _ = load_sweep(sweep_dir)
+    sweep = load_sweep(sweep_dir).sweep
     client = client_of(sweep_dir)
     experiment = client.get_experiment_by_name("fersweep")
     if experiment is None:
         return {}
-    found = client.search_runs([experiment.experiment_id], f"tags.`fersweep.sweep_id` = '{sweep['sweep_id']}'")
+    found = client.search_runs([experiment.experiment_id], f"tags.`fersweep.sweep_id` = '{sweep.sweep_id}'")
     kinds = [run.data.tags["fersweep.kind"] for run in found]
     names = [
         "parent" if kind == "sweep" else f"{int(run.data.tags['fersweep.trial']):04d}" if kind == "trial" else kind
@@ -63,7 +62,7 @@ def check_all_recorded(sweep_dir: Path) -> dict[str, Any]:
         assert run.data.params == {one.key: one.value for one in run_fields.params({**trial.params, **trial.hparams})}
         if trial.ended_at:
             assert run.info.end_time == int(trial.ended_at * 1000)
-            assert run.info.run_name == run_fields.run_name(load_sweep(sweep_dir)[0], trial)
+            assert run.info.run_name == run_fields.run_name(load_sweep(sweep_dir).sweep, trial)
         for name in trial.epochs[0] if trial.epochs else ():
             if name != "epoch":
                 told = [(row["epoch"], row[name]) for row in trial.epochs]
@@ -79,13 +78,13 @@ def _files(sweep_dir: Path, run: Any) -> set[str]:
 
 
 def _wanted_files(sweep_dir: Path, record: journal.SweepRecord, trial: journal.TrialRecord) -> set[str]:
-    sweep, _ = load_sweep(sweep_dir)
+    recorded = RecordedSweep(sweep_dir, load_sweep(sweep_dir).sweep, record)
     wanted = set()
     if trial.state != "running":
         wanted |= {"hparams.json"} | ({"history.csv", "learning_curve.png"} if trial.epochs else set())
     judged = trial.state == "finished" or (trial.reopened and trial.state != "running")
-    if judged and val_predictions(sweep_dir, sweep, trial) is not None:
+    if judged and recorded.val_predictions(trial) is not None:
         wanted |= {"val_confusion.png", "val_report.json", "val_report.txt"}
-    if trial in kept_trials(sweep, record) and best_checkpoint(sweep_dir, sweep, trial):
+    if trial in recorded.kept_trials() and recorded.best_checkpoint(trial):
         wanted.add("checkpoint")
     return wanted

@@ -32,7 +32,7 @@ VERBS = [
 
 
 def run(*arguments: object) -> subprocess.CompletedProcess[str]:
-    command = [sys.executable, str(ROOT / "fersweep.py"), *map(str, arguments)]
+    command = [sys.executable, "-m", "fersweep", *map(str, arguments)]
     return subprocess.run(command, capture_output=True, text=True, check=False)
 
 

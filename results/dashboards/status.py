@@ -66,7 +66,10 @@ def _describe(directory: Path) -> dict[str, Any]:
 
 def _read(directory: Path) -> dict[str, Any]:
     running = is_held(directory / "driver.lock")  # before the journal: a driver that ends in between has its last word
-    sweep = read_sweep_json(directory)
+    try:
+        sweep = read_sweep_json(directory)
+    except InputError as error:
+        raise InputError(f"sweep.json is not a sweep's record: {_one_line(error.__cause__ or error)}") from error
     metric, mode, asked = sweep.metric, sweep.mode, sweep.asked.search.num_trials
     record, last_event, session = _replay(directory / "journal.jsonl")
     counts, ranked = record.count(), record.ranked(metric, mode)

@@ -21,9 +21,8 @@ from fersweep.data_pipeline.prepare.preparation import prepare
 from fersweep.data_pipeline.sources.demo_faces import make_faces
 from fersweep.results.record import checkpoints, journal
 from fersweep.results.record.home import find_sweep
-from fersweep.results.record.recorded_sweep import best_checkpoint, kept_trials
+from fersweep.results.record.recorded_sweep import load_sweep
 from fersweep.results.record.storage import Storage
-from fersweep.results.record.sweep_json import load_sweep
 from fersweep.search_spaces.sweep_file.read_sweep import read_sweep
 from fersweep.search_spaces.sweep_file.schema import Sweep
 from tests.processes import below, kill, num_lines, run, start, wait_until, write_curve
@@ -133,7 +132,7 @@ def test_a_sweep_in_a_bucket_outlives_its_machine(tmp_path: Path, tiny_dataset: 
     wait_until(lambda: num_lines(path) > 25, process)
     kill(process)
     told = journal.read(path)
-    sweep = Sweep.model_validate(load_sweep(path.parent)[0]["sweep"])
+    sweep = load_sweep(path.parent).sweep.asked
     storage = stored(bucket, sweep)
     shutil.rmtree(home)
     with pytest.raises(InputError, match="a sweep lies there"):
@@ -145,7 +144,8 @@ def test_a_sweep_in_a_bucket_outlives_its_machine(tmp_path: Path, tiny_dataset: 
     run("resume", storage.address, home=elsewhere)
     assert storage.read("heartbeat").startswith(b"0.0 ")
     directory = find_sweep(elsewhere, "c")
-    described, record = load_sweep(directory)
+    recorded = load_sweep(directory)
+    record = recorded.record
     assert record.count()["finished"] + record.count()["stopped"] == 8
     for number, trial in told.trials.items():
         assert record.trials[number].epochs[: trial.num_epochs] == trial.epochs, "what was told is never forgotten"
@@ -153,10 +153,10 @@ def test_a_sweep_in_a_bucket_outlives_its_machine(tmp_path: Path, tiny_dataset: 
         b"".join(storage.read(f"journal/{name}") for name in storage.names("journal"))
         == (directory / "journal.jsonl").read_bytes()
     )
-    kept = kept_trials(described, record)
+    kept = recorded.kept_trials()
     for trial in record.trials.values():
         assert bool(checkpoints.saved(storage, trial.number)) == (trial in kept)
-    assert json.loads((best_checkpoint(directory, described, kept[0]) / "model.json").read_text())["epoch"]  # type: ignore[operator]
+    assert json.loads((recorded.best_checkpoint(kept[0]) / "model.json").read_text())["epoch"]  # type: ignore[operator]
     check_all_recorded(directory)
 
 

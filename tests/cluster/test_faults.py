@@ -18,8 +18,8 @@ from fersweep.cluster.search.decisions import Search, TooManyFailures
 from fersweep.results.mlflow_store.connection import open_home
 from fersweep.results.record import checkpoints, journal
 from fersweep.results.record.journal import Journal, SweepRecord
+from fersweep.results.record.recorded_sweep import load_sweep
 from fersweep.results.record.storage import Storage
-from fersweep.results.record.sweep_json import load_sweep
 from fersweep.search_spaces.sweep_file.read_sweep import read_sweep
 from tests.processes import ROOT, below, kill, num_lines, run, start, wait_until, write_curve
 from tests.recorded import check_all_recorded
@@ -70,9 +70,8 @@ def test_a_trial_that_breaks_fails_alone(tmp_path: Path, tiny_dataset: Path) -> 
 
 
 def _sweep_of(directory: Path) -> Any:
-    from fersweep.search_spaces.sweep_file.schema import Sweep
 
-    return Sweep.model_validate(load_sweep(directory)[0]["sweep"])
+    return load_sweep(directory).sweep.asked
 
 
 def _journal(directory: Path) -> Journal:
@@ -211,7 +210,7 @@ def in_a_small_disk(tmp_path: Path, commands: str) -> subprocess.CompletedProces
         pytest.skip("this machine lets nobody mount a file system (unshare -rm)")
     (tmp_path / "disk").mkdir()
     script = f"set -u; DISK={tmp_path / 'disk'}; mount -t tmpfs -o size=40m tmpfs $DISK || exit 99\n{commands}"
-    environment = {**os.environ, "PYTHONPATH": str(ROOT), "FERSWEEP": f"{sys.executable} {ROOT / 'fersweep.py'}"}
+    environment = {**os.environ, "PYTHONPATH": str(ROOT), "FERSWEEP": f"{sys.executable} -m fersweep"}
     command = ["unshare", "-rm", "bash", "-c", script]
     return subprocess.run(command, capture_output=True, text=True, env=environment, timeout=300, check=False)
 

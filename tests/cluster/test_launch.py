@@ -14,8 +14,7 @@ from fersweep.cluster.driver.run_sweep import Outcome
 from fersweep.cluster.launch import dry, launch
 from fersweep.cluster.resume import resume
 from fersweep.common.errors import InputError
-from fersweep.results.record.recorded_sweep import best_checkpoint, kept_trials
-from fersweep.results.record.sweep_json import load_sweep
+from fersweep.results.record.recorded_sweep import load_sweep
 from fersweep.search_spaces.sweep_file.read_sweep import read_sweep
 from fersweep.search_spaces.sweep_file.schema import Sweep
 from tests.processes import write_curve
@@ -30,16 +29,17 @@ def curve_sweep(tmp_path: Path, name: str, trials: int = 8, epochs: int = 10, cp
 def test_a_sweep_runs_to_its_end_and_records_everything(tmp_path: Path, tiny_dataset: Path) -> None:
     outcome = launch(curve_sweep(tmp_path, "curve"), tiny_dataset, tmp_path / "runs")
     assert outcome.state == "finished"
-    described, record = load_sweep(outcome.directory)
-    assert described["dataset"]["fingerprint"]
-    assert described["baseline"]["majority_class"] in described["classes"]
+    recorded = load_sweep(outcome.directory)
+    sweep, record = recorded.sweep, recorded.record
+    assert sweep.dataset.fingerprint
+    assert sweep.baseline.majority_class in sweep.classes
     assert record.action == "finished"
     assert len(record.trials) == 8
     assert {t.state for t in record.trials.values()} == {"finished", "stopped"}
     for trial in record.trials.values():
         assert [row["epoch"] for row in trial.epochs] == list(range(1, trial.num_epochs + 1))
-    for trial in kept_trials(described, record):
-        checkpoint = best_checkpoint(outcome.directory, described, trial)
+    for trial in recorded.kept_trials():
+        checkpoint = recorded.best_checkpoint(trial)
         assert checkpoint is not None
         model = json.loads((checkpoint / "model.json").read_text())
         assert model["epoch"] == trial.best("val_macro_f1", "max")["epoch"]  # type: ignore[index]
@@ -54,7 +54,7 @@ def test_a_sweep_runs_to_its_end_and_records_everything(tmp_path: Path, tiny_dat
 @pytest.mark.usefixtures("ray_session")
 def test_a_real_model_is_searched(tmp_path: Path, tiny_dataset: Path) -> None:
     sweep = read_sweep("quick", ["stop.report_s=0"], search__num_trials=2, stop__max_epochs=6)
-    _, record = load_sweep(launch(sweep, tiny_dataset, tmp_path).directory)
+    record = load_sweep(launch(sweep, tiny_dataset, tmp_path).directory).record
     assert record.ranked("val_macro_f1", "max")[0].value("val_macro_f1", "max") > 0.3  # type: ignore[operator]
 
 
@@ -62,8 +62,9 @@ def test_a_real_model_is_searched(tmp_path: Path, tiny_dataset: Path) -> None:
 def test_an_image_model_is_searched(tmp_path: Path, tiny_dataset: Path) -> None:
     small = [f"space.range.width_{i}=[16, 16]" for i in range(4)]
     sweep = read_sweep("cnn", [*small, "stop.grace_epochs=1"], search__num_trials=2, stop__max_epochs=2)
-    described, record = load_sweep(launch(sweep, tiny_dataset, tmp_path).directory)
-    assert described["feature_names"] == ["pixels"]
+    recorded = load_sweep(launch(sweep, tiny_dataset, tmp_path).directory)
+    record = recorded.record
+    assert recorded.sweep.feature_names == ["pixels"]
     assert {trial.state for trial in record.trials.values()} <= {"finished", "stopped"}
     assert record.num_epochs >= 3
 

@@ -18,9 +18,8 @@ from fersweep.common.errors import InputError
 from fersweep.results.record import checkpoints, journal
 from fersweep.results.record.home import find_sweep
 from fersweep.results.record.journal import Journal, SweepRecord
-from fersweep.results.record.recorded_sweep import choose_trial, kept_trials
+from fersweep.results.record.recorded_sweep import load_sweep
 from fersweep.results.record.storage import Storage
-from fersweep.results.record.sweep_json import load_sweep
 from fersweep.search_spaces.sweep_file.read_sweep import read_sweep
 from fersweep.search_spaces.sweep_file.schema import Sweep
 from tests.processes import write_curve
@@ -44,7 +43,7 @@ def read(directory: Path) -> SweepRecord:
 def test_more_trials(directory: Path) -> None:
     before, ids = read(directory).trials, run_ids(directory)
     assert resume(directory, trials="+4").state == "finished"
-    assert load_sweep(directory)[0]["sweep"]["search"]["num_trials"] == 12
+    assert load_sweep(directory).sweep.asked.search.num_trials == 12
     after = read(directory)
     assert len(after.trials) == 12
     assert {n: t for n, t in after.trials.items() if n < 8} == before
@@ -58,8 +57,9 @@ def test_more_trials(directory: Path) -> None:
 
 def test_more_epochs(directory: Path) -> None:
     """Those that had all their epochs and whose checkpoint was kept go on from it; the others stay as they were."""
-    sweep, before = load_sweep(directory)
-    kept = [t.number for t in kept_trials(sweep, before) if t.state == "finished"]
+    recorded = load_sweep(directory)
+    before = recorded.record
+    kept = [t.number for t in recorded.kept_trials() if t.state == "finished"]
     assert kept
     assert resume(directory, max_epochs=30).state == "finished"
     after = read(directory)
@@ -140,8 +140,8 @@ def test_a_dataset_that_was_moved_or_changed(directory: Path, tmp_path: Path) ->
 
 
 def test_the_best_checkpoints_of_the_sweep_are_kept(directory: Path) -> None:
-    sweep, record = load_sweep(directory)
-    kept = kept_trials(sweep, record)
+    recorded = load_sweep(directory)
+    record, kept = recorded.record, recorded.kept_trials()
     assert len(kept) == 5
     for trial in record.trials.values():
         best = trial.best("val_macro_f1", "max")
@@ -150,8 +150,8 @@ def test_the_best_checkpoints_of_the_sweep_are_kept(directory: Path) -> None:
         assert (directory / "trials" / trial.name / checkpoints.PREDICTIONS).exists()
     lost = next(t.number for t in record.trials.values() if t not in kept)
     with pytest.raises(InputError, match=f"trial {lost} of sweep 'c' has no checkpoint: those of the best 5 are kept"):
-        choose_trial(directory, sweep, record, lost)
-    assert choose_trial(directory, sweep, record, None)[0] is kept[0]
+        recorded.choose_trial(lost)
+    assert recorded.choose_trial(None)[0] is kept[0]
 
 
 def start_from(tmp_path: Path, older: Any, **changes: Any) -> Sweep:
@@ -173,9 +173,9 @@ def test_a_new_sweep_learns_from_an_older_one(directory: Path, tmp_path: Path) -
     assert "# learns from 8 trials of sweep c" in dry(start_from(tmp_path, "{sweep: c}", fix=""), data, home)
     assert "# learns from 4 trials of sweep c" in dry(sweep, data, home)
     new = launch(sweep, data, home).directory
-    described, found = load_sweep(new)
-    assert len(found.trials) == 3
-    study = Search(sweep, Journal(new / "journal.jsonl"), described["history"]).study()
+    recorded = load_sweep(new)
+    assert len(recorded.record.trials) == 3
+    study = Search(sweep, Journal(new / "journal.jsonl"), recorded.sweep.history).study()
     states = [trial.state for trial in study.trials]
     assert len(states) == 4 + 3
     assert optuna.trial.TrialState.RUNNING not in states

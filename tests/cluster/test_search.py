@@ -144,9 +144,9 @@ def test_the_best_points_of_an_older_sweep_come_after_the_named_ones(tmp_path: P
     asked = {"start_from": ["easy", {"sweep": "old", "best": 4}], "num_trials": 6}
     sweep = make_sweep(search=asked)
     described, _ = describe(sweep, tiny_dataset, tmp_path)
-    assert described["history"] == []
+    assert described.history == []
     shutil.rmtree(older)
-    journal, points = tmp_path / "j.jsonl", described["points"]
+    journal, points = tmp_path / "j.jsonl", described.points
     drive(Search(sweep, Journal(journal), points=points), until=3)  # and then resumed
     search = Search(sweep, Journal(journal), points=points)
     drive(search)

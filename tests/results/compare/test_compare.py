@@ -1,10 +1,12 @@
 """Reading a sweep back: which sweeps there are, and which trials won."""
 
+import dataclasses
 import json
 import os
 import subprocess
 import sys
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
@@ -20,8 +22,8 @@ from fersweep.results.compare.sweeps import choose
 from fersweep.results.compare.trials import compare, render
 from fersweep.results.record import checkpoints, journal, timeline
 from fersweep.results.record.home import find_sweep
+from fersweep.results.record.recorded_sweep import load_sweep
 from fersweep.results.record.storage import Storage
-from fersweep.results.record.sweep_json import load_sweep
 from fersweep.results.scores import paired, significance
 from fersweep.results.tracking import recorder_process
 from fersweep.trainables import metrics
@@ -59,12 +61,12 @@ def test_the_best_come_first_with_what_their_predictions_say(sweep_dir: Path) ->
 
 
 def test_the_baselines_stand_beside(sweep_dir: Path) -> None:
-    sweep, _ = load_sweep(sweep_dir)
+    sweep = load_sweep(sweep_dir).sweep
     (majority,) = compare(sweep_dir)["baselines"]
-    assert majority["scores"]["val_macro_f1"] == sweep["baseline"]["macro_f1"]
+    assert majority["scores"]["val_macro_f1"] == sweep.baseline.macro_f1
     assert sorted(majority["recall"].values()) == [0.0, 0.0, 1.0]
     text = shown(compare(sweep_dir))
-    assert f"always {sweep['baseline']['majority_class']}" in text
+    assert f"always {sweep.baseline.majority_class}" in text
     assert "0002" not in text, "a failed trial is not among the best"
 
 
@@ -207,9 +209,9 @@ def test_the_join_is_of_the_same_faces(two: Path, tiny_dataset: Path) -> None:
     np.testing.assert_array_equal(task.load("val").face_ids[rows_a], b.faces.ids[rows_b])
     np.testing.assert_array_equal(found[0].y[rows_a], found[1].y[rows_b])
     assert len(rows_a) == len(found[0].y)
-    b.sweep["dataset"]["path"] = str(two / "gone")
-    del b.faces.ids
-    assert "cannot be joined" in paired.difference(found[0], found[1])["missing"]
+    gone = changed(b, dataset=b.sweep.dataset.model_copy(update={"path": two / "gone"}))
+    other = dataclasses.replace(found[1], faces=gone.faces)
+    assert "cannot be joined" in paired.difference(found[0], other)["missing"]
 
 
 def test_sweeps_of_the_same_faces_have_one_ranking(two: Path) -> None:
@@ -220,12 +222,22 @@ def test_sweeps_of_the_same_faces_have_one_ranking(two: Path) -> None:
     assert found["pairs"][0]["mcnemar"] == {"only_a": 0, "only_b": 0, "p": 1.0}
 
 
+def changed(chosen: sweeps.Chosen, **changes: Any) -> sweeps.Chosen:
+    """As if other things were written in the `sweep.json` of a sweep."""
+    recorded = chosen.faces.recorded
+    recorded = dataclasses.replace(recorded, sweep=recorded.sweep.model_copy(update=changes))
+    return dataclasses.replace(chosen, faces=paired.Faces(recorded))
+
+
 def test_other_classes_metrics_and_datasets_are_said(two: Path) -> None:
     a, b = (choose(two, "faces") for _ in range(2))
-    b.sweep["classes"] = ["happy", "other"]
-    b.sweep["sweep"]["stop"]["metric"] = "val_loss"
-    b.sweep["dataset"]["fingerprint"] = "sha256:0123456789abcdef"
-    b.sweep["sweep"]["name"] = "else"
+    stop = b.sweep.asked.stop.model_copy(update={"metric": "val_loss"})
+    b = changed(
+        b,
+        classes=["happy", "other"],
+        asked=b.sweep.asked.model_copy(update={"name": "else", "stop": stop}),
+        dataset=b.sweep.dataset.model_copy(update={"fingerprint": "sha256:0123456789abcdef"}),
+    )
     told = "\n".join(sweeps.reasons([a, b]))
     for line in ("other metric: faces: max val_macro_f1; else: max val_loss", "0123456789ab)", "else: happy, other"):
         assert line in told

@@ -8,8 +8,8 @@ import pytest
 from rich.console import Console
 from sklearn.metrics import accuracy_score, balanced_accuracy_score, f1_score
 
-import fersweep
 from fersweep import trainables
+from fersweep.cli.main import app
 from fersweep.common.errors import InputError
 from fersweep.data_pipeline.tasks.arrays import TaskArrays
 from fersweep.data_pipeline.tasks.spec import TaskSpec
@@ -18,8 +18,7 @@ from fersweep.results.evaluate.judgement import evaluate, judge_model
 from fersweep.results.evaluate.tables import render
 from fersweep.results.evaluate.tree_baseline import tree_baseline
 from fersweep.results.models.open_model import open_model
-from fersweep.results.record.recorded_sweep import choose_trial
-from fersweep.results.record.sweep_json import load_sweep
+from fersweep.results.record.recorded_sweep import load_sweep
 from tests.datasets import write_tiny_dataset
 from tests.sweeps import NewSweep
 
@@ -79,12 +78,12 @@ def test_pixels_are_answered_whether_detected_or_not(
     sweep_dir, driver = new_sweep("cnn")
     driver.run_trial(0, {"widths": [4, 6], "image_size": 24}, 1, "finished")
     options = ["--tta", "--explain", str(tmp_path / "explain"), "--home", str(home), "--json"]
-    fersweep.app(["evaluate", sweep_dir.name, *options], standalone_mode=False)
+    app(["evaluate", sweep_dir.name, *options], standalone_mode=False)
     found = json.loads(capsys.readouterr().out)
     assert found["detected"] == found["all"]
     assert found["all"]["num_faces"] == found["tta"]["num_faces"] == len(driver.arrays.val.y)
     assert found["pictures"] == [str(tmp_path / "explain" / name) for name in ("feature_maps.png", "grad_cam.png")]
-    model = trainables.restore(choose_trial(sweep_dir, *load_sweep(sweep_dir), None)[1])
+    model = trainables.restore(load_sweep(sweep_dir).choose_trial(None)[1])
     mirrored = (model.predict(driver.arrays.val.x) + model.predict(driver.arrays.val.x[:, :, ::-1])) / 2
     assert found["tta"]["accuracy"]["value"] == (mirrored.argmax(axis=1) == driver.arrays.val.y).mean()
     text = shown(found)

@@ -16,7 +16,7 @@ from fersweep.results.dashboards.optuna_ui import Dashboard
 from fersweep.results.mlflow_store import connection, run_fields, saved_view
 from fersweep.results.record import journal
 from fersweep.results.record.journal import Report
-from fersweep.results.record.sweep_json import load_sweep
+from fersweep.results.record.recorded_sweep import load_sweep
 from fersweep.results.tracking import recorder_process, report_upload
 from tests.recorded import check_all_recorded, history, runs_of
 from tests.sweeps import METRIC, NewSweep, write_sweep
@@ -89,9 +89,9 @@ def test_the_description_leads_to_the_report(sweep_dir: Path, tmp_path: Path) ->
 
 def test_the_sweeps_view_finds_its_trials_best_first(sweep_dir: Path) -> None:
     """MLflow's store understands what its page would ask it; the envelope is that of MLflow's own saved views."""
-    sweep, _ = load_sweep(sweep_dir)
+    sweep = load_sweep(sweep_dir).sweep
     client, experiment = connection.open_store(sweep)
-    view = json.loads(client.get_experiment(experiment).tags[f"mlflow.sharedViewState.{sweep['sweep_id']}"])
+    view = json.loads(client.get_experiment(experiment).tags[f"mlflow.sharedViewState.{sweep.sweep_id}"])
     assert (view["name"], type(view["createdAt"])) == ("page", int)
     state = json.loads(view["state"])
     order = [f"{state['orderByKey']} {'ASC' if state['orderByAsc'] else 'DESC'}"]
@@ -108,7 +108,7 @@ def test_the_sweeps_view_finds_its_trials_best_first(sweep_dir: Path) -> None:
     (parallel,) = (chart for chart in state["compareRunCharts"] if chart["type"] == "PARALLEL")
     assert (parallel["selectedParams"], parallel["selectedMetrics"]) == (["rate"], [f"best/{METRIC}"])
     assert mlflow_ui.view_of(sweep_dir) == saved_view.address(experiment, sweep)
-    assert f"viewStateShareKey={sweep['sweep_id']}" in mlflow_ui.view_of(sweep_dir)
+    assert f"viewStateShareKey={sweep.sweep_id}" in mlflow_ui.view_of(sweep_dir)
 
 
 def test_a_sweep_that_a_server_records_is_looked_at_there(new_sweep: NewSweep) -> None:

@@ -14,8 +14,8 @@ import pyarrow.parquet as pq
 import pytest
 from PIL import Image
 
-import fersweep
 from fersweep import trainables
+from fersweep.cli.main import app
 from fersweep.common.errors import InputError
 from fersweep.data_pipeline.tasks.arrays import TaskArrays
 from fersweep.data_pipeline.tasks.photo_reader import PhotoReader
@@ -148,7 +148,7 @@ def test_a_folder_and_its_grid(portrait: np.ndarray, spec: str, tmp_path: Path, 
     (folder / "sad" / "face.png").write_bytes(b"no picture")
     (folder / "notes.txt").write_text("no picture")
     out, grid = tmp_path / "drawn", tmp_path / "grid.png"
-    fersweep.app(
+    app(
         ["predict", str(folder), "--model", spec, "--out", str(out), "--grid", str(grid), "--json"],
         standalone_mode=False,
     )

@@ -18,7 +18,7 @@ from fersweep.results.mlflow_store.registry import MODEL
 from fersweep.results.predict.prediction import champion
 from fersweep.results.promote.packaging import PHOTOS, requirements
 from fersweep.results.promote.promotion import promote
-from fersweep.results.record.sweep_json import load_sweep, sweep_task
+from fersweep.results.record.recorded_sweep import load_sweep
 from tests.sweeps import FakeDriver, NewSweep, write_sweep, write_sweep_json
 
 
@@ -68,14 +68,14 @@ def test_promoted_once_judged_once(sweep_dir: Path, tiny_dataset: Path) -> None:
     assert again["figures"] == figures
 
     home = sweep_dir.parents[1]
-    sweep, _ = load_sweep(sweep_dir)
+    sweep = load_sweep(sweep_dir).sweep
     client = connection.connect(connection.tracking_uri(home))
     run = client.get_run(found["run_id"])
     assert run.data.metrics["test_macro_f1"] == figures["detected"]["macro_f1"]["value"]
     assert run.data.metrics["test_accuracy_all_faces"] == figures["all"]["accuracy"]["value"]
     version = client.get_model_version(MODEL, "1")
     assert sorted(version.aliases) == ["champion", "second"]
-    assert version.tags["fersweep.fingerprint"] == sweep["dataset"]["fingerprint"]
+    assert version.tags["fersweep.fingerprint"] == sweep.dataset.fingerprint
     assert "bootstrap" in version.tags["fersweep.protocol"]
     assert f"{figures['detected']['macro_f1']['value']:.3f} [" in version.description
     assert champion(home, "second").joinpath("state.npz").read_bytes() == checkpoint.joinpath("state.npz").read_bytes()
@@ -141,7 +141,7 @@ def test_a_net_of_pixels_loads_without_this_repository(home: Path, new_sweep: Ne
     driver.run_trial(0, {"widths": [4, 6], "image_size": 24, "tta": True, "learning_rate": 0.01}, 2, "finished")
     driver.journal.session("finished")
     found = promote(sweep_dir)
-    figures, task = found["figures"], sweep_task(load_sweep(sweep_dir)[0])
+    figures, task = found["figures"], load_sweep(sweep_dir).sweep.task()
     model, x = trainables.restore(Path(found["checkpoint"])), task.load("test").x
     assert figures["detected"] == figures["all"]
     assert figures["tta"]["accuracy"]["value"] == (model.predict_tta(x).argmax(1) == task.load("test").y).mean()
