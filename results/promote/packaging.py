@@ -95,7 +95,7 @@ def requirements(described: dict[str, Any]) -> list[str]:
     names = ["mlflow", "pandas", "pyarrow", "pydantic", *PHOTOS, *REQUIREMENTS[trainables.load(name).FRAMEWORK]]
     names += MORE.get(name, [])
     if described["hparams"].get("head") == "trees":
-        names.append("scikit-learn")
+        names.append("treelite")
     return [f"{name}=={version(name).split('+')[0]}" for name in names]
 
 

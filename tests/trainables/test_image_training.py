@@ -12,6 +12,8 @@ import pytest
 import torch
 import torch.nn.functional as F
 from timm.layers.conv2d_same import Conv2dSame
+from timm.utils import ModelEmaV3
+from torch.optim.lr_scheduler import CosineAnnealingLR, ReduceLROnPlateau
 
 from fersweep import search_spaces, trainables
 from fersweep.data_pipeline.tasks.arrays import TaskArrays
@@ -26,7 +28,7 @@ from fersweep.trainables.torch_training.classifier import epoch_order, targets
 from fersweep.trainables.torch_training.cpu_convolutions import quicken
 from fersweep.trainables.torch_training.hparams import Augmentation
 from fersweep.trainables.torch_training.layers import Dropout
-from fersweep.trainables.torch_training.optimisation import Plateau, Training, rate_factors, unfrozen_at
+from fersweep.trainables.torch_training.optimisation import Average, Plateau, Training, rate_factors, unfrozen_at
 
 SMALL: dict[str, Any] = {"widths": [4, 6], "batch_size": 32}
 OFF = Augmentation(flip=False)
@@ -236,6 +238,28 @@ def test_plateau_cuts_the_rate_after_patience() -> None:
     assert scales == pytest.approx([1, 1, 1, 0.1, 0.1, 0.1])
 
 
+@pytest.mark.parametrize("patience", [1, 2, 3])
+def test_plateau_is_torchs(patience: int) -> None:
+    optimizer = torch.optim.SGD([torch.zeros(1)], lr=1.0)
+    theirs = ReduceLROnPlateau(optimizer, factor=0.3, patience=patience - 1, threshold=0.0, eps=0.0)
+    ours = Plateau(Hparams(schedule="plateau", plateau_patience=patience, plateau_factor=0.3))
+    for loss in np.random.default_rng(patience).integers(1, 6, 40):  # ties among them
+        ours.see(float(loss)), theirs.step(float(loss))
+        assert ours.scale == theirs.get_last_lr()[0]
+    assert ours.scale < 0.01
+
+
+def test_cosine_is_torchs() -> None:
+    optimizer = torch.optim.SGD([torch.zeros(1)], lr=1.0)
+    scheduler = CosineAnnealingLR(optimizer, T_max=5 * 20)
+    theirs = []
+    for _ in range(5 * 20):
+        theirs.append(scheduler.get_last_lr()[0])
+        optimizer.step(), scheduler.step()
+    h = Hparams(schedule="cosine", schedule_epochs=5)
+    np.testing.assert_allclose(np.concatenate([rate_factors(h, epoch, 20) for epoch in range(5)]), theirs, atol=1e-12)
+
+
 def test_stages_thaw_from_the_head_down_and_rise_slowly(arrays: TaskArrays) -> None:
     gradual, head_first = Hparams(freeze="gradual", freeze_epochs=2), Hparams(freeze="head_first", freeze_epochs=3)
     assert [unfrozen_at(gradual, stage, 4) for stage in range(4)] == [6, 4, 2, 0]
@@ -270,6 +294,23 @@ def test_averaged_weights(arrays: TaskArrays) -> None:
     slow.fit(2)
     assert not np.allclose(slow.predict(arrays.val.x), plain.predict(arrays.val.x), atol=1e-3)
     assert slow.training.average.num_updates == 2 * (len(arrays.train.y) // 32)
+
+
+@pytest.mark.parametrize("decay", [0.0, 0.5, 0.99])
+def test_the_average_is_timms_bit_by_bit(decay: float) -> None:
+    net = CNN(Hparams(widths=(4, 6)), 3)
+    ours = Average(net, decay)
+    theirs = ModelEmaV3(net, decay, use_warmup=True, warmup_gamma=9.0, warmup_power=1.0)
+    for update in range(1, 61):
+        net(faces(4)).square().sum().backward()  # moves the batch statistics
+        with torch.no_grad():
+            for weight in net.parameters():
+                weight.add_(torch.randn_like(weight), alpha=0.1)
+        ours.update(), theirs.update(net, step=update + 2)
+    for name, value in theirs.module.state_dict().items():
+        if value.is_floating_point():
+            assert torch.equal(ours.state[name], value), name
+            assert torch.equal(ours.net.state_dict()[name], value), name
 
 
 def test_sam_goes_back_before_it_steps(arrays: TaskArrays) -> None:

@@ -47,11 +47,8 @@ class _Whole(nn.Module):
 
 
 def predicting_net(classifier: TorchClassifier) -> Any:
-    """A copy of the net on the CPU as it predicts: in evaluation mode, with its averaged weights."""
-    net = copy.deepcopy(classifier.training.net).cpu().eval()
-    if classifier.training.average is not None:
-        net.load_state_dict(classifier.training.average.state, strict=False)
-    return net
+    """A copy of the net that predicts, on the CPU."""
+    return copy.deepcopy(classifier.training.predicting_net()).cpu()
 
 
 def write(classifier: TorchClassifier, path: Path) -> None:

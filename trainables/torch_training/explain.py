@@ -10,23 +10,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from fersweep.trainables.torch_training.layers import FaceNet
 from fersweep.trainables.torch_training.optimisation import Training
-
-
-@contextmanager
-def _evaluated(training: Training) -> Iterator[FaceNet]:
-    """The net as it predicts: in evaluation mode, with its averaged weights."""
-    net = training.net.eval()
-    own = None
-    if training.average is not None:
-        own = {k: v.clone() for k, v in net.state_dict().items()}
-        net.load_state_dict(training.average.state, strict=False)
-    try:
-        yield net
-    finally:
-        if own is not None:
-            net.load_state_dict(own)
 
 
 @contextmanager
@@ -51,7 +35,8 @@ def _outputs(layers: list[tuple[str, nn.Module]]) -> Iterator[dict[str, Tensor]]
 
 def feature_maps(training: Training, face: Tensor, num: int) -> list[tuple[str, np.ndarray]]:
     """(1, 1, S, S) normalised → the first `num` maps of each layer, (at most num, h, w) float32, input first."""
-    with _evaluated(training) as net, _outputs(net.layers) as found, torch.no_grad():
+    net = training.predicting_net()
+    with _outputs(net.layers) as found, torch.no_grad():
         net(face)
     return [(name, found[name][0, :num].float().cpu().numpy()) for name, _ in net.layers]
 
@@ -62,7 +47,8 @@ def grad_cam(training: Training, faces: Tensor, classes: np.ndarray, shape: tupl
     Taken at the deepest layer that is at least 4 by 4, since faces of 48 pixels end in maps of 1 or 2. Raises ValueError
     for a net without such a layer.
     """
-    with _evaluated(training) as net, _outputs(net.layers) as found:
+    net = training.predicting_net()
+    with _outputs(net.layers) as found:
         weights = [w for w in net.parameters() if w.requires_grad]
         for weight in weights:
             weight.requires_grad_(False)

@@ -1,11 +1,12 @@
 """`transfer` with `head: trees`: gradient-boosted trees on the pooled features of a frozen backbone (scikit-learn).
 
-An epoch is `trees_per_epoch` more boosting iterations. A checkpoint holds the trees as plain arrays, since estimators can
-only be pickled; to train on from one, the trees are grown again, which gives the same ones.
+An epoch is `trees_per_epoch` more boosting iterations. A checkpoint holds the trees in treelite's format, which needs
+no pickle and no scikit-learn; to train on from one, the trees are grown again, which gives the same ones.
 """
 
 from __future__ import annotations
 
+import itertools
 import time
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -18,6 +19,8 @@ from fersweep.trainables.protocol import check_finite, val_metrics
 from fersweep.trainables.saved_model import describe_model, read_checkpoint, write_checkpoint
 
 if TYPE_CHECKING:
+    import treelite
+
     from fersweep.trainables.transfer.hparams import Hparams
 
 
@@ -30,7 +33,7 @@ class TreeClassifier:
     def __init__(self, hparams: Hparams, model: dict[str, Any], net_state: dict[str, np.ndarray] | None):
         self.hparams, self.model, self.epoch = hparams, model, 0
         self._extractor = _Extractor(hparams, model, net_state)
-        self._forest: dict[str, np.ndarray] = {}
+        self._forest: treelite.Model | None = None
         self._arrays: TaskArrays | None = None
         self.val_probabilities = np.zeros((0, len(model["classes"])), np.float32)
 
@@ -52,13 +55,14 @@ class TreeClassifier:
         )
 
     def _grow(self, num_iterations: int) -> None:
+        import treelite.sklearn
         from threadpoolctl import threadpool_limits
 
         assert self._arrays is not None
         self._trees.set_params(max_iter=num_iterations)
         with threadpool_limits(num_threads()):
             self._trees.fit(self._train, self._arrays.train.y, sample_weight=self._weight)
-        self._forest = as_arrays(self._trees)
+        self._forest = treelite.sklearn.import_model(self._trees)
 
     def fit(self, num_epochs: int) -> list[dict[str, float]]:
         if self._arrays is None:
@@ -69,7 +73,7 @@ class TreeClassifier:
         start = time.perf_counter()
         self._grow((self.epoch + 1) * self.hparams.trees_per_epoch)
         self.epoch += 1
-        self.val_probabilities = vote(self._forest, self._val)
+        self.val_probabilities = self._probabilities(self._val)
         train = self._trees.predict_proba(self._train)[np.arange(len(arrays.train.y)), arrays.train.y]
         loss = float((-np.log(np.maximum(train, 1e-12)) * self._weight).mean())
         metrics = {"epoch": self.epoch, "train_loss": loss, **val_metrics(self.val_probabilities, arrays.val.y)}
@@ -78,18 +82,33 @@ class TreeClassifier:
         return metrics
 
     def predict(self, x: np.ndarray) -> np.ndarray:
-        return vote(self._forest, self._extractor(x))
+        return self._probabilities(self._extractor(x))
+
+    def _probabilities(self, features: np.ndarray) -> np.ndarray:
+        """(N, F) float32 → (N, C) float32."""
+        import treelite
+
+        assert self._forest is not None
+        answers = treelite.gtil.predict(self._forest, features)[:, 0]
+        if answers.shape[1] == 1:  # two classes: the second one's probability
+            answers = np.concatenate([1 - answers, answers], axis=1)
+        return answers.astype(np.float32)
 
     def save(self, directory: Path) -> None:
-        forest = {f"trees.{name}": value for name, value in self._forest.items()}
+        forest = {} if self._forest is None else {"trees": np.frombuffer(self._forest.serialize_bytes(), np.uint8)}
         write_checkpoint(directory, {**self.model, "epoch": self.epoch}, {**forest, **self._extractor.state()})
 
     def load(self, directory: Path) -> None:
+        import treelite
+
         model, state = read_checkpoint(directory)
         self.epoch = model["epoch"]
-        self._forest = {k.removeprefix("trees."): v for k, v in state.items() if k.startswith("trees.")}
         if self._arrays is not None and self.epoch:
             self._grow(self.epoch * self.hparams.trees_per_epoch)
+        elif "trees" in state:
+            self._forest = treelite.Model.deserialize_bytes(state["trees"].tobytes())
+        elif self.epoch:
+            self._forest = _from_arrays(state, self._extractor.num_features)
 
 
 def build_trees(hparams: Hparams, arrays: TaskArrays, seed: int) -> TreeClassifier:
@@ -131,6 +150,10 @@ class _Extractor:
         else:
             self.mean, self.std = (255 / 2, 255 / 4) if net.mean is None or net.std is None else (net.mean, net.std)
 
+    @property
+    def num_features(self) -> int:
+        return self._net.num_features
+
     def __call__(self, x: np.ndarray) -> np.ndarray:
         """(N, H, W) uint8 → (N, F) float32."""
         import torch
@@ -143,39 +166,42 @@ class _Extractor:
             for some in faces.split(PREDICT_PIXELS // self._size**2) if len(x) else ():
                 normalised = (some.to(self._device).float() - self.mean) / self.std
                 parts.append(self._net(resized(normalised, self._size)).mean(dim=(2, 3)).float().cpu().numpy())
-        return np.concatenate(parts) if parts else np.zeros((0, self._net.num_features), np.float32)
+        return np.concatenate(parts) if parts else np.zeros((0, self.num_features), np.float32)
 
     def state(self) -> dict[str, np.ndarray]:
         found = {f"net.{k}": v.cpu().numpy() for k, v in self._net.state_dict().items()}
         return found | {"mean": np.array([self.mean], np.float32), "std": np.array([self.std], np.float32)}
 
 
-def as_arrays(trees: Any) -> dict[str, np.ndarray]:
-    """scikit-learn's boosted trees as arrays: `baseline` (C,), `sizes` (iterations, C') and each of NODE_FIELDS, all
-    nodes one after another. C' is 1 for two classes (the second one's log-odds), else C.
+def _from_arrays(arrays: dict[str, np.ndarray], num_features: int) -> treelite.Model:
+    """The trees of an older checkpoint: `trees.baseline` (C,), `trees.sizes` (iterations, C), the number of nodes of each
+    tree, and each of NODE_FIELDS, all nodes one after another. C is 1 for two classes (the second one's log-odds).
     """
-    grown = [tree.nodes for iteration in trees._predictors for tree in iteration]
-    nodes = np.concatenate(grown)
-    sizes = np.array([len(one) for one in grown]).reshape(len(trees._predictors), -1)
-    found = {name: nodes[name] for name in NODE_FIELDS}
-    return {"baseline": trees._baseline_prediction.reshape(-1), "sizes": sizes, **found}
+    from treelite.model_builder import Metadata, ModelBuilder, PostProcessorFunc, TreeAnnotation
 
-
-def vote(forest: dict[str, np.ndarray], x: np.ndarray) -> np.ndarray:
-    """(N, F) float32 → (N, C) float32 probabilities of `as_arrays`' trees."""
-    sizes = forest["sizes"]
-    raw = np.tile(forest["baseline"].astype(np.float64), (len(x), 1))
-    rows, start = np.arange(len(x)), 0
-    for i, size in enumerate(sizes.reshape(-1)):
-        value, feature, threshold, left, right, leaf = (forest[k][start : start + size] for k in NODE_FIELDS)
-        at = np.zeros(len(x), np.int64)
-        while not leaf[at].all():
-            below = np.where(x[rows, feature[at]] <= threshold[at], left[at], right[at])
-            at = np.where(leaf[at], at, below)
-        raw[:, i % sizes.shape[1]] += value[at]
-        start += size
-    if raw.shape[1] == 1:
-        raw = np.concatenate([np.zeros_like(raw), raw], axis=1)
-    raw -= raw.max(axis=1, keepdims=True)
-    answers = np.exp(raw)
-    return (answers / answers.sum(axis=1, keepdims=True)).astype(np.float32)
+    sizes, baseline = arrays["trees.sizes"], arrays["trees.baseline"]
+    num_trees, num_outputs = sizes.size, len(baseline)
+    builder = ModelBuilder(
+        threshold_type="float64",
+        leaf_output_type="float64",
+        metadata=Metadata(
+            num_features, "kMultiClf" if num_outputs > 1 else "kBinaryClf", False, 1, [num_outputs], (1, 1)
+        ),
+        tree_annotation=TreeAnnotation(num_trees, [0] * num_trees, [i % num_outputs for i in range(num_trees)]),
+        postprocessor=PostProcessorFunc("softmax" if num_outputs > 1 else "sigmoid"),
+        base_scores=baseline.tolist(),
+    )
+    nodes = zip(*(arrays[f"trees.{name}"].tolist() for name in NODE_FIELDS), strict=True)
+    for size in sizes.reshape(-1):
+        builder.start_tree()
+        for key, (value, feature, threshold, left, right, is_leaf) in enumerate(itertools.islice(nodes, size)):
+            builder.start_node(key)
+            if is_leaf:
+                builder.leaf(value)
+            else:
+                builder.numerical_test(
+                    feature, threshold, default_left=False, opname="<=", left_child_key=left, right_child_key=right
+                )
+            builder.end_node()
+        builder.end_tree()
+    return builder.commit()

@@ -175,4 +175,4 @@ def test_what_a_model_is_installed_with() -> None:
     assert names("curve") == set()
     assert names("cnn") == {"torch"}
     assert names("transfer", head="dense") == {"torch", "timm", "torchvision"}
-    assert names("transfer", head="trees") == {"torch", "timm", "torchvision", "scikit-learn"}
+    assert names("transfer", head="trees") == {"torch", "timm", "torchvision", "treelite"}
