@@ -5,8 +5,10 @@ from __future__ import annotations
 from collections.abc import Sequence
 from typing import TYPE_CHECKING, Any
 
+from markupsafe import Markup
+
 from fersweep.common.display.colours import INK
-from fersweep.common.display.page import plot
+from fersweep.common.display.page import columns, plot
 
 if TYPE_CHECKING:
     import matplotlib.figure
@@ -40,11 +42,9 @@ def dress(figure: Figure, height: int, **layout: Any) -> Figure:
     return figure.update_layout(**layout)
 
 
-def side_by_side(parts: Sequence[Figure | str], width: int = 480) -> str:
+def side_by_side(parts: Sequence[Figure | Markup], width: int = 480) -> Markup:
     """Figures, or HTML, in as many columns of at least `width` px as the page has room for."""
-    cells = "".join(f"<div>{part if isinstance(part, str) else plot(part)}</div>" for part in parts)
-    columns = f"repeat(auto-fit, minmax(min(100%, {width}px), 1fr))"
-    return f'<div style="display:grid; gap:8px 20px; grid-template-columns:{columns}">{cells}</div>'
+    return columns([part if isinstance(part, Markup) else plot(part) for part in parts], width)
 
 
 def make_figure(width: float, height: float, num_axes: int) -> tuple[matplotlib.figure.Figure, list[Axes]]:

@@ -11,10 +11,11 @@ from collections.abc import Mapping, Sequence
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
+from markupsafe import Markup
 
 from fersweep.common.display.charts import chart, side_by_side
 from fersweep.common.display.colours import CLASSES, INK
-from fersweep.common.display.page import Choices, plot
+from fersweep.common.display.page import Choices, plot, subheading
 from fersweep.data_pipeline.describe import statistics
 from fersweep.data_pipeline.describe.train_scores import TrainScores
 from fersweep.data_pipeline.vocabulary import LABELS
@@ -37,7 +38,7 @@ def colour(label: str) -> str:
     return CLASSES[LABELS.index(label)]
 
 
-def class_bars(counts: Mapping[str, Mapping[str, int]], labels: Sequence[str]) -> str:
+def class_bars(counts: Mapping[str, Mapping[str, int]], labels: Sequence[str]) -> Markup:
     """Faces of each class, a bar for each split; as numbers or as shares of the split."""
     from plotly.graph_objects import Bar
 
@@ -102,7 +103,7 @@ def information_bars(scores: TrainScores) -> Figure:
     return figure.update_yaxes(autorange="reversed", tickfont={"size": 10}, dtick=1)
 
 
-def distributions(scores: TrainScores) -> str:
+def distributions(scores: TrainScores) -> Markup:
     """The distribution of a score in each class: the most informative ones side by side, and any of them chosen.
 
     Their axes are logarithmic, from the 0.5 % to the 99.8 % quantile.
@@ -118,7 +119,7 @@ def distributions(scores: TrainScores) -> str:
     }
     small = [_ridges(ridges[name], scores.labels, name, 66 + 26 * len(scores.labels)) for name in names[:NUM_RIDGES]]
     chosen = _ridges(ridges[names[0]], scores.labels, names[0], 90 + 46 * len(scores.labels))
-    return side_by_side(small, 300) + "<h3>Any score</h3>" + plot(chosen, choices=_ridge_choices("score", ridges))
+    return side_by_side(small, 300) + subheading("Any score") + plot(chosen, choices=_ridge_choices("score", ridges))
 
 
 def _log_ticks(low: float, high: float) -> tuple[list[float], list[str]]:
@@ -180,7 +181,7 @@ def _ridge_choices(what: str, ridges: Mapping[str, _Ridge]) -> Choices:
     return Choices({what: list(ridges)}, bindings, values)
 
 
-def angle_ridges(angles: np.ndarray, y: np.ndarray, labels: Sequence[str]) -> str:
+def angle_ridges(angles: np.ndarray, y: np.ndarray, labels: Sequence[str]) -> Markup:
     """Yaw, pitch and roll (N, 3) degrees of each class y (N,)."""
     far = float(np.quantile(np.abs(angles), 0.995))
     reach = next((one for one in (10, 20, 40, 60) if one >= far), 90)
@@ -215,7 +216,7 @@ def class_map(scores: TrainScores) -> Figure:
     return figure.update_xaxes(side="top", showgrid=False)
 
 
-def correlation_map(scores: TrainScores) -> str:
+def correlation_map(scores: TrainScores) -> Markup:
     """Correlations of the scores with each other: of all faces, or of a class chosen."""
     from plotly.graph_objects import Heatmap
 
@@ -243,7 +244,7 @@ def best_pairs(scores: TrainScores) -> list[tuple[float, str, str]]:
     return [(nats, scores.names[best[i]], scores.names[best[j]]) for nats, i, j in pairs]
 
 
-def scatter(scores: TrainScores, pair: tuple[str, str]) -> str:
+def scatter(scores: TrainScores, pair: tuple[str, str]) -> Markup:
     """Two scores of some faces of each class; any two can be chosen, `pair` at first."""
     from plotly.graph_objects import Scatter
 
@@ -290,7 +291,7 @@ def _points(trace: Any, label: str) -> Any:
     return trace.update(mode="markers", marker={"size": 5, "opacity": 0.6, "color": colour(label)}, hoverinfo="name")
 
 
-def brightness(grids: Mapping[int, statistics.BrightnessGrid], labels: Sequence[str], there: Sequence[int]) -> str:
+def brightness(grids: Mapping[int, statistics.BrightnessGrid], labels: Sequence[str], there: Sequence[int]) -> Markup:
     """AUC of each cell's brightness for a pair of classes, as a red-white-blue map; pair and number of cells are chosen.
 
     grids: {n: faces shrunk to n×n, of the classes `labels`}. there: the classes that have faces, two or more.
@@ -327,7 +328,7 @@ def brightness(grids: Mapping[int, statistics.BrightnessGrid], labels: Sequence[
     return plot(figure, choices=Choices(lists, bindings, values))
 
 
-def mean_shapes(shapes: np.ndarray, labels: Sequence[str], lines: Sequence[Sequence[int]], times: float) -> str:
+def mean_shapes(shapes: np.ndarray, labels: Sequence[str], lines: Sequence[Sequence[int]], times: float) -> Markup:
     """The mean face of each class (C, P, 2), its difference from the mean of the classes drawn `times` as large.
 
     lines: chains of points (0 … P - 1) to connect.

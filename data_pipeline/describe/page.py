@@ -11,9 +11,21 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
+from markupsafe import Markup
 
 from fersweep.common.display.charts import side_by_side
-from fersweep.common.display.page import Section, escape, folded, html_table, page, plot, sheet, tiles
+from fersweep.common.display.page import (
+    Section,
+    beside,
+    bullets,
+    folded,
+    html_table,
+    page,
+    plot,
+    sheet,
+    subheading,
+    tiles,
+)
 from fersweep.data_pipeline.describe import charts, pictures, poses, statistics
 from fersweep.data_pipeline.describe.rows import DatasetRows
 from fersweep.data_pipeline.describe.summary import described, listed
@@ -101,7 +113,7 @@ def _classes(rows: DatasetRows, numbers: dict[str, Any], labels: list[str]) -> S
         shares = (f"{n / max(sum(counts[split].values()), 1):.1%}" for n, split in zip(of, counts, strict=True))
         table.append([label, *(text for pair in zip((f"{n:,}" for n in of), shares, strict=True) for text in pair)])
     heads = ["label", *(text for split in counts for text in (split, "share"))]
-    html = _beside(charts.class_bars(counts, labels), html_table(heads, table))
+    html = beside(charts.class_bars(counts, labels), html_table(heads, table))
     if numbers["folds"]:
         there = (rows.folds >= 0) & rows.is_original
         found = [
@@ -111,7 +123,7 @@ def _classes(rows: DatasetRows, numbers: dict[str, Any], labels: list[str]) -> S
             ]
             for fold in range(len(numbers["folds"]))
         ]
-        html += "<h3>Folds</h3>" + html_table(["fold", *labels], found)
+        html += subheading("Folds") + html_table(["fold", *labels], found)
     majority = max((sum(counts[split].get(label, 0) for split in counts), label) for label in labels)
     share = majority[0] / max(numbers["num_faces"], 1)
     return Section(
@@ -122,7 +134,7 @@ def _classes(rows: DatasetRows, numbers: dict[str, Any], labels: list[str]) -> S
 def _of_scores(scores: TrainScores) -> list[Section]:
     """All that is told by the scores of train faces; nothing where none was found."""
     if not scores.names:
-        return [Section("Blendshapes", "", f"No face of {scores.split} has blendshapes.")]
+        return [Section("Blendshapes", note=f"No face of {scores.split} has blendshapes.")]
     made = [_information(scores), _distributions(scores)]
     if len(scores.y) > 2:
         made += [_correlations(scores), _pairs(scores), _planes(scores)]
@@ -168,7 +180,7 @@ def _pairs(scores: TrainScores) -> Section:
     table = html_table(["score", "and score", "nats together"], [[a, b, round(nats, 3)] for nats, a, b in best[:12]])
     return Section(
         "Pairs of scores",
-        _beside(charts.scatter(scores, pair), f"<h3>Pairs that tell most together</h3>{table}"),
+        beside(charts.scatter(scores, pair), subheading("Pairs that tell most together") + table),
         f"Up to {charts.MAX_POINTS // len(scores.labels)} faces of each class of {scores.split}, drawn with seed {SEED}; choose any two "
         "scores. Logarithmic axes leave out what is 0. "
         f"The table: mutual information of the class and both scores, 8 × 8 bins, among the {charts.NUM_BEST} most informative.",
@@ -185,13 +197,12 @@ def _planes(scores: TrainScores) -> Section:
         for number, (direction, share) in enumerate(zip(directions, shares, strict=True))
     ]
     if len(axes) < 2:
-        return Section("The faces on a map", "", "One score spans no plane.")
-    parts: list[Any] = [
-        f"<h3>Principal components</h3>{plot(charts.plane(places[drawn], y, scores.labels, (axes[0], axes[1])))}"
-    ]
+        return Section("The faces on a map", note="One score spans no plane.")
+    principal = plot(charts.plane(places[drawn], y, scores.labels, (axes[0], axes[1])))
+    parts = [subheading("Principal components") + principal]
     if len(drawn) >= MIN_TSNE:
         tsne = plot(charts.plane(statistics.neighbour_map(x[drawn], SEED), y, scores.labels, ("", "")))
-        parts.append(f"<h3>t-SNE</h3>{tsne}")
+        parts.append(subheading("t-SNE") + tsne)
     filled = " A score that a face lacks counts as the mean." if missing.any() else ""
     return Section(
         "The faces on a map",
@@ -211,14 +222,14 @@ def _told(direction: np.ndarray, names: list[str]) -> str:
 def _brightness(rows: DatasetRows, scores: TrainScores, faces: bool) -> Section:
     heading = "Where pixels tell two classes apart"
     if not rows.has_pixels:
-        return Section(heading, "", pictures.NO_PIXELS)
+        return Section(heading, note=pictures.NO_PIXELS)
     grids, means, number = brightness_grids(rows, scores)
-    html = ""
+    html = Markup()
     if faces and means:
         cards = [([place], scores.labels[index]) for place, index in enumerate(means)]
-        html = f"<h3>Mean faces</h3>{sheet(np.stack(list(means.values())), cards, told=True, width=96)}"
+        html = subheading("Mean faces") + sheet(np.stack(list(means.values())), cards, told=True, width=96)
     if len(means) > 1:
-        html = _beside(charts.brightness(grids, scores.labels, list(means)), html)
+        html = beside(charts.brightness(grids, scores.labels, list(means)), html)
     drawn = "" if number == len(scores.rows) else f", drawn from {len(scores.rows):,} with seed {SEED}"
     return Section(
         heading,
@@ -266,23 +277,23 @@ def _origins(manifest: dict[str, Any]) -> Section:
         ]
         for name, source in zip(names, files, strict=True)
     ]
-    html = html_table(["origin", "path", "format", "faces", "sha256"], lines) if lines else ""
+    html = html_table(["origin", "path", "format", "faces", "sha256"], lines) if lines else Markup()
     mapped = [
         [name, label, to["label"] or "dropped", to["num_faces"]]
         for name, one in origins.items()
         for label, to in (one.get("labels") or {}).items()
     ]
     if mapped:
-        html += "<h3>Labels</h3>" + html_table(["origin", "its label", "here", "faces"], mapped)
+        html += subheading("Labels") + html_table(["origin", "its label", "here", "faces"], mapped)
     dropped = [[name, why, n] for name, one in origins.items() for why, n in (one.get("dropped") or {}).items()]
     if dropped:
-        html += "<h3>Left out by the readers</h3>" + html_table(["origin", "reason", "faces"], dropped)
+        html += subheading("Left out by the readers") + html_table(["origin", "reason", "faces"], dropped)
     if skipped := manifest.get("skipped"):
         cells = [[why, sum(labels.values()), listed(labels)] for why, labels in skipped.items()]
-        html += "<h3>Pictures that could not be used</h3>" + html_table(["reason", "pictures", "labels"], cells)
+        html += subheading("Pictures that could not be used") + html_table(["reason", "pictures", "labels"], cells)
     warnings = [f"{name}: {text}" for name, one in origins.items() for text in one.get("warnings") or []]
     if warnings:
-        html += "<h3>Warnings</h3><ul>" + "".join(f"<li>{escape(text)}</li>" for text in warnings) + "</ul>"
+        html += subheading("Warnings") + bullets(warnings)
     return Section("Where the faces came from", html, "" if html else "The manifest names no source.")
 
 
@@ -300,11 +311,6 @@ def _making(manifest: dict[str, Any]) -> Section:
     html = html_table(["", ""], [[name, text] for name, text in facts if text is not None])
     html += folded("All options", json.dumps(manifest.get("options", {}), indent=1))
     return Section("How it was made", html)
-
-
-def _beside(wide: str, narrow: str) -> str:
-    """HTML side by side, or one below the other on a narrow screen."""
-    return f'<div class="beside"><div>{wide}</div><div>{narrow}</div></div>'
 
 
 def _plain(value: Any) -> str:

@@ -5,9 +5,10 @@ from __future__ import annotations
 from collections.abc import Sequence
 
 import numpy as np
+from markupsafe import Markup
 
 from fersweep.common.display.charts import side_by_side
-from fersweep.common.display.page import Section, escape, html_table, plot, sheet
+from fersweep.common.display.page import Section, html_table, plot, sheet, subheading
 from fersweep.data_pipeline.describe.charts import lost_bars
 from fersweep.data_pipeline.describe.rows import DatasetRows
 from fersweep.data_pipeline.describe.statistics import spread_sample
@@ -26,7 +27,7 @@ def samples(rows: DatasetRows, labels: Sequence[str], split: str) -> Section:
     """Faces of each class, and of the augmented copies if there are any."""
     heading = "Some faces of each class"
     if not rows.has_pixels:
-        return Section(heading, "", NO_PIXELS)
+        return Section(heading, note=NO_PIXELS)
     original = rows.is_original
     parts = []
     for label in labels:
@@ -43,16 +44,15 @@ def samples(rows: DatasetRows, labels: Sequence[str], split: str) -> Section:
     )
 
 
-def _strip(rows: DatasetRows, name: str, mask: np.ndarray, number: int) -> str:
+def _strip(rows: DatasetRows, name: str, mask: np.ndarray, number: int) -> Markup:
     """Some of the faces in `mask` (N,), under their name and number."""
     chosen = _drawn(mask, number)
-    told = f"<h3>{escape(name)} <small>{mask.sum():,}</small></h3>"
     sources = rows.take(chosen, ["source"])["source"].to_pylist()
     cards = [
         ([index], f"{source}, {_place(rows, row)}")
         for index, (source, row) in enumerate(zip(sources, chosen, strict=True))
     ]
-    return told + sheet(rows.pictures(chosen), cards)
+    return subheading(name, f"{mask.sum():,}") + sheet(rows.pictures(chosen), cards)
 
 
 def _drawn(mask: np.ndarray, number: int) -> np.ndarray:
@@ -68,9 +68,9 @@ def not_found(rows: DatasetRows, labels: Sequence[str], faces: bool) -> Section:
     """Where MediaPipe found no face: how many of each class, and which."""
     heading, lost = "Faces that MediaPipe did not find", rows.is_original & ~rows.is_detected
     if rows.manifest["landmarks"] is None:
-        return Section(heading, "", "The blendshapes came ready-made: what was not found was left out before.")
+        return Section(heading, note="The blendshapes came ready-made: what was not found was left out before.")
     if not lost.any():
-        return Section(heading, "", "It found a face in every picture.")
+        return Section(heading, note="It found a face in every picture.")
     of = {label: rows.is_original & (rows.labels == LABELS.index(label)) for label in labels}
     parts = {label: (int((lost & mask).sum()), int(mask.sum())) for label, mask in of.items()}
     html, below = plot(lost_bars(parts)), ""
@@ -93,12 +93,12 @@ def twins(rows: DatasetRows, labels: Sequence[str], numbers: dict, faces: bool) 
     """Faces with the same pixels: across splits, and those whose labels contradict each other."""
     heading, found = "Twins", numbers["twins"]
     if not found["groups"]:
-        return Section(heading, "", "No two faces have the same pixels.")
+        return Section(heading, note="No two faces have the same pixels.")
     html = _across(rows, labels, rows.is_twin, "twin")
     groups = conflicts(rows)
     if groups:
-        drawn = "" if len(groups) <= NUM_GROUPS else f" <small>{NUM_GROUPS} of {len(groups)}</small>"
-        html += f"<h3>The same pixels under different labels{drawn}</h3>"
+        drawn = "" if len(groups) <= NUM_GROUPS else f"{NUM_GROUPS} of {len(groups)}"
+        html += subheading("The same pixels under different labels", drawn)
         html += _conflicting(rows, groups[:NUM_GROUPS], faces)
     return Section(
         heading,
@@ -109,7 +109,7 @@ def twins(rows: DatasetRows, labels: Sequence[str], numbers: dict, faces: bool) 
     )
 
 
-def _conflicting(rows: DatasetRows, groups: Sequence[np.ndarray], faces: bool) -> str:
+def _conflicting(rows: DatasetRows, groups: Sequence[np.ndarray], faces: bool) -> Markup:
     said = []
     for group in groups:
         pairs = [(LABELS[rows.labels[row]], SPLITS[rows.splits[row]]) for row in group]
@@ -131,7 +131,7 @@ def near_twins(rows: DatasetRows, labels: Sequence[str], faces: bool) -> Section
     if not len(near):
         searched = rows.manifest.get("compared", "near_twins" in rows.manifest)
         why = "No face has nearly the same pixels as one in a split above its own."
-        return Section(heading, "", why if searched else "They were not looked for when this dataset was made.")
+        return Section(heading, note=why if searched else "They were not looked for when this dataset was made.")
     compared = near[:NUM_COMPARED]
     names = rows.take(compared, ["near_duplicate_of"])["near_duplicate_of"].to_pylist()
     place = rows.find(set(names))
@@ -146,7 +146,7 @@ def near_twins(rows: DatasetRows, labels: Sequence[str], faces: bool) -> Section
             ([2 * index, 2 * index + 1], f"{_place(rows, one)}\n{_place(rows, other)}")
             for index, (one, other) in enumerate(shown)
         ]
-        html += f"<h3>Pairs <small>{len(shown)} of {len(near):,}, different labels first</small></h3>"
+        html += subheading("Pairs", f"{len(shown)} of {len(near):,}, different labels first")
         html += sheet(pictures, cards, told=True, width=72)
     of = f"the {len(pairs):,} pairs" if len(pairs) == len(near) else f"{len(pairs):,} pairs looked at"
     return Section(
@@ -157,7 +157,7 @@ def near_twins(rows: DatasetRows, labels: Sequence[str], faces: bool) -> Section
     )
 
 
-def _across(rows: DatasetRows, labels: Sequence[str], is_twin: np.ndarray, what: str) -> str:
+def _across(rows: DatasetRows, labels: Sequence[str], is_twin: np.ndarray, what: str) -> Markup:
     """A table: the faces of each class that have such a twin in a split above, by split."""
     there = is_twin & rows.is_original
     counts = {
@@ -166,7 +166,7 @@ def _across(rows: DatasetRows, labels: Sequence[str], is_twin: np.ndarray, what:
     }
     counts = {split: numbers for split, numbers in counts.items() if sum(numbers)}
     if not counts:
-        return f"<p>None has a {what} in another split.</p>"
+        return Markup("<p>None has a {} in another split.</p>").format(what)
     table = [[label, *(numbers[index] for numbers in counts.values())] for index, label in enumerate(labels)]
-    told = f"<p>Faces of each split with a {what} in a split above it (test above val above train):</p>"
-    return told + html_table(["label", *counts], [*table, ["all", *map(sum, counts.values())]])
+    said = Markup("<p>Faces of each split with a {} in a split above it (test above val above train):</p>").format(what)
+    return said + html_table(["label", *counts], [*table, ["all", *map(sum, counts.values())]])

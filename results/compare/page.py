@@ -4,6 +4,8 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Any
 
+from markupsafe import Markup
+
 from fersweep.common.display.charts import chart
 from fersweep.common.display.colours import CLASSES
 from fersweep.common.display.page import Section, escape, html_table, page, plot
@@ -98,7 +100,7 @@ def _intervals(sweeps: list[dict[str, Any]]) -> Figure:
     return figure
 
 
-def _pairs(pairs: list[dict[str, Any]], score: str) -> str:
+def _pairs(pairs: list[dict[str, Any]], score: str) -> Markup:
     columns = ["first", "second", f"{score_title(score)}, first − second", "95 % interval", "p", "McNemar p", "on"]
     return html_table(columns, [[pair["a"], pair["b"], *difference_cells(pair, score)] for pair in pairs])
 
@@ -109,7 +111,7 @@ def _other_hparams(found: dict[str, Any]) -> Section:
     return Section("Hparams that differ", table, f"{found['num_same']} others are the same.")
 
 
-def _hparams(rows: list[dict[str, Any]], key: str) -> str:
+def _hparams(rows: list[dict[str, Any]], key: str) -> Markup:
     names = list(dict.fromkeys(name for row in rows for name in row["hparams"]))
     cells = [
         [row[key] if key == "name" else f"{row[key]:04d}", *(_text(row["hparams"].get(name)) for name in names)]
@@ -118,8 +120,8 @@ def _hparams(rows: list[dict[str, Any]], key: str) -> str:
     return html_table(["trial", *names], cells)
 
 
-def _reasons(reasons: list[str]) -> str:
-    return "".join(f"<p><strong>Not comparable:</strong> {escape(line)}</p>" for line in reasons)
+def _reasons(reasons: list[str]) -> Markup:
+    return Markup().join(Markup("<p><strong>Not comparable:</strong> {}</p>").format(line) for line in reasons)
 
 
 def _text(value: Any) -> str | None:

@@ -9,6 +9,7 @@ from collections.abc import Callable
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
+from markupsafe import Markup
 
 from fersweep.common.display.charts import chart, side_by_side
 from fersweep.common.display.colours import BEST, INK, STATES
@@ -33,7 +34,7 @@ def sections(searched: ReportData) -> list[Section]:
 def _history(of: ReportData) -> Section:
     heading = "History of the search"
     if not of.ranked:
-        return Section(heading, "", "No trial has a value yet.")
+        return Section(heading, note="No trial has a value yet.")
     unit, name = of.time_unit
     by_time = _progress(of, f"active time, {name}", lambda at: at[0] / unit)
     by_epochs = _progress(of, "epochs spent by all trials together", lambda at: float(at[1]))
@@ -119,9 +120,9 @@ def _curves(of: ReportData) -> Section:
     heading = "Learning curves"
     trials = [trial for trial in of.record.trials.values() if trial.epochs]
     if not trials:
-        return Section(heading, "", "No trial has trained an epoch yet.")
+        return Section(heading, note="No trial has trained an epoch yet.")
     best = of.ranked[0] if of.ranked else None
-    parts: list[Figure | str] = [_all_curves(of, trials, best)]
+    parts: list[Figure | Markup] = [_all_curves(of, trials, best)]
     said = "Every trial's score on val by epoch; a cross marks where ASHA stopped it."
     if of.rungs:
         said += f" Dotted lines: the epochs at which ASHA compares trials ({', '.join(map(str, of.rungs))})."

@@ -126,7 +126,7 @@ def _head(of: ReportData, state: str) -> Section:
 
 def _top(found: dict[str, Any]) -> Section:
     if not found["trials"]:
-        return Section("Best trials", "", "No trial has a value yet.")
+        return Section("Best trials", note="No trial has a value yet.")
     scores = list(dict.fromkeys(name for row in found["trials"] for name in row["scores"] if name != found["metric"]))
     names = list(dict.fromkeys(name for row in found["trials"] for name in row["hparams"]))
     columns = [
@@ -181,7 +181,7 @@ def _best(recorded: RecordedSweep, of: ReportData, faces: bool) -> list[Section]
     try:
         made = charts.sections(of.sweep.classes, *answers, of.sweep.task(), faces=faces)
     except (InputError, OSError, ValueError) as error:  # the dataset is gone, was changed, or is another
-        why = Section("Faces", "", f"Not shown: {str(error).splitlines()[0]}")
+        why = Section("Faces", note=f"Not shown: {str(error).splitlines()[0]}")
         made = [*charts.sections(of.sweep.classes, *answers), why]
     return [first, *made]
 

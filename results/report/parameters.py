@@ -40,10 +40,10 @@ def sections(of: ReportData) -> list[Section]:
     study = study_of(of.record, of.metric, of.mode, judge_stopped=True)
     trials = study.get_trials(deepcopy=False, states=(optuna.trial.TrialState.COMPLETE,))
     if len(trials) < MIN_TRIALS:
-        return [Section(heading, "", f"Needs {MIN_TRIALS} ended trials with a value; there are {len(trials)}.")]
+        return [Section(heading, note=f"Needs {MIN_TRIALS} ended trials with a value; there are {len(trials)}.")]
     params = _varied(trials)
     if not params:
-        return [Section(heading, "", "All trials have the same parameters.")]
+        return [Section(heading, note="All trials have the same parameters.")]
     found = importances(study, len(trials), params)
     chosen = list(found or params)[:MAX_PARAMS]
     which = f"the {len(chosen)} most important of {len(params)} parameters" if found else f"{len(chosen)} parameters"
@@ -94,7 +94,7 @@ def _important(of: ReportData, found: dict[str, float], num_trials: int, counted
 
     heading = "Parameter importances"
     if not found:
-        return Section(heading, "", f"Need {MIN_IMPORTANCES} ended trials with a value; there are {num_trials}.")
+        return Section(heading, note=f"Need {MIN_IMPORTANCES} ended trials with a value; there are {num_trials}.")
     names = list(found)[::-1]
     figure = chart("importance", height=90 + 24 * len(names), showlegend=False)
     figure.add_trace(
@@ -209,7 +209,7 @@ def _contour(of: ReportData, study: optuna.Study, trials: list[optuna.trial.Froz
     many = [name for name in shared if len({trial.params.get(name) for trial in trials}) > MANY]
     shared = (many if len(many) > 1 else shared)[:2]
     if len(trials) < MIN_IMPORTANCES or len(shared) < 2:
-        return Section(heading, "", f"Need {MIN_IMPORTANCES} ended trials, and two parameters that most of them have.")
+        return Section(heading, note=f"Need {MIN_IMPORTANCES} ended trials, and two parameters that most of them have.")
     with warnings.catch_warnings():
         warnings.simplefilter("ignore")
         figure = dress(plot_contour(study, params=shared, target_name=of.metric), 460)

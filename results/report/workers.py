@@ -30,7 +30,7 @@ def sections(of: ReportData) -> list[Section]:
 def _timeline(of: ReportData) -> Section:
     heading, course = "Workers", of.course
     if not course.attempts:
-        return Section(heading, "", "No trial has been with a worker yet.")
+        return Section(heading, note="No trial has been with a worker yet.")
     lanes = list(dict.fromkeys(lane for _, lane in course.lanes()))
     if course.workers_known:
         whose = "a lane for each worker process"
@@ -94,7 +94,7 @@ def _saved(of: ReportData) -> Section:
     heading, asked = "What early stopping saved", of.sweep.asked.stop.max_epochs
     ended = [trial for trial in of.record.trials.values() if trial.state in ("finished", "stopped")]
     if not ended:
-        return Section(heading, "", "No trial has finished or was stopped yet.")
+        return Section(heading, note="No trial has finished or was stopped yet.")
     rows, total, saved_s = [], [0, 0], 0.0
     for state in ("finished", "stopped"):
         mine = [trial for trial in ended if trial.state == state]
@@ -137,7 +137,7 @@ def _failures(of: ReportData) -> Section:
     broke_off = sum(one.how == "fault" for one in of.course.attempts)
     again = f" {broke_off} attempts broke off; their trials were tried again." if broke_off else ""
     if not failed:
-        return Section(heading, "", f"No trial failed.{again}")
+        return Section(heading, note=f"No trial failed.{again}")
     reasons: dict[str, list[TrialRecord]] = {}
     for trial in failed:
         reasons.setdefault(str(trial.reason), []).append(trial)

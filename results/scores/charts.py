@@ -11,10 +11,11 @@ from collections.abc import Sequence
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
+from markupsafe import Markup
 
 from fersweep.common.display.charts import chart, make_figure, side_by_side
 from fersweep.common.display.colours import CLASSES, RIGHT, WRONG
-from fersweep.common.display.page import Section, escape, html_table, image, plot
+from fersweep.common.display.page import Section, escape, html_table, image, plot, subheading
 from fersweep.data_pipeline.tasks.features import counterpart, is_score
 from fersweep.results.scores import intervals
 from fersweep.trainables.metrics import scores
@@ -54,7 +55,7 @@ def sections(
         faces: whether faces may be shown.
     """
     if not len(y):
-        return [Section("Answers", "", f"There are no answers on {split}.")]
+        return [Section("Answers", note=f"There are no answers on {split}.")]
     counts = intervals.count(y, probabilities.argmax(axis=1), len(classes))[:, :-1]
     made = [_confused(classes, counts, split), _by_class(classes, counts), _calibrated(y, probabilities)]
     if task is None:
@@ -103,10 +104,12 @@ def _confused(classes: Sequence[str], counts: np.ndarray, split: str) -> Section
         [classes[i], classes[j], int(n), round(float(share), 3)]
         for n, share, i, j in sorted(off, reverse=True)[:NUM_PAIRS]
     ]
-    commonest = html_table(["true", "predicted", "faces", "of the class"], pairs) if pairs else "<p>No mistakes.</p>"
+    commonest = (
+        html_table(["true", "predicted", "faces", "of the class"], pairs) if pairs else Markup("<p>No mistakes.</p>")
+    )
     return Section(
         "Confusion matrix",
-        side_by_side([figure, f"<h3>The commonest mistakes</h3>{commonest}"]),
+        side_by_side([figure, subheading("The commonest mistakes") + commonest]),
         f"{counts.sum()} faces of {split}, a row for each true class: faces, and their share of the row, which shades the "
         "cell. A perfect model has all on the diagonal.",
     )
@@ -184,18 +187,19 @@ def most_certain_mistakes(y: np.ndarray, probabilities: np.ndarray, number: int 
 def _mistakes(classes: Sequence[str], y: np.ndarray, probabilities: np.ndarray, task: Task, split: str) -> Section:
     rows, heading = most_certain_mistakes(y, probabilities), "Most certain mistakes"
     if not len(rows):
-        return Section(heading, "", "The model makes no mistakes here.")
+        return Section(heading, note="The model makes no mistakes here.")
     pictures, sources = task.pictures(split, rows.tolist())
     cells = []
     for row, face, source in zip(rows, pictures, sources, strict=True):
         predicted = int(probabilities[row].argmax())
         said = f"{classes[int(y[row])]} → {classes[predicted]}"
-        caption = f"<b>{escape(said)}</b> {probabilities[row, predicted]:.2f}<br>{escape(source)}"
-        cells.append(f"<figure>{image(face, f'{said}, {source}')}<figcaption>{caption}</figcaption></figure>")
+        caption = Markup("<b>{}</b> {:.2f}<br>{}").format(said, float(probabilities[row, predicted]), source)
+        picture = image(face, f"{said}, {source}")
+        cells.append(Markup("<figure>{}<figcaption>{}</figcaption></figure>").format(picture, caption))
     num = int((probabilities.argmax(axis=1) != y).sum())
     return Section(
         heading,
-        f'<div class="pictures">{"".join(cells)}</div>',
+        Markup('<div class="pictures">{}</div>').format(Markup().join(cells)),
         f"The {len(rows)} of {num} mistakes on {split} that the model is most certain of: true → predicted, its "
         "probability, and where the face came from. Wrong labels and bad crops show here. These are the dataset's faces: "
         "its terms hold for this page, too.",
@@ -213,7 +217,7 @@ def _features(
     chosen = _without_twins(names, np.argsort(-shares, kind="stable"))[:NUM_FEATURES]
     chosen = [index for index in chosen if shares[index] > 0]
     if not chosen:
-        return Section(heading, "", "No feature differs from class to class.")
+        return Section(heading, note="No feature differs from class to class.")
     right = probabilities.argmax(axis=1) == y
     figures = [_boxes(classes, x[:, i], y, right, f"{names[i]} (η² {shares[i]:.2f})") for i in chosen]
     html = side_by_side(figures, 340)
