@@ -71,11 +71,10 @@ def _write(path: Path, text: str) -> None:
 @app.command()
 def demo(home: Home = RUNS) -> None:
     """The whole job on synthetic faces made on the spot: prepare, launch, compare, promote, predict."""
-    import shutil
-
     from rich.console import Console
     from skimage import data, io
 
+    from fersweep.common.files import new_directory
     from fersweep.common.ray_connection import connect
     from fersweep.data_pipeline.sources.demo_faces import make_faces
     from fersweep.results.record.home import home_option
@@ -87,11 +86,9 @@ def demo(home: Home = RUNS) -> None:
     say("1 faces: synthetic, warps of one public-domain portrait", align="left")
     faces, portrait = home / "demo" / "faces", home / "demo" / "portrait.png"
     if not faces.exists():
-        unfinished = faces.with_name("faces.new")  # a demo that was killed here begins again
-        shutil.rmtree(unfinished, ignore_errors=True)
-        make_faces(unfinished)
-        io.imsave(portrait, data.astronaut(), check_contrast=False)
-        unfinished.rename(faces)
+        with new_directory(faces) as unfinished:  # a demo that was killed here begins again
+            make_faces(unfinished)
+            io.imsave(portrait, data.astronaut(), check_contrast=False)
     say(f"2 fersweep prepare {faces} --out {home / 'data' / 'demo'}", align="left")
     prepare([faces], out=home / "data" / "demo")
     say(f"3 fersweep launch quick --data {home / 'data' / 'demo'} --name {name}", align="left")

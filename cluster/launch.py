@@ -6,7 +6,6 @@ import json
 import platform
 import subprocess
 import sys
-import tempfile
 import uuid
 from collections import Counter
 from datetime import UTC, datetime
@@ -21,6 +20,7 @@ from fersweep.cluster.driver.run_sweep import Outcome, run_sweep
 from fersweep.cluster.search.older_sweeps import best_points, history
 from fersweep.common import ray_connection
 from fersweep.common.errors import InputError
+from fersweep.common.files import new_directory
 from fersweep.data_pipeline.tasks.arrays import TaskArrays
 from fersweep.data_pipeline.tasks.task import Task
 from fersweep.results.record.storage import Storage
@@ -100,12 +100,9 @@ def launch(sweep: Sweep, data: Path, home: Path, address: str | None = None) -> 
         if sweep.following is not None:
             _claim(stored_at(str(sweep.storage), sweep.following.name), None)
         _claim(storage.address, content)
-    directory.parent.mkdir(parents=True, exist_ok=True)
-    fresh = Path(tempfile.mkdtemp(dir=directory.parent, prefix=f".{sweep.name}-"))
-    (fresh / "sweep.json").write_bytes(content)
-    (fresh / "trials").mkdir()
-    fresh.chmod(0o755)
-    fresh.rename(directory)  # fails where another launch of this name was faster
+    with new_directory(directory) as fresh:  # fails where another launch of this name was faster
+        (fresh / "sweep.json").write_bytes(content)
+        (fresh / "trials").mkdir()
     return run_sweep(sweep, arrays, described, directory)
 
 

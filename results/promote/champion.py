@@ -6,9 +6,10 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from fersweep.common.files import lock
 from fersweep.results.mlflow_store import registry
 from fersweep.results.mlflow_store.registry import CHAMPION, MODEL
-from fersweep.results.promote.promotion import _alone
+from fersweep.results.promote.promotion import LOCK
 
 if TYPE_CHECKING:
     from mlflow.entities.model_registry import ModelVersion
@@ -41,7 +42,7 @@ def rollback(home: Path, alias: str = CHAMPION, to: str | None = None) -> dict[s
     from fersweep.common.errors import InputError
 
     client = registry.open_registry(home)
-    with _alone(home):
+    with lock(home / LOCK):
         now = registry.find_version(client, alias)
         if to is None:
             to = _before(registry.history(client, alias))

@@ -9,14 +9,12 @@ Two promotions at once take turns: the second one is judged beside the champion 
 
 from __future__ import annotations
 
-import fcntl
-import shutil
-from collections.abc import Callable, Iterator, Sequence
-from contextlib import contextmanager
+from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from fersweep import trainables
+from fersweep.common.files import lock, new_directory
 from fersweep.data_pipeline.tasks.task import Task
 from fersweep.results.evaluate.judgement import evaluate
 from fersweep.results.mlflow_store import connection, registry
@@ -35,6 +33,9 @@ from fersweep.trainables.saved_model import read_model
 
 if TYPE_CHECKING:
     from mlflow.entities.model_registry import ModelVersion
+
+
+LOCK = "promote.lock"  # one promotion at a time under one home
 
 
 class Refused(RuntimeError):
@@ -85,7 +86,7 @@ def promote(
     candidate = Candidate(sweep, journal, chosen, task, checkpoint, identity(sweep, chosen), licence=licence)
     if refit:
         candidate = _refitted(sweep_dir, candidate, refit, ensemble, tell)
-    with _alone(Path(sweep["home"])):
+    with lock(Path(sweep["home"]) / LOCK):
         client, experiment = connection.open_store(sweep)
         version, figures = register(client, experiment, candidate)
         own = FaceModel(f"version {version.version}", _described(candidate), candidate.checkpoint)
@@ -161,21 +162,11 @@ def _refitted(
     if ensemble:
         chosen = checkpoints[0].with_name(f"{checkpoints[0].name.rsplit('-', 1)[0]}-0-to-{num - 1}")
         if not chosen.is_dir():
-            unfinished = chosen.with_name(f".{chosen.name}")
-            shutil.rmtree(unfinished, ignore_errors=True)
-            write(unfinished, checkpoints)
-            unfinished.rename(chosen)
+            with new_directory(chosen) as unfinished:
+                write(unfinished, checkpoints)
     else:
         chosen = checkpoints[sorted(range(num), key=values.__getitem__)[(num - 1) // 2]]
     name = f"{num} seeds, {'mean' if ensemble else 'median'}"
     return Candidate(
         sweep, candidate.record, trial, task, chosen, identity(sweep, trial, name), told, candidate.licence
     )
-
-
-@contextmanager
-def _alone(home: Path) -> Iterator[None]:
-    """One promotion at a time under one home."""
-    with (home / "promote.lock").open("w") as lock:
-        fcntl.flock(lock, fcntl.LOCK_EX)
-        yield

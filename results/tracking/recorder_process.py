@@ -15,16 +15,14 @@ from __future__ import annotations
 
 import argparse
 import contextlib
-import fcntl
 import os
 import re
 import sys
 import time
-from collections.abc import Iterator, Sequence
-from contextlib import contextmanager
+from collections.abc import Sequence
 from pathlib import Path
 
-from fersweep.common.files import is_held
+from fersweep.common.files import is_held, lock
 from fersweep.results.mlflow_store import connection
 from fersweep.results.tracking.lag import Level, sync_command
 from fersweep.results.tracking.projection import Projection
@@ -59,8 +57,12 @@ def record(sweep_dir: Path, parent_pid: int | None = None, patience_s: float = P
     Raises:
         NotRecorded: the store did not take everything.
     """
-    with _alone(Path(sweep_dir), wait=parent_pid is not None) as alone:
-        return alone and _Recording(Path(sweep_dir), parent_pid, patience_s).run()
+    try:
+        alone = lock(Path(sweep_dir) / "recorder.lock", wait_s=0 if parent_pid is None else None)
+    except TimeoutError:
+        return False
+    with alone:
+        return _Recording(Path(sweep_dir), parent_pid, patience_s).run()
 
 
 class _Recording:
@@ -159,18 +161,6 @@ def _say(sweep_dir: Path, text: str) -> None:
     """A line of the log, which the driver and its recorders share."""
     with contextlib.suppress(OSError), (sweep_dir / LOG).open("a") as log:
         log.write(f"{time.strftime('%Y-%m-%d %H:%M:%S')} {text}\n")
-
-
-@contextmanager
-def _alone(sweep_dir: Path, wait: bool) -> Iterator[bool]:
-    """True while this process is the sweep's only recorder; False if another is and we do not wait for its end."""
-    with (sweep_dir / "recorder.lock").open("w") as file:
-        try:
-            fcntl.flock(file, fcntl.LOCK_EX if wait else fcntl.LOCK_EX | fcntl.LOCK_NB)
-        except BlockingIOError:
-            yield False
-            return
-        yield True
 
 
 def _yield_to_the_sweep() -> None:
