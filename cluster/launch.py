@@ -5,7 +5,6 @@ from __future__ import annotations
 import platform
 import subprocess
 import sys
-import tempfile
 import uuid
 from collections import Counter
 from datetime import UTC, datetime
@@ -19,6 +18,7 @@ from fersweep.cluster.driver.run_sweep import Outcome, run_sweep
 from fersweep.cluster.search.older_sweeps import best_points, history
 from fersweep.common import ray_connection
 from fersweep.common.errors import InputError
+from fersweep.common.files import new_directory
 from fersweep.common.processes import ROOT
 from fersweep.data_pipeline.tasks.arrays import TaskArrays
 from fersweep.data_pipeline.tasks.task import Task
@@ -97,12 +97,9 @@ def launch(asked: Sweep, data: Path, home: Path, address: str | None = None) -> 
         if asked.following is not None:
             _claim(stored_at(str(asked.storage), asked.following.name), None)
         _claim(storage.address, content)
-    directory.parent.mkdir(parents=True, exist_ok=True)
-    fresh = Path(tempfile.mkdtemp(dir=directory.parent, prefix=f".{asked.name}-"))
-    (fresh / "sweep.json").write_bytes(content)
-    (fresh / "trials").mkdir()
-    fresh.chmod(0o755)
-    fresh.rename(directory)  # fails where another launch of this name was faster
+    with new_directory(directory) as fresh:  # fails where another launch of this name was faster
+        (fresh / "sweep.json").write_bytes(content)
+        (fresh / "trials").mkdir()
     return run_sweep(sweep, arrays, directory)
 
 

@@ -5,10 +5,13 @@ from __future__ import annotations
 import fcntl
 import hashlib
 import os
+import shutil
 import tempfile
+import uuid
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import AbstractContextManager, contextmanager
 from pathlib import Path
+from typing import Any
 
 from fersweep.common.errors import InputError
 
@@ -19,34 +22,48 @@ def sha256(path: Path) -> str:
         return hashlib.file_digest(file, "sha256").hexdigest()
 
 
-def write_file(path: Path, data: bytes) -> None:
-    """Write `data` so that `path` holds the old content or the new, never a part of it, even after a power cut."""
-    temporary = path.with_name(f".{path.name}.{os.getpid()}.tmp")
-    with open(temporary, "wb") as file:
-        file.write(data)
-        file.flush()
-        os.fsync(file.fileno())
-    os.replace(temporary, path)
-
-
 def cache_directory() -> Path:
     """FERSWEEP_CACHE, or ~/.cache/fersweep."""
     return Path(os.environ.get("FERSWEEP_CACHE") or Path.home() / ".cache" / "fersweep")
 
 
-def write_whole(path: Path, content: bytes, sync: bool = True) -> None:
-    """Write a local file by temp-and-rename; `sync`: on disk before the name is, so that it outlives a power cut."""
-    path.parent.mkdir(parents=True, exist_ok=True)
-    fresh = path.with_name(f".{path.name}.{os.getpid()}")
+@contextmanager
+def replacing(path: Path) -> Iterator[Path]:
+    """A name to write to, which becomes `path` when the block ends well; otherwise nothing is left."""
+    temporary = path.with_name(f".{path.stem}.{os.getpid()}.tmp{path.suffix}")
     try:
-        with fresh.open("wb") as file:
-            file.write(content)
-            file.flush()
-            if sync:
-                os.fsync(file.fileno())
+        yield temporary
+        os.replace(temporary, path)
+    finally:
+        temporary.unlink(missing_ok=True)
+
+
+def write_whole(path: Path, data: bytes, sync: bool = True) -> None:
+    """Write a file by temp-and-rename, and its directory if need be. Raises OSError.
+
+    `sync`: the data is on disk before the name is, so that `path` holds the old content or the new after a power cut, too.
+    """
+    path.parent.mkdir(parents=True, exist_ok=True)
+    with replacing(path) as temporary, temporary.open("wb") as file:
+        file.write(data)
+        file.flush()
+        if sync:
+            os.fsync(file.fileno())
+
+
+@contextmanager
+def new_directory(path: Path) -> Iterator[Path]:
+    """An empty directory beside `path`, which takes its name when the block ends well; otherwise nothing is left.
+
+    Raises OSError if `path` is there by then, unless as an empty directory.
+    """
+    fresh = path.with_name(f".{path.name}-{uuid.uuid4().hex[:8]}")
+    try:
+        fresh.mkdir(parents=True)
+        yield fresh
         fresh.rename(path)
     finally:
-        fresh.unlink(missing_ok=True)
+        shutil.rmtree(fresh, ignore_errors=True)
 
 
 def check_target(path: Path, option: str, suffixes: tuple[str, ...]) -> Path:
@@ -69,21 +86,21 @@ def check_writable(directory: Path, what: str) -> None:
         raise InputError(f"{what}: nothing can be written into {directory} ({error.strerror})") from None
 
 
-@contextmanager
-def replacing(path: Path) -> Iterator[Path]:
-    """A name to write to, which becomes `path` when the block ends well; otherwise nothing is left."""
-    temporary = path.with_name(f".{path.stem}.{os.getpid()}.tmp{path.suffix}")
-    try:
-        yield temporary
-        os.replace(temporary, path)
-    finally:
-        temporary.unlink(missing_ok=True)
+def lock(path: Path, wait_s: float | None = None) -> AbstractContextManager[Any]:
+    """Take the lock file `path`, alone among all processes, until the end of `with lock(path):` or of this process.
+
+    `wait_s`: how long another holder is waited for; None: until it lets go. Raises TimeoutError then, and OSError where
+    the file cannot be made. The file stays.
+    """
+    from filelock import FileLock
+
+    return FileLock(path, fallback_to_soft=False).acquire(timeout=-1 if wait_s is None else wait_s)
 
 
-def is_held(lock: Path) -> bool:
+def is_held(path: Path) -> bool:
     """Does another process hold this lock file? Neither makes nor changes it, and lets go of it at once."""
     try:
-        with lock.open("rb") as file:
+        with path.open("rb") as file:  # shared, as two may look at once, and read-only: filelock can do neither
             fcntl.flock(file, fcntl.LOCK_SH | fcntl.LOCK_NB)
     except FileNotFoundError:
         return False

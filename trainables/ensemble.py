@@ -19,7 +19,7 @@ from fersweep.trainables.saved_model import read_model
 
 def write(directory: Path, members: Sequence[Path]) -> None:
     """Write the checkpoint of an ensemble of `members`, checkpoints of one trainable, into `directory`."""
-    directory.mkdir(parents=True)
+    directory.mkdir(parents=True, exist_ok=True)
     for index, member in enumerate(members):
         shutil.copytree(member, directory / f"member-{index}")
     described = {**read_model(members[0]), "ensemble": len(members)}

@@ -3,10 +3,8 @@
 from __future__ import annotations
 
 import contextlib
-import fcntl
 import os
 import shutil
-import time
 import warnings
 from collections.abc import Iterator
 from dataclasses import dataclass
@@ -21,6 +19,7 @@ from fersweep.cluster.search.decisions import Search
 from fersweep.cluster.worker.trial_settings import trial_settings
 from fersweep.common import ray_connection
 from fersweep.common.errors import InputError
+from fersweep.common.files import lock
 from fersweep.data_pipeline.tasks.arrays import TaskArrays
 from fersweep.results.record.home import resume_command
 from fersweep.results.record.journal import Journal
@@ -83,14 +82,11 @@ def run_sweep(
 
 @contextlib.contextmanager
 def _alone(directory: Path) -> Iterator[None]:
-    with (directory / "driver.lock").open("w") as lock:  # closed, and so released, with this process at the latest
-        for _ in range(10):
-            with contextlib.suppress(BlockingIOError):
-                fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
-                break
-            time.sleep(0.05)  # `status` holds it for a moment, when it looks whether somebody does
-        else:
-            raise InputError(f"{directory}: {DRIVEN}")
+    try:  # for a moment, as `status` holds it when it looks whether somebody does
+        alone = lock(directory / "driver.lock", 0.5)
+    except TimeoutError:
+        raise InputError(f"{directory}: {DRIVEN}") from None
+    with alone:
         yield
 
 

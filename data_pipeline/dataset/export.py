@@ -12,8 +12,6 @@ Faces stand in the dataset's order, without augmented copies. One part is in mem
 import contextlib
 import csv
 import json
-import os
-import shutil
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import AbstractContextManager, ExitStack
 from pathlib import Path
@@ -24,6 +22,7 @@ import pyarrow as pa
 import pyarrow.compute as pc
 
 from fersweep.common.errors import InputError, hint
+from fersweep.common.files import new_directory
 from fersweep.data_pipeline.dataset.columns import codes, images
 from fersweep.data_pipeline.dataset.manifest import read_manifest
 from fersweep.data_pipeline.dataset.parts import open_part
@@ -67,18 +66,14 @@ def export_dataset(directory: Path, out: Path, layout: str) -> dict[str, Any]:
 
 @contextlib.contextmanager
 def _fresh(out: Path) -> Iterator[Path]:
-    """A directory beside `out` that takes its name when the block has ended well, and is gone else."""
+    """`new_directory`, with an InputError where `out` is taken or cannot be written."""
     if out.exists() and (not out.is_dir() or any(out.iterdir())):
         raise InputError(f"{out} exists and is not empty: give a new directory")
-    unfinished = out.with_name(f".{out.resolve().name}.{os.getpid()}.tmp")
     try:
-        unfinished.mkdir(parents=True)
-        yield unfinished
-        unfinished.rename(out)
+        with new_directory(out.resolve()) as unfinished:
+            yield unfinished
     except OSError as error:
         raise InputError(f"{error.filename or out} cannot be written: {error.strerror}") from None
-    finally:
-        shutil.rmtree(unfinished, ignore_errors=True)
 
 
 # --- layouts ---

@@ -5,12 +5,12 @@ from pathlib import Path
 from typing import Any
 
 from fersweep.common.errors import InputError
-from fersweep.common.files import write_file
+from fersweep.common.files import write_whole
 from fersweep.data_pipeline.dataset.schema import SCHEMA_VERSION
 
 
 def write_manifest(directory: Path, manifest: dict[str, Any]) -> None:
-    write_file(Path(directory) / "manifest.json", (json.dumps(manifest, indent=1) + "\n").encode())
+    write_whole(Path(directory) / "manifest.json", (json.dumps(manifest, indent=1) + "\n").encode())
 
 
 def read_manifest(directory: Path) -> dict[str, Any]:

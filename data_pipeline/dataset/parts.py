@@ -9,7 +9,7 @@ import pyarrow.compute as pc
 import pyarrow.parquet as pq
 
 from fersweep.common.errors import InputError
-from fersweep.common.files import write_file
+from fersweep.common.files import write_whole
 from fersweep.data_pipeline.dataset.manifest import read_manifest
 from fersweep.data_pipeline.dataset.schema import ADDED_FIELDS
 
@@ -20,9 +20,7 @@ def part_path(directory: Path, number: int) -> Path:
 
 def write_part(directory: Path, number: int, rows: pa.Table) -> None:
     """Write part `number` of a dataset by temp-and-rename. `rows` has the columns of `arrow_schema`."""
-    path = part_path(directory, number)
-    path.parent.mkdir(parents=True, exist_ok=True)
-    write_table(path, rows)
+    write_table(part_path(directory, number), rows)
 
 
 def write_table(path: Path, rows: pa.Table) -> None:
@@ -38,7 +36,7 @@ def write_table(path: Path, rows: pa.Table) -> None:
         max_rows_per_page=max(rows.num_rows, 1),
         row_group_size=max(rows.num_rows, 1),
     )
-    write_file(path, sink.getvalue().to_pybytes())
+    write_whole(path, sink.getvalue().to_pybytes())
 
 
 def open_table(directory: Path, columns: Sequence[str] | None = None, split: str | None = None) -> pa.Table:

@@ -5,12 +5,11 @@ address where Google serves it. Whatever is found counts only if its sha256 is t
 """
 
 import importlib.metadata
-import os
 import urllib.request
 from pathlib import Path
 
 from fersweep.common.errors import InputError
-from fersweep.common.files import cache_directory, sha256
+from fersweep.common.files import cache_directory, replacing, sha256
 
 NAME = "face_landmarker.task"
 NUM_BYTES = 3_758_596
@@ -64,12 +63,8 @@ def _carried() -> list[Path]:
 def _download(url: str, path: Path) -> None:
     """Fetch `url` to `path`, which appears whole and checked or not at all. ValueError where it is another file."""
     path.parent.mkdir(parents=True, exist_ok=True)
-    temporary = path.with_name(f".{NAME}.{os.getpid()}.tmp")
-    try:
+    with replacing(path) as temporary:
         with urllib.request.urlopen(url, timeout=TIMEOUT_S) as response, open(temporary, "wb") as file:
             file.write(response.read(NUM_BYTES + 1))  # a byte more than wanted is enough to know another file
         if not _is_bundle(temporary):
             raise ValueError("what it serves has another sha256")
-        os.replace(temporary, path)
-    finally:
-        temporary.unlink(missing_ok=True)

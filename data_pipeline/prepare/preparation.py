@@ -9,7 +9,6 @@ written last.
 """
 
 import contextlib
-import fcntl
 import json
 import os
 import shlex
@@ -26,7 +25,7 @@ import numpy as np
 import pyarrow as pa
 
 from fersweep.common.errors import InputError
-from fersweep.common.files import write_file
+from fersweep.common.files import lock, write_whole
 from fersweep.common.ray_connection import ray_session
 from fersweep.data_pipeline.dataset.seal import seal
 from fersweep.data_pipeline.faces.crop import SMALL
@@ -232,7 +231,7 @@ def _described(
 def _unfinished(out: Path, wanted: dict[str, Any]) -> Iterator[None]:
     """`out` is ours alone, and says what it is to become. What the sources turn out not to be leaves nothing behind."""
     with _locked(out):
-        write_file(out / STATE, json.dumps(wanted, indent=1).encode())
+        write_whole(out / STATE, json.dumps(wanted, indent=1).encode())
         try:
             yield
         except InputError:
@@ -247,13 +246,13 @@ def _unfinished(out: Path, wanted: dict[str, Any]) -> Iterator[None]:
 @contextlib.contextmanager
 def _locked(out: Path) -> Iterator[None]:
     out.mkdir(parents=True, exist_ok=True)
-    with open(out / ".lock", "w") as file:
-        try:
-            fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
-        except BlockingIOError:
-            raise InputError(f"{out} is being prepared by another process: wait for it") from None
+    try:
+        alone = lock(out / ".lock", 0)
+    except TimeoutError:
+        raise InputError(f"{out} is being prepared by another process: wait for it") from None
+    with alone:
         yield
-    (out / ".lock").unlink(missing_ok=True)
+        (out / ".lock").unlink(missing_ok=True)
 
 
 Worker = type[Extractor] | type[Ready]

@@ -11,7 +11,6 @@ into memory, not loaded: about 3 kB a face on disk, 32 bytes in memory.
 
 from __future__ import annotations
 
-import contextlib
 import hashlib
 import os
 import uuid
@@ -20,7 +19,7 @@ from pathlib import Path
 
 import numpy as np
 
-from fersweep.common.files import cache_directory
+from fersweep.common.files import cache_directory, replacing
 from fersweep.data_pipeline.faces.landmarker import Reading
 from fersweep.data_pipeline.faces.landmarker_bundle import SHA256
 
@@ -147,12 +146,5 @@ def _load(path: Path) -> tuple[np.ndarray, np.ndarray] | None:
 
 
 def _save(path: Path, array: np.ndarray) -> None:
-    temporary = path.with_name(f".{path.name}.tmp")
-    try:
-        with open(temporary, "wb") as file:
-            np.save(file, array, allow_pickle=False)
-        os.replace(temporary, path)
-    except OSError:
-        with contextlib.suppress(OSError):
-            temporary.unlink()
-        raise
+    with replacing(path) as temporary:
+        np.save(temporary, array, allow_pickle=False)

@@ -104,7 +104,6 @@ class Stage:
 
     def _write(self, number: int) -> None:
         whole = pa.concat_tables(self._waiting.pop(number)).sort_by([("row", "ascending"), ("number", "ascending")])
-        self.directory.mkdir(parents=True, exist_ok=True)
         write_table(self.path(number), whole.combine_chunks())
         self.missing.discard(number)
 

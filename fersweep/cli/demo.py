@@ -16,11 +16,10 @@ app = typer.Typer()
 @app.command()
 def demo(home: Home = RUNS) -> None:
     """The whole job on synthetic faces made on the spot: prepare, launch, compare, promote, predict."""
-    import shutil
-
     from rich.console import Console
     from skimage import data, io
 
+    from fersweep.common.files import new_directory
     from fersweep.common.ray_connection import connect
     from fersweep.data_pipeline.sources.demo_faces import make_faces
     from fersweep.results.record.home import home_option
@@ -32,11 +31,9 @@ def demo(home: Home = RUNS) -> None:
     rule("1 faces: synthetic, warps of one public-domain portrait", align="left")
     faces, portrait = home / "demo" / "faces", home / "demo" / "portrait.png"
     if not faces.exists():
-        unfinished = faces.with_name("faces.new")  # a demo that was killed here begins again
-        shutil.rmtree(unfinished, ignore_errors=True)
-        make_faces(unfinished)
-        io.imsave(portrait, data.astronaut(), check_contrast=False)
-        unfinished.rename(faces)
+        with new_directory(faces) as unfinished:  # a demo that was killed here begins again
+            make_faces(unfinished)
+            io.imsave(portrait, data.astronaut(), check_contrast=False)
     rule(f"2 fersweep prepare {faces} --out {home / 'data' / 'demo'}", align="left")
     prepare(sources=[faces], out=home / "data" / "demo")
     rule(f"3 fersweep launch quick --data {home / 'data' / 'demo'} --name {name}", align="left")

@@ -6,7 +6,6 @@ The one place that imports MLflow's client, quietly: no telemetry, no migration 
 from __future__ import annotations
 
 import contextlib
-import fcntl
 import functools
 import logging
 import os
@@ -16,6 +15,7 @@ import warnings
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from fersweep.common.files import lock
 from fersweep.results.record.sweep_json import SweepJson
 
 if TYPE_CHECKING:
@@ -88,8 +88,7 @@ def open_home(home: Path, uri: str | None = None) -> MlflowClient:
         return connect(uri)
     home = Path(home).resolve()
     home.mkdir(parents=True, exist_ok=True)
-    with (home / "mlflow.lock").open("w") as lock:
-        fcntl.flock(lock, fcntl.LOCK_EX)
+    with lock(home / "mlflow.lock"):
         if not (home / "mlflow.db").exists():
             _make_store(home / "mlflow.db")
         follow_move(home)

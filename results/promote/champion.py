@@ -2,25 +2,18 @@
 
 from __future__ import annotations
 
-import contextlib
-import fcntl
-from collections.abc import Iterator, Sequence
+from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from fersweep.common.files import lock
 from fersweep.results.mlflow_store import registry
 from fersweep.results.mlflow_store.registry import CHAMPION, MODEL
 
 if TYPE_CHECKING:
     from mlflow.entities.model_registry import ModelVersion
 
-
-@contextlib.contextmanager
-def one_at_a_time(home: Path) -> Iterator[None]:
-    """One change of the champion at a time under one home."""
-    with (home / "promote.lock").open("w") as lock:
-        fcntl.flock(lock, fcntl.LOCK_EX)
-        yield
+LOCK = "promote.lock"  # one change of the champion at a time under one home
 
 
 def same_version(one: ModelVersion | None, other: ModelVersion | None) -> bool:
@@ -50,7 +43,7 @@ def rollback(home: Path, alias: str = CHAMPION, to: str | None = None) -> dict[s
     from fersweep.common.errors import InputError
 
     client = registry.open_registry(home)
-    with one_at_a_time(home):
+    with lock(home / LOCK):
         now = registry.find_version(client, alias)
         if to is None:
             to = _before(registry.history(client, alias))

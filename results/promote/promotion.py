@@ -9,19 +9,19 @@ Two promotions at once take turns: the second one is judged beside the champion 
 
 from __future__ import annotations
 
-import shutil
 from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from fersweep import trainables
+from fersweep.common.files import lock, new_directory
 from fersweep.data_pipeline.tasks.task import Task
 from fersweep.results.evaluate.judgement import evaluate
 from fersweep.results.mlflow_store import connection, registry
 from fersweep.results.mlflow_store.registry import CHAMPION, MODEL
 from fersweep.results.models.face_model import FaceModel
 from fersweep.results.promote import refit as refitting
-from fersweep.results.promote.champion import one_at_a_time, same_version
+from fersweep.results.promote.champion import LOCK, same_version
 from fersweep.results.promote.gates import DEFAULT, Verdict, as_dicts, check, read_gates
 from fersweep.results.promote.new_version import Candidate, identity, register
 from fersweep.results.record.recorded_sweep import load_sweep
@@ -84,7 +84,7 @@ def promote(
     candidate = Candidate(sweep, recorded.record, chosen, task, checkpoint, identity(sweep, chosen), licence=licence)
     if refit:
         candidate = _refitted(sweep_dir, candidate, refit, ensemble, tell)
-    with one_at_a_time(sweep.home):
+    with lock(sweep.home / LOCK):
         client, experiment = connection.open_store(sweep)
         version, figures = register(client, experiment, candidate)
         own = FaceModel(f"version {version.version}", _described(candidate), candidate.checkpoint)
@@ -160,10 +160,8 @@ def _refitted(
     if ensemble:
         chosen = checkpoints[0].with_name(f"{checkpoints[0].name.rsplit('-', 1)[0]}-0-to-{num - 1}")
         if not chosen.is_dir():
-            unfinished = chosen.with_name(f".{chosen.name}")
-            shutil.rmtree(unfinished, ignore_errors=True)
-            write(unfinished, checkpoints)
-            unfinished.rename(chosen)
+            with new_directory(chosen) as unfinished:
+                write(unfinished, checkpoints)
     else:
         chosen = checkpoints[sorted(range(num), key=values.__getitem__)[(num - 1) // 2]]
     name = f"{num} seeds, {'mean' if ensemble else 'median'}"

@@ -9,8 +9,6 @@ more (its faces are learned), so nothing is chosen by it.
 
 from __future__ import annotations
 
-import os
-import shutil
 import sys
 from collections.abc import Callable, Sequence
 from pathlib import Path
@@ -18,6 +16,7 @@ from pathlib import Path
 import numpy as np
 
 from fersweep import trainables
+from fersweep.common.files import new_directory
 from fersweep.common.processes import run_module
 from fersweep.results.record.journal import TrialRecord
 from fersweep.results.record.recorded_sweep import load_sweep
@@ -38,14 +37,13 @@ def refit(sweep_dir: Path, trial: TrialRecord, num: int, tell: Callable[[str], N
         if directory.is_dir():
             continue
         tell(f"refit {index + 1} of {num}: trial {trial.name}'s hparams on train and val, {epochs} epochs")
-        unfinished = directory.with_name(f".{directory.name}.{os.getpid()}")
-        arguments = Path(sweep_dir).resolve(), trial.number, index, unfinished
         try:
-            run_module(__name__, *arguments, otherwise=f"refit of trial {trial.name} failed")
-            if not directory.is_dir():  # another promotion may have trained it meanwhile
-                unfinished.rename(directory)
-        finally:
-            shutil.rmtree(unfinished, ignore_errors=True)
+            with new_directory(directory) as unfinished:
+                arguments = Path(sweep_dir).resolve(), trial.number, index, unfinished
+                run_module(__name__, *arguments, otherwise=f"refit of trial {trial.name} failed")
+        except OSError:
+            if not directory.is_dir():  # else another promotion has trained it meanwhile
+                raise
     return found
 
 

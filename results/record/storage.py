@@ -21,7 +21,7 @@ from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any, TypeVar
 
-from fersweep.common.files import write_whole
+from fersweep.common.files import new_directory, write_whole
 
 RETRY_S = 60.0
 T = TypeVar("T")
@@ -92,17 +92,12 @@ class Storage:
                     self.write(f"{name}/{path.name}", path.read_bytes())
             return
         target = self.path / name
-        target.parent.mkdir(parents=True, exist_ok=True)
-        fresh = Path(tempfile.mkdtemp(dir=target.parent, prefix=f".{target.name}-"))
-        try:
+        with new_directory(target) as fresh:
             yield fresh
-            fresh.chmod(0o755)
+            outdated = fresh.with_suffix(".old")
             if target.exists():  # of an attempt before this one; the same content under the same name
-                target.rename(fresh.with_suffix(".old"))
-            fresh.rename(target)
-        finally:
-            shutil.rmtree(fresh, ignore_errors=True)
-            shutil.rmtree(fresh.with_suffix(".old"), ignore_errors=True)
+                target.rename(outdated)
+        shutil.rmtree(outdated, ignore_errors=True)
 
     def fetch(self, name: str, to: Path) -> Path:
         """A local directory with the content of the directory `name`: itself where it is local, else a copy at `to`."""

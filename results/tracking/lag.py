@@ -13,6 +13,7 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
+from fersweep.common.files import replacing
 from fersweep.results.mlflow_store.connection import home_of
 from fersweep.results.record.home import home_option
 
@@ -44,10 +45,11 @@ class Level:
         if fresh | {"beat": 0} == self._told | {"beat": 0} and fresh["beat"] - self._told["beat"] < BEAT_S:
             return
         self._told = fresh
-        with contextlib.suppress(OSError):  # never synced either: the disk is left to the journal
-            whole = self._path.with_name(f".{FILE}")
+        with (
+            contextlib.suppress(OSError),
+            replacing(self._path) as whole,
+        ):  # not synced: the disk is left to the journal
             whole.write_text(json.dumps(fresh))
-            whole.rename(self._path)
 
 
 def read_level(sweep_dir: Path) -> dict[str, Any]:

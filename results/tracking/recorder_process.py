@@ -14,16 +14,14 @@ A recording that failed or was missed is made good at any time by `record(sweep_
 from __future__ import annotations
 
 import argparse
-import fcntl
 import os
 import re
 import sys
 import time
-from collections.abc import Iterator, Sequence
-from contextlib import contextmanager
+from collections.abc import Sequence
 from pathlib import Path
 
-from fersweep.common.files import is_held
+from fersweep.common.files import is_held, lock
 from fersweep.results.mlflow_store import connection
 from fersweep.results.tracking.lag import Level, sync_command
 from fersweep.results.tracking.projection import Projection
@@ -58,8 +56,12 @@ def record(sweep_dir: Path, parent_pid: int | None = None, patience_s: float = P
     Raises:
         NotRecorded: the store did not take everything.
     """
-    with _alone(Path(sweep_dir), wait=parent_pid is not None) as alone:
-        return alone and _Recording(Path(sweep_dir), parent_pid, patience_s).run()
+    try:
+        alone = lock(Path(sweep_dir) / "recorder.lock", wait_s=0 if parent_pid is None else None)
+    except TimeoutError:
+        return False
+    with alone:
+        return _Recording(Path(sweep_dir), parent_pid, patience_s).run()
 
 
 class _Recording:
@@ -152,18 +154,6 @@ class _Trouble:
     def _say(self, text: str) -> None:
         if not self.quiet:
             log(self.sweep_dir, text)
-
-
-@contextmanager
-def _alone(sweep_dir: Path, wait: bool) -> Iterator[bool]:
-    """True while this process is the sweep's only recorder; False if another is and we do not wait for its end."""
-    with (sweep_dir / "recorder.lock").open("w") as file:
-        try:
-            fcntl.flock(file, fcntl.LOCK_EX if wait else fcntl.LOCK_EX | fcntl.LOCK_NB)
-        except BlockingIOError:
-            yield False
-            return
-        yield True
 
 
 def _yield_to_the_sweep() -> None:

@@ -164,7 +164,6 @@ def test_two_promotions_at_once(home: Path) -> None:
     both = [
         subprocess.Popen(
             [*command, name, "--alias", alias, "--home", str(home), "--json"],
-            
             stdout=subprocess.PIPE,
             stderr=subprocess.PIPE,
             text=True,
