@@ -104,7 +104,7 @@ def keras_tuner(models: list[dict], data: Path) -> None:
 
 def fersweep(data: Path, home: Path, trials: int) -> list[dict]:
     """Run the sweep as a user does → the hparams of its trials."""
-    command = [sys.executable, "fersweep.py", "launch", "blendshape_lstm", "--data", str(data), "--home", str(home)]
+    command = [sys.executable, "-m", "fersweep", "launch", "blendshape_lstm", "--data", str(data), "--home", str(home)]
     options = ["--trials", str(trials), "--max-epochs", str(EPOCHS), "--set", "stop.scheduler=none"]
     subprocess.run([*command, *options], cwd=ROOT, check=True, stdout=subprocess.DEVNULL)
     sys.path.insert(0, str(ROOT))

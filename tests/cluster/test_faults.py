@@ -211,7 +211,7 @@ def in_a_small_disk(tmp_path: Path, commands: str) -> subprocess.CompletedProces
         pytest.skip("this machine lets nobody mount a file system (unshare -rm)")
     (tmp_path / "disk").mkdir()
     script = f"set -u; DISK={tmp_path / 'disk'}; mount -t tmpfs -o size=40m tmpfs $DISK || exit 99\n{commands}"
-    environment = {**os.environ, "PYTHONPATH": str(ROOT), "FERSWEEP": f"{sys.executable} {ROOT / 'fersweep.py'}"}
+    environment = {**os.environ, "PYTHONPATH": str(ROOT), "FERSWEEP": f"{sys.executable} -m fersweep"}
     command = ["unshare", "-rm", "bash", "-c", script]
     return subprocess.run(command, capture_output=True, text=True, env=environment, timeout=300, check=False)
 

@@ -11,7 +11,7 @@ import numpy as np
 import pytest
 import typer
 
-import fersweep
+from fersweep.cli.sweeps import launch, resume
 from fersweep.cluster.search.decisions import Search
 from fersweep.common.errors import InputError
 from fersweep.results.record.sweep_json import load_sweep
@@ -39,7 +39,7 @@ def test_the_best_of_a_search_on_a_fraction_are_trained_on_everything(
     tmp_path: Path, tiny_dataset: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
     home = tmp_path / "runs"
-    fersweep.launch(write_both(tmp_path), tiny_dataset, home=home)
+    launch(write_both(tmp_path), tiny_dataset, home=home)
     told = capsys.readouterr()
     first, record = load_sweep(home / "sweeps" / "c")
     full, after = load_sweep(home / "sweeps" / "c-full")
@@ -54,12 +54,12 @@ def test_the_best_of_a_search_on_a_fraction_are_trained_on_everything(
     assert "promote c " not in told.err
     assert 0 <= told.out.find("c: curve on tiny.") < told.out.find("c-full: curve on tiny.")
 
-    fersweep.resume("c", home=home, as_json=True)  # the second one is the result, and stays as it is
+    resume("c", home=home, as_json=True)  # the second one is the result, and stays as it is
     assert json.loads(capsys.readouterr().out)["sweep"] == "c-full"
     assert load_sweep(home / "sweeps" / "c-full")[1].trials == after.trials
     (home / "sweeps" / "d-full").mkdir()
     with pytest.raises(InputError, match="d-full: a sweep of this name exists"):
-        fersweep.launch(write_both(tmp_path), tiny_dataset, name="d", home=home)
+        launch(write_both(tmp_path), tiny_dataset, name="d", home=home)
     assert not (home / "sweeps" / "d").exists()
 
 
@@ -79,13 +79,13 @@ def test_resume_goes_on_with_the_one_that_was_interrupted(
 
     monkeypatch.setattr("fersweep.cluster.driver.run_sweep._tune", train_here)
     with pytest.raises(typer.Exit) as ended:
-        fersweep.launch(write_both(tmp_path), tiny_dataset, home=home)
+        launch(write_both(tmp_path), tiny_dataset, home=home)
     assert ended.value.exit_code == 130
     assert not (sweeps / "c-full").exists()
     with pytest.raises(typer.Exit):
-        fersweep.resume("c", home=home)
+        resume("c", home=home)
     assert load_sweep(sweeps / "c")[1].action == "finished"
     assert load_sweep(sweeps / "c-full")[1].action == "interrupted"
     assert "go on with: fersweep resume c-full" in capsys.readouterr().err
-    fersweep.resume("c", home=home)
+    resume("c", home=home)
     assert load_sweep(sweeps / "c-full")[1].action == "finished"

@@ -16,7 +16,7 @@ import pytest
 from rich.console import Console
 from typer.testing import CliRunner
 
-from fersweep import app
+from fersweep.cli.main import app
 from fersweep.common.errors import InputError
 from fersweep.data_pipeline.dataset import diff as difference
 from fersweep.data_pipeline.dataset import verify as verification

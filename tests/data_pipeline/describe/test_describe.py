@@ -14,7 +14,7 @@ import pytest
 from rich.console import Console
 from typer.testing import CliRunner
 
-from fersweep import app
+from fersweep.cli.main import app
 from fersweep.data_pipeline.dataset.manifest import read_manifest, write_manifest
 from fersweep.data_pipeline.dataset.schema import make_rows
 from fersweep.data_pipeline.dataset.seal import write_dataset

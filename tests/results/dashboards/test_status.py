@@ -265,7 +265,7 @@ def test_sync_with_a_server_that_is_away(
 
 def test_the_command_line(sweep_dir: Path) -> None:
     def run(*arguments: object) -> subprocess.CompletedProcess[str]:
-        command = [sys.executable, "fersweep.py", "status", *map(str, arguments)]
+        command = [sys.executable, "-m", "fersweep", "status", *map(str, arguments)]
         return subprocess.run(command, cwd=ROOT, capture_output=True, text=True, check=False)
 
     home = sweep_dir.parents[1]

@@ -8,8 +8,8 @@ import pytest
 from rich.console import Console
 from sklearn.metrics import accuracy_score, balanced_accuracy_score, f1_score
 
-import fersweep
 from fersweep import trainables
+from fersweep.cli.main import app
 from fersweep.common.errors import InputError
 from fersweep.data_pipeline.tasks.arrays import TaskArrays
 from fersweep.data_pipeline.tasks.spec import TaskSpec
@@ -79,7 +79,7 @@ def test_pixels_are_answered_whether_detected_or_not(
     sweep_dir, driver = new_sweep("cnn")
     driver.run_trial(0, {"widths": [4, 6], "image_size": 24}, 1, "finished")
     options = ["--tta", "--explain", str(tmp_path / "explain"), "--home", str(home), "--json"]
-    fersweep.app(["evaluate", sweep_dir.name, *options], standalone_mode=False)
+    app(["evaluate", sweep_dir.name, *options], standalone_mode=False)
     found = json.loads(capsys.readouterr().out)
     assert found["detected"] == found["all"]
     assert found["all"]["num_faces"] == found["tta"]["num_faces"] == len(driver.arrays.val.y)

@@ -9,9 +9,10 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-import fersweep
 from fersweep import trainables
+from fersweep.cli.main import main
 from fersweep.common.errors import InputError
+from fersweep.common.processes import ROOT
 from fersweep.data_pipeline.tasks.task import Task
 from fersweep.results.mlflow_store import registry
 from fersweep.results.models.open_model import open_model
@@ -45,7 +46,7 @@ def home(tmp_path_factory: pytest.TempPathFactory) -> Path:
 def run(*arguments: str) -> int:
     sys.argv = ["fersweep", *arguments]
     with pytest.raises(SystemExit) as end:
-        fersweep.main()
+        main()
     return int(end.value.code or 0)
 
 
@@ -164,7 +165,7 @@ def test_two_promotions_at_once(home: Path) -> None:
     both = [
         subprocess.Popen(
             [*command, name, "--alias", alias, "--home", str(home), "--json"],
-            cwd=Path(fersweep.__file__).parent,
+            cwd=ROOT,
             stdout=subprocess.PIPE,
             stderr=subprocess.PIPE,
             text=True,

@@ -12,7 +12,7 @@ import numpy as np
 import pytest
 from typer.testing import CliRunner
 
-import fersweep
+from fersweep.cli.main import app
 from fersweep.data_pipeline.tasks.arrays import TaskArrays
 from fersweep.data_pipeline.tasks.task import Task
 from fersweep.results.record import checkpoints, timeline
@@ -193,7 +193,7 @@ def test_the_command_and_mlflow(
     driver.journal.session("finished")
     out = tmp_path / "deep" / "page.html"
     asked = ["report", sweep_dir.name, "--home", str(home), "--json"]
-    done = CliRunner().invoke(fersweep.app, [*asked, "--out", str(out)])
+    done = CliRunner().invoke(app, [*asked, "--out", str(out)])
     assert done.exit_code == 0, done.output
     assert json.loads(done.stdout)["mlflow"] is False
     assert out.stat().st_size == json.loads(done.stdout)["bytes"]
@@ -213,7 +213,7 @@ def test_the_command_and_mlflow(
     parent = runs_of(sweep_dir)["parent"].info.run_id
     artifacts = [file.path for file in client_of(sweep_dir).list_artifacts(parent)]
     assert artifacts == ["report.html"]
-    done = CliRunner().invoke(fersweep.app, [*asked, "--no-faces"])
+    done = CliRunner().invoke(app, [*asked, "--no-faces"])
     assert json.loads(done.stdout)["mlflow"] is True
     kept = Path(client_of(sweep_dir).download_artifacts(parent, "report.html", str(tmp_path)))
     assert kept.read_text() == (sweep_dir / "report.html").read_text()
