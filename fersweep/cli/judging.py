@@ -66,7 +66,7 @@ def report(
     from fersweep.results.tracking import report_upload
 
     directory = find_sweep(home, name)
-    made = reporting.writereport_sweep(directory, out, tree_baseline_of(directory) if trees else None, not no_faces)
+    made = reporting.write_report(directory, out, tree_baseline_of(directory) if trees else None, not no_faces)
     say(f"written: {made['report']}")
     made["mlflow"] = report_upload.tell_mlflow(directory, Path(made["report"]))
     if as_json:

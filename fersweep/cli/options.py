@@ -8,7 +8,7 @@ from dataclasses import MISSING, Field, fields, is_dataclass
 from functools import wraps
 from inspect import Parameter
 from pathlib import Path
-from typing import Annotated, Any, Literal, get_args, get_origin, get_type_hints
+from typing import Annotated, Any, Literal, TypeGuard, get_args, get_origin, get_type_hints
 
 import typer
 
@@ -45,7 +45,7 @@ def spread(verb: Callable[..., None]) -> Callable[..., None]:
     It takes keywords alone; what is left out is its default.
     """
     given = inspect.signature(verb, eval_str=True).parameters
-    classes = {name: one.annotation for name, one in given.items() if is_dataclass(one.annotation)}
+    classes = {name: one.annotation for name, one in given.items() if _is_class(one.annotation)}
     flat: list[Parameter] = []
     for name, parameter in given.items():
         flat += _parameters(classes[name]) if name in classes else [parameter.replace(kind=Parameter.KEYWORD_ONLY)]
@@ -63,12 +63,16 @@ def spread(verb: Callable[..., None]) -> Callable[..., None]:
     return call
 
 
+def _is_class(annotation: Any) -> TypeGuard[type]:
+    return isinstance(annotation, type) and is_dataclass(annotation)
+
+
 def _options(kind: type) -> Iterator[tuple[Field[Any], type, Option | None]]:
     """(field, type, Option or None) of each field that the command line has: an option, or a dataclass of them."""
     hints = get_type_hints(kind, include_extras=True)
     for field in fields(kind):
         hint = hints[field.name]
-        if is_dataclass(hint):
+        if _is_class(hint):
             yield field, hint, None
         elif get_origin(hint) is Annotated:
             yield field, get_args(hint)[0], get_args(hint)[1]

@@ -15,7 +15,6 @@ from fersweep.data_pipeline.tasks.arrays import TaskArrays
 from fersweep.trainables.protocol import Trainable
 from fersweep.trainables.saved_model import read_model
 from fersweep.trainables.transfer.hparams import Hparams
-from fersweep.trainables.transfer.net import make_empty_net, make_net
 from fersweep.trainables.transfer.weights import load, resolve
 
 FRAMEWORK = "torch"
@@ -30,6 +29,7 @@ def fetch(hparams: list[dict[str, Any]]) -> None:
 
 def build(hparams: dict[str, Any], arrays: TaskArrays, seed: int) -> Trainable:
     from fersweep.trainables.torch_training.classifier import build_classifier
+    from fersweep.trainables.transfer.net import make_net
 
     h = Hparams(**hparams)
     if h.head == "trees":
@@ -41,6 +41,7 @@ def build(hparams: dict[str, Any], arrays: TaskArrays, seed: int) -> Trainable:
 
 def restore(directory: Path) -> Trainable:
     from fersweep.trainables.torch_training.classifier import restore_classifier
+    from fersweep.trainables.transfer.net import make_empty_net
 
     if read_model(directory)["hparams"]["head"] == "trees":
         from fersweep.trainables.transfer.tree_head import restore_trees

@@ -24,10 +24,11 @@ from fersweep.results.models.open_model import open_model
 from fersweep.results.predict import draw
 from fersweep.results.predict.emoji import LOOKS, emoji
 from fersweep.results.predict.face_tracker import Tracker
+from fersweep.results.predict.options import Options, Watching
 from fersweep.results.predict.outputs import Movie
-from fersweep.results.predict.prediction import Options, predict, run
+from fersweep.results.predict.prediction import predict, run
 from fersweep.results.predict.recogniser import Recogniser
-from fersweep.results.predict.video import Screen, Watching, watch
+from fersweep.results.predict.video import Screen, watch
 from fersweep.results.predict.video_frames import Clip
 from fersweep.trainables import curve
 
@@ -67,7 +68,7 @@ def clip(tmp_path_factory: pytest.TempPathFactory, portrait: np.ndarray) -> Path
 def test_a_video(clip: Path, spec: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr("fersweep.results.predict.outputs.BATCH_ROWS", 3)
     out, table, parquet = (tmp_path / name for name in ("out.mp4", "rows.csv", "rows.parquet"))
-    how = Options(out=out, rows=[table, parquet], emoji=True, watching=Watching(smooth_s=0))
+    how = Options(out=out, csv=table, parquet=parquet, emoji=True, watching=Watching(smooth_s=0))
     (found,) = run([str(clip)], [spec], tmp_path, how)
     assert (found["frames"], found["frames_without_face"], found["faces"]) == (WITH_FACE + EMPTY, EMPTY, 1)
     assert sum(found["labels"].values()) == WITH_FACE
@@ -127,7 +128,7 @@ def test_several_models_share_the_faces(
     monkeypatch.setattr(PhotoReader, "faces", lambda *given: calls.append(1) or whole(*given))
     table = tmp_path / "rows.csv"
     specs = [spec, str(tmp_path / "net")]
-    (found,) = run([str(clip)], specs, tmp_path, Options(rows=[table], watching=Watching(smooth_s=0)))
+    (found,) = run([str(clip)], specs, tmp_path, Options(csv=table, watching=Watching(smooth_s=0)))
     assert len(calls) == found["frames"]
     row = next(csv.DictReader(table.open()))
     name = Path(spec).name
@@ -211,7 +212,7 @@ def test_a_camera_until_ctrl_c(
     monkeypatch.setattr(cv2, "VideoCapture", Camera(clip, 5))
     monkeypatch.setattr(Screen, "missing", lambda: "there is no display")
     out, table = tmp_path / "seen.avi", tmp_path / "rows.csv"
-    (found,) = run(["0"], [spec], tmp_path, Options(out=out, rows=[table]))
+    (found,) = run(["0"], [spec], tmp_path, Options(out=out, csv=table))
     assert (found["video"], found["frames"], found["faces"]) == ("camera 0", 5, 1)
     assert len(list(csv.DictReader(table.open()))) == 5
     assert len(list(Clip(out).frames())) >= 1
@@ -231,7 +232,7 @@ def test_an_interrupted_video_leaves_nothing(
 
     monkeypatch.setattr("fersweep.results.predict.video.draw.annotate", interrupt)
     with pytest.raises(KeyboardInterrupt):
-        run([str(clip)], [spec], tmp_path, Options(out=tmp_path / "out.mp4", rows=[tmp_path / "rows.csv"]))
+        run([str(clip)], [spec], tmp_path, Options(out=tmp_path / "out.mp4", csv=tmp_path / "rows.csv"))
     assert list(tmp_path.iterdir()) == []
 
 
@@ -287,7 +288,7 @@ def test_text_is_drawn_where_it_can_be_read(portrait: np.ndarray) -> None:
         (["face.png", "full/face.png"], {"out": "drawn"}, "is the second input"),
         (["clip.mp4"], {"grid": "grid.png"}, "--grid .*: there are no pictures"),
         (["face.png"], {"grid": "grid.gif"}, "--grid .*: the name must end in"),
-        (["clip.mp4"], {"rows": ["rows.xls"]}, r"rows.xls: the name must end in \.csv, \.parquet"),
+        (["clip.mp4"], {"csv": "rows.xls"}, r"rows.xls: the name must end in \.csv, \.parquet"),
         (["clip.mp4"], {"watching": Watching(window=4)}, "--window 4: .* sees one frame"),
     ],
 )
@@ -304,10 +305,9 @@ def test_what_is_refused(
     (tmp_path / "text.mp4").write_text("no video\n" * 100)
     (tmp_path / "text.png").write_text("no picture")
     before = sorted(tmp_path.rglob("*"))
-    for key in ("out", "grid"):
+    for key in ("out", "grid", "csv"):
         if key in options:
             options = {**options, key: tmp_path / options[key]}
-    options = {**options, "rows": [tmp_path / name for name in options.get("rows", ())]}
     inputs = [name if name.isdecimal() else str(tmp_path / name) for name in given]
     with pytest.raises(InputError, match=message):
         run(inputs, [spec], tmp_path, Options(**options))

@@ -12,6 +12,7 @@ import pytest
 from fersweep import trainables
 from fersweep.cli.main import main
 from fersweep.common.errors import InputError
+from fersweep.common.processes import ROOT
 from fersweep.data_pipeline.tasks.task import Task
 from fersweep.results.mlflow_store import registry
 from fersweep.results.models.open_model import open_model
@@ -164,6 +165,7 @@ def test_two_promotions_at_once(home: Path) -> None:
     both = [
         subprocess.Popen(
             [*command, name, "--alias", alias, "--home", str(home), "--json"],
+            cwd=ROOT,
             stdout=subprocess.PIPE,
             stderr=subprocess.PIPE,
             text=True,

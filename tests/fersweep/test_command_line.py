@@ -4,14 +4,14 @@ from __future__ import annotations
 
 import json
 import subprocess
-import sys
+from importlib.metadata import version
 from pathlib import Path
 
 import pytest
 
+from fersweep.common.processes import module_command
 from tests.sweeps import write_sweep
 
-ROOT = Path(__file__).resolve().parents[1]
 VERBS = [
     "demo",
     "prepare",
@@ -32,14 +32,17 @@ VERBS = [
 
 
 def run(*arguments: object) -> subprocess.CompletedProcess[str]:
-    command = [sys.executable, "-m", "fersweep", *map(str, arguments)]
-    return subprocess.run(command, capture_output=True, text=True, check=False)
+    return subprocess.run(module_command("fersweep", *arguments), capture_output=True, text=True, check=False)
 
 
 def test_help_names_every_verb() -> None:
     done = run("--help")
     assert done.returncode == 0
     assert all(verb in done.stdout for verb in VERBS)
+
+
+def test_the_version_is_the_installed_one() -> None:
+    assert run("--version").stdout == f"fersweep {version('fersweep')}\n"
 
 
 @pytest.mark.parametrize(
