@@ -19,12 +19,13 @@ from fersweep import search_spaces, trainables
 from fersweep.data_pipeline.tasks.arrays import TaskArrays
 from fersweep.data_pipeline.tasks.spec import TaskSpec
 from fersweep.data_pipeline.tasks.task import Task
+from fersweep.trainables.batches import epoch_order
 from fersweep.trainables.cnn.hparams import Hparams
 from fersweep.trainables.cnn.net import CNN
 from fersweep.trainables.protocol import TrialFailed
 from fersweep.trainables.torch_training import device as devices
 from fersweep.trainables.torch_training.augment import augmented, mixed, resized
-from fersweep.trainables.torch_training.classifier import epoch_order, targets
+from fersweep.trainables.torch_training.classifier import targets
 from fersweep.trainables.torch_training.cpu_convolutions import quicken
 from fersweep.trainables.torch_training.hparams import Augmentation
 from fersweep.trainables.torch_training.layers import Dropout

@@ -13,21 +13,18 @@ import json
 import logging
 import warnings
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import numpy as np
 
 from fersweep.common.errors import InputError
 from fersweep.common.processes import num_threads, silent_stderr
 from fersweep.trainables.exports.card import fitting, read_card, write_card
-
-if TYPE_CHECKING:
-    from fersweep.trainables.keras_training.classifier import KerasClassifier
-
+from fersweep.trainables.keras_training.classifier import LOGIT_CLIP, KerasClassifier
+from fersweep.trainables.keras_training.runtime import import_keras
 
 OPSET = 20  # the first with Gelu
 IR_VERSION = 10
-LOGIT_CLIP = (1e-6, 1 - 1e-6)  # keras_model.transformed's
 
 
 def write(classifier: KerasClassifier, path: Path) -> None:
@@ -41,8 +38,6 @@ def _input_name(classifier: KerasClassifier) -> str:
 
 def _net(classifier: KerasClassifier, dropout: bool) -> Any:
     """A copy of the net with the weights that it predicts with; without `dropout` free of random state, too."""
-    from fersweep.trainables.keras_training.runtime import import_keras
-
     _, keras = import_keras()
     h, model = classifier.hparams, classifier.model
     if not dropout:
@@ -56,8 +51,6 @@ def _net(classifier: KerasClassifier, dropout: bool) -> Any:
 
 def _whole(classifier: KerasClassifier, net: Any) -> Any:
     """Keras model from features to probabilities. Its steps before the net are Keras's own: it loads anywhere."""
-    from fersweep.trainables.keras_training.runtime import import_keras
-
     _, keras = import_keras()
     ops, scored = keras.ops, classifier.scored
     x = inputs = keras.Input((len(scored),), name=_input_name(classifier))
@@ -86,8 +79,6 @@ class KerasFile:
     """A .keras file. It needs no code of ours: `keras.saving.load_model(path)`, in safe mode, gives the same."""
 
     def __init__(self, path: Path):
-        from fersweep.trainables.keras_training.runtime import import_keras
-
         self.model = read_card(path)
         _, keras = import_keras()
         try:
@@ -101,8 +92,6 @@ class KerasFile:
 
 
 def _write_litert(classifier: KerasClassifier, path: Path) -> None:
-    from fersweep.trainables.keras_training.runtime import import_keras
-
     tf, _ = import_keras()
     net = _net(classifier, dropout=False)
     for layer in net.layers:  # a loop over steps would need TensorFlow's own operators

@@ -17,12 +17,14 @@ import numpy as np
 
 from fersweep.data_pipeline.tasks.arrays import TaskArrays
 from fersweep.data_pipeline.tasks.features import is_score
+from fersweep.trainables.batches import epoch_order, face_weights
 from fersweep.trainables.keras_training.hparams import KerasHparams
 from fersweep.trainables.keras_training.runtime import import_keras
 from fersweep.trainables.protocol import TrialFailed, check_finite, val_metrics
 from fersweep.trainables.saved_model import describe_model, read_checkpoint, write_checkpoint
 
 PREDICT_BATCH = 8192
+LOGIT_CLIP = (1e-6, 1 - 1e-6)  # of scores, before their logits are taken
 
 
 def make_initializer(hparams: KerasHparams, keras: Any) -> Any:
@@ -60,7 +62,7 @@ def transformed(x: np.ndarray, transform: str, scored: np.ndarray) -> np.ndarray
     x = np.asarray(x, np.float32)
     if transform == "none":
         return x
-    clipped = np.clip(x, 1e-6, 1 - 1e-6)
+    clipped = np.clip(x, *LOGIT_CLIP)
     return np.where(scored, np.log(clipped / (1 - clipped)), x)
 
 
@@ -106,15 +108,13 @@ class KerasClassifier:
         """Put the training faces where the graph can reach them."""
         tf, h = self._tf, self.hparams
         self._arrays = arrays
-        weight = arrays.train.weight * (arrays.class_weight**h.class_weights)[arrays.train.y]
-        weight = weight / weight.mean()
         self._batch = min(h.batch_size, len(arrays.train.y))
         self._num_steps = len(arrays.train.y) // self._batch
         self._x = tf.constant(self._prepared(arrays.train.x))
         self._y = tf.one_hot(arrays.train.y, len(arrays.classes)) * (1 - h.label_smoothing) + h.label_smoothing / len(
             arrays.classes
         )
-        self._weight = tf.constant(weight, tf.float32)
+        self._weight = tf.constant(face_weights(arrays, h.class_weights), tf.float32)
         self._run_epoch = tf.function(self._epoch_graph)
 
     def _prepared(self, x: np.ndarray) -> np.ndarray:
@@ -158,8 +158,8 @@ class KerasClassifier:
     def _fit_one(self, arrays: TaskArrays) -> dict[str, float]:
         start = time.perf_counter()
         # The order of an epoch depends on seed and epoch alone, so that a resumed trial trains as an unbroken one.
-        order = np.random.default_rng([self.model["seed"], self.epoch]).permutation(len(arrays.train.y))
-        order = order[: self._num_steps * self._batch].astype(np.int32).reshape(self._num_steps, self._batch)
+        rng = np.random.default_rng([self.model["seed"], self.epoch])
+        order = epoch_order(arrays.train.y, self._batch, False, rng).astype(np.int32)
         try:
             loss = float(self._run_epoch(order, self._rates()))
         except self._tf.errors.ResourceExhaustedError as error:

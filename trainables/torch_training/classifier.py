@@ -22,6 +22,7 @@ from torch import Tensor
 
 from fersweep.data_pipeline.tasks.arrays import TaskArrays
 from fersweep.trainables import gpu_share
+from fersweep.trainables.batches import epoch_order, face_weights
 from fersweep.trainables.protocol import TrialFailed, check_finite, val_metrics
 from fersweep.trainables.saved_model import describe_model, read_checkpoint, write_checkpoint
 from fersweep.trainables.torch_training import device as devices
@@ -165,7 +166,7 @@ class TorchClassifier:
         return found.cpu().numpy()
 
     def predict(self, x: np.ndarray) -> np.ndarray:
-        return self._probabilities(torch.from_numpy(np.array(x, np.uint8))[:, None])
+        return self._probabilities(_as_tensor(x))
 
     def predict_exactly(self, x: np.ndarray) -> np.ndarray:
         """`predict` in float32 whatever the precision, as an exported file computes."""
@@ -183,7 +184,7 @@ class TorchClassifier:
 
     def predict_tta(self, x: np.ndarray) -> np.ndarray:
         """`predict` averaged over each face and its mirror image (test-time augmentation)."""
-        faces = torch.from_numpy(np.array(x, np.uint8))[:, None]
+        faces = _as_tensor(x)
         return (self._probabilities(faces) + self._probabilities(faces, mirrored=True)) / 2
 
     def feature_maps(self, face: np.ndarray, num: int = 16) -> list[tuple[str, np.ndarray]]:
@@ -199,8 +200,7 @@ class TorchClassifier:
         return explain.grad_cam(self.training, self._prepared(faces), classes, faces.shape[-2:])
 
     def _prepared(self, x: np.ndarray) -> Tensor:
-        faces = self._normalised(torch.from_numpy(np.array(x, np.uint8))[:, None])
-        return resized(faces, self.hparams.image_size)
+        return resized(self._normalised(_as_tensor(x)), self.hparams.image_size)
 
     def save(self, directory: Path) -> None:
         plateau = {"scale": self._plateau.scale, "best": self._plateau.best, "waited": self._plateau.waited}
@@ -216,25 +216,18 @@ class TorchClassifier:
         self.training.load_state(state)
 
 
+def _as_tensor(x: np.ndarray) -> Tensor:
+    """(N, H, W) → a copy, (N, 1, H, W) uint8."""
+    return torch.from_numpy(np.array(x, np.uint8))[:, None]
+
+
 def targets(arrays: TaskArrays, h: TorchHparams) -> np.ndarray:
     """(N, C) float32: what train's faces are to be answered with, smoothed, times their weights (1 on average)."""
     train, num_classes = arrays.train, len(arrays.classes)
     hard = np.eye(num_classes, dtype=np.float32)[train.y]
     soft = train.votes if h.soft_labels and train.votes is not None else hard
     smooth = soft * (1 - h.label_smoothing) + h.label_smoothing / num_classes
-    weight = train.weight * (arrays.class_weight**h.class_weights)[train.y]
-    return (smooth * (weight / weight.mean())[:, None]).astype(np.float32)
-
-
-def epoch_order(y: np.ndarray, batch: int, balanced: bool, rng: np.random.Generator) -> np.ndarray:
-    """(num_steps, batch) int64 rows of train for an epoch: each at most once, or, balanced, drawn class by class."""
-    num_steps = len(y) // batch
-    if balanced:
-        chance = 1 / np.bincount(y)[y]
-        order = rng.choice(len(y), num_steps * batch, p=chance / chance.sum())
-    else:
-        order = rng.permutation(len(y))[: num_steps * batch]
-    return order.reshape(num_steps, batch)
+    return (smooth * face_weights(arrays, h.class_weights)[:, None]).astype(np.float32)
 
 
 def build_classifier(

@@ -15,6 +15,7 @@ import numpy as np
 
 from fersweep.common.processes import num_threads
 from fersweep.data_pipeline.tasks.arrays import TaskArrays
+from fersweep.trainables.batches import face_weights
 from fersweep.trainables.protocol import check_finite, val_metrics
 from fersweep.trainables.saved_model import describe_model, read_checkpoint, write_checkpoint
 
@@ -43,8 +44,7 @@ class TreeClassifier:
         h = self.hparams
         self._arrays = arrays
         self._train, self._val = self._extractor(arrays.train.x), self._extractor(arrays.val.x)
-        weight = arrays.train.weight * (arrays.class_weight**h.class_weights)[arrays.train.y]
-        self._weight = weight / weight.mean()
+        self._weight = face_weights(arrays, h.class_weights)
         self._trees = HistGradientBoostingClassifier(
             learning_rate=h.tree_rate,
             max_leaf_nodes=h.tree_leaves,
