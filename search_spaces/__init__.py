@@ -29,7 +29,7 @@ def load(name: str) -> ModuleType:
     )
     if name not in known:
         raise ValueError(f"no search space named {name!r}; known: {', '.join(known)}")
-    return importlib.import_module(f"search_spaces.{name}")
+    return importlib.import_module(f"{__name__}.{name}")
 
 
 def recipe(name: str) -> Path:

@@ -2,7 +2,7 @@
 
 import json
 from collections.abc import Sequence
-from dataclasses import fields
+from dataclasses import asdict, fields
 from pathlib import Path
 from typing import Any
 
@@ -17,7 +17,7 @@ STATE = "unfinished.json"
 def request(sources: Sequence[Source], options: Options) -> dict[str, Any]:
     """What the dataset is made of, for the manifest and to compare with what was begun."""
     described = [{"path": str(source.path), "format": source.format, "sha256": source.sha256()} for source in sources]
-    return {"sources": described, "options": options.as_json()}
+    return {"sources": described, "options": json.loads(json.dumps(asdict(options)))}
 
 
 def begun(out: Path, wanted: dict[str, Any]) -> dict[str, Any] | None:

@@ -3,10 +3,9 @@
 The command line reads them when it starts: nothing heavy is imported here.
 """
 
-import json
 from collections.abc import Mapping
-from dataclasses import asdict, dataclass, field
-from typing import Annotated, Any, Literal, get_args
+from dataclasses import dataclass, field
+from typing import Annotated, Literal, get_args
 
 from fersweep.common.errors import InputError, hint
 from fersweep.common.options import Option
@@ -100,6 +99,3 @@ class Options:
             raise InputError(f"part_rows: must be 1 or more, but got {self.part_rows}")
         if self.pixels_only and (self.landmarks or self.augment or self.views > 1):
             raise InputError("pixels_only: landmarks, views and augment need MediaPipe; leave them or pixels_only out")
-
-    def as_json(self) -> dict[str, Any]:
-        return json.loads(json.dumps(asdict(self)))

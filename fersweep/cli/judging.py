@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 from pathlib import Path
 from typing import Annotated
 
@@ -70,4 +69,4 @@ def report(
     say(f"written: {made['report']}")
     made["mlflow"] = report_upload.tell_mlflow(directory, Path(made["report"]))
     if as_json:
-        print(json.dumps(made, indent=1))
+        show(made, None, as_json)

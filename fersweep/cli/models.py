@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 from dataclasses import replace
 from pathlib import Path
 from typing import Annotated
@@ -65,7 +64,7 @@ def promote(
         )
     except promotion.Refused as refusal:
         if as_json:
-            print(json.dumps({"refused": str(refusal), "verdicts": gates.as_dicts(refusal.verdicts)}, indent=1))
+            show({"refused": str(refusal), "verdicts": gates.as_dicts(refusal.verdicts)}, None, as_json)
         else:
             show(refusal.verdicts, lambda verdicts: gates.render(verdicts, f"to become {alias}"), False)
         raise

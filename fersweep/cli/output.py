@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 import sys
 from pathlib import Path
 from typing import Any
@@ -11,6 +10,8 @@ from typing import Any
 def show(result: Any, render: Any, as_json: bool) -> None:
     """Print a verb's result: JSON alone, or what `render` makes of it."""
     if as_json:
+        import json
+
         print(json.dumps(result, indent=1))
         return
     from rich.console import Console
