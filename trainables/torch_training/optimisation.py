@@ -4,6 +4,9 @@ Nothing here waits for the device: no `.item()`, no branch on a tensor. Stages c
 head (`net.stage_of`).
 """
 
+# torch's _foreach functions work on many tensors in one kernel, and torch's own optimizers are made of them.
+# pyright: reportPrivateImportUsage=false
+
 from __future__ import annotations
 
 import contextlib
