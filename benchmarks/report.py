@@ -65,7 +65,7 @@ def write(home: Path, num_trials: int) -> Path:
 def ours(sweep_dir: Path) -> list[Path]:
     from fersweep.results.report.page import write_report
 
-    return [Path(write_report(sweep_dir)["report"])]
+    return [Path(write_report(sweep_dir).report)]
 
 
 def plain(sweep_dir: Path) -> list[Path]:

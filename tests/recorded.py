@@ -24,14 +24,14 @@ def runs_of(sweep_dir: Path) -> dict[str, Any]:
     experiment = client.get_experiment_by_name("fersweep")
     if experiment is None:
         return {}
-    found = client.search_runs([experiment.experiment_id], f"tags.`fersweep.sweep_id` = '{sweep.sweep_id}'")
-    kinds = [run.data.tags["fersweep.kind"] for run in found]
+    runs = client.search_runs([experiment.experiment_id], f"tags.`fersweep.sweep_id` = '{sweep.sweep_id}'")
+    kinds = [run.data.tags["fersweep.kind"] for run in runs]
     names = [
         "parent" if kind == "sweep" else f"{int(run.data.tags['fersweep.trial']):04d}" if kind == "trial" else kind
-        for kind, run in zip(kinds, found, strict=True)
+        for kind, run in zip(kinds, runs, strict=True)
     ]
     assert len(set(names)) == len(names), f"double runs: {names}"
-    return dict(zip(names, found, strict=True))
+    return dict(zip(names, runs, strict=True))
 
 
 def run_ids(sweep_dir: Path) -> dict[str, str]:
@@ -45,7 +45,7 @@ def history(sweep_dir: Path, run: Any, metric: str) -> list[tuple[int, float]]:
 
 
 def check_all_recorded(sweep_dir: Path) -> dict[str, Any]:
-    """MLflow holds what the journal tells, of a sweep that no driver runs: every epoch of every trial exactly once and
+    """MLflow holds what the journal says, of a sweep that no driver runs: every epoch of every trial exactly once and
     in order, every end, every file; returns the runs.
     """
     runs, record = runs_of(sweep_dir), journal.read(sweep_dir / "journal.jsonl")
@@ -59,15 +59,17 @@ def check_all_recorded(sweep_dir: Path) -> dict[str, Any]:
         assert run.data.tags["fersweep.state"] == trial.state
         assert run.data.tags.get("fersweep.reason") == trial.reason
         assert run.data.tags["mlflow.parentRunId"] == runs["parent"].info.run_id
-        assert run.data.params == {one.key: one.value for one in run_fields.params({**trial.params, **trial.hparams})}
+        assert run.data.params == {
+            param.key: param.value for param in run_fields.params({**trial.params, **trial.hparams})
+        }
         if trial.ended_at:
             assert run.info.end_time == int(trial.ended_at * 1000)
             assert run.info.run_name == run_fields.run_name(load_sweep(sweep_dir).sweep, trial)
         for name in trial.epochs[0] if trial.epochs else ():
             if name != "epoch":
-                told = [(row["epoch"], row[name]) for row in trial.epochs]
-                np.testing.assert_array_equal(history(sweep_dir, run, name), told, f"{trial.name} {name}")
-        used = [(one.epoch, one.worker["cpu_percent"]) for one in trial.reports if one.worker]
+                points = [(row["epoch"], row[name]) for row in trial.epochs]
+                np.testing.assert_array_equal(history(sweep_dir, run, name), points, f"{trial.name} {name}")
+        used = [(report.epoch, report.worker.cpu_percent) for report in trial.reports if report.worker]
         assert history(sweep_dir, run, "system/cpu_percent") == used, trial.name
         assert _files(sweep_dir, run) == _wanted_files(sweep_dir, record, trial), trial.name
     return runs

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import asdict
 from pathlib import Path
 from typing import Annotated
 
@@ -33,13 +34,13 @@ def compare(
     as_json: AsJson = False,
 ) -> None:
     """Compare the trials of a sweep, several sweeps, or two trials: scores, what is noise, hparams, baselines."""
-    from fersweep.results.compare.comparison import comparison
+    from fersweep.results.compare.comparison import Comparison, comparison
     from fersweep.results.evaluate.tree_baseline import tree_baseline_of
 
     compared = comparison(home, names, top, tree_baseline_of if trees else None, differences)
     if html is not None:
-        write(html, compared.page(compared.found))
-    show(compared.found, compared.render, as_json)
+        write(html, compared.page())
+    show(compared, Comparison.render, as_json)
 
 
 @app.command()
@@ -61,12 +62,12 @@ def report(
     """Write a sweep's story as one HTML page that opens offline; its MLflow run gets it, too."""
     from fersweep.results.evaluate.tree_baseline import tree_baseline_of
     from fersweep.results.record.home import find_sweep
-    from fersweep.results.report import page as reporting
+    from fersweep.results.report.page import write_report
     from fersweep.results.tracking import report_upload
 
     directory = find_sweep(home, name)
-    made = reporting.write_report(directory, out, tree_baseline_of(directory) if trees else None, not no_faces)
-    say(f"written: {made['report']}")
-    made["mlflow"] = report_upload.tell_mlflow(directory, Path(made["report"]))
+    written = write_report(directory, out, tree_baseline_of(directory) if trees else None, not no_faces)
+    say(f"written: {written.report}")
+    in_mlflow = report_upload.tell_mlflow(directory, Path(written.report))
     if as_json:
-        show(made, None, as_json)
+        show({**asdict(written), "mlflow": in_mlflow}, None, as_json)

@@ -12,7 +12,7 @@ def show(result: Any, render: Any, as_json: bool) -> None:
     if as_json:
         import json
 
-        print(json.dumps(result, indent=1))
+        print(json.dumps(result.as_json() if hasattr(result, "as_json") else result, indent=1))
         return
     from rich.console import Console
 

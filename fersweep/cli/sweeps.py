@@ -88,7 +88,8 @@ def report_sweep(outcome: Any, as_json: bool, home: Path) -> None:
 
     Of two sweeps (`then:`) JSON has the second one.
     """
-    from fersweep.results.compare import trials as comparison
+    from fersweep.results.compare.tables import render_sweep
+    from fersweep.results.compare.trials import compare
     from fersweep.results.record.home import home_option, resume_command
 
     name, where, again = outcome.directory.name, home_option(home), resume_command(outcome.directory)
@@ -101,7 +102,7 @@ def report_sweep(outcome: Any, as_json: bool, home: Path) -> None:
         raise typer.Exit(1 if outcome.error is not None else 128 + (outcome.signal or 2))
     following = outcome.following
     if following is None or not as_json:
-        show(comparison.compare(outcome.directory, top=5), comparison.render, as_json)
+        show(compare(outcome.directory, top=5), render_sweep, as_json)
     if following is not None:
         share = "all" if following.task.fraction == 1 else f"{following.task.fraction:g}"
         best, epochs = following.search.num_trials, following.stop.max_epochs

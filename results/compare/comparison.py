@@ -8,59 +8,70 @@ from __future__ import annotations
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, Generic, TypeVar
 
 from fersweep.common.errors import InputError
-from fersweep.results.compare import page as compare_page
-from fersweep.results.compare import sweeps, tables, trials
+from fersweep.results.compare import page, sweeps, tables, trials
+from fersweep.results.compare.data import ComparedSweeps, ComparedTrials, SweepTrials
 from fersweep.results.record.home import find_sweep, split_spec
 
 if TYPE_CHECKING:
     from rich.console import RenderableType
 
+Result = TypeVar("Result", SweepTrials, ComparedSweeps, ComparedTrials)
+
 
 @dataclass(frozen=True)
-class Comparison:
-    """What was found, JSON-able, and what makes tables for the terminal and an HTML page of it."""
+class Comparison(Generic[Result]):
+    """The result of a comparison, and what makes tables for the terminal and an HTML page of it."""
 
-    found: dict[str, Any]
-    render: Callable[[dict[str, Any]], RenderableType]
-    page: Callable[[dict[str, Any]], str]
+    result: Result
+    make_tables: Callable[[Result], RenderableType]
+    make_page: Callable[[Result], str]
+
+    def as_json(self) -> dict[str, Any]:
+        return self.result.as_json()
+
+    def render(self) -> RenderableType:
+        """Tables for the terminal."""
+        return self.make_tables(self.result)
+
+    def page(self) -> str:
+        """An HTML page."""
+        return self.make_page(self.result)
 
 
 def comparison(
     home: Path,
     names: Sequence[str],
     top: int = 10,
-    trees: Callable[[Path], dict[str, Any]] | None = None,
+    trees: Callable[[Path], trials.TreeFigures] | None = None,
     differences: tuple[str, str] | None = None,
-) -> Comparison:
+) -> Comparison[SweepTrials] | Comparison[ComparedSweeps] | Comparison[ComparedTrials]:
     """Compare what `names` name.
 
     Args:
-        trees: makes the boosted trees that stand beside a sweep's trials; of one sweep alone.
+        trees: trains boosted trees on the task of a sweep's directory: one more baseline, of one sweep alone.
         differences: two trials to compare instead, `SWEEP:NUMBER`, or their numbers in the one sweep that is named.
 
     Raises:
-        InputError: there is no such sweep or trial, or what is named cannot be compared in one go.
+        InputError: there is no such sweep or trial, or the names cannot be compared with each other.
     """
     if differences is not None:
-        names = [_within(names, one) for one in differences]
+        names = [_within(names, trial) for trial in differences]
     of_trials = differences is not None or any(split_spec(name)[1] is not None for name in names)
     if trees is not None and (len(names) > 1 or of_trials):
-        raise InputError("--trees stands beside the trials of one sweep: name one, without a trial")
+        raise InputError("--trees needs one sweep: name one, without a trial")
     if of_trials:
         if len(names) != 2:
             raise InputError(f"two trials are compared at a time, but got {' '.join(names)}")
         a, b = (sweeps.choose(home, name) for name in names)
-        found = sweeps.differences(a, b)
-        return Comparison(found, tables.render_differences, compare_page.differences_page)
+        return Comparison(sweeps.compare_trials(a, b), tables.render_trials, page.trials_page)
     if len(names) > 1:
-        found = sweeps.compare_sweeps(home, names, top)
-        return Comparison(found, tables.render, compare_page.sweeps_page)
+        return Comparison(sweeps.compare_sweeps(home, names, top), tables.render_sweeps, page.sweeps_page)
     directory = find_sweep(home, names[0])
-    found = trials.compare(directory, top, trees(directory) if trees else None)
-    return Comparison(found, trials.render, compare_page.sweep_page)
+    compared = trials.compare(directory, top, trees(directory) if trees else None)
+    return Comparison(compared, tables.render_sweep, page.sweep_page)
 
 
 def _within(names: Sequence[str], trial: str) -> str:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from typing import TYPE_CHECKING, Any
 
 from markupsafe import Markup
@@ -10,127 +11,125 @@ from fersweep.common.display.charts import chart
 from fersweep.common.display.colours import CLASSES
 from fersweep.common.display.page import Section, escape, html_table, page, plot
 from fersweep.common.display.tables import short
-from fersweep.results.compare.tables import WARNING, difference_cells, facts
-from fersweep.results.compare.trials import AGAINST, noise_note, score_title
-from fersweep.results.scores import paired
+from fersweep.results.compare.data import ComparedSweeps, ComparedTrials, Pair, SweepSummary, SweepTrials
+from fersweep.results.compare.tables import (
+    AGAINST,
+    WARNING,
+    against_cell,
+    by_state,
+    difference_cells,
+    epoch_cell,
+    facts,
+    noise_note,
+    ranking,
+    score_title,
+    state_cell,
+)
+from fersweep.results.record.journal import Hparams, trial_name
+from fersweep.results.scores.paired import correction
 
 if TYPE_CHECKING:
     from plotly.graph_objects import Figure
 
 
-def sweep_page(found: dict[str, Any]) -> str:
-    """The page of one sweep: what `compare.compare` returned."""
-    states = ", ".join(f"{number} {state}" for state, number in found["states"].items() if number)
-    lead = (
-        f"{found['trainable']} on {found['dataset']['name']}: {states or 'no trials yet'}; {found['total_epochs']} epochs. "
-        f"Best by the {found['mode']} of {found['metric']}; scores on val, {found['faces']}."
-    )
-    scores = list(dict.fromkeys(name for row in found["trials"] for name in row["scores"]))
-    rows = [
-        [f"{row['trial']:04d}", _state(row), f"{row['best_epoch']}/{row['epochs']}", _against(row)]
-        + [row["scores"].get(name) for name in scores]
-        for row in found["trials"]
+def sweep_page(compared: SweepTrials) -> str:
+    """The page of one sweep."""
+    states, rows, baselines = by_state(compared.states, "no trials yet"), compared.trials, compared.baselines
+    lead = f"{compared.trainable} on {compared.dataset.name}: {states}; {compared.total_epochs} epochs. {ranking(compared)}"
+    names = list(dict.fromkeys(name for row in rows for name in row.scores))
+    scores = [
+        [trial_name(row.trial), state_cell(row), epoch_cell(row), against_cell(row), *map(row.scores.get, names)]
+        for row in rows
     ]
-    rows += [
-        [one["name"], "baseline", "", ""] + [one["scores"].get(name) for name in scores] for one in found["baselines"]
-    ]
-    recall = [[f"{row['trial']:04d}", *(row["recall"] or {}).values()] for row in found["trials"] if row["recall"]]
-    recall += [[one["name"], *one["recall"].values()] for one in found["baselines"]]
+    scores += [[baseline.name, "baseline", "", "", *map(baseline.scores.get, names)] for baseline in baselines]
+    recall = [[trial_name(row.trial), *row.recall.values()] for row in rows if row.recall]
+    recall += [[baseline.name, *baseline.recall.values()] for baseline in baselines]
+    hparams = _hparams([(trial_name(row.trial), row.hparams) for row in rows])
     sections = [
-        Section("Trials", html_table(["trial", "state", "epoch", AGAINST, *scores], rows), noise_note(found)),
-        Section("Recall", html_table(["trial", *found["classes"]], recall)),
-        Section("Hparams", _hparams(found["trials"], "trial"), "Those that varied."),
+        Section("Trials", html_table(["trial", "state", "epoch", AGAINST, *names], scores), noise_note(compared)),
+        Section("Recall", html_table(["trial", *compared.classes], recall)),
+        Section("Hparams", hparams, "Those that varied."),
     ]
-    return page(f"Sweep {found['sweep']}", lead, sections)
+    return page(f"Sweep {compared.sweep}", lead, sections)
 
 
-def sweeps_page(found: dict[str, Any]) -> str:
-    """The page of several sweeps: what `compare_sweeps.compare_sweeps` returned."""
-    told = {one["sweep"]: facts(one) for one in found["sweeps"]}
-    headings = list(dict.fromkeys(heading for one in told.values() for heading in one))
-    rows = [[heading, *(one.get(heading) for one in told.values())] for heading in headings]
-    sections = [Section("Sweeps", _reasons(found["reasons"]) + html_table(["", *told], rows))]
-    if any(one["best"] and one["best"]["low"] is not None for one in found["sweeps"]):
+def sweeps_page(compared: ComparedSweeps) -> str:
+    """The page of several sweeps."""
+    columns = {summary.sweep: facts(summary) for summary in compared.sweeps}
+    headings = list(dict.fromkeys(heading for column in columns.values() for heading in column))
+    rows = [[heading, *(column.get(heading) for column in columns.values())] for heading in headings]
+    sections = [Section("Sweeps", _reasons(compared.reasons) + html_table(["", *columns], rows))]
+    if any(summary.best and summary.best.low is not None for summary in compared.sweeps):
         note = "With the 95 % interval of a bootstrap over the faces of val; a dash marks the baseline."
-        sections.append(Section("Best trials", plot(_intervals(found["sweeps"])), note))
-    if found["pairs"]:
-        note = f"On the same faces of val; {paired.corrected(len(found['pairs']))}."
-        sections.append(Section("Differences", _pairs(found["pairs"], found["score"]), note))
-    if found["trials"]:
+        sections.append(Section("Best trials", plot(_intervals(compared.sweeps)), note))
+    if compared.pairs:
+        note = f"On the same faces of val; {correction(len(compared.pairs))}."
+        sections.append(Section("Differences", _pairs(compared.pairs, compared.score), note))
+    if trials := compared.trials:
         rows = [
-            [row["name"], _state(row), f"{row['best_epoch']}/{row['epochs']}", row["value"], _against(row)]
-            for row in found["trials"]
+            [trial.name, state_cell(trial), epoch_cell(trial), trial.value, against_cell(trial)] for trial in trials
         ]
         table = html_table(["trial", "state", "epoch", "value", AGAINST], rows)
-        sections += [Section("Trials of all", table), Section("Hparams", _hparams(found["trials"], "name"))]
-    if found["differences"]:
-        sections.append(_other_hparams(found["differences"]))
-    return page(f"Sweeps {', '.join(told)}", WARNING, sections)
+        hparams = _hparams([(trial.name, trial.hparams) for trial in trials])
+        sections += [Section("Trials of all", table), Section("Hparams", hparams)]
+    if compared.differences:
+        sections.append(_other_hparams(compared.differences))
+    return page(f"Sweeps {', '.join(columns)}", WARNING, sections)
 
 
-def differences_page(found: dict[str, Any]) -> str:
-    """The page of two trials: what `compare_sweeps.differences` returned."""
-    a, b = found["a"], found["b"]
-    names = list(dict.fromkeys([*a["scores"], *b["scores"]]))
-    rows = [[name, a["scores"].get(name), b["scores"].get(name)] for name in names]
-    pair = [{"a": a["name"], "b": b["name"], **found["difference"]}]
+def trials_page(compared: ComparedTrials) -> str:
+    """The page of two trials."""
+    a, b = compared.a, compared.b
+    names = list(dict.fromkeys([*a.scores, *b.scores]))
+    rows = [[name, a.scores.get(name), b.scores.get(name)] for name in names]
     sections = [
-        Section("Scores", _reasons(found["reasons"]) + html_table(["", a["name"], b["name"]], rows)),
-        Section("Difference", _pairs(pair, found["score"]), "On the same faces of val."),
-        _other_hparams(found),
+        Section("Scores", _reasons(compared.reasons) + html_table(["", a.name, b.name], rows)),
+        Section("Difference", _pairs([compared.pair], compared.score), "On the same faces of val."),
+        _other_hparams(compared),
     ]
-    return page(f"{a['name']} and {b['name']}", WARNING, sections)
+    return page(f"{a.name} and {b.name}", WARNING, sections)
 
 
-def _intervals(sweeps: list[dict[str, Any]]) -> Figure:
+def _intervals(summaries: Sequence[SweepSummary]) -> Figure:
     from plotly import graph_objects
 
-    figure = chart(x="value on val", height=120 + 40 * len(sweeps), showlegend=False)
-    for index, one in enumerate(sweeps):
-        best, name, color = one["best"], escape(one["sweep"]), CLASSES[index % len(CLASSES)]
-        if best is None or best["low"] is None:
+    figure = chart(x="value on val", height=120 + 40 * len(summaries), showlegend=False)
+    for index, summary in enumerate(summaries):
+        best, baseline = summary.best, summary.baseline
+        if best is None or best.low is None or best.high is None:
             continue
-        error = {"type": "data", "array": [best["high"] - best["value"]], "arrayminus": [best["value"] - best["low"]]}
-        made = {"x": [best["value"]], "y": [name], "marker": {"color": color, "size": 10}}
-        figure.add_trace(graph_objects.Scatter(**made, error_x=error | {"symmetric": False}, mode="markers"))
-        if one["baseline"]["value"] is not None:
+        name, color = escape(summary.sweep), CLASSES[index % len(CLASSES)]
+        error = {"type": "data", "array": [best.high - best.value], "arrayminus": [best.value - best.low]}
+        point = {"x": [best.value], "y": [name], "marker": {"color": color, "size": 10}}
+        figure.add_trace(graph_objects.Scatter(**point, error_x=error | {"symmetric": False}, mode="markers"))
+        if baseline.value is not None:
             marker = {"symbol": "line-ns-open", "size": 14, "color": color}
-            at = {"x": [one["baseline"]["value"]], "y": [name], "hovertext": escape(one["baseline"]["name"])}
-            figure.add_trace(graph_objects.Scatter(**at, marker=marker, mode="markers"))
+            point = {"x": [baseline.value], "y": [name], "hovertext": escape(baseline.name)}
+            figure.add_trace(graph_objects.Scatter(**point, marker=marker, mode="markers"))
     return figure
 
 
-def _pairs(pairs: list[dict[str, Any]], score: str) -> Markup:
+def _pairs(pairs: Sequence[Pair], score: str) -> Markup:
     columns = ["first", "second", f"{score_title(score)}, first − second", "95 % interval", "p", "McNemar p", "on"]
-    return html_table(columns, [[pair["a"], pair["b"], *difference_cells(pair, score)] for pair in pairs])
+    return html_table(columns, [[pair.a, pair.b, *difference_cells(pair)] for pair in pairs])
 
 
-def _other_hparams(found: dict[str, Any]) -> Section:
-    rows = [[name, *(_text(value) for value in values)] for name, values in found["hparams"].items()]
-    table = html_table(["hparam", found["a"]["name"], found["b"]["name"]], rows)
-    return Section("Hparams that differ", table, f"{found['num_same']} others are the same.")
+def _other_hparams(compared: ComparedTrials) -> Section:
+    rows = [[name, *map(_text, values)] for name, values in compared.hparams.items()]
+    table = html_table(["hparam", compared.a.name, compared.b.name], rows)
+    return Section("Hparams that differ", table, f"{compared.num_same} others are the same.")
 
 
-def _hparams(rows: list[dict[str, Any]], key: str) -> Markup:
-    names = list(dict.fromkeys(name for row in rows for name in row["hparams"]))
-    cells = [
-        [row[key] if key == "name" else f"{row[key]:04d}", *(_text(row["hparams"].get(name)) for name in names)]
-        for row in rows
-    ]
-    return html_table(["trial", *names], cells)
+def _hparams(trials: Sequence[tuple[str, Hparams]]) -> Markup:
+    """Of (name, hparams) of each trial."""
+    names = list(dict.fromkeys(name for _, hparams in trials for name in hparams))
+    rows = [[trial, *(_text(hparams.get(name)) for name in names)] for trial, hparams in trials]
+    return html_table(["trial", *names], rows)
 
 
-def _reasons(reasons: list[str]) -> Markup:
+def _reasons(reasons: Sequence[str]) -> Markup:
     return Markup().join(Markup("<p><strong>Not comparable:</strong> {}</p>").format(line) for line in reasons)
 
 
 def _text(value: Any) -> str | None:
     return None if value is None else short(value)
-
-
-def _state(row: dict[str, Any]) -> str:
-    return row["state"] + (f" ({row['point']})" if row["point"] else "")
-
-
-def _against(row: dict[str, Any]) -> str:
-    return paired.told(row["against_best"]) if row["against_best"] else "best"

@@ -1,6 +1,6 @@
 """Several sweeps side by side, and two trials of any sweeps: `fersweep compare A B`, `fersweep compare A:3 B:7`.
 
-What is said of scores is said of val, which chose these trials. Imports neither MLflow nor a framework.
+All scores are of val, which chose these trials. Imports neither MLflow nor a framework.
 """
 
 from __future__ import annotations
@@ -10,24 +10,33 @@ import json
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
 
 from fersweep.common.errors import InputError
+from fersweep.results.compare.data import (
+    BaselineValue,
+    BestTrial,
+    ComparedSweeps,
+    ComparedTrials,
+    Pair,
+    RankedTrial,
+    SweepSummary,
+    TrialScores,
+)
 from fersweep.results.compare.trials import VAL_SCORES, varied_hparams
 from fersweep.results.record.home import find_sweep, split_spec
-from fersweep.results.record.journal import SweepRecord, TrialRecord
+from fersweep.results.record.journal import Hparams, SweepRecord, TrialRecord
 from fersweep.results.record.recorded_sweep import load_sweep
 from fersweep.results.record.sweep_json import SweepJson
 from fersweep.results.record.timeline import cost
 from fersweep.results.scores import paired
+from fersweep.results.scores.paired import Answers
 
 
-@dataclass
+@dataclass(frozen=True)
 class Chosen:
-    """A sweep, and the trial of it that is meant: the one asked for, else the best (None while there is none)."""
+    """A sweep and a trial of it: the one that was named, else the best (None while there is none)."""
 
     faces: paired.Faces
-    record: SweepRecord
     trial: TrialRecord | None
 
     @property
@@ -35,166 +44,155 @@ class Chosen:
         return self.faces.sweep
 
     @property
+    def record(self) -> SweepRecord:
+        return self.faces.recorded.record
+
+    @property
     def name(self) -> str:
         """`cnn:7`."""
         number = "" if self.trial is None else f":{self.trial.number}"
-        return f"{self.sweep.asked.name}{number}"
+        return f"{self.sweep.name}{number}"
+
+    def answers(self) -> Answers | None:
+        """Of the trial on val, if it has any."""
+        return None if self.trial is None else paired.answers(self.faces, self.trial)
 
 
 def choose(home: Path, spec: str) -> Chosen:
     """The sweep and trial that `spec` names. Raises InputError if there is no such sweep or trial."""
     name, number = split_spec(spec)
     recorded = load_sweep(find_sweep(home, name))
-    record = recorded.record
+    trials = recorded.record.trials
     if number is None:
         trial = next(iter(recorded.ranked()), None)
-    elif number not in record.trials:
-        known = f"trials: 0 to {len(record.trials) - 1}" if record.trials else "it has none yet"
+    elif number not in trials:
+        known = f"trials: 0 to {len(trials) - 1}" if trials else "it has none yet"
         raise InputError(f"sweep {recorded.sweep.name!r} has no trial {number}; {known}")
     else:
-        trial = record.trials[number]
-    return Chosen(paired.Faces(recorded), record, trial)
+        trial = trials[number]
+    return Chosen(paired.Faces(recorded), trial)
 
 
-def compare_sweeps(home: Path, names: Sequence[str], top: int = 10) -> dict[str, Any]:
-    """Two sweeps or more by their best trials, JSON-able.
-
-    Returns:
-        `sweeps`: what `_summary` says of each; `reasons`: why their scores cannot be compared, empty if they can;
-        `pairs`: the best trials, each with each, {a, b, …same_faces.difference and correct}; `trials`: the `top` best of
-        all sweeps, {sweep, trial, state, value, best_epoch, epochs, hparams, against_best}, empty where `reasons` is not;
-        `differences` of the best two where there are two sweeps.
-    """
+def compare_sweeps(home: Path, names: Sequence[str], top: int = 10) -> ComparedSweeps:
+    """Two sweeps or more by their best trials, and the `top` best trials of all. Raises InputError as `choose` does."""
     chosen = [choose(home, name) for name in names]
-    why = reasons(chosen)
-    best = [one for one in chosen if one.trial is not None]
-    score, found = paired.score_of(chosen[0].sweep), {one.name: _answers(one) for one in best}
-    pairs = []
-    for a, b in itertools.combinations(best, 2):
-        compared = paired.difference(found[a.name], found[b.name])
-        pairs.append({"a": a.name, "b": b.name, **compared})
-    paired.correct(pairs, score)
-    return {
-        "sweeps": [_summary(one, found.get(one.name)) for one in chosen],
-        "reasons": why,
-        "score": score,
-        "pairs": pairs,
-        "trials": [] if why else _trials(chosen, top, score),
-        "differences": differences(*best) if len(chosen) == len(best) == 2 else None,
-    }
+    answers = [sweep.answers() for sweep in chosen]
+    why, score = reasons(chosen), paired.score_of(chosen[0].sweep)
+    best = [(sweep, its_answers) for sweep, its_answers in zip(chosen, answers, strict=True) if sweep.trial is not None]
+    pairs = list(itertools.combinations(best, 2))
+    differences = paired.differences([(answers_a, answers_b) for (_, answers_a), (_, answers_b) in pairs], score)
+    return ComparedSweeps(
+        sweeps=[_summary(sweep, its_answers) for sweep, its_answers in zip(chosen, answers, strict=True)],
+        reasons=why,
+        score=score,
+        pairs=[Pair(a.name, b.name, differs) for ((a, _), (b, _)), differs in zip(pairs, differences, strict=True)],
+        trials=[] if why else _ranked_trials(chosen, top, score),
+        differences=compare_trials(*chosen) if len(chosen) == len(best) == 2 else None,
+    )
 
 
 def reasons(chosen: Sequence[Chosen]) -> list[str]:
-    """Why the sweeps' scores cannot be compared as they stand, one line each."""
+    """Why the sweeps' scores cannot be compared, one line each."""
     facts: dict[str, Callable[[SweepJson], str]] = {
-        "metric": lambda s: " ".join(reversed((s.metric, s.mode))),
-        "dataset": lambda s: f"{s.dataset.name} ({s.dataset.fingerprint.removeprefix('sha256:')[:12]})",
-        "classes": lambda s: ", ".join(s.classes),
-        "faces": lambda s: s.faces,
+        "metric": lambda sweep: f"{sweep.mode} {sweep.metric}",
+        "dataset": lambda sweep: f"{sweep.dataset.name} ({sweep.dataset.fingerprint.removeprefix('sha256:')[:12]})",
+        "classes": lambda sweep: ", ".join(sweep.classes),
+        "faces": lambda sweep: sweep.faces,
     }
-    found = []
+    lines = []
     for what, fact in facts.items():
-        values: dict[str, list[str]] = {}
-        for one in chosen:
-            values.setdefault(fact(one.sweep), []).append(one.sweep.asked.name)
-        if len(values) > 1:
-            told = "; ".join(f"{' and '.join(names)}: {value}" for value, names in values.items())
-            found.append(f"other {what}: {told}")
-    return found
+        sweeps_by_value: dict[str, list[str]] = {}
+        for choice in chosen:
+            sweeps_by_value.setdefault(fact(choice.sweep), []).append(choice.sweep.name)
+        if len(sweeps_by_value) > 1:
+            values = "; ".join(f"{' and '.join(names)}: {value}" for value, names in sweeps_by_value.items())
+            lines.append(f"other {what}: {values}")
+    return lines
 
 
-def differences(a: Chosen, b: Chosen) -> dict[str, Any]:
-    """Two trials: `a` and `b` {name, sweep, trial, state, point, best_epoch, epochs, scores}, `hparams` that differ (name
-    → [of a, of b]; None where there is none), `num_same`, and `difference` of their answers (same_faces.difference).
-    """
-    for one in (a, b):
-        if one.trial is None:
-            raise InputError(f"sweep {one.name!r} has no trial with a score yet")
+def compare_trials(a: Chosen, b: Chosen) -> ComparedTrials:
+    """Two trials. Raises InputError if there is none with a score yet."""
+    for choice in (a, b):
+        if choice.trial is None:
+            raise InputError(f"sweep {choice.name!r} has no trial with a score yet")
     score = paired.score_of(a.sweep)
-    compared = paired.difference(_answers(a), _answers(b))
-    paired.correct([compared], score)
-    of_a, of_b = (one.trial.hparams if one.trial else {} for one in (a, b))
-    both = {name: [of_a.get(name), of_b.get(name)] for name in (*of_a, *(name for name in of_b if name not in of_a))}
+    (difference,) = paired.differences([(a.answers(), b.answers())], score)
+    hparams_a, hparams_b = (choice.trial.hparams if choice.trial else {} for choice in (a, b))
+    both = {name: (hparams_a.get(name), hparams_b.get(name)) for name in hparams_a | hparams_b}
     other = {name: values for name, values in both.items() if json.dumps(values[0]) != json.dumps(values[1])}
-    return {
-        "a": _trial(a),
-        "b": _trial(b),
-        "score": score,
-        "reasons": reasons([a, b]),
-        "hparams": other,
-        "num_same": len(both) - len(other),
-        "difference": compared,
-    }
+    return ComparedTrials(
+        a=_scores(a),
+        b=_scores(b),
+        score=score,
+        reasons=reasons([a, b]),
+        hparams=other,
+        num_same=len(both) - len(other),
+        difference=difference,
+    )
 
 
-def _trial(one: Chosen) -> dict[str, Any]:
-    trial, metric, mode = one.trial, one.sweep.metric, one.sweep.mode
+def _scores(choice: Chosen) -> TrialScores:
+    trial, sweep = choice.trial, choice.sweep
     assert trial is not None
-    best = trial.best(metric, mode) or {}
-    return {
-        "name": one.name,
-        "sweep": one.sweep.asked.name,
-        "trainable": one.sweep.asked.trainable,
-        "trial": trial.number,
-        "state": trial.state,
-        "point": trial.point,
-        "best_epoch": int(best["epoch"]) if best else None,
-        "epochs": trial.num_epochs,
-        "scores": {name: best[name] for name in dict.fromkeys([metric, *VAL_SCORES, "val_loss"]) if name in best},
-    }
+    best = choice.faces.recorded.best(trial) or {}
+    return TrialScores(
+        name=choice.name,
+        sweep=sweep.name,
+        trainable=sweep.asked.trainable,
+        trial=trial.number,
+        state=trial.state,
+        point=trial.point,
+        best_epoch=int(best["epoch"]) if best else None,
+        epochs=trial.num_epochs,
+        scores={name: best[name] for name in dict.fromkeys([sweep.metric, *VAL_SCORES, "val_loss"]) if name in best},
+    )
 
 
-def _answers(one: Chosen) -> paired.Answers | None:
-    return None if one.trial is None else paired.answers(one.faces, one.trial)
+def _best(choice: Chosen, answers: Answers | None) -> BestTrial | None:
+    value = None if choice.trial is None else choice.faces.recorded.value(choice.trial)
+    if value is None:
+        return None
+    interval = answers and paired.interval(choice.sweep, value, answers.y, answers.probabilities)
+    low, high = (interval["low"], interval["high"]) if interval else (None, None)
+    return BestTrial(**vars(_scores(choice)), value=value, low=low, high=high)
 
 
-def _summary(one: Chosen, answered: paired.Answers | None) -> dict[str, Any]:
-    """A sweep: what it searched on what, its best trial with interval, its baseline, and what it cost."""
-    sweep, record = one.sweep, one.record
-    metric, mode = sweep.metric, sweep.mode
-    best, name = None, metric.removeprefix("val_")
-    if one.trial is not None:
-        best = _trial(one) | {"value": one.trial.value(metric, mode), "low": None, "high": None}
-        if answered is not None:
-            found = paired.interval(sweep, best["value"], answered.y, answered.probabilities) or {}
-            best |= {bound: found[bound] for bound in ("low", "high") if found}
-    return {
-        "sweep": sweep.asked.name,
-        "trainable": sweep.asked.trainable,
-        "metric": metric,
-        "mode": mode,
-        "dataset": sweep.dataset.model_dump(mode="json"),
-        "classes": sweep.classes,
-        "features": sweep.asked.task.features,
-        "fraction": sweep.asked.task.fraction,
-        "faces": sweep.faces,
-        "num_faces": None if answered is None else len(answered.y),
-        "session": record.action,
-        "states": record.count(),
-        "total_epochs": record.num_epochs,
-        **cost(one.faces.recorded.directory / "journal.jsonl"),
-        "best": best,
-        "baseline": {"name": f"always {sweep.baseline.majority_class}", "value": sweep.baseline.score(name)},
-    }
+def _summary(choice: Chosen, answers: Answers | None) -> SweepSummary:
+    sweep, record = choice.sweep, choice.record
+    return SweepSummary(
+        sweep=sweep.name,
+        trainable=sweep.asked.trainable,
+        metric=sweep.metric,
+        mode=sweep.mode,
+        dataset=sweep.dataset,
+        classes=sweep.classes,
+        features=sweep.asked.task.features,
+        fraction=sweep.asked.task.fraction,
+        faces=sweep.faces,
+        num_faces=None if answers is None else len(answers.y),
+        session=record.action,
+        states=record.count(),
+        total_epochs=record.num_epochs,
+        **vars(cost(choice.faces.recorded.directory / "journal.jsonl")),
+        best=_best(choice, answers),
+        baseline=BaselineValue(f"always {sweep.baseline.majority_class}", sweep.baseline.score(sweep.metric)),
+    )
 
 
-def _trials(chosen: Sequence[Chosen], top: int, score: str) -> list[dict[str, Any]]:
-    metric, mode = chosen[0].sweep.metric, chosen[0].sweep.mode
-    everything = [
-        Chosen(one.faces, one.record, trial) for one in chosen for trial in one.record.ranked(metric, mode)[:top]
+def _ranked_trials(chosen: Sequence[Chosen], top: int, score: str) -> list[RankedTrial]:
+    """The `top` best of all; the sweeps rank by the same metric."""
+    candidates: list[tuple[float, Chosen, Hparams]] = []
+    for choice in chosen:
+        varied = varied_hparams(choice.record)
+        for trial in choice.faces.recorded.ranked()[:top]:
+            hparams = {name: trial.hparams[name] for name in varied if name in trial.hparams}
+            value = choice.faces.recorded.value(trial) or 0.0
+            candidates.append((value, Chosen(choice.faces, trial), hparams))
+    candidates.sort(key=lambda candidate: candidate[0], reverse=chosen[0].sweep.mode == "max")
+    best = candidates[:top]
+    answers = [choice.answers() for _, choice, _ in best]
+    against_best = [None, *paired.differences([(answers[0], other) for other in answers[1:]], score)]
+    return [
+        RankedTrial(**vars(_scores(choice)), value=value, hparams=hparams, against_best=difference)
+        for (value, choice, hparams), difference in zip(best, against_best[: len(best)], strict=True)
     ]
-    sign = -1 if mode == "max" else 1
-    everything.sort(key=lambda one: sign * (one.trial.value(metric, mode) or 0.0) if one.trial else 0.0)
-    varied = {id(one.record): varied_hparams(one.record) for one in chosen}
-    rows, first = [], None
-    for one in everything[:top]:
-        assert one.trial is not None
-        answered = _answers(one)
-        first = first or answered
-        names = [name for name in varied[id(one.record)] if name in one.trial.hparams]
-        against = paired.difference(first, answered) if rows else None
-        hparams = {name: one.trial.hparams[name] for name in names}
-        value = one.trial.value(metric, mode)
-        rows.append({**_trial(one), "value": value, "hparams": hparams, "against_best": against})
-    paired.correct([row["against_best"] for row in rows[1:]], score)
-    return rows

@@ -1,144 +1,232 @@
-"""What results/compare/sweeps.py found, as tables for the terminal; 80 columns are enough for three sweeps."""
+"""Comparisons as tables for the terminal; 80 columns are enough for three sweeps."""
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Any
+from collections.abc import Mapping, Sequence
+from typing import TYPE_CHECKING
 
-from fersweep.common.display.tables import short, table
-from fersweep.results.compare.trials import AGAINST, HPARAMS, score_title
-from fersweep.results.scores import paired
+from fersweep.common.display.tables import duration, short, table
+from fersweep.results.compare.data import (
+    ComparedSweeps,
+    ComparedTrials,
+    Pair,
+    RankedTrial,
+    SweepSummary,
+    SweepTrials,
+    TrialRow,
+    TrialScores,
+)
+from fersweep.results.compare.trials import TTA_SCORES, VAL_SCORES
+from fersweep.results.record.journal import Hparams, trial_name
+from fersweep.results.scores.paired import NoDifference, correction, p_cell
 
 if TYPE_CHECKING:
     from rich.console import RenderableType
 
 
+HPARAMS = "hparams that varied"
+AGAINST = "p vs best"
+NOISE = (
+    "p vs best: of the difference in {score} on the same faces of val (paired bootstrap; {corrected}); "
+    "noise: 0.05 or more. val chose these trials: only test can say what is left of it."
+)
 WARNING = "val chose these trials: it makes them look better than they are, and only test can say what is left of it."
 
 
-def render(found: dict[str, Any]) -> RenderableType:
-    """Several sweeps: facts, what keeps their scores from being compared, their best trials, all their trials."""
+def render_sweep(compared: SweepTrials) -> RenderableType:
+    """The trials of a sweep: scores, recall by class, hparams."""
     from rich.console import Group
     from rich.text import Text
 
-    parts: list[RenderableType] = [_side_by_side(found["sweeps"])]
-    parts += [Text(f"not comparable: {line}", "yellow") for line in found["reasons"]]
-    if found["pairs"]:
-        parts += [Text(""), Text(f"The best of each, on the same faces; {paired.corrected(len(found['pairs']))}.")]
-        parts += [_pairs(found["pairs"], found["score"])]
-    if found["trials"]:
-        parts += [_trials(found["trials"]), _hparams(found["trials"])]
-    if found["differences"]:
-        parts.append(_other_hparams(found["differences"]))
+    head = f"{compared.sweep}: {compared.trainable} on {compared.dataset.name}. {by_state(compared.states, 'No trials yet')}; "
+    head += f"{compared.total_epochs} epochs. {ranking(compared)}"
+    scores = [compared.metric, *(name for name in VAL_SCORES if name != compared.metric)]
+    first = table(
+        ["trial", "state", "epoch", *(_heading(name) for name in scores), AGAINST], num_text=2, wraps=["state"]
+    )
+    recall = table(["recall", *compared.classes], num_text=1)
+    mirrored = table(
+        ["with mirror image (tta)", *(_heading(name.replace("_tta", "")) for name in TTA_SCORES)], num_text=1
+    )
+    for row in compared.trials:
+        number, values = trial_name(row.trial), {compared.metric: row.value, **row.scores}
+        first.add_row(number, state_cell(row), epoch_cell(row), *_cells(values, scores), against_cell(row))
+        recall.add_row(number, *_cells(row.recall or {}, compared.classes, digits=3))
+        if TTA_SCORES[0] in row.scores:
+            mirrored.add_row(number, *_cells(row.scores, TTA_SCORES))
+    first.add_section()
+    recall.add_section()
+    for baseline in compared.baselines:
+        first.add_row(baseline.name, "baseline", "", *_cells(baseline.scores, scores), "", style="dim")
+        recall.add_row(baseline.name, *_cells(baseline.recall, compared.classes, digits=3), style="dim")
+    hparams = _hparams([(trial_name(row.trial), row.hparams) for row in compared.trials])
+    optional = [mirrored] if mirrored.row_count else []
+    return Group(Text(head), first, Text(noise_note(compared), "dim"), *optional, recall, hparams)
+
+
+def render_sweeps(compared: ComparedSweeps) -> RenderableType:
+    """Several sweeps: facts, why their scores cannot be compared, their best trials, all their trials."""
+    from rich.console import Group
+    from rich.text import Text
+
+    parts: list[RenderableType] = [_side_by_side(compared.sweeps), *_reasons(compared.reasons)]
+    if compared.pairs:
+        parts += [Text(""), Text(f"The best of each, on the same faces; {correction(len(compared.pairs))}.")]
+        parts += [_pairs(compared.pairs, compared.score)]
+    if compared.trials:
+        parts += [_trials(compared.trials), _hparams([(trial.name, trial.hparams) for trial in compared.trials])]
+    if compared.differences:
+        parts.append(_other_hparams(compared.differences))
     return Group(*parts, Text(WARNING, "dim"))
 
 
-def render_differences(found: dict[str, Any]) -> RenderableType:
+def render_trials(compared: ComparedTrials) -> RenderableType:
     """Two trials: their scores, the difference of their answers, the hparams that differ."""
     from rich.console import Group
     from rich.text import Text
 
-    a, b = found["a"], found["b"]
-    made = table(["", a["name"], b["name"]], num_text=1)
-    made.add_row("trainable", a["trainable"], b["trainable"])
-    made.add_row("state", *(one["state"] + (f" ({one['point']})" if one["point"] else "") for one in (a, b)))
-    made.add_row("best epoch", *(f"{one['best_epoch']}/{one['epochs']}" for one in (a, b)))
-    for name in dict.fromkeys([*a["scores"], *b["scores"]]):
-        made.add_row(name, *(f"{one['scores'][name]:.4f}" if name in one["scores"] else "–" for one in (a, b)))
-    parts: list[RenderableType] = [made, *(Text(f"not comparable: {line}", "yellow") for line in found["reasons"])]
-    parts.append(_pairs([{"a": a["name"], "b": b["name"], **found["difference"]}], found["score"]))
-    return Group(*parts, _other_hparams(found), Text(WARNING, "dim"))
+    a, b = compared.a, compared.b
+    scores = table(["", a.name, b.name], num_text=1)
+    scores.add_row("trainable", a.trainable, b.trainable)
+    scores.add_row("state", state_cell(a), state_cell(b))
+    scores.add_row("best epoch", epoch_cell(a), epoch_cell(b))
+    for name in dict.fromkeys([*a.scores, *b.scores]):
+        scores.add_row(name, *_cells(a.scores, [name]), *_cells(b.scores, [name]))
+    pair = _pairs([compared.pair], compared.score)
+    return Group(scores, *_reasons(compared.reasons), pair, _other_hparams(compared), Text(WARNING, "dim"))
 
 
-def duration(seconds: float) -> str:
-    """`1 h 23 min`, `4 min`, `12 s`."""
-    minutes = round(seconds / 60)
-    return f"{seconds:.0f} s" if seconds < 90 else f"{minutes} min" if minutes < 90 else f"{seconds / 3600:.1f} h"
-
-
-def facts(one: dict[str, Any]) -> dict[str, str]:
+def facts(summary: SweepSummary) -> dict[str, str]:
     """What there is to say of a sweep, under its headings."""
-    best, dataset, baseline = one["best"], one["dataset"], one["baseline"]
-    states = ", ".join(f"{number} {state}" for state, number in one["states"].items() if number)
-    told = {
-        "trainable": one["trainable"],
-        "dataset": f"{dataset['name']} {dataset['fingerprint'].removeprefix('sha256:')[:12]}",
-        "classes": ", ".join(one["classes"]),
-        "faces of val": one["faces"] if one["num_faces"] is None else f"{one['num_faces']} {one['faces']}",
-        "share of train": f"{one['fraction']:g}",
-        "ranked by": f"{one['mode']} {one['metric']}",
+    best, dataset, baseline = summary.best, summary.dataset, summary.baseline
+    cells = {
+        "trainable": summary.trainable,
+        "dataset": f"{dataset.name} {dataset.fingerprint.removeprefix('sha256:')[:12]}",
+        "classes": ", ".join(summary.classes),
+        "faces of val": summary.faces if summary.num_faces is None else f"{summary.num_faces} {summary.faces}",
+        "share of train": f"{summary.fraction:g}",
+        "ranked by": f"{summary.mode} {summary.metric}",
         "best": "none yet",
     }
     if best is not None:
-        told["best"] = f"{best['value']:.4f}"
-        if best["low"] is not None:
-            told["95 % interval"] = f"[{best['low']:.4f}, {best['high']:.4f}]"
-        told["best trial"] = f"{best['trial']:04d}, epoch {best['best_epoch']}"
-    if baseline["value"] is not None:
-        told[baseline["name"]] = f"{baseline['value']:.4f}"
-    return told | {
-        "trials": states or "none yet",
-        "epochs": str(one["total_epochs"]),
-        "trials' time": duration(one["trial_s"]),
-        "wall time": duration(one["wall_s"]),
-        "session": one["session"] or "",
+        cells["best"] = f"{best.value:.4f}"
+        if best.low is not None:
+            cells["95 % interval"] = f"[{best.low:.4f}, {best.high:.4f}]"
+        cells["best trial"] = f"{trial_name(best.trial)}, epoch {best.best_epoch}"
+    if baseline.value is not None:
+        cells[baseline.name] = f"{baseline.value:.4f}"
+    return cells | {
+        "trials": by_state(summary.states, "none yet"),
+        "epochs": str(summary.total_epochs),
+        "trials' time": duration(summary.trial_s),
+        "wall time": duration(summary.wall_s),
+        "session": summary.session or "",
     }
 
 
-def difference_cells(pair: dict[str, Any], score: str) -> list[str]:
-    """Difference, interval, p, McNemar's p and faces of a comparison; the reason where there was none."""
-    if "missing" in pair:
-        return ["–", "–", "–", "–", pair["missing"]]
-    one = pair[score]
-    interval = f"[{one['low']:+.4f}, {one['high']:+.4f}]"
-    return [
-        f"{one['difference']:+.4f}",
-        interval,
-        paired.told(pair),
-        f"{pair['mcnemar']['p']:.2g}",
-        pair["faces"],
-    ]
+def by_state(states: Mapping[str, int], none: str) -> str:
+    """`3 finished, 1 failed`; `none` where there is no trial."""
+    return ", ".join(f"{number} {state}" for state, number in states.items() if number) or none
 
 
-def _side_by_side(sweeps: list[dict[str, Any]]) -> RenderableType:
-    names = [one["sweep"] for one in sweeps]
-    made, told = table(["", *names], num_text=1 + len(names), wraps=names), [facts(one) for one in sweeps]
-    for heading in dict.fromkeys(heading for one in told for heading in one):
-        made.add_row(heading, *(one.get(heading, "–") for one in told))
-    return made
+def ranking(compared: SweepTrials) -> str:
+    """What trials are ranked by, and which faces their scores are of."""
+    return f"Best by the {compared.mode} of {compared.metric}; scores on val, {compared.faces}."
 
 
-def _pairs(pairs: list[dict[str, Any]], score: str) -> RenderableType:
-    columns = ["trials", f"{score_title(score)}, 1st − 2nd", "p", "McNemar p", "on"]
-    made = table(columns, num_text=1, wraps=["trials", "on", columns[1]])
-    for pair in pairs:
-        difference, interval, p, mcnemar, faces = difference_cells(pair, score)
-        told = difference if "missing" in pair else f"{difference} {interval}"
-        made.add_row(f"{pair['a']} {pair['b']}", told, p, mcnemar, faces)
-    return made
+def noise_note(compared: SweepTrials) -> str:
+    """What the column AGAINST means; "" where it has no p."""
+    compared_with_best = [row.against_best for row in compared.trials if row.against_best is not None]
+    number = sum(not isinstance(difference, NoDifference) for difference in compared_with_best)
+    return NOISE.format(score=score_title(compared.score), corrected=correction(number)) if number else ""
 
 
-def _trials(rows: list[dict[str, Any]]) -> RenderableType:
-    made = table(["trial", "state", "epoch", "value", AGAINST], num_text=2)
-    for row in rows:
-        against = paired.told(row["against_best"]) if row["against_best"] else "best"
-        epoch = f"{row['best_epoch']}/{row['epochs']}"
-        made.add_row(row["name"], row["state"], epoch, f"{row['value']:.4f}", against)
-    return made
+def score_title(score: str) -> str:
+    """A score as people write it."""
+    return {"macro_f1": "macro-F1"}.get(score, score.replace("_", " "))
 
 
-def _hparams(rows: list[dict[str, Any]]) -> RenderableType:
+def state_cell(trial: TrialRow | TrialScores) -> str:
+    """`finished`, or `finished (paper)` of a named point."""
+    return trial.state + (f" ({trial.point})" if trial.point else "")
+
+
+def epoch_cell(trial: TrialRow | TrialScores) -> str:
+    """The best epoch of those that the trial trained: `7/12`."""
+    return f"{trial.best_epoch}/{trial.epochs}"
+
+
+def against_cell(trial: TrialRow | RankedTrial) -> str:
+    """p against the best trial, `noise`, a dash; `best` of the best itself."""
+    return p_cell(trial.against_best) if trial.against_best else "best"
+
+
+def difference_cells(pair: Pair) -> list[str]:
+    """Difference, interval, p, McNemar's p and faces of a comparison; the reason where there is none."""
+    difference = pair.difference
+    if isinstance(difference, NoDifference):
+        return ["–", "–", "–", "–", difference.missing]
+    decisive = difference.decisive
+    interval = f"[{decisive.low:+.4f}, {decisive.high:+.4f}]"
+    p = p_cell(difference)
+    return [f"{decisive.difference:+.4f}", interval, p, f"{difference.mcnemar.p:.2g}", difference.faces]
+
+
+def _side_by_side(summaries: Sequence[SweepSummary]) -> RenderableType:
+    names, columns = [summary.sweep for summary in summaries], [facts(summary) for summary in summaries]
+    shown = table(["", *names], num_text=1 + len(names), wraps=names)
+    for heading in dict.fromkeys(heading for column in columns for heading in column):
+        shown.add_row(heading, *(column.get(heading, "–") for column in columns))
+    return shown
+
+
+def _reasons(reasons: Sequence[str]) -> list[RenderableType]:
     from rich.text import Text
 
-    made = table(["trial", HPARAMS], num_text=2, wraps=[HPARAMS])
-    for row in rows:
-        made.add_row(row["name"], Text("  ".join(f"{name}={short(value)}" for name, value in row["hparams"].items())))
-    return made
+    return [Text(f"not comparable: {line}", "yellow") for line in reasons]
 
 
-def _other_hparams(found: dict[str, Any]) -> RenderableType:
-    a, b = found["a"]["name"], found["b"]["name"]
-    made = table(["hparams that differ", a, b], num_text=3, wraps=[a, b])
-    for name, values in found["hparams"].items():
-        made.add_row(name, *("–" if value is None else short(value) for value in values))
-    made.caption = f"{found['num_same']} others are the same"
-    return made
+def _pairs(pairs: Sequence[Pair], score: str) -> RenderableType:
+    columns = ["trials", f"{score_title(score)}, 1st − 2nd", "p", "McNemar p", "on"]
+    shown = table(columns, num_text=1, wraps=["trials", "on", columns[1]])
+    for pair in pairs:
+        difference, interval, p, mcnemar, faces = difference_cells(pair)
+        if not isinstance(pair.difference, NoDifference):
+            difference += f" {interval}"
+        shown.add_row(f"{pair.a} {pair.b}", difference, p, mcnemar, faces)
+    return shown
+
+
+def _trials(trials: Sequence[RankedTrial]) -> RenderableType:
+    shown = table(["trial", "state", "epoch", "value", AGAINST], num_text=2)
+    for trial in trials:
+        shown.add_row(trial.name, trial.state, epoch_cell(trial), f"{trial.value:.4f}", against_cell(trial))
+    return shown
+
+
+def _hparams(trials: Sequence[tuple[str, Hparams]]) -> RenderableType:
+    """Of (name, hparams) of each trial."""
+    from rich.text import Text
+
+    shown = table(["trial", HPARAMS], num_text=2, wraps=[HPARAMS])
+    for trial, hparams in trials:
+        shown.add_row(trial, Text("  ".join(f"{name}={short(value)}" for name, value in hparams.items())))
+    return shown
+
+
+def _other_hparams(compared: ComparedTrials) -> RenderableType:
+    names = [compared.a.name, compared.b.name]
+    shown = table(["hparams that differ", *names], num_text=3, wraps=names)
+    for hparam, values in compared.hparams.items():
+        shown.add_row(hparam, *("–" if value is None else short(value) for value in values))
+    shown.caption = f"{compared.num_same} others are the same"
+    return shown
+
+
+def _heading(score: str) -> str:
+    titles = {"val_balanced_accuracy": "balanced", "val_macro_f1": "macro-F1"}
+    return titles.get(score, score.removeprefix("val_"))
+
+
+def _cells(values: Mapping[str, float], names: Sequence[str], digits: int = 4) -> list[str]:
+    return [f"{values[name]:.{digits}f}" if name in values else "–" for name in names]

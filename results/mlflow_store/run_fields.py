@@ -74,7 +74,8 @@ def run_name(sweep: SweepJson, trial: TrialRecord) -> str:
 def end_tags(sweep: SweepJson, trial: TrialRecord) -> dict[str, str]:
     """Tags that say how and where a trial ended, and its run's name then."""
     tags = {"mlflow.runName": run_name(sweep, trial), "fersweep.state": trial.state}
-    hosts = list(dict.fromkeys(one.worker["host"] for one in trial.reports if "host" in one.worker))
+    workers = [report.worker for report in trial.reports if report.worker]
+    hosts = list(dict.fromkeys(worker.host for worker in workers if worker.host))
     if hosts:
         tags["fersweep.host"] = ", ".join(hosts)
     return {**tags, "fersweep.reason": trial.reason} if trial.reason else tags
@@ -104,8 +105,12 @@ def epoch_metrics(trial: TrialRecord, after: int) -> Iterator[tuple[int, float, 
 def system_metrics(report: Report) -> dict[str, float]:
     """What a trial's process took, under names that MLflow's page shows as system metrics; a megabyte is 10^6 bytes."""
     scales = {"cpu_percent": 1, "rss_bytes": 1e6, "gpu_memory_bytes": 1e6, "gpu_percent": 1}
-    found = {name: report.worker[name] / scale for name, scale in scales.items() if name in report.worker}
-    return {f"system/{name.replace('_bytes', '_mb')}": value for name, value in found.items()}
+    used = {name: getattr(report.worker, name, None) for name in scales}
+    return {
+        f"system/{name.replace('_bytes', '_mb')}": value / scales[name]
+        for name, value in used.items()
+        if value is not None
+    }
 
 
 def totals(record: SweepRecord) -> dict[str, float]:

@@ -20,7 +20,7 @@ from fersweep.common.display.tables import table
 from fersweep.common.errors import InputError, hint
 from fersweep.results.models.face_model import FaceModel
 from fersweep.results.models.other_process import answers_elsewhere
-from fersweep.results.scores.significance import paired
+from fersweep.results.scores.significance import PairedTest, paired
 from fersweep.trainables.metrics import SCORES, confusion, scores
 
 if TYPE_CHECKING:
@@ -94,10 +94,10 @@ def check(
         elif gate == "max_recall_drop":
             verdicts.append(_recall_drop(asked, limit))
         else:
-            one = asked.duel()[metric]
-            found = f"{one['difference']:+.4f} [{one['low']:+.4f}, {one['high']:+.4f}], p {one['p']:.3g}"
+            test = asked.duel().score(metric)
+            found = f"{test.difference:+.4f} [{test.low:+.4f}, {test.high:+.4f}], p {test.p:.3g}"
             wanted = f"{metric.replace('_', ' ')} higher, p < {LEVEL:g}"
-            verdicts.append(Verdict(gate, wanted, found, one["difference"] > 0 and one["p"] < LEVEL))
+            verdicts.append(Verdict(gate, wanted, found, test.difference > 0 and test.p < LEVEL))
     return verdicts
 
 
@@ -128,7 +128,7 @@ class _Asked:
     def latency_ms(self) -> float:
         return 1000 * (self.own[2] or 0.0)
 
-    def duel(self) -> dict[str, Any]:
+    def duel(self) -> PairedTest:
         return paired(*self.own[:2], self.other, len(self.classes))
 
     def recall_drops(self) -> np.ndarray:

@@ -1,7 +1,7 @@
 """Checkpoints of trials: `trials/0007/epoch-0012/`, whole or not there, each with the checksums of its files.
 
 A running trial keeps its newest two and its best; of the trials that have ended, the best few of the whole sweep keep
-theirs (`keep_checkpoints`). Beside them lies `predictions.npz`, what the trial's best epoch said of val.
+theirs (`keep_checkpoints`). Beside them is `predictions.npz`, the answers on val of the trial's best epoch.
 """
 
 from __future__ import annotations
@@ -13,12 +13,12 @@ import shutil
 import zipfile
 from collections.abc import Collection
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 import numpy as np
 
 from fersweep.common.files import sha256
-from fersweep.results.record.journal import trial_name
+from fersweep.results.record.journal import Row, trial_name
 from fersweep.results.record.storage import Storage
 
 if TYPE_CHECKING:
@@ -33,19 +33,19 @@ class Damaged(RuntimeError):
 
 
 def place(trial: int, epoch: int) -> str:
-    """Where a checkpoint lies in its sweep's storage."""
+    """Where a checkpoint is in its sweep's storage."""
     return f"trials/{trial_name(trial)}/epoch-{epoch:04d}"
 
 
-def write(directory: Path, model: Trainable, epochs: list[dict[str, float]]) -> None:
-    """Write the state of a model that has trained `epochs`, one dict of metrics each, into an empty directory."""
+def write(directory: Path, model: Trainable, epochs: list[Row]) -> None:
+    """Write the state of a model that has trained `epochs`, a row of metrics each, into an empty directory."""
     model.save(directory)
     (directory / EPOCHS).write_text(json.dumps(epochs))
     sums = {path.name: sha256(path) for path in sorted(directory.iterdir())}
     (directory / CHECKSUMS).write_text(json.dumps(sums))
 
 
-def save(storage: Storage, trial: int, model: Trainable, epochs: list[dict[str, float]]) -> None:
+def save(storage: Storage, trial: int, model: Trainable, epochs: list[Row]) -> None:
     """Store the state of a model that has trained `epochs` as that trial's checkpoint."""
     with storage.new(place(trial, len(epochs))) as directory:
         write(directory, model, epochs)
@@ -60,7 +60,7 @@ def publish(storage: Storage, trial: int, epoch: int, written: Path) -> None:
 def saved(storage: Storage, trial: int) -> list[int]:
     """Epochs of a trial that have a checkpoint, ascending."""
     names = storage.names(f"trials/{trial_name(trial)}")
-    return sorted(int(found[1]) for name in names if (found := re.fullmatch(r"epoch-(\d+)", name)))
+    return sorted(int(epoch[1]) for name in names if (epoch := re.fullmatch(r"epoch-(\d+)", name)))
 
 
 def fetch(storage: Storage, trial: int, epoch: int, cache: Path) -> Path:
@@ -83,7 +83,7 @@ def _damage(directory: Path) -> str | None:
     """What is wrong with the files of a checkpoint."""
     try:
         sums = json.loads((directory / CHECKSUMS).read_bytes())
-        wrong = [file for file, sum_ in sums.items() if sha256(directory / file) != sum_]
+        wrong = [file for file, checksum in sums.items() if sha256(directory / file) != checksum]
     except OSError as error:
         return f"{Path(error.filename or '').name}: {error.strerror}"
     except (ValueError, AttributeError):
@@ -99,7 +99,7 @@ def prune(storage: Storage, trial: int, keep: Collection[int]) -> None:
 
 
 def save_predictions(storage: Storage, trial: int, epoch: int, y: np.ndarray, probabilities: np.ndarray) -> None:
-    """Write what the trial's best epoch said of val: y (N,), probabilities (N, C)."""
+    """Write the answers on val of the trial's best epoch: y (N,) class indices, probabilities (N, C)."""
     content = io.BytesIO()
     np.savez(content, epoch=epoch, y=y, probabilities=probabilities)
     storage.write(f"trials/{trial_name(trial)}/{PREDICTIONS}", content.getvalue())
@@ -116,6 +116,6 @@ def read_predictions(storage: Storage, trial: int) -> tuple[np.ndarray, np.ndarr
         return None
 
 
-def read_epochs(directory: Path) -> list[dict[str, Any]]:
-    """The metrics of the epochs that a checkpoint has behind it."""
+def read_epochs(directory: Path) -> list[Row]:
+    """The metrics of the epochs that a checkpoint's model has trained."""
     return json.loads((directory / EPOCHS).read_bytes())

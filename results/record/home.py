@@ -33,7 +33,7 @@ def find_sweep(home: Path, name: str) -> Path:
 
 
 def _adopt(sweeps: Path, address: str) -> Path:
-    """The local directory of a sweep in a bucket: made anew where the machine that had it is lost."""
+    """The local directory of a sweep in a bucket: made anew if the machine that had it is lost."""
     address = address.rstrip("/")
     try:
         storage = Storage(address, retry_s=1)
@@ -46,16 +46,16 @@ def _adopt(sweeps: Path, address: str) -> Path:
 
 
 def pull(storage: Storage, sweep_dir: Path) -> None:
-    """Make the local record of a sweep what it is in its bucket. No driver may be at it."""
+    """Make the local record of a sweep what it is in its bucket. No driver may be running it."""
     write_whole(sweep_dir / "journal.jsonl", journal.Segments(storage).read())
     write_whole(sweep_dir / "sweep.json", storage.read("sweep.json"))
 
 
 def home_option(home: Path) -> str:
-    """What a command needs to find this home from where this process runs: "" or " --home HOME"."""
+    """The option with which a command finds this home from the working directory: "" or " --home HOME"."""
     return "" if Path(home).resolve() == Path("runs").resolve() else f" --home {home}"
 
 
 def resume_command(sweep_dir: Path) -> str:
-    """What goes on with a sweep."""
+    """The command that goes on with a sweep."""
     return f"fersweep resume {Path(sweep_dir).name}{home_option(Path(sweep_dir).parent.parent)}"

@@ -1,11 +1,11 @@
 """The journal of a sweep: one append-only file that is the only record of what happened.
 
 `journal.jsonl` holds one JSON object a line, written by the driver alone and flushed to disk before anybody
-else is told. The Optuna study, ASHA's rungs and the MLflow runs are projections of it: they are rebuilt by
+else hears of the event. The Optuna study, ASHA's rungs and the MLflow runs are made of it: they are rebuilt by
 replaying the events in order and never hold anything that is not here.
 
 Events: `session` (a driver started, was interrupted, finished), `sampled` (a trial got its hparams), `report` (a trial
-trained one or more epochs; `worker`: what its process took), `fault` (an attempt at a trial broke off, or its checkpoint
+trained one or more epochs; `worker`: what its process used), `fault` (an attempt at a trial broke off, or its checkpoint
 was damaged; the trial goes on), `ended` (a trial finished, was stopped by ASHA, or failed), `reopened` (an ended trial
 runs again: more epochs, or a failed one once more).
 
@@ -21,7 +21,7 @@ import os
 import socket
 import time
 from collections.abc import Iterator
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, fields
 from pathlib import Path
 from typing import Any
 
@@ -30,6 +30,10 @@ from fersweep.results.record.storage import Storage
 
 STATES = ("running", "finished", "stopped", "failed")
 
+Event = dict[str, Any]  # a line of the journal
+Row = dict[str, float]  # metrics of an epoch, `epoch` among them
+Hparams = dict[str, Any]  # what a trial trains with
+
 
 def trial_name(number: int) -> str:
     """Directory and MLflow run name of a trial, e.g. `0007`."""
@@ -37,30 +41,46 @@ def trial_name(number: int) -> str:
 
 
 @dataclass(frozen=True)
+class WorkerUsage:
+    """What a trial's process used when it reported; None: not measured."""
+
+    host: str | None = None
+    pid: int | None = None
+    cpu_percent: float | None = None  # 100 for each core that was busy all the time since the last report
+    rss_bytes: int | None = None
+    gpu_memory_bytes: int | None = None  # held by the framework of this process
+    gpu_percent: float | None = None  # how busy the whole GPU was
+
+    @classmethod
+    def of(cls, event: Event) -> WorkerUsage | None:
+        """What a `report` says of its worker; None in journals of earlier versions."""
+        worker = event.get("worker")
+        return cls(**{field.name: worker.get(field.name) for field in fields(cls)}) if worker else None
+
+
+@dataclass(frozen=True)
 class Report:
-    """One report of a trial: when, up to which epoch, and what its process took, as far as it was measured:
-    {host, pid, cpu_percent, rss_bytes, gpu_memory_bytes, gpu_percent}; journals of earlier versions have nothing of it.
-    """
+    """A report of a trial: seconds since 1970 (UTC), the last epoch that it had trained, and what its process used."""
 
     time: float
     epoch: int
-    worker: dict[str, Any] = field(default_factory=dict)
+    worker: WorkerUsage | None = None
 
 
 @dataclass
 class TrialRecord:
-    """One trial as the journal tells it. Times are seconds since 1970 (UTC); `reported_at` has one an epoch."""
+    """A trial as the journal has it. Times are seconds since 1970 (UTC); `reported_at` has one for each epoch."""
 
     number: int
-    hparams: dict[str, Any]
-    params: dict[str, Any] = field(default_factory=dict)
+    hparams: Hparams
+    params: dict[str, Any] = field(default_factory=dict)  # as the sampler drew them
     distributions: dict[str, str] = field(default_factory=dict)
     point: str | None = None
     state: str = "running"
     reason: str | None = None
-    epochs: list[dict[str, float]] = field(default_factory=list)
+    epochs: list[Row] = field(default_factory=list)
     reported_at: list[float] = field(default_factory=list)
-    reports: list[Report] = field(default_factory=list)  # those that told a new epoch
+    reports: list[Report] = field(default_factory=list)  # those with a new epoch
     sampled_at: float = 0.0
     ended_at: float | None = None
     retries: int = 0  # attempts that broke off through the trial's own fault
@@ -75,7 +95,7 @@ class TrialRecord:
     def num_epochs(self) -> int:
         return len(self.epochs)
 
-    def best(self, metric: str, mode: str) -> dict[str, float] | None:
+    def best(self, metric: str, mode: str) -> Row | None:
         """The metrics of the trial's best epoch (the earliest of equals), or None if it has none that is finite."""
         scored = [row for row in self.epochs if math.isfinite(row.get(metric, math.nan))]
         if not scored:
@@ -90,14 +110,14 @@ class TrialRecord:
 
 @dataclass
 class SweepRecord:
-    """The fold of a journal: every trial by number, and what the last driver said of itself."""
+    """A replayed journal: every trial by number, and what the last driver did: started, finished, failed, interrupted."""
 
     trials: dict[int, TrialRecord] = field(default_factory=dict)
     action: str | None = None
     sessions: int = 0
     unjudged: tuple[int, int] | None = None  # the last event, if it is a report: its trial, and its epochs before
 
-    def apply(self, event: dict[str, Any]) -> None:
+    def apply(self, event: Event) -> None:
         """Fold one event in. An epoch that is already known is ignored, so a repeated report changes nothing."""
         kind = event["event"]
         if kind == "session":
@@ -117,7 +137,7 @@ class SweepRecord:
         elif kind in ("report", "fault", "ended", "reopened"):
             self._apply_to(self.trials[event["trial"]], event)
 
-    def _apply_to(self, trial: TrialRecord, event: dict[str, Any]) -> None:
+    def _apply_to(self, trial: TrialRecord, event: Event) -> None:
         kind = event["event"]
         if kind == "report":
             before = trial.num_epochs
@@ -128,7 +148,7 @@ class SweepRecord:
                     trial.reported_at.append(event["time"])
                     trial.lost = 0
             if trial.num_epochs > before:
-                trial.reports.append(Report(event["time"], trial.num_epochs, event.get("worker") or {}))
+                trial.reports.append(Report(event["time"], trial.num_epochs, WorkerUsage.of(event)))
         elif kind == "fault":
             trial.retries += event["kind"] == "trial"
             trial.lost += event["kind"] == "infrastructure"
@@ -140,9 +160,12 @@ class SweepRecord:
 
     def ranked(self, metric: str, mode: str) -> list[TrialRecord]:
         """Trials that have a finite value, best first; failed trials are left out."""
-        valued = [t for t in self.trials.values() if t.state != "failed" and t.value(metric, mode) is not None]
         sign = -1 if mode == "max" else 1
-        return sorted(valued, key=lambda t: (sign * (t.value(metric, mode) or 0.0), t.number))
+        alive = [trial for trial in self.trials.values() if trial.state != "failed"]
+        ranks = [
+            (sign * value, trial.number, trial) for trial in alive if (value := trial.value(metric, mode)) is not None
+        ]
+        return [trial for _, _, trial in sorted(ranks)]
 
     def kept(self, metric: str, mode: str, number: int | None) -> list[TrialRecord]:
         """The ended trials whose checkpoints are kept, best first: `number` of them (None: all)."""
@@ -159,11 +182,11 @@ class SweepRecord:
 
     def count(self) -> dict[str, int]:
         """Number of trials by state."""
-        return {state: sum(t.state == state for t in self.trials.values()) for state in STATES}
+        return {state: sum(trial.state == state for trial in self.trials.values()) for state in STATES}
 
 
-def read_events(path: Path) -> Iterator[dict[str, Any]]:
-    """The events of a journal in order; a last line without its newline (a crash in mid-write) is left out."""
+def read_events(path: Path) -> Iterator[Event]:
+    """The events of a journal in order; a last line without its newline (a crash in the middle of a write) is left out."""
     if not path.exists():
         return
     with path.open("rb") as file:
@@ -182,7 +205,7 @@ def read(path: Path) -> SweepRecord:
 
 
 class Journal:
-    """The writer. One driver holds it; opening repairs a torn last line, every append reaches the disk.
+    """The writer. One driver has it open; opening cuts off a torn last line, every append reaches the disk.
 
     `storage`: a bucket that gets every event before the local file does, and whose events win when it is opened.
     An append that fails raises OSError and leaves no trace.

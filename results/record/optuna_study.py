@@ -1,4 +1,4 @@
-"""A sweep's journal as Optuna and ASHA see it: what the search asks, and what the report draws.
+"""A sweep's journal as an Optuna study: what the search asks, and what the report draws.
 
     study_of(record, "val_macro_f1", "max").best_trial
 
@@ -55,10 +55,10 @@ def study_of(record: SweepRecord, metric: str, mode: str, judge_stopped: bool = 
     """The trials of a sweep as a study, in the journal's order.
 
     judge_stopped: stopped trials that have a value are COMPLETE, too. Optuna's plots and importances look at complete
-    trials alone, which under ASHA are the good ones: what makes a trial bad could not be seen in them.
+    trials alone, which under ASHA are the good ones: what makes a trial bad could not be seen.
     """
-    trials = list(record.trials.values())
-    if judge_stopped:
-        good = [one.state == "stopped" and one.value(metric, mode) is not None for one in trials]
-        trials = [replace(one, state="finished") if as_good else one for one, as_good in zip(trials, good, strict=True)]
-    return new_study(mode, [freeze(trial, metric, mode) for trial in trials])
+    trials = []
+    for trial in record.trials.values():
+        complete = judge_stopped and trial.state == "stopped" and trial.value(metric, mode) is not None
+        trials.append(freeze(replace(trial, state="finished") if complete else trial, metric, mode))
+    return new_study(mode, trials)

@@ -14,14 +14,20 @@ import numpy as np
 
 from fersweep.common.errors import InputError
 from fersweep.results.record import checkpoints, journal
-from fersweep.results.record.journal import SweepRecord, TrialRecord
+from fersweep.results.record.journal import Row, SweepRecord, TrialRecord
 from fersweep.results.record.storage import Storage
 from fersweep.results.record.sweep_json import SweepJson, read_sweep_json
 
 
 @dataclass(frozen=True)
 class RecordedSweep:
-    """directory: of the sweep, on this machine. sweep: what was asked. record: what happened, as the journal has it."""
+    """A sweep that was launched, and what has happened since.
+
+    Attributes:
+        directory: of the sweep, on this machine.
+        sweep: what was asked.
+        record: what happened, replayed from the journal.
+    """
 
     directory: Path
     sweep: SweepJson
@@ -31,7 +37,7 @@ class RecordedSweep:
     def storage(self) -> Storage:
         return self.sweep.storage(self.directory)
 
-    def best(self, trial: TrialRecord) -> dict[str, float] | None:
+    def best(self, trial: TrialRecord) -> Row | None:
         """Metrics of the trial's best epoch; None if it has none."""
         return trial.best(self.sweep.metric, self.sweep.mode)
 

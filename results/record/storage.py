@@ -1,4 +1,4 @@
-"""Where a sweep's record and checkpoints lie: its directory, or a bucket that outlives every machine of the cluster.
+"""Where a sweep's record and checkpoints are: its directory, or a bucket that outlives every machine of the cluster.
 
     storage = Storage("runs/sweeps/mine")  or  Storage("s3://bucket/sweeps/mine")
     storage.write("sweep.json", content)                       # there whole, or not at all
@@ -6,7 +6,7 @@
         ...
 
 Names are relative, with "/" between their parts. A bucket is reached through pyarrow's filesystems, which take their
-credentials from the environment; what fails there is tried again for RETRY_S.
+credentials from the environment; what fails is tried again for RETRY_S.
 """
 
 from __future__ import annotations
@@ -38,7 +38,7 @@ class Storage:
         self.path = None if "://" in self.address else Path(address)
         self._opened: tuple[Any, str] | None = None
 
-    def __getstate__(self) -> dict[str, Any]:
+    def __getstate__(self) -> dict[str, object]:
         return {**self.__dict__, "_opened": None}
 
     def read(self, name: str) -> bytes:
@@ -77,8 +77,8 @@ class Storage:
             from pyarrow.fs import FileSelector
 
             fs, root = self._open()
-            found = fs.get_file_info(FileSelector(f"{root}/{directory}", allow_not_found=True))
-            return sorted(info.base_name for info in found)
+            entries = fs.get_file_info(FileSelector(f"{root}/{directory}", allow_not_found=True))
+            return sorted(entry.base_name for entry in entries)
 
         return self._retried(names)
 

@@ -1,18 +1,18 @@
 """`sweep.json`: what a sweep was asked to do, on which data, and where it was launched. Written once, by `launch`.
 
-Imports neither MLflow nor a framework, so that looking at a sweep is instant.
+Imports neither MLflow nor a framework, so that a look at a sweep takes no time.
 """
 
 from __future__ import annotations
 
 import json
 from pathlib import Path
-from typing import Any
 
 from pydantic import BaseModel, ConfigDict, Field, ValidationError
 
 from fersweep.common.errors import InputError
 from fersweep.data_pipeline.tasks.task import Task
+from fersweep.results.record.journal import Hparams
 from fersweep.results.record.storage import Storage
 from fersweep.search_spaces.sweep_file.schema import Sweep
 
@@ -36,7 +36,7 @@ class OlderTrial(_Part):
     """An ended trial of an older sweep, which the sampler learns from (`search.start_from: {sweep: OLD}`)."""
 
     sweep: str
-    params: dict[str, Any]
+    params: Hparams
     distributions: dict[str, str]
     epochs: list[dict[str, int | float]]
     state: str
@@ -46,7 +46,7 @@ class OlderPoint(_Part):
     """The point of an older sweep's best trial, which is tried again: `name` is OLD/0007."""
 
     name: str
-    params: dict[str, Any]
+    params: Hparams
 
 
 class Baseline(_Part):

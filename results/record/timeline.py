@@ -1,7 +1,7 @@
-"""The course of a sweep: which trial was with a worker when, read off the events of its journal.
+"""How a sweep went: which trial was with a worker when, read off the events of its journal.
 
-    course = Course(read_events(sweep_dir / "journal.jsonl"))
-    course.idle_share()
+    timeline = Timeline(read_events(sweep_dir / "journal.jsonl"))
+    timeline.idle_share()
 
 Time is active time: seconds since the sweep's first event, without the breaks between a driver's end and the next one's
 start. A driver that was killed counts up to the last event that it wrote.
@@ -12,50 +12,68 @@ from __future__ import annotations
 from collections.abc import Iterable
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import NamedTuple
 
-from fersweep.results.record.journal import read_events
+from fersweep.results.record.journal import Event, WorkerUsage, read_events
 
 
 @dataclass
 class Attempt:
-    """One stay of a trial with a worker. `how` it ended: finished, stopped, failed, fault, or open: the journal, or its
-    driver's session, ended before it did. `worker`: host and process, where the journal names them.
+    """The time that a trial spent with a worker. `how` it ended: finished, stopped, failed, fault, or open: the journal,
+    or its driver's session, ended before it did. `worker`: host and process, where the journal names them.
     """
 
     trial: int
     start: float
     end: float
     epochs: int = 0
-    train_s: float = 0.0  # spent in epochs; the rest: starting, saving, waiting
+    train_s: float = 0.0  # spent in epochs; the rest is starting, saving, waiting
     worker: str | None = None
     how: str = "open"
+
+
+class ReportedEpoch(NamedTuple):
+    """When an epoch was reported, and the number of epochs that the sweep's trials had trained by then."""
+
+    active_s: float
+    num_epochs: int
+
+
+@dataclass(frozen=True)
+class Cost:
+    """`wall_s`: from the start of each session to its last event. `trial_s`: the time of all trials together."""
+
+    wall_s: float
+    trial_s: float
 
 
 class Timeline:
     """Attempts and epochs in active time.
 
-    `attempts`: in the order of their starts; `epochs`: of each trial, when each of its epochs was reported, and the number
-    of epochs that the sweep had spent by then; `breaks`: where one session followed another; `active_s`: up to the last
-    event.
+    Attributes:
+        attempts: in the order of their starts.
+        epochs: trial → its epochs, in order.
+        breaks: where one session followed another.
+        active_s: up to the last event.
+        began, last: first and last event, seconds since 1970 (UTC).
     """
 
-    def __init__(self, events: Iterable[dict[str, Any]]):
+    def __init__(self, events: Iterable[Event]):
         self.attempts: list[Attempt] = []
-        self.epochs: dict[int, list[tuple[float, int]]] = {}
+        self.epochs: dict[int, list[ReportedEpoch]] = {}
         self.breaks: list[float] = []
         self.active_s = 0.0
         self.began: float | None = None
         self._open: dict[int, Attempt] = {}
         self.last = self._session = 0.0
-        self._spent = 0
+        self._num_epochs = 0
         for event in events:
             self._apply(event)
         for attempt in self._open.values():
             attempt.end = self.active_s
         self.attempts.sort(key=lambda attempt: attempt.start)
 
-    def _apply(self, event: dict[str, Any]) -> None:
+    def _apply(self, event: Event) -> None:
         kind, time = event["event"], event["time"]
         started = kind == "session" and event["action"] == "started"
         if self.began is None:
@@ -81,13 +99,13 @@ class Timeline:
         self.attempts.append(self._open[trial])
         return self._open[trial]
 
-    def _report(self, event: dict[str, Any]) -> None:
+    def _report(self, event: Event) -> None:
         trial, known = event["trial"], self.epochs.setdefault(event["trial"], [])
         fresh, train_s = 0, 0.0
         for row in event["epochs"]:
-            if row["epoch"] == len(known) + 1:  # as the journal folds it
-                self._spent += 1
-                known.append((self.active_s, self._spent))
+            if row["epoch"] == len(known) + 1:  # as the journal is replayed
+                self._num_epochs += 1
+                known.append(ReportedEpoch(self.active_s, self._num_epochs))
                 fresh, train_s = fresh + 1, train_s + row.get("epoch_s", 0.0)
         attempt = self._open.get(trial)
         if attempt is None:  # an unfinished trial was handed out again, of which the journal has no event
@@ -95,8 +113,8 @@ class Timeline:
         attempt.epochs += fresh
         attempt.train_s += train_s
         attempt.end = self.active_s
-        if worker := event.get("worker"):
-            attempt.worker = f"{worker['host']}, process {worker['pid']}"
+        if worker := WorkerUsage.of(event):
+            attempt.worker = f"{worker.host}, process {worker.pid}"
 
     def _end(self, trial: int, how: str) -> None:
         if attempt := self._open.pop(trial, None):
@@ -105,30 +123,32 @@ class Timeline:
     @property
     def workers_known(self) -> bool:
         """Whether the journal names the worker of each attempt that reported anything."""
-        told = [attempt for attempt in self.attempts if attempt.epochs]
-        return bool(told) and all(attempt.worker for attempt in told)
+        reported = [attempt for attempt in self.attempts if attempt.epochs]
+        return bool(reported) and all(attempt.worker for attempt in reported)
 
     def lanes(self) -> list[tuple[Attempt, str]]:
-        """Each attempt and the lane that it is drawn in: its worker, or, where the journal names none, the first of as
-        few lanes as are needed so that no two attempts overlap.
+        """Each attempt and the lane that it is drawn in: its worker. Where the journal names none, there are as few lanes
+        as are needed so that no two attempts overlap.
         """
         if self.workers_known:
             return [(attempt, attempt.worker or "before a first report") for attempt in self.attempts]
-        return [(attempt, f"worker {lane + 1}") for attempt, lane in zip(self.attempts, self._greedy(), strict=True)]
+        return [
+            (attempt, f"worker {lane + 1}") for attempt, lane in zip(self.attempts, self._lane_numbers(), strict=True)
+        ]
 
-    def _greedy(self) -> list[int]:
+    def _lane_numbers(self) -> list[int]:
         free_at: list[float] = []
-        chosen = []
+        numbers = []
         for attempt in self.attempts:
             lane = next((i for i, at in enumerate(free_at) if at <= attempt.start + 1e-6), len(free_at))
             free_at[lane : lane + 1] = [attempt.end]
-            chosen.append(lane)
-        return chosen
+            numbers.append(lane)
+        return numbers
 
     @property
     def num_at_once(self) -> int:
         """The most trials that were with workers at the same time."""
-        return max(self._greedy(), default=-1) + 1
+        return max(self._lane_numbers(), default=-1) + 1
 
     def idle_share(self) -> float:
         """Share of the workers' time (as many as were at work at once, from the first event to the last) without a trial."""
@@ -141,8 +161,8 @@ class Timeline:
         return min(sum(attempt.train_s for attempt in self.attempts) / available, 1.0) if available else 0.0
 
 
-def cost(journal: Path) -> dict[str, float]:
-    """`wall_s`, from the start of each session to its last event, and `trial_s`, the time that its trials took together.
+def cost(journal: Path) -> Cost:
+    """What a sweep took, by its journal.
 
     A trial's time is that between its events; where a session picks it up, the training time of its first report.
     """
@@ -160,4 +180,4 @@ def cost(journal: Path) -> dict[str, float]:
             since[trial] = at
         elif kind != "session":
             since.pop(trial, None)
-    return {"wall_s": wall_s + last - started, "trial_s": trial_s}
+    return Cost(wall_s + last - started, trial_s)

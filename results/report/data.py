@@ -14,11 +14,11 @@ from fersweep.results.record.timeline import Timeline
 
 @dataclass(frozen=True)
 class ReportData:
-    """What the sections are of. `baselines`: name → value of the sweep's metric on val."""
+    """A sweep and how it went. `baselines`: name → value of the sweep's metric on val."""
 
     sweep: SweepJson
     record: SweepRecord
-    course: Timeline
+    timeline: Timeline
     baselines: dict[str, float]
 
     @property
@@ -40,8 +40,8 @@ class ReportData:
 
     @property
     def time_unit(self) -> tuple[float, str]:
-        """The unit, in seconds, that the sweep's active time is drawn in, and its name."""
-        seconds = self.course.active_s
+        """The unit of the axes of active time: its length in seconds, and its name."""
+        seconds = self.timeline.active_s
         return (1.0, "seconds") if seconds < 180 else (60.0, "minutes") if seconds < 3 * 3600 else (3600.0, "hours")
 
     def values(self, trial: TrialRecord) -> np.ndarray:

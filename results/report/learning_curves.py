@@ -1,12 +1,12 @@
-"""How a search went, as sections of a page: its history, the learning curves of its trials, what it learnt of the space.
+"""How a search went, as sections of a page: its history, and the learning curves of its trials.
 
-sections(Searched(sweep, record, Course(events), baselines))
+sections(ReportData(sweep, record, Timeline(events), baselines))
 """
 
 from __future__ import annotations
 
 from collections.abc import Callable
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 import numpy as np
 from markupsafe import Markup
@@ -15,6 +15,7 @@ from fersweep.common.display.charts import chart, side_by_side
 from fersweep.common.display.colours import BEST, INK, STATES
 from fersweep.common.display.page import Section, escape
 from fersweep.results.record.journal import TrialRecord
+from fersweep.results.record.timeline import ReportedEpoch
 from fersweep.results.report.data import ReportData
 
 if TYPE_CHECKING:
@@ -22,78 +23,80 @@ if TYPE_CHECKING:
 
 
 MAX_CURVE_POINTS = 150  # of one trial
-SEED_SYMBOL = "diamond"
+POINT_SYMBOL = "diamond"
 COLORS = {"train_loss": "#8a96a3", "val_loss": INK, "val_accuracy": "#009e73", "val_macro_f1": "#0072b2"}
 
 
-def sections(searched: ReportData) -> list[Section]:
+def sections(data: ReportData) -> list[Section]:
     """Both; where there is nothing to draw yet, they say so."""
-    return [_history(searched), _curves(searched)]
+    return [_history(data), _curves(data)]
 
 
-def _history(of: ReportData) -> Section:
+def _history(data: ReportData) -> Section:
     heading = "History of the search"
-    if not of.ranked:
+    if not data.ranked:
         return Section(heading, note="No trial has a value yet.")
-    unit, name = of.time_unit
-    by_time = _progress(of, f"active time, {name}", lambda at: at[0] / unit)
-    by_epochs = _progress(of, "epochs spent by all trials together", lambda at: float(at[1]))
-    named = " Diamonds are named points that the search began with." if any(t.point for t in of.ranked) else ""
+    unit, name = data.time_unit
+    by_time = _progress(data, f"active time, {name}", lambda epoch: epoch.active_s / unit)
+    by_epochs = _progress(data, "epochs spent by all trials together", lambda epoch: float(epoch.num_epochs))
+    named = (
+        " Diamonds are named points that the search began with." if any(trial.point for trial in data.ranked) else ""
+    )
     return Section(
         heading,
         side_by_side([by_time, by_epochs]),
-        f"Each trial's best {of.metric} on val, at the time when it was reached, and the best so far as a line."
+        f"Each trial's best {data.metric} on val, at the time when it was reached, and the best so far as a line."
         f"{named} Failed trials are left out. Active time leaves out the breaks between an interruption and the resume.",
     )
 
 
-def _progress(of: ReportData, x_title: str, place: Callable[[tuple[float, int]], float]) -> Figure:
+def _progress(data: ReportData, x_title: str, x_of: Callable[[ReportedEpoch], float]) -> Figure:
     from plotly.graph_objects import Scatter
 
-    figure = chart(x_title, of.metric, xaxis_rangemode="tozero")
+    figure = chart(x_title, data.metric, xaxis_rangemode="tozero")
     points = []
-    for trial in of.ranked:
-        best = trial.best(of.metric, of.mode)
+    for trial in data.ranked:
+        best = trial.best(data.metric, data.mode)
         assert best is not None  # ranked trials have a best epoch
-        at = of.course.epochs[trial.number][int(best["epoch"]) - 1]
-        points.append((place(at), best[of.metric], trial))
+        epoch = data.timeline.epochs[trial.number][int(best["epoch"]) - 1]
+        points.append((x_of(epoch), best[data.metric], trial))
     points.sort(key=lambda point: point[0])
     values = np.array([value for _, value, _ in points])
-    so_far = (np.maximum if of.mode == "max" else np.minimum).accumulate(values)
-    end = place((of.course.active_s, of.record.num_epochs))
+    so_far = (np.maximum if data.mode == "max" else np.minimum).accumulate(values)
+    end = x_of(ReportedEpoch(data.timeline.active_s, data.record.num_epochs))
     line = {"color": BEST, "width": 2.5, "shape": "hv"}
     xs = [*(x for x, _, _ in points), end]
     figure.add_trace(
         Scatter(x=xs, y=[*so_far, so_far[-1]], mode="lines", line=line, name="best so far", hoverinfo="skip")
     )
     for state, color in STATES.items():
-        mine = [point for point in points if point[2].state == state]
-        if mine:
-            symbols = [SEED_SYMBOL if trial.point else "circle" for _, _, trial in mine]
+        in_state = [point for point in points if point[2].state == state]
+        if in_state:
+            symbols = [POINT_SYMBOL if trial.point else "circle" for _, _, trial in in_state]
             figure.add_trace(
                 Scatter(
-                    x=[x for x, _, _ in mine],
-                    y=[value for _, value, _ in mine],
+                    x=[x for x, _, _ in in_state],
+                    y=[value for _, value, _ in in_state],
                     mode="markers",
                     marker={"color": color, "symbol": symbols, "size": 8, "line": {"color": "#fff", "width": 0.8}},
                     name=state,
-                    text=[of.label(trial) for _, _, trial in mine],
+                    text=[data.label(trial) for _, _, trial in in_state],
                     hovertemplate="%{text}<extra></extra>",
                 )
             )
-    _baselines(figure, of, values)
+    _baselines(figure, data, values)
     return figure
 
 
-def _baselines(figure: Figure, of: ReportData, values: np.ndarray) -> None:
+def _baselines(figure: Figure, data: ReportData, values: np.ndarray) -> None:
     """Dashed lines; a baseline so far off that it would squeeze the trials is named at the edge instead."""
     low, high = float(values.min()), float(values.max())
     room = max(high - low, 1e-3)
-    near = [value for value in of.baselines.values() if low - 0.75 * room <= value <= high + 0.75 * room]
+    near = [value for value in data.baselines.values() if low - 0.75 * room <= value <= high + 0.75 * room]
     low, high = min([low, *near]), max([high, *near])
     pad = 0.08 * max(high - low, 1e-3)
     figure.update_yaxes(range=[low - pad, high + pad])
-    for name, value in of.baselines.items():
+    for name, value in data.baselines.items():
         text, font = f"{escape(name)} {value:.3f}", {"size": 11, "color": INK}
         if value in near:
             figure.add_hline(value, line={"color": INK, "dash": "dash", "width": 1})
@@ -116,115 +119,113 @@ def _baselines(figure: Figure, of: ReportData, values: np.ndarray) -> None:
             )  # fmt: skip
 
 
-def _curves(of: ReportData) -> Section:
+def _curves(data: ReportData) -> Section:
     heading = "Learning curves"
-    trials = [trial for trial in of.record.trials.values() if trial.epochs]
+    trials = [trial for trial in data.record.trials.values() if trial.epochs]
     if not trials:
         return Section(heading, note="No trial has trained an epoch yet.")
-    best = of.ranked[0] if of.ranked else None
-    parts: list[Figure | Markup] = [_all_curves(of, trials, best)]
-    said = "Every trial's score on val by epoch; a cross marks where ASHA stopped it."
-    if of.rungs:
-        said += f" Dotted lines: the epochs at which ASHA compares trials ({', '.join(map(str, of.rungs))})."
+    best = data.ranked[0] if data.ranked else None
+    parts: list[Figure | Markup] = [_all_curves(data, trials, best)]
+    note = "Every trial's score on val by epoch; a cross marks where ASHA stopped it."
+    if data.rungs:
+        note += f" Dotted lines: the epochs at which ASHA compares trials ({', '.join(map(str, data.rungs))})."
     if any(trial.num_epochs > MAX_CURVE_POINTS for trial in trials):
-        said += f" Long curves are drawn through {MAX_CURVE_POINTS} of their epochs."
+        note += f" Long curves are drawn through {MAX_CURVE_POINTS} of their epochs."
     if best:
-        parts.append(_one_curve(best, of))
-        said += (
-            f" Beside it, all that was measured of the best trial, {best.name}: losses that part tell of overfitting."
-        )
-    return Section(heading, side_by_side(parts), said)
+        parts.append(_one_curve(best, data))
+        note += f" Beside it, all that was measured of the best trial, {best.name}: losses that part mean overfitting."
+    return Section(heading, side_by_side(parts), note)
 
 
-def _all_curves(of: ReportData, trials: list[TrialRecord], best: TrialRecord | None) -> Figure:
-    """One trace for each state, its curves parted by NaN: two hundred traces would be slow."""
+def _all_curves(data: ReportData, trials: list[TrialRecord], best: TrialRecord | None) -> Figure:
+    """One trace for each state, its curves separated by NaN: two hundred traces would be slow."""
     from plotly.graph_objects import Scatter
 
-    figure = chart("epoch", of.metric, height=440)
+    figure = chart("epoch", data.metric, height=440)
     for state, color in STATES.items():
-        mine = [trial for trial in trials if trial.state == state]
-        if not mine:
+        in_state = [trial for trial in trials if trial.state == state]
+        if not in_state:
             continue
         xs, ys, numbers = [], [], []
-        for trial in mine:
-            kept = thin(trial.num_epochs)
-            xs.append(np.append(kept + 1, 0))
-            ys.append(np.append(of.values(trial)[kept], np.nan))
-            numbers.append(np.full(len(kept) + 1, trial.number))
+        for trial in in_state:
+            indices = thin(trial.num_epochs)
+            xs.append(np.append(indices + 1, 0))
+            ys.append(np.append(data.values(trial)[indices], np.nan))
+            numbers.append(np.full(len(indices) + 1, trial.number))
         figure.add_trace(
             Scatter(
                 x=np.concatenate(xs).astype(np.int32),
                 y=np.concatenate(ys).astype(np.float32),
                 customdata=np.concatenate(numbers).astype(np.int32),
-                mode="lines" if max(trial.num_epochs for trial in mine) > 1 else "markers",
+                mode="lines" if max(trial.num_epochs for trial in in_state) > 1 else "markers",
                 line={"color": color, "width": 1},
                 opacity=0.55 if len(trials) > 20 else 0.9,
                 name=state,
                 hovertemplate="trial %{customdata:04d}, epoch %{x}: %{y:.4f}<extra></extra>",
             )
         )
-    _ends(figure, of, [trial for trial in trials if trial.state == "stopped"])
+    _ends(figure, data, [trial for trial in trials if trial.state == "stopped"])
     if best:
-        kept = thin(best.num_epochs)
+        indices = thin(best.num_epochs)
         line = {"color": BEST, "width": 2.5}
         name = f"best, {best.name}"
         figure.add_trace(
-            Scatter(x=kept + 1, y=of.values(best)[kept], mode="lines", line=line, name=name, hoverinfo="skip")
+            Scatter(x=indices + 1, y=data.values(best)[indices], mode="lines", line=line, name=name, hoverinfo="skip")
         )
-    _focus(figure, of, trials)
-    for level in of.rungs:
+    _focus(figure, data, trials)
+    for level in data.rungs:
         figure.add_vline(level, line={"color": INK, "dash": "dot", "width": 1}, opacity=0.6)
     return figure
 
 
-def _focus(figure: Figure, of: ReportData, trials: list[TrialRecord]) -> None:
+def _focus(figure: Figure, data: ReportData, trials: list[TrialRecord]) -> None:
     """Show the values of all trials but the worst 2 % of epochs, which are the first ones: a double click shows all."""
-    values = np.concatenate([of.values(trial) for trial in trials])
+    values = np.concatenate([data.values(trial) for trial in trials])
     values = values[np.isfinite(values)]
     if len(values):
-        low, high = np.quantile(values, [0.02, 1.0] if of.mode == "max" else [0.0, 0.98])
+        low, high = np.quantile(values, [0.02, 1.0] if data.mode == "max" else [0.0, 0.98])
         pad = 0.05 * max(high - low, 1e-3)
         figure.update_yaxes(range=[low - pad, high + pad])
 
 
-def _ends(figure: Figure, of: ReportData, stopped: list[TrialRecord]) -> None:
+def _ends(figure: Figure, data: ReportData, stopped: list[TrialRecord]) -> None:
     from plotly.graph_objects import Scatter
 
     if stopped:
         figure.add_trace(
             Scatter(
                 x=[trial.num_epochs for trial in stopped],
-                y=[of.values(trial)[-1] for trial in stopped],
+                y=[data.values(trial)[-1] for trial in stopped],
                 mode="markers",
                 marker={"symbol": "x-thin", "size": 6, "line": {"width": 1.2, "color": STATES["stopped"]}},
                 name="stopped here",
-                text=[of.label(trial) for trial in stopped],
+                text=[data.label(trial) for trial in stopped],
                 hovertemplate="%{text}<extra></extra>",
             )
         )
 
 
-def _one_curve(trial: TrialRecord, of: ReportData) -> Figure:
+def _one_curve(trial: TrialRecord, data: ReportData) -> Figure:
     """All metrics of a trial: losses on a left axis, scores on a right one."""
     from plotly.graph_objects import Scatter
 
     figure = chart("epoch", "loss", height=440, yaxis2={"title": "score", "overlaying": "y", "side": "right"})
     figure.update_layout(yaxis2={"showgrid": False, "automargin": True, "tickmode": "auto", "tickformat": ".3~f"})
-    kept = thin(trial.num_epochs)
+    indices = thin(trial.num_epochs)
     names = [name for name in trial.epochs[0] if name not in ("epoch", "epoch_s") and "tta" not in name]
     for name in names:
         is_loss = name.endswith("loss")
-        values = np.array([row.get(name, np.nan) for row in trial.epochs], np.float32)[kept]
-        line: dict[str, Any] = {"dash": "dash" if is_loss else "solid", "width": 1.8, "color": COLORS.get(name)}
+        values = np.array([row.get(name, np.nan) for row in trial.epochs], np.float32)[indices]
+        line = {"dash": "dash" if is_loss else "solid", "width": 1.8, "color": COLORS.get(name)}
         axis = "y" if is_loss else "y2"
-        mode = "lines" if len(kept) > 1 else "markers"
-        figure.add_trace(Scatter(x=kept + 1, y=values, yaxis=axis, mode=mode, line=line, name=escape(name)))
-    best = trial.best(of.metric, of.mode)
+        mode = "lines" if len(indices) > 1 else "markers"
+        figure.add_trace(Scatter(x=indices + 1, y=values, yaxis=axis, mode=mode, line=line, name=escape(name)))
+    best = trial.best(data.metric, data.mode)
     if best:
         figure.add_vline(best["epoch"], line={"color": BEST, "width": 1.5})
     return figure
 
 
-def thin(number: int, most: int = MAX_CURVE_POINTS) -> np.ndarray:
-    """At most `most` of the indices 0 … number − 1, evenly, with the first and the last."""
-    return np.unique(np.linspace(0, number - 1, min(number, most)).round().astype(int))
+def thin(number: int, limit: int = MAX_CURVE_POINTS) -> np.ndarray:
+    """At most `limit` of the indices 0 … number − 1, evenly, with the first and the last."""
+    return np.unique(np.linspace(0, number - 1, min(number, limit)).round().astype(int))

@@ -1,47 +1,58 @@
 """A sweep on one page: `fersweep report NAME` writes `report.html` into the sweep's directory, and into MLflow.
 
-Read off the journal and the predictions on val, so that it can be made at any time: while a sweep runs, after it was
-interrupted, on a machine that has neither its checkpoints nor its faces. The recorder has it made when a sweep ends.
+Made of the journal and the predictions on val, so at any time: while a sweep runs, after it was interrupted, on a
+machine that has neither its checkpoints nor its faces. The recorder makes it when a sweep ends.
 """
 
 from __future__ import annotations
 
 import json
 import time
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 from fersweep.common.display.page import Section, folded, html_table, page, tiles
-from fersweep.common.display.tables import short
+from fersweep.common.display.tables import duration, short
 from fersweep.common.errors import InputError
 from fersweep.common.files import is_held, write_whole
-from fersweep.results.compare.trials import compare
+from fersweep.results.compare.data import SweepTrials
+from fersweep.results.compare.tables import AGAINST, by_state, epoch_cell, state_cell
+from fersweep.results.compare.trials import TreeFigures, compare
 from fersweep.results.record.journal import SweepRecord, read_events, trial_name
 from fersweep.results.record.recorded_sweep import RecordedSweep, load_sweep
 from fersweep.results.record.sweep_json import SweepJson
 from fersweep.results.record.timeline import Timeline
 from fersweep.results.report import learning_curves, parameters, workers
 from fersweep.results.report.data import ReportData
-from fersweep.results.report.workers import span
 from fersweep.results.scores import charts
-from fersweep.results.scores.paired import told
+from fersweep.results.scores.paired import p_cell
 
 FILE = "report.html"
 TOP = 10
-AGAINST = "p vs best"
+
+
+@dataclass(frozen=True)
+class WrittenReport:
+    """The name of a sweep, the path of its page, its size, and how long it took to make."""
+
+    sweep: str
+    report: str
+    bytes: int
+    seconds: float
 
 
 def write_report(
-    sweep_dir: Path, out: Path | None = None, trees: dict[str, Any] | None = None, faces: bool = True
-) -> dict[str, Any]:
+    sweep_dir: Path, out: Path | None = None, trees: TreeFigures | None = None, faces: bool = True
+) -> WrittenReport:
     """Write the page of a sweep to `out` (None: `report.html` in its directory), whole or not at all.
 
     Args:
-        trees: what `trees.tree_baseline` returned; None: what it left in the sweep's directory, if anything.
+        trees: figures of boosted trees on the sweep's task; None: those in the sweep's `trees.json`, if there are any.
         faces: whether faces of the dataset may be on the page.
 
-    Returns:
-        {sweep, report (its path), bytes, seconds}. Raises InputError if `out` cannot be written.
+    Raises:
+        InputError: `out` cannot be written.
     """
     start, sweep_dir = time.perf_counter(), Path(sweep_dir)
     path = Path(out) if out else sweep_dir / FILE
@@ -51,32 +62,32 @@ def write_report(
     except OSError as error:
         raise InputError(f"{path} cannot be written: {error.strerror}") from None
     seconds = round(time.perf_counter() - start, 2)
-    return {"sweep": sweep_dir.name, "report": str(path), "bytes": len(content), "seconds": seconds}
+    return WrittenReport(sweep_dir.name, str(path), len(content), seconds)
 
 
-def render(sweep_dir: Path, trees: dict[str, Any] | None = None, faces: bool = True) -> str:
+def render(sweep_dir: Path, trees: TreeFigures | None = None, faces: bool = True) -> str:
     """The page as HTML."""
     recorded = load_sweep(sweep_dir)
     sweep, record = recorded.sweep, recorded.record
-    found = compare(sweep_dir, TOP, trees or _kept_trees(sweep_dir, sweep))
+    compared = compare(sweep_dir, TOP, trees or _kept_trees(sweep_dir, sweep))
     metric = sweep.metric
-    baselines = {one["name"]: one["scores"][metric] for one in found["baselines"] if metric in one["scores"]}
-    searched = ReportData(sweep, record, Timeline(read_events(sweep_dir / "journal.jsonl")), baselines)
+    baselines = {row.name: row.scores[metric] for row in compared.baselines if metric in row.scores}
+    data = ReportData(sweep, record, Timeline(read_events(sweep_dir / "journal.jsonl")), baselines)
     state = _state(sweep_dir, record)
     lead = (
-        f"{found['trainable']} on {sweep.dataset.name} ({', '.join(sweep.classes)}), searched by the "
-        f"{found['mode']} of {metric} on val, {found['faces']}. The sweep is {state}; as of {_last_event(searched)}."
+        f"{compared.trainable} on {sweep.dataset.name} ({', '.join(sweep.classes)}), searched by the "
+        f"{compared.mode} of {metric} on val, {compared.faces}. The sweep is {state}; as of {_last_event(data)}."
     )
     parts = [
-        _head(searched, state),
-        _top(found),
-        *learning_curves.sections(searched),
-        *parameters.sections(searched),
-        *workers.sections(searched),
-        *_best(recorded, searched, faces),
+        _head(data, state),
+        _top(compared),
+        *learning_curves.sections(data),
+        *parameters.sections(data),
+        *workers.sections(data),
+        *_best(recorded, data, faces),
         _origin(sweep),
     ]
-    return page(f"Sweep {sweep.asked.name}", lead, parts)
+    return page(f"Sweep {sweep.name}", lead, parts)
 
 
 def _state(sweep_dir: Path, record: SweepRecord) -> str:
@@ -85,75 +96,56 @@ def _state(sweep_dir: Path, record: SweepRecord) -> str:
     return "running" if is_held(sweep_dir / "driver.lock") else "interrupted"
 
 
-def _last_event(searched: ReportData) -> str:
-    at = searched.course.last
-    return time.strftime("%Y-%m-%d %H:%M UTC", time.gmtime(at)) if at else "before its first trial"
+def _last_event(data: ReportData) -> str:
+    last = data.timeline.last
+    return time.strftime("%Y-%m-%d %H:%M UTC", time.gmtime(last)) if last else "before its first trial"
 
 
-def _kept_trees(sweep_dir: Path, sweep: SweepJson) -> dict[str, Any] | None:
-    """The baseline that `compare --trees` left behind, if it is of this sweep's data and classes."""
+def _kept_trees(sweep_dir: Path, sweep: SweepJson) -> TreeFigures | None:
+    """The figures that `compare --trees` left behind, if they are of this sweep's data and classes."""
     try:
-        kept = json.loads((sweep_dir / "trees.json").read_text())
-        same = kept["key"]["fingerprint"] == sweep.dataset.fingerprint and kept["key"]["classes"] == sweep.classes
-        return kept["figures"] if same else None
+        content = json.loads((sweep_dir / "trees.json").read_text())
+        key = content["key"]
+        same = key["fingerprint"] == sweep.dataset.fingerprint and key["classes"] == sweep.classes
+        return content["figures"] if same else None
     except (OSError, ValueError, LookupError, TypeError):
         return None
 
 
-def _head(of: ReportData, state: str) -> Section:
-    counts, course = of.record.count(), of.course
+def _head(data: ReportData, state: str) -> Section:
+    record, timeline = data.record, data.timeline
     facts = []
-    if of.ranked:
-        best = of.ranked[0].best(of.metric, of.mode)
+    if data.ranked:
+        best = data.ranked[0].best(data.metric, data.mode)
         assert best is not None  # ranked trials have a best epoch
         facts.append(
-            (f"{best[of.metric]:.4f}", f"best {of.metric}, trial {of.ranked[0].name}, epoch {best['epoch']:.0f}")
+            (f"{best[data.metric]:.4f}", f"best {data.metric}, trial {data.ranked[0].name}, epoch {best['epoch']:.0f}")
         )
-    facts += [(f"{value:.4f}", f"baseline: {name}") for name, value in of.baselines.items()]
-    asked = of.sweep.asked.search.num_trials
-    ended = ", ".join(f"{number} {name}" for name, number in counts.items() if number)
+    facts += [(f"{value:.4f}", f"baseline: {name}") for name, value in data.baselines.items()]
+    num_trials = max(data.sweep.asked.search.num_trials, len(record.trials))
     facts += [
-        (
-            f"{of.record.num_ended} of {max(asked, len(of.record.trials))}",
-            f"trials ended; {ended or 'none sampled yet'}",
-        ),
-        (str(of.record.num_epochs), "epochs of all trials"),
-        (span(course.active_s), f"active time; {course.num_at_once} trials at once at most"),
-        (state, f"state; sessions: {of.record.sessions}"),
+        (f"{record.num_ended} of {num_trials}", f"trials ended; {by_state(record.count(), 'none sampled yet')}"),
+        (str(record.num_epochs), "epochs of all trials"),
+        (duration(timeline.active_s), f"active time; {timeline.num_at_once} trials at once at most"),
+        (state, f"state; sessions: {record.sessions}"),
     ]
     return Section("At a glance", tiles(facts))
 
 
-def _top(found: dict[str, Any]) -> Section:
-    if not found["trials"]:
+def _top(compared: SweepTrials) -> Section:
+    trials, metric = compared.trials, compared.metric
+    if not trials:
         return Section("Best trials", note="No trial has a value yet.")
-    scores = list(dict.fromkeys(name for row in found["trials"] for name in row["scores"] if name != found["metric"]))
-    names = list(dict.fromkeys(name for row in found["trials"] for name in row["hparams"]))
-    columns = [
-        "trial",
-        "state",
-        found["metric"],
-        "best epoch",
-        *(name.removeprefix("val_") for name in scores),
-        AGAINST,
-        *names,
-    ]
+    scores = list(dict.fromkeys(name for row in trials for name in row.scores if name != metric))
+    names = list(dict.fromkeys(name for row in trials for name in row.hparams))
+    titles = [name.removeprefix("val_") for name in scores]
+    columns = ["trial", "state", metric, "best epoch", *titles, AGAINST, *names]
     rows = []
-    for row in found["trials"]:
-        point = f" ({row['point']})" if row["point"] else ""
-        first = [
-            trial_name(row["trial"]),
-            row["state"] + point,
-            f"{row['value']:.4f}",
-            f"{row['best_epoch']}/{row['epochs']}",
-        ]
-        values = [row["hparams"].get(name) for name in names]
-        hparams = [
-            value if isinstance(value, int | float) and not isinstance(value, bool) else _text(value)
-            for value in values
-        ]
-        others = [f"{row['scores'][name]:.4f}" if name in row["scores"] else None for name in scores]
-        rows.append([*first, *others, told(row["against_best"]), *hparams])
+    for row in trials:
+        first = [trial_name(row.trial), state_cell(row), f"{row.value:.4f}", epoch_cell(row)]
+        others = [f"{row.scores[name]:.4f}" if name in row.scores else None for name in scores]
+        hparams = [_cell(row.hparams.get(name)) for name in names]
+        rows.append([*first, *others, p_cell(row.against_best), *hparams])
     return Section(
         "Best trials",
         html_table(columns, rows),
@@ -163,15 +155,18 @@ def _top(found: dict[str, Any]) -> Section:
     )
 
 
-def _text(value: Any) -> str | None:
-    return None if value is None else short(value)
+def _cell(hparam: Any) -> str | int | float | None:
+    """Numbers stay numbers, so that the column can be sorted."""
+    if hparam is None or (isinstance(hparam, int | float) and not isinstance(hparam, bool)):
+        return hparam
+    return short(hparam)
 
 
-def _best(recorded: RecordedSweep, of: ReportData, faces: bool) -> list[Section]:
+def _best(recorded: RecordedSweep, data: ReportData, faces: bool) -> list[Section]:
     """The best trial's hparams, and its answers on val as far as they, the dataset and its faces are there."""
-    if not of.ranked:
+    if not data.ranked:
         return []
-    trial = of.ranked[0]
+    trial = data.ranked[0]
     heading = f"The best trial, {trial.name}"
     hparams = folded("All its hparams", json.dumps(trial.hparams, indent=1))
     answers = recorded.val_predictions(trial)
@@ -179,11 +174,11 @@ def _best(recorded: RecordedSweep, of: ReportData, faces: bool) -> list[Section]
         return [Section(heading, hparams, "Its answers on val are not there, or not yet.")]
     first = Section(heading, hparams, "What follows are its answers on val, at its best epoch.")
     try:
-        made = charts.sections(of.sweep.classes, *answers, of.sweep.task(), faces=faces)
+        drawn = charts.sections(data.sweep.classes, *answers, data.sweep.task(), faces=faces)
     except (InputError, OSError, ValueError) as error:  # the dataset is gone, was changed, or is another
         why = Section("Faces", note=f"Not shown: {str(error).splitlines()[0]}")
-        made = [*charts.sections(of.sweep.classes, *answers), why]
-    return [first, *made]
+        drawn = [*charts.sections(data.sweep.classes, *answers), why]
+    return [first, *drawn]
 
 
 def _origin(sweep: SweepJson) -> Section:

@@ -1,14 +1,14 @@
 """What a search learnt of its space, as sections of a page: which parameters matter, and where the good values are.
 
-Optuna's plots where they serve. They look at complete trials alone; under ASHA these are the good ones, so trials that
-it stopped count here with the best value that they reached.
+Most are Optuna's plots. These look at complete trials alone, which under ASHA are the good ones; so trials that it
+stopped count here with the best value that they reached.
 """
 
 from __future__ import annotations
 
 import math
 import warnings
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 from fersweep.common.display.charts import chart, dress, side_by_side
 from fersweep.common.display.colours import BEST, STATES
@@ -22,39 +22,39 @@ if TYPE_CHECKING:
 
 
 MIN_TRIALS = 2  # with a value, for any of the plots
-MIN_IMPORTANCES = 8  # below, importances are noise
-MANY = 5  # values, from which on a parameter is worth an axis
-FEW = 30  # below, they are a hint
+MIN_IMPORTANCES = 8  # trials; with fewer, importances are noise
+FEW = 30  # trials; with fewer, importances are a hint
+MANY = 5  # a parameter with more values than this is worth an axis of a contour
 MAX_PARAMS = 8
 FINE = (1, 1.5, 2, 3, 4, 5, 6, 7, 8, 9)
 SCALE = [[0.0, "#c3cbd4"], [0.5, "#56b4e9"], [1.0, "#08306b"]]  # from the worst value to the best
-PLACE = 110  # px that an axis of the parallel coordinates needs
+AXIS_WIDTH = 110  # px that an axis of the parallel coordinates needs
 
 
-def sections(of: ReportData) -> list[Section]:
+def sections(data: ReportData) -> list[Section]:
     """Parameter importances, slices, parallel coordinates, a contour; one section that says why where there are none."""
     import optuna
 
     optuna.logging.set_verbosity(optuna.logging.ERROR)
     heading = "What the search learnt of the space"
-    study = study_of(of.record, of.metric, of.mode, judge_stopped=True)
+    study = study_of(data.record, data.metric, data.mode, judge_stopped=True)
     trials = study.get_trials(deepcopy=False, states=(optuna.trial.TrialState.COMPLETE,))
     if len(trials) < MIN_TRIALS:
         return [Section(heading, note=f"Needs {MIN_TRIALS} ended trials with a value; there are {len(trials)}.")]
     params = _varied(trials)
     if not params:
         return [Section(heading, note="All trials have the same parameters.")]
-    found = importances(study, len(trials), params)
-    chosen = list(found or params)[:MAX_PARAMS]
-    which = f"the {len(chosen)} most important of {len(params)} parameters" if found else f"{len(chosen)} parameters"
-    stopped = sum(trial.state == "stopped" for trial in of.ranked)
+    weights = importances(study, len(trials), params)
+    shown = list(weights or params)[:MAX_PARAMS]
+    which = f"the {len(shown)} most important of {len(params)} parameters" if weights else f"{len(shown)} parameters"
+    stopped = sum(trial.state == "stopped" for trial in data.ranked)
     counted = f" {stopped} trials that ASHA stopped count with the best value that they reached." if stopped else ""
-    made = [
-        _important(of, found, len(trials), counted),
-        _slices(of, trials, chosen, which),
-        _parallel(of, study, chosen, which),
+    return [
+        _important(weights, len(trials), counted),
+        _slices(data, trials, shown, which),
+        _parallel(data, study, shown, which),
+        _contour(data, study, trials, shown),
     ]
-    return [*made, _contour(of, study, trials, chosen)]
 
 
 def _varied(trials: list[optuna.trial.FrozenTrial]) -> list[str]:
@@ -63,7 +63,7 @@ def _varied(trials: list[optuna.trial.FrozenTrial]) -> list[str]:
     for trial in trials:
         for name, value in trial.params.items():
             values.setdefault(name, []).append(value)
-    varied = {name: seen for name, seen in values.items() if len(set(seen)) > 1}
+    varied = {name: its_values for name, its_values in values.items() if len(set(its_values)) > 1}
     return sorted(varied, key=lambda name: (-len(varied[name]), name))
 
 
@@ -85,21 +85,21 @@ def importances(study: optuna.Study, num_trials: int, params: list[str]) -> dict
 
 
 def num_best(num_trials: int) -> int:
-    """How many trials PED-ANOVA holds against all."""
+    """How many trials PED-ANOVA compares with all."""
     return max(math.ceil(num_trials / 10), min(5, num_trials // 3))
 
 
-def _important(of: ReportData, found: dict[str, float], num_trials: int, counted: str) -> Section:
+def _important(weights: dict[str, float], num_trials: int, counted: str) -> Section:
     from plotly.graph_objects import Bar
 
     heading = "Parameter importances"
-    if not found:
+    if not weights:
         return Section(heading, note=f"Need {MIN_IMPORTANCES} ended trials with a value; there are {num_trials}.")
-    names = list(found)[::-1]
+    names = list(weights)[::-1]
     figure = chart("importance", height=90 + 24 * len(names), showlegend=False)
     figure.add_trace(
         Bar(
-            x=[found[name] for name in names],
+            x=[weights[name] for name in names],
             y=[escape(name) for name in names],
             orientation="h",
             marker_color=STATES["finished"],
@@ -116,47 +116,47 @@ def _important(of: ReportData, found: dict[str, float], num_trials: int, counted
     )
 
 
-def _slices(of: ReportData, trials: list[optuna.trial.FrozenTrial], params: list[str], which: str) -> Section:
-    best = of.ranked[0].number if of.ranked else -1
+def _slices(data: ReportData, trials: list[optuna.trial.FrozenTrial], params: list[str], which: str) -> Section:
+    best = data.ranked[0].number if data.ranked else -1
     return Section(
         "Slices",
-        side_by_side([_slice(of, trials, name, best) for name in params], 270),
+        side_by_side([_slice(data, trials, name, best) for name in params], 270),
         f"Each trial's value against one parameter at a time: {which}. Trials that ASHA stopped are gray, and were judged "
         "after fewer epochs; the ring is the best trial.",
     )
 
 
-def _slice(of: ReportData, trials: list[optuna.trial.FrozenTrial], name: str, best: int) -> Figure:
+def _slice(data: ReportData, trials: list[optuna.trial.FrozenTrial], name: str, best: int) -> Figure:
     from optuna.distributions import CategoricalDistribution, IntDistribution
     from plotly.graph_objects import Scatter
 
-    figure = chart(escape(name), of.metric, height=260, showlegend=False, xaxis_nticks=5, xaxis_tickangle=0)
-    with_it = [trial for trial in trials if name in trial.params]
-    distribution = with_it[0].distributions[name]
+    figure = chart(escape(name), data.metric, height=260, showlegend=False, xaxis_nticks=5, xaxis_tickangle=0)
+    having = [trial for trial in trials if name in trial.params]
+    distribution = having[0].distributions[name]
     choices = distribution.choices if isinstance(distribution, CategoricalDistribution) else None
     if choices is not None:
         names = [escape(choice) for choice in choices]
         figure.update_xaxes(type="category", categoryorder="array", categoryarray=names)
     elif getattr(distribution, "log", False):
-        values = [one.params[name] for one in with_it]
+        values = [trial.params[name] for trial in having]
         ticks = log_ticks(min(values), max(values))
         figure.update_xaxes(type="log", tickvals=ticks, ticktext=[f"{tick:g}" for tick in ticks])
-    elif max(with_it, key=lambda one: one.params[name]).params[name] <= 8 and isinstance(distribution, IntDistribution):
+    elif isinstance(distribution, IntDistribution) and max(trial.params[name] for trial in having) <= 8:
         figure.update_xaxes(dtick=1)
     for state in ("stopped", "finished"):
-        mine = [one for one in with_it if of.record.trials[one.number].state == state]
+        in_state = [trial for trial in having if data.record.trials[trial.number].state == state]
         figure.add_trace(
             Scatter(
-                x=[one.params[name] if choices is None else escape(one.params[name]) for one in mine],
-                y=[one.value for one in mine],
+                x=[trial.params[name] if choices is None else escape(trial.params[name]) for trial in in_state],
+                y=[trial.value for trial in in_state],
                 mode="markers",
                 marker={
                     "color": STATES[state],
-                    "size": [9 if one.number == best else 6 for one in mine],
-                    "line": {"color": BEST, "width": [2.5 if one.number == best else 0 for one in mine]},
+                    "size": [9 if trial.number == best else 6 for trial in in_state],
+                    "line": {"color": BEST, "width": [2.5 if trial.number == best else 0 for trial in in_state]},
                 },
                 opacity=0.8,
-                text=[of.label(of.record.trials[one.number]) for one in mine],
+                text=[data.label(data.record.trials[trial.number]) for trial in in_state],
                 hovertemplate="%{x}<br>%{text}<extra></extra>",
             )
         )
@@ -174,15 +174,15 @@ def log_ticks(low: float, high: float) -> list[float]:
     return inside[:5]
 
 
-def _parallel(of: ReportData, study: optuna.Study, params: list[str], which: str) -> Section:
+def _parallel(data: ReportData, study: optuna.Study, params: list[str], which: str) -> Section:
     from optuna.visualization import plot_parallel_coordinate
 
-    figure = dress(plot_parallel_coordinate(study, params=params, target_name=of.metric), 480)
+    figure = dress(plot_parallel_coordinate(study, params=params, target_name=data.metric), 480)
     figure.update_layout(margin={"l": 40, "r": 50, "t": 40, "b": 10}, xaxis_tickangle=0)
-    _recolour(figure, of.mode)
+    _recolour(figure, data.mode)
     return Section(
         "Parallel coordinates",
-        plot(figure, min_width=PLACE * (len(params) + 1)),
+        plot(figure, min_width=AXIS_WIDTH * (len(params) + 1)),
         f"A line for each trial through its values of {which}; the darker, the better. None: the trial has no such "
         "parameter.",
     )
@@ -192,7 +192,7 @@ def _recolour(figure: Figure, mode: str) -> None:
     """Optuna's lines fade to white where a trial is bad; here to gray."""
     from plotly.colors import sample_colorscale
 
-    lines: list[Any] = list(figure.select_traces({"mode": "lines"}))
+    lines = list(figure.select_traces({"mode": "lines"}))
     values = [float(trace["customdata"][0][1]) for trace in lines]
     low, room = min(values), max(max(values) - min(values), 1e-9)
     scale = SCALE if mode == "max" else [[at, color] for (at, _), (_, color) in zip(SCALE, SCALE[::-1], strict=True)]
@@ -201,7 +201,9 @@ def _recolour(figure: Figure, mode: str) -> None:
     figure.update_traces(marker={"colorscale": scale, "reversescale": False}, selector={"mode": "markers"})
 
 
-def _contour(of: ReportData, study: optuna.Study, trials: list[optuna.trial.FrozenTrial], params: list[str]) -> Section:
+def _contour(
+    data: ReportData, study: optuna.Study, trials: list[optuna.trial.FrozenTrial], params: list[str]
+) -> Section:
     from optuna.visualization import plot_contour
 
     heading = "Two parameters together"
@@ -212,9 +214,9 @@ def _contour(of: ReportData, study: optuna.Study, trials: list[optuna.trial.Froz
         return Section(heading, note=f"Need {MIN_IMPORTANCES} ended trials, and two parameters that most of them have.")
     with warnings.catch_warnings():
         warnings.simplefilter("ignore")
-        figure = dress(plot_contour(study, params=shared, target_name=of.metric), 460)
+        figure = dress(plot_contour(study, params=shared, target_name=data.metric), 460)
     figure.update_traces(
-        colorbar={"title": {"text": of.metric, "side": "right"}, "thickness": 14},
+        colorbar={"title": {"text": data.metric, "side": "right"}, "thickness": 14},
         line_width=0,
         selector={"type": "contour"},
     )

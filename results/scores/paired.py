@@ -1,12 +1,15 @@
-"""Trials judged on the same faces of val: of one sweep, or of several that saw different ones.
+"""Trials compared on the same faces of val: trials of one sweep, or of several that saw different faces.
+
+    differences([(answers_a, answers_b), (answers_a, answers_c)], "macro_f1")[0].p_holm
 
 A trial's predictions on val are kept beside its checkpoints, without the faces. Trials of one task on one dataset saw the
-same ones in the same order. Others (all faces against those that MediaPipe found, another dataset) are joined by
+same faces in the same order. Others (all faces against those that MediaPipe found, another dataset) are joined by
 `face_id`, the hash of a face's pixels, which takes the datasets themselves.
 """
 
 from __future__ import annotations
 
+from collections.abc import Iterable
 from dataclasses import dataclass
 from functools import cached_property
 from typing import Any
@@ -18,10 +21,11 @@ from fersweep.results.record.journal import TrialRecord
 from fersweep.results.record.recorded_sweep import RecordedSweep
 from fersweep.results.record.sweep_json import SweepJson
 from fersweep.results.scores import intervals, significance
+from fersweep.results.scores.significance import McNemar, PairedTest, ScoreDifference
 from fersweep.trainables.metrics import SCORES
 
 LEVEL = 0.05
-SAME = 1e-3  # of two values of one score: frameworks sum in other orders
+TOLERANCE = 1e-3  # between two values of one score: frameworks sum in different orders
 
 
 @dataclass
@@ -57,7 +61,7 @@ class Faces:
 
 @dataclass
 class Answers:
-    """A trial's answers on val: y (N,) and probabilities (N, C)."""
+    """A trial's answers on val: y (N,) class indices and probabilities (N, C)."""
 
     faces: Faces
     trial: TrialRecord
@@ -65,14 +69,52 @@ class Answers:
     probabilities: np.ndarray
 
 
+@dataclass(frozen=True)
+class Difference:
+    """What trial a scores more than trial b on the faces that both answered, and whether that is noise.
+
+    Attributes:
+        faces: which faces, in words.
+        n: number of faces.
+        score: which of SCORES decides.
+        p: of that score.
+        p_holm: corrected for the comparisons that were made together.
+        within_noise: `p_holm` is LEVEL or more. val also chose these trials, which no correction undoes: where val sees
+            a difference, test may see none.
+    """
+
+    faces: str
+    n: int
+    accuracy: ScoreDifference
+    balanced_accuracy: ScoreDifference
+    macro_f1: ScoreDifference
+    mcnemar: McNemar
+    score: str
+    p: float
+    p_holm: float
+    within_noise: bool
+
+    @property
+    def decisive(self) -> ScoreDifference:
+        """The difference in `score`."""
+        return getattr(self, self.score)
+
+
+@dataclass(frozen=True)
+class NoDifference:
+    """Why two trials cannot be compared."""
+
+    missing: str
+
+
 def answers(faces: Faces, trial: TrialRecord) -> Answers | None:
     """None while the trial has written none."""
-    found = faces.recorded.val_predictions(trial)
-    return None if found is None else Answers(faces, trial, *found)
+    predictions = faces.recorded.val_predictions(trial)
+    return None if predictions is None else Answers(faces, trial, *predictions)
 
 
 def score_of(sweep: SweepJson) -> str:
-    """The score that differences are told of: the sweep's metric where it is one of SCORES, else accuracy."""
+    """The score that decides between trials: the sweep's metric if it is one of SCORES, else accuracy."""
     name = sweep.metric.removeprefix("val_")
     return name if name in SCORES else "accuracy"
 
@@ -80,73 +122,78 @@ def score_of(sweep: SweepJson) -> str:
 def interval(sweep: SweepJson, value: float, y: np.ndarray, probabilities: np.ndarray) -> dict[str, float] | None:
     """`value` of the sweep's metric with {value, low, high} of a bootstrap over faces, y (N,) and probabilities (N, C).
 
-    None where the metric is no score, or the answers give another value: `curve` makes its metrics up, and a trial in
+    None if the metric is no score, or the answers give another value: `curve` makes its metrics up, and a trial in
     training may have written a better epoch's answers than the journal knows of.
     """
     name, classes = sweep.metric.removeprefix("val_"), sweep.classes
     if name not in SCORES:
         return None
-    found = intervals.figures(intervals.count(y, probabilities.argmax(axis=1), len(classes)), classes)[name]
-    return found if abs(found["value"] - value) < SAME else None
+    figures = intervals.figures(intervals.count(y, probabilities.argmax(axis=1), len(classes)), classes)[name]
+    return figures if abs(figures["value"] - value) < TOLERANCE else None
 
 
-def difference(a: Answers | None, b: Answers | None) -> dict[str, Any]:
-    """What a scores more than b on the faces that both answered: `significance.paired`, and `faces`, which those are.
+def differences(pairs: Iterable[tuple[Answers | None, Answers | None]], score: str) -> list[Difference | NoDifference]:
+    """The difference of each pair, p corrected for their number.
 
-    `{"missing": why}` where they cannot be compared.
+    score: which of SCORES decides.
     """
+    tests = [_compare(a, b) for a, b in pairs]
+    corrected = iter(significance.holm([test.score(score).p for _, test in tests if isinstance(test, PairedTest)]))
+    results: list[Difference | NoDifference] = []
+    for faces, test in tests:
+        if test is None:
+            results.append(NoDifference(faces))
+            continue
+        p, p_holm = test.score(score).p, next(corrected)
+        noise = p_holm >= LEVEL
+        results.append(Difference(faces, **vars(test), score=score, p=p, p_holm=p_holm, within_noise=noise))
+    return results
+
+
+def _compare(a: Answers | None, b: Answers | None) -> tuple[str, PairedTest | None]:
+    """The faces that both answered, in words, and the test on them; where there can be none: why."""
     if a is None or b is None:
-        return {"missing": "a trial has no predictions on val yet"}
+        return "a trial has no predictions on val yet", None
     classes = a.faces.sweep.classes
     if classes != b.faces.sweep.classes:
-        return {"missing": "their classes differ"}
+        return "their classes differ", None
     try:
-        rows_a, rows_b, told = _join(a, b)
+        rows_a, rows_b, faces = _join(a, b)
     except InputError as error:
-        return {"missing": f"their faces differ, and cannot be joined: {error}"}
+        return f"their faces differ, and cannot be joined: {error}", None
     if not len(rows_a):
-        return {"missing": "they have no face in common"}
-    found = significance.paired(a.y[rows_a], a.probabilities[rows_a], b.probabilities[rows_b], len(classes))
-    return {"faces": told, **found}
+        return "they have no face in common", None
+    return faces, significance.paired(a.y[rows_a], a.probabilities[rows_a], b.probabilities[rows_b], len(classes))
 
 
 def _join(a: Answers, b: Answers) -> tuple[np.ndarray, np.ndarray, str]:
-    """Rows of a and of b that are the same faces of the same class, and what to say of them."""
-    everything = np.arange(len(a.y))
+    """Rows of a and of b that are the same faces of the same class, and which faces these are, in words."""
+    all_rows = np.arange(len(a.y))
     if a.faces.key == b.faces.key and np.array_equal(a.y, b.y):
-        return everything, everything, f"{len(a.y)} faces of val"
+        return all_rows, all_rows, f"{len(a.y)} faces of val"
     ids_a, ids_b = a.faces.ids, b.faces.ids
-    for one, ids in ((a, ids_a), (b, ids_b)):
-        if len(ids) != len(one.y):
-            raise InputError(f"{one.faces.sweep.dataset.path} has {len(ids)} faces in val, not {len(one.y)}")
-    faces_a, faces_b = (np.char.add(ids, one.y.astype(str)) for one, ids in ((a, ids_a), (b, ids_b)))
+    for answers_, ids in ((a, ids_a), (b, ids_b)):
+        if len(ids) != len(answers_.y):
+            path = answers_.faces.sweep.dataset.path
+            raise InputError(f"{path} has {len(ids)} faces in val, not {len(answers_.y)}")
+    faces_a, faces_b = np.char.add(ids_a, a.y.astype(str)), np.char.add(ids_b, b.y.astype(str))
     known, first = np.unique(faces_b, return_index=True)  # twins have the same pixels, so the same answer
     place = np.minimum(np.searchsorted(known, faces_a), len(known) - 1)
     rows_a = np.flatnonzero(known[place] == faces_a)
-    told = f"{len(rows_a)} faces of val that both see ({len(a.y)} and {len(b.y)})"
-    others = int(np.isin(ids_a, ids_b).sum()) - len(rows_a)
-    if others:
-        told += f", without {others} whose class differs"
-    return rows_a, first[place[rows_a]], told
+    faces = f"{len(rows_a)} faces of val that both see ({len(a.y)} and {len(b.y)})"
+    num_other_class = int(np.isin(ids_a, ids_b).sum()) - len(rows_a)
+    if num_other_class:
+        faces += f", without {num_other_class} whose class differs"
+    return rows_a, first[place[rows_a]], faces
 
 
-def correct(found: list[dict[str, Any]], score: str) -> None:
-    """Add `p` (of `score`), `p_holm` (corrected for being several comparisons) and `within_noise` to those that were made.
-
-    val also chose these trials, which no correction undoes: where it tells two apart, test may not.
-    """
-    made = [one for one in found if "missing" not in one]
-    for one, corrected in zip(made, significance.holm([one[score]["p"] for one in made]), strict=True):
-        one |= {"score": score, "p": one[score]["p"], "p_holm": corrected, "within_noise": corrected >= LEVEL}
-
-
-def corrected(number: int) -> str:
-    """What to say of the p of `number` comparisons."""
+def correction(number: int) -> str:
+    """How the p of `number` comparisons were corrected, in words."""
     return f"p corrected by Holm for {number} comparisons" if number > 1 else "one comparison"
 
 
-def told(found: dict[str, Any] | None) -> str:
+def p_cell(difference: Difference | NoDifference | None) -> str:
     """A cell for a table: p, `noise`, or a dash."""
-    if found is None or "p_holm" not in found:
+    if not isinstance(difference, Difference):
         return "–"
-    return "noise" if found["within_noise"] else f"{found['p_holm']:.2g}"
+    return "noise" if difference.within_noise else f"{difference.p_holm:.2g}"

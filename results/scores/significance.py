@@ -1,6 +1,6 @@
 """Is one model better than another, on the same faces? Paired bootstrap and McNemar's test.
 
-    paired(y, probabilities_a, probabilities_b, num_classes)["macro_f1"]   # {difference, low, high, p}, a minus b
+    paired(y, probabilities_a, probabilities_b, num_classes).macro_f1   # difference, low, high, p: a minus b
 
 Both look at the faces that the two models answer differently; what they agree on says nothing. Shapes: N faces,
 C classes.
@@ -9,7 +9,7 @@ C classes.
 from __future__ import annotations
 
 from collections.abc import Sequence
-from typing import Any
+from dataclasses import dataclass
 
 import numpy as np
 
@@ -19,20 +19,54 @@ RESAMPLES = 2000
 BATCH = 250  # resamples that are drawn at once
 
 
+@dataclass(frozen=True)
+class ScoreDifference:
+    """A score of a minus that of b: 95 % percentile interval and two-sided p of a paired bootstrap over faces."""
+
+    difference: float
+    low: float
+    high: float
+    p: float
+
+
+@dataclass(frozen=True)
+class McNemar:
+    """Faces that one model alone is right about, and the exact two-sided binomial test of them (McNemar 1947)."""
+
+    only_a: int
+    only_b: int
+    p: float
+
+
+@dataclass(frozen=True)
+class PairedTest:
+    """What a scores more than b on the same `n` faces."""
+
+    n: int
+    accuracy: ScoreDifference
+    balanced_accuracy: ScoreDifference
+    macro_f1: ScoreDifference
+    mcnemar: McNemar
+
+    def score(self, name: str) -> ScoreDifference:
+        """The difference in one of SCORES."""
+        return getattr(self, name)
+
+
 def paired(
     y: np.ndarray, a: np.ndarray, b: np.ndarray, num_classes: int, resamples: int = RESAMPLES, seed: int = 0
-) -> dict[str, Any]:
+) -> PairedTest:
     """What a scores more than b on the same faces.
+
+    p is twice the share of resamples on the other side of 0, at least 1 / `resamples` (Efron & Tibshirani 1993, ch. 13
+    and 15).
 
     Args:
         y: (N,) class indices.
-        a, b: (N, C) probabilities or (N,) predicted class indices; -1 stands for no answer, which is wrong.
+        a, b: (N, C) probabilities or (N,) predicted class indices; -1 is no answer, which counts as wrong.
 
-    Returns:
-        `n`; each of SCORES as {difference (a minus b), low, high, p}: 95 % percentile interval and two-sided p of a
-        paired bootstrap over faces, twice the share of resamples on the other side of 0, at least 1 / `resamples`
-        (Efron & Tibshirani 1993, ch. 13 and 15); `mcnemar`: {only_a, only_b, p}: faces that one alone is right about,
-        and the exact two-sided binomial test of them (McNemar 1947). Raises ValueError if the lengths differ.
+    Raises:
+        ValueError: the lengths differ.
     """
     predicted_a, predicted_b = _predicted(a), _predicted(b)
     if not len(y) == len(predicted_a) == len(predicted_b):
@@ -42,23 +76,20 @@ def paired(
     cells, rng = joint.ravel(), np.random.default_rng(seed)
     drawn: dict[str, list[np.ndarray]] = {name: [] for name in SCORES}
     for start in range(0, resamples, BATCH):
-        some = rng.multinomial(len(y), cells / len(y), size=min(BATCH, resamples - start))
-        for name, values in _difference(some.reshape(-1, *joint.shape)).items():
+        batch = rng.multinomial(len(y), cells / len(y), size=min(BATCH, resamples - start))
+        for name, values in _difference(batch.reshape(-1, *joint.shape)).items():
             drawn[name].append(values)
-    found: dict[str, Any] = {"n": len(y)}
-    for name in SCORES:
-        values = np.concatenate(drawn[name])
-        low, high = np.percentile(values, [2.5, 97.5])
-        tail = min((values <= 0).mean(), (values >= 0).mean())
-        found[name] = {
-            "difference": float(point[name]),
-            "low": float(low),
-            "high": float(high),
-            "p": float(np.clip(2 * tail, 1 / resamples, 1)),
-        }
+    differences = {name: _score_difference(float(point[name]), np.concatenate(drawn[name])) for name in SCORES}
     right_a, right_b = predicted_a == y, predicted_b == y
     only_a, only_b = int((right_a & ~right_b).sum()), int((right_b & ~right_a).sum())
-    return {**found, "mcnemar": {"only_a": only_a, "only_b": only_b, "p": mcnemar(only_a, only_b)}}
+    return PairedTest(n=len(y), **differences, mcnemar=McNemar(only_a, only_b, mcnemar(only_a, only_b)))
+
+
+def _score_difference(point: float, drawn: np.ndarray) -> ScoreDifference:
+    """Of the difference that was measured, and those of the resamples, (resamples,)."""
+    low, high = np.percentile(drawn, [2.5, 97.5])
+    tail = min((drawn <= 0).mean(), (drawn >= 0).mean())
+    return ScoreDifference(point, float(low), float(high), p=float(np.clip(2 * tail, 1 / len(drawn), 1)))
 
 
 def mcnemar(only_a: int, only_b: int) -> float:
@@ -69,7 +100,7 @@ def mcnemar(only_a: int, only_b: int) -> float:
 
 
 def holm(values: Sequence[float]) -> list[float]:
-    """p values corrected for being several (Holm 1979), in the order given."""
+    """p values corrected for multiple comparisons (Holm 1979), in the same order."""
     corrected, highest = [0.0] * len(values), 0.0
     for rank, index in enumerate(np.argsort(values)):
         highest = max(highest, min(1.0, (len(values) - rank) * float(values[index])))
@@ -85,7 +116,7 @@ def _predicted(answers: np.ndarray) -> np.ndarray:
 def _joint(y: np.ndarray, a: np.ndarray, b: np.ndarray, num_classes: int) -> np.ndarray:
     """(C, C + 1, C + 1) counts of faces by class and by what a and b answer; the last of each: no answer.
 
-    A resample of faces is a multinomial draw of these cells (see scoring.resample).
+    A resample of faces is a multinomial draw of these cells (see intervals.resample).
     """
     side = num_classes + 1
     index = (y.astype(np.int64) * side + a % side) * side + b % side  # -1 % side is the last

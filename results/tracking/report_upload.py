@@ -50,8 +50,8 @@ def start_report(sweep_dir: Path) -> None:
 
 def main(arguments: Sequence[str]) -> int:
     try:
-        made = write_report(Path(arguments[0]))
-        tell_mlflow(Path(arguments[0]), Path(made["report"]))
+        written = write_report(Path(arguments[0]))
+        tell_mlflow(Path(arguments[0]), Path(written.report))
     except Exception as error:
         print(f"{FILE} was not made: {connection.one_line(error, '')}", file=sys.stderr)
         return 1

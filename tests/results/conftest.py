@@ -1,5 +1,6 @@
 """One home, so one MLflow store, for what is recorded in these tests: making a store takes seconds."""
 
+import re
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -34,7 +35,7 @@ def new_sweep(home: Path, arrays: TaskArrays, pixels: TaskArrays, request: pytes
     made: list[FakeDriver] = []
 
     def make(trainable: str = "curve") -> tuple[Path, FakeDriver]:
-        name = f"{request.node.name}-{len(made)}".replace("[", "-").replace("]", "")
+        name = re.sub(r"[^\w.-]", "-", f"{request.node.name}-{len(made)}")
         learned = pixels if "pixels" in (trainables.load(trainable).FEATURES or ()) else arrays
         sweep_dir = write_sweep_json(home, home / "data" / "tiny", learned, name, trainable)
         made.append(FakeDriver(sweep_dir, learned))

@@ -17,14 +17,17 @@ from fersweep.common.errors import InputError
 from fersweep.data_pipeline.tasks.spec import TaskSpec
 from fersweep.data_pipeline.tasks.task import Task
 from fersweep.results.compare import sweeps
-from fersweep.results.compare.comparison import comparison
+from fersweep.results.compare.comparison import Comparison, comparison
+from fersweep.results.compare.data import SweepTrials
 from fersweep.results.compare.sweeps import choose
-from fersweep.results.compare.trials import compare, render
+from fersweep.results.compare.tables import render_sweep
+from fersweep.results.compare.trials import compare
 from fersweep.results.record import checkpoints, journal, timeline
 from fersweep.results.record.home import find_sweep
 from fersweep.results.record.recorded_sweep import load_sweep
 from fersweep.results.record.storage import Storage
 from fersweep.results.scores import paired, significance
+from fersweep.results.scores.paired import Difference, NoDifference
 from fersweep.results.tracking import recorder_process
 from fersweep.trainables import metrics
 from tests.recorded import check_all_recorded
@@ -36,35 +39,42 @@ def sweep_dir(tmp_path_factory: pytest.TempPathFactory, tiny_dataset: Path) -> P
     return write_sweep(tmp_path_factory.mktemp("home"), tiny_dataset, num_trials=6)
 
 
-def shown(found: dict) -> str:
+def shown(compared: SweepTrials) -> str:
     console = Console(width=160)
     with console.capture() as capture:
-        console.print(render(found))
+        console.print(render_sweep(compared))
+    return capture.get()
+
+
+def narrow(compared: Comparison) -> str:
+    """What a terminal of 80 columns shows."""
+    console = Console(width=80)
+    with console.capture() as capture:
+        console.print(compared.render())
     return capture.get()
 
 
 def test_the_best_come_first_with_what_their_predictions_say(sweep_dir: Path) -> None:
-    found = compare(sweep_dir, top=3)
-    json.dumps(found, allow_nan=False)
+    compared = compare(sweep_dir, top=3)
+    json.dumps(compared.as_json(), allow_nan=False)
     record = journal.read(sweep_dir / "journal.jsonl")
-    values = [row["value"] for row in found["trials"]]
-    everything = [t.value(METRIC, "max") or 0 for t in record.trials.values() if t.state != "failed"]
-    assert values == sorted(everything, reverse=True)[:3]
-    assert found["states"] == {"running": 0, "finished": 3, "stopped": 2, "failed": 1}
-    assert found["total_epochs"] == 3 * 9 + 2 * 2 + 2
-    row = found["trials"][0]
-    with np.load(sweep_dir / "trials" / f"{row['trial']:04d}" / "predictions.npz") as val:
+    values = [trial.value(METRIC, "max") or 0 for trial in record.trials.values() if trial.state != "failed"]
+    assert [row.value for row in compared.trials] == sorted(values, reverse=True)[:3]
+    assert compared.states == {"running": 0, "finished": 3, "stopped": 2, "failed": 1}
+    assert compared.total_epochs == 3 * 9 + 2 * 2 + 2
+    row = compared.trials[0]
+    with np.load(sweep_dir / "trials" / f"{row.trial:04d}" / "predictions.npz") as val:
         wanted = recall_score(val["y"], val["probabilities"].argmax(axis=1), average=None)
-    assert list(row["recall"].values()) == pytest.approx(wanted)
-    assert row["hparams"].keys() == {"rate"}
-    assert found["hparams"] == {"top": 0.8, "noise": 0.01}
+    assert list((row.recall or {}).values()) == pytest.approx(wanted)
+    assert row.hparams.keys() == {"rate"}
+    assert compared.hparams == {"top": 0.8, "noise": 0.01}
 
 
 def test_the_baselines_stand_beside(sweep_dir: Path) -> None:
     sweep = load_sweep(sweep_dir).sweep
-    (majority,) = compare(sweep_dir)["baselines"]
-    assert majority["scores"]["val_macro_f1"] == sweep.baseline.macro_f1
-    assert sorted(majority["recall"].values()) == [0.0, 0.0, 1.0]
+    (majority,) = compare(sweep_dir).baselines
+    assert majority.scores["val_macro_f1"] == sweep.baseline.macro_f1
+    assert sorted(majority.recall.values()) == [0.0, 0.0, 1.0]
     text = shown(compare(sweep_dir))
     assert f"always {sweep.baseline.majority_class}" in text
     assert "0002" not in text, "a failed trial is not among the best"
@@ -73,15 +83,15 @@ def test_the_baselines_stand_beside(sweep_dir: Path) -> None:
 def test_a_sweep_under_way(tmp_path: Path, tiny_dataset: Path) -> None:
     arrays = Task(tiny_dataset).arrays()
     sweep_dir = write_sweep_json(tmp_path, tiny_dataset, arrays)
-    assert compare(sweep_dir)["trials"] == []
+    assert compare(sweep_dir).trials == []
     assert "No trials yet" in shown(compare(sweep_dir))
     driver = FakeDriver(sweep_dir, arrays)
     driver.sample(0, {"rate": 0.1})
     driver.report(0, [{"epoch": 1, METRIC: 0.4, "val_accuracy": 0.5}])
     driver.sample(1, {"rate": 0.1, "extra": 1})
-    (row,) = compare(sweep_dir)["trials"]
-    assert (row["value"], row["recall"], row["state"]) == (0.4, None, "running")
-    assert compare(sweep_dir)["hparams"] == {"rate": 0.1}
+    (row,) = compare(sweep_dir).trials
+    assert (row.value, row.recall, row.state) == (0.4, None, "running")
+    assert compare(sweep_dir).hparams == {"rate": 0.1}
     assert "–" in shown(compare(sweep_dir))
     driver.journal.close()
 
@@ -96,21 +106,21 @@ def test_scores_with_the_mirror_image_stand_apart(tmp_path: Path, tiny_dataset: 
     driver.run_trial(1, {**hparams, "tta": False}, 1, "finished")
     driver.journal.session("finished")
     driver.journal.close()
-    found = compare(sweep_dir)
-    assert found["faces"] == "all faces"
-    first, second = sorted(found["trials"], key=lambda row: row["trial"])
-    assert first["scores"].keys() - second["scores"].keys() == {
+    compared = compare(sweep_dir)
+    assert compared.faces == "all faces"
+    first, second = sorted(compared.trials, key=lambda row: row.trial)
+    assert first.scores.keys() - second.scores.keys() == {
         "val_tta_accuracy",
         "val_tta_balanced_accuracy",
         "val_tta_macro_f1",
     }
-    text = shown(found)
+    text = shown(compared)
     assert text.count("mirror image") == 1
-    assert f"{first['scores']['val_tta_accuracy']:.4f}" in text.partition("mirror image")[2]
+    assert f"{first.scores['val_tta_accuracy']:.4f}" in text.partition("mirror image")[2]
     recorder_process.record(sweep_dir)
     runs = check_all_recorded(sweep_dir)
     at_best = runs["0000"].data.metrics["best/val_tta_accuracy"]
-    assert at_best == first["scores"]["val_tta_accuracy"]
+    assert at_best == first.scores["val_tta_accuracy"]
 
 
 def test_an_unknown_sweep_is_refused_with_the_known_ones(sweep_dir: Path, tmp_path: Path) -> None:
@@ -135,7 +145,7 @@ def test_comparing_imports_no_framework() -> None:
 
 @pytest.fixture(scope="module")
 def two(tmp_path_factory: pytest.TempPathFactory, tiny_dataset: Path) -> Path:
-    """A home of two sweeps whose trials answer as they are told: `faces` of blendshapes, `pixels` of all faces."""
+    """A home of two sweeps whose trials answer as they should: `faces` of blendshapes, `pixels` of all faces."""
     home = tmp_path_factory.mktemp("two")
     for name, features in (("faces", "blendshapes"), ("pixels", "pixels")):
         arrays = Task(tiny_dataset, TaskSpec(features=features)).arrays()  # pyright: ignore[reportArgumentType]
@@ -146,8 +156,8 @@ def two(tmp_path_factory: pytest.TempPathFactory, tiny_dataset: Path) -> Path:
                 trial, {"rate": 0.1 * (trial + 1), "top": 0.8, **({"wide": True} if name == "pixels" else {})}
             )
             answers = right(arrays.val.y, share, trial)
-            found = metrics.scores(metrics.confusion(arrays.val.y, answers.argmax(axis=1), 3))
-            row = {f"val_{name}": float(found[name]) for name in metrics.SCORES}
+            scores = metrics.scores(metrics.confusion(arrays.val.y, answers.argmax(axis=1), 3))
+            row = {f"val_{name}": float(scores[name]) for name in metrics.SCORES}
             driver.report(trial, [{"epoch": 1, **row, "epoch_s": 2.0}])
             checkpoints.save_predictions(Storage(driver.sweep_dir), trial, 1, arrays.val.y, answers)
             driver.end(trial, "finished")
@@ -163,59 +173,64 @@ def right(y: np.ndarray, share: float, seed: int) -> np.ndarray:
 
 
 def test_a_difference_within_noise_is_told_from_one_that_is_not(two: Path) -> None:
-    found = compare(two / "sweeps" / "faces")
-    first, second, third = (row["against_best"] for row in found["trials"])
+    compared = compare(two / "sweeps" / "faces")
+    first, second, third = (row.against_best for row in compared.trials)
     assert first is None
-    assert [second["within_noise"], third["within_noise"]] == [True, False]
-    assert [second["p_holm"], third["p_holm"]] == significance.holm([second["p"], third["p"]])
-    assert third["macro_f1"]["difference"] > third["macro_f1"]["low"] > 0
-    assert third["mcnemar"]["only_b"] == 0, "what the worst is right about, the best is too"
-    last = [line.split()[-1] for line in shown(found).splitlines() if line.strip().startswith("000")][:3]
-    assert last == ["best", "noise", f"{third['p_holm']:.2g}"]
-    assert "2 comparisons" in " ".join(shown(found).split())
+    assert isinstance(second, Difference)
+    assert isinstance(third, Difference)
+    assert [second.within_noise, third.within_noise] == [True, False]
+    assert [second.p_holm, third.p_holm] == significance.holm([second.p, third.p])
+    assert third.decisive == third.macro_f1
+    assert third.macro_f1.difference > third.macro_f1.low > 0
+    assert third.mcnemar.only_b == 0, "what the worst is right about, the best is too"
+    last = [line.split()[-1] for line in shown(compared).splitlines() if line.strip().startswith("000")][:3]
+    assert last == ["best", "noise", f"{third.p_holm:.2g}"]
+    assert "2 comparisons" in " ".join(shown(compared).split())
+    row = json.loads(json.dumps(compared.as_json()))["trials"][2]["against_best"]
+    scores = ["accuracy", "balanced_accuracy", "macro_f1"]
+    assert list(row) == ["faces", "n", *scores, "mcnemar", "score", "p", "p_holm", "within_noise"]
 
 
 def test_sweeps_that_saw_other_faces_are_compared_on_those_that_both_saw(two: Path) -> None:
     compared = comparison(two, ["faces", "pixels"])
-    found = json.loads(json.dumps(compared.found, allow_nan=False))
+    found = json.loads(json.dumps(compared.as_json(), allow_nan=False))
     assert found["reasons"] == ["other faces: faces: detected faces; pixels: all faces"]
     assert found["trials"] == [], "no ranking of values that mean different things"
     (pair,) = found["pairs"]
-    detected, everyone = (one["num_faces"] for one in found["sweeps"])
+    detected, everyone = (sweep["num_faces"] for sweep in found["sweeps"])
     assert detected < everyone
     assert pair["n"] == detected
     assert pair["faces"] == f"{detected} faces of val that both see ({detected} and {everyone})"
-    assert [one["best"]["low"] < one["best"]["high"] for one in found["sweeps"]] == [True, True]
-    assert [one["trial_s"] > 0 for one in found["sweeps"]] == [True, True]
+    assert [sweep["best"]["low"] < sweep["best"]["high"] for sweep in found["sweeps"]] == [True, True]
+    assert [sweep["trial_s"] > 0 for sweep in found["sweeps"]] == [True, True]
     assert found["differences"]["hparams"] == {"wide": [None, True]}
-    console = Console(width=80)
-    with console.capture() as capture:
-        console.print(compared.render(found))
-    assert "not comparable: other faces" in capture.get()
-    assert max(map(len, capture.get().splitlines())) <= 80
-    page = compared.page(found)
+    assert "not comparable: other faces" in narrow(compared)
+    assert max(map(len, narrow(compared).splitlines())) <= 80
+    page = compared.page()
     assert "Not comparable" in page
     assert "faces:0" in page
 
 
 def test_the_join_is_of_the_same_faces(two: Path, tiny_dataset: Path) -> None:
-    """Each sweep's answers lie in an order of its own; on the faces that both saw, they are those of the same face."""
+    """Each sweep's answers are in an order of their own; on the faces that both saw, they are those of the same face."""
     a, b = (choose(two, name) for name in ("faces", "pixels:2"))
-    found = [paired.answers(one.faces, one.trial) for one in (a, b) if one.trial]
-    assert found[0] is not None
-    assert found[1] is not None
-    rows_a, rows_b, _ = paired._join(found[0], found[1])
+    answers_a, answers_b = a.answers(), b.answers()
+    assert answers_a is not None
+    assert answers_b is not None
+    rows_a, rows_b, _ = paired._join(answers_a, answers_b)
     task = Task(tiny_dataset)
     np.testing.assert_array_equal(task.load("val").face_ids[rows_a], b.faces.ids[rows_b])
-    np.testing.assert_array_equal(found[0].y[rows_a], found[1].y[rows_b])
-    assert len(rows_a) == len(found[0].y)
+    np.testing.assert_array_equal(answers_a.y[rows_a], answers_b.y[rows_b])
+    assert len(rows_a) == len(answers_a.y)
     gone = changed(b, dataset=b.sweep.dataset.model_copy(update={"path": two / "gone"}))
-    other = dataclasses.replace(found[1], faces=gone.faces)
-    assert "cannot be joined" in paired.difference(found[0], other)["missing"]
+    other = dataclasses.replace(answers_b, faces=gone.faces)
+    (difference,) = paired.differences([(answers_a, other)], "accuracy")
+    assert isinstance(difference, NoDifference)
+    assert "cannot be joined" in difference.missing
 
 
 def test_sweeps_of_the_same_faces_have_one_ranking(two: Path) -> None:
-    found = comparison(two, ["faces", "faces"], top=4).found
+    found = comparison(two, ["faces", "faces"], top=4).as_json()
     assert found["reasons"] == []
     assert [row["trial"] for row in found["trials"]] == [0, 0, 1, 1]
     assert found["trials"][1]["against_best"]["p"] == 1
@@ -238,26 +253,23 @@ def test_other_classes_metrics_and_datasets_are_said(two: Path) -> None:
         asked=b.sweep.asked.model_copy(update={"name": "else", "stop": stop}),
         dataset=b.sweep.dataset.model_copy(update={"fingerprint": "sha256:0123456789abcdef"}),
     )
-    told = "\n".join(sweeps.reasons([a, b]))
+    reasons = "\n".join(sweeps.reasons([a, b]))
     for line in ("other metric: faces: max val_macro_f1; else: max val_loss", "0123456789ab)", "else: happy, other"):
-        assert line in told
-    assert sweeps.differences(a, b)["difference"] == {"missing": "their classes differ"}
+        assert line in reasons
+    assert sweeps.compare_trials(a, b).as_json()["difference"] == {"missing": "their classes differ"}
 
 
 @pytest.mark.parametrize("arguments", [(["faces:0", "faces:2"], None), (["faces"], ("0", "faces:2"))])
 def test_two_trials(two: Path, arguments: tuple[list[str], tuple[str, str] | None]) -> None:
     compared = comparison(two, arguments[0], differences=arguments[1])
-    found = compared.found
+    found = json.loads(json.dumps(compared.as_json()))
     assert found["hparams"] == {"rate": [0.1, pytest.approx(0.3)]}
     assert found["num_same"] == 1
     assert (found["a"]["name"], found["b"]["name"]) == ("faces:0", "faces:2")
     assert found["difference"]["macro_f1"]["difference"] > 0
-    console = Console(width=80)
-    with console.capture() as capture:
-        console.print(compared.render(found))
-    assert "rate" in capture.get()
-    assert "top" not in capture.get()
-    assert "rate" in compared.page(found)
+    assert "rate" in narrow(compared)
+    assert "top" not in narrow(compared)
+    assert "rate" in compared.page()
 
 
 @pytest.mark.parametrize(
@@ -298,13 +310,14 @@ def test_what_a_sweep_cost(tmp_path: Path) -> None:
     ]
     lines = [json.dumps({"time": at, "event": kind, **fields}) + "\n" for at, kind, fields in events]
     (tmp_path / "journal.jsonl").write_text("".join(lines))
-    assert timeline.cost(tmp_path / "journal.jsonl") == {"wall_s": 20 + 41, "trial_s": 10 + 9 + 5 + 10}
+    assert timeline.cost(tmp_path / "journal.jsonl") == timeline.Cost(wall_s=20 + 41, trial_s=10 + 9 + 5 + 10)
 
 
 def test_an_interval_is_of_the_value_that_it_stands_beside(sweep_dir: Path, two: Path) -> None:
     """`curve` makes its metrics up, so that its answers say nothing of them."""
-    best = [sweeps._summary(one, sweeps._answers(one))["best"] for one in (
-        choose(sweep_dir.parents[1], "tiny"), choose(two, "faces")
-    )]  # fmt: skip
-    assert (best[0]["low"], best[0]["high"]) == (None, None)
-    assert best[1]["low"] < best[1]["value"] < best[1]["high"]
+    made_up, real = (
+        sweeps.compare_sweeps(home, [name, name]).as_json()["sweeps"][0]["best"]
+        for home, name in ((sweep_dir.parents[1], "tiny"), (two, "faces"))
+    )
+    assert (made_up["low"], made_up["high"]) == (None, None)
+    assert real["low"] < real["value"] < real["high"]

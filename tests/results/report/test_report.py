@@ -39,8 +39,8 @@ class Loaded(HTMLParser):
 
     def handle_starttag(self, tag: str, attrs: list[tuple[str, str | None]]) -> None:
         self.tags.append(tag)
-        found = [value or "" for name, value in attrs if name in ("src", "href", "data", "action")]
-        self.elsewhere += [value for value in found if not value.startswith(("#", "data:"))]
+        addresses = [value or "" for name, value in attrs if name in ("src", "href", "data", "action")]
+        self.elsewhere += [value for value in addresses if not value.startswith(("#", "data:"))]
 
     def handle_data(self, data: str) -> None:
         if self.lasttag == "h2" and data.strip():
@@ -142,7 +142,7 @@ def test_names_are_escaped(home: Path, arrays: TaskArrays, tmp_path: Path) -> No
     sweep_dir = write_sweep_json(tmp_path, home / "data" / "tiny", arrays)
     sweep = json.loads((sweep_dir / "sweep.json").read_text())
     sweep |= {"classes": [bad, "sad", "neutral"], "command": bad}
-    sweep["sweep"]["name"] = sweep["dataset"]["name"] = sweep["baseline"]["majority_class"] = bad
+    sweep["dataset"]["name"] = sweep["baseline"]["majority_class"] = bad
     (sweep_dir / "sweep.json").write_text(json.dumps(sweep))
     choices = json.dumps({"name": "CategoricalDistribution", "attributes": {"choices": [bad, "b"]}})
     write_journal(
@@ -169,18 +169,19 @@ def test_two_hundred_trials_stay_light(home: Path, arrays: TaskArrays, tmp_path:
     names, rng = [f"p{index}" for index in range(12)], np.random.default_rng(0)
     params = [dict(zip(names, values, strict=True)) for values in rng.random((200, 12)).tolist()]
     write_journal(
-        sweep_dir, [{"hparams": one, "params": one, "distributions": dict.fromkeys(names, UP_TO_1)} for one in params]
+        sweep_dir,
+        [{"hparams": values, "params": values, "distributions": dict.fromkeys(names, UP_TO_1)} for values in params],
     )
-    made = report.write_report(sweep_dir)
-    page = Path(made["report"]).read_text()
-    assert len(page.encode()) == made["bytes"] < 15e6
+    written = report.write_report(sweep_dir)
+    page = Path(written.report).read_text()
+    assert len(page.encode()) == written.bytes < 15e6
     assert page.count('class="plot"') < 30
-    told = timeline.Timeline(read_events(sweep_dir / "journal.jsonl"))
-    assert told.num_at_once == 2
-    assert told.workers_known
-    assert {lane for _, lane in told.lanes()} == {"node-1, process 100", "node-1, process 101"}
-    assert 0 < told.idle_share() < 0.05
-    assert told.training_share() > 0.85
+    drawn = timeline.Timeline(read_events(sweep_dir / "journal.jsonl"))
+    assert drawn.num_at_once == 2
+    assert drawn.workers_known
+    assert {lane for _, lane in drawn.lanes()} == {"node-1, process 100", "node-1, process 101"}
+    assert 0 < drawn.idle_share() < 0.05
+    assert drawn.training_share() > 0.85
 
 
 def test_the_command_and_mlflow(
@@ -201,14 +202,14 @@ def test_the_command_and_mlflow(
 
     started: list[list[str]] = []
     popen = SimpleNamespace(Popen=lambda command, **_: started.append(command), DEVNULL=None)
-    monkeypatch.setattr(report, "subprocess", popen)
+    monkeypatch.setattr(report_upload, "subprocess", popen)
     monkeypatch.setattr(recorder_process, "_yield_to_the_sweep", lambda: None)
     monkeypatch.setattr(recorder_process, "LEFT_ALONE_S", 5.0)
     assert recorder_process.main([str(sweep_dir)]) == 0
     assert started == [], "FERSWEEP_REPORT=0"
     monkeypatch.delenv("FERSWEEP_REPORT")
     assert recorder_process.main([str(sweep_dir)]) == 0
-    assert [command[1:] for command in started] == [["-m", "fersweep.results.report.page", str(sweep_dir)]]
+    assert [command[1:] for command in started] == [["-m", "fersweep.results.tracking.report_upload", str(sweep_dir)]]
     assert report_upload.main([str(sweep_dir)]) == 0
     parent = runs_of(sweep_dir)["parent"].info.run_id
     artifacts = [file.path for file in client_of(sweep_dir).list_artifacts(parent)]
@@ -237,15 +238,18 @@ def test_the_course_of_an_interrupted_sweep(tmp_path: Path) -> None:
         {"event": "report", "time": 1005.0, "trial": 0, "epochs": [{"epoch": 1, **row}, {"epoch": 2, **row}]},
         {"event": "ended", "time": 1006.0, "trial": 0, "state": "finished"},
     ]
-    told = timeline.Timeline(events)
-    assert (told.active_s, told.breaks, told.num_at_once) == (16.0, [10.0], 1)
-    assert [(one.start, one.end, one.epochs, one.train_s, one.how) for one in told.attempts] == [
+    course = timeline.Timeline(events)
+    assert (course.active_s, course.breaks, course.num_at_once) == (16.0, [10.0], 1)
+    attempts = [
+        (attempt.start, attempt.end, attempt.epochs, attempt.train_s, attempt.how) for attempt in course.attempts
+    ]
+    assert attempts == [
         (1.0, 10.0, 1, 4.0, "open"),
         (11.0, 16.0, 1, 4.0, "finished"),
     ]
-    assert told.epochs == {0: [(6.0, 1), (15.0, 2)]}
-    assert told.idle_share() == pytest.approx(2 / 16)
-    assert told.training_share() == pytest.approx(8 / 16)
+    assert course.epochs == {0: [(6.0, 1), (15.0, 2)]}
+    assert course.idle_share() == pytest.approx(2 / 16)
+    assert course.training_share() == pytest.approx(8 / 16)
 
 
 def test_importances_find_what_matters(home: Path, arrays: TaskArrays, tmp_path: Path) -> None:
@@ -263,9 +267,9 @@ def test_importances_find_what_matters(home: Path, arrays: TaskArrays, tmp_path:
     study = study_of(record, "val_macro_f1", "max", judge_stopped=True)
     num = len(record.ranked("val_macro_f1", "max"))
     assert sum(trial.state.name == "COMPLETE" for trial in study.trials) == num > record.count()["finished"]
-    found = parameters.importances(study, num, ["noise", "matters"])
-    assert list(found) == ["matters", "noise"]
-    assert sum(found.values()) == pytest.approx(1)
+    importances = parameters.importances(study, num, ["noise", "matters"])
+    assert list(importances) == ["matters", "noise"]
+    assert sum(importances.values()) == pytest.approx(1)
     assert parameters.importances(study, 7, ["noise", "matters"]) == {}
 
 
@@ -278,9 +282,9 @@ def test_the_most_certain_mistakes_and_what_explains_the_classes(home: Path) -> 
         answers[row] = (1 - sure) / 2
         answers[row, (val.y[row] + 1) % 3] = sure
     assert charts.most_certain_mistakes(val.y, answers).tolist() == [5, 3]
-    made = {one.heading: one for one in charts.sections(task.classes, val.y, answers, task)}
-    assert made["Most certain mistakes"].html.count("<img") == 2
-    assert task.pictures("val", [5])[1][0] in made["Most certain mistakes"].html
+    sections = {section.heading: section for section in charts.sections(task.classes, val.y, answers, task)}
+    assert sections["Most certain mistakes"].html.count("<img") == 2
+    assert task.pictures("val", [5])[1][0] in sections["Most certain mistakes"].html
     shares = charts.explained(val.x, val.y)
     best = {task.feature_names[index].removesuffix("Left").removesuffix("Right") for index in np.argsort(-shares)[:6]}
     assert best == {"mouthSmile", "mouthFrown", "browInnerUp", "browOuterUp"}
