@@ -65,18 +65,18 @@ def promote(
         )
     except promotion.Refused as refusal:
         if as_json:
-            print(json.dumps({"refused": str(refusal), "verdicts": gates.as_dicts(refusal.verdicts)}, indent=1))
+            verdicts = [verdict.as_json() for verdict in refusal.verdicts]
+            print(json.dumps({"refused": str(refusal), "verdicts": verdicts}, indent=1))
         else:
             show(refusal.verdicts, lambda verdicts: gates.render(verdicts, f"to become {alias}"), False)
         raise
     title = (
-        f"{promoted['model']} version {promoted['version']} is now {alias}"
-        f"{', by force' if promoted['forced'] else ''}: trial {promoted['trial']}, judged on test"
+        f"{promoted.model} version {promoted.version} is now {alias}"
+        f"{', by force' if promoted.forced else ''}: trial {promoted.trial}, judged on test"
     )
-    if promoted["before"] is not None and promoted["verdicts"] and not as_json:
-        verdicts = [gates.Verdict(**one) for one in promoted["verdicts"]]
-        show(verdicts, lambda verdicts: gates.render(verdicts, f"to become {alias}"), False)
-    show(promoted, lambda found: tables.render(found["figures"], title), as_json)
+    if promoted.before is not None and promoted.verdicts and not as_json:
+        show(promoted.verdicts, lambda verdicts: gates.render(verdicts, f"to become {alias}"), False)
+    show(promoted, lambda promoted: tables.render(promoted.figures, title), as_json)
 
 
 @app.command()
@@ -116,7 +116,7 @@ def evaluate(
     judged = judge_model(opened, home, data, split, tta, classes.split(",") if classes else None, explain)
     if html is not None:
         write(html, page.html(judged))
-    show(judged.figures, tables.render, as_json)
+    show(judged, tables.render_judgement, as_json)
 
 
 @app.command()
@@ -169,7 +169,7 @@ def championshow(alias: Alias = "champion", home: Home = RUNS, as_json: AsJson =
 
     from fersweep.results.promote.champion import champion
 
-    show(champion(home, alias), lambda found: Markdown(f"# version {found['version']}\n\n{found['card']}"), as_json)
+    show(champion(home, alias), lambda shown: Markdown(f"# version {shown.version}\n\n{shown.card}"), as_json)
 
 
 @champion.command("history")
@@ -190,5 +190,5 @@ def champion_rollback(
     """Give an alias back to the version that had it before."""
     from fersweep.results.promote.champion import rollback
 
-    found = rollback(home, alias, to)
-    show(found, lambda one: f"version {one['version']} is {alias} again, instead of version {one['before']}", as_json)
+    moved = rollback(home, alias, to)
+    show(moved, lambda moved: f"version {moved.version} is {alias} again, instead of version {moved.before}", as_json)

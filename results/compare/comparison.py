@@ -18,6 +18,8 @@ from fersweep.results.record.home import find_sweep, split_spec
 if TYPE_CHECKING:
     from rich.console import RenderableType
 
+    from fersweep.results.scores.figures import Figures
+
 
 @dataclass(frozen=True)
 class Comparison:
@@ -32,7 +34,7 @@ def comparison(
     home: Path,
     names: Sequence[str],
     top: int = 10,
-    trees: Callable[[Path], dict[str, Any]] | None = None,
+    trees: Callable[[Path], Figures] | None = None,
     differences: tuple[str, str] | None = None,
 ) -> Comparison:
     """Compare what `names` name.

@@ -14,6 +14,7 @@ from fersweep.results.record.journal import SweepRecord, TrialRecord, trial_name
 from fersweep.results.record.recorded_sweep import RecordedSweep, load_sweep
 from fersweep.results.record.sweep_json import SweepJson
 from fersweep.results.scores import paired
+from fersweep.results.scores.figures import Figures
 from fersweep.trainables import metrics
 from fersweep.trainables.metrics import SCORES
 
@@ -31,7 +32,7 @@ NOISE = (
 )
 
 
-def compare(sweep_dir: Path, top: int = 10, trees: dict[str, Any] | None = None) -> dict[str, Any]:
+def compare(sweep_dir: Path, top: int = 10, trees: Figures | None = None) -> dict[str, Any]:
     """The `top` best trials of a sweep, best first, JSON-able.
 
     Args:
@@ -118,7 +119,7 @@ def _row(
     }
 
 
-def _baselines(sweep: SweepJson, trees: dict[str, Any] | None) -> list[dict[str, Any]]:
+def _baselines(sweep: SweepJson, trees: Figures | None) -> list[dict[str, Any]]:
     majority = sweep.baseline.majority_class
     baselines = [
         {
@@ -128,10 +129,9 @@ def _baselines(sweep: SweepJson, trees: dict[str, Any] | None) -> list[dict[str,
         }
     ]
     if trees is not None:
-        found = trees["detected"]
-        scores = {f"val_{name}": found[name]["value"] for name in SCORES}
-        recall = {name: found["per_class"][name]["recall"] for name in sweep.classes}
-        baselines.insert(0, {"name": trees.get("name", "boosted trees"), "scores": scores, "recall": recall})
+        scores = {f"val_{name}": trees.detected.score(name).value for name in SCORES}
+        recall = {name: trees.detected.per_class[name].recall for name in sweep.classes}
+        baselines.insert(0, {"name": trees.name or "boosted trees", "scores": scores, "recall": recall})
     return baselines
 
 

@@ -24,6 +24,7 @@ from fersweep.results.report import learning_curves, parameters, workers
 from fersweep.results.report.data import ReportData
 from fersweep.results.report.workers import span
 from fersweep.results.scores import charts
+from fersweep.results.scores.figures import Figures
 from fersweep.results.scores.paired import told
 
 FILE = "report.html"
@@ -32,7 +33,7 @@ AGAINST = "p vs best"
 
 
 def write_report(
-    sweep_dir: Path, out: Path | None = None, trees: dict[str, Any] | None = None, faces: bool = True
+    sweep_dir: Path, out: Path | None = None, trees: Figures | None = None, faces: bool = True
 ) -> dict[str, Any]:
     """Write the page of a sweep to `out` (None: `report.html` in its directory), whole or not at all.
 
@@ -54,7 +55,7 @@ def write_report(
     return {"sweep": sweep_dir.name, "report": str(path), "bytes": len(content), "seconds": seconds}
 
 
-def render(sweep_dir: Path, trees: dict[str, Any] | None = None, faces: bool = True) -> str:
+def render(sweep_dir: Path, trees: Figures | None = None, faces: bool = True) -> str:
     """The page as HTML."""
     recorded = load_sweep(sweep_dir)
     sweep, record = recorded.sweep, recorded.record
@@ -90,12 +91,12 @@ def _last_event(searched: ReportData) -> str:
     return time.strftime("%Y-%m-%d %H:%M UTC", time.gmtime(at)) if at else "before its first trial"
 
 
-def _kept_trees(sweep_dir: Path, sweep: SweepJson) -> dict[str, Any] | None:
+def _kept_trees(sweep_dir: Path, sweep: SweepJson) -> Figures | None:
     """The baseline that `compare --trees` left behind, if it is of this sweep's data and classes."""
     try:
         kept = json.loads((sweep_dir / "trees.json").read_text())
         same = kept["key"]["fingerprint"] == sweep.dataset.fingerprint and kept["key"]["classes"] == sweep.classes
-        return kept["figures"] if same else None
+        return Figures.from_json(kept["figures"]) if same else None
     except (OSError, ValueError, LookupError, TypeError):
         return None
 
