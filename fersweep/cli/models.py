@@ -109,7 +109,7 @@ def evaluate(
 ) -> None:
     """Judge any model on a split of a dataset, with 95 % intervals, the baseline, and the faces that it got wrong."""
     from fersweep.results.evaluate import page, tables
-    from fersweep.results.evaluate.judgement import judge_model
+    from fersweep.results.evaluate.model_judgement import judge_model
     from fersweep.results.models.open_model import open_model
 
     opened = open_model(model if trial is None else f"{model}:{trial}", home)

@@ -9,7 +9,7 @@ from fersweep.results.scores.figures import SETS
 from fersweep.trainables.metrics import SCORES
 
 if TYPE_CHECKING:
-    from fersweep.results.evaluate.judgement import ModelJudgement
+    from fersweep.results.evaluate.model_judgement import ModelJudgement
 
 
 def html(judged: ModelJudgement) -> str:

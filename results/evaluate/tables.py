@@ -14,7 +14,7 @@ if TYPE_CHECKING:
     from rich.table import Table
     from rich.text import Text
 
-    from fersweep.results.evaluate.judgement import Mistake, ModelJudgement
+    from fersweep.results.evaluate.model_judgement import Mistake, ModelJudgement
 
 
 WORST = 8  # mistakes that the terminal shows

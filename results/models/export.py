@@ -10,7 +10,7 @@ and answers with probabilities (N, C); its metadata has the classes, features an
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping
-from dataclasses import asdict, dataclass
+from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -59,9 +59,6 @@ class ExportedModel:
     rows: int
     difference: float
     as_trained: float
-
-    def as_json(self) -> dict[str, Any]:
-        return asdict(self)
 
 
 def export(spec: str, out: Path, home: Path) -> ExportedModel:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import asdict, dataclass
+from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -29,9 +29,6 @@ class Champion:
     card: str | None
     moves: list[dict[str, Any]]
 
-    def as_json(self) -> dict[str, Any]:
-        return asdict(self)
-
 
 @dataclass(frozen=True)
 class Rollback:
@@ -40,9 +37,6 @@ class Rollback:
     alias: str
     version: int
     before: int
-
-    def as_json(self) -> dict[str, Any]:
-        return asdict(self)
 
 
 def same_version(a: ModelVersion | None, b: ModelVersion | None) -> bool:

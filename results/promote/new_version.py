@@ -115,13 +115,11 @@ def _run_id(
 def _log_figures(client: MlflowClient, run_id: str, figures: Figures, epoch: int, card: str) -> None:
     from fersweep.results.scores.charts import draw_confusion
 
-    sets = (
-        ("test_{}", figures.detected),
-        ("test_{}_all_faces", figures.all),
-        ("test_tta_{}", figures.tta),
-    )
-    for key, scores in sets:
-        for name in SCORES if scores is not None else ():
+    metrics = {"test_{}": figures.detected, "test_{}_all_faces": figures.all}
+    if figures.tta is not None:
+        metrics["test_tta_{}"] = figures.tta
+    for key, scores in metrics.items():
+        for name in SCORES:
             client.log_metric(run_id, key.format(name), scores.score(name).value, step=epoch)
     calibration = figures.detected.calibration
     assert calibration is not None  # evaluate always has it

@@ -146,6 +146,11 @@ def score_faces(counts: np.ndarray, classes: Sequence[str], majority: int | None
     """
     point, drawn = scores(counts), scores(resample(counts))
     bounds = {name: np.percentile(drawn[name], [2.5, 97.5], axis=0) for name in (*SCORES, "recall")}
+
+    def interval(name: str) -> Interval:
+        low, high = bounds[name]
+        return Interval(value=float(point[name]), low=float(low), high=float(high))
+
     low, high = bounds["recall"]
     per_class = {
         name: ClassScores(
@@ -158,14 +163,18 @@ def score_faces(counts: np.ndarray, classes: Sequence[str], majority: int | None
         )
         for i, name in enumerate(classes)
     }
-    with_bounds = {
-        name: Interval(value=float(point[name]), low=float(bounds[name][0]), high=float(bounds[name][1]))
-        for name in SCORES
-    }
-    baseline = {} if majority is None else {"baseline": Guess(majority=classes[majority], **guess(counts, majority))}
-    return FaceScores(
-        num_faces=int(counts.sum()), **with_bounds, per_class=per_class, confusion=counts.tolist(), **baseline
+    figures = FaceScores(
+        num_faces=int(counts.sum()),
+        accuracy=interval("accuracy"),
+        balanced_accuracy=interval("balanced_accuracy"),
+        macro_f1=interval("macro_f1"),
+        per_class=per_class,
+        confusion=counts.tolist(),
     )
+    if majority is None:
+        return figures
+    baseline = Guess(majority=classes[majority], **guess(counts, majority))
+    return figures.model_copy(update={"baseline": baseline})
 
 
 def auc(y: np.ndarray, probabilities: np.ndarray) -> float:

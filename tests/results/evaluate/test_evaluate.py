@@ -14,7 +14,8 @@ from fersweep.common.errors import InputError
 from fersweep.data_pipeline.tasks.arrays import TaskArrays
 from fersweep.data_pipeline.tasks.spec import TaskSpec
 from fersweep.data_pipeline.tasks.task import Task
-from fersweep.results.evaluate.judgement import evaluate, judge_model
+from fersweep.results.evaluate.judgement import evaluate
+from fersweep.results.evaluate.model_judgement import judge_model
 from fersweep.results.evaluate.tables import render, render_judgement
 from fersweep.results.evaluate.tree_baseline import tree_baseline
 from fersweep.results.models.open_model import open_model

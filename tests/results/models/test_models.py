@@ -15,7 +15,7 @@ from fersweep.data_pipeline.tasks.spec import TaskSpec
 from fersweep.data_pipeline.tasks.task import Task
 from fersweep.data_pipeline.vocabulary import BLENDSHAPES
 from fersweep.results.evaluate import page
-from fersweep.results.evaluate.judgement import judge_model
+from fersweep.results.evaluate.model_judgement import judge_model
 from fersweep.results.models.face_model import FaceModel
 from fersweep.results.models.open_model import open_model
 from fersweep.results.models.other_process import answers_elsewhere
