@@ -57,8 +57,8 @@ def main() -> None:
             accuracy, f1 = ([row[key] for row in rows] for key in ("val_accuracy", "val_macro_f1"))
             spread = f"{np.mean(accuracy):.3f} ± {np.std(accuracy):.3f} | {np.mean(f1):.3f} ± {np.std(f1):.3f}"
             print(f"| {name} | dense, transform: {transform} | {spread} |", flush=True)
-        trees = tree_baseline(task)["detected"]
-        print(f"| {name} | trees | {trees['accuracy']['value']:.3f} | {trees['macro_f1']['value']:.3f} |", flush=True)
+        trees = tree_baseline(task).detected
+        print(f"| {name} | trees | {trees.accuracy.value:.3f} | {trees.macro_f1.value:.3f} |", flush=True)
 
 
 if __name__ == "__main__":

@@ -64,18 +64,18 @@ def promote(
         )
     except promotion.Refused as refusal:
         if as_json:
-            show({"refused": str(refusal), "verdicts": gates.as_dicts(refusal.verdicts)}, None, as_json)
+            verdicts = [verdict.as_json() for verdict in refusal.verdicts]
+            show({"refused": str(refusal), "verdicts": verdicts}, None, as_json)
         else:
             show(refusal.verdicts, lambda verdicts: gates.render(verdicts, f"to become {alias}"), False)
         raise
     title = (
-        f"{promoted['model']} version {promoted['version']} is now {alias}"
-        f"{', by force' if promoted['forced'] else ''}: trial {promoted['trial']}, judged on test"
+        f"{promoted.model} version {promoted.version} is now {alias}"
+        f"{', by force' if promoted.forced else ''}: trial {promoted.trial}, judged on test"
     )
-    if promoted["before"] is not None and promoted["verdicts"] and not as_json:
-        verdicts = [gates.Verdict(**one) for one in promoted["verdicts"]]
-        show(verdicts, lambda verdicts: gates.render(verdicts, f"to become {alias}"), False)
-    show(promoted, lambda found: tables.render(found["figures"], title), as_json)
+    if promoted.before is not None and promoted.verdicts and not as_json:
+        show(promoted.verdicts, lambda verdicts: gates.render(verdicts, f"to become {alias}"), False)
+    show(promoted, lambda promoted: tables.render(promoted.figures, title), as_json)
 
 
 @app.command()
@@ -108,14 +108,14 @@ def evaluate(
 ) -> None:
     """Judge any model on a split of a dataset, with 95 % intervals, the baseline, and the faces that it got wrong."""
     from fersweep.results.evaluate import page, tables
-    from fersweep.results.evaluate.judgement import judge_model
+    from fersweep.results.evaluate.model_judgement import judge_model
     from fersweep.results.models.open_model import open_model
 
     opened = open_model(model if trial is None else f"{model}:{trial}", home)
     judged = judge_model(opened, home, data, split, tta, classes.split(",") if classes else None, explain)
     if html is not None:
         write(html, page.html(judged))
-    show(judged.figures, tables.render, as_json)
+    show(judged, tables.render_judgement, as_json)
 
 
 @app.command()
@@ -168,7 +168,7 @@ def championshow(alias: Alias = "champion", home: Home = RUNS, as_json: AsJson =
 
     from fersweep.results.promote.champion import champion
 
-    show(champion(home, alias), lambda found: Markdown(f"# version {found['version']}\n\n{found['card']}"), as_json)
+    show(champion(home, alias), lambda shown: Markdown(f"# version {shown.version}\n\n{shown.card}"), as_json)
 
 
 @champion.command("history")
@@ -189,5 +189,5 @@ def champion_rollback(
     """Give an alias back to the version that had it before."""
     from fersweep.results.promote.champion import rollback
 
-    found = rollback(home, alias, to)
-    show(found, lambda one: f"version {one['version']} is {alias} again, instead of version {one['before']}", as_json)
+    moved = rollback(home, alias, to)
+    show(moved, lambda moved: f"version {moved.version} is {alias} again, instead of version {moved.before}", as_json)

@@ -18,6 +18,8 @@ from fersweep.results.record.home import find_sweep, split_spec
 if TYPE_CHECKING:
     from rich.console import RenderableType
 
+    from fersweep.results.scores.figures import Figures
+
 Result = TypeVar("Result", SweepTrials, ComparedSweeps, ComparedTrials)
 
 
@@ -45,7 +47,7 @@ def comparison(
     home: Path,
     names: Sequence[str],
     top: int = 10,
-    trees: Callable[[Path], trials.TreeFigures] | None = None,
+    trees: Callable[[Path], Figures] | None = None,
     differences: tuple[str, str] | None = None,
 ) -> Comparison[SweepTrials] | Comparison[ComparedSweeps] | Comparison[ComparedTrials]:
     """Compare what `names` name.

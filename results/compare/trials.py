@@ -7,13 +7,13 @@ from __future__ import annotations
 
 import json
 from pathlib import Path
-from typing import Any
 
 from fersweep.results.compare.data import BaselineRow, SweepTrials, TrialRow
 from fersweep.results.record.journal import SweepRecord, TrialRecord
 from fersweep.results.record.recorded_sweep import RecordedSweep, load_sweep
 from fersweep.results.record.sweep_json import SweepJson
 from fersweep.results.scores import paired
+from fersweep.results.scores.figures import Figures
 from fersweep.results.scores.paired import Answers, Difference, NoDifference
 from fersweep.trainables import metrics
 from fersweep.trainables.metrics import SCORES
@@ -21,10 +21,8 @@ from fersweep.trainables.metrics import SCORES
 VAL_SCORES = [f"val_{name}" for name in SCORES]
 TTA_SCORES = [f"val_tta_{name}" for name in SCORES]
 
-TreeFigures = dict[str, Any]  # the figures of evaluate/tree_baseline.py, as trees.json holds them
 
-
-def compare(sweep_dir: Path, top: int = 10, trees: TreeFigures | None = None) -> SweepTrials:
+def compare(sweep_dir: Path, top: int = 10, trees: Figures | None = None) -> SweepTrials:
     """The `top` best trials of a sweep, and its baselines.
 
     trees: figures of boosted trees on the sweep's task: one more baseline.
@@ -96,14 +94,13 @@ def _row(
     )
 
 
-def _baselines(sweep: SweepJson, trees: TreeFigures | None) -> list[BaselineRow]:
+def _baselines(sweep: SweepJson, trees: Figures | None) -> list[BaselineRow]:
     majority = sweep.baseline.majority_class
     scores = {f"val_{name}": getattr(sweep.baseline, name) for name in SCORES}
     recall = {name: float(name == majority) for name in sweep.classes}
     baselines = [BaselineRow(f"always {majority}", scores, recall)]
     if trees is not None:
-        figures = trees["detected"]
-        scores = {f"val_{name}": figures[name]["value"] for name in SCORES}
-        recall = {name: figures["per_class"][name]["recall"] for name in sweep.classes}
-        baselines.insert(0, BaselineRow(trees.get("name", "boosted trees"), scores, recall))
+        scores = {f"val_{name}": trees.detected.score(name).value for name in SCORES}
+        recall = {name: trees.detected.per_class[name].recall for name in sweep.classes}
+        baselines.insert(0, BaselineRow(trees.name or "boosted trees", scores, recall))
     return baselines

@@ -28,7 +28,7 @@ HEAT = 0.6  # how much of the gray face its hottest place hides
 
 
 class Look(NamedTuple):
-    """What the model says of a face (H, W) uint8."""
+    """A model's answer to a face (H, W) uint8. certainty: the answer's probability."""
 
     face: np.ndarray
     true: str
@@ -43,7 +43,7 @@ class Look(NamedTuple):
 def draw_explanations(model: Any, task: Task, directory: Path) -> list[Path]:
     """Write `feature_maps.png` and `grad_cam.png` into `directory`, made if need be, and return their paths.
 
-    Those that the model has: [] for one that is no net, or a net without convolutions.
+    [] for a model that is no net, or a net without convolutions.
     """
     if not hasattr(model, "feature_maps"):
         return []
@@ -83,18 +83,18 @@ def draw_feature_maps(look: Look, layers: Sequence[tuple[str, np.ndarray]]) -> F
     label, head = 2.0, 2.5  # units: to the left of the maps, and above them
     axes = _canvas(label + NUM_MAPS * (1 + GAP), head + len(layers) * (1 + GAP), inches=0.6)
     _place(axes, look.face, label, 0.1, side=head - 0.3, **GRAY)
-    said = f"{'rightly' if look.right else 'wrongly'} predicted {look.predicted}: {look.certainty:.2f}"
+    answer = f"{'rightly' if look.right else 'wrongly'} predicted {look.predicted}: {look.certainty:.2f}"
     maps_are = (
         f"the first {NUM_MAPS} feature maps of each layer, each from its lowest value (dark) to its highest (bright)"
     )
-    text = f"A {look.true} face of val, {said}\nBelow: {maps_are}"
+    text = f"A {look.true} face of val, {answer}\nBelow: {maps_are}"
     axes.text(label + head, head / 2, text, va="center", fontsize=9, linespacing=1.8)
     for i, (name, maps) in enumerate(layers):
         top = head + i * (1 + GAP)
         height, width = maps.shape[1:]
         axes.text(label - 0.15, top + 0.5, f"{name}\n{height} × {width}", ha="right", va="center", fontsize=8)
-        for j, one in enumerate(maps):
-            _place(axes, one, label + j * (1 + GAP), top)
+        for j, image in enumerate(maps):
+            _place(axes, image, label + j * (1 + GAP), top)
     return axes.figure  # type: ignore[return-value]
 
 
@@ -104,17 +104,17 @@ def draw_grad_cam(looks: Sequence[Look], heat: np.ndarray, classes: Sequence[str
     axes = _canvas(label + max(3, len(classes)) * column, head + 2 * block - 0.6, inches=1.15)
     title = "Grad-CAM: where faces of val show the class that is predicted;"
     axes.text(0.1, 0.27, f"{title}\nof each class those that the model is most certain of", va="center", fontsize=9)
-    found = {(look.true, look.right): (look, one) for look, one in zip(looks, heat, strict=True)}
+    places = {(look.true, look.right): (look, warmth) for look, warmth in zip(looks, heat, strict=True)}
     for row, right in enumerate((True, False)):
         top = head + row * block
         axes.text(0.1, top + 1 + GAP / 2, "right" if right else "wrong", va="center", fontsize=10)
         for i, true in enumerate(classes):
             left, text = label + i * column, f"{true}\nnone"
-            if (true, right) in found:
-                look, one = found[true, right]
+            if (true, right) in places:
+                look, warmth = places[true, right]
                 text = f"{true if right else f'{true} → {look.predicted}'}\n{look.certainty:.2f}"
                 _place(axes, look.face, left, top, **GRAY)
-                _place(axes, _heated(look.face, one), left, top + 1 + GAP)
+                _place(axes, _heated(look.face, warmth), left, top + 1 + GAP)
             axes.text(left + 0.5, top - 0.05, text, ha="center", va="bottom", fontsize=8)
     return axes.figure  # type: ignore[return-value]
 

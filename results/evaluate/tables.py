@@ -1,65 +1,88 @@
-"""What an evaluation found, for people: tables for the terminal, a page of HTML."""
+"""An evaluation as tables for the terminal."""
 
 from __future__ import annotations
 
-from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from collections.abc import Sequence
+from typing import TYPE_CHECKING
 
 from fersweep.common.display.tables import table
-from fersweep.results.scores import intervals
+from fersweep.results.scores.figures import SETS, Figures
+from fersweep.trainables.metrics import SCORES
 
 if TYPE_CHECKING:
     from rich.console import RenderableType
+    from rich.table import Table
+    from rich.text import Text
+
+    from fersweep.results.evaluate.model_judgement import Mistake, ModelJudgement
 
 
 WORST = 8  # mistakes that the terminal shows
 
 
-def render(figures: dict[str, Any], title: str = "") -> RenderableType:
-    """The figures of `evaluate` as tables for the terminal."""
+def render_judgement(judged: ModelJudgement) -> RenderableType:
+    """Scores, classes, the worst mistakes and notes."""
     from rich.console import Group
+
+    figures = judged.figures
+    tables = [_scores(figures, f"{judgement_title(judged)}: scores [95 % interval]"), _classes(figures)]
+    if judged.mistakes:
+        tables.append(_mistakes(judged.mistakes))
+    notes = [*judged.notes, figures.faces, *(f"drawn: {path}" for path in judged.pictures or ())]
+    return Group(*tables, *map(_note, notes))
+
+
+def judgement_title(judged: ModelJudgement) -> str:
+    return f"{judged.model} on {judged.split} of {judged.task.dataset.name}"
+
+
+def render(figures: Figures, title: str) -> RenderableType:
+    """The figures of `evaluate`: scores, and scores by class."""
+    from rich.console import Group
+
+    return Group(_scores(figures, title), _classes(figures), *map(_note, filter(None, [figures.faces])))
+
+
+def _note(line: str) -> Text:
     from rich.text import Text
 
-    sets = intervals.judged(figures)
-    (main, ranked), *others = sets.items()
-    title = title or f"{_what(figures)}: scores [95 % interval]"
-    scores = table(["", *(intervals.JUDGED[key] for key in sets), "majority"], 1, title)
-    scores.add_row("faces", *[str(one["num_faces"]) for one in sets.values()], "")
-    for name in intervals.SCORES:
-        cells = [intervals.interval(one[name]) for one in sets.values()]
-        scores.add_row(name.replace("_", " "), *cells, f"{ranked['baseline'][name]:.3f}")
-    if figures["detected"].get("auc") is not None:
-        blank = [""] * (len(sets) - 1)
-        scores.add_row("AUC (one vs rest)", f"{figures['detected']['auc']:.3f}", *blank, "0.500")
-    if "calibration" in figures["detected"]:
-        scores.add_row("ECE", f"{figures['detected']['calibration']['ece']:.3f}")
+    return Text(line, style="dim")
+
+
+def _scores(figures: Figures, title: str) -> Table:
+    sets, detected = figures.sets(), figures.detected
+    baseline = next(iter(sets.values())).baseline
+    assert baseline is not None  # evaluate always has one
+    shown = table(["", *(SETS[key] for key in sets), "majority"], 1, title)
+    shown.add_row("faces", *[str(scores.num_faces) for scores in sets.values()], "")
+    for name in SCORES:
+        cells = [str(scores.score(name)) for scores in sets.values()]
+        shown.add_row(name.replace("_", " "), *cells, f"{baseline.score(name):.3f}")
+    if detected.auc is not None:
+        shown.add_row("AUC (one vs rest)", f"{detected.auc:.3f}", *[""] * (len(sets) - 1), "0.500")
+    if detected.calibration is not None:
+        shown.add_row("ECE", f"{detected.calibration.ece:.3f}")
+    return shown
+
+
+def _classes(figures: Figures) -> Table:
+    (main, ranked), *others = figures.sets().items()
     columns = ["class", "precision", "recall", "f1", "faces", *(f"recall, {key}" for key, _ in others)]
-    classes = table(columns, 1, f"by class, {intervals.JUDGED[main]}")
-    for name in figures["classes"]:
-        one = ranked["per_class"][name]
-        recall = {"value": one["recall"], "low": one["recall_low"], "high": one["recall_high"]}
-        cells = [f"{one['precision']:.3f}", intervals.interval(recall), f"{one['f1']:.3f}", str(one["support"])]
-        classes.add_row(name, *cells, *[f"{other['per_class'][name]['recall']:.3f}" for _, other in others])
-    notes = [*figures.get("notes", ()), figures.get("faces", "")]
-    notes += [f"drawn: {path}" for path in figures.get("pictures", ())]
-    wrong = figures.get("mistakes", [])
-    return Group(
-        scores, classes, *([_mistakes(wrong)] if wrong else []), *(Text(note, style="dim") for note in notes if note)
-    )
+    shown = table(columns, 1, f"by class, {SETS[main]}")
+    for name in figures.classes:
+        row = ranked.per_class[name]
+        cells = [f"{row.precision:.3f}", str(row.recall_interval), f"{row.f1:.3f}", str(row.support)]
+        shown.add_row(name, *cells, *[f"{scores.per_class[name].recall:.3f}" for _, scores in others])
+    return shown
 
 
-def _what(figures: dict[str, Any]) -> str:
-    model, data = figures.get("model"), figures.get("data")
-    return f"{model} on {figures['split']} of {Path(data).name}" if model and data else figures["split"]
-
-
-def _mistakes(wrong: list[dict[str, Any]]) -> RenderableType:
+def _mistakes(mistakes: Sequence[Mistake]) -> Table:
     from rich.text import Text
 
     shown = table(["true", "predicted", "probability", "face", "source"], 2, wraps=["source"])
-    shown.title = f"the most confident {min(WORST, len(wrong))} of {len(wrong)} mistakes (--json has all)"
+    shown.title = f"the most confident {min(WORST, len(mistakes))} of {len(mistakes)} mistakes (--json has all)"
     shown.title_justify = "left"
-    for one in wrong[:WORST]:
-        cells = [f"{one['probability']:.3f}", one["face_id"][:12], Text(one["source"])]
-        shown.add_row(one["true"], one["predicted"], *cells)
+    for mistake in mistakes[:WORST]:
+        cells = [f"{mistake.probability:.3f}", mistake.face_id[:12], Text(mistake.source)]
+        shown.add_row(mistake.true, mistake.predicted, *cells)
     return shown

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING
 
 import numpy as np
 
@@ -12,16 +12,21 @@ from fersweep.data_pipeline.faces.crop import fit
 from fersweep.data_pipeline.tasks.task import Task
 from fersweep.results.evaluate.judgement import evaluate
 from fersweep.results.record.sweep_json import read_sweep_json
+from fersweep.results.scores.figures import Figures
+
+if TYPE_CHECKING:
+    from sklearn.ensemble import HistGradientBoostingClassifier
+
 
 TREES_SIDE = 12  # px
 
 
-def tree_baseline_of(sweep_dir: Path) -> dict[str, Any]:
+def tree_baseline_of(sweep_dir: Path) -> Figures:
     """`tree_baseline` of a sweep's task, kept in the sweep's directory."""
     return tree_baseline(read_sweep_json(sweep_dir).task(), sweep_dir / "trees.json")
 
 
-def tree_baseline(task: Task, cache: Path | None = None) -> dict[str, Any]:
+def tree_baseline(task: Task, cache: Path | None = None) -> Figures:
     """`evaluate` on val of gradient-boosted trees (scikit-learn's defaults) trained on the task's train faces.
 
     What a search of neural nets has to beat. Takes seconds; kept in the file `cache`, and read from there as long as
@@ -35,7 +40,7 @@ def tree_baseline(task: Task, cache: Path | None = None) -> dict[str, Any]:
     if cache is not None and cache.exists():
         kept = json.loads(cache.read_text())
         if kept["key"] == key:
-            return kept["figures"]
+            return Figures.from_json(kept["figures"])
     from sklearn.ensemble import HistGradientBoostingClassifier
     from threadpoolctl import threadpool_limits
 
@@ -47,15 +52,15 @@ def tree_baseline(task: Task, cache: Path | None = None) -> dict[str, Any]:
         figures = evaluate(_Trees(trees), task, "val")
     if task.spec.features == "pixels":
         side = f"{TREES_SIDE}×{TREES_SIDE}"
-        figures["name"] = f"trees, {side} px"
-        figures["protocol"] += f"; boosted trees that see faces shrunk to {side} pixels by averaging areas"
+        protocol = f"{figures.protocol}; boosted trees that see faces shrunk to {side} pixels by averaging areas"
+        figures = figures.model_copy(update={"name": f"trees, {side} px", "protocol": protocol})
     if cache is not None:
-        cache.write_text(json.dumps({"key": key, "figures": figures}, indent=1))
+        cache.write_text(json.dumps({"key": key, "figures": figures.as_json()}, indent=1))
     return figures
 
 
 class _Trees:
-    def __init__(self, trees: Any):
+    def __init__(self, trees: HistGradientBoostingClassifier):
         self.trees = trees
 
     def predict(self, x: np.ndarray) -> np.ndarray:

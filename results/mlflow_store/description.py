@@ -74,7 +74,7 @@ def _results(
         return [f"{line} {links.told()}"]
     best = ranked[0].value(metric, mode) or 0.0
     found = paired.interval(sweep, best, *predictions) if predictions is not None else None
-    value = intervals.interval(found) if found else f"{best:.4f}"
+    value = str(intervals.Interval(**found)) if found else f"{best:.4f}"
     line += f" Best `{metric}`: **{value}**, trial {links.to_trial(ranked[0])}"
     line += f"; val chose it, so it looks better there than it is. {links.told()}"
     names = list(dict.fromkeys(name for trial in ranked for name in trial.params))[:NUM_PARAMS]

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any
 
 from fersweep.results.record.journal import Report, SweepRecord, TrialRecord
 from fersweep.results.record.sweep_json import SweepJson
-from fersweep.results.scores import intervals
+from fersweep.results.scores.figures import SETS, Figures
 from fersweep.trainables.metrics import SCORES
 
 if TYPE_CHECKING:
@@ -47,16 +47,15 @@ def promotion_tags(sweep: SweepJson, trial: TrialRecord, parent_run_id: str) -> 
     }
 
 
-def version_tags(sweep: SweepJson, figures: dict[str, Any]) -> dict[str, str]:
+def version_tags(sweep: SweepJson, figures: Figures) -> dict[str, str]:
     """Tags of a registered model version: what it learned from and how well it does."""
-    detected = figures["detected"]
     return {
         "fersweep.sweep": sweep.asked.name,
         "fersweep.trainable": sweep.asked.trainable,
         "fersweep.fingerprint": sweep.dataset.fingerprint,
         "fersweep.classes": ", ".join(sweep.classes),
-        "fersweep.protocol": f"test, {intervals.JUDGED[next(iter(intervals.judged(figures)))]}; {figures['protocol']}",
-        **{f"test_{name}": intervals.interval(detected[name]) for name in SCORES},
+        "fersweep.protocol": f"test, {SETS[next(iter(figures.sets()))]}; {figures.protocol}",
+        **{f"test_{name}": str(figures.detected.score(name)) for name in SCORES},
     }
 
 

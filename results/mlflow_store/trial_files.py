@@ -38,9 +38,9 @@ def write_history(trial: TrialRecord, metric: str, mode: str, directory: Path) -
 def write_val_report(y: np.ndarray, probabilities: np.ndarray, classes: list[str], directory: Path) -> None:
     """`val_report.json`, `val_report.txt` and `val_confusion.png` of y (N,) and probabilities (N, C)."""
     counts = intervals.count(y, probabilities.argmax(axis=1), len(classes))
-    found = intervals.figures(counts, classes)
-    (directory / "val_report.json").write_text(json.dumps(found, indent=1))
-    (directory / "val_report.txt").write_text(intervals.as_text(found))
+    figures = intervals.score_faces(counts, classes)
+    (directory / "val_report.json").write_text(json.dumps(figures.as_json(), indent=1))
+    (directory / "val_report.txt").write_text(intervals.as_text(figures))
     draw_confusion(counts[:, :-1], classes).savefig(directory / "val_confusion.png")
 
 

@@ -11,15 +11,15 @@ from fersweep.data_pipeline.vocabulary import BLENDSHAPES
 from fersweep.results.models.face_model import Answer, FaceModel
 
 
-def _callable(spec: str, place: str, name: str) -> FaceModel:
-    """FILE.py:NAME or MODULE:NAME."""
+def open_callable(spec: str, place: str, name: str) -> FaceModel:
+    """The function `name` of a file or module `place`. Raises InputError if it cannot be imported, or is no function."""
     try:
         if place.endswith(".py"):
-            found = importlib.util.spec_from_file_location(Path(place).stem, place)
-            assert found is not None
-            assert found.loader is not None
-            module = importlib.util.module_from_spec(found)
-            found.loader.exec_module(module)
+            file = importlib.util.spec_from_file_location(Path(place).stem, place)
+            assert file is not None
+            assert file.loader is not None
+            module = importlib.util.module_from_spec(file)
+            file.loader.exec_module(module)
         else:
             module = importlib.import_module(place)
         answer = getattr(module, name)

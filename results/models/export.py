@@ -4,12 +4,13 @@
 
 The suffix says the format: .onnx for every net, .tflite (LiteRT) and .keras for those of blendshapes, .safetensors for
 those of pixels. A file takes what the model's task gives, raw features (N, F) float32 or gray faces (N, H, W) uint8,
-and answers with probabilities (N, C); classes, features and preprocessing stand in its metadata.
+and answers with probabilities (N, C); its metadata has the classes, features and preprocessing.
 """
 
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping
+from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -30,13 +31,38 @@ TOLERANCE = 1e-4  # of a probability
 BATCHES = (1, 2, 61)  # a graph may have learned its example's number of rows by heart
 
 
-def export(spec: str, out: Path, home: Path) -> dict[str, Any]:
-    """Write the model called `spec` (models.py) to `out`.
+@dataclass(frozen=True)
+class Input:
+    """What an exported file takes. shape: `["N", 52]` or `["N", 48, 48]`; dtype as NumPy names it."""
 
-    Returns:
-        `path`, `format`, `bytes`, `trainable`, `classes`, `input` (name of the features, shape of a row, type), and what
-        was checked: `rows`, `difference` (largest, of a probability, from the model in float32) and `as_trained` (from
-        the model in the precision that it has on this machine).
+    features: str
+    shape: list[int | str]
+    dtype: str
+
+
+@dataclass(frozen=True)
+class ExportedModel:
+    """A file that was written, and how far its answers are from the model's.
+
+    Attributes:
+        rows: number of inputs that it was checked with.
+        difference: the largest, of a probability, from the model in float32.
+        as_trained: the same from the model in the precision that it has on this machine.
+    """
+
+    path: str
+    format: str
+    bytes: int
+    trainable: str
+    classes: list[str]
+    input: Input
+    rows: int
+    difference: float
+    as_trained: float
+
+
+def export(spec: str, out: Path, home: Path) -> ExportedModel:
+    """Write the model called `spec` (see open_model.py) to `out`, and check it.
 
     Raises InputError if `out`'s suffix is no format, or none for this model; RuntimeError if the file does not answer as
     the model does, and then writes nothing.
@@ -54,17 +80,17 @@ def export(spec: str, out: Path, home: Path) -> dict[str, Any]:
             raise RuntimeError(
                 f"{out} is not written: its answers are up to {difference:.2g} from those of the model, more than {TOLERANCE:g}"
             )
-    return {
-        "path": str(out),
-        "format": FORMATS[out.suffix],
-        "bytes": out.stat().st_size,
-        "trainable": described["trainable"],
-        "classes": described["classes"],
-        "input": {"features": _features(described), "shape": ["N", *x.shape[1:]], "dtype": str(x.dtype)},
-        "rows": len(x),
-        "difference": difference,
-        "as_trained": float(np.abs(answers - model.predict(x)).max()),
-    }
+    return ExportedModel(
+        path=str(out),
+        format=FORMATS[out.suffix],
+        bytes=out.stat().st_size,
+        trainable=described["trainable"],
+        classes=described["classes"],
+        input=Input(kind(described["feature_names"]), ["N", *x.shape[1:]], str(x.dtype)),
+        rows=len(x),
+        difference=difference,
+        as_trained=float(np.abs(answers - model.predict(x)).max()),
+    )
 
 
 def _check_format(spec: str, model: Any, out: Path) -> None:
@@ -77,7 +103,7 @@ def _check_format(spec: str, model: Any, out: Path) -> None:
 
 
 def typical_inputs(
-    described: dict[str, Any], num: int, statistics: Mapping[str, np.ndarray] | None = None
+    described: Mapping[str, Any], num: int, statistics: Mapping[str, np.ndarray] | None = None
 ) -> np.ndarray:
     """`num` rows like those that the model of a model.json is fed, always the same: scores, most near 0, some 0 and 1,
     and landmarks about where they were in training; or faces of smooth gray with noise, one black and one white.
@@ -108,27 +134,23 @@ def _reader(path: Path) -> Callable[[np.ndarray], np.ndarray]:
 
 def _answers(predict: Callable[[np.ndarray], np.ndarray], x: np.ndarray) -> np.ndarray:
     """(N, C): asked in several batches, of different sizes."""
-    return np.concatenate([predict(some) for some in np.split(x, np.cumsum(BATCHES)[:-1])])
+    return np.concatenate([predict(batch) for batch in np.split(x, np.cumsum(BATCHES)[:-1])])
 
 
-def _features(described: dict[str, Any]) -> str:
-    return kind(described["feature_names"])
-
-
-def render(found: dict[str, Any]) -> RenderableType:
-    """What `export` returned, as a table for the terminal."""
+def render(exported: ExportedModel) -> RenderableType:
+    """A table for the terminal."""
     from rich.text import Text
 
     from fersweep.common.display.tables import table
 
-    given = found["input"]
+    takes = exported.input
     shown = table(["", ""], 2, wraps=["", ""])
     for name, text in {
-        "file": f"{found['path']} ({found['bytes']:,} bytes, {found['format']})",
-        "takes": f"{given['features']} ({', '.join(map(str, given['shape']))}) {given['dtype']}",
-        "answers": f"probabilities of {', '.join(found['classes'])}",
-        "checked": f"{found['rows']} rows in batches of {', '.join(map(str, BATCHES))}: at most "
-        f"{found['difference']:.1e} from {found['trainable']} in float32, {found['as_trained']:.1e} as it predicts here",
+        "file": f"{exported.path} ({exported.bytes:,} bytes, {exported.format})",
+        "takes": f"{takes.features} ({', '.join(map(str, takes.shape))}) {takes.dtype}",
+        "answers": f"probabilities of {', '.join(exported.classes)}",
+        "checked": f"{exported.rows} rows in batches of {', '.join(map(str, BATCHES))}: at most {exported.difference:.1e} "
+        f"from {exported.trainable} in float32, {exported.as_trained:.1e} as it predicts here",
     }.items():
         shown.add_row(Text(name), Text(text))
     return shown

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable
-from dataclasses import dataclass, field
+from dataclasses import asdict, dataclass
 from functools import cached_property
 from pathlib import Path
 from typing import Any
@@ -22,6 +22,19 @@ Answer = Callable[[np.ndarray], np.ndarray]
 
 
 @dataclass(frozen=True)
+class Origin:
+    """Where a model comes from, as far as that is known: a registered version, the trial of a sweep under the home."""
+
+    version: int | None = None
+    sweep: str | None = None
+    trial: int | None = None
+
+    def as_json(self) -> dict[str, int | str]:
+        """What is known."""
+        return {name: value for name, value in asdict(self).items() if value is not None}
+
+
+@dataclass(frozen=True)
 class FaceModel:
     """A model of faces. Its checkpoint, if it has one, is loaded when it is first asked.
 
@@ -29,13 +42,14 @@ class FaceModel:
         name: as people called it.
         described: what is known of it, with the keys of a checkpoint's model.json: always `feature_names`; `classes`,
             `groups` (class → labels), `preprocessing`, `fingerprint` where they are known.
+        answer: what predicts, for a model without a checkpoint.
     """
 
     name: str
     described: dict[str, Any]
     checkpoint: Path | None = None
     answer: Answer | None = None
-    origin: dict[str, Any] = field(default_factory=dict)  # {sweep, trial} or {version}
+    origin: Origin = Origin()
 
     @property
     def classes(self) -> list[str] | None:
@@ -59,7 +73,7 @@ class FaceModel:
 
     @cached_property
     def loaded(self) -> Any:
-        """What fersweep.trainables.restore returned; None for a model without a checkpoint."""
+        """What fersweep.trainables.restore returns; None for a model without a checkpoint."""
         return trainables.restore(self.checkpoint) if self.checkpoint else None
 
     def task(self, data: Path, groups: dict[str, list[str]] | None) -> Task:
@@ -68,7 +82,7 @@ class FaceModel:
         return Task(data, spec, learned=False, feature_names=self.described["feature_names"])
 
     def fitted(self, x: np.ndarray) -> np.ndarray:
-        """x as the model was fed it: faces (N, H, W) in the size that it learned; vectors as they are."""
+        """x as the model was fed: faces (N, H, W) in the size that it learned; vectors as they are."""
         size = self.described.get("preprocessing", {}).get("image_size")
         if self.features != "pixels" or not size or x.shape[1:] == tuple(size):
             return x
@@ -78,10 +92,11 @@ class FaceModel:
         """(N, F) float32 vectors or (N, H, W) uint8 faces → (N, C) probabilities. InputError where they are none."""
         if self.answer is None:
             return np.asarray(self.loaded.predict(x))
-        found = np.asarray(self.answer(x), np.float64)
+        probabilities = np.asarray(self.answer(x), np.float64)
         wanted = f"(N, C) probabilities for {len(x)} faces"
-        if found.ndim != 2 or len(found) != len(x):
-            raise InputError(f"{self.name}: wanted {wanted}, but it answers with shape {found.shape}")
-        if not np.isfinite(found).all() or (found < -1e-6).any() or not np.allclose(found.sum(axis=1), 1, atol=1e-3):
+        if probabilities.ndim != 2 or len(probabilities) != len(x):
+            raise InputError(f"{self.name}: wanted {wanted}, but it answers with shape {probabilities.shape}")
+        real = np.isfinite(probabilities).all() and (probabilities >= -1e-6).all()
+        if not real or not np.allclose(probabilities.sum(axis=1), 1, atol=1e-3):
             raise InputError(f"{self.name}: wanted {wanted}, rows of which sum to 1, but it answers with other numbers")
-        return found
+        return probabilities

@@ -3,7 +3,7 @@
     model = open_model("champion", home)      # an alias, or a version's number, of the MLflow registry
     open_model("cnn", home)                   # a sweep: its best trial; "cnn:7" is trial 7
     open_model("path/epoch-0012", home)       # a checkpoint directory
-    open_model("peer.onnx", home)             # an ONNX file (onnx_model.py); or another that `fersweep export` wrote
+    open_model("peer.onnx", home)             # an ONNX file; or another that `fersweep export` wrote
     open_model("peer.py:classify", home)      # a Python callable, in a file or in an installed module
     model.predict(x)                          # (N, …) → (N, C) probabilities
 
@@ -15,12 +15,12 @@ MediaPipe's order) and `image_size = (H, W)` of the faces that it wants. It is i
 from __future__ import annotations
 
 import re
+from dataclasses import replace
 from pathlib import Path
-from typing import Any
 
 from fersweep.common.errors import InputError
-from fersweep.results.models.callables import _callable
-from fersweep.results.models.face_model import FaceModel
+from fersweep.results.models.callables import open_callable
+from fersweep.results.models.face_model import FaceModel, Origin
 from fersweep.results.record.home import find_sweep, split_spec
 from fersweep.results.record.recorded_sweep import load_sweep
 from fersweep.trainables.exports import formats
@@ -38,24 +38,24 @@ def open_model(spec: str, home: Path) -> FaceModel:
         described, answer = read_onnx(path)
         return FaceModel(path.name, described, answer=answer)
     if path.suffix in formats.FORMATS:
-        found = formats.open_exported(path)
-        return FaceModel(path.name, found.model, answer=found.predict)
+        exported = formats.open_exported(path)
+        return FaceModel(path.name, exported.model, answer=exported.predict)
     if "/" in spec and "://" not in spec and ":" not in spec:
         raise InputError(f"{spec}: there is no checkpoint (a directory with model.json) and no .onnx file")
     name, colon, rest = spec.rpartition(":")
     if colon and not rest.isdigit() and "://" not in spec and not spec.startswith("models:"):
-        return _callable(spec, name, rest)
-    return _kept(spec, home)
+        return open_callable(spec, name, rest)
+    return _version_or_trial(spec, home)
 
 
-def _kept(spec: str, home: Path) -> FaceModel:
+def _version_or_trial(spec: str, home: Path) -> FaceModel:
     """A registered version, or a trial of a sweep."""
     from fersweep.results.mlflow_store import registry
 
     name, trial = split_spec(spec)
     alias = re.sub(r"^models:/\w+[@/]|^@", "", spec)
     if alias == spec and not spec.isdigit():
-        sweeps = sorted(one.parent.name for one in (Path(home) / "sweeps").glob("*/sweep.json"))
+        sweeps = sorted(path.parent.name for path in (Path(home) / "sweeps").glob("*/sweep.json"))
         if name in sweeps or "://" in name:
             return _trial(name, trial, home)
         if not _is_alias(spec, home):
@@ -67,9 +67,9 @@ def _kept(spec: str, home: Path) -> FaceModel:
     client = registry.open_registry(home)
     version = registry.find_version(client, alias)
     checkpoint = registry.fetch(client, version)
-    origin: dict[str, Any] = {"version": int(version.version)}
-    if (Path(home) / "sweeps" / (sweep := version.tags.get("fersweep.sweep", "")) / "sweep.json").is_file():
-        origin |= {"sweep": sweep, "trial": int(version.tags["fersweep.trial"])}
+    origin, sweep = Origin(int(version.version)), version.tags.get("fersweep.sweep", "")
+    if (Path(home) / "sweeps" / sweep / "sweep.json").is_file():
+        origin = replace(origin, sweep=sweep, trial=int(version.tags["fersweep.trial"]))
     return FaceModel(alias, read_model(checkpoint), checkpoint, origin=origin)
 
 
@@ -85,8 +85,8 @@ def _is_alias(name: str, home: Path) -> bool:
 
 def _trial(name: str, number: int | None, home: Path) -> FaceModel:
     recorded = load_sweep(find_sweep(home, name))
-    chosen, checkpoint = recorded.choose_trial(number)
-    described = read_model(checkpoint)
-    described["groups"] = described.get("groups") or recorded.sweep.asked.task.classes or {}  # an older checkpoint's
-    origin = {"sweep": recorded.sweep.name, "trial": chosen.number}
-    return FaceModel(f"{origin['sweep']}:{chosen.number}", described, checkpoint, origin=origin)
+    trial, checkpoint = recorded.choose_trial(number)
+    described, sweep = read_model(checkpoint), recorded.sweep
+    described["groups"] = described.get("groups") or sweep.asked.task.classes or {}  # an older checkpoint has none
+    origin = Origin(sweep=sweep.name, trial=trial.number)
+    return FaceModel(f"{sweep.name}:{trial.number}", described, checkpoint, origin=origin)

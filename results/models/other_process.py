@@ -22,10 +22,10 @@ def answers_elsewhere(checkpoint: Path, x: np.ndarray, timed: int = 0) -> tuple[
     with tempfile.TemporaryDirectory() as directory:
         source, target = Path(directory) / "x.npy", Path(directory) / "answers.npz"
         np.save(source, x)
-        asked = f"{checkpoint}: the model could not be asked"
-        run_module(__name__, Path(checkpoint).resolve(), source, target, timed, otherwise=asked)
-        with np.load(target) as found:
-            return found["probabilities"], float(found["latency_s"]) if timed else None
+        failure = f"{checkpoint}: the model could not be asked"
+        run_module(__name__, Path(checkpoint).resolve(), source, target, timed, otherwise=failure)
+        with np.load(target) as answers:
+            return answers["probabilities"], float(answers["latency_s"]) if timed else None
 
 
 def _main(arguments: Sequence[str]) -> None:
@@ -33,12 +33,12 @@ def _main(arguments: Sequence[str]) -> None:
 
     checkpoint, source, target, timed = arguments
     model, x = trainables.restore(Path(checkpoint)), np.load(source)
-    probabilities, took = model.predict(x), []
+    probabilities, seconds = model.predict(x), []
     for i in range(int(timed)):
         start = time.perf_counter()
         model.predict(x[i % len(x)][None])
-        took.append(time.perf_counter() - start)
-    np.savez(target, probabilities=probabilities, latency_s=np.median(took) if took else np.nan)
+        seconds.append(time.perf_counter() - start)
+    np.savez(target, probabilities=probabilities, latency_s=np.median(seconds) if seconds else np.nan)
 
 
 if __name__ == "__main__":

@@ -1,7 +1,7 @@
 """Gates: what a candidate must show before it becomes the champion, on the test faces of its own dataset.
 
     gates = read_gates(["better_than_champion", "min_macro_f1=0.7"])
-    verdicts = check(gates, candidate, standing, data, metric)     # one a gate; all must have passed
+    verdicts = check(gates, candidate, champion, data, metric)     # one a gate; all must have passed
 
 Candidate and champion answer the same faces, all of the split; where MediaPipe found none, a model of blendshapes is wrong.
 """
@@ -12,7 +12,7 @@ from collections.abc import Sequence
 from dataclasses import asdict, dataclass
 from functools import cached_property
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 import numpy as np
 
@@ -36,12 +36,15 @@ TIMED = 101  # single faces whose answers are timed
 
 @dataclass(frozen=True)
 class Verdict:
-    """Of one gate: what it wanted, what was found, and whether that is enough."""
+    """What a gate wants, what was found, and whether that is enough."""
 
     gate: str
     wanted: str
     found: str
     passed: bool
+
+    def as_json(self) -> dict[str, str | bool]:
+        return asdict(self)
 
 
 def read_gates(texts: Sequence[str]) -> dict[str, float]:
@@ -50,7 +53,7 @@ def read_gates(texts: Sequence[str]) -> dict[str, float]:
     `none` alone: no gates. Raises InputError naming the nearest known gate.
     """
     gates: dict[str, float] = {}
-    texts = [one.strip() for joined in texts for one in joined.split(",")]
+    texts = [text.strip() for joined in texts for text in joined.split(",")]
     for text in texts:
         name, equals, limit = text.partition("=")
         if name == "none" and len(texts) == 1:
@@ -67,69 +70,84 @@ def read_gates(texts: Sequence[str]) -> dict[str, float]:
 
 
 def check(
-    gates: dict[str, float], candidate: FaceModel, standing: FaceModel | None, data: Path, metric: str
+    gates: dict[str, float], candidate: FaceModel, champion: FaceModel | None, data: Path, metric: str
 ) -> list[Verdict]:
     """The verdict of each gate.
 
     Args:
-        standing: the champion; None: there is none, and nothing that compares with it is asked.
+        champion: None: there is none yet, and the gates that compare with it are passed.
         data: the dataset on whose test faces they are judged.
         metric: which of SCORES says what is better.
     """
-    verdicts = []
-    asked = _Asked(candidate, standing, data, "max_latency_ms" in gates)
-    for gate, limit in gates.items():
-        if gate.startswith("min_"):
-            value = asked.scores[gate.removeprefix("min_")]
-            verdicts.append(Verdict(gate, f"≥ {limit:g}", f"{value:.4f}", bool(value >= limit)))
-        elif gate == "max_latency_ms":
-            verdicts.append(Verdict(gate, f"≤ {limit:g} ms", f"{asked.latency_ms:.2f} ms", asked.latency_ms <= limit))
-        elif standing is None:
-            verdicts.append(Verdict(gate, "only beside a champion", "there is none yet", True))
-        elif gate == "same_fingerprint":
-            own, other = (one.described.get("fingerprint", "")[:12] for one in (candidate, standing))
-            verdicts.append(Verdict(gate, f"the champion's {other}", own, own == other))
-        elif candidate.groups != standing.groups:
-            verdicts.append(_other_classes(gate, candidate, standing))
-        elif gate == "max_recall_drop":
-            verdicts.append(_recall_drop(asked, limit))
-        else:
-            test = asked.duel().score(metric)
-            found = f"{test.difference:+.4f} [{test.low:+.4f}, {test.high:+.4f}], p {test.p:.3g}"
-            wanted = f"{metric.replace('_', ' ')} higher, p < {LEVEL:g}"
-            verdicts.append(Verdict(gate, wanted, found, test.difference > 0 and test.p < LEVEL))
-    return verdicts
+    test = _Test(candidate, champion, data, "max_latency_ms" in gates)
+    return [_verdict(gate, limit, test, metric) for gate, limit in gates.items()]
 
 
-class _Asked:
+def _verdict(gate: str, limit: float, test: _Test, metric: str) -> Verdict:
+    candidate, champion = test.candidate, test.champion
+    if gate.startswith("min_"):
+        value = float(test.scores[gate.removeprefix("min_")])
+        return Verdict(gate, f"≥ {limit:g}", f"{value:.4f}", value >= limit)
+    if gate == "max_latency_ms":
+        return Verdict(gate, f"≤ {limit:g} ms", f"{test.latency_ms:.2f} ms", test.latency_ms <= limit)
+    if champion is None:
+        return Verdict(gate, "only beside a champion", "there is none yet", True)
+    if gate == "same_fingerprint":
+        own, other = (model.described.get("fingerprint", "")[:12] for model in (candidate, champion))
+        return Verdict(gate, f"the champion's {other}", own, own == other)
+    if candidate.groups != champion.groups:
+        own, other = (", ".join(model.groups or {}) for model in (candidate, champion))
+        return Verdict(gate, f"the champion's classes: {other}", f"{own}: give it an --alias of its own", False)
+    if gate == "max_recall_drop":
+        drops = test.recall_drops()
+        worst = int(drops.argmax())
+        found = f"{drops[worst]:+.4f} ({test.classes[worst]})"
+        return Verdict(gate, f"≤ {limit:g} in each class", found, bool(drops[worst] <= limit))
+    paired_test = test.duel().score(metric)
+    found = f"{paired_test.difference:+.4f} [{paired_test.low:+.4f}, {paired_test.high:+.4f}], p {paired_test.p:.3g}"
+    wanted = f"{metric.replace('_', ' ')} higher, p < {LEVEL:g}"
+    return Verdict(gate, wanted, found, paired_test.difference > 0 and paired_test.p < LEVEL)
+
+
+@dataclass(frozen=True)
+class _Predicted:
+    """The classes y (M,) of all faces of test and those that a model predicts, -1 for no answer; its seconds a face."""
+
+    y: np.ndarray
+    predicted: np.ndarray
+    latency_s: float | None
+
+
+class _Test:
     """The answers of both models to all faces of test, each asked once, if at all, in a process of its own."""
 
-    def __init__(self, candidate: FaceModel, standing: FaceModel | None, data: Path, timed: bool):
+    def __init__(self, candidate: FaceModel, champion: FaceModel | None, data: Path, timed: bool):
+        self.candidate, self.champion = candidate, champion
         self.classes = list(candidate.groups or {})
-        self._candidate, self._standing, self._data, self._timed = candidate, standing, data, timed
+        self._data, self._timed = data, timed
 
     @cached_property
-    def own(self) -> tuple[np.ndarray, np.ndarray, float | None]:
-        """y (M,), the classes (M,) that the candidate predicts, and its seconds a face."""
-        return _predicted(self._candidate, self._data, TIMED if self._timed else 0)
+    def own(self) -> _Predicted:
+        """Of the candidate."""
+        return _predict(self.candidate, self._data, TIMED if self._timed else 0)
 
     @cached_property
     def other(self) -> np.ndarray:
         """(M,) classes that the champion predicts."""
-        assert self._standing is not None
-        return _predicted(self._standing, self._data)[1]
+        assert self.champion is not None
+        return _predict(self.champion, self._data).predicted
 
     @cached_property
     def scores(self) -> dict[str, np.ndarray]:
         """Of the candidate."""
-        return scores(self._counts(self.own[1]))
+        return scores(self._counts(self.own.predicted))
 
     @property
     def latency_ms(self) -> float:
-        return 1000 * (self.own[2] or 0.0)
+        return 1000 * (self.own.latency_s or 0.0)
 
     def duel(self) -> PairedTest:
-        return paired(*self.own[:2], self.other, len(self.classes))
+        return paired(self.own.y, self.own.predicted, self.other, len(self.classes))
 
     def recall_drops(self) -> np.ndarray:
         """(C,) recall of the champion minus that of the candidate."""
@@ -137,11 +155,11 @@ class _Asked:
 
     def _counts(self, predicted: np.ndarray) -> np.ndarray:
         num = len(self.classes) + 1
-        return confusion(self.own[0], np.where(predicted < 0, num - 1, predicted), num)[:-1]
+        return confusion(self.own.y, np.where(predicted < 0, num - 1, predicted), num)[:-1]
 
 
-def _predicted(model: FaceModel, data: Path, timed: int = 0) -> tuple[np.ndarray, np.ndarray, float | None]:
-    """y (M,) and predicted classes (M,), -1 for no answer, of all faces of test; seconds a face."""
+def _predict(model: FaceModel, data: Path, timed: int = 0) -> _Predicted:
+    """`timed`: by how many single faces the latency is measured; 0: not at all."""
     assert model.checkpoint is not None
     task = model.task(data, model.groups)
     y, detected, _ = task.everyone("test")
@@ -150,29 +168,12 @@ def _predicted(model: FaceModel, data: Path, timed: int = 0) -> tuple[np.ndarray
     probabilities, latency_s = answers_elsewhere(model.checkpoint, x, timed)
     predicted = np.full(len(y), -1)
     predicted[answered] = probabilities.argmax(axis=1)
-    return y, predicted, latency_s
-
-
-def _recall_drop(asked: _Asked, limit: float) -> Verdict:
-    drops = asked.recall_drops()
-    worst = int(drops.argmax())
-    found = f"{drops[worst]:+.4f} ({asked.classes[worst]})"
-    return Verdict("max_recall_drop", f"≤ {limit:g} in each class", found, bool(drops[worst] <= limit))
-
-
-def _other_classes(gate: str, candidate: FaceModel, standing: FaceModel) -> Verdict:
-    own, other = (", ".join(one.groups or {}) for one in (candidate, standing))
-    return Verdict(gate, f"the champion's classes: {other}", f"{own}: give it an --alias of its own", False)
+    return _Predicted(y, predicted, latency_s)
 
 
 def render(verdicts: Sequence[Verdict], title: str) -> RenderableType:
     """Verdicts as a table for the terminal."""
     shown = table(["gate", "wanted", "found", ""], 4, title, wraps=["wanted", "found"])
-    for one in verdicts:
-        shown.add_row(one.gate, one.wanted, one.found, "passed" if one.passed else "REFUSED")
+    for verdict in verdicts:
+        shown.add_row(verdict.gate, verdict.wanted, verdict.found, "passed" if verdict.passed else "REFUSED")
     return shown
-
-
-def as_dicts(verdicts: Sequence[Verdict]) -> list[dict[str, Any]]:
-    """Verdicts, JSON-able."""
-    return [{**asdict(one), "passed": bool(one.passed)} for one in verdicts]

@@ -6,6 +6,7 @@ measured when the version was registered.
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from typing import Any
 
 import numpy as np
@@ -15,7 +16,9 @@ from fersweep.data_pipeline.tasks.features import described
 from fersweep.data_pipeline.tasks.task import Task
 from fersweep.results.record.journal import TrialRecord
 from fersweep.results.record.sweep_json import SweepJson
-from fersweep.results.scores import intervals
+from fersweep.results.scores.figures import SETS, Figures
+from fersweep.results.scores.intervals import FaceScores
+from fersweep.trainables.metrics import SCORES
 
 NO_LICENCE = "not recorded (`promote --licence`); the sources' own terms hold. FER2013 may not be passed on"
 
@@ -24,7 +27,7 @@ def write_card(
     sweep: SweepJson,
     trial: TrialRecord,
     task: Task,
-    figures: dict[str, Any],
+    figures: Figures,
     *,
     num_trials: int,
     links: dict[str, str],
@@ -33,8 +36,8 @@ def write_card(
     """Markdown.
 
     Args:
-        figures: evaluate's, on test; `refit` in them tells of a refit (promote.py).
-        num_trials: that the trial was chosen from.
+        figures: on test.
+        num_trials: from which the trial was chosen.
         links: name → address of the runs in MLflow.
     """
     parts = [
@@ -48,12 +51,12 @@ def write_card(
     return "\n\n".join(parts) + "\n"
 
 
-def _what(sweep: SweepJson, trial: TrialRecord, task: Task, figures: dict[str, Any]) -> str:
-    asked, refit = sweep.asked, figures.get("refit")
+def _what(sweep: SweepJson, trial: TrialRecord, task: Task, figures: Figures) -> str:
+    asked, refit = sweep.asked, figures.refit
     what = f"Trial {trial.name} of sweep **{asked.name}**: `{asked.trainable}`"
-    if refit:
-        how = "the mean of" if refit["ensemble"] else "the median of"
-        what += f", trained again on train and val: {how} {len(refit['seeds'])} seeds"
+    if refit is not None:
+        how = "the mean of" if refit.ensemble else "the median of"
+        what += f", trained again on train and val: {how} {len(refit.seeds)} seeds"
     groups = [name if members == [name] else f"{name} ({', '.join(members)})" for name, members in task.groups.items()]
     sees = f"{described(task.feature_names)} that MediaPipe reads from a face"
     if task.spec.features == "pixels":
@@ -64,7 +67,9 @@ def _what(sweep: SweepJson, trial: TrialRecord, task: Task, figures: dict[str, A
 
 def _data(sweep: SweepJson, task: Task, licence: str | None) -> str:
     manifest = task.manifest
-    sources = ", ".join(f"`{one['path'].rsplit('/', 1)[-1]}`" for one in manifest.get("sources", ())) or "not recorded"
+    sources = (
+        ", ".join(f"`{source['path'].rsplit('/', 1)[-1]}`" for source in manifest.get("sources", ())) or "not recorded"
+    )
     rows = ["| split | faces | " + " | ".join(task.classes) + " |", "|---|---|" + "---|" * len(task.classes)]
     for split in ("train", "val", "test"):
         counts = np.bincount(task.load(split).y, minlength=len(task.classes))
@@ -77,7 +82,7 @@ def _data(sweep: SweepJson, task: Task, licence: str | None) -> str:
     )
 
 
-def _prepared(landmarks: dict[str, Any] | None) -> str:
+def _prepared(landmarks: Mapping[str, Any] | None) -> str:
     """How MediaPipe was shown the faces; None: `prepare` did not show it any."""
     if landmarks is None:
         return "Prepared without MediaPipe"
@@ -86,64 +91,67 @@ def _prepared(landmarks: dict[str, Any] | None) -> str:
     return f"Prepared with a border of {landmarks['border']:g} at {landmarks['size']} px{more}"
 
 
-def _protocol(sweep: SweepJson, trial: TrialRecord, figures: dict[str, Any], num_trials: int) -> str:
-    metric, mode = (sweep.metric, sweep.mode)
-    value = trial.value(metric, mode)
+def _protocol(sweep: SweepJson, trial: TrialRecord, figures: Figures, num_trials: int) -> str:
+    metric, refit = sweep.metric, figures.refit
+    value = trial.value(metric, sweep.mode)
     text = (
         f"**Protocol.** Chosen on val, as the best of {num_trials} trials by {metric} ({value:.4f} there, which the choice "
-        f"makes optimistic); then judged on test. Intervals: {figures['protocol']}."
+        f"makes optimistic); then judged on test. Intervals: {figures.protocol}."
     )
-    if refit := figures.get("refit"):
-        each = ", ".join(f"{one['value']:.4f}" for one in refit["seeds"])
-        text += f" Refit for {refit['epochs']} epochs; {refit['metric']} on test of each seed: {each}."
-        if not refit["ensemble"]:
+    if refit is not None:
+        values = ", ".join(f"{seed.value:.4f}" for seed in refit.seeds)
+        text += f" Refit for {refit.epochs} epochs; {refit.metric} on test of each seed: {values}."
+        if not refit.ensemble:
             text += " The median was taken, not the best."
     return text
 
 
-def _scores(figures: dict[str, Any]) -> str:
-    sets = intervals.judged(figures)
-    baseline = next(iter(sets.values()))["baseline"]
-    head = [*(intervals.JUDGED[key] for key in sets), f"always {baseline['class']}"]
+def _scores(figures: Figures) -> str:
+    sets, detected = figures.sets(), figures.detected
+    main = next(iter(sets.values()))
+    baseline, calibration = main.baseline, detected.calibration
+    assert baseline is not None  # evaluate always has both
+    assert calibration is not None
+    head = [*(SETS[key] for key in sets), f"always {baseline.majority}"]
     rows = ["| | " + " | ".join(head) + " |", "|---" * (len(head) + 1) + "|"]
-    rows.append("| faces | " + " | ".join(str(one["num_faces"]) for one in sets.values()) + " | |")
-    for name in intervals.SCORES:
-        cells = [f"**{intervals.interval(one[name])}**" for one in sets.values()]
-        rows.append(f"| {name.replace('_', ' ')} | " + " | ".join(cells) + f" | {baseline[name]:.3f} |")
-    detected, main = figures["detected"], next(iter(sets.values()))
-    more = f"Calibration error (ECE) {detected['calibration']['ece']:.3f}"
-    more += f"; AUC, one against the rest, {detected['auc']:.3f}." if detected["auc"] is not None else "."
-    classes = ["| class | precision | recall | F1 | faces |", "|---|---|---|---|---|"]
-    for name, one in main["per_class"].items():
-        recall = intervals.interval({"value": one["recall"], "low": one["recall_low"], "high": one["recall_high"]})
-        classes.append(f"| {name} | {one['precision']:.3f} | {recall} | {one['f1']:.3f} | {one['support']} |")
-    return "**On test** [95 % interval].\n\n" + "\n".join(rows) + f"\n\n{more}\n\n" + "\n".join(classes)
+    rows.append("| faces | " + " | ".join(str(scores.num_faces) for scores in sets.values()) + " | |")
+    for name in SCORES:
+        cells = [f"**{scores.score(name)}**" for scores in sets.values()]
+        rows.append(f"| {name.replace('_', ' ')} | " + " | ".join(cells) + f" | {baseline.score(name):.3f} |")
+    more = f"Calibration error (ECE) {calibration.ece:.3f}"
+    more += f"; AUC, one against the rest, {detected.auc:.3f}." if detected.auc is not None else "."
+    return "**On test** [95 % interval].\n\n" + "\n".join(rows) + f"\n\n{more}\n\n" + _classes(main)
 
 
-def _limits(task: Task, figures: dict[str, Any]) -> str:
-    detected, main = figures["detected"], next(iter(intervals.judged(figures).values()))
-    worst = min(main["per_class"].items(), key=lambda one: one[1]["recall"])
-    counts = np.array(detected["confusion"])[:, :-1]
+def _classes(scores: FaceScores) -> str:
+    lines = ["| class | precision | recall | F1 | faces |", "|---|---|---|---|---|"]
+    for name, row in scores.per_class.items():
+        lines.append(f"| {name} | {row.precision:.3f} | {row.recall_interval} | {row.f1:.3f} | {row.support} |")
+    return "\n".join(lines)
+
+
+def _limits(task: Task, figures: Figures) -> str:
+    main = next(iter(figures.sets().values()))
+    worst = min(main.per_class, key=lambda name: main.per_class[name].recall)
+    counts = np.array(figures.detected.confusion)[:, :-1]
     shares = counts / np.maximum(counts.sum(axis=1, keepdims=True), 1)
     np.fill_diagonal(shares, 0)
     true, predicted = np.unravel_index(int(shares.argmax()), shares.shape)
     limits = [
-        f"Weakest class: {worst[0]}, recall {worst[1]['recall']:.3f}.",
+        f"Weakest class: {worst}, recall {main.per_class[worst].recall:.3f}.",
         f"Commonest confusion: {shares[true, predicted]:.0%} of {task.classes[true]} taken for {task.classes[predicted]}.",
     ]
     if task.spec.features != "pixels":
         undetected = np.bincount(task.undetected("test"), minlength=len(task.classes))
-        lost = {
-            name: n / max(n + s, 1) for name, n, s in zip(task.classes, undetected, counts.sum(axis=1), strict=True)
-        }
-        most = max(lost, key=lambda name: lost[name])
+        lost = undetected / np.maximum(undetected + counts.sum(axis=1), 1)
+        most = int(lost.argmax())
         limits.append(
             f"No answer where MediaPipe finds no face: {undetected.sum()} of {undetected.sum() + counts.sum()} test faces, "
-            f"most often {most} ({lost[most]:.1%})."
+            f"most often {task.classes[most]} ({lost[most]:.1%})."
         )
     limits += [
         "It names the expression that people labelled, of which annotators themselves often disagree; it does not know "
         "what anybody feels, and must not decide about a person.",
         "Not measured: how it does for groups of people, in other light, at other angles, or over time.",
     ]
-    return "**Known limits.**\n" + "\n".join(f"- {one}" for one in limits)
+    return "**Known limits.**\n" + "\n".join(f"- {limit}" for limit in limits)

@@ -23,6 +23,8 @@ from fersweep.results.promote.packaging import log_model
 from fersweep.results.record.journal import SweepRecord, TrialRecord
 from fersweep.results.record.sweep_json import SweepJson
 from fersweep.results.scores import intervals
+from fersweep.results.scores.figures import SETS, Figures, Refit
+from fersweep.trainables.metrics import SCORES
 
 if TYPE_CHECKING:
     from mlflow.entities.model_registry import ModelVersion
@@ -37,7 +39,7 @@ EXAMPLE_ROWS = 5
 
 @dataclass(frozen=True)
 class Candidate:
-    """A checkpoint that may be registered. `identity`: tags that no other checkpoint has; `refit`: see promote.py."""
+    """A checkpoint that may be registered. identity: tags that no other checkpoint has; licence: of the data."""
 
     sweep: SweepJson
     record: SweepRecord
@@ -45,30 +47,30 @@ class Candidate:
     task: Task
     checkpoint: Path
     identity: dict[str, str]
-    refit: dict[str, Any] | None = None
+    refit: Refit | None = None
     licence: str | None = None
 
 
-def register(client: MlflowClient, experiment: str, candidate: Candidate) -> tuple[ModelVersion, dict[str, Any]]:
-    """The version that this checkpoint is registered as, and evaluate's figures on test; both made once."""
+def register(client: MlflowClient, experiment: str, candidate: Candidate) -> tuple[ModelVersion, Figures]:
+    """The version that this checkpoint is registered as, and its figures on test; both are made once."""
     if not client.search_registered_models(f"name = '{MODEL}'"):
         client.create_registered_model(MODEL, description=DESCRIPTION)
-    for one in client.search_model_versions(f"name = '{MODEL}'"):
-        if candidate.identity.items() <= one.tags.items():
-            report = registry.artifact(client, one, "test_report.json")
+    for version in client.search_model_versions(f"name = '{MODEL}'"):
+        if candidate.identity.items() <= version.tags.items():
+            report = registry.artifact(client, version, "test_report.json")
             if report is not None:
-                return one, json.loads(report)
+                return version, Figures.from_json(json.loads(report))
     return _new_version(client, experiment, candidate)
 
 
-def _new_version(client: MlflowClient, experiment: str, candidate: Candidate) -> tuple[ModelVersion, dict[str, Any]]:  # pyright: ignore[reportReturnType]  # MLflow types its run as if it swallowed exceptions
+def _new_version(client: MlflowClient, experiment: str, candidate: Candidate) -> tuple[ModelVersion, Figures]:  # pyright: ignore[reportReturnType]  # MLflow types its run as if it swallowed exceptions
     """Judge the checkpoint on test, and log figures and model to a run of their own under the sweep's run."""
     sweep, trial, task = candidate.sweep, candidate.trial, candidate.task
     model = trainables.restore(candidate.checkpoint)
     tta = bool(trial.hparams.get("tta")) and hasattr(model, "predict_tta")
     figures = evaluate(model, task, "test", tta=tta)
     if candidate.refit is not None:
-        figures["refit"] = candidate.refit
+        figures = figures.model_copy(update={"refit": candidate.refit})
     example = task.load("val").x[:EXAMPLE_ROWS]
 
     import mlflow
@@ -79,22 +81,14 @@ def _new_version(client: MlflowClient, experiment: str, candidate: Candidate) ->
     tags = run_fields.promotion_tags(sweep, trial, parent) | candidate.identity
     with mlflow.start_run(experiment_id=experiment, run_name=f"test of {trial.name}", tags=tags) as run:
         run_id = run.info.run_id
-        card = write_card(
-            sweep,
-            trial,
-            task,
-            figures,
-            num_trials=len(candidate.record.trials),
-            links={
-                name: f"#/experiments/{experiment}/runs/{one}"
-                for name, one in (
-                    ("the sweep's run", parent),
-                    ("the trial's run", _run_id(client, experiment, sweep, "trial", trial)),
-                    ("the run of its test", run_id),
-                )
-            },
-            licence=candidate.licence,
-        )
+        runs = {
+            "the sweep's run": parent,
+            "the trial's run": _run_id(client, experiment, sweep, "trial", trial),
+            "the run of its test": run_id,
+        }
+        links = {name: f"#/experiments/{experiment}/runs/{run_of}" for name, run_of in runs.items()}
+        num_trials = len(candidate.record.trials)
+        card = write_card(sweep, trial, task, figures, num_trials=num_trials, links=links, licence=candidate.licence)
         _log_figures(client, run_id, figures, int(candidate.identity["fersweep.best_epoch"]), card)
         client.log_inputs(run_id, [run_fields.dataset_input(sweep, "test")])
         _log_explanations(client, run_id, model, task)
@@ -118,22 +112,26 @@ def _run_id(
     return client.search_runs([experiment], wanted, max_results=1)[0].info.run_id
 
 
-def _log_figures(client: MlflowClient, run_id: str, figures: dict[str, Any], epoch: int, card: str) -> None:
+def _log_figures(client: MlflowClient, run_id: str, figures: Figures, epoch: int, card: str) -> None:
     from fersweep.results.scores.charts import draw_confusion
 
-    for faces, key in (("detected", "test_{}"), ("all", "test_{}_all_faces"), ("tta", "test_tta_{}")):
-        for name in intervals.SCORES if faces in figures else ():
-            client.log_metric(run_id, key.format(name), figures[faces][name]["value"], step=epoch)
-    detected = figures["detected"]
-    client.log_metric(run_id, "test_ece", detected["calibration"]["ece"], step=epoch)
+    metrics = {"test_{}": figures.detected, "test_{}_all_faces": figures.all}
+    if figures.tta is not None:
+        metrics["test_tta_{}"] = figures.tta
+    for key, scores in metrics.items():
+        for name in SCORES:
+            client.log_metric(run_id, key.format(name), scores.score(name).value, step=epoch)
+    calibration = figures.detected.calibration
+    assert calibration is not None  # evaluate always has it
+    client.log_metric(run_id, "test_ece", calibration.ece, step=epoch)
     with tempfile.TemporaryDirectory() as directory:
         out = Path(directory)
-        (out / "test_report.json").write_text(json.dumps(figures, indent=1))
-        text = [f"{intervals.JUDGED[key]}: {intervals.as_text(one)}" for key, one in intervals.judged(figures).items()]
+        (out / "test_report.json").write_text(json.dumps(figures.as_json(), indent=1))
+        text = [f"{SETS[key]}: {intervals.as_text(scores)}" for key, scores in figures.sets().items()]
         (out / "test_report.txt").write_text("\n".join(text))
         (out / "model_card.md").write_text(card)
-        counts = np.array(detected["confusion"])[:, :-1]
-        draw_confusion(counts, figures["classes"]).savefig(out / "test_confusion.png")
+        counts = np.array(figures.detected.confusion)[:, :-1]
+        draw_confusion(counts, figures.classes).savefig(out / "test_confusion.png")
         client.log_artifacts(run_id, directory)
 
 

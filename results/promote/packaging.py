@@ -7,9 +7,9 @@ The model itself is results/promote/pyfunc.py.
 
 from __future__ import annotations
 
-import json
 import shutil
 import tempfile
+from collections.abc import Mapping
 from importlib.metadata import version
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -20,6 +20,7 @@ from fersweep import trainables
 from fersweep.common.processes import ROOT
 from fersweep.data_pipeline.faces.landmarker_bundle import find_bundle
 from fersweep.data_pipeline.tasks.task import Task
+from fersweep.trainables.saved_model import read_model
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -58,7 +59,7 @@ def log_model(checkpoint: Path, task: Task, example: np.ndarray, probabilities: 
             code_paths=[_copy_code(Path(directory))],
             signature=_signature(task.feature_names, answers),
             input_example=rows,
-            pip_requirements=requirements(json.loads((checkpoint / "model.json").read_text())),
+            pip_requirements=requirements(read_model(checkpoint)),
         )
 
 
@@ -76,20 +77,22 @@ def _signature(feature_names: list[str], answers: pd.DataFrame) -> ModelSignatur
     from mlflow.types import ColSpec, DataType, ParamSchema, ParamSpec, Schema, TensorSpec
     from mlflow.types.schema import AnyType
 
-    features = [(AnyType(), "face")] if feature_names == ["pixels"] else [(DataType.double, n) for n in feature_names]
+    features = (
+        [(AnyType(), "face")] if feature_names == ["pixels"] else [(DataType.double, name) for name in feature_names]
+    )
     inputs: list[ColSpec | TensorSpec] = [
         ColSpec(kind, name, required=False) for kind, name in [(AnyType(), "image"), *features]
     ]
-    answered: list[Any] = infer_signature(answers).inputs.inputs
+    columns: list[Any] = infer_signature(answers).inputs.inputs
     boxes = [ColSpec(DataType.long, name, required=False) for name in ("left", "top", "right", "bottom", "row")]
     return ModelSignature(
         inputs=Schema(inputs),
-        outputs=Schema([*(ColSpec(one.type, one.name, required=False) for one in answered), *boxes]),
+        outputs=Schema([*(ColSpec(column.type, column.name, required=False) for column in columns), *boxes]),
         params=ParamSchema([ParamSpec("all_faces", DataType.boolean, False)]),
     )
 
 
-def requirements(described: dict[str, Any]) -> list[str]:
+def requirements(described: Mapping[str, Any]) -> list[str]:
     """What the model that a checkpoint's model.json describes is installed with."""
     name = described["trainable"]
     names = ["mlflow", "pandas", "pyarrow", "pydantic", *PHOTOS, *REQUIREMENTS[trainables.load(name).FRAMEWORK]]

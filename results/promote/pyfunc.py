@@ -12,7 +12,7 @@ It loads without Ray, without this repository and its data: a checkpoint, MediaP
     POST /invocations   {"dataframe_records": [{"image": "<base64 of a JPEG or PNG>"}], "params": {"all_faces": true}}
 
 A cell of `image` is the content of a picture's file as bytes or base64, or an array (H, W) or (H, W, 3) uint8 RGB, also
-as nested lists. What comes back is a DataFrame with the index of the input: a column a class, `label`, and for images the
+as nested lists. The answer is a DataFrame with the index of the input: a column a class, `label`, and for images the
 box of the face, `left top right bottom` in pixels: the largest face of each image, or, with the parameter all_faces, all
 of them, from left to right, each with the number of its `row`. Where there is no face, or no input, all cells are None.
 
@@ -37,9 +37,8 @@ from mlflow.pyfunc.model import PythonModel
 BOX = ("left", "top", "right", "bottom")
 
 
-class Found(NamedTuple):
-    """A face of a row of the input: its box (None: it was given without one) and what the model is fed of it, if it
-    shows an expression at all."""
+class Face(NamedTuple):
+    """A face of a row of the input: its box (None for one that came without) and the model's input, if there is any."""
 
     row: int
     box: tuple[int, ...] | None
@@ -74,7 +73,7 @@ class FaceClassifier(PythonModel):
         missing = [name for name in wanted if name not in model_input]
         try:
             if "image" in model_input and (missing or model_input["image"].notna().any()):
-                found = self._in_images(model_input["image"], all_faces)
+                faces = self._in_images(model_input["image"], all_faces)
             elif missing:
                 others = "column face" if wanted == ["face"] else f"{described(wanted)} in its signature"
                 raise InputError(
@@ -82,62 +81,62 @@ class FaceClassifier(PythonModel):
                     f"{others}: there is no column {missing[0]}"
                 )
             else:
-                found = self._given(model_input[wanted])
-            return self._answer(model_input, found, all_faces)
+                faces = self._in_rows(model_input[wanted])
+            return self._answer(model_input, faces, all_faces)
         except (InputError, RuntimeError) as error:  # RuntimeError: no MediaPipe, or no bundle
             raise MlflowException.invalid_parameter_value(" ".join(str(error).split())) from None
 
-    def _in_images(self, cells: pd.Series, all_faces: bool) -> list[Found]:
-        found: list[Found] = []
+    def _in_images(self, cells: pd.Series, all_faces: bool) -> list[Face]:
+        faces: list[Face] = []
         for row, cell in enumerate(cells):
-            faces = self._faces(row, cell) if not _is_missing(cell) else []
+            in_image = self._faces(row, cell) if not _is_missing(cell) else []
             if all_faces:
-                found += faces
-            elif faces:
-                found.append(max(faces, key=lambda face: _area(face.box)))
+                faces += in_image
+            elif in_image:
+                faces.append(max(in_image, key=lambda face: _area(face.box)))
             else:
-                found.append(Found(row, None, None))
-        return found
+                faces.append(Face(row, None, None))
+        return faces
 
-    def _faces(self, row: int, cell: Any) -> list[Found]:
+    def _faces(self, row: int, cell: Any) -> list[Face]:
         from fersweep.common.errors import InputError
         from fersweep.data_pipeline.tasks.photo_reader import PhotoReader, read_photo
 
         try:
-            given = _decoded(cell)
-            photo = read_photo(given) if isinstance(given, bytes) else given
+            content = _decoded(cell)
+            photo = read_photo(content) if isinstance(content, bytes) else content
         except InputError as error:
             raise InputError(f"image of row {row}: {error}") from None
         with self._lock:
             if self._reader is None:
                 self._reader = PhotoReader(self.described, bundle=self._bundle)
                 weakref.finalize(self, self._reader.close)
-            return [Found(row, seen.box, seen.features) for seen in self._reader.faces(photo)]
+            return [Face(row, seen.box, seen.features) for seen in self._reader.faces(photo)]
 
-    def _given(self, frame: pd.DataFrame) -> list[Found]:
+    def _in_rows(self, frame: pd.DataFrame) -> list[Face]:
         """Faces or their features as they are; a row that lacks any has none."""
         if "face" in frame:
             size = tuple(self.described["preprocessing"]["image_size"])
             cells = [None if _is_missing(cell) else _face(row, cell, size) for row, cell in enumerate(frame["face"])]
-            return [Found(row, None, cell) for row, cell in enumerate(cells)]
+            return [Face(row, None, cell) for row, cell in enumerate(cells)]
         scores = frame.to_numpy("float32")
-        return [Found(row, None, one if np.isfinite(one).all() else None) for row, one in enumerate(scores)]
+        return [Face(row, None, x if np.isfinite(x).all() else None) for row, x in enumerate(scores)]
 
-    def _answer(self, frame: pd.DataFrame, found: list[Found], all_faces: bool) -> pd.DataFrame:
-        inputs = [face.features for face in found if face.features is not None]
-        known = np.array([face.features is not None for face in found], bool)
-        probabilities = np.full((len(found), len(self.classes)), np.nan)
+    def _answer(self, frame: pd.DataFrame, faces: list[Face], all_faces: bool) -> pd.DataFrame:
+        inputs = [face.features for face in faces if face.features is not None]
+        known = np.array([face.features is not None for face in faces], bool)
+        probabilities = np.full((len(faces), len(self.classes)), np.nan)
         if inputs:
             probabilities[known] = self.model.predict(np.stack(inputs))
-        rows = [face.row for face in found]
+        rows = [face.row for face in faces]
         answer = pd.DataFrame(probabilities, columns=self.classes, index=frame.index[rows])
-        best = np.where(known, probabilities.argmax(axis=1), 0) if len(found) else []
+        best = np.where(known, probabilities.argmax(axis=1), 0) if len(faces) else []
         labels = [self.classes[i] if is_known else None for i, is_known in zip(best, known, strict=True)]
         answer["label"] = pd.Series(labels, index=answer.index, dtype=object)
         if all_faces:
             answer.insert(0, "row", rows)
         if "image" in frame:
-            boxes = [face.box or (None,) * 4 for face in found]
+            boxes = [face.box or (None,) * 4 for face in faces]
             for i, name in enumerate(BOX):
                 answer[name] = pd.Series([box[i] for box in boxes], index=answer.index, dtype=object)
         # None, not NaN, which JSON does not have; only where it is needed, since such columns are slow.

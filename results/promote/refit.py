@@ -30,10 +30,10 @@ def refit(sweep_dir: Path, trial: TrialRecord, num: int, tell: Callable[[str], N
     """
     sweep = read_sweep_json(sweep_dir)
     epochs = best_epoch(sweep, trial)
-    found = []
+    checkpoints = []
     for index in range(num):
         directory = Path(sweep_dir).resolve() / "refit" / f"{trial.name}-epochs-{epochs}-seed-{index}"
-        found.append(directory)
+        checkpoints.append(directory)
         if directory.is_dir():
             continue
         tell(f"refit {index + 1} of {num}: trial {trial.name}'s hparams on train and val, {epochs} epochs")
@@ -44,7 +44,7 @@ def refit(sweep_dir: Path, trial: TrialRecord, num: int, tell: Callable[[str], N
         except OSError:
             if not directory.is_dir():  # else another promotion has trained it meanwhile
                 raise
-    return found
+    return checkpoints
 
 
 def best_epoch(sweep: SweepJson, trial: TrialRecord) -> int:

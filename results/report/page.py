@@ -18,7 +18,7 @@ from fersweep.common.errors import InputError
 from fersweep.common.files import is_held, write_whole
 from fersweep.results.compare.data import SweepTrials
 from fersweep.results.compare.tables import AGAINST, by_state, epoch_cell, state_cell
-from fersweep.results.compare.trials import TreeFigures, compare
+from fersweep.results.compare.trials import compare
 from fersweep.results.record.journal import SweepRecord, read_events, trial_name
 from fersweep.results.record.recorded_sweep import RecordedSweep, load_sweep
 from fersweep.results.record.sweep_json import SweepJson
@@ -26,6 +26,7 @@ from fersweep.results.record.timeline import Timeline
 from fersweep.results.report import learning_curves, parameters, workers
 from fersweep.results.report.data import ReportData
 from fersweep.results.scores import charts
+from fersweep.results.scores.figures import Figures
 from fersweep.results.scores.paired import p_cell
 
 FILE = "report.html"
@@ -43,7 +44,7 @@ class WrittenReport:
 
 
 def write_report(
-    sweep_dir: Path, out: Path | None = None, trees: TreeFigures | None = None, faces: bool = True
+    sweep_dir: Path, out: Path | None = None, trees: Figures | None = None, faces: bool = True
 ) -> WrittenReport:
     """Write the page of a sweep to `out` (None: `report.html` in its directory), whole or not at all.
 
@@ -65,7 +66,7 @@ def write_report(
     return WrittenReport(sweep_dir.name, str(path), len(content), seconds)
 
 
-def render(sweep_dir: Path, trees: TreeFigures | None = None, faces: bool = True) -> str:
+def render(sweep_dir: Path, trees: Figures | None = None, faces: bool = True) -> str:
     """The page as HTML."""
     recorded = load_sweep(sweep_dir)
     sweep, record = recorded.sweep, recorded.record
@@ -101,13 +102,13 @@ def _last_event(data: ReportData) -> str:
     return time.strftime("%Y-%m-%d %H:%M UTC", time.gmtime(last)) if last else "before its first trial"
 
 
-def _kept_trees(sweep_dir: Path, sweep: SweepJson) -> TreeFigures | None:
+def _kept_trees(sweep_dir: Path, sweep: SweepJson) -> Figures | None:
     """The figures that `compare --trees` left behind, if they are of this sweep's data and classes."""
     try:
         content = json.loads((sweep_dir / "trees.json").read_text())
         key = content["key"]
         same = key["fingerprint"] == sweep.dataset.fingerprint and key["classes"] == sweep.classes
-        return content["figures"] if same else None
+        return Figures.from_json(content["figures"]) if same else None
     except (OSError, ValueError, LookupError, TypeError):
         return None
 

@@ -8,33 +8,25 @@ Shapes: N faces, C classes, F features.
 from __future__ import annotations
 
 from collections.abc import Sequence
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 import numpy as np
 from markupsafe import Markup
 
 from fersweep.common.display.charts import chart, make_figure, side_by_side
-from fersweep.common.display.colours import CLASSES, RIGHT, WRONG
-from fersweep.common.display.page import Section, escape, html_table, image, plot, subheading
-from fersweep.data_pipeline.tasks.features import counterpart, is_score
-from fersweep.results.scores import intervals
-from fersweep.trainables.metrics import scores
+from fersweep.common.display.colours import RIGHT
+from fersweep.common.display.page import Section, escape, html_table, image, subheading
+from fersweep.results.scores import feature_charts, intervals
+from fersweep.trainables.metrics import SCORES, scores
 
 if TYPE_CHECKING:
     import matplotlib.figure
-    from plotly.graph_objects import Figure
 
     from fersweep.data_pipeline.tasks.task import Task
 
 
 NUM_MISTAKES = 32
 NUM_PAIRS = 8
-NUM_FEATURES = 6
-COORDINATES = (
-    " landmark61x is the x of point 61 of MediaPipe's face mesh, from the middle of the eyes, in units of the distance "
-    "between their outer corners; y points down."
-)
-MAX_POINTS = 4000  # of a scatter plot
 
 
 def sections(
@@ -57,17 +49,18 @@ def sections(
     if not len(y):
         return [Section("Answers", note=f"There are no answers on {split}.")]
     counts = intervals.count(y, probabilities.argmax(axis=1), len(classes))[:, :-1]
-    made = [_confused(classes, counts, split), _by_class(classes, counts), _calibrated(y, probabilities)]
+    parts = [_confused(classes, counts, split), _by_class(classes, counts), _calibrated(y, probabilities)]
     if task is None:
-        return made
-    of_task = task.load(split)
-    if not np.array_equal(of_task.y, y):
+        return parts
+    arrays = task.load(split)
+    if not np.array_equal(arrays.y, y):
         raise ValueError(f"the answers are of other faces than those of {split} in {task.dataset}")
     if faces and task.has_pixels:
-        made.append(_mistakes(classes, y, probabilities, task, split))
+        parts.append(_mistakes(classes, y, probabilities, task, split))
     if task.spec.features != "pixels":
-        made.append(_features(classes, of_task.x, y, probabilities, task, split))
-    return made
+        right = probabilities.argmax(axis=1) == y
+        parts.append(feature_charts.section(classes, arrays.x, y, right, task, split))
+    return parts
 
 
 def _confused(classes: Sequence[str], counts: np.ndarray, split: str) -> Section:
@@ -117,21 +110,17 @@ def _confused(classes: Sequence[str], counts: np.ndarray, split: str) -> Section
 
 def _by_class(classes: Sequence[str], counts: np.ndarray) -> Section:
     point, drawn = scores(counts), scores(intervals.resample(counts))
+
+    def interval(name: str, index: int | None = None) -> str:
+        at = (...,) if index is None else (..., index)
+        low, high = np.percentile(drawn[name][at], [2.5, 97.5])
+        return str(intervals.Interval(value=float(point[name][at]), low=float(low), high=float(high)))
+
     names = ("precision", "recall", "f1")
-    low, high = ({name: np.percentile(drawn[name], at, axis=0) for name in names} for at in (2.5, 97.5))
-
-    def interval(name: str, index: int) -> str:
-        value, *bounds = (float(one[name][index]) for one in (point, low, high))
-        return intervals.interval({"value": value, "low": bounds[0], "high": bounds[1]})
-
     rows = [
         [label, *(interval(name, i) for name in names), int(point["support"][i])] for i, label in enumerate(classes)
     ]
-    overall = []
-    for name in intervals.SCORES:
-        bounds = np.percentile(drawn[name], [2.5, 97.5])
-        one = {"value": float(point[name]), "low": float(bounds[0]), "high": float(bounds[1])}
-        overall.append([name.replace("_", " "), intervals.interval(one)])
+    overall = [[name.replace("_", " "), interval(name)] for name in SCORES]
     return Section(
         "Scores by class",
         html_table(["class", *names, "faces"], rows) + html_table(["all classes", "score"], overall),
@@ -143,18 +132,18 @@ def _by_class(classes: Sequence[str], counts: np.ndarray) -> Section:
 def _calibrated(y: np.ndarray, probabilities: np.ndarray) -> Section:
     from plotly.graph_objects import Bar, Scatter
 
-    found = intervals.calibration(y, probabilities)
-    bins, width = found["bins"], 0.9 / intervals.BINS
-    middles = [(one["low"] + one["high"]) / 2 for one in bins]
+    calibration = intervals.calibration(y, probabilities)
+    bins, width = calibration.bins, 0.9 / intervals.BINS
+    middles = [(part.low + part.high) / 2 for part in bins]
     figure = chart("confidence of the answer", "share of right answers", height=380)
     figure.add_trace(
         Bar(
             x=middles,
-            y=[one["accuracy"] for one in bins],
+            y=[part.accuracy for part in bins],
             width=width,
             marker_color=RIGHT,
             name="right answers",
-            customdata=[[one["num"], one["confidence"]] for one in bins],
+            customdata=[[part.num, part.confidence] for part in bins],
             hovertemplate="%{customdata[0]} faces, mean confidence %{customdata[1]:.3f}: %{y:.3f} right<extra></extra>",
         )
     )
@@ -163,15 +152,15 @@ def _calibrated(y: np.ndarray, probabilities: np.ndarray) -> Section:
     figure.update_xaxes(range=[0, 1])
     figure.update_yaxes(range=[0, 1])
     numbers = chart("confidence of the answer", "faces", height=380)
-    numbers.add_trace(Bar(x=middles, y=[one["num"] for one in bins], width=width, marker_color="#8a96a3"))
+    numbers.add_trace(Bar(x=middles, y=[part.num for part in bins], width=width, marker_color="#8a96a3"))
     numbers.update_xaxes(range=[0, 1])
-    signed = sum((one["confidence"] - one["accuracy"]) * one["num"] for one in bins) / len(y)
+    signed = sum((part.confidence - part.accuracy) * part.num for part in bins) / len(y)
     kind = "surer than it is right" if signed > 0 else "less sure than it is right"
     auc = intervals.auc(y, probabilities)
     return Section(
         "Calibration",
         side_by_side([figure, numbers], 380),
-        f"Expected calibration error {found['ece']:.3f}: how far confidence and accuracy are apart, on average; all in all "
+        f"Expected calibration error {calibration.ece:.3f}: how far confidence and accuracy are apart, on average; all in all "
         f"the model is {kind}. Bars below the dashed line: too sure. On the right, how many faces have that confidence. "
         f"Area under the ROC curve, one class against the others, averaged: {auc:.3f}.",
     )
@@ -192,9 +181,9 @@ def _mistakes(classes: Sequence[str], y: np.ndarray, probabilities: np.ndarray, 
     cells = []
     for row, face, source in zip(rows, pictures, sources, strict=True):
         predicted = int(probabilities[row].argmax())
-        said = f"{classes[int(y[row])]} → {classes[predicted]}"
-        caption = Markup("<b>{}</b> {:.2f}<br>{}").format(said, float(probabilities[row, predicted]), source)
-        picture = image(face, f"{said}, {source}")
+        answer = f"{classes[int(y[row])]} → {classes[predicted]}"
+        caption = Markup("<b>{}</b> {:.2f}<br>{}").format(answer, float(probabilities[row, predicted]), source)
+        picture = image(face, f"{answer}, {source}")
         cells.append(Markup("<figure>{}<figcaption>{}</figcaption></figure>").format(picture, caption))
     num = int((probabilities.argmax(axis=1) != y).sum())
     return Section(
@@ -204,99 +193,6 @@ def _mistakes(classes: Sequence[str], y: np.ndarray, probabilities: np.ndarray, 
         "probability, and where the face came from. Wrong labels and bad crops show here. These are the dataset's faces: "
         "its terms hold for this page, too.",
     )
-
-
-def _features(
-    classes: Sequence[str], x: np.ndarray, y: np.ndarray, probabilities: np.ndarray, task: Task, split: str
-) -> Section:
-    names = task.feature_names
-    what = "Blendshapes" if task.spec.features == "blendshapes" else "Features"
-    heading, scored = f"{what} of right and wrong answers", is_score(names)
-    alive = ~scored | (x.max(axis=0) >= task.spec.varying_min)
-    shares = np.where(alive, explained(x, y), 0.0)  # dead scores tell nothing
-    chosen = _without_twins(names, np.argsort(-shares, kind="stable"))[:NUM_FEATURES]
-    chosen = [index for index in chosen if shares[index] > 0]
-    if not chosen:
-        return Section(heading, note="No feature differs from class to class.")
-    right = probabilities.argmax(axis=1) == y
-    figures = [_boxes(classes, x[:, i], y, right, f"{names[i]} (η² {shares[i]:.2f})") for i in chosen]
-    html = side_by_side(figures, 340)
-    if len(chosen) > 1:
-        first, second = chosen[:2]
-        html += plot(_scatter(classes, x[:, [first, second]], y, right, [names[first], names[second]]))
-    return Section(
-        heading,
-        html,
-        f"The {what.lower()} that tell the classes of {split} apart best, one of each left and right pair (η²: the share of "
-        "their variance that the class explains). Each box: quartiles, with 5 % of the faces beyond either whisker, of the "
-        "faces of a class that the model gets right, and of those that it gets wrong. Where the two differ, the mistakes "
-        "look like another class. Below, the first two against each other." + (COORDINATES if not scored.all() else ""),
-    )
-
-
-def explained(x: np.ndarray, y: np.ndarray) -> np.ndarray:
-    """(F,) share of the variance of each feature of x (N, F) that the class y (N,) explains: Pearson's correlation ratio η²."""
-    total = x.var(axis=0, dtype=np.float64) * len(x)
-    mean, between = x.mean(axis=0, dtype=np.float64), np.zeros(x.shape[1])
-    for index in np.unique(y):
-        rows = x[y == index]
-        between += len(rows) * (rows.mean(axis=0, dtype=np.float64) - mean) ** 2
-    return np.where(total > 1e-9, between / np.maximum(total, 1e-9), 0.0)
-
-
-def _without_twins(names: Sequence[str], order: np.ndarray) -> list[int]:
-    """`order` without the other side of a left and right pair."""
-    seen: set[str] = set()
-    kept = []
-    for index in order.tolist():
-        name = counterpart(names[int(index)])
-        if name not in seen:
-            kept.append(index)
-        seen.add(name)
-    return kept
-
-
-def _boxes(classes: Sequence[str], values: np.ndarray, y: np.ndarray, right: np.ndarray, title: str) -> Figure:
-    from plotly.graph_objects import Box
-
-    figure = chart(y=title, height=300, boxmode="group")
-    for name, rows, color in (("right", right, RIGHT), ("wrong", ~right, WRONG)):
-        groups = [values[rows & (y == index)] for index in range(len(classes))]
-        quantiles = np.array([np.percentile(g, [5, 25, 50, 75, 95]) if len(g) else [np.nan] * 5 for g in groups])
-        low, q1, median, q3, high = quantiles.T
-        box: dict[str, Any] = {"lowerfence": low, "q1": q1, "median": median, "q3": q3, "upperfence": high}
-        figure.add_trace(Box(x=[escape(one) for one in classes], **box, name=name, marker_color=color, line_width=1.5))
-    return figure
-
-
-def _scatter(classes: Sequence[str], x: np.ndarray, y: np.ndarray, right: np.ndarray, names: Sequence[str]) -> Figure:
-    from plotly.graph_objects import Scatter
-
-    figure = chart(names[0], names[1], height=460)
-    chosen = np.zeros(len(y), bool)
-    chosen[np.random.default_rng(0).permutation(len(y))[:MAX_POINTS]] = True
-    for said, rows, symbol in (("right", right, "circle"), ("wrong", ~right, "x-thin")):
-        for index, name in enumerate(classes):
-            points = x[chosen & rows & (y == index)].astype(np.float32)
-            color = CLASSES[index % len(CLASSES)]
-            marker = {
-                "symbol": symbol,
-                "size": 5,
-                "color": color,
-                "line": {"color": color, "width": 1.3 * (said == "wrong")},
-            }
-            figure.add_trace(
-                Scatter(
-                    x=points[:, 0],
-                    y=points[:, 1],
-                    mode="markers",
-                    marker=marker,
-                    opacity=0.55 if said == "right" else 0.9,
-                    name=f"{escape(name)}, {said}",
-                    hovertemplate="%{x:.2f}, %{y:.2f}",
-                )
-            )
-    return figure
 
 
 def draw_confusion(counts: np.ndarray, classes: list[str]) -> matplotlib.figure.Figure:

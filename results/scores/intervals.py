@@ -6,21 +6,113 @@ that were not detected: they have a class, got no answer, and so count as wrong.
 
 from __future__ import annotations
 
-from typing import Any
+from collections.abc import Sequence
+from typing import Any, Self
 
 import numpy as np
+from pydantic import BaseModel, ConfigDict, Field
 
 from fersweep.trainables.metrics import SCORES, confusion, guess, scores
 
 RESAMPLES = 2000
 BINS = 15
-JUDGED = {
-    "detected": "detected faces",
-    "all": "all faces",
-    "shared": "shared classes only",
-    "tta": "with mirror image (tta)",
-}
 PROTOCOL = f"95 % percentile bootstrap over faces, {RESAMPLES} resamples, seed 0"
+
+
+class Part(BaseModel):
+    """A part of a file of figures. What was not given to it is not written either, so older files are as they were."""
+
+    model_config = ConfigDict(frozen=True, populate_by_name=True)
+
+    def as_json(self) -> dict[str, Any]:
+        return self.model_dump(by_alias=True, exclude_unset=True)
+
+    @classmethod
+    def from_json(cls, content: object) -> Self:
+        """What `as_json` returned. Raises ValueError (pydantic's ValidationError) if a key is missing or of another type."""
+        return cls.model_validate(content)
+
+
+class Interval(Part):
+    """A score with the bounds of its 95 % interval. As text: `0.712 [0.690, 0.733]`."""
+
+    value: float
+    low: float
+    high: float
+
+    def __str__(self) -> str:
+        return f"{self.value:.3f} [{self.low:.3f}, {self.high:.3f}]"
+
+
+class ClassScores(Part):
+    """Scores of one class; support: its number of faces."""
+
+    precision: float
+    recall: float
+    recall_low: float
+    recall_high: float
+    f1: float
+    support: int
+
+    @property
+    def recall_interval(self) -> Interval:
+        return Interval(value=self.recall, low=self.recall_low, high=self.recall_high)
+
+
+class Guess(Part):
+    """Scores of always answering one class, train's most frequent one."""
+
+    majority: str = Field(validation_alias="class", serialization_alias="class")
+    accuracy: float
+    balanced_accuracy: float
+    macro_f1: float
+
+    def score(self, name: str) -> float:
+        """One of SCORES."""
+        return getattr(self, name)
+
+
+class Bin(Part):
+    """The num answers with a confidence in (low, high]: their mean confidence, and the share that is right."""
+
+    low: float
+    high: float
+    confidence: float
+    accuracy: float
+    num: int
+
+
+class Calibration(Part):
+    """ece: the expected calibration error; bins: those with faces."""
+
+    ece: float
+    bins: list[Bin]
+
+
+class FaceScores(Part):
+    """Scores of a model on one set of faces.
+
+    Attributes:
+        per_class: by the class's name.
+        confusion: C lists of C + 1 counts.
+        baseline: of the same faces; None where there is none.
+        auc: None if only one class occurs, or where the model's probabilities are not of these faces.
+        calibration: None where the model's probabilities are not of these faces.
+    """
+
+    num_faces: int
+    accuracy: Interval
+    balanced_accuracy: Interval
+    macro_f1: Interval
+    per_class: dict[str, ClassScores]
+    confusion: list[list[int]]
+    baseline: Guess | None = None
+    auc: float | None = None
+    calibration: Calibration | None = None
+
+    def score(self, name: str) -> Interval:
+        """One of SCORES."""
+        return getattr(self, name)
 
 
 def count(
@@ -45,48 +137,44 @@ def resample(counts: np.ndarray, resamples: int = RESAMPLES, seed: int = 0) -> n
     return draws.reshape(resamples, *counts.shape)
 
 
-def figures(counts: np.ndarray, classes: list[str], majority: int | None = None) -> dict[str, Any]:
-    """All that is said of a model on one set of faces, JSON-able.
+def score_faces(counts: np.ndarray, classes: Sequence[str], majority: int | None = None) -> FaceScores:
+    """Scores and intervals of a model on one set of faces, without `auc` and `calibration`.
 
     Args:
         counts: (C, C + 1), at least one face.
         majority: index of the class that the baseline always guesses; None leaves the baseline out.
-
-    Returns:
-        `num_faces`; each of SCORES as {value, low, high}; `per_class` name -> {precision, recall, recall_low,
-        recall_high, f1, support}; `baseline`; `confusion` (C lists of C + 1).
     """
     point, drawn = scores(counts), scores(resample(counts))
     bounds = {name: np.percentile(drawn[name], [2.5, 97.5], axis=0) for name in (*SCORES, "recall")}
-    of_class = {
-        name: {
-            "precision": float(point["precision"][i]),
-            "recall": float(point["recall"][i]),
-            "recall_low": float(bounds["recall"][0, i]),
-            "recall_high": float(bounds["recall"][1, i]),
-            "f1": float(point["f1"][i]),
-            "support": int(point["support"][i]),
-        }
+
+    def interval(name: str) -> Interval:
+        low, high = bounds[name]
+        return Interval(value=float(point[name]), low=float(low), high=float(high))
+
+    low, high = bounds["recall"]
+    per_class = {
+        name: ClassScores(
+            precision=float(point["precision"][i]),
+            recall=float(point["recall"][i]),
+            recall_low=float(low[i]),
+            recall_high=float(high[i]),
+            f1=float(point["f1"][i]),
+            support=int(point["support"][i]),
+        )
         for i, name in enumerate(classes)
     }
-    found: dict[str, Any] = {"num_faces": int(counts.sum())}
-    for name in SCORES:
-        low, high = bounds[name]
-        found[name] = {
-            "value": float(point[name]),
-            "low": float(low),
-            "high": float(high),
-        }
-    found |= {"per_class": of_class, "confusion": counts.tolist()}
-    if majority is not None:
-        found["baseline"] = {"class": classes[majority], **guess(counts, majority)}
-    return found
-
-
-def judged(found: dict[str, Any]) -> dict[str, dict[str, Any]]:
-    """Those figures of `evaluate` that differ, under the keys of JUDGED; first those that a model is ranked by."""
-    same = found["detected"]["num_faces"] == found["all"]["num_faces"]
-    return {key: found[key] for key in JUDGED if key in found and not (same and key == "detected")}
+    figures = FaceScores(
+        num_faces=int(counts.sum()),
+        accuracy=interval("accuracy"),
+        balanced_accuracy=interval("balanced_accuracy"),
+        macro_f1=interval("macro_f1"),
+        per_class=per_class,
+        confusion=counts.tolist(),
+    )
+    if majority is None:
+        return figures
+    baseline = Guess(majority=classes[majority], **guess(counts, majority))
+    return figures.model_copy(update={"baseline": baseline})
 
 
 def auc(y: np.ndarray, probabilities: np.ndarray) -> float:
@@ -107,46 +195,38 @@ def auc(y: np.ndarray, probabilities: np.ndarray) -> float:
     return float(np.mean(areas)) if areas else float("nan")
 
 
-def calibration(y: np.ndarray, probabilities: np.ndarray, bins: int = BINS) -> dict[str, Any]:
+def calibration(y: np.ndarray, probabilities: np.ndarray, bins: int = BINS) -> Calibration:
     """Whether a model is right as often as it is sure: of its most probable class, in `bins` bins of equal width.
 
-    y (N,) class indices, probabilities (N, C).
-
-    Returns:
-        `ece`, the expected calibration error (Guo et al. 2017, arXiv:1706.04599): the mean distance of confidence from
-        accuracy, bins weighed by their faces; `bins`: those with faces, {low, high, confidence, accuracy, num}.
+    y (N,) class indices, probabilities (N, C). `ece` (Guo et al. 2017, arXiv:1706.04599) is the mean distance of
+    confidence from accuracy, bins weighed by their faces.
     """
     confidence, right = probabilities.max(axis=1), probabilities.argmax(axis=1) == y
     index = np.clip(np.ceil(confidence * bins).astype(int) - 1, 0, bins - 1)  # (low, high], as in the paper
-    found, ece = [], 0.0
-    for i in np.unique(index):
-        inside = index == i
-        one = {
-            "low": i / bins,
-            "high": (i + 1) / bins,
-            "confidence": float(confidence[inside].mean()),
-            "accuracy": float(right[inside].mean()),
-            "num": int(inside.sum()),
-        }
-        found.append(one)
-        ece += abs(one["confidence"] - one["accuracy"]) * one["num"] / len(y)
-    return {"ece": ece, "bins": found}
+    filled = [
+        Bin(
+            low=i / bins,
+            high=(i + 1) / bins,
+            confidence=float(confidence[index == i].mean()),
+            accuracy=float(right[index == i].mean()),
+            num=int((index == i).sum()),
+        )
+        for i in np.unique(index).tolist()
+    ]
+    ece = 0.0
+    for part in filled:
+        ece += abs(part.confidence - part.accuracy) * part.num / len(y)
+    return Calibration(ece=ece, bins=filled)
 
 
-def interval(one: dict[str, float]) -> str:
-    """`0.712 [0.690, 0.733]`."""
-    return f"{one['value']:.3f} [{one['low']:.3f}, {one['high']:.3f}]"
-
-
-def as_text(found: dict[str, Any]) -> str:
-    """The figures as a plain table for people."""
-    lines = [f"{found['num_faces']} faces; {PROTOCOL}", ""]
+def as_text(figures: FaceScores) -> str:
+    """A plain table for people."""
+    lines = [f"{figures.num_faces} faces; {PROTOCOL}", ""]
     for name in SCORES:
-        one = found[name]
-        lines.append(f"{name.replace('_', ' '):18} {one['value']:.3f}  [{one['low']:.3f}, {one['high']:.3f}]")
-    width = max(len(name) for name in found["per_class"])
+        score = figures.score(name)
+        lines.append(f"{name.replace('_', ' '):18} {score.value:.3f}  [{score.low:.3f}, {score.high:.3f}]")
+    width = max(len(name) for name in figures.per_class)
     lines += ["", f"{'':{width}}  precision  recall            f1     faces"]
-    for name, one in found["per_class"].items():
-        recall = interval({"value": one["recall"], "low": one["recall_low"], "high": one["recall_high"]})
-        lines.append(f"{name:{width}}  {one['precision']:9.3f}  {recall}  {one['f1']:.3f}  {one['support']:5d}")
+    for name, row in figures.per_class.items():
+        lines.append(f"{name:{width}}  {row.precision:9.3f}  {row.recall_interval}  {row.f1:.3f}  {row.support:5d}")
     return "\n".join(lines) + "\n"

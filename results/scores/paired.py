@@ -128,7 +128,8 @@ def interval(sweep: SweepJson, value: float, y: np.ndarray, probabilities: np.nd
     name, classes = sweep.metric.removeprefix("val_"), sweep.classes
     if name not in SCORES:
         return None
-    figures = intervals.figures(intervals.count(y, probabilities.argmax(axis=1), len(classes)), classes)[name]
+    counts = intervals.count(y, probabilities.argmax(axis=1), len(classes))
+    figures = intervals.score_faces(counts, classes).score(name).as_json()
     return figures if abs(figures["value"] - value) < TOLERANCE else None
 
 

@@ -34,7 +34,7 @@ def places(home: Path) -> set[str]:
 
 def promote_elsewhere(sweep_dir: Path) -> dict[str, Any]:
     """In a process that ends before the move: MLflow remembers, while it lives, where it put the files of a run."""
-    code = f"import json, pathlib, fersweep.results.promote.promotion as p; print(json.dumps(p.promote(pathlib.Path({str(sweep_dir)!r}))))"
+    code = f"import json, pathlib, fersweep.results.promote.promotion as p; print(json.dumps(p.promote(pathlib.Path({str(sweep_dir)!r})).as_json()))"
     command, root = [sys.executable, "-c", code], Path(__file__).parents[2]
     done = subprocess.run(command, cwd=root, capture_output=True, text=True, check=True)
     return json.loads(done.stdout.splitlines()[-1])
@@ -51,7 +51,7 @@ def test_a_moved_home_goes_on(tmp_path: Path, tiny_dataset: Path) -> None:
 
     checkpoint = champion(home)
     assert checkpoint.is_relative_to(home)
-    assert promote(sweep_dir)["version"] == promoted["version"], "what was promoted is found again"
+    assert promote(sweep_dir).version == promoted["version"], "what was promoted is found again"
     driver = FakeDriver(sweep_dir, None)  # pyright: ignore[reportArgumentType]  # it trains nothing
     driver.journal.session("started")
     driver.journal.append("reopened", trial=0)

@@ -68,9 +68,9 @@ def test_a_file_answers_as_its_model(
             with pytest.raises(InputError, match=", not as" if formats else "cannot be exported"):
                 export(str(checkpoint), path, tmp_path)
             continue
-        found = export(str(checkpoint), path, tmp_path)
-        assert (found["rows"], found["bytes"]) == (sum(BATCHES), path.stat().st_size)
-        assert found["difference"] <= TOLERANCE
+        exported = export(str(checkpoint), path, tmp_path)
+        assert (exported.rows, exported.bytes) == (sum(BATCHES), path.stat().st_size)
+        assert exported.difference <= TOLERANCE
         answered = ReadAlone(path) if suffix == ".onnx" else open_exported(path)
         wanted = model.predict_exactly(learned.val.x)
         assert wanted.std(axis=0).max() > 1e-3, "answers that vary"

@@ -15,7 +15,7 @@ from fersweep.data_pipeline.tasks.spec import TaskSpec
 from fersweep.data_pipeline.tasks.task import Task
 from fersweep.data_pipeline.vocabulary import BLENDSHAPES
 from fersweep.results.evaluate import page
-from fersweep.results.evaluate.judgement import judge_model
+from fersweep.results.evaluate.model_judgement import judge_model
 from fersweep.results.models.face_model import FaceModel
 from fersweep.results.models.open_model import open_model
 from fersweep.results.models.other_process import answers_elsewhere
@@ -67,7 +67,7 @@ def test_a_sweep_a_trial_and_a_checkpoint_are_models(new_sweep: NewSweep, home: 
     driver.run_trial(1, {"rate": 0.5}, 2, "finished")
     name, x = sweep_dir.name, driver.arrays.val.x
     best, first = open_model(name, home), open_model(f"{name}:0", home)
-    assert (best.origin["trial"], first.origin["trial"]) == (1, 0)
+    assert (best.origin.trial, first.origin.trial) == (1, 0)
     assert best.checkpoint is not None
     again = open_model(str(best.checkpoint), home)
     np.testing.assert_array_equal(best.predict(x), again.predict(x))
@@ -93,21 +93,21 @@ def test_judged_on_another_dataset(home: Path, four: Path, tmp_path: Path) -> No
     opened = open_model(str(tmp_path / "checkpoint"), home)
     judged = judge_model(opened, home, four)
     found = judged.figures
-    assert found["split"] == "test"
-    assert found["classes"] == ["happy", "sad", "neutral"], "the model's classes, in its order"
-    assert any("faces of fear, for which the model has no class" in note for note in found["notes"])
-    assert any("another dataset" in note for note in found["notes"])
+    assert found.split == "test"
+    assert found.classes == ["happy", "sad", "neutral"], "the model's classes, in its order"
+    assert any("faces of fear, for which the model has no class" in note for note in judged.notes)
+    assert any("another dataset" in note for note in judged.notes)
     names = opened.described["feature_names"]
     spec = TaskSpec(classes={name: [name] for name in ("happy", "sad", "neutral")}, blendshapes=names)
     test = Task(four, spec).load("test")
     predicted = opened.predict(test.x).argmax(axis=1)
-    assert found["detected"]["accuracy"]["value"] == pytest.approx(accuracy_score(test.y, predicted))
+    assert found.detected.accuracy.value == pytest.approx(accuracy_score(test.y, predicted))
     wrong = np.flatnonzero(predicted != test.y)
-    assert {one["face_id"] for one in found["mistakes"]} == set(test.face_ids[wrong])
-    assert [one["probability"] for one in found["mistakes"]] == sorted(
+    assert {mistake.face_id for mistake in judged.mistakes} == set(test.face_ids[wrong])
+    assert [mistake.probability for mistake in judged.mistakes] == sorted(
         (float(judged.probabilities[i].max()) for i in wrong), reverse=True
     )
-    assert found["mistakes"][0]["source"].startswith("tiny:")
+    assert judged.mistakes[0].source.startswith("tiny:")
     assert "<html" in page.html(judged)
 
 
@@ -116,17 +116,19 @@ def test_answers_of_classes_that_the_dataset_has_not_are_wrong(four: Path, home:
     given = np.random.default_rng(0).dirichlet([1, 1, 1], 400)
     described = {"feature_names": ["pixels"], "classes": classes}
     model = FaceModel("fixed", described, answer=lambda x: given[: len(x)])
-    found = judge_model(model, home, four).figures
+    judged = judge_model(model, home, four)
+    found = judged.figures
     task = Task(four, TaskSpec(features="pixels", classes={"happy": ["happy"], "fear": ["fear"]}), learned=False)
     y = np.array([classes.index(task.classes[i]) for i in task.load("test").y])
     predicted = given[: len(y)].argmax(axis=1)
-    assert found["classes"] == ["happy", "fear"]
-    assert found["detected"]["accuracy"]["value"] == pytest.approx(accuracy_score(y, predicted))
+    assert found.classes == ["happy", "fear"]
+    assert found.detected.accuracy.value == pytest.approx(accuracy_score(y, predicted))
     recall = recall_score(y, predicted, labels=[1, 2], average=None)
-    assert [found["detected"]["per_class"][name]["recall"] for name in ("happy", "fear")] == pytest.approx(recall)
+    assert [found.detected.per_class[name].recall for name in ("happy", "fear")] == pytest.approx(recall)
     limited = 1 + given[: len(y), 1:].argmax(axis=1)
-    assert found["shared"]["accuracy"]["value"] == pytest.approx(accuracy_score(y, limited))
-    assert "test has no faces of surprise" in found["notes"]
+    assert found.shared is not None
+    assert found.shared.accuracy.value == pytest.approx(accuracy_score(y, limited))
+    assert "test has no faces of surprise" in judged.notes
     nothing = FaceModel("fixed", {"feature_names": ["pixels"], "classes": ["disgust"]}, answer=lambda x: x)
     with pytest.raises(InputError, match="no class in common"):
         judge_model(nothing, home, four)
@@ -137,13 +139,13 @@ def test_a_peers_function(peer: Path, four: Path, home: Path) -> None:
     x = np.random.default_rng(0).random((5, len(BLENDSHAPES)), np.float32)
     np.testing.assert_allclose(smile.predict(x)[:, 0], x[:, 44:46].mean(axis=1), rtol=1e-6)
     found = judge_model(smile, home, four).figures
-    assert found["detected"]["accuracy"]["value"] > 0.5
-    assert found["classes"] == ["happy", "neutral"]
+    assert found.detected.accuracy.value > 0.5
+    assert found.classes == ["happy", "neutral"]
     dataset = home / "data" / "tiny"
     found = judge_model(open_model(f"{peer}:flat", home), home, dataset, "val").figures
-    assert found["classes"] == Task(dataset).classes, "the dataset's, where the function does not say"
+    assert found.classes == Task(dataset).classes, "the dataset's, where the function does not say"
     named = judge_model(open_model(f"{peer}:flat", home), home, dataset, classes=["sad", "happy", "neutral"]).figures
-    assert named["classes"] == ["sad", "happy", "neutral"]
+    assert named.classes == ["sad", "happy", "neutral"]
     for name, message in (
         ("scores", "rows of which sum to 1"),
         ("short", r"answers with shape \(3, 3\)"),
@@ -173,10 +175,10 @@ def test_a_model_of_landmarks_is_judged_by_its_own_features(home: Path, tmp_path
     described = {"feature_names": names, "classes": ["happy", "sad", "neutral"], "preprocessing": low}
     model = FaceModel("corner", described, answer=answer)
     assert model.features == "blendshapes+landmarks"
-    found = judge_model(model, home, data).figures
-    assert found["detected"]["accuracy"]["value"] > 0.7, "the corner of the mouth moves with the class"
+    judged = judge_model(model, home, data)
+    assert judged.figures.detected.accuracy.value > 0.7, "the corner of the mouth moves with the class"
     assert seen[0].shape[1] == 2
-    assert found["notes"][:2] == [
+    assert judged.notes[:2] == [
         "MediaPipe was shown the faces with size 192, the model learned from 160",
         "MediaPipe was shown the faces with views 4, the model learned from 1",
     ]
@@ -185,8 +187,8 @@ def test_a_model_of_landmarks_is_judged_by_its_own_features(home: Path, tmp_path
     ready = write_tiny_dataset(tmp_path / "ready", pixels=False)
     write_manifest(ready, {**read_manifest(ready), "landmarks": None})
     scored = FaceModel("jaw", {**described, "feature_names": names[1:]}, answer=answer)
-    assert "ready-made" in judge_model(scored, home, ready).figures["notes"][0]
-    assert not judge_model(scored, home, home / "data" / "tiny", split="val").figures["notes"][1:]
+    assert "ready-made" in judge_model(scored, home, ready).notes[0]
+    assert not judge_model(scored, home, home / "data" / "tiny", split="val").notes[1:]
 
 
 def linear_onnx(path: Path, shape: list, kind: int, classes: str | None = None) -> None:
@@ -227,7 +229,7 @@ def test_an_onnx_file_of_anybodys(shape: list, kind: int, home: Path, tmp_path: 
     model = open_model(str(path), home)
     assert model.features == ("blendshapes" if len(shape) == 2 else "pixels")
     found = judge_model(model, home, home / "data" / "tiny").figures
-    assert found["classes"] == ["sad", "neutral", "happy"]
+    assert found.classes == ["sad", "neutral", "happy"]
     weights = onnx.numpy_helper.to_array(onnx.load(path).graph.initializer[0])
     x = np.random.default_rng(1).integers(0, 256, (5, *[one for one in shape[1:] if one not in (1, 3)]))
     x = x.astype(np.uint8) if len(shape) > 2 else (x / 255).astype(np.float32)

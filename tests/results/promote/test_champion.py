@@ -55,36 +55,36 @@ def test_a_worse_candidate_is_refused_a_better_one_is_not_and_both_can_be_undone
 ) -> None:
     monkeypatch.setattr(sys, "argv", [])
     sweeps, where = home / "sweeps", ["--home", str(home)]
-    assert promote(sweeps / "poor")["before"] is None, "the first one has nobody to beat"
+    assert promote(sweeps / "poor").before is None, "the first one has nobody to beat"
     with pytest.raises(
         Refused, match="version 2 is registered, but not made champion: refused by better_than_champion"
     ):
         promote(sweeps / "bad")
-    assert champion(home)["version"] == 1
-    assert promote(sweeps / "poor")["verdicts"] == [], "nobody has to beat himself"
+    assert champion(home).version == 1
+    assert promote(sweeps / "poor").verdicts == [], "nobody has to beat himself"
 
     promoted = promote(sweeps / "good")
-    assert (promoted["version"], promoted["before"], promoted["forced"]) == (3, 1, False)
-    (verdict,) = promoted["verdicts"]
-    assert verdict["passed"]
-    assert "p 0.0" in verdict["found"]
+    assert (promoted.version, promoted.before, promoted.forced) == (3, 1, False)
+    (verdict,) = promoted.verdicts
+    assert verdict.passed
+    assert "p 0.0" in verdict.found
     assert run("promote", "poor", *where) == 1
     said = capsys.readouterr()
     assert "REFUSED" in said.out
     assert "--force promotes it all the same" in said.err
     assert run("promote", "bad", "--force", "--json", *where) == 0
     assert json.loads(capsys.readouterr().out)["forced"] is True
-    assert champion(home)["version"] == 2
+    assert champion(home).version == 2
 
     assert run("champion", "rollback", *where) == 0
-    assert champion(home)["version"] == 3
-    assert rollback(home)["version"] == 1
+    assert champion(home).version == 3
+    assert rollback(home).version == 1
     with pytest.raises(InputError, match="version 1 is the first champion"):
         rollback(home)
     with pytest.raises(InputError, match="version 99; known: champion; versions: 1 to 3"):
         rollback(home, to="99")
-    assert rollback(home, to="3")["before"] == 1
-    moves = champion(home)["moves"]
+    assert rollback(home, to="3").before == 1
+    moves = champion(home).moves
     assert [(one["version"], one["action"]) for one in moves] == [
         ("3", "rolled back"),
         ("1", "rolled back"),
@@ -101,7 +101,7 @@ def test_a_worse_candidate_is_refused_a_better_one_is_not_and_both_can_be_undone
     assert run("evaluate", "champion", "--split", "test", "--json", *where) == 0
     found = json.loads(capsys.readouterr().out)
     assert (found["version"], found["sweep"]) == (3, "good")
-    assert found["detected"]["macro_f1"] == promoted["figures"]["detected"]["macro_f1"]
+    assert found["detected"]["macro_f1"] == promoted.figures.detected.macro_f1.as_json()
     assert run("champion", "show", *where) == 0
     card = capsys.readouterr().out
     for part in ("Protocol", "Known limits", "Licence", "fingerprint", "tiny"):
@@ -177,7 +177,7 @@ def test_two_promotions_at_once(home: Path) -> None:
     moves = registry.history(registry.open_registry(home), alias)
     good = json.loads(said[0][0])
     assert codes[0] == 0, said[0][1]
-    assert champion(home, alias)["version"] == good["version"]
+    assert champion(home, alias).version == good["version"]
     if codes[1] == 0:  # the bad one came first, to no champion; the good one replaced it
         assert [one["before"] for one in moves] == [moves[1]["version"], None]
     else:
@@ -190,23 +190,24 @@ def test_a_refit_learns_val_too_and_promotes_the_median_or_all(home: Path) -> No
     lines: list[str] = []
     found = promote(home / "sweeps" / "good", "refitted", refit=3, gates={}, tell=lines.append)
     assert len(lines) == 3
-    refit = found["figures"]["refit"]
-    assert refit["epochs"] == 3
-    values = [one["value"] for one in refit["seeds"]]
-    assert found["figures"]["detected"]["macro_f1"]["value"] == sorted(values)[1]
+    refit = found.figures.refit
+    assert refit is not None
+    assert refit.epochs == 3
+    values = [seed.value for seed in refit.seeds]
+    assert found.figures.detected.macro_f1.value == sorted(values)[1]
     task = Task(home / "data" / "tiny")
     arrays = task.arrays(with_val=True)
     assert len(arrays.train.y) == len(task.load("train").y) + len(task.load("val").y)
-    means = np.load(Path(found["checkpoint"]) / "state.npz")["means"]
+    means = np.load(Path(found.checkpoint) / "state.npz")["means"]
     wanted = np.stack([arrays.train.x[arrays.train.y == i].mean(axis=0) for i in range(3)])
     np.testing.assert_allclose(means, wanted, rtol=1e-5)
 
     lines.clear()
     both = promote(home / "sweeps" / "good", "refitted", refit=3, ensemble=True, gates={}, tell=lines.append)
     assert lines == [], "the three models are there"
-    assert both["version"] != found["version"]
-    assert promote(home / "sweeps" / "good", "refitted", refit=3, gates={})["version"] == found["version"]
-    model, x = open_model(str(both["version"]), home), task.load("test").x
-    members = [trainables.restore(path).predict(x) for path in sorted(Path(both["checkpoint"]).glob("member-*"))]
+    assert both.version != found.version
+    assert promote(home / "sweeps" / "good", "refitted", refit=3, gates={}).version == found.version
+    model, x = open_model(str(both.version), home), task.load("test").x
+    members = [trainables.restore(path).predict(x) for path in sorted(Path(both.checkpoint).glob("member-*"))]
     assert len(members) == 3
     np.testing.assert_allclose(model.predict(x), np.mean(members, axis=0), rtol=1e-6)

@@ -58,30 +58,30 @@ print(json.dumps({{"columns": list(found.columns), "rows": found.iloc[:, :-1].to
 
 def test_promoted_once_judged_once(sweep_dir: Path, tiny_dataset: Path) -> None:
     found = promote(sweep_dir)
-    assert (found["version"], found["alias"], found["uri"]) == (1, "champion", "models:/fersweep@champion")
-    checkpoint = Path(found["checkpoint"])
+    assert (found.version, found.alias, found.uri) == (1, "champion", "models:/fersweep@champion")
+    checkpoint = Path(found.checkpoint)
     figures = evaluate(trainables.restore(checkpoint), Task(tiny_dataset), "test")
-    assert found["figures"] == figures
+    assert found.figures == figures
     again = promote(sweep_dir, "second")
-    assert again["version"] == 1
-    assert again["run_id"] == found["run_id"]
-    assert again["figures"] == figures
+    assert again.version == 1
+    assert again.run_id == found.run_id
+    assert again.figures == figures
 
     home = sweep_dir.parents[1]
     sweep = load_sweep(sweep_dir).sweep
     client = connection.connect(connection.tracking_uri(home))
-    run = client.get_run(found["run_id"])
-    assert run.data.metrics["test_macro_f1"] == figures["detected"]["macro_f1"]["value"]
-    assert run.data.metrics["test_accuracy_all_faces"] == figures["all"]["accuracy"]["value"]
+    run = client.get_run(found.run_id)
+    assert run.data.metrics["test_macro_f1"] == figures.detected.macro_f1.value
+    assert run.data.metrics["test_accuracy_all_faces"] == figures.all.accuracy.value
     version = client.get_model_version(MODEL, "1")
     assert sorted(version.aliases) == ["champion", "second"]
     assert version.tags["fersweep.fingerprint"] == sweep.dataset.fingerprint
     assert "bootstrap" in version.tags["fersweep.protocol"]
-    assert f"{figures['detected']['macro_f1']['value']:.3f} [" in version.description
+    assert f"{figures.detected.macro_f1.value:.3f} [" in version.description
     assert champion(home, "second").joinpath("state.npz").read_bytes() == checkpoint.joinpath("state.npz").read_bytes()
 
     other = promote(sweep_dir, trial=0, gates={})
-    assert (other["version"], other["trial"]) == (2, 0)
+    assert (other.version, other.trial) == (2, 0)
     assert client.get_model_version_by_alias(MODEL, "champion").version == 2
     with pytest.raises(InputError, match="'nobody'; known: champion, second"):
         champion(home, "nobody")
@@ -125,7 +125,7 @@ def test_a_keras_model_loads_without_this_repository(tmp_path: Path, tiny_datase
     elsewhere = tmp_path / "elsewhere"
     elsewhere.mkdir()
     loaded = load_elsewhere(tmp_path, elsewhere, tmp_path / "x.npy")
-    wanted = trainables.restore(Path(found["checkpoint"])).predict(x)
+    wanted = trainables.restore(Path(found.checkpoint)).predict(x)
     np.testing.assert_allclose(loaded["rows"], wanted, atol=1e-6)
     assert loaded["columns"] == [*arrays.classes, "label"]
     assert loaded["labels"] == [arrays.classes[i] for i in wanted.argmax(axis=1)]
@@ -141,18 +141,19 @@ def test_a_net_of_pixels_loads_without_this_repository(home: Path, new_sweep: Ne
     driver.run_trial(0, {"widths": [4, 6], "image_size": 24, "tta": True, "learning_rate": 0.01}, 2, "finished")
     driver.journal.session("finished")
     found = promote(sweep_dir)
-    figures, task = found["figures"], load_sweep(sweep_dir).sweep.task()
-    model, x = trainables.restore(Path(found["checkpoint"])), task.load("test").x
-    assert figures["detected"] == figures["all"]
-    assert figures["tta"]["accuracy"]["value"] == (model.predict_tta(x).argmax(1) == task.load("test").y).mean()
+    figures, task = found.figures, load_sweep(sweep_dir).sweep.task()
+    model, x = trainables.restore(Path(found.checkpoint)), task.load("test").x
+    assert figures.detected == figures.all
+    assert figures.tta is not None
+    assert figures.tta.accuracy.value == (model.predict_tta(x).argmax(1) == task.load("test").y).mean()
 
     client = connection.connect(connection.tracking_uri(home))
-    metrics = client.get_run(found["run_id"]).data.metrics
-    assert metrics["test_tta_accuracy"] == figures["tta"]["accuracy"]["value"]
-    assert metrics["test_accuracy"] == figures["all"]["accuracy"]["value"], "never mixed up with the plain figures"
-    drawn = {file.path for file in client.list_artifacts(found["run_id"], "explain")}
+    metrics = client.get_run(found.run_id).data.metrics
+    assert metrics["test_tta_accuracy"] == figures.tta.accuracy.value
+    assert metrics["test_accuracy"] == figures.all.accuracy.value, "never mixed up with the plain figures"
+    drawn = {file.path for file in client.list_artifacts(found.run_id, "explain")}
     assert drawn == {"explain/feature_maps.png", "explain/grad_cam.png"}
-    version = client.get_model_version(MODEL, str(found["version"]))
+    version = client.get_model_version(MODEL, str(found.version))
     assert "detected" not in version.description
     assert "pixels" in client.get_registered_model(MODEL).description
 

@@ -21,7 +21,7 @@ from fersweep.results.record.recorded_sweep import load_sweep
 from fersweep.results.record.storage import Storage
 from fersweep.results.report import page as report
 from fersweep.results.report import parameters
-from fersweep.results.scores import charts
+from fersweep.results.scores import charts, feature_charts
 from fersweep.results.tracking import recorder_process, report_upload
 from tests.recorded import client_of, runs_of
 from tests.sweeps import UP_TO_1, NewSweep, write_journal, write_sweep_json
@@ -285,7 +285,7 @@ def test_the_most_certain_mistakes_and_what_explains_the_classes(home: Path) -> 
     sections = {section.heading: section for section in charts.sections(task.classes, val.y, answers, task)}
     assert sections["Most certain mistakes"].html.count("<img") == 2
     assert task.pictures("val", [5])[1][0] in sections["Most certain mistakes"].html
-    shares = charts.explained(val.x, val.y)
+    shares = feature_charts.explained(val.x, val.y)
     best = {task.feature_names[index].removesuffix("Left").removesuffix("Right") for index in np.argsort(-shares)[:6]}
     assert best == {"mouthSmile", "mouthFrown", "browInnerUp", "browOuterUp"}
     with pytest.raises(ValueError, match="of other faces than those of val"):

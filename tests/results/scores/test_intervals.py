@@ -63,17 +63,21 @@ def test_intervals_cover_the_truth_about_as_often_as_they_say() -> None:
 
 def test_figures_are_the_same_every_time_and_hold_their_value() -> None:
     counts = intervals.count(np.array([0, 1, 2, 3, 0, 1]), np.array([0, 1, 2, 3, 1, 1]), 4)
-    found = intervals.figures(counts, CLASSES, majority=0)
-    assert found == intervals.figures(counts, CLASSES, majority=0)
+    figures = intervals.score_faces(counts, CLASSES, majority=0)
+    assert figures == intervals.score_faces(counts, CLASSES, majority=0)
     for name in intervals.SCORES:
-        assert found[name]["low"] <= found[name]["value"] <= found[name]["high"]
-    assert found["baseline"] == {
+        score = figures.score(name)
+        assert score.low <= score.value <= score.high
+    content = figures.as_json()
+    assert intervals.FaceScores.from_json(content) == figures
+    assert list(content) == ["num_faces", *intervals.SCORES, "per_class", "confusion", "baseline"]
+    assert content["baseline"] == {
         "class": "happy",
         "accuracy": pytest.approx(2 / 6),
         "balanced_accuracy": pytest.approx(1 / 4),
         "macro_f1": pytest.approx((2 * 2 / (2 + 6)) / 4),
     }
-    assert "happy" in intervals.as_text(found)
+    assert "happy" in intervals.as_text(figures)
 
 
 def simulated(num: int, skill: float, rng: np.random.Generator, num_classes: int = 3) -> tuple[np.ndarray, np.ndarray]:
@@ -99,19 +103,19 @@ def test_auc_is_scikit_learns(seed: int) -> None:
 def test_calibration_is_the_textbooks() -> None:
     rng = np.random.default_rng(3)
     y, probabilities = simulated(500, 0.5, rng)
-    found = intervals.calibration(y, probabilities, bins=10)
+    calibration = intervals.calibration(y, probabilities, bins=10)
     confidence, right = probabilities.max(axis=1), probabilities.argmax(axis=1) == y
     wanted = 0.0
     for low in np.arange(10) / 10:  # a second way: face by face
         inside = [i for i in range(500) if low < confidence[i] <= low + 0.1]
         if inside:
             wanted += len(inside) / 500 * abs(right[inside].mean() - confidence[inside].mean())
-    assert found["ece"] == pytest.approx(wanted)
-    assert sum(one["num"] for one in found["bins"]) == 500
-    assert all(one["low"] < one["confidence"] <= one["high"] for one in found["bins"])
+    assert calibration.ece == pytest.approx(wanted)
+    assert sum(part.num for part in calibration.bins) == 500
+    assert all(part.low < part.confidence <= part.high for part in calibration.bins)
     certain = np.eye(3)[y]
-    assert intervals.calibration(y, certain)["ece"] == 0
+    assert intervals.calibration(y, certain).ece == 0
     # a model that draws its class by its own probabilities is calibrated:
     honest = rng.dirichlet(np.ones(2) * 2, 20_000)
     drawn = (rng.random(20_000) < honest[:, 1]).astype(int)
-    assert intervals.calibration(drawn, honest)["ece"] < 0.02
+    assert intervals.calibration(drawn, honest).ece < 0.02

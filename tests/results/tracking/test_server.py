@@ -137,8 +137,8 @@ def test_promoted_on_the_server(server: MlflowServer, new_sweep: NewSweep) -> No
     driver.journal.session("finished")
     found = promote(sweep_dir)
     checkpoint = champion(sweep_dir.parents[1], uri=server.uri)
-    assert (checkpoint / "model.json").read_bytes() == (Path(found["checkpoint"]) / "model.json").read_bytes()
-    assert promote(sweep_dir)["version"] == found["version"]
+    assert (checkpoint / "model.json").read_bytes() == (Path(found.checkpoint) / "model.json").read_bytes()
+    assert promote(sweep_dir).version == found.version
 
 
 def test_a_server_that_hangs_holds_nobody_up(server: MlflowServer, new_sweep: NewSweep) -> None:
