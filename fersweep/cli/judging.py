@@ -68,6 +68,6 @@ def report(
     directory = find_sweep(home, name)
     made = reporting.write_report(directory, out, tree_baseline_of(directory) if trees else None, not no_faces)
     say(f"written: {made['report']}")
-    made["mlflow"] = report_upload.tell_mlflow(directory, Path(made["report"]))
+    made["mlflow"] = report_upload.upload(directory, Path(made["report"]))
     if as_json:
         print(json.dumps(made, indent=1))

@@ -30,7 +30,7 @@ def champion(home: Path, alias: str = CHAMPION) -> dict[str, Any]:
         "alias": alias,
         "tags": {name: value for name, value in version.tags.items() if name != registry.MOVES},
         "card": version.description,
-        "moves": registry.history(client, alias),
+        "moves": [move.as_json() for move in registry.history(client, alias)],
     }
 
 
@@ -56,14 +56,14 @@ def rollback(home: Path, alias: str = CHAMPION, to: str | None = None) -> dict[s
     return {"alias": alias, "version": int(target.version), "before": int(now.version)}
 
 
-def _before(moves: Sequence[dict[str, Any]]) -> str | None:
+def _before(moves: Sequence[registry.Move]) -> str | None:
     """The version that had the alias before the one that has it now; a second rollback goes a further step back."""
     stack: list[str | None] = []
     for one in reversed(moves):  # the oldest first
-        if one["action"] == "rolled back" and one["version"] in stack:
-            del stack[stack.index(one["version"]) + 1 :]
+        if one.action == "rolled back" and one.version in stack:
+            del stack[stack.index(one.version) + 1 :]
             continue
         if not stack:
-            stack.append(one["before"])
-        stack.append(one["version"])
+            stack.append(one.before)
+        stack.append(one.version)
     return stack[-2] if len(stack) > 1 else None
