@@ -49,8 +49,8 @@ def watched(path: Path, recogniser: Recogniser, out: Path | None) -> tuple[float
         clip = Clip(path)
         movie = stack.enter_context(Movie(out / "out.mp4", clip.fps)) if out else None
         rows = [stack.enter_context(FaceTable(out / "out.parquet", recogniser))] if out else []
-        found = watch(clip, recogniser, Watching(), rows, movie)
-    return found["frames_per_s"], found["frames"] - found["frames_without_face"]
+        result = watch(clip, recogniser, Watching(), rows, movie)
+    return result.frames_per_s, result.frames - result.frames_without_face
 
 
 class Looped(Clip):

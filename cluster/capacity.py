@@ -6,7 +6,7 @@ from fersweep.common.errors import InputError
 
 
 def check_resources(cpus: float, gpus: float) -> int:
-    """How many trials of this size the cluster holds at once. Raises InputError if not even one fits on any node."""
+    """How many trials of this size the cluster holds at once. Raises InputError if no node holds even one."""
     import ray
 
     nodes = [node["Resources"] for node in ray.nodes() if node["Alive"]]

@@ -1,7 +1,7 @@
 """The second of two sweeps (`then:` in a sweep file): the best points of the first one, on more faces or for longer.
 
-A search on a fraction of the faces costs a fraction, and what is good there is among the good on all of them; only the
-few best are worth the whole price.
+A search on a fraction of the faces costs a fraction, and points that are good there are among the good ones on all
+faces; only the few best are worth the full cost.
 """
 
 from __future__ import annotations
@@ -23,9 +23,9 @@ def go_on(
     data: Path | None = None,
     retry_failed: bool = False,
 ) -> Outcome:
-    """Run the sweep that follows a finished one, or go on with it where it has begun. `data`, `retry_failed`: as `resume`.
+    """Run the sweep that follows a finished one, or resume it if it has begun. `data`, `retry_failed`: as in `resume`.
 
-    Raises InputError where the first has too few trials to go on with.
+    Raises InputError if the first one has too few trials.
     """
     directory = first.directory.with_name(following.name)
     if directory.exists():

@@ -1,4 +1,4 @@
-"""Launch a sweep: every check, then its directory, then the run (drive.py)."""
+"""Launch a sweep: every check, then its directory, then the run (cluster/driver/run_sweep.py)."""
 
 from __future__ import annotations
 
@@ -44,7 +44,7 @@ VERSIONS_OF = (
 
 
 def describe(asked: Sweep, data: Path, home: Path) -> tuple[SweepJson, TaskArrays]:
-    """What `sweep.json` is to hold: the resolved sweep, its data and its baseline. Checks the task against the dataset."""
+    """What `sweep.json` is to hold, and the task's arrays. Raises InputError if the task does not fit the dataset."""
     task = Task(data, asked.task)
     arrays = task.arrays()
     for split, part in (("train", arrays.train), ("val", arrays.val)):
@@ -81,8 +81,8 @@ def describe(asked: Sweep, data: Path, home: Path) -> tuple[SweepJson, TaskArray
 
 
 def _git_commit() -> str | None:
-    done = subprocess.run(["git", "rev-parse", "HEAD"], cwd=ROOT, capture_output=True, text=True, check=False)
-    return done.stdout.strip() or None
+    git = subprocess.run(["git", "rev-parse", "HEAD"], cwd=ROOT, capture_output=True, text=True, check=False)
+    return git.stdout.strip() or None
 
 
 def launch(asked: Sweep, data: Path, home: Path, address: str | None = None) -> Outcome:
@@ -97,7 +97,7 @@ def launch(asked: Sweep, data: Path, home: Path, address: str | None = None) -> 
         if asked.following is not None:
             _claim(stored_at(str(asked.storage), asked.following.name), None)
         _claim(storage.address, content)
-    with new_directory(directory) as fresh:  # fails where another launch of this name was faster
+    with new_directory(directory) as fresh:  # fails if another launch of this name was faster
         (fresh / "sweep.json").write_bytes(content)
         (fresh / "trials").mkdir()
     return run_sweep(sweep, arrays, directory)
@@ -122,7 +122,7 @@ def dry(asked: Sweep, data: Path, home: Path, address: str | None = None) -> str
 
 
 def _refuse_existing(sweep: Sweep, home: Path) -> Path:
-    """The directory of a new sweep. InputError if it is there already, or that of the sweep that is to follow."""
+    """The directory of a new sweep. InputError if it exists, or that of the sweep that is to follow."""
     directory = Path(home) / "sweeps" / sweep.name
     if directory.exists():
         raise InputError(
@@ -134,13 +134,13 @@ def _refuse_existing(sweep: Sweep, home: Path) -> Path:
 
 
 def _claim(address: str, content: bytes | None) -> None:
-    """Write `sweep.json` to a sweep's place in its bucket; None: only look. InputError where that fails or it is taken."""
+    """Write `sweep.json` to a sweep's place in its bucket; None: only check. InputError if that fails or a sweep is there."""
     storage = Storage(address, retry_s=1)
     try:
-        taken = "sweep.json" in storage.names("")
-        if not taken and content is not None:
+        exists = "sweep.json" in storage.names("")
+        if not exists and content is not None:
             storage.write("sweep.json", content)
     except (OSError, ValueError) as error:
         raise InputError(f"storage {address}: {str(error).splitlines()[0]}") from None
-    if taken:
-        raise InputError(f"storage {address}: a sweep lies there; `fersweep resume {address}` goes on with it")
+    if exists:
+        raise InputError(f"storage {address}: a sweep is there; `fersweep resume {address}` goes on with it")

@@ -1,7 +1,7 @@
-"""Go on with a sweep: ended trials stay as they are, the others go on from their last checkpoint.
+"""Resume a sweep: ended trials stay as they are, the others are resumed from their last checkpoint.
 
-What was asked for may grow (more trials, more epochs) and how it is run may change (resources, retries); what the trials
-so far were drawn from and judged by may not.
+A sweep may grow (more trials, more epochs) and may be run in another way (resources, retries); what its trials so far
+were drawn from and judged by may not change.
 """
 
 from __future__ import annotations
@@ -9,8 +9,9 @@ from __future__ import annotations
 import json
 import socket
 import time
+from collections.abc import Mapping
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple
 
 import yaml
 
@@ -33,6 +34,14 @@ MAY_CHANGE = ("search.num_trials", "stop.max_epochs", "stop.report_s", "stop.tim
 MAY_CHANGE_BELOW = ("resources.", "failures.")
 
 
+class Difference(NamedTuple):
+    """key: the path of a value in a sweep file, e.g. `stop.metric`."""
+
+    key: str
+    before: Any
+    now: Any
+
+
 def resume(
     directory: Path,
     address: str | None = None,
@@ -43,13 +52,13 @@ def resume(
     data: Path | None = None,
     retry_failed: bool = False,
 ) -> Outcome:
-    """Go on with the sweep in `directory`, on the Ray cluster at `address`.
+    """Resume the sweep in `directory`, on the Ray cluster at `address`.
 
     Args:
         trials: how many in all, or `+N` more.
-        max_epochs: of each trial from now on; those that had all theirs go on if their checkpoint was kept.
+        max_epochs: of each trial from now on; those that had all of theirs go on if their checkpoint was kept.
         overrides: `key.path=value` of what may change.
-        data: where the dataset lies now, if it was moved.
+        data: where the dataset is now, if it was moved.
         retry_failed: run failed trials once more.
     """
     if is_held(directory / "driver.lock"):  # before anything is changed
@@ -82,7 +91,7 @@ def resume(
 def _changed(
     asked: Sweep, record: SweepRecord, trials: str | None, max_epochs: int | None, overrides: list[str]
 ) -> Sweep:
-    """The sweep with what is asked for now; InputError if it takes back or changes what its trials rest on."""
+    """The sweep with what is asked for now; InputError if that changes what its trials depend on."""
     content = asked.model_dump(mode="json")
     for override in overrides:
         change(content, override)
@@ -91,15 +100,16 @@ def _changed(
     if max_epochs is not None:
         content["stop"]["max_epochs"] = max_epochs
     sweep = parse_sweep(content, asked.name)
-    for key, before, now in differences(asked.model_dump(mode="json"), sweep.model_dump(mode="json")):
-        if key not in MAY_CHANGE and not key.startswith(MAY_CHANGE_BELOW):
+    for difference in differences(asked.model_dump(mode="json"), sweep.model_dump(mode="json")):
+        if difference.key not in MAY_CHANGE and not difference.key.startswith(MAY_CHANGE_BELOW):
             raise InputError(
-                f"{key} is {_yaml(before)} in sweep {asked.name!r}, not {_yaml(now)}: its trials so far rest on that; launch a "
+                f"{difference.key} is {_yaml(difference.before)} in sweep {asked.name!r}, not {_yaml(difference.now)}: its trials so far rest on that; launch a "
                 f"new sweep, which can learn from this one (search.start_from: {{sweep: {asked.name}}})"
             )
     if sweep.search.num_trials < len(record.trials):
         raise InputError(f"--trials {sweep.search.num_trials}: the sweep has {len(record.trials)} trials already")
-    if sweep.stop.max_epochs < (longest := max((t.num_epochs for t in record.trials.values()), default=0)):
+    longest = max((trial.num_epochs for trial in record.trials.values()), default=0)
+    if sweep.stop.max_epochs < longest:
         raise InputError(f"--max-epochs {sweep.stop.max_epochs}: a trial has trained {longest} epochs already")
     return sweep
 
@@ -111,7 +121,7 @@ def _number(text: str, before: int) -> int:
 
 
 def _refuse_changed_space(sweep: Sweep, before: dict[str, str]) -> None:
-    """InputError if the space's code draws from something else than when the sweep was launched."""
+    """InputError if the space's code has other distributions than when the sweep was launched."""
     now = distributions(sweep)
     for name in sorted({*now, *before}) if before else ():
         if now.get(name) != before.get(name):
@@ -125,21 +135,22 @@ def _refuse_changed_space(sweep: Sweep, before: dict[str, str]) -> None:
 def _drawn(distribution: str | None) -> str:
     if distribution is None:
         return "not there"
-    found = json.loads(distribution)
-    of = ", ".join(f"{name}={value}" for name, value in found["attributes"].items() if value not in (None, False))
-    return f"{found['name'].removesuffix('Distribution')}({of})"
+    content = json.loads(distribution)
+    attributes = content["attributes"].items()
+    arguments = ", ".join(f"{name}={value}" for name, value in attributes if value not in (None, False))
+    return f"{content['name'].removesuffix('Distribution')}({arguments})"
 
 
-def differences(before: dict[str, Any], now: dict[str, Any], at: str = "") -> list[tuple[str, Any, Any]]:
-    """(key path, value before, value now) of everything that is not the same in two nested dicts."""
-    found = []
+def differences(before: Mapping[str, Any], now: Mapping[str, Any], prefix: str = "") -> list[Difference]:
+    """Everything that is not the same in two nested mappings."""
+    differing = []
     for key in {**before, **now}:
         old, new = before.get(key), now.get(key)
         if isinstance(old, dict) and isinstance(new, dict):
-            found += differences(old, new, f"{at}{key}.")
+            differing += differences(old, new, f"{prefix}{key}.")
         elif old != new:
-            found.append((f"{at}{key}", old, new))
-    return found
+            differing.append(Difference(f"{prefix}{key}", old, new))
+    return differing
 
 
 def _yaml(value: Any) -> str:
@@ -147,7 +158,7 @@ def _yaml(value: Any) -> str:
 
 
 def _refuse_driven(storage: Storage) -> None:
-    """InputError if a driver on some machine has shown a heartbeat in the bucket of late."""
+    """InputError if a driver on some machine has written a heartbeat into the bucket lately."""
     try:
         at, pid, host = storage.read(HEARTBEAT).decode().split()
     except (FileNotFoundError, ValueError):

@@ -5,7 +5,8 @@
     outcome = fersweep.launch(fersweep.read_sweep("quick", []), data, home)
     fersweep.promote(outcome.directory, gates={})
     model = fersweep.open_model("champion", home)
-    fersweep.predict([Path("photo.jpg")], [model])    # → [{"image": …, "faces": [{"box": …, "label": …}]}]
+    (result,) = fersweep.predict([Path("photo.jpg")], [model])
+    result.faces[0].box, result.faces[0].label
 
 Each name is loaded when it is first used.
 """

@@ -1,4 +1,4 @@
-"""Which checkpoints stay: those of the best few trials of the whole sweep; the rest go as the sweep runs."""
+"""Which checkpoints are kept: those of the best few trials of the whole sweep; the others are deleted as it runs."""
 
 from __future__ import annotations
 
@@ -10,17 +10,17 @@ from fersweep.results.record.journal import TrialRecord
 from fersweep.results.record.storage import Storage
 
 
-class Keeper:
-    """Deletes in a thread of its own, since a bucket answers slowly. A running trial tidies up after itself. Use as a
-    context manager: it tidies up at both ends, and at the last waits until everything is deleted.
+class Pruner:
+    """Deletes in a thread of its own, since a bucket is slow. A running trial prunes its own checkpoints. Use as a
+    context manager: it prunes when it is entered and left, and then waits until everything is deleted.
     """
 
     def __init__(self, search: Search, storage: Storage):
         self._search, self._storage = search, storage
-        self._kept: dict[int, frozenset[int]] = {}  # trial → the epochs that it was last left with
-        self._thread = ThreadPoolExecutor(1, thread_name_prefix="keeper")
+        self._kept: dict[int, frozenset[int]] = {}  # trial → epochs whose checkpoints it has
+        self._thread = ThreadPoolExecutor(1, thread_name_prefix="pruner")
 
-    def tidy(self) -> None:
+    def prune(self) -> None:
         """Delete what the trials that have ended since the last call no longer need."""
         stop, record = self._search.sweep.stop, self._search.record
         best = {trial.number for trial in record.kept(stop.metric, stop.mode, self._search.sweep.keep_checkpoints)}
@@ -33,18 +33,18 @@ class Keeper:
 
     def _wanted(self, trial: TrialRecord, is_best: bool) -> frozenset[int]:
         stop = self._search.sweep.stop
-        if trial.state == "failed":  # one that broke off may be tried again (resume --retry-failed)
+        if trial.state == "failed":  # it may be tried again (resume --retry-failed)
             return frozenset([trial.num_epochs] if trial.retries or trial.lost else [])
         row = trial.best(stop.metric, stop.mode)
         if not is_best or row is None:
             return frozenset()
-        last = [trial.num_epochs] if trial.state == "finished" else []  # resume --max-epochs goes on from it
+        last = [trial.num_epochs] if trial.state == "finished" else []  # resume --max-epochs starts from it
         return frozenset([int(row["epoch"]), *last])
 
-    def __enter__(self) -> Keeper:
-        self.tidy()
+    def __enter__(self) -> Pruner:
+        self.prune()
         return self
 
     def __exit__(self, *exception: object) -> None:
-        self.tidy()
+        self.prune()
         self._thread.shutdown(wait=True)

@@ -11,34 +11,34 @@ from rich.console import Console, Group
 from rich.live import Live
 from rich.table import Table
 
-from fersweep.cluster.driver.checkpoint_pruning import Keeper
+from fersweep.cluster.driver.checkpoint_pruning import Pruner
 from fersweep.cluster.driver.stopping import Stopping
 from fersweep.cluster.search.decisions import Search
-from fersweep.common.display.tables import short
+from fersweep.common.display.tables import clock, short
 
 REFRESH_S = 0.5
 LINE_S = 10.0
 
 
 class Stopped(Exception):
-    """Ends Tune's loop: a stop was asked for, and is due."""
+    """Ends Tune's loop: a stop was requested, and is due."""
 
 
 class Progress(Callback):
-    """A Tune callback that draws the state of a search on stderr, and does what is due after each of Tune's steps: it
-    tidies up when trials have ended, and ends the loop when a stop is due. Use as a context manager.
+    """A Tune callback that draws the state of a search on stderr. After each of Tune's steps it also deletes the
+    checkpoints of trials that have ended, and ends the loop when a stop is due. Use as a context manager.
     """
 
-    def __init__(self, search: Search, stopping: Stopping, keeper: Keeper, baseline: float | None):
-        self._search, self._stopping, self._keeper, self._baseline = search, stopping, keeper, baseline
+    def __init__(self, search: Search, stopping: Stopping, pruner: Pruner, baseline: float | None):
+        self._search, self._stopping, self._pruner, self._baseline = search, stopping, pruner, baseline
         self._console = Console(stderr=True)
         self._live = Live(console=self._console, auto_refresh=False) if self._console.is_terminal else None
         self._start, self._drawn = time.time(), 0.0
         self._epochs_before = search.record.num_epochs
-        self._ended_before = self._tidied = search.record.num_ended
+        self._ended_before = self._pruned = search.record.num_ended
 
-    def tell(self, message: str) -> None:
-        """Say something once, above what is drawn."""
+    def say(self, message: str) -> None:
+        """Print a message once, above what is drawn."""
         if self._live:
             self._console.print(message, markup=False, highlight=False)
         else:
@@ -57,9 +57,9 @@ class Progress(Callback):
     def on_step_end(self, iteration: int, trials: list[Any], **info: Any) -> None:
         if time.time() - self._drawn >= (REFRESH_S if self._live else LINE_S):
             self._draw()
-        if self._search.record.num_ended != self._tidied:
-            self._tidied = self._search.record.num_ended
-            self._keeper.tidy()
+        if self._search.record.num_ended != self._pruned:
+            self._pruned = self._search.record.num_ended
+            self._pruner.prune()
         if self._stopping.due(len(self._search.active)):
             raise Stopped
 
@@ -75,8 +75,8 @@ class Progress(Callback):
         search, stop = self._search, self._search.sweep.stop
         counts, seconds = search.record.count(), max(time.time() - self._start, 1e-9)
         epochs, ended = search.record.num_epochs, search.record.num_ended
-        done_here, remaining = ended - self._ended_before, search.sweep.search.num_trials - ended
-        eta = _duration(seconds / done_here * remaining) if done_here else "?"
+        ended_here, remaining = ended - self._ended_before, search.sweep.search.num_trials - ended
+        eta = clock(seconds / ended_here * remaining) if ended_here else "?"
         ranked = search.record.ranked(stop.metric, stop.mode)
         best = f"{ranked[0].value(stop.metric, stop.mode):.4f} (trial {ranked[0].name})" if ranked else "none yet"
         baseline = "" if self._baseline is None else f"baseline {self._baseline:.4f}; "
@@ -84,7 +84,7 @@ class Progress(Callback):
         return (
             f"{ended}/{search.sweep.search.num_trials} trials: {states or 'starting'}; best {stop.metric} {best}, "
             f"{baseline}{epochs} epochs, {(epochs - self._epochs_before) / seconds:.1f}/s; "
-            f"{_duration(seconds)} gone, {eta} to go"
+            f"{clock(seconds)} gone, {eta} to go"
         )
 
     def _table(self) -> Table:
@@ -98,12 +98,7 @@ class Progress(Callback):
         best = [t for t in search.record.ranked(stop.metric, stop.mode)[:5] if t not in running]
         for trial in [*best, *running[:8]]:
             row = trial.best(stop.metric, stop.mode)
-            shown = ", ".join(f"{k}={short(v)}" for k, v in trial.params.items())
+            params = ", ".join(f"{name}={short(value)}" for name, value in trial.params.items())
             value, epoch = ("", "") if row is None else (f"{row[stop.metric]:.4f}", str(int(row["epoch"])))
-            table.add_row(trial.name, trial.state, str(trial.num_epochs), value, epoch, shown[:160])
+            table.add_row(trial.name, trial.state, str(trial.num_epochs), value, epoch, params[:160])
         return table
-
-
-def _duration(seconds: float) -> str:
-    minutes, seconds = divmod(int(seconds), 60)
-    return f"{minutes // 60}:{minutes % 60:02d}:{seconds:02d}" if minutes >= 60 else f"{minutes}:{seconds:02d}"

@@ -1,4 +1,4 @@
-"""Run what a sweep still lacks, on Ray Tune: one driver, its journal, its recorder, and an orderly end whatever comes."""
+"""Run the trials that a sweep still lacks, on Ray Tune: one driver, its journal, its recorder, and an orderly end."""
 
 from __future__ import annotations
 
@@ -12,9 +12,9 @@ from pathlib import Path
 from typing import Any
 
 from fersweep.cluster import capacity
-from fersweep.cluster.driver.checkpoint_pruning import Keeper
+from fersweep.cluster.driver.checkpoint_pruning import Pruner
 from fersweep.cluster.driver.stopping import Stopping
-from fersweep.cluster.driver.watchdog import Watch
+from fersweep.cluster.driver.watchdog import Watchdog
 from fersweep.cluster.search.decisions import Search
 from fersweep.cluster.worker.trial_settings import trial_settings
 from fersweep.common import ray_connection
@@ -29,8 +29,8 @@ from fersweep.results.tracking.recorder import Recorder
 from fersweep.search_spaces.sweep_file.schema import Sweep
 
 DRIVEN = "another process is running this sweep: wait for it, or stop it"
-HURRY_S = 10.0  # that MLflow gets when the driver has to go; its recorder goes on by itself
-MAX_BREAKS = 3  # times that Ray Tune itself may break off without an epoch gained in between
+HURRY_S = 10.0  # for MLflow to catch up when the driver has to go; its recorder goes on by itself
+MAX_BREAKS = 3  # times that Ray Tune itself may fail without an epoch gained in between
 
 
 @dataclass(frozen=True)
@@ -54,7 +54,7 @@ def run_sweep(
     *,
     retry_failed: bool = False,
 ) -> Outcome:
-    """Run the trials that have not ended. Ray is connected already. Raises InputError if another driver is at it.
+    """Run the trials that have not ended. Ray is connected already. Raises InputError if another driver runs it.
 
     `retry_failed`: run failed trials once more.
     """
@@ -64,15 +64,15 @@ def run_sweep(
         search, recorder = Search(sweep.asked, journal, sweep.history, sweep.points), Recorder(directory)
         journal.session("started")
         recorder.start()
-        with Watch(directory, storage, recorder, resume_command(directory)) as watch, stopping.on_error():
+        with Watchdog(directory, storage, recorder, resume_command(directory)) as watchdog, stopping.on_error():
             search.settle()
             reopen(search, storage, retry_failed)
-            with Keeper(search, storage) as keeper:
+            with Pruner(search, storage) as pruner:
                 if not search.done():
-                    watch.head = ray_connection.head_address()
-                    _tune(search, arrays, directory, storage, keeper, sweep.baseline, stopping)
+                    watchdog.head = ray_connection.head_address()
+                    _tune(search, arrays, directory, storage, pruner, sweep.baseline, stopping)
         state = "failed" if stopping.error else "finished" if search.done() else "interrupted"
-        with contextlib.suppress(OSError):  # a full disk: then the journal just ends, as after a kill
+        with contextlib.suppress(OSError):  # a full disk: then the journal ends without it, as after a kill
             journal.session(state, **({"reason": str(stopping.error)} if stopping.error else {}))
         journal.close()
         missing = recorder.finish() if state == "finished" else recorder.finish(HURRY_S)
@@ -82,7 +82,7 @@ def run_sweep(
 
 @contextlib.contextmanager
 def _alone(directory: Path) -> Iterator[None]:
-    try:  # for a moment, as `status` holds it when it looks whether somebody does
+    try:  # wait a moment: `status` holds the lock while it checks whether a driver does
         alone = lock(directory / "driver.lock", 0.5)
     except TimeoutError:
         raise InputError(f"{directory}: {DRIVEN}") from None
@@ -91,9 +91,9 @@ def _alone(directory: Path) -> Iterator[None]:
 
 
 def reopen(search: Search, storage: Storage, retry_failed: bool) -> None:
-    """Let ended trials run again: failed ones if asked for, and those that had all their epochs before there were more.
+    """Let ended trials run again: failed ones with `retry_failed`, and those that had all their epochs if there are more now.
 
-    Of the latter only those whose last checkpoint was kept; the others stay as they are.
+    Of the latter only those whose last checkpoint was kept; the others stay ended.
     """
     from fersweep.results.record import checkpoints
 
@@ -110,16 +110,16 @@ def _tune(
     arrays: TaskArrays,
     directory: Path,
     storage: Storage,
-    keeper: Keeper,
+    pruner: Pruner,
     baseline: Baseline,
     stopping: Stopping,
 ) -> None:
-    """Run the remaining trials on Ray Tune. Where Tune itself breaks off, it is begun again: the journal has the state."""
+    """Run the remaining trials on Ray Tune. If Tune itself fails, it is started again: the journal has the state."""
     from fersweep.cluster.driver.progress import Progress
 
     breaks, epochs = 0, -1
     try:
-        with Progress(search, stopping, keeper, baseline.score(search.sweep.stop.metric)) as progress:
+        with Progress(search, stopping, pruner, baseline.score(search.sweep.stop.metric)) as progress:
             while not search.done() and not stopping.asked:
                 try:
                     _run_tune(search, arrays, directory, storage, stopping, progress)
@@ -130,7 +130,7 @@ def _tune(
                     breaks, epochs = (breaks + 1 if now == epochs else 1), now
                     if breaks >= MAX_BREAKS:
                         raise RuntimeError(f"Ray Tune broke off {breaks} times: {_last_line(error)}") from error
-                    progress.tell(f"Ray Tune broke off ({_last_line(error)}); starting it again")
+                    progress.say(f"Ray Tune broke off ({_last_line(error)}); starting it again")
                 search.active.clear()
     except KeyboardInterrupt:  # the second one: now
         pass
@@ -154,23 +154,23 @@ def _run_tune(
     from fersweep.cluster.worker.actor import TrialActor
 
     sweep = search.sweep
-    plan = trial_settings(sweep, directory, storage)
+    settings = trial_settings(sweep, directory, storage)
     actors = Actors()
-    scratch = directory.resolve() / ".tune"  # nothing that anybody needs, also after a kill
+    scratch = directory.resolve() / ".tune"  # nobody needs it, not even after a kill
     shutil.rmtree(scratch, ignore_errors=True)
     try:
         with warnings.catch_warnings(), memory_is_a_trials_fault():
             warnings.simplefilter("ignore")
             tune.run(
-                tune.with_parameters(TrialActor, arrays=arrays, plan=plan),
+                tune.with_parameters(TrialActor, arrays=arrays, settings=settings),
                 name=sweep.name,
                 search_alg=SearchAdapter(search, stopping),
-                scheduler=SchedulerAdapter(search, stopping, actors, progress.tell),
+                scheduler=SchedulerAdapter(search, stopping, actors, progress.say),
                 num_samples=-1,  # the search says when it is over
                 max_concurrent_trials=capacity.check_resources(sweep.resources.cpus, sweep.resources.gpus),
                 resources_per_trial={"cpu": sweep.resources.cpus, "gpu": sweep.resources.gpus},
                 reuse_actors=True,
-                max_failures=0,  # what breaks off is handed out again by the search
+                max_failures=0,  # the search hands out a broken attempt again
                 raise_on_failed_trial=False,
                 callbacks=[progress, actors],
                 storage_path=str(scratch),

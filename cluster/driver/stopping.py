@@ -1,7 +1,7 @@
 """How a sweep is stopped before its end: by a signal, an error, or a cluster that is gone.
 
-The first Ctrl-C or SIGTERM asks: no trial is handed out, those that run report once more and have saved. A second one
-ends it at once; at most one report of each running trial is lost.
+After the first Ctrl-C or SIGTERM no trial is handed out, and those that run save and report once more. The second one
+ends the sweep at once; at most one report of each running trial is lost.
 """
 
 from __future__ import annotations
@@ -17,7 +17,7 @@ GRACE_S = 20.0  # for running trials to report once more; machines that are take
 
 
 class Stopping:
-    """Whether and why a run is to stop. `error`: what went wrong in the driver; `signal`: what asked for it."""
+    """Whether and why a run is to stop. `error`: what went wrong in the driver; `signal`: which one it got."""
 
     def __init__(self) -> None:
         self.error: Exception | None = None
@@ -39,7 +39,7 @@ class Stopping:
 
     @contextlib.contextmanager
     def on_error(self) -> Iterator[None]:
-        """Around what the driver does when Tune calls: Tune would bury an exception; here it stops the run."""
+        """For what the driver does when Tune calls: Tune would hide an exception; here it stops the run."""
         try:
             yield
         except Exception as error:
@@ -48,7 +48,7 @@ class Stopping:
 
     @contextlib.contextmanager
     def signals(self) -> Iterator[None]:
-        """SIGINT and SIGTERM ask for the stop while the block runs; the second one raises KeyboardInterrupt."""
+        """SIGINT and SIGTERM request a stop while the block runs; the second one raises KeyboardInterrupt."""
         before = {number: signal.signal(number, self._on_signal) for number in (signal.SIGINT, signal.SIGTERM)}
         try:
             yield

@@ -18,17 +18,18 @@ HEARTBEAT = "heartbeat"
 LOST_S = 30.0  # without an answer of the cluster's head
 
 
-class Watch:
+class Watchdog:
     """A context manager. `head`: HOST:PORT of the cluster's head, once there is one."""
 
-    def __init__(self, directory: Path, storage: Storage, recorder: Recorder, again: str):
+    def __init__(self, directory: Path, storage: Storage, recorder: Recorder, resume_command: str):
         self.head: str | None = None
-        self._directory, self._storage, self._recorder, self._again = directory, storage, recorder, again
+        self._directory, self._storage, self._recorder = directory, storage, recorder
+        self._resume_command = resume_command
         self._ended = threading.Event()
         self._answered = self._stored = -float("inf")
-        self._thread = threading.Thread(target=self._run, name="watch", daemon=True)
+        self._thread = threading.Thread(target=self._run, name="watchdog", daemon=True)
 
-    def __enter__(self) -> Watch:
+    def __enter__(self) -> Watchdog:
         self._thread.start()
         return self
 
@@ -37,34 +38,34 @@ class Watch:
         self._thread.join()
         if self._storage.path is None:
             with contextlib.suppress(OSError):
-                self._tell_bucket(0.0)
+                self._beat_in_bucket(0.0)
 
     def _run(self) -> None:
         while True:
-            with contextlib.suppress(OSError):  # a full disk is found by who writes what matters
+            with contextlib.suppress(OSError):  # whoever writes what matters finds that the disk is full
                 self._beat()
             self._recorder.check()
-            self._look_for_the_head()
+            self._check_head()
             if self._ended.wait(BEAT_S):
                 return
 
     def _beat(self) -> None:
         (self._directory / HEARTBEAT).touch()
         if self._storage.path is None and time.monotonic() - self._stored > BUCKET_BEAT_S:
-            self._tell_bucket(time.time())
+            self._beat_in_bucket(time.time())
             self._stored = time.monotonic()
 
-    def _tell_bucket(self, at: float) -> None:
+    def _beat_in_bucket(self, at: float) -> None:
         self._storage.write(HEARTBEAT, f"{at} {os.getpid()} {socket.gethostname()}".encode())
 
-    def _look_for_the_head(self) -> None:
-        """End this process where the head is gone for good: Ray's own calls would wait for it for ever."""
+    def _check_head(self) -> None:
+        """End this process if the head is gone for good: Ray's own calls would wait for it for ever."""
         now = time.monotonic()
         if self.head is None or _answers(self.head):
             self._answered = now
         elif now - self._answered > LOST_S:
             print(f"fersweep: the Ray cluster at {self.head} does not answer any more", file=sys.stderr)
-            print(f"interrupted; nothing is lost; go on with: {self._again}", file=sys.stderr, flush=True)
+            print(f"interrupted; nothing is lost; go on with: {self._resume_command}", file=sys.stderr, flush=True)
             os._exit(1)
 
 

@@ -1,7 +1,7 @@
 """ASHA: at each rung a trial goes on if it is among the best 1/reduction of those that have reached the rung.
 
-Li et al. 2018, arXiv:1810.05934; asynchronous, by quantile as in Ray Tune and Syne Tune. It keeps no state: a rung is a
-look at what each trial of the journal had reached there.
+Li et al. 2018, arXiv:1810.05934; asynchronous, by quantile as in Ray Tune and Syne Tune. It keeps no state: a rung is
+computed from what each trial of the journal had reached there.
 """
 
 from __future__ import annotations
@@ -26,7 +26,7 @@ def rung(record: SweepRecord, stop: Stop, level: int) -> dict[int, float]:
 
 
 def survives(record: SweepRecord, stop: Stop, number: int, level: int) -> bool:
-    """Whether trial `number` goes on from the rung at `level` epochs. It is one of those that are compared."""
+    """Whether trial `number` goes on from the rung at `level` epochs. The trial itself is among those compared."""
     table = rung(record, stop, level)
     if number not in table:
         return False

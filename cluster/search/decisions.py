@@ -1,4 +1,4 @@
-"""The search itself, without Ray: which trial comes next, and whether one goes on. Everything is read off the journal.
+"""The search itself, without Ray: which trial comes next, and whether one goes on. Everything is read from the journal.
 
 Samplers and ASHA keep no state of their own. Optuna's study is projected from the trials in the journal for each
 suggestion (16 ms at 100 trials, most of it the sampler), and a rung is a look at what each trial had reached there.
@@ -23,13 +23,13 @@ if TYPE_CHECKING:
     import optuna
 
 
-MIN_ENDED = 10  # trials that the share of failures is taken of, at least
+MIN_ENDED = 10  # the share of failures is of at least so many trials
 MAX_LOST = 10  # machines that a trial may lose without gaining an epoch
 
 
 @dataclass(frozen=True)
 class Assignment:
-    """What a worker is given: a trial, its hparams, and how many of its epochs the journal already knows."""
+    """What a worker gets: a trial, its hparams, and how many of its epochs are in the journal already."""
 
     trial: int
     hparams: dict[str, Any]
@@ -63,7 +63,7 @@ class Search:
         return self.journal.record
 
     def waiting(self) -> list[int]:
-        """Trials that are neither ended nor with a worker: an interrupted driver or a lost worker left them."""
+        """Trials that have not ended and are with no worker: an interrupted driver or a lost worker left them."""
         return [t.number for t in self.record.trials.values() if t.state == "running" and t.number not in self.active]
 
     def done(self) -> bool:
@@ -113,13 +113,13 @@ class Search:
         Args:
             number: the trial.
             epochs: metrics of each epoch since its last report; may be empty.
-            status: "running", or how the trial says that it ended: "finished", "failed".
+            status: "running", or how the trial ended by itself: "finished", "failed".
             reason: of a failure or of an early end.
-            worker: what its process took (cluster/worker/resource_usage.py).
+            worker: what its process uses (cluster/worker/resource_usage.py).
         """
         self.active[number] = time.monotonic()
         before = self.record.trials[number].num_epochs
-        self._told(number, epochs, worker)
+        self._record_epochs(number, epochs, worker)
         if status == "running":
             return self._judge(number, before)
         self._end(number, status, reason)
@@ -132,7 +132,7 @@ class Search:
             self.active.clear()
 
     def _judge(self, number: int, before: int) -> bool:
-        """Whether ASHA ends a running trial that has just gone on from epoch `before`."""
+        """Whether ASHA ends a running trial that has just been trained from epoch `before` on."""
         now = self.record.trials[number].num_epochs
         for level in self.sweep.stop.rungs():
             if before < level <= now and not asha.survives(self.record, self.sweep.stop, number, level):
@@ -140,7 +140,7 @@ class Search:
                 return True
         return False
 
-    def _told(self, number: int, epochs: list[dict[str, float]] | None, worker: dict[str, Any] | None) -> None:
+    def _record_epochs(self, number: int, epochs: list[dict[str, float]] | None, worker: dict[str, Any] | None) -> None:
         if epochs:
             self.journal.append("report", trial=number, epochs=epochs, **({"worker": worker} if worker else {}))
 
@@ -152,14 +152,14 @@ class Search:
         epochs: list[dict[str, float]] | None = None,
         worker: dict[str, Any] | None = None,
     ) -> None:
-        """Record that an attempt at a trial broke off; it is tried again, or fails.
+        """Record that an attempt at a trial failed; the trial is tried again, or fails.
 
         Args:
-            kind: "trial" (its process died, or raised something unforeseen: at most failures.max_retries times),
-                "infrastructure" (a machine was lost: as often as it takes, while epochs are gained in between).
-            epochs, worker: that the attempt had trained beyond its last report, and what its process took.
+            kind: "trial" (its process died, or an unforeseen error was raised: at most failures.max_retries times),
+                "infrastructure" (a machine was lost: any number of times, while epochs are gained in between).
+            epochs, worker: what the attempt had trained since its last report, and what its process used.
         """
-        self._told(number, epochs, worker)
+        self._record_epochs(number, epochs, worker)
         self.journal.append("fault", trial=number, kind=kind, reason=reason)
         trial = self.record.trials[number]
         if trial.retries > self.sweep.failures.max_retries or trial.lost > MAX_LOST:
@@ -173,8 +173,8 @@ class Search:
         self.active.pop(number, None)
         failures, ended = self.sweep.failures, self.record.num_ended
         failed = self.record.count()["failed"]
-        of = max(ended, min(MIN_ENDED, self.sweep.search.num_trials))
-        if status == "failed" and failed > failures.max_failed_share * of:
+        num_trials = max(ended, min(MIN_ENDED, self.sweep.search.num_trials))
+        if status == "failed" and failed > failures.max_failed_share * num_trials:
             reasons = Counter(str(t.reason) for t in self.record.trials.values() if t.state == "failed")
             commonest, times = reasons.most_common(1)[0]
             raise TooManyFailures(

@@ -1,8 +1,8 @@
 """What a new sweep takes from older ones (`search.start_from`): {sweep: OLD} gives the sampler their trials to learn from,
-where they lie in its space; {sweep: OLD, best: K} makes the points of their best K trials its own first ones.
+if they are in its space; {sweep: OLD, best: K} makes the points of their best K trials its own first ones.
 
-Points come without their values: those were reached on other faces or in other epochs, and the sampler would take them
-for values of this sweep.
+Points come without their values: those were reached on other faces or in other epochs, and the sampler would mistake
+them for values of this sweep.
 """
 
 from __future__ import annotations
@@ -21,30 +21,32 @@ from fersweep.search_spaces.sweep_file.searched_space import fitted
 
 
 def history(sweep: Sweep, home: Path) -> list[OlderTrial]:
-    """The ended trials of the older sweeps that `sweep` learns from. Raises InputError where a sweep is not there,
-    searches for something else, or has nothing to offer.
+    """The ended trials of the older sweeps that `sweep` learns from. Raises InputError if a sweep does not exist,
+    has another metric, or has no trial in the space.
     """
-    found = []
+    older = []
     for name in sweep.search.older:
         theirs, record = _load(sweep, home, name)
         if theirs.stop.metric != sweep.stop.metric:
             raise _nothing_to_learn(name, "stop.metric", theirs.stop.metric, sweep.stop.metric)
-        taken = [old for trial in record.trials.values() if (old := _taken(sweep, name, trial, theirs.space.fix))]
-        if not taken:
+        usable = [
+            old for trial in record.trials.values() if (old := _older_trial(sweep, name, trial, theirs.space.fix))
+        ]
+        if not usable:
             raise InputError(
                 f"search.start_from: none of the {len(record.trials)} trials of sweep {name!r} lies in the space"
             )
-        found += taken
-    return found
+        older += usable
+    return older
 
 
 def best_points(sweep: Sweep, home: Path) -> list[OlderPoint]:
     """The points of the older sweeps' best trials, best first.
 
-    The best are those that have ended and not failed, by this sweep's metric. Raises InputError where a sweep is not
-    there, is one of another trainable, or has fewer, and where a point lies outside the space.
+    The best are those that have ended and not failed, by this sweep's metric. Raises InputError if a sweep does not
+    exist, is of another trainable, or has fewer, and if a point is outside the space.
     """
-    found = []
+    points = []
     for name, number in sweep.search.best_of:
         theirs, record = _load(sweep, home, name)
         best = record.kept(sweep.stop.metric, sweep.stop.mode, number)
@@ -58,12 +60,12 @@ def best_points(sweep: Sweep, home: Path) -> list[OlderPoint]:
                 fixed = fitted(sweep, title, {**theirs.space.fix, **trial.params})
             except ValueError as error:
                 raise InputError(str(error)) from None
-            found.append(OlderPoint(name=title, params=fixed.params))
-    return found
+            points.append(OlderPoint(name=title, params=fixed.params))
+    return points
 
 
 def _load(sweep: Sweep, home: Path, name: str) -> tuple[Sweep, SweepRecord]:
-    """What was asked of an older sweep, and its record. Raises InputError if it is one of another trainable."""
+    """What was asked of an older sweep, and its record. Raises InputError if it is of another trainable."""
     recorded = load_sweep(find_sweep(home, name))
     theirs = recorded.sweep.asked
     if theirs.trainable != sweep.trainable:
@@ -75,8 +77,8 @@ def _nothing_to_learn(name: str, key: str, before: str, now: str) -> InputError:
     return InputError(f"search.start_from: sweep {name!r} has {key} {before!r}, not {now!r}: nothing to learn from")
 
 
-def _taken(sweep: Sweep, name: str, trial: TrialRecord, fixed_then: dict[str, Any]) -> OlderTrial | None:
-    """One trial; None if it has not ended, or lies outside the space."""
+def _older_trial(sweep: Sweep, name: str, trial: TrialRecord, fixed_then: dict[str, Any]) -> OlderTrial | None:
+    """What the sampler learns of one trial; None if it has not ended, or is outside the space."""
     from optuna.distributions import distribution_to_json
 
     try:

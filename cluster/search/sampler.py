@@ -1,4 +1,4 @@
-"""What to try next: an Optuna sampler over a study that is made anew from the journal for each suggestion.
+"""What to try next: an Optuna sampler over a study that is made again from the journal for each suggestion.
 
 A sampler keeps no state of its own (projecting 100 trials takes 16 ms, most of it the sampler), so a search that was
 interrupted and resumed suggests as one that was not, given the same history.
@@ -55,8 +55,8 @@ class Sampler:
     def study(self, record: SweepRecord, seed: int = 0) -> optuna.Study:
         """The journal as an Optuna study whose sampler is seeded from (the sweep's seed, `seed`).
 
-        Trials of older sweeps come first. The states are those of results/record/optuna_study.py; the sampler keeps away
-        from trials that are RUNNING.
+        Trials of older sweeps come first. The states are those of results/record/optuna_study.py; the sampler avoids
+        the points of trials that are RUNNING.
         """
         import optuna
 

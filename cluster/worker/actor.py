@@ -11,7 +11,7 @@ from typing import Any
 
 from ray import tune
 
-from fersweep.cluster.worker.trial_session import TrialSession, verdict
+from fersweep.cluster.worker.trial_session import TrialReport, TrialSession, verdict
 from fersweep.cluster.worker.trial_settings import TrialSettings
 from fersweep.data_pipeline.tasks.arrays import TaskArrays
 from fersweep.results.record.journal import trial_name
@@ -19,19 +19,19 @@ from fersweep.trainables import gpu_share
 
 
 class TrialActor(tune.Trainable):
-    """The Ray side of a TrialSession: an actor that is reused for trial after trial, so that it loads its framework once."""
+    """The Ray side of a TrialSession: an actor that runs one trial after another, so that it loads its framework once."""
 
     def setup(
-        self, config: dict[str, Any], arrays: TaskArrays | None = None, plan: TrialSettings | None = None
+        self, config: dict[str, Any], arrays: TaskArrays | None = None, settings: TrialSettings | None = None
     ) -> None:
         assert arrays is not None
-        assert plan is not None
-        if plan.gpus == 0:
+        assert settings is not None
+        if settings.gpus == 0:
             os.environ["CUDA_VISIBLE_DEVICES"] = ""  # Ray 2.60 hides no GPU from a trial that asks for none
         os.environ.pop(gpu_share.SHARE, None)  # no framework is loaded yet: each reads it when it is
-        if 0 < plan.gpus < 1:
-            os.environ[gpu_share.SHARE] = str(plan.gpus)
-        self._arrays, self._plan = arrays, plan
+        if 0 < settings.gpus < 1:
+            os.environ[gpu_share.SHARE] = str(settings.gpus)
+        self._arrays, self._settings = arrays, settings
         self._config, self._session = config, None
 
     def reset_config(self, new_config: dict[str, Any]) -> bool:
@@ -39,44 +39,47 @@ class TrialActor(tune.Trainable):
         return True
 
     def step(self) -> dict[str, Any]:
+        return self._report().as_json()
+
+    def _report(self) -> TrialReport:
         config = self._config
         try:  # building a model may fail for the trial's own reasons: that is a result, not a broken worker
-            with _watched(self._plan, config["trial"]):
+            with _watched(self._settings, config["trial"]):
                 if self._session is None:
                     self._session = TrialSession(
-                        self._plan, self._arrays, config["trial"], config["hparams"], config["known_epochs"]
+                        self._settings, self._arrays, config["trial"], config["hparams"], config["known_epochs"]
                     )
                 return self._session.run()
         except Exception as error:
             status, reason = verdict(error)
-            return {"epochs": [], "status": status, "reason": reason, "notes": [], "worker": {}}
+            return TrialReport([], status, reason)
 
     def save_checkpoint(self, checkpoint_dir: str) -> None:
-        """Nothing: a trial writes its own checkpoints, where they outlive Tune's records."""
+        """Save nothing: a trial writes its own checkpoints, which outlive Tune's records."""
 
     def load_checkpoint(self, checkpoint: Any) -> None:
-        """Nothing: a trial finds its own last checkpoint."""
+        """Load nothing: a trial finds its own last checkpoint."""
 
 
 @contextmanager
-def _watched(plan: TrialSettings, number: int) -> Iterator[None]:
+def _watched(settings: TrialSettings, number: int) -> Iterator[None]:
     """End this process if the block takes longer than stop.timeout_s, even if Python itself hangs.
 
-    Where it hung is written to `hang.txt` in the trial's directory, if that is a directory that this machine sees.
+    The stack is written to `hang.txt` in the trial's directory, if this machine sees that directory.
     """
-    if plan.timeout_s is None:
+    if settings.timeout_s is None:
         yield
         return
-    directory = plan.directory / "trials" / trial_name(number)
-    if plan.storage.path is None:  # in a bucket: the worker's log has it
-        with _timer(plan.timeout_s, sys.__stderr__):
+    directory = settings.directory / "trials" / trial_name(number)
+    if settings.storage.path is None:  # a bucket: the stack is in the worker's log
+        with _timer(settings.timeout_s, sys.__stderr__):
             yield
         return
     directory.mkdir(parents=True, exist_ok=True)
-    told = directory / "hang.txt"
-    with told.open("w") as file, _timer(plan.timeout_s, file):
+    path = directory / "hang.txt"
+    with path.open("w") as file, _timer(settings.timeout_s, file):
         yield
-    told.unlink()
+    path.unlink()
 
 
 @contextmanager

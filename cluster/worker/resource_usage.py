@@ -1,4 +1,4 @@
-"""What a worker process takes of its machine, measured by itself for each report: `Meter(gpus).read()`."""
+"""What a worker process uses of its machine, measured by itself for each report: `Meter(gpus).read()`."""
 
 from __future__ import annotations
 
@@ -6,45 +6,66 @@ import contextlib
 import os
 import socket
 import sys
+from dataclasses import dataclass
 from typing import Any
 
 import psutil
 
 
+@dataclass(frozen=True)
+class Usage:
+    """What a process uses. None: there is no GPU, or the figure is not known.
+
+    Attributes:
+        cpu_percent: since the last reading; 100 for each core that was busy all the time.
+        rss_bytes: resident memory.
+        gpu_memory_bytes: what the framework of this process holds.
+        gpu_percent: how busy the whole GPU is.
+    """
+
+    host: str
+    pid: int
+    cpu_percent: float
+    rss_bytes: int
+    gpu_memory_bytes: int | None = None
+    gpu_percent: float | None = None
+
+    def as_json(self) -> dict[str, Any]:
+        """What is known, as the journal has it."""
+        return {name: value for name, value in vars(self).items() if value is not None}
+
+
 class Meter:
     """Measures the process that it is made in. A reading takes some tens of microseconds.
 
-    `gpus`: share of a GPU that the trial has; without one, none is asked.
+    `gpus`: the trial's share of a GPU; 0: no GPU is measured.
     """
 
     def __init__(self, gpus: float):
         self._gpus, self._process = gpus, psutil.Process()
         self._process.cpu_percent()  # of the time since the last call: it begins now
 
-    def read(self) -> dict[str, Any]:
-        """{host, pid, cpu_percent, rss_bytes}, with a GPU also {gpu_memory_bytes, gpu_percent} as far as they are known.
-
-        `cpu_percent`: since the last reading, 100 for each core that was busy all the time. `gpu_memory_bytes`: what the
-        framework of this process holds; `gpu_percent`: how busy the whole GPU is.
-        """
-        used = {
-            "host": socket.gethostname(),
-            "pid": os.getpid(),
-            "cpu_percent": self._process.cpu_percent(),
-            "rss_bytes": self._process.memory_info().rss,
-        }
-        return used | _gpu() if self._gpus else used
+    def read(self) -> Usage:
+        memory_bytes, percent = _gpu() if self._gpus else (None, None)
+        return Usage(
+            host=socket.gethostname(),
+            pid=os.getpid(),
+            cpu_percent=self._process.cpu_percent(),
+            rss_bytes=self._process.memory_info().rss,
+            gpu_memory_bytes=memory_bytes,
+            gpu_percent=percent,
+        )
 
 
-def _gpu() -> dict[str, Any]:
-    """Of the framework that is loaded; nothing is loaded for it."""
-    used: dict[str, Any] = {}
+def _gpu() -> tuple[int | None, float | None]:
+    """(bytes held, percent busy), as the framework that is loaded reports them; none is loaded for it."""
+    memory_bytes = percent = None
     torch: Any = sys.modules.get("torch")
     tensorflow: Any = sys.modules.get("tensorflow")
-    with contextlib.suppress(Exception):  # no GPU after all, or one that has gone wrong: its trial will tell
+    with contextlib.suppress(Exception):  # no GPU after all, or one that has failed: its trial will report that
         if torch is not None and torch.cuda.is_initialized():
-            used["gpu_memory_bytes"] = torch.cuda.memory_reserved()
-            used["gpu_percent"] = torch.cuda.utilization()  # where the package nvidia-ml-py is installed
+            memory_bytes = torch.cuda.memory_reserved()
+            percent = torch.cuda.utilization()  # where the package nvidia-ml-py is installed
         elif tensorflow is not None:
-            used["gpu_memory_bytes"] = tensorflow.config.experimental.get_memory_info("GPU:0")["current"]
-    return used
+            memory_bytes = tensorflow.config.experimental.get_memory_info("GPU:0")["current"]
+    return memory_bytes, percent

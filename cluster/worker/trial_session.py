@@ -1,4 +1,4 @@
-"""What runs in a worker process: one trainable after another, a chunk of epochs a report, checkpoints on the way."""
+"""What runs in a worker process: one trial at a time, a chunk of epochs for each report, checkpoints in between."""
 
 from __future__ import annotations
 
@@ -7,13 +7,14 @@ import math
 import shutil
 import tempfile
 import time
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 
 from fersweep import trainables
-from fersweep.cluster.worker.resource_usage import Meter
+from fersweep.cluster.worker.resource_usage import Meter, Usage
 from fersweep.cluster.worker.trial_settings import TrialSettings
 from fersweep.data_pipeline.tasks.arrays import TaskArrays
 from fersweep.results.record import checkpoints
@@ -22,37 +23,60 @@ from fersweep.results.record.journal import trial_name
 STORAGE_ERRORS = {errno.ENOSPC, errno.EDQUOT, errno.EROFS, errno.EIO, errno.ESTALE, errno.EACCES, errno.EPERM}
 
 
-class TrialSession:
-    """One trial in training. Picks up at the newest sound checkpoint that an earlier attempt left.
+@dataclass(frozen=True)
+class TrialReport:
+    """What a trial reports to its driver.
 
-    `notes`: what is worth telling of that, e.g. a damaged checkpoint; the next report takes them along.
+    Attributes:
+        epochs: metrics of each epoch since its last report.
+        status: "running", "finished", "failed" (for a reason of its own), "fault" (an unforeseen error, to be tried
+            again), "storage" (what was trained could not be saved).
+        reason: of that status, in a line.
+        notes: what a person should know, e.g. of a damaged checkpoint.
+        worker: what its process uses; None if that was not measured.
+    """
+
+    epochs: list[dict[str, float]]
+    status: str
+    reason: str | None
+    notes: list[str] = field(default_factory=list)
+    worker: Usage | None = None
+
+    def as_json(self) -> dict[str, Any]:
+        return {**vars(self), "worker": self.worker.as_json() if self.worker else {}}
+
+
+class TrialSession:
+    """One trial in training. It is resumed from the newest sound checkpoint that an earlier attempt left.
+
+    `notes`: what the next report says of that, e.g. a damaged checkpoint.
     """
 
     def __init__(
-        self, plan: TrialSettings, arrays: TaskArrays, number: int, hparams: dict[str, Any], known_epochs: int
+        self, settings: TrialSettings, arrays: TaskArrays, number: int, hparams: dict[str, Any], known_epochs: int
     ):
-        self.plan, self.arrays, self.number = plan, arrays, number
+        self.settings, self.arrays, self.number = settings, arrays, number
         self.patience = hparams.get("early_stopping_patience")
-        seed = int(np.random.default_rng([plan.seed, number]).integers(2**31))
-        self.trainable = trainables.load(plan.trainable).build(hparams, arrays, seed)
+        seed = int(np.random.default_rng([settings.seed, number]).integers(2**31))
+        self.trainable = trainables.load(settings.trainable).build(hparams, arrays, seed)
         self.epochs: list[dict[str, float]] = []
         self.notes: list[str] = []
-        self.meter = Meter(plan.gpus)
+        self.meter = Meter(settings.gpus)
         self._saved: list[int] = []  # epochs that have a sound checkpoint, as far as this attempt knows
-        self._pick_up()
-        # Epochs that were trained and saved but that the journal never heard of are the next report; those that it knows
-        # but whose checkpoint is damaged are trained again and not told again.
+        self._resume()
+        # Epochs that were trained and saved but are not in the journal are the next report; those that are in it
+        # but whose checkpoint is damaged are trained again and not reported again.
         self.reported = known_epochs
 
-    def _pick_up(self) -> None:
-        plan = self.plan
-        found = checkpoints.saved(plan.storage, self.number)
-        for epoch in reversed(found):
+    def _resume(self) -> None:
+        settings = self.settings
+        saved = checkpoints.saved(settings.storage, self.number)
+        for epoch in reversed(saved):
             try:
-                directory = checkpoints.fetch(plan.storage, self.number, epoch, plan.directory)
+                directory = checkpoints.fetch(settings.storage, self.number, epoch, settings.directory)
                 self.trainable.load(directory)
                 self.epochs = checkpoints.read_epochs(directory)
-                self._saved = found[: found.index(epoch) + 1]
+                self._saved = saved[: saved.index(epoch) + 1]
                 break
             except checkpoints.Damaged as damage:
                 self.notes.append(str(damage))
@@ -60,17 +84,13 @@ class TrialSession:
             since = f"epoch {len(self.epochs)}" if self.epochs else "the start"
             self.notes[-1] += f"; trial {trial_name(self.number)} goes on from {since}"
 
-    def run(self) -> dict[str, Any]:
-        """Train until the next report is due → {"epochs", "status", "reason", "notes", "worker"}.
-
-        status: "running", "finished", "failed" (for a reason of its own), "fault" (something unforeseen, to be tried
-        again), "storage" (what was trained could not be saved). worker: see Meter.read.
-        """
+    def run(self) -> TrialReport:
+        """Train until the next report is due."""
         reason, known = None, None
         try:
-            checkpoints.prune(self.plan.storage, self.number, self._needed())
+            checkpoints.prune(self.settings.storage, self.number, self._needed())
             status = self._status() if self.reported < len(self.epochs) else self._train()
-            if status == "finished" and len(self.epochs) < self.plan.max_epochs:
+            if status == "finished" and len(self.epochs) < self.settings.max_epochs:
                 reason = f"no better epoch in {self.patience}"
         except Exception as error:
             status, reason = verdict(error)
@@ -78,7 +98,7 @@ class TrialSession:
                 known = max(self._saved, default=0)
         rows, self.reported = self.epochs[self.reported : known], max(self.reported, len(self.epochs))
         notes, self.notes = self.notes, []
-        return {"epochs": rows, "status": status, "reason": reason, "notes": notes, "worker": self.meter.read()}
+        return TrialReport(rows, status, reason, notes, self.meter.read())
 
     def _train(self) -> str:
         """Train up to the next report and save → the trial's status."""
@@ -87,7 +107,7 @@ class TrialSession:
             while status == "running":
                 self.epochs.extend(self.trainable.fit(1))
                 status, epoch = self._status(), len(self.epochs)
-                over = epoch in self.plan.rungs or time.perf_counter() - start >= self.plan.report_s
+                over = epoch in self.settings.rungs or time.perf_counter() - start >= self.settings.report_s
                 if self._best_epoch() == epoch:
                     better = self.trainable.val_probabilities
                     if status == "running" and not over:  # a better one may follow before the report
@@ -99,8 +119,8 @@ class TrialSession:
         return status
 
     def _store(self, written: Path, predictions: np.ndarray | None) -> None:
-        """Store the report's last epoch, and its best one if that is the trial's: `written`, where it is not the last."""
-        storage, number, best = self.plan.storage, self.number, self._best_epoch() if self.epochs else 0
+        """Store the report's last epoch, and its best one if it is the trial's best; `written`: that one, if not the last."""
+        storage, number, best = self.settings.storage, self.number, self._best_epoch() if self.epochs else 0
         if predictions is not None:
             checkpoints.save_predictions(storage, number, best, self.arrays.val.y, predictions)
             if best < len(self.epochs):
@@ -115,18 +135,18 @@ class TrialSession:
         return {self._best_epoch(), *sorted(self._saved)[-2:]} if self.epochs else set()
 
     def _best_epoch(self) -> int:
-        values = [row[self.plan.metric] for row in self.epochs]
-        return 1 + int(np.argmax(values) if self.plan.mode == "max" else np.argmin(values))
+        values = [row[self.settings.metric] for row in self.epochs]
+        return 1 + int(np.argmax(values) if self.settings.mode == "max" else np.argmin(values))
 
     def _status(self) -> str:
         num_epochs = len(self.epochs)
         waited = num_epochs - self._best_epoch() if num_epochs else 0
-        done = num_epochs >= self.plan.max_epochs or waited >= (self.patience or math.inf)
-        return "finished" if done else "running"
+        finished = num_epochs >= self.settings.max_epochs or waited >= (self.patience or math.inf)
+        return "finished" if finished else "running"
 
 
 def verdict(error: Exception) -> tuple[str, str]:
-    """The status and the one-line reason that an exception gives a trial: see TrialSession.run."""
+    """The status and the one-line reason that an exception gives a trial: see TrialReport."""
     from fersweep.trainables.protocol import TrialFailed
 
     lines = str(error).strip().splitlines() or [""]

@@ -11,7 +11,7 @@ from fersweep.search_spaces.sweep_file.schema import Sweep
 
 @dataclass(frozen=True)
 class TrialSettings:
-    """What every trial of a sweep has in common. `rungs`: epochs at which a report must end; `gpus`: share of a GPU."""
+    """What all trials of a sweep have in common. `rungs`: epochs at which a report must end; `gpus`: share of a GPU."""
 
     trainable: str
     directory: Path
@@ -27,7 +27,7 @@ class TrialSettings:
 
 
 def trial_settings(sweep: Sweep, directory: Path, storage: Storage) -> TrialSettings:
-    """Of a sweep whose record is in `directory` and whose checkpoints are in `storage`."""
+    """The settings of a sweep whose record is in `directory` and whose checkpoints are in `storage`."""
     stop = sweep.stop
     return TrialSettings(
         trainable=sweep.trainable,

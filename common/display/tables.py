@@ -20,6 +20,20 @@ def table(columns: Sequence[str], num_text: int, title: str = "", wraps: Collect
     return made
 
 
+def age(seconds: float) -> str:
+    """`2 d`, `3 h`, `4 min` or `12 s`: in the largest unit of which there is a whole one."""
+    for length, unit in ((86400, "d"), (3600, "h"), (60, "min")):
+        if seconds >= length:
+            return f"{seconds // length:.0f} {unit}"
+    return f"{seconds:.0f} s"
+
+
+def clock(seconds: float) -> str:
+    """`1:02:03` or `2:03`."""
+    minutes, seconds = divmod(int(seconds), 60)
+    return f"{minutes // 60}:{minutes % 60:02d}:{seconds:02d}" if minutes >= 60 else f"{minutes}:{seconds:02d}"
+
+
 def short(value: Any) -> str:
     """A value as people want to see it: three digits of a float, also in lists."""
     if isinstance(value, list):

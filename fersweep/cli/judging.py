@@ -68,6 +68,6 @@ def report(
     directory = find_sweep(home, name)
     written = write_report(directory, out, tree_baseline_of(directory) if trees else None, not no_faces)
     say(f"written: {written.report}")
-    in_mlflow = report_upload.tell_mlflow(directory, Path(written.report))
+    in_mlflow = report_upload.upload(directory, Path(written.report))
     if as_json:
         show({**asdict(written), "mlflow": in_mlflow}, None, as_json)

@@ -140,10 +140,10 @@ def predict(
     as_json: AsJson = False,
 ) -> None:
     """Say what a model sees in the faces of photos, videos and cameras; of several models, what each sees."""
-    from fersweep.results.predict import prediction
+    from fersweep.results.predict import prediction, tables
 
-    found = prediction.run(inputs, model or ["champion"], home, replace(options, say=not as_json), landmarker)
-    show(found, prediction.render, as_json)
+    results = prediction.run(inputs, model or ["champion"], home, replace(options, say=not as_json), landmarker)
+    show(results, tables.render, as_json)
 
 
 @app.command()

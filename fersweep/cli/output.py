@@ -3,26 +3,28 @@
 from __future__ import annotations
 
 import sys
-from dataclasses import asdict, is_dataclass
+from dataclasses import fields
 from pathlib import Path
 from typing import Any
 
 
 def show(result: Any, render: Any, as_json: bool) -> None:
-    """Print a verb's result: JSON alone, of an object its `as_json` or its fields; or what `render` makes of it."""
+    """Print a verb's result: JSON alone, or what `render` makes of it. An object's JSON is its `as_json()`, or its fields."""
     if as_json:
         import json
 
-        if hasattr(result, "as_json"):
-            result = result.as_json()
-        elif is_dataclass(result):
-            result = asdict(result)  # pyright: ignore[reportArgumentType]  # an instance, no class
-        print(json.dumps(result, indent=1))
+        print(json.dumps(result, indent=1, default=_as_json))
         return
     from rich.console import Console
 
     console = Console()
     console.print(render(result))
+
+
+def _as_json(part: Any) -> Any:
+    if hasattr(part, "as_json"):
+        return part.as_json()
+    return {field.name: getattr(part, field.name) for field in fields(part)}
 
 
 def say(line: object) -> None:

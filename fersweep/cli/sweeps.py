@@ -125,12 +125,13 @@ def status(
 ) -> None:
     """Say where each sweep stands: running, interrupted, failed or finished; its trials, and how to go on."""
     from fersweep.results.dashboards import status as reading
-    from fersweep.results.tracking import sync as sync_module
+    from fersweep.results.dashboards import sync as syncing
+    from fersweep.results.dashboards import tables
 
-    found, failed = reading.status(home, name), False
-    for line, well in sync_module.sync(found) if sync else ():
-        say(line)
-        failed |= not well
-    show(found, lambda sweeps: reading.render(sweeps, home), as_json)
+    sweeps, failed = reading.status(home, name), False
+    for index, synced in enumerate(syncing.sync(sweeps) if sync else ()):
+        say(synced.line)
+        sweeps[index], failed = synced.sweep, failed or synced.failed
+    show(sweeps, lambda sweeps: tables.render(sweeps, home), as_json)
     if failed:
         raise typer.Exit(1)

@@ -16,7 +16,7 @@ SERVER = {
     "MLFLOW_SERVER_ENABLE_JOB_EXECUTION": "false",  # background jobs of MLflow's GenAI side
     "PYTHONWARNINGS": "ignore",
 }
-EVERYTHING = "/#/experiments?workflowType=machine_learning"  # MLflow opens on its GenAI side unless told otherwise
+EVERYTHING = "/#/experiments?workflowType=machine_learning"  # MLflow opens on its GenAI side by default
 
 
 def ui(home: Path, port: int = 5000, sweep_dir: Path | None = None) -> None:
@@ -31,7 +31,7 @@ def ui(home: Path, port: int = 5000, sweep_dir: Path | None = None) -> None:
 
 
 def view_of(sweep_dir: Path) -> str:
-    """Where MLflow's page shows the trials of a sweep, below the server's address; brings MLflow level with its journal.
+    """Path of MLflow's page of a sweep's trials, below the server's address; brings MLflow level with its journal.
 
     Raises InputError if the sweep is recorded by a server, and NotRecorded.
     """

@@ -1,7 +1,7 @@
 """Optuna's dashboard on a sweep, on this machine only: `fersweep ui NAME --optuna`.
 
-The study is made of the journal, in memory, and made anew when a request finds that the journal has grown: what somebody
-changes or deletes in the dashboard changes nothing of the sweep, and lasts until then.
+The study is made from the journal, in memory, and made again when a request finds that the journal has grown: what
+somebody changes or deletes in the dashboard does not change the sweep, and lasts until then.
 """
 
 from __future__ import annotations
@@ -73,8 +73,8 @@ def named_study(recorded: RecordedSweep) -> optuna.Study:
         frozen.datetime_start = datetime.fromtimestamp(trial.sampled_at)
         if trial.ended_at is not None:
             frozen.datetime_complete = datetime.fromtimestamp(trial.ended_at)
-        told = {"point": trial.point, "reason": trial.reason}
-        frozen.user_attrs = {name: value for name, value in told.items() if value}
+        attributes = {"point": trial.point, "reason": trial.reason}
+        frozen.user_attrs = {name: value for name, value in attributes.items() if value}
         study.add_trial(frozen)
     return study
 
@@ -85,4 +85,4 @@ class _Threads(ThreadingMixIn, WSGIServer):
 
 class _Silent(WSGIRequestHandler):
     def log_message(self, format: str, *args: Any) -> None:
-        """Nothing: a page makes a request every few seconds."""
+        """Log nothing: a page makes a request every few seconds."""

@@ -28,12 +28,12 @@ ENVIRONMENT = {
     "MLFLOW_DISABLE_TELEMETRY": "true",
     "MLFLOW_SUPPRESS_PRINTING_URL_TO_STDOUT": "true",
     "MLFLOW_ENABLE_ARTIFACTS_PROGRESS_BAR": "false",
-    # A server that is away shows at once. MLflow's own patience is minutes a call, and it sends again what may have
-    # arrived, which makes a run double; the recorder tries again by itself, and finds what did arrive.
+    # An unreachable server is an error at once. MLflow itself retries for minutes, and sends again what may have
+    # arrived, which makes a run twice; the recorder tries again by itself, and finds what did arrive.
     "MLFLOW_HTTP_REQUEST_MAX_RETRIES": "0",
     "MLFLOW_HTTP_REQUEST_TIMEOUT": "30",
 }
-MOVED = (  # where the embedded store keeps absolute places
+MOVED = (  # where the embedded store keeps absolute paths
     ("experiments", "artifact_location"),
     ("runs", "artifact_uri"),
     ("logged_models", "artifact_location"),
@@ -49,7 +49,7 @@ def tracking_uri(home: Path, uri: str | None = None) -> str:
 
 
 def home_of(sweep_dir: Path) -> Path:
-    """The home that a sweep's directory lies in now; `home` in its sweep.json is the one that it was launched in."""
+    """The home that holds a sweep's directory now; `home` in its sweep.json is the one that it was launched in."""
     return Path(sweep_dir).resolve().parents[1]
 
 
@@ -60,7 +60,7 @@ def sweep_store(sweep: SweepJson) -> tuple[str, str]:
 
 
 def open_store(sweep: SweepJson) -> tuple[MlflowClient, str]:
-    """A client of the store of a sweep (as `load_sweep` returns it), and the id of its experiment there."""
+    """A client of a sweep's store, and the id of its experiment there."""
     uri, experiment = sweep_store(sweep)
     client = open_home(sweep.home, sweep.asked.tracking.uri)
     assert client.tracking_uri == uri
@@ -75,14 +75,14 @@ def quiet() -> None:
         warnings.filterwarnings("ignore", category=category, module="mlflow")
     for name in ("mlflow", "alembic"):
         logging.getLogger(name).setLevel(logging.WARNING)
-    for name in ("mlflow.store.db.utils", "urllib3.connectionpool"):  # tell, with a traceback, what they also raise
+    for name in ("mlflow.store.db.utils", "urllib3.connectionpool"):  # log, with a traceback, what they also raise
         logging.getLogger(name).setLevel(logging.CRITICAL)
 
 
 def open_home(home: Path, uri: str | None = None) -> MlflowClient:
     """A client of the server at `uri`, or of the embedded store under `home`, wherever that was moved to.
 
-    The embedded store is created if need be, by one process at a time: MLflow itself lets two stumble over each other.
+    The embedded store is created if need be, by one process at a time: MLflow itself does not guard against two.
     """
     if uri is not None:
         return connect(uri)
@@ -96,8 +96,8 @@ def open_home(home: Path, uri: str | None = None) -> MlflowClient:
 
 
 def _make_store(path: Path) -> None:
-    """Make the embedded store under another name first: MLflow makes its tables one by one, and where it is killed or
-    the disk is full in between, it never mends what it left.
+    """Make the embedded store under another name first: MLflow makes its tables one by one, and does not repair what it
+    left if it is killed, or the disk is full, in between.
     """
     fresh = path.with_name(".mlflow.db.new")
     for leftover in path.parent.glob(f"{fresh.name}*"):
@@ -127,8 +127,8 @@ def connect(uri: str) -> MlflowClient:
 def _gentle_sqlite() -> None:
     """Let SQLite write ahead and sync at checkpoints only: readers never wait, and the disk is left to the journal.
 
-    A power cut may cost the store its last writes, never its soundness; the journal has them, and `record` makes them
-    good. See SQLite's documentation of `journal_mode` and `synchronous`.
+    A power cut may lose the store's last writes but never corrupts it; the journal has them, and `record` writes them
+    again. See SQLite's documentation of `journal_mode` and `synchronous`.
     """
     from sqlalchemy import event
     from sqlalchemy.engine import Engine
@@ -168,20 +168,20 @@ def delete_artifacts(client: MlflowClient, run_id: str, path: str) -> None:
 
 
 def follow_move(home: Path) -> None:
-    """Let the embedded store look for its artifacts where `home` lies now: MLflow keeps absolute places.
+    """Let the embedded store look for its artifacts where `home` is now: MLflow keeps absolute paths.
 
-    Only places under the home that the store was made in are rewritten, all or none; a store that did not move, or
-    that is not there, is left alone.
+    Only paths under the home that the store was made in are rewritten, all or none; a store that did not move, or
+    does not exist, is left alone.
     """
     home = Path(home).resolve()
     if not (home / "mlflow.db").exists():
         return
     here = _artifacts(home)
     with contextlib.closing(sqlite3.connect(home / "mlflow.db", timeout=20, isolation_level=None)) as database:
-        if not _strangers(database, here):
+        if not _former_homes(database, here):
             return
         database.execute("BEGIN IMMEDIATE")
-        for before in _strangers(database, here):
+        for before in _former_homes(database, here):
             for table, column in MOVED:
                 database.execute(
                     f"UPDATE {table} SET {column} = ? || substr({column}, ?) "
@@ -192,26 +192,26 @@ def follow_move(home: Path) -> None:
 
 
 def _artifacts(home: Path) -> str:
-    """Where a home's artifacts lie, as MLflow writes it."""
+    """Address of a home's artifacts, as MLflow writes it."""
     return (Path(home).resolve() / "artifacts").as_uri()
 
 
-def _strangers(database: sqlite3.Connection, here: str) -> list[str]:
-    """Directories `artifacts` of other homes that experiments of this store point at; none in a store half made."""
+def _former_homes(database: sqlite3.Connection, here: str) -> list[str]:
+    """Directories `artifacts` of other homes that experiments of this store point at; none if the store is half made."""
     if not database.execute("SELECT 1 FROM sqlite_master WHERE name = 'model_versions'").fetchone():
         return []
-    found = database.execute(
+    locations = database.execute(
         "SELECT DISTINCT artifact_location FROM experiments WHERE artifact_location LIKE 'file:///%/artifacts'"
     )
-    return [place for (place,) in found if place != here]
+    return [location for (location,) in locations if location != here]
 
 
 def one_line(error: BaseException, uri: str) -> str:
     """What went wrong with the store at `uri`, without the many lines that HTTP and SQL libraries make of it."""
-    told = any(one.__name__ == "MlflowException" for one in type(error).__mro__)  # seen without importing MLflow
-    if not told and not isinstance(error, OSError):
-        frame = traceback.extract_tb(error.__traceback__)[-1:]  # a mistake of ours: say where
-        where = "".join(f" ({Path(one.filename).name}:{one.lineno})" for one in frame)
+    of_mlflow = any(parent.__name__ == "MlflowException" for parent in type(error).__mro__)  # without importing MLflow
+    if not of_mlflow and not isinstance(error, OSError):
+        frames = traceback.extract_tb(error.__traceback__)[-1:]  # a mistake of ours: say where
+        where = "".join(f" ({Path(frame.filename).name}:{frame.lineno})" for frame in frames)
         return _short(f"{type(error).__name__}: {error}") + where
     cause: BaseException = error
     while uri.startswith("http") and (below := _below(cause)):
@@ -222,7 +222,7 @@ def one_line(error: BaseException, uri: str) -> str:
 
 
 def _below(error: BaseException) -> BaseException | None:
-    """What an error came from; urllib3 also hands it on as an argument."""
+    """The cause of an error; urllib3 also passes it on as an argument."""
     return (
         error.__cause__
         or error.__context__

@@ -1,4 +1,4 @@
-"""The description of a sweep's run in MLflow, which its page shows on top: what was asked, and the best of what came."""
+"""The description of a sweep's run in MLflow, which its page shows on top: what was asked for, and the best trials."""
 
 from __future__ import annotations
 
@@ -34,13 +34,14 @@ class Links:
         run_id = self.trials.get(trial.number)
         return f"[{trial.name}](#/experiments/{self.experiment_id}/runs/{run_id})" if run_id else trial.name
 
-    def told(self) -> str:
-        told = f"[{VIEW}]({self.view})"
-        return add_report(told, self.experiment_id, self.run_id) if self.has_report else told
+    def markdown(self) -> str:
+        """The link to the view, and that to the report if there is one."""
+        view = f"[{VIEW}]({self.view})"
+        return add_report(view, self.experiment_id, self.run_id) if self.has_report else view
 
 
 def add_report(note: str, experiment_id: str, run_id: str) -> str:
-    """A description with a link to the report beside that to the view: the report is made after the sweep's end is told."""
+    """A description with a link to the report beside that to the view: the report is made after the end is recorded."""
     link = f"[report](#/experiments/{experiment_id}/runs/{run_id}/artifacts/{REPORT})"
     return note if link in note else re.sub(rf"(\[{VIEW}\]\([^)]*\))", rf"\1 · {link}", note, count=1)
 
@@ -71,21 +72,21 @@ def _results(
     line = f"{len(record.trials)} trials ({states or 'none yet'}), {record.num_epochs} epochs."
     ranked = record.ranked(metric, mode)[:TOP]
     if not ranked:
-        return [f"{line} {links.told()}"]
+        return [f"{line} {links.markdown()}"]
     best = ranked[0].value(metric, mode) or 0.0
     found = paired.interval(sweep, best, *predictions) if predictions is not None else None
     value = str(intervals.Interval(**found)) if found else f"{best:.4f}"
     line += f" Best `{metric}`: **{value}**, trial {links.to_trial(ranked[0])}"
-    line += f"; val chose it, so it looks better there than it is. {links.told()}"
+    line += f"; val chose it, so it looks better there than it is. {links.markdown()}"
     names = list(dict.fromkeys(name for trial in ranked for name in trial.params))[:NUM_PARAMS]
     table = [["trial", f"`{metric}`", "epoch", "state", *(f"`{name}`" for name in names)]]
     table += [["---"] * len(table[0])]
     for trial in ranked:
         best = trial.best(metric, mode) or {}
-        drawn = [short(trial.params[name]) if name in trial.params else "" for name in names]
+        values = [short(trial.params[name]) if name in trial.params else "" for name in names]
         state = f"{trial.state} ({trial.point})" if trial.point else trial.state
         epoch = f"{best['epoch']:.0f}/{trial.num_epochs}"
-        table.append([links.to_trial(trial), f"{best[metric]:.4f}", epoch, state, *drawn])
+        table.append([links.to_trial(trial), f"{best[metric]:.4f}", epoch, state, *values])
     baseline = sweep.baseline.score(metric)
     if baseline is not None:
         always = f"always {sweep.baseline.majority_class}"

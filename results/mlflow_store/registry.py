@@ -1,4 +1,4 @@
-"""Registered models in MLflow: find a version by alias or number, get its checkpoint, move an alias, tell its history.
+"""Registered models in MLflow: find a version by alias or number, get its checkpoint, move an alias, read its history.
 
     version = find_version(open_registry(home), "champion")        # or "3"
     checkpoint = fetch(client, version)
@@ -12,6 +12,7 @@ import getpass
 import json
 import os
 import time
+from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -29,12 +30,13 @@ MODEL = "fersweep"
 CHAMPION = "champion"
 ABSENT = ("RESOURCE_DOES_NOT_EXIST", "INVALID_PARAMETER_VALUE")  # how MLflow says that there is no such version, alias
 MOVES = "fersweep.moves"  # tag of a version: JSON list of the times that it was given an alias, see `move`
+RECORDED = ("alias", "at", "action", "by", "before")  # what each entry of that list has
 
 
 def open_registry(home: Path, uri: str | None = None) -> MlflowClient:
     """A client of the server at `uri` or FERSWEEP_TRACKING_URI, else of the store under `home`.
 
-    InputError where nothing was recorded there yet.
+    InputError if nothing is recorded there yet.
     """
     uri = uri or os.environ.get("FERSWEEP_TRACKING_URI") or None
     if uri is None and not (Path(home) / "mlflow.db").exists():
@@ -67,14 +69,14 @@ def find_version(client: MlflowClient, name: str) -> ModelVersion:
             raise
         models = client.search_registered_models(f"name = '{MODEL}'")
         known = ", ".join(sorted(models[0].aliases)) if models else ""
-        versions = sorted(int(one.version) for one in client.search_model_versions(f"name = '{MODEL}'"))
+        versions = sorted(int(version.version) for version in client.search_model_versions(f"name = '{MODEL}'"))
         known += f"; versions: {versions[0]} to {versions[-1]}" if versions else ""
         what = f"version {name}" if name.isdigit() else f"alias {name!r}"
         raise InputError(f"no model has the {what}; known: {known or 'none yet, promote a sweep'}") from None
 
 
 def fetch(client: MlflowClient, version: ModelVersion) -> Path:
-    """The checkpoint of a registered version: where it lies, or downloaded if its store is a server."""
+    """The checkpoint of a registered version: its directory, downloaded if the store is a server."""
     import mlflow
     from mlflow.artifacts import download_artifacts
 
@@ -97,46 +99,80 @@ def artifact(client: MlflowClient, version: ModelVersion, name: str) -> str | No
             return None
 
 
-def move(client: MlflowClient, alias: str, version: str, action: str, **told: Any) -> None:
-    """Give `alias` to a version, and write down that it was done.
+@dataclass(frozen=True)
+class Move:
+    """An alias was given to a version.
 
-    Args:
+    Attributes:
+        at: when, seconds since 1970.
         action: "promoted", "forced" or "rolled back".
-        told: what else is to be known of it, JSON-able.
+        by: name of the user.
+        before: the version that had the alias before.
+        details: what else was recorded, e.g. `gates`.
+        tags: of the version.
+        current: the version has the alias now, through this move.
     """
+
+    version: str
+    alias: str
+    at: float
+    action: str
+    by: str
+    before: str | None
+    details: dict[str, Any]
+    tags: dict[str, str]
+    current: bool
+
+    def as_json(self) -> dict[str, Any]:
+        recorded = {name: getattr(self, name) for name in ("version", *RECORDED)}
+        return {**recorded, **self.details, "tags": self.tags, "current": self.current}
+
+
+def move(client: MlflowClient, alias: str, version: str, action: str, **details: Any) -> None:
+    """Give `alias` to a version and record that in the version's tags. action, details: see Move; JSON-able."""
     before = holder(client, alias)
-    found = client.get_model_version(MODEL, version)
-    moves = json.loads(found.tags.get(MOVES, "[]"))
-    one = {"alias": alias, "at": time.time(), "action": action, "by": _user(), "before": before and str(before.version)}
-    client.set_model_version_tag(MODEL, version, MOVES, json.dumps([*moves, {**one, **told}][-20:]))
+    moves = json.loads(client.get_model_version(MODEL, version).tags.get(MOVES, "[]"))
+    entry = {
+        "alias": alias,
+        "at": time.time(),
+        "action": action,
+        "by": _user(),
+        "before": before and str(before.version),
+        **details,
+    }
+    client.set_model_version_tag(MODEL, version, MOVES, json.dumps([*moves, entry][-20:]))
     client.set_registered_model_alias(MODEL, alias, version)
 
 
-def history(client: MlflowClient, alias: str = CHAMPION) -> list[dict[str, Any]]:
-    """The moves of an alias, newest first: {version, at (s), action, by, before, …, current, tags of the version}."""
-    now, found = holder(client, alias), []
-    for version in client.search_model_versions(f"name = '{MODEL}'"):
-        for one in json.loads(version.tags.get(MOVES, "[]")):
-            if one["alias"] == alias:
-                found.append({"version": str(version.version), **one, "tags": dict(version.tags)})
-    found.sort(key=lambda one: -one["at"])
-    for index, one in enumerate(found):
-        one["current"] = index == 0 and now is not None and one["version"] == str(now.version)
-    return found
+def history(client: MlflowClient, alias: str = CHAMPION) -> list[Move]:
+    """The moves of an alias, newest first."""
+    now = holder(client, alias)
+    entries = [
+        (version, entry)
+        for version in client.search_model_versions(f"name = '{MODEL}'")
+        for entry in json.loads(version.tags.get(MOVES, "[]"))
+        if entry["alias"] == alias
+    ]
+    entries.sort(key=lambda pair: -pair[1]["at"])
+    moves = []
+    for index, (version, entry) in enumerate(entries):
+        number, recorded = str(version.version), {name: entry.pop(name) for name in RECORDED}
+        current = index == 0 and now is not None and number == str(now.version)
+        moves.append(Move(number, **recorded, details=entry, tags=dict(version.tags), current=current))
+    return moves
 
 
-def render(moves: list[dict[str, Any]]) -> RenderableType:
-    """What `history` returned as a table for the terminal."""
+def render(moves: list[Move]) -> RenderableType:
+    """What `history` returned, as a table for the terminal."""
     from datetime import datetime
 
     shown = table(["when", "version", "", "sweep", "macro-F1", "before", "by"], 7, wraps=["sweep", "by"])
-    for one in moves:
-        when = f"{datetime.fromtimestamp(one['at']):%Y-%m-%d %H:%M}"
-        what = f"{one['action']}{' ←' if one['current'] else ''}"
-        tags = one["tags"]
-        sweep = f"{tags.get('fersweep.sweep', '')}:{tags.get('fersweep.trial', '')}"
-        cells = [tags.get("test_macro_f1", "").split(" ")[0], one["before"] or "–", one["by"]]
-        shown.add_row(when, one["version"], what, sweep, *cells)
+    for move in moves:
+        when = f"{datetime.fromtimestamp(move.at):%Y-%m-%d %H:%M}"
+        action = f"{move.action}{' ←' if move.current else ''}"
+        sweep = f"{move.tags.get('fersweep.sweep', '')}:{move.tags.get('fersweep.trial', '')}"
+        macro_f1 = move.tags.get("test_macro_f1", "").split(" ")[0]
+        shown.add_row(when, move.version, action, sweep, macro_f1, move.before or "–", move.by)
     return shown
 
 

@@ -1,4 +1,4 @@
-"""What MLflow is told of a sweep and of a trial, as plain tags, params and metrics. Writes nothing itself."""
+"""What MLflow holds of a sweep and of a trial: tags, params and metrics. Writes nothing itself."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ if TYPE_CHECKING:
 
 
 FORMAT_TAG, FORMAT = "fersweep.format", "2"
-"""Of the runs of sweeps and trials: which names their metrics have. Runs without it have `best_val_macro_f1` and
+"""Tag of the runs of sweeps and trials: which names their metrics have. Runs without it have `best_val_macro_f1` and
 `at_best/val_accuracy` where this version has `best/val_macro_f1` and `best/val_accuracy`."""
 
 
@@ -28,7 +28,7 @@ def parent_tags(sweep: SweepJson) -> dict[str, str]:
 
 
 def trial_tags(sweep: SweepJson, trial: TrialRecord, parent_run_id: str) -> dict[str, str]:
-    """Tags of a trial's run, a child of `parent_run_id`; those of its state come beside."""
+    """Tags of a trial's run, a child of `parent_run_id`; the tags of its state are separate."""
     tags = {
         **_origin(sweep, "trial"),
         "mlflow.parentRunId": parent_run_id,
@@ -63,11 +63,11 @@ def run_name(sweep: SweepJson, trial: TrialRecord) -> str:
     """Name of a trial's run: its number, so that names sort; its value once it has ended; its sweep, so that trials of
     several can be told apart. `0007 0.712 cnn`, `0008 failed cnn`, `0009 cnn` while it runs.
     """
-    stop, told = sweep.asked.stop, []
+    parts = [trial.name, sweep.name]
     if trial.state != "running":
-        value = trial.value(stop.metric, stop.mode)
-        told = ["failed" if trial.state == "failed" or value is None else f"{value:.3f}"]
-    return " ".join([trial.name, *told, sweep.asked.name])
+        value = trial.value(sweep.metric, sweep.mode)
+        parts.insert(1, "failed" if trial.state == "failed" or value is None else f"{value:.3f}")
+    return " ".join(parts)
 
 
 def end_tags(sweep: SweepJson, trial: TrialRecord) -> dict[str, str]:
@@ -81,7 +81,7 @@ def end_tags(sweep: SweepJson, trial: TrialRecord) -> dict[str, str]:
 
 
 def best_name(metric: str) -> str:
-    """`best/val_macro_f1`: of a trial its value, of a sweep how the best of all trials rose."""
+    """`best/val_macro_f1`: of a trial its value, of a sweep the best value of all trials so far."""
     return f"best/{metric}"
 
 
@@ -93,7 +93,7 @@ def best_metrics(best: dict[str, float], metric: str) -> dict[str, float]:
 
 
 def epoch_metrics(trial: TrialRecord, after: int) -> Iterator[tuple[int, float, dict[str, float]]]:
-    """(epoch, time, metrics) of the epochs that follow epoch `after`; what the process took comes with a report's last."""
+    """(epoch, time, metrics) of the epochs that follow epoch `after`; what the process used comes with a report's last."""
     reports = {report.epoch: report for report in trial.reports}
     for row, at in zip(trial.epochs[after:], trial.reported_at[after:], strict=True):
         epoch = int(row["epoch"])
@@ -102,7 +102,7 @@ def epoch_metrics(trial: TrialRecord, after: int) -> Iterator[tuple[int, float, 
 
 
 def system_metrics(report: Report) -> dict[str, float]:
-    """What a trial's process took, under names that MLflow's page shows as system metrics; a megabyte is 10^6 bytes."""
+    """What a trial's process used, under names that MLflow's page shows as system metrics; a megabyte is 10^6 bytes."""
     scales = {"cpu_percent": 1, "rss_bytes": 1e6, "gpu_memory_bytes": 1e6, "gpu_percent": 1}
     used = {name: getattr(report.worker, name, None) for name in scales}
     return {
@@ -125,13 +125,13 @@ def trial_params(trial: TrialRecord) -> dict[str, Any]:
 
 def flat(tree: Mapping[str, Any], prefix: str = "") -> dict[str, Any]:
     """Nested mappings as one, keys joined by dots; None is left out."""
-    found: dict[str, Any] = {}
+    leaves: dict[str, Any] = {}
     for key, value in tree.items():
         if isinstance(value, Mapping):
-            found |= flat(value, f"{prefix}{key}.")
+            leaves |= flat(value, f"{prefix}{key}.")
         elif value is not None:
-            found[prefix + key] = value
-    return found
+            leaves[prefix + key] = value
+    return leaves
 
 
 def params(values: Mapping[str, Any]) -> list[Param]:
@@ -147,14 +147,14 @@ def dataset_input(sweep: SweepJson, context: str = "train, val") -> DatasetInput
 
     dataset = sweep.dataset
     source = json.dumps({"uri": str(dataset.path)})
-    found = Dataset(
+    learned = Dataset(
         name=dataset.name,
         digest=dataset.fingerprint.removeprefix("sha256:")[:12],
         source_type="local",
         source=source,
         profile=json.dumps({"classes": sweep.classes, "num_features": len(sweep.feature_names)}),
     )
-    return DatasetInput(found, [InputTag("mlflow.data.context", context)])
+    return DatasetInput(learned, [InputTag("mlflow.data.context", context)])
 
 
 def milliseconds(iso: str) -> int:

@@ -1,7 +1,7 @@
 """A sweep's runs in an MLflow store: found again by their tags, and written to in few calls.
 
-`Recorded` is what is known of a run without asking. Everything here may be said twice: a store keeps one of two equal
-points, and a tag or a status that is set again stays what it is.
+`Recorded` is what is known of a run without a call. Everything here may be written twice: a store keeps one of two equal
+points, and a tag or a status that is set again stays the same.
 """
 
 from __future__ import annotations
@@ -24,7 +24,7 @@ METRICS_PER_CALL = 1000  # MLflow's limit
 
 @dataclass
 class Recorded:
-    """What MLflow holds of a run; `step` is the last epoch logged, None if that was not asked yet."""
+    """What MLflow holds of a run; `step` is the last epoch logged, None if it is not known yet."""
 
     run_id: str
     status: str = "RUNNING"
@@ -50,12 +50,12 @@ class Runs:
         self.trials: dict[int, Recorded] = {}
 
     def find(self, metric: str) -> None:
-        """Ask the store for all of them; the sweep is ranked by `metric`."""
+        """Ask the store for all runs of the sweep, which is ranked by `metric`."""
         self.client, self.experiment_id = connection.open_store(self._sweep)
         self.parent, self.trials = None, {}
         for run in self._search():
             tags, info = run.data.tags, run.info
-            found = Recorded(
+            recorded = Recorded(
                 info.run_id,
                 info.status,
                 tags.get("fersweep.state", "running"),
@@ -68,26 +68,26 @@ class Runs:
                 tags.get(run_fields.FORMAT_TAG) != run_fields.FORMAT,
             )
             if tags["fersweep.kind"] == "sweep":
-                self.parent = self._one_of(self.parent, found, run_fields.best_name(metric))
+                self.parent = self._fuller(self.parent, recorded, run_fields.best_name(metric))
             elif tags["fersweep.kind"] == "trial":
                 number = int(tags["fersweep.trial"])
-                self.trials[number] = self._one_of(self.trials.get(number), found, metric)
+                self.trials[number] = self._fuller(self.trials.get(number), recorded, metric)
 
-    def _one_of(self, known: Recorded | None, found: Recorded, metric: str) -> Recorded:
-        """The run to go on with. There are two where one was made by a call that was given up, and again by the next;
-        the one that nothing was written to is deleted.
+    def _fuller(self, first: Recorded | None, second: Recorded, metric: str) -> Recorded:
+        """The run to go on with. There are two if a call that was given up made one, and the next call another; the one
+        that nothing was written to is deleted.
         """
-        if known is None:
-            return found
-        empty, kept = sorted((known, found), key=lambda run: (run.has_params, self.step(run, metric)))
-        if not empty.has_params and not self.step(empty, metric):
-            self.client.delete_run(empty.run_id)
-        return kept
+        if first is None:
+            return second
+        emptier, fuller = sorted((first, second), key=lambda run: (run.has_params, self.step(run, metric)))
+        if not emptier.has_params and not self.step(emptier, metric):
+            self.client.delete_run(emptier.run_id)
+        return fuller
 
     def _search(self) -> Iterator[Run]:
-        wanted, token = f"tags.`fersweep.sweep_id` = '{self._sweep.sweep_id}'", None
+        query, token = f"tags.`fersweep.sweep_id` = '{self._sweep.sweep_id}'", None
         while True:
-            page = self.client.search_runs([self.experiment_id], wanted, max_results=1000, page_token=token)
+            page = self.client.search_runs([self.experiment_id], query, max_results=1000, page_token=token)
             yield from page
             token = page.token
             if not token:
@@ -116,7 +116,7 @@ class Runs:
         except MlflowException as error:
             if error.error_code != "BAD_REQUEST":
                 raise
-            self.client.log_inputs(recorded.run_id, inputs)  # another recorder was telling of the same dataset
+            self.client.log_inputs(recorded.run_id, inputs)  # another recorder named the same dataset at this moment
         recorded.has_inputs = True
 
     def log(
@@ -126,7 +126,7 @@ class Runs:
         params: Mapping[str, Any] | None = None,
         tags: Sequence[RunTag] = (),
     ) -> None:
-        """Log in as few calls as MLflow allows; a group (an epoch) is never split between two, the tags go last."""
+        """Log in as few calls as MLflow allows; a group (an epoch) is never split between two calls, tags go last."""
         batch: list[Metric] = []
         fresh_params = [] if recorded.has_params or not params else run_fields.params(params)
         for group in groups:

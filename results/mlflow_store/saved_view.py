@@ -1,7 +1,7 @@
-"""A sweep's view in MLflow's page: its trials alone, best first, with the columns and charts that tell them apart.
+"""A sweep's view in MLflow's page: its trials alone, best first, with the columns and charts that show how they differ.
 
 MLflow's page opens with all runs of all sweeps, newest first, and without a metric. It also keeps "views" that people
-save (menu "Views"), each as a tag of the experiment; this is one that the recorder saves. A version of MLflow that does
+save (menu "Views"), each as a tag of the experiment; the recorder saves this one. A version of MLflow that does
 not know such tags shows its usual page. Seen in MLflow 3.17: `mlflow.sharedViewState.KEY` holds {name, createdAt,
 updatedAt, state}, the state being JSON again, of what its page keeps of search, columns and charts.
 """
@@ -67,21 +67,21 @@ def _state(sweep: SweepJson) -> dict[str, Any]:
 def _searched(sweep: SweepJson) -> tuple[list[str], list[str]]:
     """Names of the parameters that the sampler draws: numbers, those with the widest range first; and others.
 
-    Empty for a sweep of an earlier version, whose record does not tell.
+    Empty for a sweep of an earlier version, whose record does not have them.
     """
-    found = {name: json.loads(text)["attributes"] for name, text in sweep.space.items()}
+    attributes = {name: json.loads(text)["attributes"] for name, text in sweep.space.items()}
 
     def width(name: str) -> float:
-        low, high = found[name]["low"], found[name]["high"]
-        return high / low if found[name]["log"] else 1.0
+        low, high = attributes[name]["low"], attributes[name]["high"]
+        return high / low if attributes[name]["log"] else 1.0
 
-    numeric = sorted((name for name, one in found.items() if "low" in one), key=width, reverse=True)
-    return numeric, [name for name in found if name not in numeric]
+    numeric = sorted((name for name, values in attributes.items() if "low" in values), key=width, reverse=True)
+    return numeric, [name for name in attributes if name not in numeric]
 
 
 def _charts(metric: str, searched: list[str]) -> list[dict[str, Any]]:
     """Parallel coordinates of all trials; the ten best beside each other, and by epoch."""
-    charts: list[dict[str, Any]] = [
+    of_search: list[dict[str, Any]] = [
         {
             "type": "PARALLEL",
             "selectedParams": searched[: MAX_PARAMS // 2],
@@ -98,9 +98,9 @@ def _charts(metric: str, searched: list[str]) -> list[dict[str, Any]]:
         },
     ]
     common = {"runsCountToCompare": 10, "deleted": False, "isGenerated": False}
-    made = [{**chart, **common, "metricSectionId": "search"} for chart in charts if searched]
+    charts = [{**chart, **common, "metricSectionId": "search"} for chart in of_search if searched]
     for name in dict.fromkeys([metric, "val_loss", "train_loss"]):
-        made.append(
+        charts.append(
             {
                 **common,
                 "type": "LINE",
@@ -120,4 +120,4 @@ def _charts(metric: str, searched: list[str]) -> list[dict[str, Any]]:
                 "useGlobalLineSmoothing": True,
             }
         )
-    return [{**chart, "uuid": f"chart-{index}"} for index, chart in enumerate(made)]
+    return [{**chart, "uuid": f"chart-{index}"} for index, chart in enumerate(charts)]

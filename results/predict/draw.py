@@ -51,7 +51,7 @@ class Tile(NamedTuple):
     face: np.ndarray  # (H, W, 3) uint8 RGB
     text: str
     true: str | None = None
-    right: bool | None = None  # None: nobody knows
+    right: bool | None = None  # None: not known
 
 
 def annotate(image: np.ndarray, marks: Sequence[Mark], emojis: bool = False) -> np.ndarray:
@@ -66,14 +66,14 @@ def annotate(image: np.ndarray, marks: Sequence[Mark], emojis: bool = False) -> 
     for (left, top, right, bottom), mark in zip(boxes, marks, strict=True):
         for colour, line in ((DARK, thick + 2), (_colour(mark.label), thick)):
             cv2.rectangle(drawn, (left, top), (right, bottom), colour, line)
-    taken: list[Box] = []
+    plates: list[Box] = []
     for box, mark in zip(boxes, marks, strict=True):
         if emojis and mark.label is not None:
             _place_emoji(drawn, box, mark.label)
         plate = text_plate(mark.text, px, _colour(mark.label))
         others = [other for other in boxes if other != box]
-        x, y = _free_place(box, plate.shape[1], plate.shape[0], width, height, taken, others)
-        taken.append((x, y, x + plate.shape[1], y + plate.shape[0]))
+        x, y = _free_place(box, plate.shape[1], plate.shape[0], width, height, plates, others)
+        plates.append((x, y, x + plate.shape[1], y + plate.shape[0]))
         _paste(drawn, plate, x, y)
     return drawn
 
@@ -94,14 +94,14 @@ def text_plate(text: str, px: int, colour: Colour) -> np.ndarray:
 
     font, pad = ImageFont.load_default(px), max(px // 4, 2)
     left, _, right, bottom = ImageDraw.Draw(Image.new("L", (1, 1))).multiline_textbbox((0, 0), text, font)
-    # As high as the font's letters are, whichever a text has: a label keeps its place from frame to frame.
+    # As high as the font's tallest letters, whatever the text: a label keeps its place from frame to frame.
     height = max(bottom, round(px * 1.2))
     plate = Image.new("RGBA", (math.ceil(right - left) + 2 * pad, math.ceil(height) + pad), (*colour, 255))
     bright = 0.299 * colour[0] + 0.587 * colour[1] + 0.114 * colour[2] > 140
     ImageDraw.Draw(plate).multiline_text((pad - left, pad / 2), text, fill=DARK if bright else PAPER, font=font)
-    made = np.asarray(plate)
-    made.setflags(write=False)
-    return made
+    pixels = np.asarray(plate)
+    pixels.setflags(write=False)
+    return pixels
 
 
 def _times(box: Box, factor: int) -> Box:
@@ -110,11 +110,11 @@ def _times(box: Box, factor: int) -> Box:
 
 
 def _free_place(
-    box: Box, w: int, h: int, width: int, height: int, taken: Sequence[Box], others: Sequence[Box]
+    box: Box, w: int, h: int, width: int, height: int, plates: Sequence[Box], others: Sequence[Box]
 ) -> tuple[int, int]:
     """Left top of a label of w × h: above the box, else below, inside at its top, or inside at its bottom.
 
-    The first that hides the fewest labels (`taken`), then the fewest of the `others`' faces.
+    The first that hides the fewest labels (`plates`), then the fewest of the faces `others`.
     """
     left, top, right, bottom = box
     columns = [min(max(x, 0), max(width - w, 0)) for x in (left, right - w)]
@@ -123,13 +123,13 @@ def _free_place(
 
     def hidden(place: tuple[int, int]) -> tuple[int, int]:
         plate = (*place, place[0] + w, place[1] + h)
-        return sum(_overlap(plate, one) for one in taken), sum(_overlap(plate, one) for one in others)
+        return sum(_overlap(plate, label) for label in plates), sum(_overlap(plate, face) for face in others)
 
     return min(places, key=hidden)
 
 
-def _overlap(one: Box, other: Box) -> bool:
-    return one[0] < other[2] and other[0] < one[2] and one[1] < other[3] and other[1] < one[3]
+def _overlap(a: Box, b: Box) -> bool:
+    return a[0] < b[2] and b[0] < a[2] and a[1] < b[3] and b[1] < a[3]
 
 
 def _place_emoji(image: np.ndarray, box: Box, label: str) -> None:
@@ -140,12 +140,12 @@ def _place_emoji(image: np.ndarray, box: Box, label: str) -> None:
     _paste(image, emoji(label, size), x, y)
 
 
-def _paste(image: np.ndarray, what: np.ndarray, x: int, y: int) -> None:
-    """Lay RGBA `what` on RGB `image` at (x, y), in place; what does not fit is cut off."""
-    view = image[y : y + what.shape[0], x : x + what.shape[1]]
-    what = what[: view.shape[0], : view.shape[1]]
-    alpha = what[..., 3:].astype(np.float32) / 255
-    view[:] = np.round(what[..., :3] * alpha + view * (1 - alpha)).astype(np.uint8)
+def _paste(image: np.ndarray, patch: np.ndarray, x: int, y: int) -> None:
+    """Draw RGBA `patch` on RGB `image` at (x, y), in place; what does not fit is cut off."""
+    view = image[y : y + patch.shape[0], x : x + patch.shape[1]]
+    patch = patch[: view.shape[0], : view.shape[1]]
+    alpha = patch[..., 3:].astype(np.float32) / 255
+    view[:] = np.round(patch[..., :3] * alpha + view * (1 - alpha)).astype(np.uint8)
 
 
 def grid(tiles: Sequence[Tile], columns: int | None = None) -> np.ndarray:

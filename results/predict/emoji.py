@@ -73,9 +73,9 @@ def emoji(label: str, size: int) -> np.ndarray:
         from PIL import ImageFont
 
         draw.text((side / 2, side / 2), "?", fill=INK, font=ImageFont.load_default(side * 0.7), anchor="mm")
-    made = np.asarray(image.resize((size, size), Image.Resampling.LANCZOS))
-    made.setflags(write=False)
-    return made
+    pixels = np.asarray(image.resize((size, size), Image.Resampling.LANCZOS))
+    pixels.setflags(write=False)
+    return pixels
 
 
 def _draw_look(draw: ImageDraw.ImageDraw, label: str, side: int) -> None:

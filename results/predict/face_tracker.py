@@ -1,7 +1,7 @@
-"""Follow faces from frame to frame, and smooth what models say of each.
+"""Follow faces from frame to frame, and smooth the probabilities of each.
 
-A face is taken for one of the frame before if their boxes overlap the most and by at least MIN_OVERLAP (the IoU tracker
-of Bochinski, Eiselein and Sikora, AVSS 2017); a face not seen for LOST_S seconds is forgotten. Probabilities are
+A face is the same as one of the frame before if their boxes overlap the most and by at least MIN_OVERLAP (the IoU
+tracker of Bochinski, Eiselein and Sikora, AVSS 2017); a face not seen for LOST_S seconds is forgotten. Probabilities are
 smoothed exponentially over time, whatever the frame rate: after `smooth_s` seconds a change is shown to 63 %.
 """
 
@@ -44,9 +44,9 @@ class Track:
         """The last `length` inputs of `model`, `x` the latest; None where there is no x."""
         if x is None:
             return None
-        kept = self.windows.setdefault(model, deque(maxlen=length))
-        kept.append(x)
-        return kept
+        window = self.windows.setdefault(model, deque(maxlen=length))
+        window.append(x)
+        return window
 
 
 class Tracker:
@@ -60,29 +60,29 @@ class Tracker:
         """The track of each of a frame's boxes; a new one where no known face was."""
         self.tracks = [track for track in self.tracks if time_s - track.seen_s <= LOST_S]
         pairs = [(overlap(box, track.box), i, j) for i, box in enumerate(boxes) for j, track in enumerate(self.tracks)]
-        found: dict[int, Track] = {}
-        taken: set[int] = set()
+        matches: dict[int, Track] = {}
+        matched: set[int] = set()
         for share, i, j in sorted(pairs, key=lambda pair: -pair[0]):
-            if share >= MIN_OVERLAP and i not in found and j not in taken:
-                found[i] = self.tracks[j]
-                taken.add(j)
+            if share >= MIN_OVERLAP and i not in matches and j not in matched:
+                matches[i] = self.tracks[j]
+                matched.add(j)
         for i, box in enumerate(boxes):
-            if i not in found:
+            if i not in matches:
                 self.num_tracks += 1
-                found[i] = Track(self.num_tracks, box, time_s)
-                self.tracks.append(found[i])
-            found[i].box, found[i].seen_s = box, time_s
-        return [found[i] for i in range(len(boxes))]
+                matches[i] = Track(self.num_tracks, box, time_s)
+                self.tracks.append(matches[i])
+            matches[i].box, matches[i].seen_s = box, time_s
+        return [matches[i] for i in range(len(boxes))]
 
 
-def overlap(one: Box, other: Box) -> float:
+def overlap(a: Box, b: Box) -> float:
     """Intersection over union of two boxes (left, top, right, bottom)."""
-    width = min(one[2], other[2]) - max(one[0], other[0])
-    height = min(one[3], other[3]) - max(one[1], other[1])
+    width = min(a[2], b[2]) - max(a[0], b[0])
+    height = min(a[3], b[3]) - max(a[1], b[1])
     if width <= 0 or height <= 0:
         return 0.0
     shared = width * height
-    return shared / (_area(one) + _area(other) - shared)
+    return shared / (_area(a) + _area(b) - shared)
 
 
 def _area(box: Box) -> int:

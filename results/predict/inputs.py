@@ -1,4 +1,4 @@
-"""What `predict` was given, pictures, folders of pictures, videos, cameras, and where an annotated copy of each belongs.
+"""The inputs of `predict` (pictures, folders of pictures, videos, cameras), and where an annotated copy of each goes.
 
 inputs = sort_inputs(["photo.jpg", "folder", "clip.mp4", "0"])
 place_outputs(inputs, Path("drawn"))    # {Path("photo.jpg"): Path("drawn/photo.jpg"), …, 0: Path("drawn/camera-0.mp4")}
@@ -22,8 +22,8 @@ class Picture(NamedTuple):
     """A file of one picture."""
 
     path: Path
-    place: Path  # relative: where a copy of it belongs in a directory of results
-    folder: bool  # found in a folder, not named
+    place: Path  # relative: where a copy of it goes in a directory of results
+    folder: bool  # found in a folder, not named by the user
     true: str | None = None  # label, as the folder in which it was found says
 
 
@@ -34,40 +34,40 @@ class Inputs(NamedTuple):
     @property
     def alone(self) -> bool:
         """It is one file or camera, so that its result is one file as well."""
-        return len(self.pictures) + len(self.clips) == 1 and not any(one.folder for one in self.pictures)
+        return len(self.pictures) + len(self.clips) == 1 and not any(picture.folder for picture in self.pictures)
 
 
-def sort_inputs(given: Sequence[str]) -> Inputs:
-    """Raises InputError for what does not exist, is neither picture nor video, or is a folder without pictures."""
-    found = Inputs([], [])
-    for one in given:
-        path = Path(one)
-        if one.isdecimal() and not path.exists():
-            found.clips.append(int(one))
+def sort_inputs(names: Sequence[str]) -> Inputs:
+    """Pictures and clips by name. Raises InputError for what does not exist, is neither, or is a folder without pictures."""
+    inputs = Inputs([], [])
+    for name in names:
+        path = Path(name)
+        if name.isdecimal() and not path.exists():
+            inputs.clips.append(int(name))
         elif not path.exists():
             raise InputError(f"{path}: there is no such file")
         elif path.is_dir():
-            found.pictures.extend(_in_folder(path))
+            inputs.pictures.extend(_in_folder(path))
         elif path.suffix.lower() in IMAGE_SUFFIXES or _is_picture(path):
-            found.pictures.append(Picture(path, Path(path.name), folder=False))
+            inputs.pictures.append(Picture(path, Path(path.name), folder=False))
         else:
             Clip(path).close()
-            found.clips.append(path)
-    return found
+            inputs.clips.append(path)
+    return inputs
 
 
 def _in_folder(folder: Path) -> list[Picture]:
-    """All pictures in a folder and the folders in it, by name; those in a folder called as a class have its label."""
+    """All pictures in a folder and the folders in it, by name; those in a folder called like a class have its label."""
     paths = sorted(path for path in folder.rglob("*") if path.suffix.lower() in IMAGE_SUFFIXES and path.is_file())
-    inside = [path.relative_to(folder) for path in paths]
-    shown = [place for place in inside if not any(part.startswith((".", "__MACOSX")) for part in place.parts)]
-    if not shown:
+    places = [path.relative_to(folder) for path in paths]
+    visible = [place for place in places if not any(part.startswith((".", "__MACOSX")) for part in place.parts)]
+    if not visible:
         raise InputError(f"{folder}: there are no pictures in it ({', '.join(sorted(IMAGE_SUFFIXES))})")
-    return [Picture(folder / place, place, folder=True, true=label_of(place.parent.name)) for place in shown]
+    return [Picture(folder / place, place, folder=True, true=label_of(place.parent.name)) for place in visible]
 
 
 def _is_picture(path: Path) -> bool:
-    """Does Pillow know what it is? A video's first bytes tell it that it does not."""
+    """Whether Pillow can open it; of a video it reads the first bytes alone."""
     from PIL import Image
 
     try:
@@ -80,7 +80,7 @@ def _is_picture(path: Path) -> bool:
 
 
 def place_outputs(inputs: Inputs, out: Path) -> dict[Path | int, Path]:
-    """Input → file of its annotated copy: `out` itself for a single one, otherwise a file in the directory `out`.
+    """Input → file of its annotated copy: `out` itself for a single input, otherwise a file in the directory `out`.
 
     Raises InputError if a place cannot be written to, is an input itself, or belongs to two inputs.
     """
@@ -90,9 +90,11 @@ def place_outputs(inputs: Inputs, out: Path) -> dict[Path | int, Path]:
         return _checked({(*(p.path for p in inputs.pictures), *inputs.clips)[0]: out})
     if out.suffix.lower() in (*PICTURES, *CODECS) and not out.is_dir():
         raise InputError(f"--out {out}: of several inputs or a folder, the results need a directory")
-    nearest = next(one for one in (out, *out.absolute().parents) if one.exists())
+    nearest = next(path for path in (out, *out.absolute().parents) if path.exists())
     check_writable(nearest, f"--out {out}")
-    targets: dict[Path | int, Path] = {one.path: out / _suffixed(one.place, PICTURES) for one in inputs.pictures}
+    targets: dict[Path | int, Path] = {}
+    for picture in inputs.pictures:
+        targets[picture.path] = out / _suffixed(picture.place, PICTURES)
     for clip in inputs.clips:
         name = Path(f"camera-{clip}.mp4") if isinstance(clip, int) else Path(clip.name)
         targets[clip] = out / _suffixed(name, tuple(CODECS))
@@ -100,18 +102,18 @@ def place_outputs(inputs: Inputs, out: Path) -> dict[Path | int, Path]:
 
 
 def _suffixed(place: Path, suffixes: Sequence[str]) -> Path:
-    """A name that can be written to: as the input's, or with .png or .mp4 behind it."""
+    """A name that can be written to: as the input's, or with .png or .mp4 after it."""
     default = ".png" if ".png" in suffixes else ".mp4"
     return place if place.suffix.lower() in suffixes else place.with_name(place.name + default)
 
 
 def _checked(targets: dict[Path | int, Path]) -> dict[Path | int, Path]:
-    sources = {one.resolve() for one in targets if isinstance(one, Path)}
-    taken: set[Path] = set()
+    sources = {source.resolve() for source in targets if isinstance(source, Path)}
+    seen: set[Path] = set()
     for source, target in targets.items():
         if target.resolve() in sources:
             raise InputError(f"--out: {target} is an input, and would be overwritten")
-        if target in taken:
+        if target in seen:
             raise InputError(f"--out: {source} is the second input that would be written to {target}")
-        taken.add(target)
+        seen.add(target)
     return targets

@@ -1,7 +1,7 @@
 """Files that `predict` writes: whole under their name, or not at all.
 
-with Rows(path, recogniser) as rows:                     # .csv or .parquet: a row a face, of each frame
-    rows.add("clip.mp4", 0, 0.0, 1, record)
+with FaceTable(path, recogniser) as table:               # .csv or .parquet: a row a face, of each frame
+    table.add("clip.mp4", 0, 0.0, 1, face)
 with Movie(path, 25.0) as movie:                         # .mp4, .mkv, .mov, .avi or .webm
     movie.write(image)
 """
@@ -21,7 +21,7 @@ from fersweep.common.processes import silent_stderr
 if TYPE_CHECKING:
     import pyarrow as pa
 
-    from fersweep.results.predict.recogniser import Recogniser
+    from fersweep.results.predict.recogniser import LabelledFace, Recogniser
 
 
 PICTURES = (".png", ".jpg", ".jpeg", ".webp", ".bmp", ".tif", ".tiff")
@@ -41,9 +41,9 @@ def write_picture(path: Path, image: np.ndarray) -> None:
 class FaceTable:
     """A table with a row for each face of each frame, written in batches, as CSV or Parquet by its name.
 
-    Columns: `input`, `frame` (from 0) and `time_s` (null of a picture), `face` (its number in the picture, or in the
-    video, where a face keeps it), box in pixels, then `label` and a column of probabilities a class; of several models
-    `<name>.label` and `<name>.<class>`. Label and probabilities are null where no expression was found.
+    Columns: `input`, `frame` (from 0) and `time_s` (null for a picture), `face` (its number in the picture, or in the
+    video, where a face keeps it), box in pixels, then `label` and a column of probabilities for each class; of several
+    models `<name>.label` and `<name>.<class>`. Label and probabilities are null where no expression was found.
     """
 
     def __init__(self, path: Path, recogniser: Recogniser):
@@ -72,13 +72,13 @@ class FaceTable:
         self._writer = self._stack.enter_context(make(temporary, self._columns))
         return self
 
-    def add(self, source: str, frame: int | None, time_s: float | None, face: int, record: dict[str, Any]) -> None:
-        """One row of a face's record (Recogniser.record)."""
-        place = dict(zip(("left", "top", "right", "bottom"), record["box"], strict=True))
-        row = {"input": source, "frame": frame, "time_s": time_s, "face": face, **place}
-        for prefix, one in zip(self._prefixes, record.get("models", {"": record}).values(), strict=True):
-            row[f"{prefix}label"] = one["label"]
-            row |= {f"{prefix}{name}": value for name, value in (one["probabilities"] or {}).items()}
+    def add(self, source: str, frame: int | None, time_s: float | None, number: int, face: LabelledFace) -> None:
+        """One row: face `number` of an input, or of a frame of it."""
+        box = dict(zip(("left", "top", "right", "bottom"), face.box, strict=True))
+        row = {"input": source, "frame": frame, "time_s": time_s, "face": number, **box}
+        for prefix, expression in zip(self._prefixes, face.expressions.values(), strict=True):
+            row[f"{prefix}label"] = expression.label
+            row |= {f"{prefix}{name}": value for name, value in (expression.probabilities or {}).items()}
         self._rows.append(row)
         if len(self._rows) >= BATCH_ROWS:
             self._flush()
@@ -146,7 +146,7 @@ class Movie:
         self._stack.__exit__(kind, error, trace)
 
     def _check(self) -> None:
-        """VideoWriter tells of no failure: a full disk is seen in the file alone."""
+        """VideoWriter reports no failure: a full disk shows in the file alone."""
         import cv2
 
         if self.num_frames == 0:

@@ -1,14 +1,15 @@
-"""What one or several models say of the faces of an image: the faces are found once, and each model answers.
+"""What one or several models see in the faces of an image: the faces are found once, and each model answers.
 
 with Recogniser([open_model("champion", home)]) as recogniser:
     faces = recogniser.faces(image)                       # fersweep.data_pipeline.tasks.photo_reader.Seen
     answers = recogniser.answers(faces)                   # of each face, of each model: (C,) probabilities or None
-    recogniser.record(faces[0].box, answers[0])           # JSON-able
+    recogniser.label(faces[0].box, answers[0])            # LabelledFace
 """
 
 from __future__ import annotations
 
 from collections.abc import Sequence
+from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
 
@@ -25,6 +26,63 @@ from fersweep.results.predict.draw import Mark
 Answers = list[np.ndarray | None]  # of one face, one a model: (C,) float probabilities; None: no expression found
 
 
+@dataclass(frozen=True)
+class Expression:
+    """What a model sees in a face. Both are None where the landmarker finds no face in the face's crop.
+
+    probabilities: class → probability.
+    """
+
+    label: str | None = None
+    probabilities: dict[str, float] | None = None
+
+    @property
+    def caption(self) -> str:
+        """Label and probability, e.g. `happy 93%`."""
+        if self.label is None or self.probabilities is None:
+            return "no expression"
+        return f"{self.label} {self.probabilities[self.label]:.0%}"
+
+
+@dataclass(frozen=True)
+class LabelledFace:
+    """A face of an image. box: left, top, right, bottom in pixels. expressions: by the model's short name, in order."""
+
+    box: Box
+    expressions: dict[str, Expression]
+
+    @property
+    def expression(self) -> Expression:
+        """That of the first model."""
+        return next(iter(self.expressions.values()))
+
+    @property
+    def label(self) -> str | None:
+        return self.expression.label
+
+    @property
+    def probabilities(self) -> dict[str, float] | None:
+        return self.expression.probabilities
+
+    @property
+    def caption(self) -> str:
+        """What is written at the face: label and probability; of several models a line each."""
+        if len(self.expressions) == 1:
+            return self.expression.caption
+        return "\n".join(f"{name}: {expression.caption}" for name, expression in self.expressions.items())
+
+    @property
+    def mark(self) -> Mark:
+        """How the face is drawn."""
+        return Mark(self.box, self.label, self.caption)
+
+    def as_json(self) -> dict[str, Any]:
+        content = {"box": list(self.box), **asdict(self.expression)}
+        if len(self.expressions) > 1:
+            content["models"] = {name: asdict(expression) for name, expression in self.expressions.items()}
+        return content
+
+
 class Recogniser(Closing):
     """Several models beside one PhotoReader. The first model is the one whose label a face gets."""
 
@@ -39,23 +97,33 @@ class Recogniser(Closing):
         self.classes: list[list[str]] = [list(model.classes or ()) for model in models]
         self._reader = PhotoReader(*(model.described for model in models), bundle=bundle)
 
+    def check_window(self, window: int) -> None:
+        """Raise InputError if a model cannot see `window` frames at once; 0: each sees one."""
+        for model in self.models if window else ():
+            if not hasattr(model.loaded, "predict_window"):
+                raise InputError(
+                    f"--window {window}: {model.name} sees one frame; only blendshape_lstm with layout: features can see several"
+                )
+
     def faces(self, image: np.ndarray, near: Sequence[Box] | None = None) -> list[Seen]:
         """PhotoReader.faces."""
         return self._reader.faces(image, near)
 
     def answers(self, faces: Sequence[Seen]) -> list[Answers]:
-        """Of each face what each model says. Each model is asked once, for all faces."""
-        asked = [self.ask(index, [face.views[index].features for face in faces]) for index, _ in enumerate(self.models)]
-        return [list(answers) for answers in zip(*asked, strict=True)]
+        """Of each face what each model answers. Each model is called once, for all faces."""
+        by_model = [
+            self.ask(index, [face.views[index].features for face in faces]) for index, _ in enumerate(self.models)
+        ]
+        return [list(answers) for answers in zip(*by_model, strict=True)]
 
     def ask(self, index: int, inputs: Sequence[np.ndarray | None]) -> Answers:
-        """What model `index` says of each input that is one."""
-        given = [x for x in inputs if x is not None]
-        found = iter(self._checked(index, self.models[index].predict(np.stack(given))) if given else ())
-        return [None if x is None else next(found) for x in inputs]
+        """What model `index` answers to each input; None for None."""
+        known = [x for x in inputs if x is not None]
+        rows = iter(self._checked(index, self.models[index].predict(np.stack(known))) if known else ())
+        return [None if x is None else next(rows) for x in inputs]
 
     def ask_window(self, index: int, windows: Sequence[Sequence[np.ndarray] | None]) -> Answers:
-        """What model `index` says of each window: a face's inputs of the last frames, the latest one last."""
+        """What model `index` answers to each window: a face's inputs of the last frames, the latest one last."""
         model = self.models[index].loaded
         return [None if not x else np.asarray(model.predict_window(np.stack(x)[None])[0]) for x in windows]
 
@@ -66,47 +134,31 @@ class Recogniser(Closing):
             )
         return probabilities
 
-    def record(self, box: Box, answers: Answers) -> dict[str, Any]:
-        """{box, label, probabilities} of the first model; of several also `models`: name → {label, probabilities}."""
-        one = [_record(classes, answer) for classes, answer in zip(self.classes, answers, strict=True)]
-        record = {"box": list(box), **one[0]}
-        return record | {"models": dict(zip(self.names, one, strict=True))} if len(one) > 1 else record
+    def label(self, box: Box, answers: Answers) -> LabelledFace:
+        """The face in `box`, with what each model answers."""
+        expressions = [_expression(classes, answer) for classes, answer in zip(self.classes, answers, strict=True)]
+        return LabelledFace(box, dict(zip(self.names, expressions, strict=True)))
 
     def close(self) -> None:
         self._reader.close()
 
 
-def _record(classes: list[str], answer: np.ndarray | None) -> dict[str, Any]:
+def _expression(classes: list[str], answer: np.ndarray | None) -> Expression:
     if answer is None:
-        return {"label": None, "probabilities": None}
-    return {
-        "label": classes[int(answer.argmax())],
-        "probabilities": dict(zip(classes, map(float, answer), strict=True)),
-    }
+        return Expression()
+    return Expression(classes[int(answer.argmax())], dict(zip(classes, map(float, answer), strict=True)))
 
 
 def _short_names(names: Sequence[str]) -> list[str]:
-    """Of each name as many of its path's last parts as tell it from the others; a number behind equal ones."""
-    made = []
+    """Of each name as many of its path's last parts as distinguish it from the others; a number after equal ones."""
+    unique = []
     for i, name in enumerate(names):
         parts, others = Path(name).parts, {other for other in names if other != name}
-        short = [str(Path(*parts[-n:])) for n in range(1, len(parts) + 1)]
-        own = next(one for one in short if one == short[-1] or not any(f"/{o}".endswith(f"/{one}") for o in others))
-        made.append(own if names.count(name) == 1 else f"{own} ({list(names[: i + 1]).count(name)})")
-    return made
-
-
-def caption(record: dict[str, Any]) -> str:
-    """What is written at a face: label and probability; of several models a line each."""
-    if "models" not in record:
-        return _caption(record)
-    return "\n".join(f"{name}: {_caption(one)}" for name, one in record["models"].items())
-
-
-def _caption(one: dict[str, Any]) -> str:
-    return "no expression" if one["label"] is None else f"{one['label']} {one['probabilities'][one['label']]:.0%}"
-
-
-def mark(record: dict[str, Any]) -> Mark:
-    """How a face is drawn."""
-    return Mark(tuple(record["box"]), record["label"], caption(record))
+        endings = [str(Path(*parts[-n:])) for n in range(1, len(parts) + 1)]
+        short = next(
+            ending
+            for ending in endings
+            if ending == endings[-1] or not any(f"/{other}".endswith(f"/{ending}") for other in others)
+        )
+        unique.append(short if names.count(name) == 1 else f"{short} ({names[: i + 1].count(name)})")
+    return unique

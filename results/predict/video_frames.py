@@ -18,8 +18,8 @@ import numpy as np
 from fersweep.common.errors import InputError
 from fersweep.common.processes import silent_stderr
 
-DEFAULT_FPS = 25.0  # where a file does not say; and the most that is believed of it is MAX_FPS
-MAX_FPS = 1000.0
+DEFAULT_FPS = 25.0  # where a file does not say
+MAX_FPS = 1000.0  # above it, a file's figure is not believed
 
 
 class Frame(NamedTuple):
@@ -29,7 +29,7 @@ class Frame(NamedTuple):
 
 
 class Clip:
-    """A video file or a camera's number, opened. Raises InputError if there is none or no frame can be read of it.
+    """A video file or a camera's number, opened. Raises InputError if there is none or no frame can be read.
 
     Attributes:
         name: as it is written into tables.
@@ -51,8 +51,8 @@ class Clip:
                 self._capture = cv2.VideoCapture(source)
             else:
                 self._capture = cv2.VideoCapture(str(source), cv2.CAP_FFMPEG)
-            found, first = self._capture.read() if self._capture.isOpened() else (False, None)
-        if not found or first is None:
+            read, first = self._capture.read() if self._capture.isOpened() else (False, None)
+        if not read or first is None:
             self._capture.release()
             raise InputError(self._missing(source))
         self._first, self._began = first, time.perf_counter()
@@ -67,7 +67,7 @@ class Clip:
         return f"{source}: cannot be read as a picture or a video"
 
     def frames(self, every: int = 1) -> Iterator[Frame]:
-        """Every `every`-th frame, from the first one on. The clip is closed behind the last one."""
+        """Every `every`-th frame, from the first one on. The clip is closed after the last one."""
         import cv2
 
         number, time_s, image = 0, 0.0, self._first

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 from fersweep.common.errors import InputError
 from fersweep.common.files import lock
@@ -27,7 +27,7 @@ class Champion:
     alias: str
     tags: dict[str, str]
     card: str | None
-    moves: list[dict[str, Any]]
+    moves: list[registry.Move]
 
 
 @dataclass(frozen=True)
@@ -76,14 +76,14 @@ def rollback(home: Path, alias: str = CHAMPION, to: str | None = None) -> Rollba
     return Rollback(alias, int(target.version), int(now.version))
 
 
-def _before(moves: Sequence[dict[str, Any]]) -> str | None:
+def _before(moves: Sequence[registry.Move]) -> str | None:
     """The version that had the alias before the one that has it now; a second rollback goes a further step back."""
     stack: list[str | None] = []
     for move in reversed(moves):  # the oldest first
-        if move["action"] == "rolled back" and move["version"] in stack:
-            del stack[stack.index(move["version"]) + 1 :]
+        if move.action == "rolled back" and move.version in stack:
+            del stack[stack.index(move.version) + 1 :]
             continue
         if not stack:
-            stack.append(move["before"])
-        stack.append(move["version"])
+            stack.append(move.before)
+        stack.append(move.version)
     return stack[-2] if len(stack) > 1 else None

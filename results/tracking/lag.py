@@ -13,6 +13,8 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
+from pydantic import BaseModel, ConfigDict
+
 from fersweep.common.files import replacing
 from fersweep.results.mlflow_store.connection import home_of
 from fersweep.results.record.home import home_option
@@ -21,58 +23,74 @@ FILE = "recorder.json"
 BEAT_S = 1.0
 
 
-class Level:
+class Level(BaseModel):
+    """The content of `recorder.json`.
+
+    Attributes:
+        offset: bytes of the journal that MLflow holds.
+        closed: whether MLflow shows no run of the sweep as running.
+        beat: time of the last progress, seconds since 1970.
+        error: what went wrong since, in a line.
+    """
+
+    model_config = ConfigDict(frozen=True)
+
+    offset: int = 0
+    closed: bool = False
+    beat: float = 0.0
+    error: str | None = None
+
+
+class LevelFile:
     """The writer of `recorder.json`. What the disk refuses is let go: nothing depends on it."""
 
     def __init__(self, sweep_dir: Path):
         self._path = Path(sweep_dir) / FILE
-        self._told = read_level(sweep_dir)
+        self._level = read_level(sweep_dir)
 
     def written(self, offset: int, closed: bool) -> None:
         """MLflow holds the journal up to byte `offset`; `closed`: and shows no run of it as running."""
-        self._tell(offset=offset, closed=closed, beat=time.time(), error=None)
+        self._write(Level(offset=offset, closed=closed, beat=time.time()))
 
     def beat(self) -> None:
         """A step of a long write is done."""
-        if time.time() - self._told["beat"] > BEAT_S:
-            self._tell(beat=time.time())
+        if time.time() - self._level.beat > BEAT_S:
+            self._write(self._level.model_copy(update={"beat": time.time()}))
 
     def failed(self, error: str) -> None:
-        self._tell(error=error, closed=False)
+        self._write(self._level.model_copy(update={"error": error, "closed": False}))
 
-    def _tell(self, **fields: Any) -> None:
-        fresh = {**self._told, **fields}
-        if fresh | {"beat": 0} == self._told | {"beat": 0} and fresh["beat"] - self._told["beat"] < BEAT_S:
+    def _write(self, level: Level) -> None:
+        """Write `level`, unless the file has it already, up to a beat that is hardly newer."""
+        same = level.model_copy(update={"beat": self._level.beat}) == self._level
+        if same and level.beat - self._level.beat < BEAT_S:
             return
-        self._told = fresh
-        with (
-            contextlib.suppress(OSError),
-            replacing(self._path) as whole,
-        ):  # not synced: the disk is left to the journal
-            whole.write_text(json.dumps(fresh))
+        self._level = level
+        with contextlib.suppress(OSError), replacing(self._path) as temporary:  # not synced: the disk is the journal's
+            temporary.write_text(json.dumps(level.model_dump()))
 
 
-def read_level(sweep_dir: Path) -> dict[str, Any]:
-    """`offset` (bytes of the journal), `closed`, `beat` (time of the last progress), `error` (a line, or None)."""
-    told = {"offset": 0, "closed": False, "beat": 0.0, "error": None}
-    with contextlib.suppress(OSError, ValueError):
-        told |= json.loads((Path(sweep_dir) / FILE).read_bytes())
-    return told
+def read_level(sweep_dir: Path) -> Level:
+    """The level that was written last; that of an empty store if there is none, or none that can be read."""
+    try:
+        return Level.model_validate_json((Path(sweep_dir) / FILE).read_bytes())
+    except (OSError, ValueError):
+        return Level()
 
 
 def missing(sweep_dir: Path, why: str = "") -> str | None:
     """A line on what MLflow lacks of a sweep that no driver runs, why, and how that is made good; None: nothing.
 
-    `why`: the reason where the recorder tells none.
+    `why`: the reason where the recorder gives none.
     """
     level = read_level(sweep_dir)
-    events = list(_events_after(Path(sweep_dir) / "journal.jsonl", level["offset"]))
-    if not events and level["closed"]:
+    events = list(_events_after(Path(sweep_dir) / "journal.jsonl", level.offset))
+    if not events and level.closed:
         return None
     trials = {event["trial"] for event in events if "trial" in event}
     epochs = {(event["trial"], row["epoch"]) for event in events if "trial" in event for row in event.get("epochs", ())}
     what = f"up to {_count(epochs, 'epoch')} of {_count(trials, 'trial')}" if trials else "the end of the sweep"
-    why = level["error"] or why
+    why = level.error or why
     return f"MLflow lacks {what}{f' ({why})' if why else ''}; made good by: {sync_command(sweep_dir)}"
 
 
@@ -82,7 +100,7 @@ def sync_command(sweep_dir: Path) -> str:
 
 
 def _events_after(path: Path, offset: int) -> Iterator[dict[str, Any]]:
-    """The events behind byte `offset`, whole lines only."""
+    """The events after byte `offset`, whole lines only."""
     if not path.exists():
         return
     with path.open("rb") as file:
@@ -92,5 +110,5 @@ def _events_after(path: Path, offset: int) -> Iterator[dict[str, Any]]:
                 yield json.loads(line)
 
 
-def _count(found: set[Any], word: str) -> str:
-    return f"{len(found)} {word}{'' if len(found) == 1 else 's'}"
+def _count(items: set[Any], word: str) -> str:
+    return f"{len(items)} {word}{'' if len(items) == 1 else 's'}"

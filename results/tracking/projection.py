@@ -36,7 +36,7 @@ SWEEP_STATUS = {"finished": "FINISHED", "failed": "FAILED"}  # anything else: KI
 class Projection:
     """A sweep's runs in MLflow. `write` raises whatever the store raises; after `forget` the next one goes on.
 
-    `beat` is called after each step of a `write`, so that somebody who waits for a long one sees that it gets on.
+    `beat` is called after each step of a `write`, so that whoever waits for a long one sees its progress.
     """
 
     def __init__(self, sweep_dir: Path, beat: Callable[[], None] = lambda: None):
@@ -76,7 +76,7 @@ class Projection:
                 self._apply(json.loads(line))
 
     def write(self, closing: bool) -> None:
-        """Bring MLflow level with what was read. `closing`: no driver goes on, so runs that are open are closed."""
+        """Bring MLflow level with what was read. `closing`: no driver goes on, so open runs are closed."""
         if not self._found or (closing and self._broken):  # a call that broke off may have made a run all the same
             self.runs.find(self.metric)
             self._found = True
@@ -183,9 +183,9 @@ class Projection:
         assert self.runs.parent is not None
         tags = run_fields.trial_tags(self.sweep, trial, self.runs.parent.run_id) | {"fersweep.state": "running"}
         name = run_fields.run_name(self.sweep, trial)
-        made = self.runs.create(int(trial.sampled_at * 1000), tags, name)
-        self.runs.trials[trial.number] = made
-        return made
+        recorded = self.runs.create(int(trial.sampled_at * 1000), tags, name)
+        self.runs.trials[trial.number] = recorded
+        return recorded
 
     def _write_epochs(self, trial: TrialRecord, recorded: Recorded) -> None:
         """Log the epochs that the run lacks, with params before the first and the end's tags after the last."""
@@ -208,7 +208,7 @@ class Projection:
             recorded.step, recorded.is_old = trial.num_epochs, False
 
     def _write_artifacts(self, trial: TrialRecord, recorded: Recorded) -> None:
-        judged = trial.state == "finished" or trial.reopened  # what stood there before is replaced
+        judged = trial.state == "finished" or trial.reopened  # what was there before is replaced
         predictions = self._recorded.val_predictions(trial) if judged else None
         with tempfile.TemporaryDirectory() as directory:
             trial_files.write_history(trial, self.metric, self.mode, Path(directory))
@@ -217,11 +217,11 @@ class Projection:
             self.runs.client.log_artifacts(recorded.run_id, directory)
 
     def _write_checkpoints(self) -> None:
-        """The checkpoints that the sweep keeps as artifacts of their trials; those that it no longer keeps go."""
-        kept = {trial.number for trial in self._recorded.kept_trials()}
+        """The checkpoints that the sweep keeps become artifacts of their trials; those that it no longer keeps go."""
+        kept_numbers = {trial.number for trial in self._recorded.kept_trials()}
         for number, recorded in self.runs.trials.items():
             trial = self.record.trials.get(number)
-            best = trial.best(self.metric, self.mode) if trial and number in kept else None
+            best = trial.best(self.metric, self.mode) if trial and number in kept_numbers else None
             wanted = str(int(best["epoch"])) if best else None
             if recorded.checkpoint not in (None, wanted):
                 connection.delete_artifacts(self.runs.client, recorded.run_id, "checkpoint")
@@ -243,7 +243,7 @@ class Projection:
             self.beat()
 
     def _set_state(self, recorded: Recorded, trial: TrialRecord) -> None:
-        """What `_write_epochs` told with the epochs of an end, and what an end before it left behind."""
+        """What `_write_epochs` wrote with the last epochs, and what an earlier end left behind."""
         client = self.runs.client
         if recorded.state != trial.state and trial.state == "running":
             client.set_tag(recorded.run_id, "fersweep.state", trial.state)

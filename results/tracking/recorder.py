@@ -38,7 +38,7 @@ class Recorder:
         self._process = start_recorder(self.sweep_dir)
 
     def check(self) -> None:
-        """Start the process again if it died, ever more rarely if it keeps dying. Returns at once."""
+        """Start the process again if it died; less and less often if it keeps dying. Returns at once."""
         with self._lock, contextlib.suppress(OSError):  # no memory, no disk: the next check tries again
             code = self._process.poll() if self._process else 0
             if not code or time.monotonic() < self._again_at:
@@ -54,7 +54,7 @@ class Recorder:
         The process goes on by itself where this gives up. To be called after the session's last event.
 
         Returns:
-            None, or one line: what MLflow lacks, why, and how it is made good.
+            None, or one line: what MLflow lacks, why, and how that is made good.
         """
         beat, since = 0.0, time.monotonic()
         while time.monotonic() - since < timeout_s:
@@ -62,8 +62,8 @@ class Recorder:
             if self._process is None or self._process.poll() == 0:
                 break
             level = read_level(self.sweep_dir)
-            if level["beat"] != beat:
-                beat, since = level["beat"], time.monotonic()
+            if level.beat != beat:
+                beat, since = level.beat, time.monotonic()
             time.sleep(0.05)
         alive = self._process is not None and self._process.poll() is None
         return missing(self.sweep_dir, "its recorder is still at it" if alive else "")
@@ -81,7 +81,7 @@ def start_recorder(sweep_dir: Path) -> subprocess.Popen[bytes]:
     It tails the journal, so it may be started before the first event. It is in a process group of its own: a Ctrl-C
     that ends the driver leaves it alive to write what is left. (Not in a session of its own: Linux shares the CPUs
     among sessions first, and there its low priority would count for nothing; see sched(7), "autogroup".) Its
-    complaints go to `recorder.log` in `sweep_dir`.
+    errors go to `recorder.log` in `sweep_dir`.
     """
     module = "fersweep.results.tracking.recorder_process"
     command = module_command(module, Path(sweep_dir).resolve(), "--parent", os.getpid())

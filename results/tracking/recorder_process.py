@@ -6,7 +6,7 @@ journal, so neither MLflow nor its server can slow a sweep down or break it, and
     recorder = Recorder(sweep_dir)
     recorder.start()            # returns at once
     recorder.check()            # every few seconds: starts it again if it died
-    lack = recorder.finish()    # after the sweep's last event; None: MLflow holds all of it
+    missing = recorder.finish() # after the sweep's last event; None: MLflow holds all of it
 
 A recording that failed or was missed is made good at any time by `record(sweep_dir)`.
 """
@@ -23,19 +23,17 @@ from pathlib import Path
 
 from fersweep.common.files import is_held, lock
 from fersweep.results.mlflow_store import connection
-from fersweep.results.tracking.lag import Level, sync_command
+from fersweep.results.tracking.lag import LevelFile, sync_command
 from fersweep.results.tracking.projection import Projection
 from fersweep.results.tracking.recorder import log
 from fersweep.results.tracking.report_upload import start_report
 
 POLL_S = 0.5
-PAUSE = 6  # times as long as a write took is waited before the next: at most a seventh of a core while the sweep runs,
-MAX_PAUSE_S = 30.0  # unless there is much to make good
+PAUSE = 6  # pause before the next write, in times of the last one: at most a seventh of a core while the sweep runs,
+MAX_PAUSE_S = 30.0  # unless a write takes long
 MAX_WAIT_S = 10.0  # between two tries to reach a store that is away
-PATIENCE_S, LEFT_ALONE_S = (
-    20.0,
-    600.0,
-)  # how long a store that is away is tried: by `record`; by a recorder after its sweep
+PATIENCE_S = 20.0  # for which `record` tries a store that is away
+LEFT_ALONE_S = 600.0  # for which a recorder tries it after the end of its sweep
 
 
 class NotRecorded(RuntimeError):
@@ -47,10 +45,10 @@ def record(sweep_dir: Path, parent_pid: int | None = None, patience_s: float = P
 
     Returns when that driver's session has ended or the driver is gone, everything written. Without `parent_pid`:
     writes what there is and returns. A store that fails is tried again, for ever while the driver lives and its
-    session goes on, and `patience_s` after.
+    session goes on, and `patience_s` seconds after.
 
     Returns:
-        True: MLflow holds all that the journal tells. False: another recorder is at work on this sweep, or another
+        True: MLflow holds all that the journal says. False: another recorder is at work on this sweep, or another
         driver, which has its own; it is left to that one.
 
     Raises:
@@ -65,11 +63,11 @@ def record(sweep_dir: Path, parent_pid: int | None = None, patience_s: float = P
 
 
 class _Recording:
-    """What `record` does once no other recorder is at work."""
+    """What `record` does when no other recorder is at work."""
 
     def __init__(self, sweep_dir: Path, parent_pid: int | None, patience_s: float):
         self.sweep_dir, self.parent_pid, self.patience_s = sweep_dir, parent_pid, patience_s
-        self.level = Level(sweep_dir)
+        self.level = LevelFile(sweep_dir)
         self.projection = Projection(sweep_dir, self.level.beat)
         self.trouble = _Trouble(sweep_dir, connection.sweep_store(self.projection.sweep)[0], quiet=parent_pid is None)
         self.due, self.offset = 0.0, -1  # when to write again; up to where was written
@@ -127,7 +125,7 @@ class _Recording:
 
 
 class _Trouble:
-    """Tells the log of a store's trouble once, not at each try, and when it is over."""
+    """Writes a store's trouble into the log once, not at each try, and when it is over."""
 
     def __init__(self, sweep_dir: Path, uri: str, quiet: bool):
         self.sweep_dir, self.uri, self.quiet = sweep_dir, uri, quiet
@@ -157,7 +155,7 @@ class _Trouble:
 
 
 def _yield_to_the_sweep() -> None:
-    """Take what CPU time the sweep leaves; Ray runs its workers at niceness 15, next to which 19 is not low enough."""
+    """Take only the CPU time that the sweep leaves; Ray runs its workers at niceness 15, next to which 19 is not low enough."""
     os.nice(19)
     if hasattr(os, "SCHED_IDLE"):  # Linux
         os.sched_setscheduler(0, os.SCHED_IDLE, os.sched_param(0))

@@ -15,10 +15,10 @@ from fersweep.results.record.sweep_json import read_sweep_json
 from fersweep.results.report.page import FILE, write_report
 
 
-def tell_mlflow(sweep_dir: Path, path: Path) -> bool:
-    """Let the sweep's parent run in MLflow, if it has one, hold this page as `report.html`; whether it does now.
+def upload(sweep_dir: Path, path: Path) -> bool:
+    """Upload a page as `report.html` to the sweep's parent run in MLflow, if it has one. Returns whether it is there.
 
-    A store that cannot be reached is no error: stderr tells.
+    A store that cannot be reached is no error: stderr says so.
     """
     sweep = read_sweep_json(sweep_dir)
     uri = sweep.asked.tracking.uri
@@ -26,8 +26,8 @@ def tell_mlflow(sweep_dir: Path, path: Path) -> bool:
         return False
     try:
         client, experiment = connection.open_store(sweep)
-        wanted = f"tags.`fersweep.sweep_id` = '{sweep.sweep_id}' AND tags.`fersweep.kind` = 'sweep'"
-        runs = client.search_runs([experiment], wanted, max_results=1)
+        query = f"tags.`fersweep.sweep_id` = '{sweep.sweep_id}' AND tags.`fersweep.kind` = 'sweep'"
+        runs = client.search_runs([experiment], query, max_results=1)
         for run in runs:
             client.log_text(run.info.run_id, path.read_text(encoding="utf-8"), FILE)
             note = add_report(run.data.tags.get("mlflow.note.content", ""), experiment, run.info.run_id)
@@ -39,8 +39,8 @@ def tell_mlflow(sweep_dir: Path, path: Path) -> bool:
 
 
 def start_report(sweep_dir: Path) -> None:
-    """Make the page, and the artifact, in a process of its own, for which nobody waits: it takes seconds, most of them
-    imports. What goes wrong is told on this process's stderr. FERSWEEP_REPORT=0 in the environment: none is made.
+    """Write and upload the report in a process of its own, for which nobody waits: it takes seconds, most of them
+    imports. Errors go to this process's stderr. FERSWEEP_REPORT=0 in the environment: no report is made.
     """
     if os.environ.get("FERSWEEP_REPORT") != "0":
         command = module_command(__name__, Path(sweep_dir).resolve())
@@ -51,7 +51,7 @@ def start_report(sweep_dir: Path) -> None:
 def main(arguments: Sequence[str]) -> int:
     try:
         written = write_report(Path(arguments[0]))
-        tell_mlflow(Path(arguments[0]), Path(written.report))
+        upload(Path(arguments[0]), Path(written.report))
     except Exception as error:
         print(f"{FILE} was not made: {connection.one_line(error, '')}", file=sys.stderr)
         return 1

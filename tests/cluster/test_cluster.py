@@ -135,7 +135,7 @@ def test_a_sweep_in_a_bucket_outlives_its_machine(tmp_path: Path, tiny_dataset: 
     sweep = load_sweep(path.parent).sweep.asked
     storage = stored(bucket, sweep)
     shutil.rmtree(home)
-    with pytest.raises(InputError, match="a sweep lies there"):
+    with pytest.raises(InputError, match="a sweep is there"):
         launch(sweep, tiny_dataset, elsewhere)
     beat = storage.read("heartbeat")
     storage.write("heartbeat", f"{time.time()} 7 elsewhere".encode())
@@ -170,7 +170,7 @@ def test_a_bucket_that_is_not_there_is_refused(tmp_path: Path, tiny_dataset: Pat
     both = read_sweep(sweep, [f"storage='{bucket}'", "then={best: 2}"], name="d")
     assert both.following is not None
     stored(bucket, both.following).write("sweep.json", b"{}")
-    with pytest.raises(InputError, match=r"team/d-full.*: a sweep lies there"):
+    with pytest.raises(InputError, match=r"team/d-full.*: a sweep is there"):
         launch(both, tiny_dataset, tmp_path / "runs")
     assert stored(bucket, both).names("") == []
     assert not (tmp_path / "runs").exists()

@@ -11,7 +11,7 @@ from typing import Any
 import pytest
 
 from fersweep.cluster.worker.actor import TrialActor
-from fersweep.cluster.worker.trial_session import TrialSession, verdict
+from fersweep.cluster.worker.trial_session import TrialReport, TrialSession, verdict
 from fersweep.cluster.worker.trial_settings import TrialSettings, trial_settings
 from fersweep.data_pipeline.tasks.arrays import TaskArrays
 from fersweep.data_pipeline.tasks.task import Task
@@ -37,7 +37,7 @@ def begin(tmp_path: Path, arrays: TaskArrays) -> Callable[..., TrialSession]:
     def begin(
         known: int = 0, hparams: dict[str, Any] = RISING, trainable: str = "curve", **changes: Any
     ) -> TrialSession:
-        plan = {"rungs": (3,), "report_s": 0.0, "timeout_s": None, "max_epochs": 9, "gpus": 0, **changes}
+        changing = {"rungs": (3,), "report_s": 0.0, "timeout_s": None, "max_epochs": 9, "gpus": 0, **changes}
         common = {
             "seed": 1,
             "metric": "val_macro_f1",
@@ -45,13 +45,13 @@ def begin(tmp_path: Path, arrays: TaskArrays) -> Callable[..., TrialSession]:
             "directory": tmp_path,
             "storage": Storage(tmp_path),
         }
-        return TrialSession(TrialSettings(trainable=trainable, **common, **plan), arrays, 0, hparams, known)
+        return TrialSession(TrialSettings(trainable=trainable, **common, **changing), arrays, 0, hparams, known)
 
     return begin
 
 
-def epochs(report: dict[str, Any]) -> list[float]:
-    return [row["epoch"] for row in report["epochs"]]
+def epochs(report: TrialReport) -> list[float]:
+    return [row["epoch"] for row in report.epochs]
 
 
 def test_a_trial_keeps_its_best_and_its_newest_two(begin: Callable[..., TrialSession], tmp_path: Path) -> None:
@@ -82,7 +82,7 @@ def test_a_report_ends_at_a_rung_and_saves_the_best_epoch_in_between(
     sinking = begin(known=3, report_s=60.0)
     sinking.epochs[1]["val_macro_f1"] = 0.99  # so that no later epoch is the best
     report = sinking.run()
-    assert (epochs(report), report["status"]) == ([4, 5, 6, 7, 8, 9], "finished")
+    assert (epochs(report), report.status) == ([4, 5, 6, 7, 8, 9], "finished")
     found = checkpoints.read_predictions(Storage(tmp_path), 0)
     assert found is not None
     assert found[1].shape == (len(arrays.val.y), len(arrays.classes))
@@ -112,7 +112,7 @@ def test_a_damaged_checkpoint_is_passed_over(
     assert note.startswith("checkpoint trials/0000/epoch-0004 is damaged: ")
     assert note.endswith("trial 0000 goes on from epoch 3")
     report = resumed.run()
-    assert (report["notes"], epochs(report)) == ([note], [])  # epoch 4 again, which the journal knows
+    assert (report.notes, epochs(report)) == ([note], [])  # epoch 4 again, which the journal knows
     assert epochs(resumed.run()) == [5]
     for number in (3, 4, 5):
         (tmp_path / checkpoints.place(0, number) / name).unlink(missing_ok=True)
@@ -132,10 +132,10 @@ def test_an_unforeseen_error_reports_what_has_a_checkpoint(
 
     monkeypatch.setattr(Curve, "_metrics", lambda self: breaks(self, LookupError("gone")))
     report = begin(report_s=60.0).run()
-    assert (epochs(report), report["status"], report["reason"]) == ([], "fault", "LookupError: gone")
+    assert (epochs(report), report.status, report.reason) == ([], "fault", "LookupError: gone")
     monkeypatch.setattr(Curve, "_metrics", lambda self: breaks(self, TrialFailed("val_loss is nan at epoch 3")))
     report = begin(report_s=60.0).run()
-    assert (epochs(report), report["status"], report["reason"]) == ([1, 2], "failed", "val_loss is nan at epoch 3")
+    assert (epochs(report), report.status, report.reason) == ([1, 2], "failed", "val_loss is nan at epoch 3")
 
 
 @pytest.mark.parametrize(
@@ -159,7 +159,7 @@ def start_actor(directory: Path, arrays: TaskArrays, gpus: float, hparams: dict[
     sweep = parse_sweep({"name": "s", "trainable": "curve", "resources": {"gpus": gpus}}, "test")
     actor = TrialActor.__new__(TrialActor)
     config = {"trial": 0, "hparams": hparams, "known_epochs": 0}
-    actor.setup(config, arrays=arrays, plan=trial_settings(sweep, directory, Storage(directory)))
+    actor.setup(config, arrays=arrays, settings=trial_settings(sweep, directory, Storage(directory)))
     return actor
 
 
@@ -177,14 +177,16 @@ def test_a_worker_knows_its_share_of_a_gpu_before_it_loads_a_framework(
 
 def test_a_model_that_cannot_be_built_fails_its_trial_alone(tmp_path: Path, arrays: TaskArrays) -> None:
     actor = start_actor(tmp_path, arrays, 0, {"top": 2})
-    assert actor.step()["status"] == "failed"
+    report = actor.step()
+    assert list(report) == ["epochs", "status", "reason", "notes", "worker"]
+    assert (report["status"], report["worker"]) == ("failed", {})
     actor.reset_config({"trial": 1, "hparams": RISING, "known_epochs": 0})
     assert actor.step()["status"] == "running"
 
 
 def test_a_report_says_what_its_process_took(begin: Callable[..., TrialSession], tmp_path: Path) -> None:
-    worker = begin().run()["worker"]
+    worker = begin().run().as_json()["worker"]
     assert worker.keys() == {"host", "pid", "cpu_percent", "rss_bytes"}
     assert worker["pid"] == os.getpid()
     assert worker["rss_bytes"] > 10_000_000
-    assert begin(gpus=1).run()["worker"].keys() >= worker.keys(), "also where there is no GPU after all"
+    assert begin(gpus=1).run().as_json()["worker"].keys() >= worker.keys(), "also where there is no GPU after all"

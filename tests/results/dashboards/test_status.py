@@ -15,10 +15,11 @@ from rich.console import Console
 
 from fersweep.common.errors import InputError
 from fersweep.common.files import is_held
-from fersweep.results.dashboards.status import render, status
+from fersweep.results.dashboards.status import SweepStatus, status
+from fersweep.results.dashboards.sync import sync
+from fersweep.results.dashboards.tables import render
 from fersweep.results.mlflow_store import connection
 from fersweep.results.record import journal
-from fersweep.results.tracking.sync import sync
 from tests.sweeps import METRIC, FakeDriver, write_sweep
 
 ROOT = Path(__file__).resolve().parents[2]
@@ -46,14 +47,15 @@ def end_with(sweep_dir: Path, action: str | None, **fields: Any) -> None:
 
 
 def only(home: Path) -> dict[str, Any]:
-    (found,) = status(home)
-    return found
+    """What `--json` has of the home's only sweep."""
+    (sweep,) = status(home)
+    return sweep.as_json()
 
 
-def shown(found: list[dict[str, Any]], home: Path) -> str:
+def shown(sweeps: list[SweepStatus], home: Path) -> str:
     console = Console(width=80)
     with console.capture() as capture:
-        console.print(render(found, home))
+        console.print(render(sweeps, home))
     return capture.get()
 
 
@@ -63,6 +65,10 @@ def test_a_finished_sweep(sweep_dir: Path) -> None:
     json.dumps(found, allow_nan=False)
     record = journal.read(sweep_dir / "journal.jsonl")
     best = record.ranked(METRIC, "max")[0]
+    assert list(found) == [
+        "sweep", "directory", "disk_bytes", "state", "reason", "trials", "num_trials", "metric", "mode", "best", "epochs",
+        "seen_at", "age_s", "driver", "resume", "sync",
+    ]  # fmt: skip
     assert (found["sweep"], found["state"], found["reason"], found["resume"]) == ("tiny", "finished", None, None)
     assert found["trials"] == {"running": 0, "finished": 2, "stopped": 1, "failed": 1}
     assert found["num_trials"] == 4
@@ -71,7 +77,7 @@ def test_a_finished_sweep(sweep_dir: Path) -> None:
     assert found["driver"]["pid"] == os.getpid()
     assert found["disk_bytes"] == sum(path.stat().st_size for path in sweep_dir.rglob("*") if path.is_file())
     assert 0 <= found["age_s"] < 3600
-    text = shown([found], home)
+    text = shown(status(home), home)
     assert "4/4" in text
     assert best.name in text
     assert "go on" not in text
@@ -93,14 +99,14 @@ def test_a_sweep_that_stopped_short_says_how_to_go_on(
     found = only(home)
     assert (found["state"], found["reason"]) == (state, reason)
     assert found["resume"] == f"fersweep resume tiny --home {home}"
-    assert "\n  fersweep resume tiny --home" in shown([found], home)
+    assert "\n  fersweep resume tiny --home" in shown(status(home), home)
 
 
 def test_what_a_driver_said_of_its_failure_is_shown(sweep_dir: Path) -> None:
     end_with(sweep_dir, "failed", reason="the disk is full")
     found = only(sweep_dir.parents[1])
     assert (found["reason"], found["driver"]) == ("the disk is full", {"pid": 4711, "host": "node-3"})
-    assert "the disk is full (process 4711 on node-3)" in shown([found], sweep_dir.parents[1])
+    assert "the disk is full (process 4711 on node-3)" in shown(status(sweep_dir.parents[1]), sweep_dir.parents[1])
 
 
 def test_a_finished_sweep_that_is_asked_for_more_trials_goes_on(sweep_dir: Path) -> None:
@@ -108,7 +114,7 @@ def test_a_finished_sweep_that_is_asked_for_more_trials_goes_on(sweep_dir: Path)
     path.write_text(path.read_text().replace('"num_trials": 4', '"num_trials": 6'))
     found = only(sweep_dir.parents[1])
     assert (found["state"], found["resume"]) == ("finished", f"fersweep resume tiny --home {sweep_dir.parents[1]}")
-    assert "has 2 trials left" in shown([found], sweep_dir.parents[1])
+    assert "has 2 trials left" in shown(status(sweep_dir.parents[1]), sweep_dir.parents[1])
 
 
 def test_a_sweep_is_running_while_its_driver_holds_the_lock(sweep_dir: Path) -> None:
@@ -120,7 +126,7 @@ def test_a_sweep_is_running_while_its_driver_holds_the_lock(sweep_dir: Path) -> 
         fcntl.flock(file, fcntl.LOCK_EX)
         found = only(sweep_dir.parents[1])
         assert (found["state"], found["resume"]) == ("running", None)
-        assert f"is running (process {os.getpid()}" in shown([found], sweep_dir.parents[1])
+        assert f"is running (process {os.getpid()}" in shown(status(sweep_dir.parents[1]), sweep_dir.parents[1])
     assert only(sweep_dir.parents[1])["state"] == "interrupted"
     assert lock.read_text() == "kept"
     with lock.open("r+") as file:  # looking has not kept it
@@ -137,7 +143,7 @@ def test_a_driver_killed_with_a_trial_in_training(sweep_dir: Path) -> None:
     found = only(sweep_dir.parents[1])
     assert found["trials"]["running"] == 1
     assert found["state"] == "interrupted"
-    assert "3/4" in shown([found], sweep_dir.parents[1])
+    assert "3/4" in shown(status(sweep_dir.parents[1]), sweep_dir.parents[1])
 
 
 def test_a_sweep_that_never_began(sweep_dir: Path) -> None:
@@ -145,7 +151,7 @@ def test_a_sweep_that_never_began(sweep_dir: Path) -> None:
     found = only(sweep_dir.parents[1])
     assert (found["state"], found["reason"]) == ("interrupted", "killed")
     assert (found["best"], found["driver"], found["age_s"], found["epochs"]) == (None, None, None, 0)
-    assert "0/4" in shown([found], sweep_dir.parents[1])
+    assert "0/4" in shown(status(sweep_dir.parents[1]), sweep_dir.parents[1])
 
 
 def test_the_heartbeat_counts_where_it_is_newer(sweep_dir: Path) -> None:
@@ -179,9 +185,9 @@ def test_damage_in_one_sweep_hides_no_other(sweep_dir: Path, file: str, content:
     (sweep_dir.parent / ".tiny-x1y2").mkdir()
     (sweep_dir.parent / ".tiny-x1y2" / "sweep.json").write_text("")  # of a launch under way
     first, second = status(sweep_dir.parents[1])
-    assert (first["sweep"], first["state"]) == ("broken", "unreadable")
-    assert first["reason"].startswith(reason)
-    assert second["state"] == "finished"
+    assert (first.sweep, first.state) == ("broken", "unreadable")
+    assert str(first.reason).startswith(reason)
+    assert second.state == "finished"
     assert "broken is unreadable" in shown([first, second], sweep_dir.parents[1])
 
 
@@ -229,12 +235,11 @@ def test_sync_closes_what_a_dead_driver_left_open(sweep_dir: Path) -> None:
     home = sweep_dir.parents[1]
     with (running / "driver.lock").open("w") as lock:
         fcntl.flock(lock, fcntl.LOCK_EX)
-        found = status(home)
-        lines = list(sync(found))
-    assert [well for _, well in lines] == [False, True, True]
-    assert [one["sync"] for one in found][1:] == ["level", "left to the recorder that is at work"]
-    assert lines[1][0] == "tiny: MLflow is level with the journal"
-    assert "unreadable" in lines[0][0]
+        synced = list(sync(status(home)))
+    assert [part.failed for part in synced] == [True, False, False]
+    assert [part.sweep.sync for part in synced][1:] == ["level", "left to the recorder that is at work"]
+    assert synced[1].line == "tiny: MLflow is level with the journal"
+    assert "unreadable" in synced[0].line
     client = connection.connect(connection.tracking_uri(home))
     experiment = client.get_experiment_by_name("fersweep")
     assert experiment is not None
@@ -253,13 +258,11 @@ def test_sync_with_a_server_that_is_away(
     path.write_text(json.dumps(sweep))
     shutil.copytree(sweep_dir, sweep_dir.parent / "second")
     monkeypatch.setenv("MLFLOW_HTTP_REQUEST_MAX_RETRIES", "0")
-    found = status(sweep_dir.parents[1])
-    lines = list(sync(found))
-    assert [well for _, well in lines] == [False, False]
-    assert all(
-        "MLflow cannot be reached: http://127.0.0.1:9 does not answer (" in line and "\n" not in line
-        for line, _ in lines
-    )
+    synced = list(sync(status(sweep_dir.parents[1])))
+    assert [part.failed for part in synced] == [True, True]
+    for part in synced:
+        assert "MLflow cannot be reached: http://127.0.0.1:9 does not answer (" in part.line
+        assert "\n" not in part.line
     assert "Traceback" not in "".join(capfd.readouterr())
 
 

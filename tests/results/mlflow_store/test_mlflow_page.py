@@ -76,7 +76,7 @@ def test_the_description_leads_to_the_report(sweep_dir: Path, tmp_path: Path) ->
     (tmp_path / "report.html").write_text("<p>")
     notes, before = [], runs_of(sweep_dir)["parent"]
     for write in (
-        lambda: report_upload.tell_mlflow(sweep_dir, tmp_path / "report.html"),
+        lambda: report_upload.upload(sweep_dir, tmp_path / "report.html"),
         lambda: recorder_process.record(sweep_dir),
     ):
         for _ in range(2):

@@ -18,7 +18,8 @@ from fersweep.data_pipeline.tasks.photo_reader import read_photo
 from fersweep.data_pipeline.tasks.task import Task
 from fersweep.results.models.face_model import FaceModel
 from fersweep.results.models.open_model import open_model
-from fersweep.results.predict.prediction import predict, render
+from fersweep.results.predict.prediction import predict
+from fersweep.results.predict.tables import render
 from fersweep.trainables import curve
 
 ROOT = Path(__file__).resolve().parents[2]
@@ -53,22 +54,27 @@ def test_faces_of_photos(model: FaceModel, portrait: Image.Image, tmp_path: Path
     wide.save(pair)
     portrait.crop((170, 50, 280, 180)).convert("L").resize((48, 48)).save(tight)
 
-    found = predict([upright, turned, nothing, pair, tight], [model])
-    assert [one["image"] for one in found] == [str(p) for p in (upright, turned, nothing, pair, tight)]
-    assert [len(one["faces"]) for one in found] == [1, 1, 0, 2, 1]
-    face = found[0]["faces"][0]
-    left, top, right, bottom = face["box"]
+    results = predict([upright, turned, nothing, pair, tight], [model])
+    assert [result.image for result in results] == [upright, turned, nothing, pair, tight]
+    assert [len(result.faces) for result in results] == [1, 1, 0, 2, 1]
+    face = results[0].faces[0]
+    left, top, right, bottom = face.box
     assert 130 < left < 200 < 240 < right < 320
     assert 0 < top < 90 < 170 < bottom < 260
-    assert set(face["probabilities"]) == {"happy", "sad", "neutral"}
-    assert sum(face["probabilities"].values()) == pytest.approx(1, abs=1e-5)
-    assert face["label"] == max(face["probabilities"], key=face["probabilities"].__getitem__)
-    assert found[1]["faces"][0] == face, "EXIF's turn is undone"
-    first, second = found[3]["faces"]
-    assert second["box"][0] - first["box"][0] == pytest.approx(512, abs=20)
+    probabilities = face.probabilities or {}
+    assert set(probabilities) == {"happy", "sad", "neutral"}
+    assert sum(probabilities.values()) == pytest.approx(1, abs=1e-5)
+    assert face.label == max(probabilities, key=probabilities.__getitem__)
+    assert results[0].as_json() == {
+        "image": str(upright),
+        "faces": [{"box": [left, top, right, bottom], "label": face.label, "probabilities": probabilities}],
+    }
+    assert results[1].faces[0] == face, "EXIF's turn is undone"
+    first, second = results[3].faces
+    assert second.box[0] - first.box[0] == pytest.approx(512, abs=20)
     console = Console(width=120)
     with console.capture() as capture:
-        console.print(render(found))
+        console.print(render(results))
     assert "no face found" in capture.get()
     assert "happy" in capture.get()
 
@@ -84,19 +90,19 @@ def test_a_model_of_pixels(
     portrait.save(upright)
     Image.new("L", (300, 200)).save(nothing)
     portrait.crop((170, 50, 280, 180)).convert("L").resize((48, 48)).save(tight)
-    found = predict([upright, nothing, tight], opened)
-    assert [len(one["faces"]) for one in found] == [1, 0, 1]
-    left, top, right, bottom = found[0]["faces"][0]["box"]
+    results = predict([upright, nothing, tight], opened)
+    assert [len(result.faces) for result in results] == [1, 0, 1]
+    left, top, right, bottom = results[0].faces[0].box
     assert 130 < left < 200 < 240 < right < 320
     assert 0 < top < 90 < 170 < bottom < 260
 
     monkeypatch.setattr("fersweep.data_pipeline.tasks.photo_reader.faces_in_photo", lambda *_: [])
-    found = predict([tight, nothing], opened)
-    assert [len(one["faces"]) for one in found] == [1, 0]
-    (whole,) = found[0]["faces"]
-    assert whole["box"] == [0, 0, 48, 48]
+    results = predict([tight, nothing], opened)
+    assert [len(result.faces) for result in results] == [1, 0]
+    (whole,) = results[0].faces
+    assert whole.box == (0, 0, 48, 48)
     (wanted,) = model.predict(np.asarray(Image.open(tight))[None])
-    assert list(whole["probabilities"].values()) == pytest.approx(wanted.tolist(), abs=1e-5)
+    assert list((whole.probabilities or {}).values()) == pytest.approx(wanted.tolist(), abs=1e-5)
 
     monkeypatch.setattr(
         "fersweep.data_pipeline.tasks.photo_reader.find_bundle", partial(find_bundle, url="file:///nowhere")

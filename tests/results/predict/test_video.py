@@ -26,9 +26,9 @@ from fersweep.results.predict.emoji import LOOKS, emoji
 from fersweep.results.predict.face_tracker import Tracker
 from fersweep.results.predict.options import Options, Watching
 from fersweep.results.predict.outputs import Movie
-from fersweep.results.predict.prediction import predict, run
+from fersweep.results.predict.prediction import PictureResult, predict, run
 from fersweep.results.predict.recogniser import Recogniser
-from fersweep.results.predict.video import Screen, watch
+from fersweep.results.predict.video import ClipResult, Screen, watch
 from fersweep.results.predict.video_frames import Clip
 from fersweep.trainables import curve
 
@@ -69,9 +69,15 @@ def test_a_video(clip: Path, spec: str, tmp_path: Path, monkeypatch: pytest.Monk
     monkeypatch.setattr("fersweep.results.predict.outputs.BATCH_ROWS", 3)
     out, table, parquet = (tmp_path / name for name in ("out.mp4", "rows.csv", "rows.parquet"))
     how = Options(out=out, csv=table, parquet=parquet, emoji=True, watching=Watching(smooth_s=0))
-    (found,) = run([str(clip)], [spec], tmp_path, how)
-    assert (found["frames"], found["frames_without_face"], found["faces"]) == (WITH_FACE + EMPTY, EMPTY, 1)
-    assert sum(found["labels"].values()) == WITH_FACE
+    (result,) = run([str(clip)], [spec], tmp_path, how)
+    assert isinstance(result, ClipResult)
+    content = result.as_json()
+    assert list(content) == [
+        "video", "frames", "seconds", "frames_per_s", "frames_without_face", "faces", "labels", "out",
+    ]  # fmt: skip
+    assert (content["video"], content["out"]) == (str(clip), str(out))
+    assert (result.frames, result.frames_without_face, result.faces) == (WITH_FACE + EMPTY, EMPTY, 1)
+    assert sum(result.labels.values()) == WITH_FACE
     rows = list(csv.DictReader(table.open()))
     assert [int(row["frame"]) for row in rows] == list(range(WITH_FACE))
     assert [float(row["time_s"]) for row in rows] == pytest.approx([i / FPS for i in range(WITH_FACE)])
@@ -87,13 +93,13 @@ def test_a_video(clip: Path, spec: str, tmp_path: Path, monkeypatch: pytest.Monk
     Image.fromarray(first.image).save(tmp_path / "first.png")
     (photo,) = predict([tmp_path / "first.png"], [open_model(spec, tmp_path)])
     assert [float(rows[0][name]) for name in ("happy", "sad", "neutral")] == pytest.approx(
-        list(photo["faces"][0]["probabilities"].values())
+        list((photo.faces[0].probabilities or {}).values())
     ), "a frame is looked at as a photo is"
 
     drawn = list(Clip(out).frames())
     assert len(drawn) == WITH_FACE + EMPTY
-    left, top = photo["faces"][0]["box"][:2]
-    colour = np.array(draw.COLOURS[photo["faces"][0]["label"]])
+    left, top = photo.faces[0].box[:2]
+    colour = np.array(draw.COLOURS[photo.faces[0].label])
     assert np.abs(drawn[0].image[top + 60 : top + 90, left].astype(int) - colour).max() < 60, "the box's left side"
     assert np.abs(drawn[-1].image).max() < 20, "nothing is drawn where there is no face"
     assert sorted(path.name for path in tmp_path.iterdir()) == ["first.png", "out.mp4", "rows.csv", "rows.parquet"]
@@ -111,12 +117,13 @@ def test_smoothing_follows_a_face(clip: Path, spec: str) -> None:
     track = tracker.tracks[0]
     track.smooth(0, np.array([0.0, 1.0]), 2.0, 0.5)
     assert track.smooth(0, None, 2.2, 0.5) is None
-    found = track.smooth(0, np.array([1.0, 0.0]), 2.5, 0.5)
-    assert found == pytest.approx([1 - np.exp(-1), np.exp(-1)])
+    smoothed = track.smooth(0, np.array([1.0, 0.0]), 2.5, 0.5)
+    assert smoothed == pytest.approx([1 - np.exp(-1), np.exp(-1)])
     assert track.smooth(0, np.array([0.2, 0.8]), 3.0, 0.0) == pytest.approx([0.2, 0.8])
     with Recogniser([open_model(spec, Path())]) as recogniser:
-        found = watch(Clip(clip), recogniser, Watching(every=3, num_frames=2))
-    assert (found["frames"], found["faces"]) == (2, 1)
+        result = watch(Clip(clip), recogniser, Watching(every=3, num_frames=2))
+    assert (result.frames, result.faces) == (2, 1)
+    assert "out" not in result.as_json()
 
 
 def test_several_models_share_the_faces(
@@ -128,17 +135,22 @@ def test_several_models_share_the_faces(
     monkeypatch.setattr(PhotoReader, "faces", lambda *given: calls.append(1) or whole(*given))
     table = tmp_path / "rows.csv"
     specs = [spec, str(tmp_path / "net")]
-    (found,) = run([str(clip)], specs, tmp_path, Options(csv=table, watching=Watching(smooth_s=0)))
-    assert len(calls) == found["frames"]
+    (result,) = run([str(clip)], specs, tmp_path, Options(csv=table, watching=Watching(smooth_s=0)))
+    assert isinstance(result, ClipResult)
+    assert len(calls) == result.frames
     row = next(csv.DictReader(table.open()))
     name = Path(spec).name
     assert {f"{name}.label", f"{name}.happy", "net.label", "net.happy"} <= set(row)
     Image.fromarray(next(Clip(clip).frames()).image).save(tmp_path / "first.png")
     (both,) = run([str(tmp_path / "first.png")], specs, tmp_path, Options())
-    for one in specs:
-        (alone,) = predict([tmp_path / "first.png"], [open_model(one, tmp_path)])
-        (face,) = alone["faces"]
-        assert both["faces"][0]["models"][Path(one).name] == {key: face[key] for key in ("label", "probabilities")}
+    assert isinstance(both, PictureResult)
+    (face,) = both.as_json()["faces"]
+    assert list(face) == ["box", "label", "probabilities", "models"]
+    assert face["label"] == face["models"][name]["label"], "the first model's"
+    for model in specs:
+        (alone,) = predict([tmp_path / "first.png"], [open_model(model, tmp_path)])
+        (own,) = alone.as_json()["faces"]
+        assert face["models"][Path(model).name] == {key: own[key] for key in ("label", "probabilities")}
 
 
 def test_a_folder_and_its_grid(portrait: np.ndarray, spec: str, tmp_path: Path, capsys: pytest.CaptureFixture) -> None:
@@ -212,8 +224,9 @@ def test_a_camera_until_ctrl_c(
     monkeypatch.setattr(cv2, "VideoCapture", Camera(clip, 5))
     monkeypatch.setattr(Screen, "missing", lambda: "there is no display")
     out, table = tmp_path / "seen.avi", tmp_path / "rows.csv"
-    (found,) = run(["0"], [spec], tmp_path, Options(out=out, csv=table))
-    assert (found["video"], found["frames"], found["faces"]) == ("camera 0", 5, 1)
+    (result,) = run(["0"], [spec], tmp_path, Options(out=out, csv=table))
+    assert isinstance(result, ClipResult)
+    assert (result.video, result.frames, result.faces) == ("camera 0", 5, 1)
     assert len(list(csv.DictReader(table.open()))) == 5
     assert len(list(Clip(out).frames())) >= 1
     printed = capsys.readouterr()

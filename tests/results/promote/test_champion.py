@@ -179,11 +179,11 @@ def test_two_promotions_at_once(home: Path) -> None:
     assert codes[0] == 0, said[0][1]
     assert champion(home, alias).version == good["version"]
     if codes[1] == 0:  # the bad one came first, to no champion; the good one replaced it
-        assert [one["before"] for one in moves] == [moves[1]["version"], None]
+        assert [move.before for move in moves] == [moves[1].version, None]
     else:
         assert codes[1] == 1, said[1][1]
         assert "refused by better_than_champion" in json.loads(said[1][0])["refused"]
-        assert [one["before"] for one in moves] == [None]
+        assert [move.before for move in moves] == [None]
 
 
 def test_a_refit_learns_val_too_and_promotes_the_median_or_all(home: Path) -> None:

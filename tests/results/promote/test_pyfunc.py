@@ -66,8 +66,8 @@ def logged(tmp_path_factory: pytest.TempPathFactory, dataset: Path) -> dict[str,
 
 def seen(checkpoint: Path, portrait: Path) -> dict[str, Any]:
     """The only face of the portrait as `fersweep predict` tells it, flat."""
-    ((face,),) = (one["faces"] for one in predict([portrait], [open_model(str(checkpoint), portrait.parent)]))
-    return {**face["probabilities"], "label": face["label"], **dict(zip(BOX, face["box"], strict=True))}
+    ((face,),) = (result.faces for result in predict([portrait], [open_model(str(checkpoint), portrait.parent)]))
+    return {**(face.probabilities or {}), "label": face.label, **dict(zip(BOX, face.box, strict=True))}
 
 
 @pytest.mark.parametrize("features", ["blendshapes+landmarks", "pixels"])

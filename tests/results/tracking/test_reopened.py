@@ -169,7 +169,7 @@ def test_a_recorder_that_is_killed_is_started_again(sweep_dir: Path, driver: Fak
     driver.journal.session("started")
     recorder.start()
     driver.run_trial(0, {"rate": 0.1}, 3, "finished")
-    wait_until(lambda: lag.read_level(sweep_dir)["offset"])
+    wait_until(lambda: lag.read_level(sweep_dir).offset)
     assert statuses(sweep_dir)["parent"] == "RUNNING"
     recorder.check()
     first = recorder.pid

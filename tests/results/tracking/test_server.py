@@ -55,7 +55,7 @@ def log_of(sweep_dir: Path) -> list[str]:
 
 def level(sweep_dir: Path) -> bool:
     size = (sweep_dir / "journal.jsonl").stat().st_size
-    return lag.read_level(sweep_dir)["offset"] == size
+    return lag.read_level(sweep_dir).offset == size
 
 
 def test_away_for_a_while(server: MlflowServer, new_sweep: NewSweep) -> None:
@@ -79,7 +79,7 @@ def test_away_for_a_while(server: MlflowServer, new_sweep: NewSweep) -> None:
     driver.report(1, [{"epoch": epoch, METRIC: epoch / 10} for epoch in (3, 4)])
     driver.run_trial(2, {"rate": 0.3}, 4, "stopped")
     assert time.monotonic() - start < 10, "the driver waited"
-    wait_until(lambda: lag.read_level(sweep_dir)["error"])
+    wait_until(lambda: lag.read_level(sweep_dir).error)
     driver.report(1, [{"epoch": 5, METRIC: 0.5}])
     time.sleep(2)
     server.start()
@@ -108,7 +108,7 @@ def test_away_at_the_end(server: MlflowServer, new_sweep: NewSweep) -> None:
     recorder.start()
     driver.run_trial(1, {"rate": 0.1}, 3, "finished")
     driver.journal.session("finished")
-    wait_until(lambda: lag.read_level(sweep_dir)["error"])
+    wait_until(lambda: lag.read_level(sweep_dir).error)
     start = time.monotonic()
     lack = recorder.finish(timeout_s=2)
     assert 2 <= time.monotonic() - start < 10

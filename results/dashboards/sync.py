@@ -1,0 +1,60 @@
+"""Bring MLflow level with the journals of sweeps that are not running: `fersweep status --sync`."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Iterator
+from dataclasses import replace
+from pathlib import Path
+from typing import NamedTuple
+
+from fersweep.common.files import is_held
+from fersweep.results.dashboards.status import SweepStatus
+from fersweep.results.record.sweep_json import read_sweep_json
+
+
+class Synced(NamedTuple):
+    """sweep: with its `sync` filled. line: the same for a person."""
+
+    sweep: SweepStatus
+    line: str
+    failed: bool
+
+
+def sync(sweeps: Iterable[SweepStatus]) -> Iterator[Synced]:
+    """Bring MLflow level with the journal of each sweep; closes runs that a dead driver left open.
+
+    A running sweep has a recorder of its own.
+    """
+    unreachable: dict[str, str] = {}  # tracking address → what is wrong there, so that a server is waited for only once
+    for sweep in sweeps:
+        failure, text = None, "level"
+        if sweep.state == "running" or is_held(sweep.directory / "recorder.lock"):
+            text = "left to the recorder that is at work"
+        elif sweep.state == "unreadable":
+            failure = f"unreadable: {sweep.reason}"
+        else:
+            failure = _record(sweep.directory, unreachable)
+        text = failure or text
+        line = f"{sweep.sweep}: {'MLflow is level with the journal' if text == 'level' else text}"
+        yield Synced(replace(sweep, sync=text), line, failure is not None)
+
+
+def _record(directory: Path, unreachable: dict[str, str]) -> str | None:
+    """Record one sweep → why MLflow lacks a part of it, or None."""
+    from fersweep.results.mlflow_store import connection
+    from fersweep.results.tracking import recorder_process
+
+    sweep = read_sweep_json(directory)
+    uri, _ = connection.sweep_store(sweep)
+    if uri not in unreachable:
+        try:
+            connection.open_store(sweep)
+            unreachable[uri] = ""
+        except Exception as error:  # stores raise what their drivers raise
+            unreachable[uri] = f"MLflow cannot be reached: {connection.one_line(error, uri)}"
+    if not unreachable[uri]:
+        try:
+            recorder_process.record(directory)
+        except recorder_process.NotRecorded as error:
+            return str(error)
+    return unreachable[uri] or None

@@ -1,0 +1,83 @@
+"""What `fersweep status` shows on a terminal: two tables, and the commands that go on."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from fersweep.common.display.tables import age, table
+from fersweep.results.dashboards.status import SweepStatus
+from fersweep.results.record.journal import trial_name
+
+if TYPE_CHECKING:
+    from rich.console import RenderableType
+    from rich.table import Table
+
+COUNTED = ("finished", "stopped", "failed", "open", "epochs", "disk")
+UNKNOWN = "–"
+
+
+def render(sweeps: Sequence[SweepStatus], home: Path) -> RenderableType:
+    """What `status` returned, as tables for the terminal, and the commands that go on."""
+    from rich.console import Group
+    from rich.text import Text
+
+    if not sweeps:
+        return Text(
+            f"No sweeps in {home} yet. `fersweep launch quick --data DATASET` makes one, `fersweep demo` data too."
+        )
+    overview = _table(["sweep", "state", "ended", "best", "trial", "seen"], 2)
+    counts = _table(["sweep", *COUNTED], 1)
+    for sweep in sweeps:
+        overview.add_row(*_overview(sweep))
+        counts.add_row(*_counts(sweep))
+    return Group(overview, counts, *(Text(line) for line in map(_next, sweeps) if line))
+
+
+def _table(columns: Sequence[str], num_text: int) -> Table:
+    """A table whose first column, names of any length, may break anywhere."""
+    wrapping = table(columns, num_text, wraps=columns[:1])
+    wrapping.columns[0].overflow = "fold"
+    return wrapping
+
+
+def _overview(sweep: SweepStatus) -> list[str]:
+    best = sweep.best
+    return [
+        sweep.sweep,
+        sweep.state,
+        UNKNOWN if sweep.num_ended is None else f"{sweep.num_ended}/{sweep.num_trials}",
+        f"{best.value:.4f}" if best else UNKNOWN,
+        trial_name(best.trial) if best else UNKNOWN,
+        UNKNOWN if sweep.age_s is None else f"{age(sweep.age_s)} ago",
+    ]
+
+
+def _counts(sweep: SweepStatus) -> list[str]:
+    """A trial is open while its end is not recorded: it is in training, or its driver is gone."""
+    from rich.filesize import decimal
+
+    trials, epochs = sweep.trials, sweep.epochs
+    numbers = [str(trials[state]) if trials else UNKNOWN for state in ("finished", "stopped", "failed", "running")]
+    return [sweep.sweep, *numbers, UNKNOWN if epochs is None else str(epochs), decimal(sweep.disk_bytes)]
+
+
+def _next(sweep: SweepStatus) -> str:
+    """A line on a sweep that needs attention; its command has a line of its own, to be copied."""
+    driver = f" (process {sweep.driver.pid} on {sweep.driver.host})" if sweep.driver else ""
+    if sweep.state == "unreadable":
+        return f"{sweep.sweep} is unreadable: {sweep.reason}"
+    if sweep.state == "running":
+        return f"{sweep.sweep} is running{driver}"
+    if sweep.resume is None:
+        return ""
+    return f"{sweep.sweep} {_why(sweep)}{driver if sweep.state != 'finished' else ''}; go on with\n  {sweep.resume}"
+
+
+def _why(sweep: SweepStatus) -> str:
+    if sweep.state == "finished":
+        return f"has {sweep.num_left} trials left"
+    what = "failed" if sweep.state == "failed" else f"was {sweep.reason}"
+    ago = "" if sweep.age_s is None else f" {age(sweep.age_s)} ago"
+    return what + ago + (f", {sweep.reason}" if sweep.state == "failed" and sweep.reason else "")
