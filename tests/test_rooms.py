@@ -71,6 +71,7 @@ def test_a_file_imports_only_what_its_room_may(path: Path) -> None:
             assert not at_import, f"{place} imports {package} when it is imported itself"
 
 
+@pytest.mark.processes
 @pytest.mark.parametrize(
     ("code", "absent"),
     [
@@ -101,6 +102,7 @@ def test_what_is_not_needed_is_not_loaded(code: str, absent: str) -> None:
     assert done.stdout.split() == []
 
 
+@pytest.mark.processes
 def test_importing_writes_nothing(tmp_path: Path) -> None:
     modules = [".".join(path.relative_to(ROOT).with_suffix("").parts).removesuffix(".__init__") for path in FILES]
     code = f"import sys; sys.path.insert(0, {str(ROOT)!r})\nimport fersweep, " + ", ".join(modules)
