@@ -1,16 +1,21 @@
-# `make demo` runs the whole job on faces made on the spot; `make test` runs the tests. Both set up `.venv` first.
+# `make demo` runs the whole job on faces made on the spot; `make test` runs the tests, `make quick` those that need
+# neither Ray nor a process of their own. All set up `.venv` first.
 PYTHON ?= python3
 BIN := .venv/bin
 COMPILE := $(BIN)/uv pip compile pyproject.toml --extra landmarker --extra pretrained --group dev \
            --universal --python-version 3.11 --no-annotate --no-header -q -o requirements.lock
+TWO := -n 2 --dist loadgroup --no-loadscope-reorder  # tests/conftest.py makes the groups and their order
 
-.PHONY: demo test check bench lock clean setup
+.PHONY: demo test quick check bench lock clean setup
 
 demo: setup
 	$(BIN)/fersweep demo
 
 test: setup
-	$(BIN)/pytest
+	$(BIN)/pytest $(TWO)
+
+quick: setup
+	$(BIN)/pytest $(TWO) -m "not ray and not processes and not slow"
 
 check: setup
 	$(BIN)/ruff check .

@@ -17,9 +17,14 @@ os.environ.setdefault("CUDA_VISIBLE_DEVICES", "")
 os.environ.setdefault("FERSWEEP_REPORT", "0")  # a page for each sweep of the tests would take more time than the tests
 # Tiny models; and threads of several processes would spin against each other.
 os.environ.setdefault("OMP_NUM_THREADS", "1")
+os.environ.setdefault(
+    "RAY_worker_niceness", "0"
+)  # at Ray's 15 trials would get nothing while other tests use the cores
 READINGS = tempfile.TemporaryDirectory(prefix="readings-")  # gone when the tests end
 os.environ["FERSWEEP_READINGS"] = READINGS.name  # not the user's
 os.environ["FERSWEEP_TRAINABLES"] = "tests.doubles.faulty_curve"
+LONGEST_FIRST = ("ray", "processes", "slow", "")  # markers; the last is none
+os.fsync = lambda *_: None  # in this process: no test cuts the power, and a journal's events would wait for the disk
 share_process()  # TensorFlow and torch meet in the process that runs all tests; a trial loads one of them
 
 
@@ -28,10 +33,44 @@ def pytest_configure(config: pytest.Config) -> None:
     config.addinivalue_line("filterwarnings", "ignore:CUDA initialization:UserWarning")
 
 
+@pytest.hookimpl(tryfirst=True)  # before xdist reads the groups, and before -m reads the markers
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    """Groups for `-n 2 --dist loadgroup`: all tests on the shared Ray are one, so that it is started once; else a file
+    is one, so that what its tests share is made once. Those that take longest come first: both workers end together.
+    """
+    groups: dict[str, list[pytest.Item]] = {}
+    for item in items:
+        shared = "ray_session" in getattr(item, "fixturenames", ())
+        if shared:
+            item.add_marker("ray")
+        name = "ray" if shared else item.nodeid.partition("::")[0]
+        item.add_marker(pytest.mark.xdist_group(name))
+        groups.setdefault(name, []).append(item)
+
+    def rank(group: list[pytest.Item]) -> int:
+        return min(LONGEST_FIRST.index(name) for item in group for name in LONGEST_FIRST if _has(item, name))
+
+    items[:] = [item for group in sorted(groups.values(), key=rank) for item in group]
+
+
+def _has(item: pytest.Item, marker: str) -> bool:
+    return marker == "" or item.get_closest_marker(marker) is not None
+
+
 @pytest.fixture(scope="session")
 def tiny_dataset(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """A dataset of 360 faces, three classes, made without MediaPipe. Read-only."""
     return write_tiny_dataset(tmp_path_factory.mktemp("data") / "tiny")
+
+
+@pytest.fixture(scope="session")
+def empty_store(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """`mlflow.db` of a home that nothing is recorded in. To be copied: MLflow takes seconds to make its tables."""
+    from fersweep.results.mlflow_store.connection import open_home
+
+    home = tmp_path_factory.mktemp("store")
+    open_home(home)
+    return home / "mlflow.db"
 
 
 @pytest.fixture(scope="session")
@@ -44,6 +83,14 @@ def ray_session() -> Iterator[None]:
     connect(None, num_cpus=2)
     yield
     ray.shutdown()
+
+
+@pytest.fixture
+def ray_address(ray_session: None) -> str:
+    """Where command lines in processes of their own find the shared Ray, which outlives them (`--address`)."""
+    from fersweep.common.ray_connection import head_address
+
+    return head_address()
 
 
 @pytest.fixture

@@ -147,6 +147,7 @@ def test_our_modules_have_one_name(path: Path) -> None:
     assert [dotted for dotted, _ in imports(path) if dotted.split(".")[0] in ROOMS[:-1]] == []
 
 
+@pytest.mark.processes
 @pytest.mark.parametrize(
     ("code", "absent"),
     [
@@ -178,6 +179,7 @@ def test_what_is_not_needed_is_not_loaded(code: str, absent: str) -> None:
     assert done.stdout.split() == []
 
 
+@pytest.mark.processes
 def test_importing_writes_nothing(tmp_path: Path) -> None:
     names = [".".join(path.with_suffix("").parts).removesuffix(".__init__") for path in FILES]
     modules = [name if name.startswith("fersweep") else f"fersweep.{name}" for name in names]

@@ -33,6 +33,7 @@ from tests.servers import free_port
 SLOW = {"trainable": "faulty_curve", "fix": "noise: 0.02, fault: none, fault_at: 1, epoch_s: 0.15"}
 
 
+@pytest.mark.processes
 def test_a_lost_machine(tmp_path: Path, tiny_dataset: Path) -> None:
     """Two raylets, one killed with its worker: its trial goes on from its checkpoint on the other."""
     home = tmp_path / "runs"
@@ -59,6 +60,7 @@ def test_a_lost_machine(tmp_path: Path, tiny_dataset: Path) -> None:
     check_all_recorded(path.parent)
 
 
+@pytest.mark.processes
 def test_prepare_on_two_machines(tmp_path: Path) -> None:
     """Workers on both, one cache on shared storage, and the dataset is the one that a single machine makes."""
     faces, cache = make_faces(tmp_path / "faces", 90), tmp_path / "readings"
@@ -78,6 +80,7 @@ def test_prepare_on_two_machines(tmp_path: Path) -> None:
     assert len(np.load(ids)) == 90
 
 
+@pytest.mark.processes
 def test_a_lost_head(tmp_path: Path, tiny_dataset: Path) -> None:
     """The driver says so and ends; on another cluster, at another address, the sweep goes on."""
     home = tmp_path / "runs"
@@ -123,12 +126,17 @@ def stored(bucket: str, sweep: Sweep) -> Storage:
     return Storage(f"{prefix}/{sweep.name}?{options}")
 
 
-def test_a_sweep_in_a_bucket_outlives_its_machine(tmp_path: Path, tiny_dataset: Path, bucket: str) -> None:
+def test_a_sweep_in_a_bucket_outlives_its_machine(
+    tmp_path: Path, tiny_dataset: Path, bucket: str, ray_address: str
+) -> None:
     """Killed, its home deleted, and resumed from its address elsewhere; checkpoints, journal and record are all there."""
     home, elsewhere = tmp_path / "runs", tmp_path / "elsewhere"
     path = home / "sweeps" / "c" / "journal.jsonl"
-    options = (write_curve(tmp_path / "c.yaml", trials=8, epochs=9), "--data", tiny_dataset)
-    process = start("launch", *options, "--set", f"storage='{bucket}'", home=home)
+    options, where = (
+        (write_curve(tmp_path / "c.yaml", trials=8, epochs=9), "--data", tiny_dataset),
+        ("--address", ray_address),
+    )
+    process = start("launch", *options, *where, "--set", f"storage='{bucket}'", home=home)
     wait_until(lambda: num_lines(path) > 25, process)
     kill(process)
     told = journal.read(path)
@@ -141,7 +149,7 @@ def test_a_sweep_in_a_bucket_outlives_its_machine(tmp_path: Path, tiny_dataset: 
     storage.write("heartbeat", f"{time.time()} 7 elsewhere".encode())
     assert "process 7 on elsewhere ran this sweep" in run("resume", storage.address, home=elsewhere, code=2)
     storage.write("heartbeat", beat)  # of this machine, where that process is gone
-    run("resume", storage.address, home=elsewhere)
+    run("resume", storage.address, *where, home=elsewhere)
     assert storage.read("heartbeat").startswith(b"0.0 ")
     directory = find_sweep(elsewhere, "c")
     recorded = load_sweep(directory)

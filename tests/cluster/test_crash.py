@@ -5,19 +5,19 @@ from __future__ import annotations
 import json
 import os
 import signal
-from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 import pytest
 
+from fersweep.cluster.launch import launch
 from fersweep.results.record import journal
+from fersweep.search_spaces.sweep_file.read_sweep import read_sweep
 from tests.processes import below, kill, num_lines, run, start, wait_until, write_curve
-from tests.ray_nodes import ENVIRONMENT, Cluster
 from tests.recorded import check_all_recorded
 
-NUM_KILLS, NUM_TRIALS, METRIC = 20, 40, "val_macro_f1"
+NUM_KILLS, NUM_TRIALS, METRIC = 6, 40, "val_macro_f1"
 
 
 def check_journal(path: Path, num_trials: int) -> journal.SweepRecord:
@@ -59,28 +59,22 @@ def check_journal(path: Path, num_trials: int) -> journal.SweepRecord:
     return record
 
 
-@pytest.fixture
-def cluster(tmp_path: Path) -> Iterator[Cluster]:
-    """A Ray that outlives the drivers: to start one for each of them takes half of the time of this test."""
-    with Cluster(tmp_path, num_cpus=2) as made:
-        yield made
-
-
-def test_a_driver_killed_twenty_times(tmp_path: Path, tiny_dataset: Path, cluster: Cluster) -> None:
+def test_a_driver_killed_six_times(tmp_path: Path, tiny_dataset: Path, ray_address: str) -> None:
     """40 trials with ASHA and MLflow; killed after a random number of events, or some time after its start.
 
-    Every fourth driver has a Ray of its own and takes its recorder along; the others meet on one cluster.
+    Every third driver has a Ray of its own and takes its recorder along; the others meet on one cluster. What comes
+    after a kill at any other event is played through in test_search.py, and benchmarks/soak.py kills a hundred times.
     """
     home, rng = tmp_path / "runs", np.random.default_rng(11)
     path = home / "sweeps" / "c" / "journal.jsonl"
-    launch = ("launch", write_curve(tmp_path / "c.yaml", trials=NUM_TRIALS), "--data", tiny_dataset)
+    first = ("launch", write_curve(tmp_path / "c.yaml", trials=NUM_TRIALS), "--data", tiny_dataset)
     before = b""
     for round_ in range(NUM_KILLS):
-        alone = round_ % 4 == 3
-        verb: tuple[Any, ...] = ("resume", "c") if path.parent.exists() else launch
-        where = () if alone else ("--address", cluster.address)
-        process = start(*verb, *where, home=home, env={} if alone else ENVIRONMENT)
-        if round_ % 5 == 4:  # somewhere in its start-up
+        alone = round_ % 3 == 2
+        verb: tuple[Any, ...] = ("resume", "c") if path.parent.exists() else first
+        where = () if alone else ("--address", ray_address)
+        process = start(*verb, *where, home=home)
+        if round_ in (1, 5):  # somewhere in its start-up
             with pytest.raises(Exception, match="timed out"):
                 process.communicate(timeout=float(rng.uniform(0.5, 6 if alone else 3)))
         else:
@@ -94,7 +88,7 @@ def test_a_driver_killed_twenty_times(tmp_path: Path, tiny_dataset: Path, cluste
         assert after.startswith(before[: before.rfind(b"\n") + 1]), "what was written is never changed"
         before = after
     assert journal.read(path).count()["running"] or len(journal.read(path).trials) < NUM_TRIALS, "killed before its end"
-    run("resume", "c", home=home)
+    run("resume", "c", "--address", ray_address, home=home)
     check_journal(path, NUM_TRIALS)
     runs = check_all_recorded(path.parent)
     assert runs["parent"].info.status == "FINISHED"
@@ -112,8 +106,9 @@ def results(path: Path) -> list[tuple]:
     ]
 
 
+@pytest.mark.usefixtures("nothing_is_recorded")  # by the driver that is this process
 def test_a_real_sweep_killed_three_times_gives_the_same_numbers(
-    tmp_path: Path, tiny_dataset: Path, cluster: Cluster
+    tmp_path: Path, tiny_dataset: Path, ray_address: str
 ) -> None:
     """Same seed, same data, one worker: LSTMs with dropout, ASHA and TPE, broken three times and not at all."""
     home = tmp_path / "runs"
@@ -123,18 +118,18 @@ def test_a_real_sweep_killed_three_times_gives_the_same_numbers(
         "        range: {units_0: [4, 16], learning_rate: [1e-3, 1e-1]}}\n"
         "search: {num_trials: 8, seed: 5}\n"
         "stop: {grace_epochs: 2, max_epochs: 48, reduction: 2, report_s: 0}\n"
-        f"resources: {{cpus: {cluster.num_cpus}}}\n"
+        "resources: {cpus: 2}\n"
     )
-    where = ("--address", cluster.address)
+    where = ("--address", ray_address)
     options = (tmp_path / "lstm.yaml", "--data", tiny_dataset, *where)
-    run("launch", *options, "--name", "whole", home=home, env=ENVIRONMENT)
+    assert launch(read_sweep(str(options[0]), [], name="whole"), tiny_dataset, home).state == "finished"
     path = home / "sweeps" / "broken" / "journal.jsonl"
     for lines in (9, 25, 42):
         verb: tuple[Any, ...] = ("launch", *options, "--name", "broken") if lines == 9 else ("resume", "broken", *where)
-        process = start(*verb, home=home, env=ENVIRONMENT)
+        process = start(*verb, home=home)
         wait_until(lambda lines=lines: num_lines(path) >= lines, process)
         kill(process)
-    run("resume", "broken", *where, home=home, env=ENVIRONMENT)
+    run("resume", "broken", *where, home=home)
     whole, broken = (results(home / "sweeps" / name / "journal.jsonl") for name in ("whole", "broken"))
     assert broken == whole
     assert {state for _, _, state, _, _ in whole} == {"finished", "stopped"}

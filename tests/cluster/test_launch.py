@@ -51,14 +51,14 @@ def test_a_sweep_runs_to_its_end_and_records_everything(tmp_path: Path, tiny_dat
         launch(curve_sweep(tmp_path, "curve"), tiny_dataset, tmp_path / "runs")
 
 
-@pytest.mark.usefixtures("ray_session")
+@pytest.mark.usefixtures("ray_session", "nothing_is_recorded")
 def test_a_real_model_is_searched(tmp_path: Path, tiny_dataset: Path) -> None:
     sweep = read_sweep("quick", ["stop.report_s=0"], search__num_trials=2, stop__max_epochs=6)
     record = load_sweep(launch(sweep, tiny_dataset, tmp_path).directory).record
     assert record.ranked("val_macro_f1", "max")[0].value("val_macro_f1", "max") > 0.3  # type: ignore[operator]
 
 
-@pytest.mark.usefixtures("ray_session")
+@pytest.mark.usefixtures("ray_session", "nothing_is_recorded")
 def test_an_image_model_is_searched(tmp_path: Path, tiny_dataset: Path) -> None:
     small = [f"space.range.width_{i}=[16, 16]" for i in range(4)]
     sweep = read_sweep("cnn", [*small, "stop.grace_epochs=1"], search__num_trials=2, stop__max_epochs=2)
@@ -69,7 +69,7 @@ def test_an_image_model_is_searched(tmp_path: Path, tiny_dataset: Path) -> None:
     assert record.num_epochs >= 3
 
 
-@pytest.mark.usefixtures("ray_session")
+@pytest.mark.usefixtures("ray_session", "nothing_is_recorded")
 def test_what_trials_need_is_fetched_before_anything_is_written(
     tmp_path: Path, tiny_dataset: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -102,7 +102,7 @@ def test_what_trials_need_is_fetched_before_anything_is_written(
     assert (directory / "sweep.json").read_bytes() == content
 
 
-@pytest.mark.usefixtures("ray_session")
+@pytest.mark.usefixtures("ray_session", "nothing_is_recorded")
 def test_what_the_cluster_or_the_data_lacks_is_refused_before_anything_is_written(
     tmp_path: Path, tiny_dataset: Path
 ) -> None:

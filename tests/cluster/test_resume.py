@@ -17,23 +17,35 @@ from fersweep.cluster.search.decisions import Search
 from fersweep.common.errors import InputError
 from fersweep.results.record import checkpoints, journal
 from fersweep.results.record.home import find_sweep
-from fersweep.results.record.journal import Journal, SweepRecord
+from fersweep.results.record.journal import SweepRecord
 from fersweep.results.record.recorded_sweep import load_sweep
 from fersweep.results.record.storage import Storage
 from fersweep.search_spaces.sweep_file.read_sweep import read_sweep
 from fersweep.search_spaces.sweep_file.schema import Sweep
+from tests.cluster.conftest import OpenJournal
 from tests.processes import write_curve
 from tests.recorded import check_all_recorded, run_ids
 
 pytestmark = pytest.mark.usefixtures("ray_session")
 
 
+@pytest.fixture(scope="module")
+def finished(tmp_path_factory: pytest.TempPathFactory, tiny_dataset: Path, ray_session: None) -> Path:
+    """The home of a finished sweep of 8 trials of at most 9 epochs, with its dataset."""
+    place = tmp_path_factory.mktemp("finished")
+    data = shutil.copytree(tiny_dataset, place / "runs" / "data" / "tiny")
+    sweep = read_sweep(str(write_curve(place / "c.yaml", trials=8, epochs=9)), [])
+    assert launch(sweep, data, place / "runs").state == "finished"
+    return place / "runs"
+
+
 @pytest.fixture
-def directory(tmp_path: Path, tiny_dataset: Path) -> Path:
-    """A finished sweep of 8 trials of at most 9 epochs, with its dataset under the same home."""
-    data = shutil.copytree(tiny_dataset, tmp_path / "runs" / "data" / "tiny")
-    sweep = read_sweep(str(write_curve(tmp_path / "c.yaml", trials=8, epochs=9)), [])
-    return launch(sweep, data, tmp_path / "runs").directory
+def directory(tmp_path: Path, finished: Path) -> Path:
+    """A copy of that sweep, in a home that knows no other place."""
+    home = shutil.copytree(finished, tmp_path / "runs")
+    file = home / "sweeps" / "c" / "sweep.json"
+    file.write_text(file.read_text().replace(str(finished), str(home)))
+    return file.parent
 
 
 def read(directory: Path) -> SweepRecord:
@@ -76,6 +88,7 @@ def test_more_epochs(directory: Path) -> None:
         resume(directory, max_epochs=12)
 
 
+@pytest.mark.usefixtures("nothing_is_recorded")
 def test_what_the_trials_rest_on_cannot_change(directory: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     content = (directory / "sweep.json").read_bytes()
     for override, message in [
@@ -87,25 +100,22 @@ def test_what_the_trials_rest_on_cannot_change(directory: Path, monkeypatch: pyt
     ]:
         with pytest.raises(InputError, match=message):
             resume(directory, overrides=[override])
-    curve = search_spaces.load("curve")
-    before = curve.space
-    monkeypatch.setattr(curve, "space", lambda trial: {**before(trial), "top": trial.suggest_float("top", 0.5, 0.6)})
-    monkeypatch.setattr(
-        curve,
-        "space",
-        lambda trial: {
-            "top": trial.suggest_float("top", 0.5, 0.6),
-            "rate": 0.1,
-            "noise": trial.suggest_float("noise", 0, 0.1),
-        },
-    )
-    with pytest.raises(
-        InputError,
-        match=r"search_spaces/curve\.py has changed since sweep 'c' was launched: rate was Float\(low=0\.01, high=0\.5, log=True\), is not there",
-    ):
-        resume(directory, trials="+1")
+    with monkeypatch.context() as patch:
+        patch.setattr(
+            search_spaces.load("curve"),
+            "space",
+            lambda trial: {
+                "top": trial.suggest_float("top", 0.5, 0.6),
+                "rate": 0.1,
+                "noise": trial.suggest_float("noise", 0, 0.1),
+            },
+        )
+        with pytest.raises(
+            InputError,
+            match=r"search_spaces/curve\.py has changed since sweep 'c' was launched: rate was Float\(low=0\.01, high=0\.5, log=True\), is not there",
+        ):
+            resume(directory, trials="+1")
     assert (directory / "sweep.json").read_bytes() == content
-    monkeypatch.undo()
     assert (
         resume(directory, overrides=["resources.cpus=2", "failures.max_retries=0", "keep_checkpoints=1"]).state
         == "finished"
@@ -128,6 +138,7 @@ def test_a_home_that_was_moved(directory: Path, tmp_path: Path, monkeypatch: pyt
     assert list((tmp_path / "other").iterdir()) == []
 
 
+@pytest.mark.usefixtures("nothing_is_recorded")
 def test_a_dataset_that_was_moved_or_changed(directory: Path, tmp_path: Path) -> None:
     shutil.move(tmp_path / "runs" / "data" / "tiny", tmp_path / "there")
     with pytest.raises(InputError, match="is no finished dataset"):
@@ -160,7 +171,7 @@ def start_from(tmp_path: Path, older: Any, **changes: Any) -> Sweep:
     return read_sweep(str(path), [f"search.start_from={older}"], name=f"new-{len(sweeps)}")
 
 
-def test_a_new_sweep_learns_from_an_older_one(directory: Path, tmp_path: Path) -> None:
+def test_a_new_sweep_learns_from_an_older_one(directory: Path, tmp_path: Path, open_journal: OpenJournal) -> None:
     """Where the new space still holds its trials; they are no trials of the new sweep."""
     home, data = tmp_path / "runs", tmp_path / "runs" / "data" / "tiny"
     record = read(directory)
@@ -175,7 +186,7 @@ def test_a_new_sweep_learns_from_an_older_one(directory: Path, tmp_path: Path) -
     new = launch(sweep, data, home).directory
     recorded = load_sweep(new)
     assert len(recorded.record.trials) == 3
-    study = Search(sweep, Journal(new / "journal.jsonl"), recorded.sweep.history).study()
+    study = Search(sweep, open_journal(new / "journal.jsonl"), recorded.sweep.history).study()
     states = [trial.state for trial in study.trials]
     assert len(states) == 4 + 3
     assert optuna.trial.TrialState.RUNNING not in states

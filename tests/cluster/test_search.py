@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import shutil
 from pathlib import Path
 from typing import Any
@@ -13,10 +14,10 @@ import pytest
 from fersweep.cluster.launch import describe
 from fersweep.cluster.search.decisions import Search
 from fersweep.common.errors import InputError
-from fersweep.results.record.journal import Journal
 from fersweep.search_spaces.sweep_file.read_sweep import parse_sweep
 from fersweep.search_spaces.sweep_file.schema import Sweep
 from fersweep.trainables.curve import Curve, Hparams
+from tests.cluster.conftest import OpenJournal
 from tests.sweeps import write_sweep
 
 
@@ -52,24 +53,95 @@ def history(search: Search) -> list[tuple]:
 
 @pytest.mark.parametrize("sampler", ["tpe", "random"])
 @pytest.mark.parametrize("broken_at", [0, 3, 17])
-def test_a_resumed_search_equals_an_unbroken_one(tmp_path: Path, sampler: str, broken_at: int) -> None:
+def test_a_resumed_search_equals_an_unbroken_one(
+    tmp_path: Path, open_journal: OpenJournal, sampler: str, broken_at: int
+) -> None:
     sweep = make_sweep(search={"sampler": sampler})
-    whole = Search(sweep, Journal(tmp_path / "whole.jsonl"))
+    whole = Search(sweep, open_journal(tmp_path / "whole.jsonl"))
     drive(whole)
     assert len(whole.record.trials) == 30
     assert whole.record.count()["stopped"] > 5
 
-    broken = Search(sweep, Journal(tmp_path / "broken.jsonl"))
+    broken = Search(sweep, open_journal(tmp_path / "broken.jsonl"))
     drive(broken, until=broken_at)
     with (tmp_path / "broken.jsonl").open("a") as file:
         file.write('{"event": "report", "tri')  # the crash tore the last line
-    resumed = Search(sweep, Journal(tmp_path / "broken.jsonl"))
+    resumed = Search(sweep, open_journal(tmp_path / "broken.jsonl"))
     drive(resumed)
     assert history(resumed) == history(whole)
 
 
-def test_a_report_that_comes_twice_changes_nothing(tmp_path: Path) -> None:
-    search = Search(make_sweep(), Journal(tmp_path / "j.jsonl"))
+def lines_of(path: Path) -> list[dict[str, Any]]:
+    """The events of a journal without their times."""
+    return [{k: v for k, v in json.loads(line).items() if k != "time"} for line in path.read_text().splitlines()]
+
+
+def bring_about(search: Search, event: dict[str, Any]) -> None:
+    """Do to `search` what made it write `event`, an event of another search over the same trials."""
+    number = event["trial"]
+    while number not in search.active:
+        assignment = search.next()  # what was left unfinished comes first
+        assert assignment is not None
+        if assignment.trial == len(search.record.trials) - 1 == number and event["event"] == "sampled":
+            return
+    if event["event"] == "report":
+        search.report(number, event["epochs"], "running")
+    elif event["event"] == "fault":
+        search.fault(number, event["kind"], event["reason"])
+    elif event["event"] == "ended":
+        search.report(number, [], event["state"], event["reason"])
+
+
+def drive_two(search: Search) -> None:
+    """Run trials two at a time, one epoch a report in turns; every 7th breaks off once, every 9th fails."""
+    curves: dict[int, Curve] = {}
+    while True:
+        while len(curves) < 2 and (assignment := search.next()) is not None:
+            curves[assignment.trial] = Curve(
+                Hparams(**assignment.hparams), np.zeros((3, 1)), {"seed": assignment.trial}
+            )
+        if not curves:
+            return
+        for number, curve in list(curves.items()):
+            ended = search.report(number, curve.fit(1), "running")
+            if not ended and curve.epoch == 1 and number % 7 == 6 and not search.record.trials[number].retries:
+                search.fault(number, "trial", "its process died")
+                assert search.next().trial == number  # type: ignore[union-attr]
+            elif not ended and curve.epoch == 4 and number % 9 == 8:
+                ended = search.report(number, [], "failed", "val_loss is nan at epoch 5")
+            elif not ended and curve.epoch == search.sweep.stop.max_epochs:
+                ended = search.report(number, [], "finished")
+            if ended:
+                del curves[number]
+
+
+@pytest.mark.parametrize("sampler", ["tpe", "random"])
+def test_killed_after_every_event_it_decides_as_one_that_never_was(
+    tmp_path: Path, open_journal: OpenJournal, sampler: str
+) -> None:
+    """Each prefix of the journal of two trials at a time, with the next line torn: what a search makes of it next is
+    what the unbroken one wrote. So it is after any number of kills, wherever they come.
+    """
+    sweep = make_sweep(search={"sampler": sampler})
+    whole, cut = tmp_path / "whole.jsonl", tmp_path / "cut.jsonl"
+    drive_two(Search(sweep, open_journal(whole)))
+    events, lines = lines_of(whole), whole.read_bytes().splitlines(keepends=True)
+    kinds = [event["event"] for event in events]
+    assert min(kinds.count("fault"), sum(event.get("state") == "stopped" for event in events)) >= 3
+    assert {event["state"] for event in events if event["event"] == "ended"} == {"stopped", "failed", "finished"}
+    for k, event in enumerate(events):
+        cut.write_bytes(b"".join(lines[:k]) + lines[k][: len(lines[k]) * (k % 3) // 3])
+        search = Search(sweep, open_journal(cut))
+        search.settle()
+        if len(lines_of(cut)) == k:
+            bring_about(search, event)
+        written = lines_of(cut)
+        assert len(written) > k
+        assert written == events[: len(written)], f"after event {k}"
+
+
+def test_a_report_that_comes_twice_changes_nothing(tmp_path: Path, open_journal: OpenJournal) -> None:
+    search = Search(make_sweep(), open_journal(tmp_path / "j.jsonl"))
     number = search.next().trial  # type: ignore[union-attr]
     row = {"epoch": 1, "val_macro_f1": 0.5}
     search.report(number, [row], "running")
@@ -77,8 +149,8 @@ def test_a_report_that_comes_twice_changes_nothing(tmp_path: Path) -> None:
     assert [r["epoch"] for r in search.record.trials[number].epochs] == [1, 2]
 
 
-def test_asha_keeps_the_best_third_of_those_that_reached_the_rung(tmp_path: Path) -> None:
-    search = Search(make_sweep(), Journal(tmp_path / "j.jsonl"))
+def test_asha_keeps_the_best_third_of_those_that_reached_the_rung(tmp_path: Path, open_journal: OpenJournal) -> None:
+    search = Search(make_sweep(), open_journal(tmp_path / "j.jsonl"))
     assert search.sweep.stop.rungs() == [2, 6, 18]
     ended = {}
     for value in [0.5, 0.4, 0.6, 0.55, 0.1, 0.9]:
@@ -90,24 +162,24 @@ def test_asha_keeps_the_best_third_of_those_that_reached_the_rung(tmp_path: Path
     assert ended == {0.5: False, 0.4: True, 0.6: False, 0.55: False, 0.1: True, 0.9: False}
 
 
-def test_asha_in_a_minimising_search(tmp_path: Path) -> None:
-    search = Search(make_sweep(stop={"metric": "val_loss", "mode": "min"}), Journal(tmp_path / "j.jsonl"))
+def test_asha_in_a_minimising_search(tmp_path: Path, open_journal: OpenJournal) -> None:
+    search = Search(make_sweep(stop={"metric": "val_loss", "mode": "min"}), open_journal(tmp_path / "j.jsonl"))
     for value, ends in [(0.5, False), (0.6, True), (0.4, False)]:
         number = search.next().trial  # type: ignore[union-attr]
         rows = [{"epoch": e, "val_loss": value} for e in (1, 2)]
         assert search.report(number, rows, "running") is ends
 
 
-def test_a_nan_never_survives_a_rung(tmp_path: Path) -> None:
-    search = Search(make_sweep(), Journal(tmp_path / "j.jsonl"))
+def test_a_nan_never_survives_a_rung(tmp_path: Path, open_journal: OpenJournal) -> None:
+    search = Search(make_sweep(), open_journal(tmp_path / "j.jsonl"))
     number = search.next().trial  # type: ignore[union-attr]
     assert search.report(number, [{"epoch": e, "val_macro_f1": float("nan")} for e in (1, 2)], "running")
     assert search.record.trials[number].state == "stopped"
     assert search.record.ranked("val_macro_f1", "max") == []
 
 
-def test_optuna_is_told_the_truth(tmp_path: Path) -> None:
-    search = Search(make_sweep(), Journal(tmp_path / "j.jsonl"))
+def test_optuna_is_told_the_truth(tmp_path: Path, open_journal: OpenJournal) -> None:
+    search = Search(make_sweep(), open_journal(tmp_path / "j.jsonl"))
     rows = [{"epoch": 1, "val_macro_f1": 0.7}, {"epoch": 2, "val_macro_f1": 0.6}]
     for status in ("finished", "failed", "running"):
         search.report(search.next().trial, rows if status != "failed" else [], status, "why")  # type: ignore[union-attr]
@@ -121,24 +193,33 @@ def test_optuna_is_told_the_truth(tmp_path: Path) -> None:
     assert trials[0].params == {"top": 0.9, "rate": 0.3, "noise": 0.0}
 
 
-def test_tpe_beats_random(tmp_path: Path) -> None:
-    best = {}
-    for sampler in ("tpe", "random"):
-        sweep = make_sweep(search={"sampler": sampler, "start_from": []}, space={"fix": {"noise": 0.0}})
-        search = Search(sweep, Journal(tmp_path / f"{sampler}.jsonl"))
-        drive(search)
-        best[sampler] = search.record.ranked("val_macro_f1", "max")[0].value("val_macro_f1", "max")
-    assert best["tpe"] > best["random"]
+def test_tpe_beats_random(tmp_path: Path, open_journal: OpenJournal) -> None:
+    """In nearly all of seven searches, which differ in their seed."""
+    wins = 0
+    for seed in range(7):
+        best = {}
+        for sampler in ("tpe", "random"):
+            asked = {"sampler": sampler, "seed": seed, "start_from": []}
+            search = Search(
+                make_sweep(search=asked, space={"fix": {"noise": 0.0}}),
+                open_journal(tmp_path / f"{sampler}-{seed}.jsonl"),
+            )
+            drive(search)
+            best[sampler] = search.record.ranked("val_macro_f1", "max")[0].value("val_macro_f1", "max")
+        wins += best["tpe"] > best["random"]
+    assert wins >= 6
 
 
-def test_the_journal_can_be_moved(tmp_path: Path) -> None:
-    search = Search(make_sweep(), Journal(tmp_path / "a.jsonl"))
+def test_the_journal_can_be_moved(tmp_path: Path, open_journal: OpenJournal) -> None:
+    search = Search(make_sweep(), open_journal(tmp_path / "a.jsonl"))
     drive(search, until=4)
     shutil.copy(tmp_path / "a.jsonl", tmp_path / "b.jsonl")
-    assert history(Search(make_sweep(), Journal(tmp_path / "b.jsonl"))) == history(search)
+    assert history(Search(make_sweep(), open_journal(tmp_path / "b.jsonl"))) == history(search)
 
 
-def test_the_best_points_of_an_older_sweep_come_after_the_named_ones(tmp_path: Path, tiny_dataset: Path) -> None:
+def test_the_best_points_of_an_older_sweep_come_after_the_named_ones(
+    tmp_path: Path, open_journal: OpenJournal, tiny_dataset: Path
+) -> None:
     """Without their values; and once the sweep is described, the older one is not needed."""
     older = write_sweep(tmp_path, tiny_dataset, 5, "old")  # 0, 3 and 4 finished, 1 was stopped, 2 failed
     asked = {"start_from": ["easy", {"sweep": "old", "best": 4}], "num_trials": 6}
@@ -147,8 +228,8 @@ def test_the_best_points_of_an_older_sweep_come_after_the_named_ones(tmp_path: P
     assert described.history == []
     shutil.rmtree(older)
     journal, points = tmp_path / "j.jsonl", described.points
-    drive(Search(sweep, Journal(journal), points=points), until=3)  # and then resumed
-    search = Search(sweep, Journal(journal), points=points)
+    drive(Search(sweep, open_journal(journal), points=points), until=3)  # and then resumed
+    search = Search(sweep, open_journal(journal), points=points)
     drive(search)
     trials = search.record.trials
     assert [t.point for t in trials.values()] == ["easy", "old/0004", "old/0003", "old/0000", "old/0001", None]
@@ -175,15 +256,15 @@ def test_points_that_cannot_be_taken_over(
         describe(sweep, tiny_dataset, tmp_path)
 
 
-def test_the_journal_holds_what_a_worker_took(tmp_path: Path) -> None:
+def test_the_journal_holds_what_a_worker_took(tmp_path: Path, open_journal: OpenJournal) -> None:
     """One report an event that brought epochs; a journal of an earlier version has none of it and reads as ever."""
-    search = Search(make_sweep(), Journal(tmp_path / "j.jsonl"))
+    search = Search(make_sweep(), open_journal(tmp_path / "j.jsonl"))
     number = search.next().trial  # type: ignore[union-attr]
     worker = {"host": "node-1", "pid": 1, "cpu_percent": 90.0, "rss_bytes": 10}
     search.report(number, [{"epoch": 1, "val_macro_f1": 0.5}], "running", None, worker)
     search.report(number, [{"epoch": 1, "val_macro_f1": 0.5}], "running", None, worker)  # told again
     search.report(number, [{"epoch": 2, "val_macro_f1": 0.6}], "running")
     search.fault(number, "trial", "gone", [{"epoch": 3, "val_macro_f1": 0.7}], worker)
-    for record in (search.record, Journal(tmp_path / "j.jsonl").record):
+    for record in (search.record, open_journal(tmp_path / "j.jsonl").record):
         reports = record.trials[number].reports
         assert [(one.epoch, one.worker) for one in reports] == [(1, worker), (2, {}), (3, worker)]

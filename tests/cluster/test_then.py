@@ -15,18 +15,10 @@ from fersweep.cli import sweeps as verbs
 from fersweep.cluster.search.decisions import Search
 from fersweep.common.errors import InputError
 from fersweep.results.record.recorded_sweep import load_sweep
-from fersweep.results.tracking.recorder import Recorder
 from fersweep.trainables.curve import Curve, Hparams
 from tests.processes import write_curve
 
-pytestmark = pytest.mark.usefixtures("ray_session")
-
-
-@pytest.fixture(autouse=True)
-def nothing_is_recorded(monkeypatch: pytest.MonkeyPatch) -> None:
-    """In MLflow, which takes seconds a sweep."""
-    for name in ("start", "finish"):
-        monkeypatch.setattr(Recorder, name, lambda *_: None)
+pytestmark = pytest.mark.usefixtures("ray_session", "nothing_is_recorded")
 
 
 def write_both(tmp_path: Path) -> str:

@@ -4,11 +4,13 @@ from __future__ import annotations
 
 import json
 import subprocess
+import sys
 from importlib.metadata import version
 from pathlib import Path
 
 import pytest
 
+from fersweep.cli.main import main
 from fersweep.common.processes import module_command
 from tests.sweeps import write_sweep
 
@@ -35,6 +37,14 @@ def run(*arguments: object) -> subprocess.CompletedProcess[str]:
     return subprocess.run(module_command("fersweep", *arguments), capture_output=True, text=True, check=False)
 
 
+def check_mistake(code: object, out: str, err: str, message: str) -> None:
+    assert code == 2, err
+    assert message in err
+    assert err.count("\n") == 1
+    assert out == ""
+
+
+@pytest.mark.processes
 def test_help_names_every_verb() -> None:
     done = run("--help")
     assert done.returncode == 0
@@ -43,6 +53,12 @@ def test_help_names_every_verb() -> None:
 
 def test_the_version_is_the_installed_one() -> None:
     assert run("--version").stdout == f"fersweep {version('fersweep')}\n"
+
+
+@pytest.mark.processes
+def test_a_mistake_is_the_exit_code_of_the_process() -> None:
+    done = run("launch", "quik", "--data", "x")
+    check_mistake(done.returncode, done.stdout, done.stderr, "did you mean 'quick'")
 
 
 @pytest.mark.parametrize(
@@ -69,15 +85,22 @@ def test_the_version_is_the_installed_one() -> None:
         (["ui", "--home", "{tmp}/home"], "nothing is recorded"),
     ],
 )
-def test_a_mistake_is_one_line_and_exit_code_2(tmp_path: Path, arguments: list[str], message: str) -> None:
-    done = run(*(argument.replace("{tmp}", str(tmp_path)) for argument in arguments))
-    assert done.returncode == 2, done.stderr
-    assert message in done.stderr
-    assert done.stderr.count("\n") == 1
-    assert done.stdout == ""
+def test_a_mistake_is_one_line_and_exit_code_2(
+    tmp_path: Path,
+    arguments: list[str],
+    message: str,
+    monkeypatch: pytest.MonkeyPatch,
+    capfd: pytest.CaptureFixture[str],
+) -> None:
+    given = [argument.replace("{tmp}", str(tmp_path)) for argument in arguments]
+    monkeypatch.setattr(sys, "argv", ["fersweep", *given])
+    with pytest.raises(SystemExit) as end:
+        main()
+    check_mistake(end.value.code, *capfd.readouterr(), message)
     assert list(tmp_path.iterdir()) == []
 
 
+@pytest.mark.processes
 def test_json_is_alone_on_stdout(tmp_path: Path) -> None:
     write_sweep(tmp_path)
     found = json.loads(run("compare", "tiny", "--home", tmp_path, "--json").stdout)

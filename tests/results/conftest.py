@@ -1,6 +1,7 @@
 """One home, so one MLflow store, for what is recorded in these tests: making a store takes seconds."""
 
 import re
+import shutil
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -15,8 +16,10 @@ from tests.sweeps import FakeDriver, NewSweep, write_sweep_json
 
 
 @pytest.fixture(scope="module")
-def home(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    return tmp_path_factory.mktemp("home")
+def home(tmp_path_factory: pytest.TempPathFactory, empty_store: Path) -> Path:
+    home = tmp_path_factory.mktemp("home")
+    shutil.copy(empty_store, home)
+    return home
 
 
 @pytest.fixture(scope="module")

@@ -135,6 +135,7 @@ def test_an_unknown_sweep_is_refused_with_the_known_ones(sweep_dir: Path, tmp_pa
         load_sweep(tmp_path)
 
 
+@pytest.mark.processes
 def test_comparing_imports_no_framework() -> None:
     heavy = ("mlflow", "tensorflow", "torch", "ray", "sklearn", "pandas", "matplotlib")
     code = f"import sys, fersweep.results.compare.trials, fersweep.results.evaluate.judgement; print([m for m in {heavy} if m in sys.modules])"

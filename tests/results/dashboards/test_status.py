@@ -206,19 +206,20 @@ def test_no_sweeps_and_no_such_sweep(sweep_dir: Path, tmp_path: Path) -> None:
         status(sweep_dir.parents[1], "tony")
 
 
+@pytest.mark.processes
 def test_many_sweeps_are_read_without_a_framework(sweep_dir: Path) -> None:
     for number in range(49):
         shutil.copytree(sweep_dir, sweep_dir.parent / f"s{number}")
     heavy = ("mlflow", "tensorflow", "torch", "ray", "optuna", "sklearn", "pandas", "matplotlib")
     code = (
-        "import sys, time; from pathlib import Path; from fersweep.results.dashboards.status import status; start = time.perf_counter()\n"
-        f"print(len(status(Path({str(sweep_dir.parents[1])!r}))), time.perf_counter() - start)\n"
+        "import sys, time; from pathlib import Path; from fersweep.results.dashboards.status import status; start = time.process_time()\n"
+        f"print(len(status(Path({str(sweep_dir.parents[1])!r}))), time.process_time() - start)\n"
         f"print([m for m in {heavy} if m in sys.modules])"
     )
     done = subprocess.run([sys.executable, "-c", code], cwd=ROOT, capture_output=True, text=True, check=True)
     first, second = done.stdout.splitlines()
     assert int(first.split()[0]) == 50
-    assert float(first.split()[1]) < 5  # 0.2 s where nothing else runs
+    assert float(first.split()[1]) < 5  # seconds of CPU, so that other processes do not count; 0.2
     assert second == "[]"
 
 
@@ -266,6 +267,7 @@ def test_sync_with_a_server_that_is_away(
     assert "Traceback" not in "".join(capfd.readouterr())
 
 
+@pytest.mark.processes
 def test_the_command_line(sweep_dir: Path) -> None:
     def run(*arguments: object) -> subprocess.CompletedProcess[str]:
         command = [sys.executable, "-m", "fersweep", "status", *map(str, arguments)]

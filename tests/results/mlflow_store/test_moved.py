@@ -40,6 +40,7 @@ def promote_elsewhere(sweep_dir: Path) -> dict[str, Any]:
     return json.loads(done.stdout.splitlines()[-1])
 
 
+@pytest.mark.processes
 def test_a_moved_home_goes_on(tmp_path: Path, tiny_dataset: Path) -> None:
     before, home = tmp_path / "old home", tmp_path / "elsewhere" / "runs_%"
     sweep_dir = write_sweep(before, tiny_dataset, num_trials=2)

@@ -14,6 +14,8 @@ from tests.sweeps import FakeDriver, write_sweep_json
 
 NUM_TRIALS = 6
 
+pytestmark = pytest.mark.processes
+
 
 @pytest.fixture(scope="module")
 def arrays(tiny_dataset: Path) -> TaskArrays:

@@ -134,6 +134,7 @@ def test_grey_and_alpha_become_rgb(tmp_path: Path) -> None:
         assert photo.dtype == np.uint8
 
 
+@pytest.mark.processes
 def test_models_of_both_frameworks_in_one_process(pixels: TaskArrays, arrays: TaskArrays, tmp_path: Path) -> None:
     """Keras first: what aborts a process whose LLVM is TensorFlow's when torch brings Triton's."""
     trainables.load("blendshape_dense").build({"units": [8]}, arrays, 0).save(tmp_path / "dense")

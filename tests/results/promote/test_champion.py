@@ -2,6 +2,7 @@
 
 import dataclasses
 import json
+import shutil
 import subprocess
 import sys
 from pathlib import Path
@@ -24,9 +25,10 @@ from tests.sweeps import FakeDriver, write_sweep_json
 
 
 @pytest.fixture(scope="module")
-def home(tmp_path_factory: pytest.TempPathFactory) -> Path:
+def home(tmp_path_factory: pytest.TempPathFactory, empty_store: Path) -> Path:
     """Three sweeps of one trial: `good`, `poor` and `bad` learned from ever more wrong labels."""
     home = tmp_path_factory.mktemp("home")
+    shutil.copy(empty_store, home)
     dataset = write_tiny_dataset(home / "data" / "tiny", num_faces=900)
     arrays = Task(dataset).arrays()
     rng = np.random.default_rng(0)
@@ -158,6 +160,7 @@ def test_what_is_no_gate(texts: list[str], message: str) -> None:
     assert read_gates(["none"]) == {}
 
 
+@pytest.mark.processes
 def test_two_promotions_at_once(home: Path) -> None:
     """Whoever comes first, the better one is champion in the end, and the history has no hole."""
     alias = "raced"

@@ -2,6 +2,7 @@
 
 import json
 import os
+import shutil
 import subprocess
 import sys
 from pathlib import Path
@@ -23,8 +24,10 @@ from tests.sweeps import FakeDriver, NewSweep, write_sweep, write_sweep_json
 
 
 @pytest.fixture(scope="module")
-def sweep_dir(tmp_path_factory: pytest.TempPathFactory, tiny_dataset: Path) -> Path:
-    return write_sweep(tmp_path_factory.mktemp("home"), tiny_dataset)
+def sweep_dir(tmp_path_factory: pytest.TempPathFactory, tiny_dataset: Path, empty_store: Path) -> Path:
+    home = tmp_path_factory.mktemp("home")
+    shutil.copy(empty_store, home)
+    return write_sweep(home, tiny_dataset)
 
 
 def load_elsewhere(home: Path, cwd: Path, example: Path) -> dict:
@@ -111,6 +114,7 @@ def test_another_dataset_is_refused(tmp_path: Path, tiny_dataset: Path) -> None:
     assert not (tmp_path / "mlflow.db").exists(), "refused before anything is written"
 
 
+@pytest.mark.processes
 def test_a_keras_model_loads_without_this_repository(tmp_path: Path, tiny_dataset: Path) -> None:
     arrays = Task(tiny_dataset).arrays()
     sweep_dir = write_sweep_json(tmp_path, tiny_dataset, arrays, trainable="blendshape_dense")
@@ -135,6 +139,7 @@ def test_a_keras_model_loads_without_this_repository(tmp_path: Path, tiny_datase
     assert str(tmp_path) in loaded["code"], "the code that was registered, not this repository's"
 
 
+@pytest.mark.processes
 def test_a_net_of_pixels_loads_without_this_repository(home: Path, new_sweep: NewSweep, tmp_path: Path) -> None:
     sweep_dir, driver = new_sweep("cnn")
     driver.journal.session("started")

@@ -3,6 +3,7 @@
 import base64
 import json
 import os
+import shutil
 import signal
 import subprocess
 import sys
@@ -47,9 +48,10 @@ def dataset(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 
 @pytest.fixture(scope="module")
-def logged(tmp_path_factory: pytest.TempPathFactory, dataset: Path) -> dict[str, tuple[Path, Path]]:
+def logged(tmp_path_factory: pytest.TempPathFactory, dataset: Path, empty_store: Path) -> dict[str, tuple[Path, Path]]:
     """Features → checkpoint, and the directory of the MLflow model that was made of it."""
     home, found = tmp_path_factory.mktemp("home"), {}
+    shutil.copy(empty_store, home)
     client = connection.open_home(home)
     experiment = connection.experiment_id(client, connection.EXPERIMENT, home)
     mlflow.set_tracking_uri(client.tracking_uri)
@@ -129,6 +131,7 @@ def test_what_is_no_input(logged: dict, portrait: Path) -> None:
         assert caught.value.error_code == "INVALID_PARAMETER_VALUE"
 
 
+@pytest.mark.processes
 def test_served(logged: dict, portrait: Path, tmp_path: Path) -> None:
     checkpoint, directory = logged["blendshapes"]
     port = free_port()

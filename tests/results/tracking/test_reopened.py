@@ -164,6 +164,7 @@ def test_level_while_a_driver_runs(sweep_dir: Path, driver: FakeDriver) -> None:
     assert statuses(sweep_dir) == {"parent": "KILLED", "0000": "KILLED"}
 
 
+@pytest.mark.processes
 def test_a_recorder_that_is_killed_is_started_again(sweep_dir: Path, driver: FakeDriver) -> None:
     recorder = recorder_module.Recorder(sweep_dir)
     driver.journal.session("started")

@@ -18,6 +18,13 @@ from tests.recorded import check_all_recorded, run_ids, runs_of
 from tests.servers import MlflowServer
 from tests.sweeps import METRIC, FakeDriver, NewSweep
 
+pytestmark = pytest.mark.processes
+
+
+@pytest.fixture(scope="module")
+def home(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    return tmp_path_factory.mktemp("home")
+
 
 @pytest.fixture(scope="module")
 def server(home: Path) -> Iterator[MlflowServer]:

@@ -140,6 +140,33 @@ def test_killed_at_every_call_and_begun_again(home: Path, new_sweep: NewSweep, m
         check_all_recorded(sweep_dir)
 
 
+def test_killed_after_every_event_and_begun_again(home: Path, new_sweep: NewSweep) -> None:
+    """Each prefix of a journal meets a recorder of its own, which finds in the store what those before it left."""
+    sweep_dir, driver = new_sweep()
+    for action in ("interrupted", "finished"):
+        driver.journal.session("started")
+        number = len(driver.journal.record.trials)
+        driver.run_trial(number, {"rate": 0.1}, 3, "finished", chunk=1)
+        driver.journal.append("reopened", trial=number)
+        driver.report(number, [{"epoch": 4, **dict.fromkeys(SCORES, 0.5)}])
+        driver.journal.append("fault", trial=number, kind="trial", reason="its process died")
+        driver.end(number, "failed", "its process died (3 attempts)")
+        driver.run_trial(number + 1, {"rate": 0.2}, 2, "stopped")
+        driver.journal.session(action)
+    path = sweep_dir / "journal.jsonl"
+    lines = path.read_bytes().splitlines(keepends=True)
+    assert len(lines) > 20
+    path.write_bytes(b"")
+    for line in lines:
+        with path.open("ab") as file:
+            file.write(line)
+        projection = Projection(sweep_dir)
+        projection.read()
+        projection.write(closing=False)
+    recorder_process.record(sweep_dir)
+    check_all_recorded(sweep_dir)
+
+
 def test_interrupted_and_resumed(home: Path, new_sweep: NewSweep, monkeypatch: pytest.MonkeyPatch) -> None:
     """The same runs go on, and no epoch is even sent twice (the store would drop it, but that is its business)."""
     from mlflow.tracking import MlflowClient
@@ -235,6 +262,7 @@ def test_a_driver_that_is_gone(home: Path, new_sweep: NewSweep) -> None:
     }
 
 
+@pytest.mark.processes
 def test_the_process_follows_survives_kill_and_ends_itself(home: Path, new_sweep: NewSweep) -> None:
     """A resumed sweep, its recorder killed (-9) half-way, a second one started; it ends with the session."""
     sweep_dir, driver = new_sweep()
@@ -257,6 +285,7 @@ def test_the_process_follows_survives_kill_and_ends_itself(home: Path, new_sweep
     assert (sweep_dir / "recorder.log").read_text() == ""
 
 
+@pytest.mark.processes
 def test_a_driver_imports_no_mlflow() -> None:
     code = "import sys, fersweep.results.tracking.recorder_process, fersweep.results.compare.trials; print([m for m in ('mlflow', 'ray') if m in sys.modules])"
     root = Path(__file__).parents[2]
