@@ -8,5 +8,5 @@ Which files belong together:
 - the dataset: schema, reading, verify, diff, export_dataset
 - the task: task, task_spec, task_rows, features, columns
 - looking at it: describe, dataset_page and what it is made of, statistics, charts, page
-- used by all: errors, files, quiet, closing, address
+- used by all: errors, files, quiet, address
 """

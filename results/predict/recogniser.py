@@ -9,13 +9,13 @@ with Recogniser([open_model("champion", home)]) as recogniser:
 from __future__ import annotations
 
 from collections.abc import Sequence
+from contextlib import AbstractContextManager
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 
 from fersweep import trainables
-from fersweep.common.closeable import Closing
 from fersweep.common.errors import InputError
 from fersweep.data_pipeline.faces.landmarker import Box
 from fersweep.data_pipeline.tasks.photo_reader import PhotoReader, Seen
@@ -25,7 +25,7 @@ from fersweep.results.predict.draw import Mark
 Answers = list[np.ndarray | None]  # of one face, one a model: (C,) float probabilities; None: no expression found
 
 
-class Recogniser(Closing):
+class Recogniser(AbstractContextManager["Recogniser"]):
     """Several models beside one PhotoReader. The first model is the one whose label a face gets."""
 
     def __init__(self, models: Sequence[FaceModel], bundle: Path | None = None):
@@ -74,6 +74,9 @@ class Recogniser(Closing):
 
     def close(self) -> None:
         self._reader.close()
+
+    def __exit__(self, *exception: object) -> None:
+        self.close()
 
 
 def _record(classes: list[str], answer: np.ndarray | None) -> dict[str, Any]:
