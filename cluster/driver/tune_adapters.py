@@ -13,9 +13,11 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
+import ray
+from ray import cloudpickle
 from ray.air.execution._internal import actor_manager
-from ray.exceptions import OutOfMemoryError, RayActorError
-from ray.tune import Callback
+from ray.exceptions import ActorUnavailableError, OutOfMemoryError, RayActorError, RayTaskError
+from ray.tune import Callback, TuneError
 from ray.tune.execution import tune_controller
 from ray.tune.experiment import Trial
 from ray.tune.schedulers import FIFOScheduler, TrialScheduler
@@ -29,10 +31,14 @@ from fersweep.cluster.search.decisions import Search
 def memory_is_a_trials_fault() -> Iterator[None]:
     """Where Ray ends a worker because its machine runs out of memory, Tune 2.60 ends the whole run: it takes only
     RayActorError for the death of an actor (ray/air/execution/_internal/actor_manager.py, _actor_task_failed), and that
-    is an OutOfMemoryError. While the block runs, it takes both.
+    is an OutOfMemoryError. While the block runs, it takes both. Raises RuntimeError where Ray has no such names.
     """
     modules: tuple[Any, ...] = (actor_manager, tune_controller)
     for module in modules:
+        if getattr(module, "RayActorError", None) is not RayActorError:
+            raise RuntimeError(
+                f"Ray {ray.__version__}: {module.__name__} has no RayActorError, which {__name__} patches"
+            )
         module.RayActorError = (RayActorError, OutOfMemoryError)
     try:
         yield
@@ -113,7 +119,7 @@ class SchedulerAdapter(FIFOScheduler):
                 where = f"trials/{number:04d}/hang.txt says where"
                 self._search.report(number, [], "failed", f"hung: no report in {timeout_s:g} s ({where})")
                 return
-            kind, reason = fault(Path(str(trial.error_file)).read_text(), self._actors.of.get(number, ""))
+            kind, reason = fault(raised(trial), self._actors.of.get(number, ""))
             if kind == "memory":
                 self._search.report(number, [], "failed", reason)
             else:
@@ -137,21 +143,37 @@ class StorageError(RuntimeError):
     """What was trained could not be saved: no trial's fault, and no trial can go on."""
 
 
-def fault(text: str, actor: str = "") -> tuple[str, str]:
-    """What broke an attempt, from Ray's words, and one line of ours.
+def raised(trial: Trial) -> Exception:
+    """What ended an attempt, from the file that Tune has just written beside its driver.
+
+    `Trial.get_pickled_error` reads a copy of it that is made later. Tune pickles a RayTaskError and a RayActorError; of
+    anything else, an OutOfMemoryError (see `memory_is_a_trials_fault`) among it, it writes the text alone.
+    """
+    if trial.pickled_error_file is not None:
+        return cloudpickle.loads(Path(trial.pickled_error_file).read_bytes())
+    text = Path(str(trial.error_file)).read_text()
+    return OutOfMemoryError(text) if "running low on memory" in text else TuneError(text)
+
+
+def fault(error: Exception, actor: str = "") -> tuple[str, str]:
+    """What broke an attempt, of which Ray raised `error`, and one line of ours.
 
     "memory": its machine ran out of memory, and Ray ended the process that had taken most. "infrastructure": its machine
     is gone, or Ray ended it (its id in hex is `actor`) beside another that had taken more. "trial": its process died
     while its machine lives on, or something was raised that nobody foresaw.
     """
-    if "running low on memory" in text:
-        ended = re.findall(r"Selected to kill: \(Actor\((\w+)\).*?actual memory used=([\d.]+)GB", text)
+    cause = error.cause if isinstance(error, RayTaskError) else error  # a task's: what was raised in the actor
+    if isinstance(cause, OutOfMemoryError):
+        # Which actors Ray ended, and what they had taken, is in its text alone.
+        ended = re.findall(r"Selected to kill: \(Actor\((\w+)\).*?actual memory used=([\d.]+)GB", str(cause))
         most = max(ended, key=lambda one: float(one[1]), default=(actor, ""))
         if most[0] == actor:
             return "memory", f"out of memory: Ray ended its process to save the machine, at {most[1]} GB"
         return "infrastructure", "its machine ran out of memory, which another process had taken"
-    if "node has died" in text or "node was terminated" in text or "is unavailable" in text:
-        return "infrastructure", "its machine is lost"
-    if "died" in text:
+    if isinstance(cause, RayActorError) and not cause.actor_init_failed:
+        # Whether an actor died alone or with its node is in its text alone.
+        with_node = "node has died" in str(cause) or "node was terminated" in str(cause)
+        if with_node or cause.preempted or isinstance(cause, ActorUnavailableError):
+            return "infrastructure", "its machine is lost"
         return "trial", "its process died"
-    return "trial", text.strip().splitlines()[-1].strip()
+    return "trial", str(error).strip().splitlines()[-1].strip()

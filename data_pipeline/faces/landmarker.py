@@ -15,7 +15,6 @@ from typing import Any, NamedTuple
 
 import numpy as np
 
-from fersweep.common.closeable import Closing
 from fersweep.common.processes import silent_stderr
 from fersweep.data_pipeline.faces.mirror import MIRROR_LANDMARKS, MIRROR_SCORES
 from fersweep.data_pipeline.vocabulary import BLENDSHAPES
@@ -58,7 +57,7 @@ class Reading(NamedTuple):
     """Root mean square, over the 52 scores, of their standard deviation over the views: 0 for a single view."""
 
 
-class Landmarker(Closing):
+class Landmarker(contextlib.AbstractContextManager["Landmarker"]):
     """MediaPipe's FaceLandmarker with the preprocessing that small crops need.
 
     `border`: black border on each side as a share of the side; without it the detector misses tight crops (89.5 % of
@@ -130,6 +129,9 @@ class Landmarker(Closing):
     def close(self) -> None:
         """Free the graph. Left to the interpreter's exit, it prints a TypeError."""
         self._landmarker.close()
+
+    def __exit__(self, *exception: object) -> None:
+        self.close()
 
 
 def faces_in_photo(

@@ -20,12 +20,12 @@ from __future__ import annotations
 import io
 import warnings
 from collections.abc import Sequence
+from contextlib import AbstractContextManager
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, NamedTuple
 
 import numpy as np
 
-from fersweep.common.closeable import Closing
 from fersweep.common.errors import InputError
 from fersweep.data_pipeline.faces.crop import fit
 from fersweep.data_pipeline.faces.landmarker import Box, Landmarker, Reading, faces_in_photo
@@ -78,7 +78,7 @@ class _Sight(NamedTuple):
     views: int
 
 
-class PhotoReader(Closing):
+class PhotoReader(AbstractContextManager["PhotoReader"]):
     """Finds the faces of photos and makes them what each of `models` (model.json dicts) is fed. One thread at a time."""
 
     def __init__(self, *models: dict[str, Any], bundle: Path | None = None):
@@ -142,6 +142,9 @@ class PhotoReader(Closing):
         """Free MediaPipe's graphs. The reader can be used again: it makes new ones."""
         while self._landmarkers:
             self._landmarkers.popitem()[1].close()
+
+    def __exit__(self, *exception: object) -> None:
+        self.close()
 
 
 def _sight(model: dict[str, Any]) -> _Sight:

@@ -9,6 +9,7 @@ with Recogniser([open_model("champion", home)]) as recogniser:
 from __future__ import annotations
 
 from collections.abc import Sequence
+from contextlib import AbstractContextManager
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
@@ -16,7 +17,6 @@ from typing import Any
 import numpy as np
 
 from fersweep import trainables
-from fersweep.common.closeable import Closing
 from fersweep.common.errors import InputError
 from fersweep.data_pipeline.faces.landmarker import Box
 from fersweep.data_pipeline.tasks.photo_reader import PhotoReader, Seen
@@ -83,7 +83,7 @@ class LabelledFace:
         return content
 
 
-class Recogniser(Closing):
+class Recogniser(AbstractContextManager["Recogniser"]):
     """Several models beside one PhotoReader. The first model is the one whose label a face gets."""
 
     def __init__(self, models: Sequence[FaceModel], bundle: Path | None = None):
@@ -141,6 +141,9 @@ class Recogniser(Closing):
 
     def close(self) -> None:
         self._reader.close()
+
+    def __exit__(self, *exception: object) -> None:
+        self.close()
 
 
 def _expression(classes: list[str], answer: np.ndarray | None) -> Expression:

@@ -10,7 +10,11 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from ray import cloudpickle
+from ray.core.generated.common_pb2 import ActorDiedErrorContext, NodeDeathInfo
+from ray.exceptions import ActorDiedError, ActorUnavailableError, OutOfMemoryError, RayTaskError
 
+from fersweep.cluster.driver.tune_adapters import fault
 from fersweep.cluster.launch import launch
 from fersweep.cluster.resume import resume
 from fersweep.cluster.search.decisions import Search, TooManyFailures
@@ -119,6 +123,52 @@ def test_a_killed_trial_process_goes_on_from_its_checkpoint(
     record = journal.read(path)
     assert record.count()["failed"] == 0
     assert 1 <= sum(trial.retries for trial in record.trials.values()) <= 2
+
+
+DRAINED = NodeDeathInfo.AUTOSCALER_DRAIN_PREEMPTED
+ENDED = "ray::_Inner.train() raised:\n{}: {}"
+ACTOR = bytes.fromhex("0a" * 16)
+KILLED = (
+    "2 worker(s) were killed due to the node running low on memory.\n"
+    "Selected to kill: (Actor(aa), pid=1, actual memory used=1.50GB, worker ID=1)\n"
+    "Selected to kill: (Actor(bb), pid=2, actual memory used=3.25GB, worker ID=2)"
+)
+
+
+def died(message: str, **more: Any) -> ActorDiedError:
+    context = ActorDiedErrorContext(actor_id=ACTOR, class_name="_Inner", error_message=message, **more)
+    return ActorDiedError(cause=context)  # by keyword, as Ray does: by position it could not be pickled
+
+
+def ended(cause: Exception) -> RayTaskError:
+    return RayTaskError("train", ENDED.format(type(cause).__name__, cause), cause)
+
+
+@pytest.mark.parametrize(
+    ("error", "kind", "reason"),
+    [
+        (OutOfMemoryError(KILLED), "memory", "out of memory: Ray ended its process to save the machine, at 3.25 GB"),
+        (
+            OutOfMemoryError(KILLED.replace("bb", "cc")),
+            "infrastructure",
+            "its machine ran out of memory, which another",
+        ),
+        (died("Worker unexpectedly exits with a connection error code 2."), "trial", "its process died"),
+        (died("The actor died because its node has died. Node Id: 0a"), "infrastructure", "its machine is lost"),
+        (died("\tthe actor's node was terminated unexpectedly: x"), "infrastructure", "its machine is lost"),
+        (died("drained", node_death_info=NodeDeathInfo(reason=DRAINED)), "infrastructure", "its machine is lost"),
+        (ActorUnavailableError("no answer", ACTOR), "infrastructure", "its machine is lost"),
+        (ended(LookupError("gone")), "trial", "LookupError: gone"),
+        (ended(ValueError("its node has died, it is unavailable")), "trial", "ValueError: its node has died, it is un"),
+        (ended(RuntimeError("CUDA: running low on memory")), "trial", "RuntimeError: CUDA: running low on memory"),
+        (ActorDiedError(ended(KeyError("x"))), "trial", "KeyError: 'x'"),
+        (ended(died("The actor died because its node has died.")), "infrastructure", "its machine is lost"),
+    ],
+)
+def test_what_ray_raises_is_somebodys_fault(error: Exception, kind: str, reason: str) -> None:
+    found = fault(cloudpickle.loads(cloudpickle.dumps(error)), actor="bb")
+    assert found[0] == kind
+    assert found[1].startswith(reason)
 
 
 def memory_share_used() -> float:

@@ -1,0 +1,279 @@
+"""Names of other libraries that they do not promise, and that we rest on: a new version that lacks one shows here."""
+
+from __future__ import annotations
+
+import importlib
+import mmap
+from collections.abc import Callable, Iterator
+from importlib.metadata import version
+from pathlib import Path
+from types import CodeType
+from typing import Any
+
+import numpy as np
+import pytest
+
+
+def names(function: Callable[..., Any]) -> list[str]:
+    """Globals and attributes that a function, and those within it, use; in the order in which each first occurs."""
+
+    def walk(code: CodeType) -> Iterator[str]:
+        yield from code.co_names
+        for constant in code.co_consts:
+            if isinstance(constant, CodeType):
+                yield from walk(constant)
+
+    return list(walk(function.__code__))
+
+
+def check(true: Any, library: str, file: str, what: str) -> None:
+    if not true:
+        pytest.fail(f"{library} {version(library)}: {what} is gone, or is another; {file} needs it", pytrace=False)
+
+
+def holds(path: Path, text: str) -> bool:
+    with path.open("rb") as file, mmap.mmap(file.fileno(), 0, access=mmap.ACCESS_READ) as content:
+        return content.find(text.encode()) >= 0
+
+
+@pytest.mark.parametrize(
+    ("module", "function"),
+    [
+        ("ray.air.execution._internal.actor_manager", "RayActorManager._actor_task_failed"),
+        ("ray.tune.execution.tune_controller", "TuneController._schedule_trial_task"),
+    ],
+)
+def test_ray_takes_the_death_of_an_actor_by_a_name_that_can_be_changed(module: str, function: str) -> None:
+    from ray.exceptions import OutOfMemoryError, RayActorError
+
+    home: Any = importlib.import_module(module)
+    owner, name = function.split(".")
+    used = names(getattr(getattr(home, owner), name))
+    check("RayActorError" in used, "ray", "cluster/driver/tune_adapters.py", f"{function}'s RayActorError")
+    check(home.RayActorError is RayActorError, "ray", "cluster/driver/tune_adapters.py", f"{module}.RayActorError")
+    needed = not issubclass(OutOfMemoryError, RayActorError)
+    check(
+        needed,
+        "ray",
+        "cluster/driver/tune_adapters.py",
+        "the OutOfMemoryError that is no RayActorError, so the patch can go: it",
+    )
+
+
+def test_the_patch_of_ray_is_refused_where_its_name_is_gone(monkeypatch: pytest.MonkeyPatch) -> None:
+    from ray.tune.execution import tune_controller
+
+    from fersweep.cluster.driver.tune_adapters import memory_is_a_trials_fault
+
+    original = tune_controller.RayActorError  # type: ignore[attr-defined]
+    with memory_is_a_trials_fault():
+        assert tune_controller.RayActorError != original  # type: ignore[attr-defined]
+    assert tune_controller.RayActorError is original  # type: ignore[attr-defined]
+    monkeypatch.delattr(tune_controller, "RayActorError")
+    with pytest.raises(RuntimeError, match=r"^Ray [\d.]+: ray\.tune\.execution\.tune_controller has no RayActorError"):
+        memory_is_a_trials_fault().__enter__()
+
+
+def test_tune_writes_what_ended_an_attempt_before_it_asks(tmp_path: Path) -> None:
+    from ray.exceptions import ActorDiedError, OutOfMemoryError
+    from ray.tune import TuneError
+    from ray.tune.execution.tune_controller import TuneController
+    from ray.tune.experiment import Trial
+
+    from fersweep.cluster.driver.tune_adapters import raised
+
+    order = names(TuneController._process_trial_failure)
+    asked_after = order.index("handle_error") < order.index("on_trial_error")
+    check(
+        asked_after,
+        "ray",
+        "cluster/driver/tune_adapters.py",
+        "TuneController's order of handle_error and on_trial_error",
+    )
+    text = "1 worker(s) were killed due to the node running low on memory."
+    for number, error in enumerate([ActorDiedError(), OutOfMemoryError(text), TuneError("no metrics")]):
+        directory = tmp_path / str(number)
+        directory.mkdir()
+        trial = type("Trial", (Trial,), {"local_path": str(directory)})("a", stub=True)  # Ray's own needs a session
+        trial.handle_error(error)
+        same = type(raised(trial)) is type(error) and str(error) in str(raised(trial))
+        check(same, "ray", "cluster/driver/tune_adapters.py", f"the file of a trial's {type(error).__name__}")
+    check(
+        hasattr(trial.temporary_state, "ray_actor"),
+        "ray",
+        "cluster/driver/tune_adapters.py",
+        "Trial.temporary_state.ray_actor",
+    )
+
+
+def test_names_of_ray() -> None:
+    from ray.actor import ActorHandle
+    from ray.data import DataContext
+
+    check(hasattr(ActorHandle, "_actor_id"), "ray", "cluster/driver/tune_adapters.py", "ActorHandle._actor_id")
+    context = DataContext.get_current()
+    for name in ("target_max_block_size", "enable_progress_bars", "print_on_execution_start"):
+        check(hasattr(context, name), "ray", "data_pipeline/prepare/ray_stream.py", f"DataContext.{name}")
+
+
+@pytest.mark.parametrize(
+    ("place", "text", "file"),
+    [
+        ("tune/utils/callback.py", "TUNE_DISABLE_AUTO_CALLBACK_LOGGERS", "cluster/driver/run_sweep.py"),
+        ("tune/tune.py", "TUNE_DISABLE_SIGINT_HANDLER", "cluster/driver/run_sweep.py"),
+        ("tune/execution/tune_controller.py", "TUNE_GLOBAL_CHECKPOINT_S", "cluster/driver/run_sweep.py"),
+        ("tune/execution/tune_controller.py", "TUNE_PRINT_ALL_TRIAL_ERRORS", "cluster/driver/run_sweep.py"),
+        ("tune/experimental/output.py", "RAY_AIR_NEW_OUTPUT", "cluster/driver/run_sweep.py"),
+        ("_private/accelerators/__init__.py", "RAY_ACCEL_ENV_VAR_OVERRIDE_ON_ZERO", "cluster/capacity.py"),
+        ("_common/usage/usage_constants.py", "RAY_USAGE_STATS_ENABLED", "cluster/capacity.py"),
+        ("_raylet.so", "RAY_BACKEND_LOG_LEVEL", "cluster/capacity.py"),
+        ("_raylet.so", "RAY_AUTH_MODE", "cluster/capacity.py"),
+        ("core/src/ray/gcs/gcs_server", "node has died", "cluster/driver/tune_adapters.py"),
+        ("core/src/ray/gcs/gcs_server", "node was terminated", "cluster/driver/tune_adapters.py"),
+        ("core/src/ray/raylet/raylet", "running low on memory", "cluster/driver/tune_adapters.py"),
+        ("core/src/ray/raylet/raylet", "Selected to kill: ", "cluster/driver/tune_adapters.py"),
+        ("core/src/ray/raylet/raylet", "actual memory used=%sGB", "cluster/driver/tune_adapters.py"),
+    ],
+)
+def test_ray_knows_this_variable_or_says_this(place: str, text: str, file: str) -> None:
+    import ray
+
+    path = Path(ray.__file__).parent / place
+    check(path.exists() and holds(path, text), "ray", file, f"{text!r} of ray/{place}")
+
+
+def test_names_of_mlflow() -> None:
+    from fersweep.results.dashboards import mlflow_ui
+    from fersweep.results.mlflow_store import connection
+
+    connection.quiet()
+    from mlflow import environment_variables
+    from mlflow.store.db.base_sql_model import Base
+    from mlflow.store.tracking.dbmodels import models as __  # noqa: F401 - both fill Base
+    from mlflow.store.tracking.sqlalchemy_store import SqlAlchemyStore
+    from mlflow.tracking import MlflowClient
+    from mlflow.tracking._tracking_service.client import TrackingServiceClient
+
+    for name in [*connection.ENVIRONMENT, *(name for name in mlflow_ui.SERVER if name.startswith("MLFLOW"))]:
+        check(
+            hasattr(environment_variables, name),
+            "mlflow",
+            "results/mlflow_store/connection.py and ui.py",
+            f"the variable {name}",
+        )
+    check(
+        "_tracking_client" in names(MlflowClient.__init__),
+        "mlflow",
+        "results/mlflow_store/connection.py",
+        "_tracking_client",
+    )
+    check(
+        hasattr(TrackingServiceClient, "store"),
+        "mlflow",
+        "results/mlflow_store/connection.py",
+        "_tracking_client.store",
+    )
+    check(
+        "engine" in names(SqlAlchemyStore.__init__),
+        "mlflow",
+        "results/mlflow_store/connection.py",
+        "SqlAlchemyStore.engine",
+    )
+    tables = Base.metadata.tables
+    for table, column in connection.MOVED:
+        known = table in tables and column in tables[table].columns
+        check(known, "mlflow", "results/mlflow_store/connection.py", f"the column {table}.{column}")
+    columns = {(column.table.name, column.name) for table in tables.values() for column in table.columns}
+    places = {(table, name) for table, name in columns if "uri" in name or "location" in name}
+    new = places - {*connection.MOVED, ("workspaces", "trace_archival_location")}  # nobody here has workspaces
+    check(not new, "mlflow", "results/mlflow_store/connection.py", f"the list of columns with places (new: {new})")
+
+
+def test_the_view_in_mlflows_page() -> None:
+    import mlflow
+
+    from fersweep.results.mlflow_store import connection, saved_view
+
+    scripts = sorted((Path(mlflow.__file__).parent / "server/js/build/static/js").glob("*.js"))
+    content = b"\n".join(path.read_bytes() for path in scripts)
+    view = saved_view._state({"sweep_id": "a", "sweep": {"stop": {"metric": "val_loss", "mode": "min"}}, "space": {}})
+    charts = {name for chart in view["compareRunCharts"] for name in chart}
+    for name in (
+        saved_view.PREFIX,
+        "viewStateShareKey",
+        "workflowType",
+        *connection.KIND,
+        *connection.KIND.values(),
+        *view,
+        *charts,
+    ):
+        check(
+            name.rstrip(".").encode() in content,
+            "mlflow",
+            "results/mlflow_store/saved_view.py",
+            f"{name!r} of its page",
+        )
+
+
+def test_names_of_optuna() -> None:
+    import optuna
+
+    number = optuna.distributions.FloatDistribution(0.1, 0.5)
+    check(
+        number._contains(0.5) and not number._contains(0.6),
+        "optuna",
+        "search_spaces/sweep_file/searched_space.py",
+        "Distribution._contains",
+    )
+    study = optuna.create_study()
+    is_storage = isinstance(study._storage, optuna.storages.BaseStorage)
+    check(is_storage, "optuna", "results/dashboards/optuna_ui.py", "Study._storage")
+
+
+def test_names_of_torch() -> None:
+    import torch
+
+    tells = callable(getattr(torch.cpu, "_is_avx512_bf16_supported", None))
+    check(tells, "torch", "trainables/torch_training/device.py", "torch.cpu._is_avx512_bf16_supported")
+    for name in ("norm", "mul", "add_", "sub_"):
+        is_there = hasattr(torch, f"_foreach_{name}")
+        check(is_there, "torch", "trainables/torch_training/optimisation.py", f"torch._foreach_{name}")
+    moved = [torch.ones(2)]
+    torch._foreach_add_(moved, torch._foreach_mul(moved, 2.0))
+    check(
+        moved[0].tolist() == [3.0, 3.0],
+        "torch",
+        "trainables/torch_training/optimisation.py",
+        "what torch._foreach_ computes",
+    )
+
+
+def test_names_of_scikit_learn() -> None:
+    from sklearn.ensemble import HistGradientBoostingClassifier
+
+    from fersweep.trainables.transfer.tree_head import NODE_FIELDS, as_arrays, vote
+
+    x = np.random.default_rng(0).normal(size=(60, 2)).astype(np.float32)
+    trees: Any = HistGradientBoostingClassifier(max_iter=3).fit(x, (x[:, 0] > 0) * 1 + (x[:, 1] > 1))
+    for name in ("_predictors", "_baseline_prediction"):
+        check(
+            hasattr(trees, name),
+            "scikit-learn",
+            "trainables/transfer/tree_head.py",
+            f"HistGradientBoostingClassifier.{name}",
+        )
+    fields = trees._predictors[0][0].nodes.dtype.names
+    check(
+        set(NODE_FIELDS) <= set(fields), "scikit-learn", "trainables/transfer/tree_head.py", "a field of a tree's nodes"
+    )
+    same = np.allclose(vote(as_arrays(trees), x), trees.predict_proba(x), atol=1e-6)
+    check(same, "scikit-learn", "trainables/transfer/tree_head.py", "what a tree's nodes mean")
+
+
+def test_names_of_typer() -> None:
+    import typer
+
+    from fersweep import USAGE_ERROR
+
+    check(USAGE_ERROR.__name__ == "UsageError", "typer", "fersweep.py", "the base of typer.BadParameter")
+    check(issubclass(typer.BadParameter, USAGE_ERROR), "typer", "fersweep.py", "typer.BadParameter")
