@@ -4,14 +4,19 @@ from __future__ import annotations
 
 import json
 import sys
+from dataclasses import asdict, is_dataclass
 from pathlib import Path
 from typing import Any
 
 
 def show(result: Any, render: Any, as_json: bool) -> None:
-    """Print a verb's result: JSON alone, or what `render` makes of it."""
+    """Print a verb's result: JSON alone, of an object its `as_json` or its fields; or what `render` makes of it."""
     if as_json:
-        print(json.dumps(result.as_json() if hasattr(result, "as_json") else result, indent=1))
+        if hasattr(result, "as_json"):
+            result = result.as_json()
+        elif is_dataclass(result):
+            result = asdict(result)  # pyright: ignore[reportArgumentType]  # an instance, no class
+        print(json.dumps(result, indent=1))
         return
     from rich.console import Console
 
