@@ -1,1 +1,5 @@
-"""What a sweep left behind, and what is made of it: its record, scores, pages, MLflow, models, predictions."""
+"""What a sweep left, and what is made of it.
+
+record ← scores ← compare ← report; (record, scores) ← mlflow_store ← tracking ← dashboards;
+(record, mlflow_store) ← models ← evaluate ← promote; models ← predict
+"""

@@ -162,7 +162,7 @@ def export(
 
 
 @champion.command("show")
-def championshow(alias: Alias = "champion", home: Home = RUNS, as_json: AsJson = False) -> None:
+def champion_show(alias: Alias = "champion", home: Home = RUNS, as_json: AsJson = False) -> None:
     """Show the model card of the version that has an alias."""
     from rich.markdown import Markdown
 

@@ -21,9 +21,9 @@ import os
 import socket
 import time
 from collections.abc import Iterator
-from dataclasses import dataclass, field, fields
+from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple
 
 from fersweep.common.files import write_whole
 from fersweep.results.record.storage import Storage
@@ -40,8 +40,7 @@ def trial_name(number: int) -> str:
     return f"{number:04d}"
 
 
-@dataclass(frozen=True)
-class WorkerUsage:
+class WorkerUsage(NamedTuple):
     """What a trial's process used when it reported; None: not measured."""
 
     host: str | None = None
@@ -55,11 +54,10 @@ class WorkerUsage:
     def of(cls, event: Event) -> WorkerUsage | None:
         """What a `report` says of its worker; None in journals of earlier versions."""
         worker = event.get("worker")
-        return cls(**{field.name: worker.get(field.name) for field in fields(cls)}) if worker else None
+        return cls(*map(worker.get, cls._fields)) if worker else None
 
 
-@dataclass(frozen=True)
-class Report:
+class Report(NamedTuple):
     """A report of a trial: seconds since 1970 (UTC), the last epoch that it had trained, and what its process used."""
 
     time: float

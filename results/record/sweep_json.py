@@ -15,6 +15,7 @@ from fersweep.data_pipeline.tasks.task import Task
 from fersweep.results.record.journal import Hparams
 from fersweep.results.record.storage import Storage
 from fersweep.search_spaces.sweep_file.schema import Sweep
+from fersweep.trainables.metrics import SCORES
 
 FILE = "sweep.json"
 
@@ -59,7 +60,8 @@ class Baseline(_Part):
 
     def score(self, metric: str) -> float | None:
         """The baseline of a metric, with or without its `val_`; None for one that is no score."""
-        return getattr(self, metric.removeprefix("val_"), None)
+        name = metric.removeprefix("val_")
+        return getattr(self, name) if name in SCORES else None
 
 
 class SweepJson(_Part):

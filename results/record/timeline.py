@@ -14,7 +14,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import NamedTuple
 
-from fersweep.results.record.journal import Event, WorkerUsage, read_events
+from fersweep.results.record.journal import Event, read_events
 
 
 @dataclass
@@ -113,8 +113,8 @@ class Timeline:
         attempt.epochs += fresh
         attempt.train_s += train_s
         attempt.end = self.active_s
-        if worker := WorkerUsage.of(event):
-            attempt.worker = f"{worker.host}, process {worker.pid}"
+        if worker := event.get("worker"):
+            attempt.worker = f"{worker['host']}, process {worker['pid']}"
 
     def _end(self, trial: int, how: str) -> None:
         if attempt := self._open.pop(trial, None):

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import math
 import warnings
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 from fersweep.common.display.charts import chart, dress, side_by_side
 from fersweep.common.display.colours import BEST, STATES
@@ -192,7 +192,7 @@ def _recolour(figure: Figure, mode: str) -> None:
     """Optuna's lines fade to white where a trial is bad; here to gray."""
     from plotly.colors import sample_colorscale
 
-    lines = list(figure.select_traces({"mode": "lines"}))
+    lines: list[Any] = list(figure.select_traces({"mode": "lines"}))
     values = [float(trace["customdata"][0][1]) for trace in lines]
     low, room = min(values), max(max(values) - min(values), 1e-9)
     scale = SCALE if mode == "max" else [[at, color] for (at, _), (_, color) in zip(SCALE, SCALE[::-1], strict=True)]

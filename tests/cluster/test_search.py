@@ -14,6 +14,7 @@ import pytest
 from fersweep.cluster.launch import describe
 from fersweep.cluster.search.decisions import Search
 from fersweep.common.errors import InputError
+from fersweep.results.record.journal import WorkerUsage
 from fersweep.search_spaces.sweep_file.read_sweep import parse_sweep
 from fersweep.search_spaces.sweep_file.schema import Sweep
 from fersweep.trainables.curve import Curve, Hparams
@@ -260,11 +261,12 @@ def test_the_journal_holds_what_a_worker_took(tmp_path: Path, open_journal: Open
     """One report an event that brought epochs; a journal of an earlier version has none of it and reads as ever."""
     search = Search(make_sweep(), open_journal(tmp_path / "j.jsonl"))
     number = search.next().trial  # type: ignore[union-attr]
-    worker = {"host": "node-1", "pid": 1, "cpu_percent": 90.0, "rss_bytes": 10}
+    worker: dict[str, Any] = {"host": "node-1", "pid": 1, "cpu_percent": 90.0, "rss_bytes": 10}
     search.report(number, [{"epoch": 1, "val_macro_f1": 0.5}], "running", None, worker)
     search.report(number, [{"epoch": 1, "val_macro_f1": 0.5}], "running", None, worker)  # told again
     search.report(number, [{"epoch": 2, "val_macro_f1": 0.6}], "running")
     search.fault(number, "trial", "gone", [{"epoch": 3, "val_macro_f1": 0.7}], worker)
     for record in (search.record, open_journal(tmp_path / "j.jsonl").record):
         reports = record.trials[number].reports
-        assert [(one.epoch, one.worker) for one in reports] == [(1, worker), (2, {}), (3, worker)]
+        usage = WorkerUsage(**worker)
+        assert [(report.epoch, report.worker) for report in reports] == [(1, usage), (2, None), (3, usage)]

@@ -194,17 +194,18 @@ def test_a_difference_within_noise_is_told_from_one_that_is_not(two: Path) -> No
 
 def test_sweeps_that_saw_other_faces_are_compared_on_those_that_both_saw(two: Path) -> None:
     compared = comparison(two, ["faces", "pixels"])
-    found = json.loads(json.dumps(compared.as_json(), allow_nan=False))
-    assert found["reasons"] == ["other faces: faces: detected faces; pixels: all faces"]
-    assert found["trials"] == [], "no ranking of values that mean different things"
-    (pair,) = found["pairs"]
-    detected, everyone = (sweep["num_faces"] for sweep in found["sweeps"])
+    printed = json.loads(json.dumps(compared.as_json(), allow_nan=False))
+    assert printed["reasons"] == ["other faces: faces: detected faces; pixels: all faces"]
+    assert printed["trials"] == [], "no ranking of values that mean different things"
+    (pair,) = printed["pairs"]
+    detected, everyone = (sweep["num_faces"] for sweep in printed["sweeps"])
     assert detected < everyone
+    assert list(pair)[:4] == ["a", "b", "faces", "n"]
     assert pair["n"] == detected
     assert pair["faces"] == f"{detected} faces of val that both see ({detected} and {everyone})"
-    assert [sweep["best"]["low"] < sweep["best"]["high"] for sweep in found["sweeps"]] == [True, True]
-    assert [sweep["trial_s"] > 0 for sweep in found["sweeps"]] == [True, True]
-    assert found["differences"]["hparams"] == {"wide": [None, True]}
+    assert [sweep["best"]["low"] < sweep["best"]["high"] for sweep in printed["sweeps"]] == [True, True]
+    assert [sweep["trial_s"] > 0 for sweep in printed["sweeps"]] == [True, True]
+    assert printed["differences"]["hparams"] == {"wide": [None, True]}
     assert "not comparable: other faces" in narrow(compared)
     assert max(map(len, narrow(compared).splitlines())) <= 80
     page = compared.page()
@@ -231,11 +232,29 @@ def test_the_join_is_of_the_same_faces(two: Path, tiny_dataset: Path) -> None:
 
 
 def test_sweeps_of_the_same_faces_have_one_ranking(two: Path) -> None:
-    found = comparison(two, ["faces", "faces"], top=4).as_json()
-    assert found["reasons"] == []
-    assert [row["trial"] for row in found["trials"]] == [0, 0, 1, 1]
-    assert found["trials"][1]["against_best"]["p"] == 1
-    assert found["pairs"][0]["mcnemar"] == {"only_a": 0, "only_b": 0, "p": 1.0}
+    printed = comparison(two, ["faces", "faces"], top=4).as_json()
+    assert printed["reasons"] == []
+    assert [row["trial"] for row in printed["trials"]] == [0, 0, 1, 1]
+    assert printed["trials"][1]["against_best"]["p"] == 1
+    assert printed["pairs"][0]["mcnemar"] == {"only_a": 0, "only_b": 0, "p": 1.0}
+
+
+def test_beside_a_best_trial_without_predictions_no_difference_is_shown(tmp_path: Path, tiny_dataset: Path) -> None:
+    arrays = Task(tiny_dataset).arrays()
+    driver = FakeDriver(write_sweep_json(tmp_path, tiny_dataset, arrays), arrays)
+    driver.sample(0, {"rate": 0.1})
+    driver.report(0, [{"epoch": 1, METRIC: 1.0}])
+    driver.run_trial(1, {"rate": 0.2, "top": 0.8}, 2, "finished")
+    driver.journal.close()
+    none = NoDifference("a trial has no predictions on val yet")
+    assert [trial.against_best for trial in compare(driver.sweep_dir).trials] == [None, none]
+    compared = sweeps.compare_sweeps(tmp_path, ["tiny", "tiny"])
+    assert [(trial.trial, trial.against_best) for trial in compared.trials] == [
+        (0, None),
+        (0, none),
+        (1, none),
+        (1, none),
+    ]
 
 
 def changed(chosen: sweeps.Chosen, **changes: Any) -> sweeps.Chosen:
@@ -263,11 +282,11 @@ def test_other_classes_metrics_and_datasets_are_said(two: Path) -> None:
 @pytest.mark.parametrize("arguments", [(["faces:0", "faces:2"], None), (["faces"], ("0", "faces:2"))])
 def test_two_trials(two: Path, arguments: tuple[list[str], tuple[str, str] | None]) -> None:
     compared = comparison(two, arguments[0], differences=arguments[1])
-    found = json.loads(json.dumps(compared.as_json()))
-    assert found["hparams"] == {"rate": [0.1, pytest.approx(0.3)]}
-    assert found["num_same"] == 1
-    assert (found["a"]["name"], found["b"]["name"]) == ("faces:0", "faces:2")
-    assert found["difference"]["macro_f1"]["difference"] > 0
+    printed = json.loads(json.dumps(compared.as_json()))
+    assert printed["hparams"] == {"rate": [0.1, pytest.approx(0.3)]}
+    assert printed["num_same"] == 1
+    assert (printed["a"]["name"], printed["b"]["name"]) == ("faces:0", "faces:2")
+    assert printed["difference"]["macro_f1"]["difference"] > 0
     assert "rate" in narrow(compared)
     assert "top" not in narrow(compared)
     assert "rate" in compared.page()

@@ -15,7 +15,7 @@ from fersweep.results.dashboards import mlflow_ui
 from fersweep.results.dashboards.optuna_ui import Dashboard
 from fersweep.results.mlflow_store import connection, run_fields, saved_view
 from fersweep.results.record import journal
-from fersweep.results.record.journal import Report
+from fersweep.results.record.journal import Report, WorkerUsage
 from fersweep.results.record.recorded_sweep import load_sweep
 from fersweep.results.tracking import recorder_process, report_upload
 from tests.recorded import check_all_recorded, history, runs_of
@@ -50,9 +50,9 @@ def test_runs_have_names_that_sort_and_tags_to_filter_by(sweep_dir: Path) -> Non
 
 
 def test_what_a_process_took_under_mlflows_names() -> None:
-    worker = {"host": "a", "pid": 1, "cpu_percent": 99.0, "rss_bytes": 5_000_000, "gpu_memory_bytes": 7_000_000}
-    found = run_fields.system_metrics(Report(1.0, 2, worker))
-    assert found == {"system/cpu_percent": 99, "system/rss_mb": 5, "system/gpu_memory_mb": 7}
+    worker = WorkerUsage(host="a", pid=1, cpu_percent=99.0, rss_bytes=5_000_000, gpu_memory_bytes=7_000_000)
+    system = run_fields.system_metrics(Report(1.0, 2, worker))
+    assert system == {"system/cpu_percent": 99, "system/rss_mb": 5, "system/gpu_memory_mb": 7}
     assert run_fields.system_metrics(Report(1.0, 2)) == {}, "a journal of an earlier version"
 
 

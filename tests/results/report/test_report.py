@@ -209,7 +209,9 @@ def test_the_command_and_mlflow(
     assert started == [], "FERSWEEP_REPORT=0"
     monkeypatch.delenv("FERSWEEP_REPORT")
     assert recorder_process.main([str(sweep_dir)]) == 0
-    assert [command[1:] for command in started] == [["-m", "fersweep.results.tracking.report_upload", str(sweep_dir)]]
+    assert [command[1:] for command in started] == [
+        ["-P", "-m", "fersweep.results.tracking.report_upload", str(sweep_dir)]
+    ]
     assert report_upload.main([str(sweep_dir)]) == 0
     parent = runs_of(sweep_dir)["parent"].info.run_id
     artifacts = [file.path for file in client_of(sweep_dir).list_artifacts(parent)]
