@@ -24,12 +24,7 @@ from fersweep.results.record.journal import SweepRecord, TrialRecord
 from fersweep.results.record.recorded_sweep import RecordedSweep
 from fersweep.results.record.sweep_json import read_sweep_json
 
-STATUS = {
-    "running": "RUNNING",
-    "finished": "FINISHED",
-    "stopped": "KILLED",
-    "failed": "FAILED",
-}
+STATUS = {"running": "RUNNING", "finished": "FINISHED", "stopped": "KILLED", "failed": "FAILED"}
 SWEEP_STATUS = {"finished": "FINISHED", "failed": "FAILED"}  # anything else: KILLED
 
 
@@ -77,7 +72,7 @@ class Projection:
 
     def write(self, closing: bool) -> None:
         """Bring MLflow level with what was read. `closing`: no driver goes on, so open runs are closed."""
-        if not self._found or (closing and self._broken):  # a call that broke off may have made a run all the same
+        if not self._found or (closing and self._broken):  # a call that failed may have made a run all the same
             self.runs.find(self.metric)
             self._found = True
             self._broken &= not closing
