@@ -1,7 +1,7 @@
-"""Where every sweep stands, read off its directory alone: `fersweep status`.
+"""The state of every sweep, read from its directory alone: `fersweep status`.
 
-A sweep is running while its driver holds `driver.lock`, whatever its journal says last: a driver that was killed wrote
-no last word. Imports neither Ray nor MLflow nor a framework, so that looking takes no longer than reading the journals.
+A sweep is running while its driver holds `driver.lock`, whatever its journal says last: a killed driver wrote no end.
+Imports neither Ray nor MLflow nor a framework, so that it takes no longer than reading the journals.
 """
 
 from __future__ import annotations
@@ -42,7 +42,7 @@ class Driver:
 
 @dataclass(frozen=True)
 class SweepStatus:
-    """What is known of a sweep. None stands for what there is not, or what cannot be read.
+    """What is known of a sweep. None: there is no such thing, or it cannot be read.
 
     Attributes:
         state: running, interrupted, failed, finished or unreadable.
@@ -119,7 +119,9 @@ def _describe(directory: Path) -> SweepStatus:
 
 
 def _read(directory: Path, disk_bytes: int) -> SweepStatus:
-    running = is_held(directory / "driver.lock")  # before the journal: a driver that ends in between has its last word
+    running = is_held(
+        directory / "driver.lock"
+    )  # before the journal: a driver that ends in between has written its end
     try:
         sweep = read_sweep_json(directory)
     except InputError as error:
@@ -188,7 +190,7 @@ def _beat(path: Path) -> float | None:
 
 
 def _disk_bytes(directory: Path) -> int:
-    """Sum of the sizes of all files below; a running sweep may take some away meanwhile."""
+    """Sum of the sizes of all files below; a running sweep may delete some meanwhile."""
     total = 0
     with contextlib.suppress(OSError), os.scandir(directory) as entries:
         for entry in entries:

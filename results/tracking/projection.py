@@ -2,8 +2,8 @@
 
 Everything is idempotent. Runs are found again by their tags, epochs that MLflow holds are skipped (and carry the
 journal's times, so that a store drops a point that it has), and a trial counts as recorded only when the state tag,
-status and time of its end agree with the journal's, status and time being written last. A recorder may die anywhere;
-the next one goes on. Runs that an earlier version wrote get the names of this one beside their own.
+status and time of its end agree with the journal's, status and time being written last. A recorder may die at any point;
+the next one continues. Runs that an earlier version wrote get the names of this version beside their own.
 """
 
 from __future__ import annotations
