@@ -34,7 +34,7 @@ def history(sweep: Sweep, home: Path) -> list[OlderTrial]:
         ]
         if not usable:
             raise InputError(
-                f"search.start_from: none of the {len(record.trials)} trials of sweep {name!r} lies in the space"
+                f"search.start_from: none of the {len(record.trials)} trials of sweep {name!r} is in the space"
             )
         older += usable
     return older

@@ -1,7 +1,7 @@
-"""Where every sweep stands, read off its directory alone: `fersweep status`.
+"""The state of every sweep, read from its directory alone: `fersweep status`.
 
-A sweep is running while its driver holds `driver.lock`, whatever its journal says last: a driver that was killed wrote
-no last word. Imports neither Ray nor MLflow nor a framework, so that looking takes no longer than reading the journals.
+A sweep is running while its driver holds `driver.lock`, whatever its journal says last: a killed driver wrote no end.
+Imports neither Ray nor MLflow nor a framework, so that it takes no longer than reading the journals.
 """
 
 from __future__ import annotations
@@ -42,7 +42,7 @@ class Driver:
 
 @dataclass(frozen=True)
 class SweepStatus:
-    """What is known of a sweep. None stands for what there is not, or what cannot be read.
+    """What is known of a sweep. None: there is no such thing, or it cannot be read.
 
     Attributes:
         state: running, interrupted, failed, finished or unreadable.
@@ -88,11 +88,12 @@ class SweepStatus:
 
 @dataclass(frozen=True)
 class _Replay:
-    """A replayed journal. session: its last session event; {} before the first."""
+    """A replayed journal: its trials, when its last event was, and what the last driver wrote of itself."""
 
     record: SweepRecord
     last_event_at: float | None
-    session: dict[str, Any]
+    driver: Driver | None
+    reason: str | None
 
 
 def status(home: Path, name: str | None = None) -> list[SweepStatus]:
@@ -118,14 +119,16 @@ def _describe(directory: Path) -> SweepStatus:
 
 
 def _read(directory: Path, disk_bytes: int) -> SweepStatus:
-    running = is_held(directory / "driver.lock")  # before the journal: a driver that ends in between has its last word
+    running = is_held(
+        directory / "driver.lock"
+    )  # before the journal: a driver that ends in between has written its end
     try:
         sweep = read_sweep_json(directory)
     except InputError as error:
         raise InputError(f"sweep.json is not a sweep's record: {_one_line(error.__cause__ or error)}") from error
     replay = _replay(directory / "journal.jsonl")
-    record, session, num_trials = replay.record, replay.session, sweep.asked.search.num_trials
-    state, reason = _state(running, session)
+    record, num_trials = replay.record, sweep.asked.search.num_trials
+    state, reason = _state(running, record.action, replay.reason)
     seen_at = max(filter(None, (replay.last_event_at, _beat(directory / "heartbeat"))), default=None)
     goes_on = state in ("interrupted", "failed") or (state == "finished" and record.num_ended < num_trials)
     return SweepStatus(
@@ -142,7 +145,7 @@ def _read(directory: Path, disk_bytes: int) -> SweepStatus:
         epochs=record.num_epochs,
         seen_at=seen_at,
         age_s=None if seen_at is None else round(max(time.time() - seen_at, 0.0), 1),
-        driver=Driver(session.get("pid"), session.get("host")) if session else None,
+        driver=replay.driver,
         resume=resume_command(directory) if goes_on else None,
     )
 
@@ -156,26 +159,25 @@ def _best(record: SweepRecord, metric: str, mode: str) -> Best | None:
 
 def _replay(path: Path) -> _Replay:
     """One pass: journals are long."""
-    record, last_event_at, session, line = SweepRecord(), None, {}, 1
+    record, last_event_at, driver, reason, line = SweepRecord(), None, None, None, 1
     try:
         for event in read_events(path):
             record.apply(event)
             last_event_at = float(event["time"])
             if event["event"] == "session":
-                session = event
+                driver, reason = Driver(event.get("pid"), event.get("host")), event.get("reason")
             line += 1
     except DAMAGE as error:
         raise InputError(f"{path.name}, line {line}: {_one_line(error)}") from error
-    return _Replay(record, last_event_at, session)
+    return _Replay(record, last_event_at, driver, reason)
 
 
-def _state(running: bool, session: dict[str, Any]) -> tuple[str, str | None]:
+def _state(running: bool, action: str | None, reason: str | None) -> tuple[str, str | None]:
     """State and reason. A journal that says "started", or nothing yet, without a driver: the driver was killed."""
-    action = session.get("action")
     if running:
         return "running", None
     if action in ("finished", "failed"):
-        return action, session.get("reason")
+        return action, reason
     return "interrupted", "interrupted" if action == "interrupted" else "killed"
 
 
@@ -188,7 +190,7 @@ def _beat(path: Path) -> float | None:
 
 
 def _disk_bytes(directory: Path) -> int:
-    """Sum of the sizes of all files below; a running sweep may take some away meanwhile."""
+    """Sum of the sizes of all files below; a running sweep may delete some meanwhile."""
     total = 0
     with contextlib.suppress(OSError), os.scandir(directory) as entries:
         for entry in entries:

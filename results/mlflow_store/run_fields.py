@@ -16,6 +16,8 @@ if TYPE_CHECKING:
     from mlflow.entities import DatasetInput, Param
 
 
+Values = dict[str, Any]  # of hparams, or of a sweep file's keys
+
 FORMAT_TAG, FORMAT = "fersweep.format", "2"
 """Tag of the runs of sweeps and trials: which names their metrics have. Runs without it have `best_val_macro_f1` and
 `at_best/val_accuracy` where this version has `best/val_macro_f1` and `best/val_accuracy`."""
@@ -118,14 +120,14 @@ def totals(record: SweepRecord) -> dict[str, float]:
     return {"trials/total": len(record.trials), **by_state, "epochs/total": record.num_epochs}
 
 
-def trial_params(trial: TrialRecord) -> dict[str, Any]:
+def trial_params(trial: TrialRecord) -> Values:
     """All hparams of a trial, and what the sampler drew where an hparam is made of it (`units_0` of `units`)."""
     return {**trial.params, **trial.hparams}
 
 
-def flat(tree: Mapping[str, Any], prefix: str = "") -> dict[str, Any]:
+def flat(tree: Mapping[str, Any], prefix: str = "") -> Values:
     """Nested mappings as one, keys joined by dots; None is left out."""
-    leaves: dict[str, Any] = {}
+    leaves: Values = {}
     for key, value in tree.items():
         if isinstance(value, Mapping):
             leaves |= flat(value, f"{prefix}{key}.")

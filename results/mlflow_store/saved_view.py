@@ -19,6 +19,8 @@ PREFIX = "mlflow.sharedViewState."
 MAX_PARAMS = 16  # columns; a chart of parallel coordinates has half as many at most
 RUNS = "?workflowType=machine_learning"
 
+Json = dict[str, Any]  # with the keys that MLflow's page reads
+
 
 def address(experiment_id: str, sweep: SweepJson) -> str:
     """Where MLflow's page shows the view, relative to the server's address."""
@@ -32,7 +34,7 @@ def saved_view(sweep: SweepJson) -> tuple[str, str]:
     return PREFIX + sweep.sweep_id, json.dumps(view)
 
 
-def _state(sweep: SweepJson) -> dict[str, Any]:
+def _state(sweep: SweepJson) -> Json:
     metric, mode = sweep.metric, sweep.mode
     numeric, others = _searched(sweep)
     searched = [*numeric, *others][:MAX_PARAMS]
@@ -79,9 +81,9 @@ def _searched(sweep: SweepJson) -> tuple[list[str], list[str]]:
     return numeric, [name for name in attributes if name not in numeric]
 
 
-def _charts(metric: str, searched: list[str]) -> list[dict[str, Any]]:
+def _charts(metric: str, searched: list[str]) -> list[Json]:
     """Parallel coordinates of all trials; the ten best beside each other, and by epoch."""
-    of_search: list[dict[str, Any]] = [
+    of_search: list[Json] = [
         {
             "type": "PARALLEL",
             "selectedParams": searched[: MAX_PARAMS // 2],

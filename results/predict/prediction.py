@@ -58,12 +58,10 @@ class PictureResult:
         return face.label == self.true
 
     def as_json(self) -> dict[str, Any]:
-        content: dict[str, Any] = {"image": str(self.image)}
         if self.error is not None:
-            return content | {"error": self.error}
-        if self.true is not None:
-            content["true"] = self.true
-        return content | {"faces": [face.as_json() for face in self.faces]}
+            return {"image": str(self.image), "error": self.error}
+        true = {} if self.true is None else {"true": self.true}
+        return {"image": str(self.image), **true, "faces": [face.as_json() for face in self.faces]}
 
 
 def champion(home: Path, alias: str = registry.CHAMPION, uri: str | None = None) -> Path:

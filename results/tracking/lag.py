@@ -1,4 +1,4 @@
-"""What MLflow lacks of a sweep, read off its directory alone: `recorder.json`, which the recorder keeps.
+"""What MLflow lacks of a sweep, read from its directory alone: `recorder.json`, which the recorder keeps.
 
 It says up to which byte of the journal MLflow was level at the last writing, and what went wrong since. It is a hint for
 whoever waits for the recorder or wants to know why MLflow is behind; the recorder itself never reads it.

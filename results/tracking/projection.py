@@ -2,8 +2,8 @@
 
 Everything is idempotent. Runs are found again by their tags, epochs that MLflow holds are skipped (and carry the
 journal's times, so that a store drops a point that it has), and a trial counts as recorded only when the state tag,
-status and time of its end agree with the journal's, status and time being written last. A recorder may die anywhere;
-the next one goes on. Runs that an earlier version wrote get the names of this one beside their own.
+status and time of its end agree with the journal's, status and time being written last. A recorder may die at any point;
+the next one continues. Runs that an earlier version wrote get the names of this version beside their own.
 """
 
 from __future__ import annotations
@@ -24,12 +24,7 @@ from fersweep.results.record.journal import SweepRecord, TrialRecord
 from fersweep.results.record.recorded_sweep import RecordedSweep
 from fersweep.results.record.sweep_json import read_sweep_json
 
-STATUS = {
-    "running": "RUNNING",
-    "finished": "FINISHED",
-    "stopped": "KILLED",
-    "failed": "FAILED",
-}
+STATUS = {"running": "RUNNING", "finished": "FINISHED", "stopped": "KILLED", "failed": "FAILED"}
 SWEEP_STATUS = {"finished": "FINISHED", "failed": "FAILED"}  # anything else: KILLED
 
 
@@ -77,7 +72,7 @@ class Projection:
 
     def write(self, closing: bool) -> None:
         """Bring MLflow level with what was read. `closing`: no driver goes on, so open runs are closed."""
-        if not self._found or (closing and self._broken):  # a call that broke off may have made a run all the same
+        if not self._found or (closing and self._broken):  # a call that failed may have made a run all the same
             self.runs.find(self.metric)
             self._found = True
             self._broken &= not closing

@@ -76,7 +76,7 @@ def test_what_trials_need_is_fetched_before_anything_is_written(
     asked: list[list[dict[str, Any]]] = []
     monkeypatch.setattr(trainables.load("curve"), "fetch", asked.append, raising=False)
     for module in ("launch", "resume"):  # nothing is to be trained here
-        monkeypatch.setattr(f"cluster.{module}.drive", lambda *known, **_: Outcome("finished", known[3]))
+        monkeypatch.setattr(f"fersweep.cluster.{module}.run_sweep", lambda *known, **_: Outcome("finished", known[2]))
     path = write_curve(tmp_path / "c.yaml", trials=2, epochs=2, fix="", range="noise: [0.0, 0.0]")
     sweep = read_sweep(str(path), ["search.start_from=[easy]"])
     dry(sweep, tiny_dataset, tmp_path / "runs")

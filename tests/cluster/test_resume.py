@@ -179,7 +179,7 @@ def test_a_new_sweep_learns_from_an_older_one(directory: Path, tmp_path: Path, o
     sweep = start_from(tmp_path, "{sweep: c}", range=f"top: [{median}, 0.95]", fix="noise: 0.02")
     with pytest.raises(InputError, match="none of the 8 trials of sweep 'c'"):
         dry(start_from(tmp_path, "{sweep: c}", range="top: [0.2, 0.2]"), data, home)
-    with pytest.raises(InputError, match="none of the 8 trials of sweep 'c' lies in the space"):
+    with pytest.raises(InputError, match="none of the 8 trials of sweep 'c' is in the space"):
         dry(start_from(tmp_path, "{sweep: c}", fix="noise: 0.01"), data, home)
     assert "# learns from 8 trials of sweep c" in dry(start_from(tmp_path, "{sweep: c}", fix=""), data, home)
     assert "# learns from 4 trials of sweep c" in dry(sweep, data, home)

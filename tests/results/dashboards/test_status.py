@@ -61,22 +61,27 @@ def shown(sweeps: list[SweepStatus], home: Path) -> str:
 
 def test_a_finished_sweep(sweep_dir: Path) -> None:
     home = sweep_dir.parents[1]
-    found = only(home)
-    json.dumps(found, allow_nan=False)
+    content = only(home)
+    json.dumps(content, allow_nan=False)
     record = journal.read(sweep_dir / "journal.jsonl")
     best = record.ranked(METRIC, "max")[0]
-    assert list(found) == [
+    assert list(content) == [
         "sweep", "directory", "disk_bytes", "state", "reason", "trials", "num_trials", "metric", "mode", "best", "epochs",
         "seen_at", "age_s", "driver", "resume", "sync",
     ]  # fmt: skip
-    assert (found["sweep"], found["state"], found["reason"], found["resume"]) == ("tiny", "finished", None, None)
-    assert found["trials"] == {"running": 0, "finished": 2, "stopped": 1, "failed": 1}
-    assert found["num_trials"] == 4
-    assert found["best"] == {"value": best.value(METRIC, "max"), "trial": best.number, "epoch": 9}
-    assert found["epochs"] == 2 * 9 + 2 + 2
-    assert found["driver"]["pid"] == os.getpid()
-    assert found["disk_bytes"] == sum(path.stat().st_size for path in sweep_dir.rglob("*") if path.is_file())
-    assert 0 <= found["age_s"] < 3600
+    assert (content["sweep"], content["state"], content["reason"], content["resume"]) == (
+        "tiny",
+        "finished",
+        None,
+        None,
+    )
+    assert content["trials"] == {"running": 0, "finished": 2, "stopped": 1, "failed": 1}
+    assert content["num_trials"] == 4
+    assert content["best"] == {"value": best.value(METRIC, "max"), "trial": best.number, "epoch": 9}
+    assert content["epochs"] == 2 * 9 + 2 + 2
+    assert content["driver"]["pid"] == os.getpid()
+    assert content["disk_bytes"] == sum(path.stat().st_size for path in sweep_dir.rglob("*") if path.is_file())
+    assert 0 <= content["age_s"] < 3600
     text = shown(status(home), home)
     assert "4/4" in text
     assert best.name in text
@@ -96,24 +101,24 @@ def test_a_sweep_that_stopped_short_says_how_to_go_on(
 ) -> None:
     end_with(sweep_dir, action)
     home = sweep_dir.parents[1]
-    found = only(home)
-    assert (found["state"], found["reason"]) == (state, reason)
-    assert found["resume"] == f"fersweep resume tiny --home {home}"
+    content = only(home)
+    assert (content["state"], content["reason"]) == (state, reason)
+    assert content["resume"] == f"fersweep resume tiny --home {home}"
     assert "\n  fersweep resume tiny --home" in shown(status(home), home)
 
 
 def test_what_a_driver_said_of_its_failure_is_shown(sweep_dir: Path) -> None:
     end_with(sweep_dir, "failed", reason="the disk is full")
-    found = only(sweep_dir.parents[1])
-    assert (found["reason"], found["driver"]) == ("the disk is full", {"pid": 4711, "host": "node-3"})
+    content = only(sweep_dir.parents[1])
+    assert (content["reason"], content["driver"]) == ("the disk is full", {"pid": 4711, "host": "node-3"})
     assert "the disk is full (process 4711 on node-3)" in shown(status(sweep_dir.parents[1]), sweep_dir.parents[1])
 
 
 def test_a_finished_sweep_that_is_asked_for_more_trials_goes_on(sweep_dir: Path) -> None:
     path = sweep_dir / "sweep.json"
     path.write_text(path.read_text().replace('"num_trials": 4', '"num_trials": 6'))
-    found = only(sweep_dir.parents[1])
-    assert (found["state"], found["resume"]) == ("finished", f"fersweep resume tiny --home {sweep_dir.parents[1]}")
+    content = only(sweep_dir.parents[1])
+    assert (content["state"], content["resume"]) == ("finished", f"fersweep resume tiny --home {sweep_dir.parents[1]}")
     assert "has 2 trials left" in shown(status(sweep_dir.parents[1]), sweep_dir.parents[1])
 
 
@@ -124,8 +129,8 @@ def test_a_sweep_is_running_while_its_driver_holds_the_lock(sweep_dir: Path) -> 
         file.write("kept")
         file.flush()
         fcntl.flock(file, fcntl.LOCK_EX)
-        found = only(sweep_dir.parents[1])
-        assert (found["state"], found["resume"]) == ("running", None)
+        content = only(sweep_dir.parents[1])
+        assert (content["state"], content["resume"]) == ("running", None)
         assert f"is running (process {os.getpid()}" in shown(status(sweep_dir.parents[1]), sweep_dir.parents[1])
     assert only(sweep_dir.parents[1])["state"] == "interrupted"
     assert lock.read_text() == "kept"
@@ -140,17 +145,17 @@ def test_a_driver_killed_with_a_trial_in_training(sweep_dir: Path) -> None:
     lines = path.read_bytes().splitlines(keepends=True)
     ended = max(number for number, line in enumerate(lines) if b'"ended"' in line)
     path.write_bytes(b"".join(lines[:ended]) + b'{"event": "rep')  # the last line is torn
-    found = only(sweep_dir.parents[1])
-    assert found["trials"]["running"] == 1
-    assert found["state"] == "interrupted"
+    content = only(sweep_dir.parents[1])
+    assert content["trials"]["running"] == 1
+    assert content["state"] == "interrupted"
     assert "3/4" in shown(status(sweep_dir.parents[1]), sweep_dir.parents[1])
 
 
 def test_a_sweep_that_never_began(sweep_dir: Path) -> None:
     (sweep_dir / "journal.jsonl").unlink()
-    found = only(sweep_dir.parents[1])
-    assert (found["state"], found["reason"]) == ("interrupted", "killed")
-    assert (found["best"], found["driver"], found["age_s"], found["epochs"]) == (None, None, None, 0)
+    content = only(sweep_dir.parents[1])
+    assert (content["state"], content["reason"]) == ("interrupted", "killed")
+    assert (content["best"], content["driver"], content["age_s"], content["epochs"]) == (None, None, None, 0)
     assert "0/4" in shown(status(sweep_dir.parents[1]), sweep_dir.parents[1])
 
 
@@ -161,9 +166,9 @@ def test_the_heartbeat_counts_where_it_is_newer(sweep_dir: Path) -> None:
     assert only(sweep_dir.parents[1])["seen_at"] > time.time() - 3600
     later = time.time() + 60
     os.utime(beat, (later, later))
-    found = only(sweep_dir.parents[1])
-    assert found["seen_at"] == pytest.approx(later)
-    assert found["age_s"] == 0
+    content = only(sweep_dir.parents[1])
+    assert content["seen_at"] == pytest.approx(later)
+    assert content["age_s"] == 0
 
 
 @pytest.mark.parametrize(
@@ -275,8 +280,8 @@ def test_the_command_line(sweep_dir: Path) -> None:
 
     home = sweep_dir.parents[1]
     end_with(sweep_dir, None)
-    (found,) = json.loads(run("tiny", "--home", home, "--json").stdout)
-    assert found["resume"] == f"fersweep resume tiny --home {home}"
+    (content,) = json.loads(run("tiny", "--home", home, "--json").stdout)
+    assert content["resume"] == f"fersweep resume tiny --home {home}"
     assert "interrupted" in run("--home", home).stdout
     none = run("--home", home / "none")
     assert (none.returncode, none.stderr) == (0, "")

@@ -29,10 +29,10 @@ def home(tmp_path_factory: pytest.TempPathFactory) -> Path:
 @pytest.fixture(scope="module")
 def server(home: Path) -> Iterator[MlflowServer]:
     """One for all tests, which take turns: to start it takes seconds."""
-    made = MlflowServer(home / "server")
-    made.start()
-    yield made
-    made.kill()
+    server = MlflowServer(home / "server")
+    server.start()
+    yield server
+    server.kill()
 
 
 @pytest.fixture
