@@ -1,24 +1,22 @@
 """Rows and columns of a dataset as arrays.
 
 for table in read_rows(dataset, manifest, ["jawOpen", "landmarks"], rows):     # a part of the dataset at a time
-    x = vectors(table, ["jawOpen", "landmark61x"])
+    points = landmarks(table["landmarks"])
 """
 
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterator, Sequence
 from pathlib import Path
-from typing import Any
 
 import numpy as np
 import pyarrow as pa
 
 from fersweep.common.errors import InputError
+from fersweep.data_pipeline.dataset.manifest import Manifest
 from fersweep.data_pipeline.dataset.parts import open_part
 from fersweep.data_pipeline.vocabulary import NUM_LANDMARKS
 
 
-def read_rows(
-    directory: Path, manifest: Mapping[str, Any], columns: Sequence[str], rows: np.ndarray
-) -> Iterator[pa.Table]:
+def read_rows(directory: Path, manifest: Manifest, columns: Sequence[str], rows: np.ndarray) -> Iterator[pa.Table]:
     """Columns of some rows of a dataset, a table a part that has any of them; one part is in memory at a time.
 
     Args:
@@ -35,11 +33,11 @@ def read_rows(
 def codes(column: pa.ChunkedArray, names: Sequence[str]) -> np.ndarray:
     """(N,) int32: the place in `names` of each value of a dictionary column; -1 where it is null or none of them."""
     place = {name: index for index, name in enumerate(names)}
-    found = [np.empty(0, np.int32)]
+    parts = [np.empty(0, np.int32)]
     for chunk in column.chunks:
         known = np.array([*(place.get(name, -1) for name in chunk.dictionary.to_pylist()), -1], np.int32)
-        found.append(known[chunk.indices.fill_null(len(known) - 1).to_numpy()])
-    return np.concatenate(found)
+        parts.append(known[chunk.indices.fill_null(len(known) - 1).to_numpy()])
+    return np.concatenate(parts)
 
 
 def landmarks(column: pa.ChunkedArray) -> np.ndarray:
@@ -50,7 +48,7 @@ def landmarks(column: pa.ChunkedArray) -> np.ndarray:
 
 
 def images(pixels: pa.ChunkedArray, image_size: Sequence[int]) -> np.ndarray:
-    """(N, H, W) uint8. Of many faces of a dataset `reading.pixels` is faster."""
+    """(N, H, W) uint8. For many faces of a dataset `pixels.pixels` is faster."""
     return _bytes(pixels).reshape(-1, *image_size)
 
 

@@ -5,7 +5,8 @@ bytes a face of A and 60 a face of B are in memory.
 """
 
 from collections import Counter
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
+from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -17,7 +18,7 @@ from rich.table import Table
 from rich.text import Text
 
 from fersweep.data_pipeline.dataset.columns import codes
-from fersweep.data_pipeline.dataset.manifest import read_manifest
+from fersweep.data_pipeline.dataset.manifest import Counts, Manifest, Part, read_manifest
 from fersweep.data_pipeline.dataset.parts import open_part
 from fersweep.data_pipeline.vocabulary import BLENDSHAPES, LABELS, SPLITS
 
@@ -38,76 +39,133 @@ NOT_COMPARED = {
 }
 
 
-def diff(a: Path, b: Path) -> dict[str, Any]:
-    """What `b` has otherwise than `a`, ready for JSON. InputError where one of them is damaged.
+@dataclass(frozen=True)
+class Side:
+    """One of the two datasets."""
 
-    - "same": the fingerprints are; "a", "b": {"directory", "name", "fingerprint", "num_faces", "image_size"}
-    - "only_a", "only_b": {split: {label: faces}} of the faces that the other lacks; "in_both": how many both have
-    - "label", "split", "fold": {"num", "changes": {"train → val": faces}}, "label" with "examples"
-    - "detected": {"num", "changes"}; "scores": {"num": faces with another score, "rms" and "max" over those that MediaPipe
-      found in both}
-    - "manifest": {key: [a's, b's]} of options, sources and what else was recorded
-    """
-    one, other = _Faces(a), _Faces(b)
-    left, right = _match(one, other)
-    told: dict[str, Any] = {
-        "same": one.manifest["fingerprint"] == other.manifest["fingerprint"],
-        "a": one.told(),
-        "b": other.told(),
-        "only_a": one.counts(np.setdiff1d(np.arange(len(one.ids)), left)),
-        "only_b": other.counts(np.setdiff1d(np.arange(len(other.ids)), right)),
-        "in_both": len(left),
-        "label": _changes(one.labels[left], other.labels[right], LABELS),
-        "split": _changes(one.splits[left], other.splits[right], SPLITS),
-        "fold": _changes(one.folds[left], other.folds[right], [*map(str, range(127)), "none"]),
-        "detected": _changes(one.detected[left], other.detected[right], ["not found", "found"]),
-        "scores": _scores_differ(one, other, left, right),
-        "manifest": _unequal(_recorded(one.manifest), _recorded(other.manifest)),
-    }
-    odd = np.flatnonzero(one.labels[left] != other.labels[right])[:NUM_EXAMPLES]
-    told["label"]["examples"] = [
-        {
-            "face_id": one.ids[row : row + 1].tobytes().hex(),
-            "a": LABELS[one.labels[row]],
-            "b": LABELS[other.labels[match]],
-        }
+    directory: str
+    name: str
+    fingerprint: str
+    num_faces: int
+    image_size: list[int] | None
+
+
+@dataclass(frozen=True)
+class Changes:
+    """Faces of both for which something is not the same."""
+
+    num: int
+    changes: dict[str, int]
+    """{"train → val": faces}."""
+
+
+@dataclass(frozen=True)
+class Example:
+    """A face whose label is `a` in A and `b` in B."""
+
+    face_id: str
+    a: str
+    b: str
+
+
+@dataclass(frozen=True)
+class LabelChanges(Changes):
+    examples: list[Example]
+
+
+@dataclass(frozen=True)
+class ScoreChanges:
+    """Differences of blendshapes."""
+
+    num: int
+    """Faces with another score."""
+    rms: float | None
+    """This and `max`: over the scores that both have; None where there is none."""
+    max: float | None
+
+
+@dataclass(frozen=True)
+class Difference:
+    """What B has otherwise than A."""
+
+    same: bool
+    """Are the fingerprints?"""
+    a: Side
+    b: Side
+    only_a: Counts
+    """Faces that B lacks."""
+    only_b: Counts
+    in_both: int
+    label: LabelChanges
+    split: Changes
+    fold: Changes
+    detected: Changes
+    scores: ScoreChanges
+    manifest: dict[str, list[Any]]
+    """{dotted key: [A's value, B's]} of options, sources and what else was recorded."""
+
+    def as_json(self) -> dict[str, Any]:
+        return asdict(self)
+
+
+def diff(a: Path, b: Path) -> Difference:
+    """Compare two datasets. InputError where one of them is damaged."""
+    first, second = _Faces(a), _Faces(b)
+    left, right = _match(first, second)
+    odd = np.flatnonzero(first.labels[left] != second.labels[right])[:NUM_EXAMPLES]
+    examples = [
+        Example(first.ids[row : row + 1].tobytes().hex(), LABELS[first.labels[row]], LABELS[second.labels[match]])
         for row, match in zip(left[odd].tolist(), right[odd].tolist(), strict=True)
     ]
-    return told
+    labels = _changes(first.labels[left], second.labels[right], LABELS)
+    return Difference(
+        same=first.manifest["fingerprint"] == second.manifest["fingerprint"],
+        a=first.side(),
+        b=second.side(),
+        only_a=first.counts(np.setdiff1d(np.arange(len(first.ids)), left)),
+        only_b=second.counts(np.setdiff1d(np.arange(len(second.ids)), right)),
+        in_both=len(left),
+        label=LabelChanges(labels.num, labels.changes, examples),
+        split=_changes(first.splits[left], second.splits[right], SPLITS),
+        fold=_changes(first.folds[left], second.folds[right], [*map(str, range(127)), "none"]),
+        detected=_changes(first.detected[left], second.detected[right], ["not found", "found"]),
+        scores=_score_changes(first, second, left, right),
+        manifest=_unequal(_recorded(first.manifest), _recorded(second.manifest)),
+    )
 
 
-def render(found: dict[str, Any]) -> Group:
-    """`diff`'s answer for a terminal."""
-    a, b = found["a"], found["b"]
-    if found["same"] and not found["manifest"]:
-        return Group(Text(f"the same: {a['num_faces']:,} faces, fingerprint {a['fingerprint']}"))
+def render(result: Difference) -> Group:
+    """`diff`'s result for a terminal."""
+    a, b, scores = result.a, result.b, result.scores
+    if result.same and not result.manifest:
+        return Group(Text(f"the same: {a.num_faces:,} faces, fingerprint {a.fingerprint}"))
     lines = [
-        f"A {a['directory']}: {a['num_faces']:,} faces, fingerprint {a['fingerprint'][:16]}",
-        f"B {b['directory']}: {b['num_faces']:,} faces, fingerprint {b['fingerprint'][:16]}"
-        + (", the same" if found["same"] else ""),
-        f"in both: {found['in_both']:,} faces",
+        f"A {a.directory}: {a.num_faces:,} faces, fingerprint {a.fingerprint[:16]}",
+        f"B {b.directory}: {b.num_faces:,} faces, fingerprint {b.fingerprint[:16]}"
+        + (", the same" if result.same else ""),
+        f"in both: {result.in_both:,} faces",
     ]
-    if a["image_size"] != b["image_size"]:
+    if a.image_size != b.image_size:
         lines.append("their faces have other sizes, so that none has the same pixels")
-    for side in ("a", "b"):
-        for split, labels in found[f"only_{side}"].items():
-            told = ", ".join(f"{number:,} {label}" for label, number in labels.items())
-            lines.append(f"only in {side.upper()}, {split}: {told}")
-    for key in ("label", "split", "fold", "detected"):
-        if found[key]["num"]:
-            told = ", ".join(f"{pair} {number:,}" for pair, number in found[key]["changes"].items())
-            lines.append(
-                f"another {key}: {found[key]['num']:,} faces ({told})".replace("another detected", "MediaPipe")
-            )
-    if found["scores"]["num"]:
-        scores = found["scores"]
-        lines.append(
-            f"other scores: {scores['num']:,} faces, rms {scores['rms']:.2g}, at most {scores['max']:.2g} apart"
-        )
+    for side, counts in (("A", result.only_a), ("B", result.only_b)):
+        for split, labels in counts.items():
+            faces = ", ".join(f"{number:,} {label}" for label, number in labels.items())
+            lines.append(f"only in {side}, {split}: {faces}")
+    for title, change in (
+        ("another label", result.label),
+        ("another split", result.split),
+        ("another fold", result.fold),
+        ("MediaPipe", result.detected),
+    ):
+        if change.num:
+            pairs = ", ".join(f"{pair} {number:,}" for pair, number in change.changes.items())
+            lines.append(f"{title}: {change.num:,} faces ({pairs})")
+    if scores.num:
+        lines.append(f"other scores: {scores.num:,} faces, rms {scores.rms:.2g}, at most {scores.max:.2g} apart")
     table = Table("recorded", "A", "B", box=None, pad_edge=False)
-    for key, values in found["manifest"].items():
+    for key, values in result.manifest.items():
         table.add_row(key, *map(_short, values))
-    return Group(*map(Text, lines), *([table] if found["manifest"] else []))
+    return Group(*map(Text, lines), *([table] if result.manifest else []))
 
 
 class _Faces:
@@ -120,11 +178,17 @@ class _Faces:
         arrays = [np.concatenate(column) for column in zip(*light, strict=True)]
         self.ids, self.labels, self.splits, self.folds, self.detected = arrays
 
-    def told(self) -> dict[str, Any]:
-        shown = {key: self.manifest[key] for key in ("name", "fingerprint", "num_faces", "image_size")}
-        return {"directory": str(self.directory), **shown}
+    def side(self) -> Side:
+        manifest = self.manifest
+        return Side(
+            str(self.directory),
+            manifest["name"],
+            manifest["fingerprint"],
+            manifest["num_faces"],
+            manifest["image_size"],
+        )
 
-    def counts(self, rows: np.ndarray) -> dict[str, dict[str, int]]:
+    def counts(self, rows: np.ndarray) -> Counts:
         pairs = Counter(zip(self.splits[rows].tolist(), self.labels[rows].tolist(), strict=True))
         return {
             name: {label: pairs[split, index] for index, label in enumerate(LABELS) if pairs[split, index]}
@@ -142,7 +206,7 @@ class _Gap(NamedTuple):
     largest: float = 0.0
 
 
-def _originals(directory: Path, part: dict[str, Any], columns: Sequence[str]) -> pa.Table:
+def _originals(directory: Path, part: Part, columns: Sequence[str]) -> pa.Table:
     table = open_part(directory, part, columns)
     return table.filter(table["augmentation"].is_null())
 
@@ -157,10 +221,9 @@ def _light(table: pa.Table) -> list[np.ndarray]:
     ]
 
 
-def _match(one: _Faces, other: _Faces) -> tuple[np.ndarray, np.ndarray]:
+def _match(a: _Faces, b: _Faces) -> tuple[np.ndarray, np.ndarray]:
     """Rows of A and of B that are the same face. Of n twins here and m there min(n, m) are, equal labels first."""
-    keys = [_keys(faces) for faces in (one, other)]
-    _, left, right = np.intersect1d(*keys, assume_unique=True, return_indices=True)
+    _, left, right = np.intersect1d(_keys(a), _keys(b), assume_unique=True, return_indices=True)
     order = np.argsort(left)
     return left[order], right[order]
 
@@ -179,23 +242,21 @@ def _keys(faces: _Faces) -> np.ndarray:
     return keys
 
 
-def _changes(a: np.ndarray, b: np.ndarray, names: Sequence[str]) -> dict[str, Any]:
+def _changes(a: np.ndarray, b: np.ndarray, names: Sequence[str]) -> Changes:
     odd = a != b
     pairs = Counter(zip(a[odd].tolist(), b[odd].tolist(), strict=True))
-    return {
-        "num": int(odd.sum()),
-        "changes": {f"{names[one]} → {names[other]}": number for (one, other), number in pairs.most_common()},
-    }
+    changes = {f"{names[before]} → {names[after]}": number for (before, after), number in pairs.most_common()}
+    return Changes(int(odd.sum()), changes)
 
 
-def _scores_differ(one: _Faces, other: _Faces, left: np.ndarray, right: np.ndarray) -> dict[str, Any]:
-    """Scores of the faces that were found in both; one that a dataset does not have is not compared."""
-    scores = np.concatenate([_scores(one.directory, part) for part in one.manifest["parts"]])
-    match = np.full(len(other.ids), -1)
+def _score_changes(a: _Faces, b: _Faces, left: np.ndarray, right: np.ndarray) -> ScoreChanges:
+    """Scores of the faces that were found in both; a score that a dataset does not have is not compared."""
+    scores = np.concatenate([_scores(a.directory, part) for part in a.manifest["parts"]])
+    match = np.full(len(b.ids), -1)
     match[right] = left
     start, gap = 0, _Gap()
-    for part in other.manifest["parts"]:
-        there = _scores(other.directory, part)
+    for part in b.manifest["parts"]:
+        there = _scores(b.directory, part)
         rows = match[start : start + len(there)]
         start += len(there)
         apart = np.abs(there[rows >= 0] - scores[rows[rows >= 0]])
@@ -207,32 +268,32 @@ def _scores_differ(one: _Faces, other: _Faces, left: np.ndarray, right: np.ndarr
             max(gap.largest, float(apart[known].max(initial=0.0))),
         )
     rms = (gap.squares / gap.values) ** 0.5 if gap.values else None
-    return {"num": gap.num, "rms": rms, "max": gap.largest if gap.values else None}
+    return ScoreChanges(gap.num, rms, gap.largest if gap.values else None)
 
 
-def _scores(directory: Path, part: dict[str, Any]) -> np.ndarray:
+def _scores(directory: Path, part: Part) -> np.ndarray:
     """(n, 52) float32, NaN where there is none."""
     table = _originals(directory, part, [*BLENDSHAPES, "augmentation"])
     return np.column_stack([pc.fill_null(table[name], np.nan).to_numpy() for name in BLENDSHAPES])
 
 
-def _unequal(a: dict[str, Any], b: dict[str, Any], prefix: str = "") -> dict[str, list[Any]]:
-    """{dotted key: [a's value, b's]} of what was recorded otherwise; what one has not at all is told whole."""
-    found: dict[str, list[Any]] = {}
+def _unequal(a: Mapping[str, Any], b: Mapping[str, Any], prefix: str = "") -> dict[str, list[Any]]:
+    """{dotted key: [a's value, b's]} where they differ; a dict that only one has is one value."""
+    unequal: dict[str, list[Any]] = {}
     for key in dict.fromkeys([*a, *b]):
-        one, other = a.get(key), b.get(key)
-        if isinstance(one, dict) and isinstance(other, dict):
-            found |= _unequal(one, other, f"{prefix}{key}.")
-        elif one != other:
-            found[f"{prefix}{key}"] = [one, other]
-    return found
+        before, after = a.get(key), b.get(key)
+        if isinstance(before, dict) and isinstance(after, dict):
+            unequal |= _unequal(before, after, f"{prefix}{key}.")
+        elif before != after:
+            unequal[f"{prefix}{key}"] = [before, after]
+    return unequal
 
 
-def _recorded(manifest: dict[str, Any]) -> dict[str, Any]:
-    """What a manifest says beside its counts; older ones with what was understood."""
-    told = {"blendshapes": list(BLENDSHAPES), "sources": [], **manifest}
-    told["sources"] = [source["sha256"] for source in told["sources"]]
-    return {key: value for key, value in told.items() if key not in NOT_COMPARED}
+def _recorded(manifest: Manifest) -> Mapping[str, Any]:
+    """What a manifest records beside counts; of an older one with the defaults of what it lacks."""
+    fields = {"blendshapes": list(BLENDSHAPES), "sources": [], **manifest}
+    fields["sources"] = [source["sha256"] for source in fields["sources"]]
+    return {key: value for key, value in fields.items() if key not in NOT_COMPARED}
 
 
 def _short(value: Any) -> str:

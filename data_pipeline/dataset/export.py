@@ -6,7 +6,7 @@ numpy: `train/pixels.npy` …, which `numpy.load(…, mmap_mode="r")` maps, rows
 imagefolder: `train/happy/0000017.png` … with `train/metadata.jsonl`: Hugging Face's `load_dataset("imagefolder", data_dir=…)`
     reads it, and so does `prepare`.
 
-Faces stand in the dataset's order, without augmented copies. One part is in memory at a time.
+Faces are in the dataset's order, without augmented copies. One part is in memory at a time.
 """
 
 import contextlib
@@ -14,6 +14,7 @@ import csv
 import json
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import AbstractContextManager, ExitStack
+from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import IO, Any
 
@@ -24,7 +25,7 @@ import pyarrow.compute as pc
 from fersweep.common.errors import InputError, hint
 from fersweep.common.files import new_directory
 from fersweep.data_pipeline.dataset.columns import codes, images
-from fersweep.data_pipeline.dataset.manifest import read_manifest
+from fersweep.data_pipeline.dataset.manifest import Manifest, read_manifest
 from fersweep.data_pipeline.dataset.parts import open_part
 from fersweep.data_pipeline.vocabulary import BLENDSHAPES, LABELS, NUM_LANDMARKS, SPLITS
 
@@ -35,8 +36,22 @@ ROWS = ("face_id", "source", "label", "origin", "subject", "fold", "detected", "
 Add = Callable[[pa.Table, int], None]  # a part's faces, and the number of the first
 
 
-def export_dataset(directory: Path, out: Path, layout: str) -> dict[str, Any]:
-    """Write the dataset to the new directory `out`; {"out", "layout", "num_faces", "files": [relative paths or patterns]}.
+@dataclass(frozen=True)
+class Export:
+    """What `export_dataset` wrote."""
+
+    out: str
+    layout: str
+    num_faces: int
+    files: list[str]
+    """Paths within `out`, or patterns (`train/*/*.png`)."""
+
+    def as_json(self) -> dict[str, Any]:
+        return asdict(self)
+
+
+def export_dataset(directory: Path, out: Path, layout: str) -> Export:
+    """Write the dataset to the new directory `out`.
 
     InputError where `out` is there and not empty, `layout` is unknown, or the dataset lacks what it needs. `out` appears
     when all is written.
@@ -59,9 +74,9 @@ def export_dataset(directory: Path, out: Path, layout: str) -> dict[str, Any]:
                 table = table.filter(table["augmentation"].is_null())
                 add(table, start)
                 start += table.num_rows
-        shown = {path.relative_to(unfinished) for path in unfinished.rglob("*") if path.is_file()}
-        files = sorted({str(path.parent.parent / "*" / "*.png" if path.suffix == ".png" else path) for path in shown})
-    return {"out": str(out), "layout": layout, "num_faces": start, "files": files}
+        paths = [path.relative_to(unfinished) for path in unfinished.rglob("*") if path.is_file()]
+        files = sorted({str(path.parent.parent / "*" / "*.png" if path.suffix == ".png" else path) for path in paths})
+    return Export(str(out), layout, start, files)
 
 
 @contextlib.contextmanager
@@ -80,9 +95,8 @@ def _fresh(out: Path) -> Iterator[Path]:
 
 
 @contextlib.contextmanager
-def _csv(out: Path, manifest: dict[str, Any]) -> Iterator[Add]:
-    size = manifest["image_size"]
-    blendshapes = _blendshapes(manifest)
+def _csv(out: Path, manifest: Manifest) -> Iterator[Add]:
+    size, blendshapes = manifest["image_size"] or (), _blendshapes(manifest)
     with ExitStack() as stack:
         name = "ckextended.csv" if "contempt" in manifest["classes"] else "fer2013.csv"
         faces = stack.enter_context(_table(out / name, ("emotion", "pixels", "Usage"))) if size else None
@@ -103,15 +117,15 @@ def _csv(out: Path, manifest: dict[str, Any]) -> Iterator[Add]:
 
 
 @contextlib.contextmanager
-def _numpy(out: Path, manifest: dict[str, Any]) -> Iterator[Add]:
-    size, blendshapes = manifest["image_size"], _blendshapes(manifest)
+def _numpy(out: Path, manifest: Manifest) -> Iterator[Add]:
+    size, blendshapes = manifest["image_size"] or (), _blendshapes(manifest)
     has_landmarks = (manifest.get("has") or {}).get("landmarks", False)
     kinds: dict[str, tuple[tuple[int, ...], Any]] = {"labels": ((), np.int8), "pose": ((len(POSE),), np.float32)}
     kinds |= {"pixels": (tuple(size), np.uint8)} if size else {}
     kinds |= {"blendshapes": ((len(blendshapes),), np.float32)} if blendshapes else {}
     kinds |= {"landmarks": ((NUM_LANDMARKS, 3), np.float16)} if has_landmarks else {}
     sizes = {split: sum(labels.values()) for split, labels in manifest["counts"].items()}
-    done = dict.fromkeys(sizes, 0)
+    num_written = dict.fromkeys(sizes, 0)
     arrays: dict[str, dict[str, np.ndarray]] = {}
     names = {
         "labels": list(LABELS), "blendshapes": blendshapes, "pose": list(POSE), "num_faces": sizes,
@@ -132,29 +146,29 @@ def _numpy(out: Path, manifest: dict[str, Any]) -> Iterator[Add]:
         def add(table: pa.Table, start: int) -> None:
             for split in sizes:
                 mine = table.filter(pc.field("split").cast(pa.string()) == split)
-                span = slice(done[split], done[split] + mine.num_rows)
+                span = slice(num_written[split], num_written[split] + mine.num_rows)
                 for name, array in arrays[split].items():
                     array[span] = _values(mine, name, blendshapes, size)
                 rows[split].writerows(_texts(mine, ROWS))
-                done[split] = span.stop
+                num_written[split] = span.stop
 
         yield add
-        for array in (array for each in arrays.values() for array in each.values()):
+        for array in (array for of_split in arrays.values() for array in of_split.values()):
             array.flush()  # pyright: ignore[reportAttributeAccessIssue]
 
 
 @contextlib.contextmanager
-def _imagefolder(out: Path, manifest: dict[str, Any]) -> Iterator[Add]:
+def _imagefolder(out: Path, manifest: Manifest) -> Iterator[Add]:
     import cv2
 
-    size, blendshapes = manifest["image_size"], _blendshapes(manifest)
+    size, blendshapes = manifest["image_size"] or (), _blendshapes(manifest)
     names, numbers = ("label", "face_id", "source", "origin", "subject"), ("fold", *blendshapes, *POSE)
     with ExitStack() as stack:
-        told = {}
+        metadata = {}
         for split, labels in manifest["counts"].items():
             for label in labels:
                 (out / split / label).mkdir(parents=True)
-            told[split] = stack.enter_context((out / split / "metadata.jsonl").open("w", encoding="utf-8"))
+            metadata[split] = stack.enter_context((out / split / "metadata.jsonl").open("w", encoding="utf-8"))
 
         def add(table: pa.Table, start: int) -> None:
             faces = zip(
@@ -168,19 +182,19 @@ def _imagefolder(out: Path, manifest: dict[str, Any]) -> Iterator[Add]:
                 (out / split / file).write_bytes(cv2.imencode(".png", face)[1].tobytes())
                 row = dict(zip((*names, *numbers), values, strict=True))
                 row |= {name: json.loads(row[name] or "null") for name in numbers}
-                told[split].write(json.dumps({"file_name": file, **row}) + "\n")
+                metadata[split].write(json.dumps({"file_name": file, **row}) + "\n")
 
         yield add
 
 
-LAYOUTS: dict[str, Callable[[Path, dict[str, Any]], AbstractContextManager[Add]]] = {
+LAYOUTS: dict[str, Callable[[Path, Manifest], AbstractContextManager[Add]]] = {
     "csv": _csv,
     "numpy": _numpy,
     "imagefolder": _imagefolder,
 }
 
 
-def _blendshapes(manifest: dict[str, Any]) -> list[str]:
+def _blendshapes(manifest: Manifest) -> list[str]:
     return list(manifest.get("blendshapes", BLENDSHAPES))
 
 

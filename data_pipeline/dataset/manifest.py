@@ -1,19 +1,93 @@
 """`manifest.json` of a dataset."""
 
 import json
+from collections.abc import Mapping
 from pathlib import Path
-from typing import Any
+from typing import Any, NotRequired, TypedDict, cast
 
 from fersweep.common.errors import InputError
 from fersweep.common.files import write_whole
 from fersweep.data_pipeline.dataset.schema import SCHEMA_VERSION
 
 
-def write_manifest(directory: Path, manifest: dict[str, Any]) -> None:
+class Part(TypedDict):
+    """A Parquet file of the dataset."""
+
+    file: str
+    """Path within the dataset."""
+    num_rows: int
+    num_bytes: int
+    sha256: NotRequired[str]
+
+
+class SourceFile(TypedDict):
+    """What a dataset was made of."""
+
+    path: str
+    format: str
+    sha256: str
+
+
+class LandmarkOptions(TypedDict):
+    """How faces were shown to MediaPipe (see `landmarker.Landmarker`), and which MediaPipe."""
+
+    border: float
+    size: int
+    views: NotRequired[int]
+    bundle_sha256: str
+    mediapipe: str
+
+
+Counts = dict[str, dict[str, int]]
+"""Faces per split and label: {"train": {"angry": 3995, …}, …}; of what is left out, per reason and label."""
+
+
+class Manifest(TypedDict):
+    """What `manifest.json` holds. Datasets made by earlier versions lack the keys that are NotRequired."""
+
+    schema_version: int
+    name: str
+    fingerprint: str
+    """See `seal.fingerprint`."""
+    classes: list[str]
+    num_faces: int
+    """Without augmented copies, as are all counts."""
+    counts: Counts
+    undetected: Counts
+    twins: Counts
+    near_twins: NotRequired[Counts]
+    augmented: NotRequired[dict[str, int]]
+    """Augmented copies per label."""
+    blendshapes: NotRequired[list[str]]
+    """Those that the dataset has; all where the key is missing."""
+    created: str
+    """UTC, ISO 8601."""
+    sources: list[SourceFile]
+    options: dict[str, Any]
+    """Of `prepare`: see `prepare.options.Options`."""
+    origins: NotRequired[dict[str, Any]]
+    """Name of a source → {"format", "num_faces", "labels", "dropped", "warnings"}: see `source.Survey`."""
+    landmarks: LandmarkOptions | None
+    """None: MediaPipe did not see the faces."""
+    has: NotRequired[dict[str, bool]]
+    """"pixels" and "landmarks": are these columns filled?"""
+    split_by: NotRequired[str]
+    folds: NotRequired[int | None]
+    num_subjects: NotRequired[int]
+    compared: NotRequired[bool]
+    """Near twins were looked for."""
+    skipped: NotRequired[Counts]
+    image_size: list[int] | None
+    """[H, W] in pixels; None: the dataset has no pixels."""
+    command: str
+    parts: list[Part]
+
+
+def write_manifest(directory: Path, manifest: Mapping[str, Any]) -> None:
     write_whole(Path(directory) / "manifest.json", (json.dumps(manifest, indent=1) + "\n").encode())
 
 
-def read_manifest(directory: Path) -> dict[str, Any]:
+def read_manifest(directory: Path) -> Manifest:
     """The manifest of a dataset. InputError where it is missing, broken, or of another schema version."""
     path = Path(directory) / "manifest.json"
     try:
@@ -25,4 +99,4 @@ def read_manifest(directory: Path) -> dict[str, Any]:
     version = manifest.get("schema_version") if isinstance(manifest, dict) else None
     if version != SCHEMA_VERSION:
         raise InputError(f"{path} has schema version {version}, this program reads version {SCHEMA_VERSION}")
-    return manifest
+    return cast(Manifest, manifest)

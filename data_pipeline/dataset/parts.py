@@ -2,7 +2,6 @@
 
 from collections.abc import Sequence
 from pathlib import Path
-from typing import Any
 
 import pyarrow as pa
 import pyarrow.compute as pc
@@ -10,7 +9,7 @@ import pyarrow.parquet as pq
 
 from fersweep.common.errors import InputError
 from fersweep.common.files import write_whole
-from fersweep.data_pipeline.dataset.manifest import read_manifest
+from fersweep.data_pipeline.dataset.manifest import Part, read_manifest
 from fersweep.data_pipeline.dataset.schema import ADDED_FIELDS
 
 
@@ -24,7 +23,7 @@ def write_part(directory: Path, number: int, rows: pa.Table) -> None:
 
 
 def write_table(path: Path, rows: pa.Table) -> None:
-    """Write Parquet by temp-and-rename, uncompressed and each column in one page (see reading.py)."""
+    """Write Parquet by temp-and-rename, uncompressed and each column in one page (see pixels.py)."""
     sink = pa.BufferOutputStream()
     names = [field.name for field in rows.schema if pa.types.is_dictionary(field.type)]
     pq.write_table(  # pyright: ignore[reportArgumentType]
@@ -45,10 +44,10 @@ def open_table(directory: Path, columns: Sequence[str] | None = None, split: str
     InputError where a part that the manifest names is missing or truncated.
     """
     directory = Path(directory)
-    wanted = None if columns is None else [*dict.fromkeys([*columns, "split"])]
+    with_split = None if columns is None else [*dict.fromkeys([*columns, "split"])]
     tables = []
     for part in read_manifest(directory)["parts"]:
-        table = open_part(directory, part, wanted)
+        table = open_part(directory, part, with_split)
         if split is not None:
             table = table.filter(pc.field("split").cast(pa.string()) == split)
         tables.append(table)
@@ -56,7 +55,7 @@ def open_table(directory: Path, columns: Sequence[str] | None = None, split: str
     return table if columns is None else table.select(list(columns))
 
 
-def open_part(directory: Path, part: dict[str, Any], columns: Sequence[str] | None = None) -> pa.Table:
+def open_part(directory: Path, part: Part, columns: Sequence[str] | None = None) -> pa.Table:
     """`read_part` of one of the manifest's "parts". InputError where it is missing, truncated or broken."""
     path = part_file(directory, part)
     try:
@@ -70,12 +69,12 @@ def unreadable(path: Path, error: Exception) -> InputError:
     return InputError(f"{path} cannot be read ({str(error).splitlines()[0]}): prepare the dataset anew")
 
 
-def part_file(directory: Path, part: dict[str, Any]) -> Path:
+def part_file(directory: Path, part: Part) -> Path:
     """File of one of the manifest's "parts". InputError where it is missing or truncated."""
     path = directory / part["file"]
-    found = path.stat().st_size if path.is_file() else None
-    if found != part["num_bytes"]:
-        state = "is missing" if found is None else f"has {found} bytes, not {part['num_bytes']}"
+    num_bytes = path.stat().st_size if path.is_file() else None
+    if num_bytes != part["num_bytes"]:
+        state = "is missing" if num_bytes is None else f"has {num_bytes} bytes, not {part['num_bytes']}"
         raise InputError(f"{path} {state}: the dataset is damaged, prepare it anew")
     return path
 

@@ -5,51 +5,51 @@ page is the array itself. It is mapped into memory, and the wanted rows are copi
 """
 
 import mmap
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from pathlib import Path
-from typing import Any
 
 import numpy as np
 import pyarrow as pa
 import pyarrow.parquet as pq
 
 from fersweep.common.errors import InputError
-from fersweep.data_pipeline.dataset.manifest import read_manifest
+from fersweep.data_pipeline.dataset.manifest import Manifest, read_manifest
 from fersweep.data_pipeline.dataset.parts import part_file, read_part, unreadable
 
 HEADER_BYTES = 32  # of a page: more than is read of it
 
 
-def pixels(directory: Path, rows: np.ndarray | None = None, manifest: Mapping[str, Any] | None = None) -> np.ndarray:
+def pixels(directory: Path, rows: np.ndarray | None = None, manifest: Manifest | None = None) -> np.ndarray:
     """(n, H, W) uint8: faces of a dataset, those of `rows` (n,) in their order, or all.
 
-    A row is a number over the whole dataset. Beside the answer at most one part is in memory, in pages that the system
-    may drop. InputError where the dataset has no pixels, or a part is missing or truncated; IndexError for a row that
-    there is not.
+    Rows are counted over the whole dataset. Beside the result at most one part is in memory, in pages that the system
+    may drop. InputError where the dataset has no pixels, or a part is missing or truncated; IndexError for a row out
+    of range.
     """
     directory = Path(directory)
     manifest = manifest or read_manifest(directory)
-    if manifest["image_size"] is None:
+    image_size = manifest["image_size"]
+    if image_size is None:
         raise InputError(f"{directory} has no pixels: it is made of ready-made blendshapes")
     sizes = [part["num_rows"] for part in manifest["parts"]]
     rows = np.arange(sum(sizes)) if rows is None else np.asarray(rows, np.int64)
     if len(rows) and not (rows.min() >= 0 and rows.max() < sum(sizes)):
         raise IndexError(f"rows must lie in 0–{sum(sizes) - 1}, but got {rows.min()}–{rows.max()}")
-    found = np.empty((len(rows), *manifest["image_size"]), np.uint8)
+    faces = np.empty((len(rows), *image_size), np.uint8)
     rising = bool((rows[1:] > rows[:-1]).all())
     start = 0
     for part, size in zip(manifest["parts"], sizes, strict=True):
         if rising:
             where = slice(*np.searchsorted(rows, (start, start + size)))
             if where.start < where.stop:
-                faces = part_pixels(part_file(directory, part), manifest["image_size"])
-                np.take(faces, rows[where] - start, axis=0, out=found[where], mode="clip")  # "raise" would copy twice
+                source = part_pixels(part_file(directory, part), image_size)
+                np.take(source, rows[where] - start, axis=0, out=faces[where], mode="clip")  # "raise" would copy twice
         else:
             where = np.flatnonzero((rows >= start) & (rows < start + size))
             if len(where):
-                found[where] = part_pixels(part_file(directory, part), manifest["image_size"])[rows[where] - start]
+                faces[where] = part_pixels(part_file(directory, part), image_size)[rows[where] - start]
         start += size
-    return found
+    return faces
 
 
 def part_pixels(path: Path, image_size: Sequence[int]) -> np.ndarray:
@@ -74,7 +74,7 @@ def part_pixels(path: Path, image_size: Sequence[int]) -> np.ndarray:
 
 
 def _payload(path: Path, metadata: pq.FileMetaData, num_bytes: int) -> tuple[int, int] | None:
-    """Where in the file the pixels lie as plain bytes, and how many: (offset, count); None where they are not in one page."""
+    """Where in the file the pixels are plain bytes, and how many: (offset, count); None where they are not in one page."""
     if metadata.num_row_groups != 1:
         return None
     group = metadata.row_group(0)

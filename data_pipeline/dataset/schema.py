@@ -13,8 +13,6 @@ import pyarrow as pa
 from fersweep.data_pipeline.vocabulary import BLENDSHAPES
 
 SCHEMA_VERSION = 1
-
-
 LANDMARKS_BYTES = 478 * 3 * 2  # (478, 3) float16
 _NAME = pa.dictionary(pa.int32(), pa.string())
 _FIELDS = [
@@ -35,10 +33,10 @@ ADDED_FIELDS = [
     pa.field("near_duplicate_of", pa.string()),  # like duplicate_of, of nearly the same pixels
     pa.field("num_views", pa.int8()),  # in which MediaPipe found the face
     pa.field("spread", pa.float32()),  # of the scores over the views: root mean square of their deviations
-    *(pa.field(angle, pa.float32()) for angle in ("yaw", "pitch", "roll")),  # degrees, see landmarks.Reading
-    pa.field("landmarks", pa.binary(LANDMARKS_BYTES)),  # (478, 3) float16, see landmarks.Reading
+    *(pa.field(angle, pa.float32()) for angle in ("yaw", "pitch", "roll")),  # degrees, see landmarker.Reading
+    pa.field("landmarks", pa.binary(LANDMARKS_BYTES)),  # (478, 3) float16, see landmarker.Reading
 ]
-"""Columns that datasets made before them lack; `open_table` answers with nulls."""
+"""Columns that datasets made before them lack; they read as nulls."""
 
 
 def arrow_schema(image_size: Sequence[int] | None) -> pa.Schema:
@@ -93,7 +91,8 @@ def make_rows(
     }
     if landmarks is not None:
         halves = landmarks.astype(np.float16)
-        columns["landmarks"] = [one.tobytes() if found else None for one, found in zip(halves, detected, strict=True)]
+        pairs = zip(halves, detected, strict=True)
+        columns["landmarks"] = [points.tobytes() if is_detected else None for points, is_detected in pairs]
     for index, blendshape in enumerate(BLENDSHAPES):
         columns[blendshape] = pa.array(blendshapes[:, index], mask=missing[:, index], type=pa.float32())
     empty = [None] * len(blendshapes)

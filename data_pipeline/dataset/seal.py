@@ -3,24 +3,24 @@
 import hashlib
 import time
 from collections import Counter
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from pathlib import Path
-from typing import Any
+from typing import Any, TypedDict, cast
 
 import numpy as np
 import pyarrow as pa
 import pyarrow.compute as pc
 
 from fersweep.common.files import sha256
-from fersweep.data_pipeline.dataset.manifest import write_manifest
+from fersweep.data_pipeline.dataset.manifest import Counts, Manifest, write_manifest
 from fersweep.data_pipeline.dataset.parts import read_part, write_part
 from fersweep.data_pipeline.dataset.schema import SCHEMA_VERSION, arrow_schema
 from fersweep.data_pipeline.vocabulary import BLENDSHAPES, LABELS, SPLITS
 
 
 def fingerprint(tables: Iterable[pa.Table], image_size: Sequence[int] | None) -> str:
-    """sha256 (hex) of what a model can see: pixels (by face_id), labels, splits, twins, blendshapes and what else the
-    dataset has of what came later (folds, near twins, landmarks, several origins), in row order.
+    """sha256 (hex) of what a model can see, in row order: pixels (by face_id), labels, splits, twins, blendshapes, and
+    folds, near twins, landmarks and origins where the dataset has them.
 
     Independent of how rows are cut into parts, of the names of sources and of time.
     """
@@ -66,8 +66,8 @@ def _pairs(table: pa.Table) -> Counter[tuple[str, str]]:
     return Counter(zip(table["split"].to_pylist(), table["label"].to_pylist(), strict=True))
 
 
-def _nested(pairs: Counter[tuple[str, str]]) -> dict[str, dict[str, int]]:
-    """Rows per split and label, in canonical order: {"train": {"angry": 3995, …}, …}."""
+def _nested(pairs: Counter[tuple[str, str]]) -> Counts:
+    """Rows per split and label, in canonical order."""
     return {
         split: {label: pairs[split, label] for label in LABELS if (split, label) in pairs}
         for split in SPLITS
@@ -75,10 +75,10 @@ def _nested(pairs: Counter[tuple[str, str]]) -> dict[str, dict[str, int]]:
     }
 
 
-def seal(directory: Path, manifest_fields: dict[str, Any]) -> dict[str, Any]:
+def seal(directory: Path, manifest_fields: Mapping[str, Any]) -> Manifest:
     """Turn the parts under `directory` into a dataset: count, fingerprint and write the manifest, which is returned.
 
-    `manifest_fields` holds at least "image_size"; what it says beside that is kept as it is. One part is in memory at
+    `manifest_fields` holds at least "image_size"; its other keys are kept as they are. One part is in memory at
     a time.
     """
     image_size = manifest_fields["image_size"]
@@ -93,16 +93,29 @@ def seal(directory: Path, manifest_fields: dict[str, Any]) -> dict[str, Any]:
         **manifest_fields,
         "image_size": None if image_size is None else list(image_size),
         "parts": [
-            {"file": f"faces/{path.name}", "num_rows": n, "num_bytes": path.stat().st_size, "sha256": sha256(path)}
-            for path, n in zip(paths, tally.num_rows, strict=True)
+            {"file": f"faces/{path.name}", "num_rows": num, "num_bytes": path.stat().st_size, "sha256": sha256(path)}
+            for path, num in zip(paths, tally.num_rows, strict=True)
         ],
     }
     write_manifest(directory, manifest)
-    return manifest
+    return cast(Manifest, manifest)
+
+
+class Counted(TypedDict):
+    """What the manifest counts: see `Manifest`."""
+
+    classes: list[str]
+    num_faces: int
+    counts: Counts
+    undetected: Counts
+    twins: Counts
+    near_twins: Counts
+    augmented: dict[str, int]
+    blendshapes: list[str]
 
 
 class Tally:
-    """What the manifest counts, summed up while parts pass by."""
+    """Counts of the parts that were added."""
 
     def __init__(self) -> None:
         self.num_rows: list[int] = []
@@ -128,7 +141,7 @@ class Tally:
             self.near_twins += _pairs(originals.filter(pc.field("near_duplicate_of").is_valid()))
         self.present |= {name for name in table.column_names if table[name].null_count < table.num_rows}
 
-    def counted(self) -> dict[str, Any]:
+    def counted(self) -> Counted:
         labels = {label for _, label in self.faces}
         return {
             "classes": [label for label in LABELS if label in labels],
@@ -142,7 +155,7 @@ class Tally:
         }
 
 
-def write_dataset(directory: Path, rows: pa.Table | Sequence[pa.Table], manifest_fields: dict[str, Any]) -> dict:
+def write_dataset(directory: Path, rows: pa.Table | Sequence[pa.Table], manifest_fields: Mapping[str, Any]) -> Manifest:
     """Write a whole dataset, a part a table. Returns the manifest. `manifest_fields`: see `seal`."""
     for number, table in enumerate([rows] if isinstance(rows, pa.Table) else rows):
         write_part(Path(directory), number, table)

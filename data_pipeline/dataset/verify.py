@@ -5,6 +5,7 @@ Every part is read once, one at a time; beside it some 60 bytes a face are kept.
 
 import hashlib
 from collections.abc import Iterator
+from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
 
@@ -18,7 +19,7 @@ from rich.text import Text
 from fersweep.common.errors import InputError
 from fersweep.common.files import sha256
 from fersweep.data_pipeline.dataset.columns import codes
-from fersweep.data_pipeline.dataset.manifest import read_manifest
+from fersweep.data_pipeline.dataset.manifest import Manifest, read_manifest
 from fersweep.data_pipeline.dataset.parts import part_file, read_part
 from fersweep.data_pipeline.dataset.schema import ADDED_FIELDS, arrow_schema
 from fersweep.data_pipeline.dataset.seal import Tally, fingerprint
@@ -28,51 +29,65 @@ from fersweep.data_pipeline.vocabulary import BLENDSHAPES, LABELS, SPLITS
 NEEDED = ("parts", "num_faces", "counts", "fingerprint", "image_size")
 
 
-def verify(directory: Path) -> dict[str, Any]:
-    """{"directory", "sound", "findings": [one line each], "num_parts", "num_faces", "fingerprint"}.
+@dataclass(frozen=True)
+class Verification:
+    """What `verify` found."""
+
+    directory: str
+    sound: bool
+    findings: list[str]
+    """A line for each thing that is wrong."""
+    num_parts: int
+    num_faces: int
+    fingerprint: str
+
+    def as_json(self) -> dict[str, Any]:
+        return asdict(self)
+
+
+def verify(directory: Path) -> Verification:
+    """Check a dataset.
 
     Each part: size, checksum, columns, nulls, names of splits and labels, face ids (sha256 of the pixels), scores,
-    landmarks, folds. All together: what the manifest counts, its fingerprint, and that twins are marked and not torn
-    between folds. InputError where there is no manifest that can be read.
+    landmarks, folds. All together: what the manifest counts, its fingerprint, and that twins are marked and in one
+    fold. InputError where there is no manifest that can be read.
     """
     directory = Path(directory)
     manifest = read_manifest(directory)
     if lacking := [key for key in NEEDED if key not in manifest]:
         raise InputError(f"{directory / 'manifest.json'} lacks {', '.join(lacking)}: prepare the dataset anew")
     dataset = _Dataset(directory, manifest)
-    found = fingerprint(dataset.parts(), manifest["image_size"])
+    digest = fingerprint(dataset.parts(), manifest["image_size"])
     if not dataset.is_torn:  # else every sum would be off by what is missing
-        dataset.check_totals(found)
+        dataset.check_totals(digest)
         dataset.check_twins()
     listed = {part["file"] for part in manifest["parts"]}
     strays = sorted({str(path.relative_to(directory)) for path in (directory / "faces").glob("*")} - listed)
     dataset.findings += [f"{name}: no part that the manifest names" for name in strays]
-    return {
-        "directory": str(directory),
-        "sound": not dataset.findings,
-        "findings": dataset.findings,
-        "num_parts": len(manifest["parts"]),
-        "num_faces": manifest["num_faces"],
-        "fingerprint": manifest["fingerprint"],
-    }
+    return Verification(
+        directory=str(directory),
+        sound=not dataset.findings,
+        findings=dataset.findings,
+        num_parts=len(manifest["parts"]),
+        num_faces=manifest["num_faces"],
+        fingerprint=manifest["fingerprint"],
+    )
 
 
-def render(found: dict[str, Any]) -> Group:
-    """`verify`'s answer for a terminal."""
-    if found["sound"]:
-        text = (
-            f"{found['directory']} is sound: {found['num_faces']:,} faces in {found['num_parts']} parts, fingerprint "
-        )
-        return Group(Text(text + found["fingerprint"]))
-    number = len(found["findings"])
-    told = f"{found['directory']} is damaged, {number} finding{'s' * (number > 1)}; prepare it anew"
-    return Group(*map(Text, found["findings"]), Text(told, style="bold"))
+def render(result: Verification) -> Group:
+    """`verify`'s result for a terminal."""
+    if result.sound:
+        line = f"{result.directory} is sound: {result.num_faces:,} faces in {result.num_parts} parts, fingerprint "
+        return Group(Text(line + result.fingerprint))
+    number = len(result.findings)
+    summary = f"{result.directory} is damaged, {number} finding{'s' * (number > 1)}; prepare it anew"
+    return Group(*map(Text, result.findings), Text(summary, style="bold"))
 
 
 class _Dataset:
-    """The dataset under inspection: findings, and what is summed up while its parts pass by."""
+    """The dataset under inspection: findings, and what is gathered of its parts one after the other."""
 
-    def __init__(self, directory: Path, manifest: dict[str, Any]):
+    def __init__(self, directory: Path, manifest: Manifest):
         self.directory, self.manifest = directory, manifest
         self.findings: list[str] = []
         self.is_torn = False  # a part could not be read
@@ -83,7 +98,7 @@ class _Dataset:
         self._marked: list[np.ndarray] = [np.empty(0, bool)]
 
     def parts(self) -> Iterator[pa.Table]:
-        """Parts that can be read, as `fingerprint` takes them; each is checked on its way."""
+        """Parts that can be read, as `fingerprint` takes them; each is checked."""
         for part in self.manifest["parts"]:
             name = part["file"]
             try:
@@ -112,19 +127,19 @@ class _Dataset:
             self.tally.add(table)
             yield table
 
-    def check_totals(self, found: str) -> None:
-        """What the manifest counts."""
+    def check_totals(self, digest: str) -> None:
+        """Are the manifest's counts and its fingerprint those of the parts?"""
         for key, value in self.tally.counted().items():
             if key in self.manifest and self.manifest[key] != value:
                 self.findings.append(f"manifest.json: {key} is {self.manifest[key]}, counted were {value}")
-        if found != self.manifest["fingerprint"]:
+        if digest != self.manifest["fingerprint"]:
             self.findings.append(
-                f"manifest.json: fingerprint is {self.manifest['fingerprint']}, that of the parts {found}"
+                f"manifest.json: fingerprint is {self.manifest['fingerprint']}, that of the parts {digest}"
             )
 
     def check_twins(self) -> None:
-        """Who has a twin in a split above is marked so, and twins share a fold."""
-        ids, splits, folds = (np.concatenate(each) for each in (self._ids, self._splits, self._folds))
+        """Is every face with a twin in a split above marked, and do twins share a fold?"""
+        ids, splits, folds = map(np.concatenate, (self._ids, self._splits, self._folds))
         wrong = np.flatnonzero((find_twins(ids, splits) >= 0) != np.concatenate(self._marked))
         if len(wrong):
             self.findings.append(
@@ -139,28 +154,28 @@ class _Dataset:
         self.findings.append(finding)
         self.is_torn = True
 
-    def _missing(self, found: pa.Schema) -> str:
-        """What `found` lacks or has otherwise than the schema. Columns that were added later may be absent."""
+    def _missing(self, schema: pa.Schema) -> str:
+        """The first column that a part lacks or has of another type. Columns that were added later may be absent."""
         optional = {field.name for field in ADDED_FIELDS}
         for field in arrow_schema(self.manifest["image_size"]):
-            if field.name not in found.names:
+            if field.name not in schema.names:
                 if field.name not in optional:
                     return f"column {field.name} is missing"
-            elif found.field(field.name).type != field.type:
-                return f"column {field.name} is {found.field(field.name).type}, expected {field.type}"
+            elif schema.field(field.name).type != field.type:
+                return f"column {field.name} is {schema.field(field.name).type}, expected {field.type}"
         return ""
 
     def _keep(self, table: pa.Table) -> None:
         originals = table.filter(pc.field("augmentation").is_null())
         digests = [bytes.fromhex(name) for name in originals["face_id"].to_pylist() if _is_digest(name)]
-        if len(digests) == originals.num_rows:  # else it was told already
+        if len(digests) == originals.num_rows:  # else it is a finding already
             self._ids.append(np.frombuffer(b"".join(digests), "S32"))
             self._splits.append(codes(originals["split"], SPLITS))
             self._folds.append(pc.fill_null(originals["fold"], -1).to_numpy())
             self._marked.append(originals["duplicate_of"].is_valid().to_numpy())
 
 
-def _rows_findings(table: pa.Table, manifest: dict[str, Any]) -> Iterator[str]:
+def _rows_findings(table: pa.Table, manifest: Manifest) -> Iterator[str]:
     for field in arrow_schema(manifest["image_size"]):
         if not field.nullable and table[field.name].null_count:
             yield f"{table[field.name].null_count} nulls in column {field.name}"
@@ -194,19 +209,19 @@ def _folds_findings(table: pa.Table, num_folds: int | None) -> Iterator[str]:
         yield f"fold is wrong in {odd.sum()} rows, first in row {odd.argmax()}"
     copies = table["augmentation"].is_valid().to_numpy() & (split != SPLITS.index("train"))
     if copies.any():
-        yield f"{copies.sum()} augmented copies stand outside of train, first row {copies.argmax()}"
+        yield f"{copies.sum()} augmented copies are outside of train, first row {copies.argmax()}"
 
 
 def _names(table: pa.Table) -> Iterator[tuple[str, tuple[str, ...]]]:
-    """Of each row its face_id, and what it may be: a copy's covers what was done to the face, too."""
+    """face_id of each row, and what it may be: a copy's also covers what was done to the face."""
     contents = (
         table["pixels"].to_pylist() if "pixels" in table.column_names else map(np.ndarray.tobytes, _scores(table))
     )
-    for name, content, done in zip(
+    for name, content, augmentation in zip(
         table["face_id"].to_pylist(), contents, table["augmentation"].to_pylist(), strict=True
     ):
         digest = hashlib.sha256(content or b"")
-        copy = () if done is None else (hashlib.sha256(digest.digest() + done.encode()).hexdigest(),)
+        copy = () if augmentation is None else (hashlib.sha256(digest.digest() + augmentation.encode()).hexdigest(),)
         yield name, (digest.hexdigest(), *copy)
 
 

@@ -26,6 +26,7 @@ from fersweep.common.display.page import (
     subheading,
     tiles,
 )
+from fersweep.data_pipeline.dataset.manifest import Manifest
 from fersweep.data_pipeline.describe import charts, pictures, poses, statistics
 from fersweep.data_pipeline.describe.rows import DatasetRows
 from fersweep.data_pipeline.describe.summary import described, listed
@@ -262,7 +263,7 @@ def brightness_grids(
     return grids, means, len(chosen)
 
 
-def _origins(manifest: dict[str, Any]) -> Section:
+def _origins(manifest: Manifest) -> Section:
     """Where the faces came from, what became of the sources' classes, and what was left out."""
     origins: dict[str, Any] = manifest.get("origins") or {}
     names = [*origins, *[""] * (len(manifest["sources"]) - len(origins))]
@@ -297,7 +298,7 @@ def _origins(manifest: dict[str, Any]) -> Section:
     return Section("Where the faces came from", html, "" if html else "The manifest names no source.")
 
 
-def _making(manifest: dict[str, Any]) -> Section:
+def _making(manifest: Manifest) -> Section:
     landmarks = manifest["landmarks"] or {}
     facts = [
         ["made", manifest["created"]],

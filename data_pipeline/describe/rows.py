@@ -11,7 +11,6 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
 from pathlib import Path
-from typing import Any
 
 import numpy as np
 import pyarrow as pa
@@ -45,7 +44,7 @@ class DatasetRows:
 
     def __init__(self, directory: Path):
         self.directory, self.manifest = Path(directory), read_manifest(directory)
-        self.parts: list[dict[str, Any]] = self.manifest["parts"]
+        self.parts = self.manifest["parts"]
         self.starts = np.cumsum([0, *(part["num_rows"] for part in self.parts)])
         self.subjects: set[str] = set()
         light = [self._light(open_part(self.directory, part, COLUMNS)) for part in self.parts]

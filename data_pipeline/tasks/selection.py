@@ -9,12 +9,12 @@ Only columns of a few bytes a face are read, once; pixels, scores and landmarks 
 from collections.abc import Mapping
 from functools import cached_property
 from pathlib import Path
-from typing import Any
 
 import numpy as np
 
 from fersweep.common.errors import InputError
 from fersweep.data_pipeline.dataset.columns import codes
+from fersweep.data_pipeline.dataset.manifest import Manifest
 from fersweep.data_pipeline.dataset.parts import open_table
 from fersweep.data_pipeline.tasks.spec import TaskSpec
 from fersweep.data_pipeline.vocabulary import SPLITS
@@ -27,7 +27,7 @@ class Selection:
     a source that the dataset does not have.
     """
 
-    def __init__(self, dataset: Path, manifest: dict[str, Any], spec: TaskSpec, class_of: Mapping[str, int]):
+    def __init__(self, dataset: Path, manifest: Manifest, spec: TaskSpec, class_of: Mapping[str, int]):
         self._dataset, self._spec, self._class_of = dataset, spec, class_of
         self._labels: list[str] = manifest["classes"]
         self._num_classes = max(class_of.values(), default=-1) + 1

@@ -94,9 +94,9 @@ def data_verify(dataset: Dataset, as_json: AsJson = False) -> None:
     """Check every part against the manifest, and pixels against their names; exit code 1 where something is wrong."""
     from fersweep.data_pipeline.dataset import verify as verification
 
-    found = verification.verify(dataset)
-    show(found, verification.render, as_json)
-    if not found["sound"]:
+    result = verification.verify(dataset)
+    show(result, verification.render, as_json)
+    if not result.sound:
         raise typer.Exit(1)
 
 
@@ -115,8 +115,9 @@ def data_export(
     """Write a dataset's faces for other tools; `prepare` reads the CSVs and the folders back."""
     from fersweep.data_pipeline.dataset.export import export_dataset
 
-    made = export_dataset(dataset, out, layout)
-    show(made, lambda told: f"written: {told['out']}, {told['num_faces']:,} faces: {', '.join(told['files'])}", as_json)
+    written = export_dataset(dataset, out, layout)
+    line = f"written: {written.out}, {written.num_faces:,} faces: {', '.join(written.files)}"
+    show(written, lambda _: line, as_json)
 
 
 @group.command("diff")

@@ -1,4 +1,4 @@
-"""`fersweep data`: verify finds what is damaged, export writes what others read, diff tells what differs."""
+"""`fersweep data`: verify finds what is damaged, export writes what others read, diff says what differs."""
 
 from __future__ import annotations
 
@@ -73,9 +73,9 @@ def with_column(name: str, values: Callable[[list], list]) -> Callable[[pa.Table
 
 @pytest.mark.parametrize("kind", ["plain", "full", "scores"])
 def test_a_sound_dataset_is_said_to_be(datasets: dict[str, Path], kind: str) -> None:
-    found = verify(datasets[kind])
-    assert found["findings"] == []
-    assert found["sound"]
+    result = verify(datasets[kind])
+    assert result.findings == []
+    assert result.sound
 
 
 def _first_pixel(faces: list) -> list:
@@ -138,22 +138,24 @@ def _recount(path: Path) -> None:
 def test_each_damage_is_found(damaged: Path, what: str) -> None:
     damage, said = DAMAGE[what]
     damage(damaged)
-    found = verify(damaged)
-    assert not found["sound"]
+    result = verify(damaged)
+    assert not result.sound
     for line in said:
-        assert any(line in finding for finding in found["findings"]), found["findings"]
+        assert any(line in finding for finding in result.findings), result.findings
     if what not in ("flipped", "counts"):
-        assert len(found["findings"]) == 1
+        assert len(result.findings) == 1
 
 
 def test_verify_on_the_command_line(datasets: dict[str, Path], damaged: Path) -> None:
-    done = CliRunner().invoke(app, ["data", "verify", str(datasets["plain"]), "--json"])
-    assert done.exit_code == 0
-    assert json.loads(done.stdout)["sound"]
+    run = CliRunner().invoke(app, ["data", "verify", str(datasets["plain"]), "--json"])
+    assert run.exit_code == 0
+    result = json.loads(run.stdout)
+    assert list(result) == ["directory", "sound", "findings", "num_parts", "num_faces", "fingerprint"]
+    assert result["sound"]
     (damaged / "faces" / "part-00000.parquet").unlink()
-    done = CliRunner().invoke(app, ["data", "verify", str(damaged)])
-    assert done.exit_code == 1
-    assert "part-00000.parquet is missing" in done.stdout
+    run = CliRunner().invoke(app, ["data", "verify", str(damaged)])
+    assert run.exit_code == 1
+    assert "part-00000.parquet is missing" in run.stdout
     assert shown(verification.render(verify(damaged))).count("\n") == 2
 
 
@@ -168,9 +170,9 @@ def test_export_writes_every_original_face(datasets: dict[str, Path], tmp_path: 
             export_dataset(datasets[kind], tmp_path / "out", layout)
         assert list(tmp_path.iterdir()) == []
         return
-    done = export_dataset(datasets[kind], tmp_path / "out", layout)
+    export = export_dataset(datasets[kind], tmp_path / "out", layout)
     assert [path.name for path in tmp_path.iterdir()] == ["out"]  # nothing unfinished is left beside
-    assert done["num_faces"] == 120
+    assert export.num_faces == 120
     table = open_table(datasets[kind])
     check = {"csv": check_csv, "numpy": check_numpy, "imagefolder": check_imagefolder}[layout]
     check(tmp_path / "out", table.filter(table["augmentation"].is_null()), kind)
@@ -210,8 +212,8 @@ def check_numpy(out: Path, table: pa.Table, kind: str) -> None:
         if kind != "scores":
             assert [face.tobytes() for face in arrays["pixels"]] == mine["pixels"].to_pylist()
         if kind == "full":
-            found = [None if np.isnan(one[0, 0]) else one.tobytes() for one in arrays["landmarks"]]
-            assert found == mine["landmarks"].to_pylist()
+            landmarks = [None if np.isnan(points[0, 0]) else points.tobytes() for points in arrays["landmarks"]]
+            assert landmarks == mine["landmarks"].to_pylist()
         with (out / split / "rows.csv").open(newline="") as file:
             assert [row["face_id"] for row in csv.DictReader(file)] == mine["face_id"].to_pylist()
 
@@ -221,8 +223,8 @@ def check_imagefolder(out: Path, table: pa.Table, kind: str) -> None:
     assert sorted(faces_of(out)) == sorted(zip(*columns, strict=True))
     rows = {}
     for split in {*table["split"].to_pylist()}:
-        told = map(json.loads, (out / split / "metadata.jsonl").read_text().splitlines())
-        rows |= {row["source"]: row for row in told if (out / split / row["file_name"]).is_file()}
+        metadata = map(json.loads, (out / split / "metadata.jsonl").read_text().splitlines())
+        rows |= {row["source"]: row for row in metadata if (out / split / row["file_name"]).is_file()}
     for source, label, jaw in zip(*(table[name].to_pylist() for name in ("source", "label", "jawOpen")), strict=True):
         assert (rows[source]["label"], rows[source]["jawOpen"]) == (label, jaw and pytest.approx(jaw))
 
@@ -242,22 +244,23 @@ def test_export_refuses_what_is_there(datasets: dict[str, Path], tmp_path: Path)
 
 
 def shown(renderable: Any) -> str:
-    told = io.StringIO()
-    Console(file=told, width=300).print(renderable)
-    return told.getvalue()
+    text = io.StringIO()
+    Console(file=text, width=300).print(renderable)
+    return text.getvalue()
 
 
 def test_a_dataset_does_not_differ_from_its_copy(datasets: dict[str, Path], tmp_path: Path) -> None:
     copy = shutil.copytree(datasets["full"], tmp_path / "elsewhere")
-    found = diff(datasets["full"], copy)
-    assert found["same"]
-    assert found["in_both"] == 120
-    assert found["only_a"] == found["only_b"] == found["manifest"] == {}
-    assert {found[key]["num"] for key in ("label", "split", "fold", "detected", "scores")} == {0}
-    assert shown(difference.render(found)).startswith("the same: 120 faces")
+    result = diff(datasets["full"], copy)
+    assert result.same
+    assert result.in_both == 120
+    assert result.only_a == result.only_b == result.manifest == {}
+    changes = (result.label, result.split, result.fold, result.detected, result.scores)
+    assert {change.num for change in changes} == {0}
+    assert shown(difference.render(result)).startswith("the same: 120 faces")
 
 
-def test_what_differs_is_told(datasets: dict[str, Path], damaged: Path) -> None:
+def test_what_differs_is_reported(datasets: dict[str, Path], damaged: Path) -> None:
     before = open_table(damaged)
     assert before["split"][2].as_py() == "train"
     rows = before.slice(0, 60)
@@ -269,32 +272,32 @@ def test_what_differs_is_told(datasets: dict[str, Path], damaged: Path) -> None:
     fields = {key: read_manifest(damaged)[key] for key in ("image_size", "landmarks", "sources", "options", "command")}
     seal(damaged, {**fields, "options": {"seed": 3}})
 
-    found = diff(datasets["plain"], damaged)
+    result = diff(datasets["plain"], damaged)
     labels = before["label"].to_pylist()
-    assert not found["same"]
-    assert (found["in_both"], found["only_b"]) == (110, {})
-    assert sum(sum(each.values()) for each in found["only_a"].values()) == 10
-    assert found["label"]["num"] == 1
-    assert found["label"]["changes"] == {f"{labels[1]} → fear": 1}
-    assert found["label"]["examples"][0]["face_id"] == before["face_id"][1].as_py()
-    assert found["split"]["changes"] == {"train → val": 1}
-    assert found["scores"]["num"] == 1
+    assert not result.same
+    assert (result.in_both, result.only_b) == (110, {})
+    assert sum(sum(labels.values()) for labels in result.only_a.values()) == 10
+    assert result.label.num == 1
+    assert result.label.changes == {f"{labels[1]} → fear": 1}
+    assert result.label.examples[0].face_id == before["face_id"][1].as_py()
+    assert result.split.changes == {"train → val": 1}
+    assert result.scores.num == 1
     apart = 0.9 - before["jawOpen"][3].as_py()
-    assert found["scores"]["max"] == pytest.approx(abs(apart), abs=1e-6)
-    assert found["manifest"]["options.seed"] == [None, 3]
-    text = shown(difference.render(found))
+    assert result.scores.max == pytest.approx(abs(apart), abs=1e-6)
+    assert result.manifest["options.seed"] == [None, 3]
+    text = shown(difference.render(result))
     assert "another split: 1 faces (train → val 1)" in text
     assert "only in A, " in text
 
     back = diff(damaged, datasets["plain"])
-    assert back["only_b"] == found["only_a"]
-    assert back["split"]["changes"] == {"val → train": 1}
+    assert back.only_b == result.only_a
+    assert back.split.changes == {"val → train": 1}
 
 
 def test_diff_on_the_command_line(datasets: dict[str, Path]) -> None:
-    done = CliRunner().invoke(app, ["data", "diff", str(datasets["plain"]), str(datasets["full"]), "--json"])
-    assert done.exit_code == 0
-    found = json.loads(done.stdout)
-    assert (found["same"], found["in_both"]) == (False, 120)
-    assert found["fold"]["num"] == 100
-    assert found["manifest"]["has"] == [None, {"pixels": True, "landmarks": True}]
+    run = CliRunner().invoke(app, ["data", "diff", str(datasets["plain"]), str(datasets["full"]), "--json"])
+    assert run.exit_code == 0
+    result = json.loads(run.stdout)
+    assert (result["same"], result["in_both"]) == (False, 120)
+    assert result["fold"]["num"] == 100
+    assert result["manifest"]["has"] == [None, {"pixels": True, "landmarks": True}]
