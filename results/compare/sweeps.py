@@ -153,7 +153,7 @@ def _best(choice: Chosen, answers: Answers | None) -> BestTrial | None:
     if value is None:
         return None
     interval = answers and paired.interval(choice.sweep, value, answers.y, answers.probabilities)
-    low, high = (interval["low"], interval["high"]) if interval else (None, None)
+    low, high = (interval.low, interval.high) if interval else (None, None)
     return BestTrial(**vars(_scores(choice)), value=value, low=low, high=high)
 
 

@@ -12,7 +12,7 @@ from fersweep.common.display.tables import short
 from fersweep.data_pipeline.tasks.features import described
 from fersweep.results.record.journal import SweepRecord, TrialRecord
 from fersweep.results.record.sweep_json import SweepJson
-from fersweep.results.scores import intervals, paired
+from fersweep.results.scores import paired
 
 TOP = 5
 NUM_PARAMS = 6  # of a trial in the table; its run has all
@@ -74,8 +74,8 @@ def _results(
     if not ranked:
         return [f"{line} {links.markdown()}"]
     best = ranked[0].value(metric, mode) or 0.0
-    found = paired.interval(sweep, best, *predictions) if predictions is not None else None
-    value = str(intervals.Interval(**found)) if found else f"{best:.4f}"
+    interval = paired.interval(sweep, best, *predictions) if predictions is not None else None
+    value = str(interval) if interval else f"{best:.4f}"
     line += f" Best `{metric}`: **{value}**, trial {links.to_trial(ranked[0])}"
     line += f"; val chose it, so it looks better there than it is. {links.markdown()}"
     names = list(dict.fromkeys(name for trial in ranked for name in trial.params))[:NUM_PARAMS]

@@ -21,6 +21,7 @@ from fersweep.results.record.journal import TrialRecord
 from fersweep.results.record.recorded_sweep import RecordedSweep
 from fersweep.results.record.sweep_json import SweepJson
 from fersweep.results.scores import intervals, significance
+from fersweep.results.scores.intervals import Interval
 from fersweep.results.scores.significance import McNemar, PairedTest, ScoreDifference
 from fersweep.trainables.metrics import SCORES
 
@@ -119,8 +120,8 @@ def score_of(sweep: SweepJson) -> str:
     return name if name in SCORES else "accuracy"
 
 
-def interval(sweep: SweepJson, value: float, y: np.ndarray, probabilities: np.ndarray) -> dict[str, float] | None:
-    """`value` of the sweep's metric with {value, low, high} of a bootstrap over faces, y (N,) and probabilities (N, C).
+def interval(sweep: SweepJson, value: float, y: np.ndarray, probabilities: np.ndarray) -> Interval | None:
+    """The sweep's metric, which is `value`, with the interval of a bootstrap over faces, y (N,) and probabilities (N, C).
 
     None if the metric is no score, or the answers give another value: `curve` makes its metrics up, and a trial in
     training may have written a better epoch's answers than the journal knows of.
@@ -129,8 +130,8 @@ def interval(sweep: SweepJson, value: float, y: np.ndarray, probabilities: np.nd
     if name not in SCORES:
         return None
     counts = intervals.count(y, probabilities.argmax(axis=1), len(classes))
-    figures = intervals.score_faces(counts, classes).score(name).as_json()
-    return figures if abs(figures["value"] - value) < TOLERANCE else None
+    score = intervals.score_faces(counts, classes).score(name)
+    return score if abs(score.value - value) < TOLERANCE else None
 
 
 def differences(pairs: Iterable[tuple[Answers | None, Answers | None]], score: str) -> list[Difference | NoDifference]:
