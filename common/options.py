@@ -21,7 +21,7 @@ class Option:
         help: one line for `--help`.
         group: title of the box in `--help`; None: the common one.
         flag: the option's name, where it is not the field's.
-        metavar: what stands for the value in `--help`; None: its type.
+        metavar: the value's name in `--help`; None: its type.
         min: the least value.
         given: type of what is given, where it is not the field's type.
         read: makes the field's value of what is given.

@@ -1,4 +1,4 @@
-"""Processes of ours: silent C++ libraries, modules run on their own, threads."""
+"""Processes: C++ libraries silenced, modules run in a process of their own, threads."""
 
 from __future__ import annotations
 
@@ -45,15 +45,15 @@ def run_module(module: str, *arguments: object, otherwise: str) -> None:
 
     RuntimeError, beginning with `otherwise`, with the last line of its stderr if it fails.
     """
-    done = subprocess.run(
+    process = subprocess.run(
         module_command(module, *arguments),
         env={**os.environ, "PYTHONPATH": python_path()},
         capture_output=True,
         text=True,
         check=False,
     )
-    if done.returncode:
-        last = (done.stderr.strip().splitlines() or [f"exit code {done.returncode}"])[-1]
+    if process.returncode:
+        last = (process.stderr.strip().splitlines() or [f"exit code {process.returncode}"])[-1]
         raise RuntimeError(f"{otherwise}: {last}")
 
 

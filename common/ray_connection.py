@@ -20,9 +20,9 @@ PROBE_S = 10.0
 
 @contextmanager
 def reaching(address: str | None) -> Iterator[None]:
-    """Around `ray.init(address=address)`: InputError where no cluster answers. None is this machine, always there.
+    """Around `ray.init(address=address)`: InputError where no cluster answers. None is this machine, where Ray is started.
 
-    HOST:PORT is tried first: at an address where nobody listens Ray itself waits for many minutes.
+    HOST:PORT is tried first: without a listener there, Ray itself waits for many minutes.
     """
     if address is None:
         yield
@@ -44,15 +44,19 @@ def connect(address: str | None, num_cpus: int | None = None, object_store_bytes
     does: installed, or at the same path on every node. Raises InputError if no cluster answers.
     """
     os.environ.setdefault("RAY_ACCEL_ENV_VAR_OVERRIDE_ON_ZERO", "0")
-    os.environ.setdefault("RAY_BACKEND_LOG_LEVEL", "fatal")  # its C++ side warns about what Ray's own libraries do
+    os.environ.setdefault("RAY_BACKEND_LOG_LEVEL", "fatal")  # its C++ side warns about Ray's own libraries
     os.environ.setdefault("RAY_USAGE_STATS_ENABLED", "0")
-    if address and (Path.home() / ".ray" / "auth_token").exists():  # a head that finds a token asks for it
+    if address and (Path.home() / ".ray" / "auth_token").exists():  # a head with a token asks for it
         os.environ.setdefault("RAY_AUTH_MODE", "token")
     import ray
 
     if ray.is_initialized():
         return
-    here: dict[str, Any] = {"num_cpus": num_cpus, "object_store_memory": object_store_bytes, "include_dashboard": False}
+    of_this_machine: dict[str, Any] = {
+        "num_cpus": num_cpus,
+        "object_store_memory": object_store_bytes,
+        "include_dashboard": False,
+    }
     variables = {"TF_CPP_MIN_LOG_LEVEL": "3", "GLOG_minloglevel": "3", "PYTHONPATH": python_path()}
     if trainables := os.environ.get("FERSWEEP_TRAINABLES"):
         variables["FERSWEEP_TRAINABLES"] = trainables
@@ -62,7 +66,7 @@ def connect(address: str | None, num_cpus: int | None = None, object_store_bytes
             log_to_driver=False,
             logging_level=logging.CRITICAL,
             runtime_env={"env_vars": variables},
-            **({} if address else here),
+            **({} if address else of_this_machine),
         )
 
 

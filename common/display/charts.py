@@ -1,4 +1,4 @@
-"""What all plotly figures of a page have in common: colours, layout, and how figures stand side by side."""
+"""What all plotly figures of a page have in common: colours, layout, and figures side by side."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ DPI = 90
 
 
 def chart(x: str = "", y: str = "", height: int = 400, **layout: Any) -> Figure:
-    """An empty figure with the titles of its axes. Its legend stands above it, so that narrow screens have room."""
+    """An empty figure with the titles of its axes. Its legend is above it, so that narrow screens have room."""
     from plotly.graph_objects import Figure
 
     return dress(Figure(), height, xaxis_title_text=x or None, yaxis_title_text=y or None, **layout)

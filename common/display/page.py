@@ -62,9 +62,9 @@ class Choices:
     lists: Mapping[str, Sequence[str]]
     """{name: options}; the first one is chosen at first."""
     bindings: Mapping[str, str]
-    """{path in the figure: template}; a template's {name} stands for the option chosen of that list."""
+    """{path in the figure: template}; {name} in it is the option chosen of that list."""
     values: Mapping[str, Any]
-    """{filled template: number, text or array to put there}; a template that is none of them is put there itself."""
+    """{filled template: number, text or array to put there}; any other template is put there itself."""
 
 
 def plot(figure: Figure, min_width: int = 0, choices: Choices | None = None) -> Markup:
@@ -123,18 +123,20 @@ def image(array: np.ndarray, title: str) -> Markup:
 
 
 def sheet(
-    pictures: np.ndarray, cards: Sequence[tuple[Sequence[int], str]], told: bool = False, width: int = 64
+    pictures: np.ndarray, cards: Sequence[tuple[Sequence[int], str]], captioned: bool = False, width: int = 64
 ) -> Markup:
     """Many small pictures (n, h, w) uint8 as one PNG, cut up by the browser.
 
-    cards: (numbers of the pictures that are together, their text). `told`: the text is below; else it is shown on
+    cards: (numbers of the pictures that are together, their text). captioned: the text is below; else it is shown on
     hovering. width: px of a picture.
     """
     if not len(pictures):
         return Markup()
     num, high, wide = pictures.shape
     address = _png(pictures.transpose(1, 0, 2).reshape(high, num * wide))
-    return _part("sheet", address=address, num=num, width=width, ratio=f"{high / wide:.4g}", cards=cards, told=told)
+    return _part(
+        "sheet", address=address, num=num, width=width, ratio=f"{high / wide:.4g}", cards=cards, captioned=captioned
+    )
 
 
 def columns(cells: Sequence[Markup], width: int) -> Markup:

@@ -14,10 +14,10 @@ def table(columns: Sequence[str], num_text: int, title: str = "", wraps: Collect
     from rich import box
     from rich.table import Table
 
-    made = Table(title=title or None, title_justify="left", box=box.SIMPLE_HEAD, pad_edge=False)
+    empty = Table(title=title or None, title_justify="left", box=box.SIMPLE_HEAD, pad_edge=False)
     for index, name in enumerate(columns):
-        made.add_column(name, justify="left" if index < num_text else "right", no_wrap=name not in wraps)
-    return made
+        empty.add_column(name, justify="left" if index < num_text else "right", no_wrap=name not in wraps)
+    return empty
 
 
 def age(seconds: float) -> str:
@@ -35,7 +35,7 @@ def clock(seconds: float) -> str:
 
 
 def short(value: Any) -> str:
-    """A value as people want to see it: three digits of a float, also in lists."""
+    """A value as text: three digits of a float, also in lists."""
     if isinstance(value, list):
         return f"[{', '.join(map(short, value))}]"
     return f"{value:.3g}" if isinstance(value, float) else str(value)

@@ -228,7 +228,7 @@ def _brightness(rows: DatasetRows, scores: TrainScores, faces: bool) -> Section:
     html = Markup()
     if faces and means:
         cards = [([place], scores.labels[index]) for place, index in enumerate(means)]
-        html = subheading("Mean faces") + sheet(np.stack(list(means.values())), cards, told=True, width=96)
+        html = subheading("Mean faces") + sheet(np.stack(list(means.values())), cards, captioned=True, width=96)
     if len(means) > 1:
         html = beside(charts.brightness(grids, scores.labels, list(means)), html)
     drawn = "" if number == len(scores.rows) else f", drawn from {len(scores.rows):,} with seed {SEED}"
@@ -245,6 +245,7 @@ def brightness_grids(
     rows: DatasetRows, scores: TrainScores
 ) -> tuple[dict[int, statistics.BrightnessGrid], dict[int, np.ndarray], int]:
     """Brightness of the train faces in grids of CELLS (those that are not finer than its pixels), the mean face (h, w) uint8 of each class that has any, and how many faces they are of."""
+    assert rows.manifest["image_size"] is not None  # has_pixels
     height, width = rows.manifest["image_size"]
     chosen, limit = scores.rows, max(1, min(MAX_BRIGHTNESS, MAX_BYTES // (height * width)))
     if len(chosen) > limit:

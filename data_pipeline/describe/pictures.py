@@ -118,7 +118,7 @@ def _conflicting(rows: DatasetRows, groups: Sequence[np.ndarray], faces: bool) -
     if not (rows.has_pixels and faces):
         return html_table(["labels and splits"], [[text.replace("\n", "; ")] for text in said])
     firsts = np.array([group[0] for group in groups])
-    return sheet(rows.pictures(firsts), [([index], text) for index, text in enumerate(said)], told=True, width=88)
+    return sheet(rows.pictures(firsts), [([index], text) for index, text in enumerate(said)], captioned=True, width=88)
 
 
 def _counted(words: Sequence[str]) -> list[str]:
@@ -147,7 +147,7 @@ def near_twins(rows: DatasetRows, labels: Sequence[str], faces: bool) -> Section
             for index, (one, other) in enumerate(shown)
         ]
         html += subheading("Pairs", f"{len(shown)} of {len(near):,}, different labels first")
-        html += sheet(pictures, cards, told=True, width=72)
+        html += sheet(pictures, cards, captioned=True, width=72)
     of = f"the {len(pairs):,} pairs" if len(pairs) == len(near) else f"{len(pairs):,} pairs looked at"
     return Section(
         heading,

@@ -103,9 +103,10 @@ class DatasetRows:
 
     def faces(self, rows: np.ndarray) -> Iterator[tuple[np.ndarray, np.ndarray]]:
         """The given rows (n,), a batch at a time, with their faces (b, h, w) uint8, no side longer than MAX_SIDE."""
-        size = max(32, BATCH_BYTES // int(np.prod(self.manifest["image_size"])))
-        for start in range(0, len(rows), size):
-            batch = rows[start : start + size]
+        assert self.manifest["image_size"] is not None  # has_pixels
+        num = max(32, BATCH_BYTES // int(np.prod(self.manifest["image_size"])))
+        for start in range(0, len(rows), num):
+            batch = rows[start : start + num]
             yield batch, shrunk(pixels(self.directory, batch, self.manifest))
 
 

@@ -2,8 +2,7 @@
 
     copy, text = augmented(face, face_id, number=1, seed=0)     # text: what was done, the dataset's column `augmentation`
 
-The first blendshape project flipped and turned its faces and trained on the scores of the copies. Each copy goes through
-MediaPipe as a face does. Nets of pixels augment while they train instead (trainables/torch_training/augment.py).
+Each copy goes through MediaPipe as a face does. Nets of pixels augment while they train instead (trainables/torch_training/augment.py).
 """
 
 import numpy as np
@@ -15,7 +14,7 @@ ZOOM, SHIFT = 0.1, 0.04  # at most so much closer; standard deviation of the shi
 
 
 def augmented(face: np.ndarray, face_id: bytes, number: int, seed: int) -> tuple[np.ndarray, str]:
-    """Copy `number` (from 1) of a face (H, W) uint8: as large, and what was done to it.
+    """Copy `number` (from 1) of a face (H, W) uint8: of the same size, and what was done to it.
 
     Copy 1 is the mirror image; of the others every second one is mirrored, and all are turned, zoomed, shifted and lit
     as drawn with (`seed`, `face_id`, `number`).

@@ -22,10 +22,10 @@ def face_crops(
     """Gray crops (h, w) uint8 of the faces of `picture` (H, W, 3) uint8 RGB: the largest, or all from left to right.
 
     Args:
-        finder: a landmarker made with num_faces=MAX_FACES; asked for where it is needed.
-        box: where the source says that the face is (left, top, right, bottom); cropped as it stands, made square.
+        finder: returns a landmarker made with num_faces=MAX_FACES; called only where it is needed.
+        box: (left, top, right, bottom) of the face where the source has it; made square, not searched.
 
-    None at all: a picture of more than SMALL pixels in which no face is found.
+    Empty: a picture of more than SMALL pixels in which no face is found.
     """
     import cv2
 
@@ -35,12 +35,13 @@ def face_crops(
     short = min(gray.shape)
     if short <= SMALL and not all_faces:
         return [gray]
-    found = faces_in_photo(picture, finder(), None if all_faces else []) or faces_in_photo(picture, finder())
+    faces = faces_in_photo(picture, finder(), None if all_faces else []) or faces_in_photo(picture, finder())
+    crops = [crop for _, crop in faces]
     if all_faces:
-        return [crop for _, crop in found] or ([gray] if short <= SMALL else [])
-    if not found:
+        return crops or ([gray] if short <= SMALL else [])
+    if not crops:
         return []
-    largest = max((crop for _, crop in found), key=len)
+    largest = max(crops, key=len)
     return [gray if len(largest) >= FILLS * short else largest]
 
 
@@ -52,7 +53,7 @@ def _square(gray: np.ndarray, box: Sequence[int]) -> np.ndarray:
     height, width = gray.shape
     side = max(right - left, bottom - top, 2)
     if side > 2 * max(height, width) or right <= 0 or bottom <= 0 or left >= width or top >= height:
-        return gray  # no box of this picture
+        return gray  # the box is not of this picture
     left, top = (left + right - side) // 2, (top + bottom - side) // 2
     margin = max(0, -left, -top, left + side - width, top + side - height)
     wide = cv2.copyMakeBorder(gray, margin, margin, margin, margin, cv2.BORDER_CONSTANT, value=0)

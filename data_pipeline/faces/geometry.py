@@ -1,10 +1,10 @@
-"""Landmarks of a face as numbers that tell its expression, whatever its place, size and tilt in the picture.
+"""Landmarks of a face as numbers of its expression, whatever its place, size and tilt in the picture.
 
     points = normalised(landmarks, EXPRESSIVE)          # (N, 478, 3) → (N, 60, 3)
 
 Indexes are those of MediaPipe's face mesh (468 points of its canonical face model, canonical_face_model_uv_visualization
 in its repository, and 10 of the irises); which of them are lips, eyes, brows and nose its FaceLandmarksConnections say.
-Left and right are the person's own, so that the right eye stands on the left of the picture.
+Left and right are the person's own, so that the right eye is on the left of the picture.
 """
 
 from collections.abc import Sequence
@@ -22,7 +22,7 @@ EYES = (33, 160, 159, 158, 133, 153, 145, 144, 263, 387, 386, 385, 362, 380, 374
 NOSE = (1, 2, 168, 98, 327, 129, 358)  # tip, base, bridge, nostrils, wings
 CHIN = (152, 148, 377)
 EXPRESSIVE = tuple(sorted((*LIPS, *BROWS, *EYES, *NOSE, *CHIN)))
-"""The 60 landmarks that move with an expression, or that others are seen to move against."""
+"""The 60 landmarks that move with an expression, or that others move against."""
 
 
 def normalised(landmarks: np.ndarray, keep: Sequence[int] | None = None) -> np.ndarray:
@@ -34,7 +34,8 @@ def normalised(landmarks: np.ndarray, keep: Sequence[int] | None = None) -> np.n
         keep: indexes of the landmarks that are wanted; None: all.
 
     Returns:
-        (N, 478, 3) float32, or (N, len(keep), 3). The right eye's corner lies at (-0.5, 0), the left one's at (0.5, 0); z is 0 halfway.
+        (N, 478, 3) float32, or (N, len(keep), 3). The right eye's corner is at (-0.5, 0), the left eye's at (0.5, 0); z is
+        0 halfway.
     """
     right, left = (landmarks[:, index].astype(np.float32) for index in OUTER_EYES)
     points = (landmarks if keep is None else landmarks[:, list(keep)]).astype(np.float32)
@@ -42,8 +43,8 @@ def normalised(landmarks: np.ndarray, keep: Sequence[int] | None = None) -> np.n
     distance = np.maximum(np.hypot(across[:, 0], across[:, 1]), np.float32(1e-6))[:, None]
     cos, sin = (across / distance).T[:, :, None]
     points = (points - ((right + left) / 2)[:, None]) / distance[:, None]
-    found = np.empty_like(points)
-    found[..., 0] = cos * points[..., 0] + sin * points[..., 1]
-    found[..., 1] = cos * points[..., 1] - sin * points[..., 0]
-    found[..., 2] = points[..., 2]
-    return found
+    level = np.empty_like(points)
+    level[..., 0] = cos * points[..., 0] + sin * points[..., 1]
+    level[..., 1] = cos * points[..., 1] - sin * points[..., 0]
+    level[..., 2] = points[..., 2]
+    return level

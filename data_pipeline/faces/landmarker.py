@@ -20,7 +20,7 @@ from fersweep.data_pipeline.faces.mirror import MIRROR_LANDMARKS, MIRROR_SCORES
 from fersweep.data_pipeline.vocabulary import BLENDSHAPES
 
 # How a FER2013 crop frames a face, from the landmarks of 2,000 of them: side of the crop over the mean of the
-# landmarks' width and height, and how far the crop's centre lies above theirs, as a share of the side.
+# landmarks' width and height, and how far the crop's centre is above theirs, as a share of the side.
 CROP_SIDE = 1.14
 CROP_RISE = 0.043
 MIN_TILE = 96  # pixels
@@ -30,7 +30,7 @@ Box = tuple[int, int, int, int]  # (left, top, right, bottom) in pixels
 
 
 class View(NamedTuple):
-    """One way of showing a face to the detector, relative to the border and size that it is asked for."""
+    """One way of showing a face to the detector, relative to the border and size of the landmarker."""
 
     border: float
     size: float
@@ -38,7 +38,7 @@ class View(NamedTuple):
 
 
 VIEWS = (View(1.0, 1.0, False), View(1.0, 1.0, True), View(0.5, 5 / 6, False), View(2.0, 4 / 3, False))
-"""With the default border and size: 25 % at 192 pixels, the same mirrored, 12.5 % at 160, 50 % at 256. Each sees some
+"""With the default border and size: 25 % at 192 pixels, the same mirrored, 12.5 % at 160, 50 % at 256. Each finds some
 faces that the others miss, and their mean is less noisy than any of them."""
 
 
@@ -89,23 +89,27 @@ class Landmarker(contextlib.AbstractContextManager["Landmarker"]):
 
     def read(self, face: np.ndarray) -> Reading | None:
         """All that is read from a gray `face` (H, W) uint8; None: no view shows a face."""
-        found = [reading for view in self.views if (reading := self._look(face, view)) is not None]
-        if len(found) < 2:
-            return found[0] if found else None
-        scores, landmarks, pose = (np.stack(values) for values in list(zip(*found, strict=True))[:3])
-        spread = float(np.sqrt((scores.std(axis=0) ** 2).mean()))
-        return Reading(scores.mean(axis=0), landmarks.mean(axis=0), pose.mean(axis=0), len(found), spread)
+        readings = [reading for view in self.views if (reading := self._look(face, view)) is not None]
+        if len(readings) < 2:
+            return readings[0] if readings else None
+        scores = np.stack([reading.scores for reading in readings])
+        return Reading(
+            scores=scores.mean(axis=0),
+            landmarks=np.stack([reading.landmarks for reading in readings]).mean(axis=0),
+            pose=np.stack([reading.pose for reading in readings]).mean(axis=0),
+            num_views=len(readings),
+            spread=float(np.sqrt((scores.std(axis=0) ** 2).mean())),
+        )
 
     def _look(self, face: np.ndarray, view: View) -> Reading | None:
-        found = self.detect(self.preprocess(face[:, ::-1] if view.is_mirrored else face, view))
-        if not found.face_blendshapes:
+        result = self.detect(self.preprocess(face[:, ::-1] if view.is_mirrored else face, view))
+        if not result.face_blendshapes:
             return None
-        scores, pose = _scores(found.face_blendshapes[0]), _pose(found.facial_transformation_matrixes[0])
-        landmarks = np.array([(point.x, point.y, point.z) for point in found.face_landmarks[0]], np.float32)
+        scores, pose = _scores(result.face_blendshapes[0]), _pose(result.facial_transformation_matrixes[0])
+        landmarks = np.array([(point.x, point.y, point.z) for point in result.face_landmarks[0]], np.float32)
         border = self.border * view.border
-        landmarks = landmarks * (1 + 2 * border) - np.array(
-            [border, border, 0], np.float32
-        )  # from the square to the face
+        # from the square to the face
+        landmarks = landmarks * (1 + 2 * border) - np.array([border, border, 0], np.float32)
         if view.is_mirrored:
             scores, pose = scores[MIRROR_SCORES], pose * np.array([-1, 1, -1], np.float32)
             landmarks = landmarks[MIRROR_LANDMARKS] * np.array([-1, 1, 1], np.float32) + np.array([1, 0, 0], np.float32)
@@ -140,10 +144,10 @@ def faces_in_photo(
     """Faces of a photo (H, W, 3) RGB uint8, from left to right: (box, crop).
 
     box: (left, top, right, bottom) in pixels of the photo, may reach beyond it. crop: gray (side, side) uint8, framed
-    as FER2013 frames a face, black beyond the photo; `decode.fit` to the dataset's image size makes it a face like
+    as FER2013 frames a face, black beyond the photo; `crop.fit` to the dataset's image size makes it a face like
     the dataset's. `landmarker` must have been made with num_faces > 1 to find more than one.
 
-    `near`: boxes of a video's frame before. Looked at are then the whole frame, and the surroundings of those boxes
+    `near`: boxes of the frame before of a video. Searched are then the whole frame, and the surroundings of those boxes
     where the whole frame showed no face; None: all parts of the photo.
     """
     import cv2
@@ -178,7 +182,7 @@ def _boxes(image: np.ndarray, landmarker: Landmarker, near: Sequence[Box] | None
 def _add_boxes(
     boxes: list[tuple[int, int, int]], x: int, y: int, tile: np.ndarray, landmarker: Landmarker
 ) -> list[tuple[int, int, int]]:
-    """`boxes`, and those of the faces of `tile`, whose corner lies at (x, y), that are not among them."""
+    """`boxes`, and those of the faces of `tile`, whose corner is at (x, y), that are not among them."""
     for landmarks in landmarker.detect(tile).face_landmarks:
         points = np.array([(point.x * tile.shape[1] + x, point.y * tile.shape[0] + y) for point in landmarks])
         low, high = points.min(axis=0), points.max(axis=0)
@@ -190,7 +194,7 @@ def _add_boxes(
 
 
 def _surroundings(image: np.ndarray, left: int, top: int, side: int) -> tuple[int, int, np.ndarray]:
-    """(x, y, view): what of the image lies around a face, NEAR times its side."""
+    """(x, y, view): the part of the image around a face, NEAR times its side."""
     height, width = image.shape[:2]
     margin = round(side * (NEAR - 1) / 2)
     x, y = min(max(left - margin, 0), width - 1), min(max(top - margin, 0), height - 1)
@@ -207,16 +211,16 @@ def _tiles(image: np.ndarray) -> Iterator[tuple[int, int, np.ndarray]]:
                 yield x, y, image[y : y + side, x : x + side]
 
 
-def _same_face(one: tuple[int, int, int], other: tuple[int, int, int]) -> bool:
-    """Centres closer than half the larger side."""
-    distance = max(abs(one[axis] + one[2] / 2 - other[axis] - other[2] / 2) for axis in (0, 1))
-    return distance < max(one[2], other[2]) / 2
+def _same_face(a: tuple[int, int, int], b: tuple[int, int, int]) -> bool:
+    """Are the centres closer than half the larger side?"""
+    distance = max(abs(a[axis] + a[2] / 2 - b[axis] - b[2] / 2) for axis in (0, 1))
+    return distance < max(a[2], b[2]) / 2
 
 
 def _scores(categories: list[Any]) -> np.ndarray:
     names = tuple(category.category_name for category in categories)
     if names != BLENDSHAPES:
-        raise RuntimeError(f"MediaPipe answers with other blendshapes than expected: {names}")
+        raise RuntimeError(f"MediaPipe returns other blendshapes than expected: {names}")
     return np.array([category.score for category in categories], np.float32)
 
 

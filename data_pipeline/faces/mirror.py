@@ -1,4 +1,4 @@
-"""Left and right: what the scores and landmarks of a face in the mirror say of the face itself.
+"""Left and right: from the scores and landmarks of a mirrored face to those of the face itself.
 
 scores_of_the_face = scores_of_the_mirrored[MIRROR_SCORES]
 landmarks_of_the_face = landmarks_of_the_mirrored[MIRROR_LANDMARKS] * [-1, 1, 1] + [1, 0, 0]
@@ -16,7 +16,7 @@ def _mirrored(name: str) -> str:
 
 
 MIRROR_SCORES = np.array([BLENDSHAPES.index(_mirrored(name)) for name in BLENDSHAPES])
-"""(52,) int64: the score at index i of a face stands at MIRROR_SCORES[i] of its mirror image."""
+"""(52,) int64: the score at index i of a face is at MIRROR_SCORES[i] of its mirror image."""
 
 # fmt: off
 MIRROR_LANDMARKS = np.array([
@@ -39,7 +39,7 @@ MIRROR_LANDMARKS = np.array([
     471, 470, 469, 472,
 ])
 # fmt: on
-"""(478,) int64: the landmark that lies on the other side of the face. MediaPipe publishes no such table: this is the
+"""(478,) int64: the landmark on the other side of the face. MediaPipe publishes no such table: this is the
 assignment of least distance between the mean of 1,520 faces' landmarks (800 of FER2013, each also mirrored) and its
-mirror image. It is its own inverse, no landmark lies more than 0.013 outer-eye distances from its counterpart, and it
+mirror image. It is its own inverse, no landmark is more than 0.013 outer-eye distances from its counterpart, and it
 maps all edges of MediaPipe's contours and 1,316 of the 1,322 of its tessellation onto edges of the same."""

@@ -1,7 +1,7 @@
-"""Staged faces → the dataset's parts: splits and folds are settled, twins found, and every row written with them.
+"""Staged faces → the dataset's parts: splits, folds and twins are settled, and every row is written with them.
 
-Memory grows with the number of faces by what decides a split (some 60 bytes a face, 640 where near twins are looked
-for); pixels, scores and landmarks pass through a part at a time.
+In memory is what decides a split (some 60 bytes a face, 640 where near twins are looked for); of pixels, scores and
+landmarks one part at a time.
 """
 
 from __future__ import annotations
@@ -18,6 +18,7 @@ import numpy as np
 import pyarrow as pa
 
 from fersweep.common.errors import InputError
+from fersweep.data_pipeline.dataset.manifest import Counts
 from fersweep.data_pipeline.dataset.parts import write_part
 from fersweep.data_pipeline.dataset.schema import arrow_schema
 from fersweep.data_pipeline.prepare.options import Options
@@ -31,28 +32,28 @@ from fersweep.data_pipeline.vocabulary import BLENDSHAPES, LABELS, SPLITS
 MAX_COMPARED = 500_000  # faces among which near twins are looked for
 
 
-@dataclass
+@dataclass(frozen=True)
 class Settled:
-    """What is known of each of N kept faces, in the dataset's order."""
+    """What was decided for each of N kept faces, in the dataset's order."""
 
     splits: np.ndarray  # (N,) int8
     folds: np.ndarray | None  # (N,) int8, -1 in test
     twin_of: np.ndarray  # (N,) int64: row of the twin in a split that outranks one's own, or -1
     near_twin_of: np.ndarray  # the same
     compared: bool  # near twins were looked for
-    skipped: dict[str, dict[str, int]]  # {reason: {label: faces}}
+    skipped: Counts  # {reason: {label: faces}}
     num_subjects: int
 
 
 def settle(stage: Stage, options: Options, image_size: tuple[int, int] | None) -> Settled:
-    """Read through the staged parts and decide. InputError where no face is left."""
+    """Decide splits, folds and twins of the staged faces. InputError where no face is left."""
     compared = options.near_duplicates and image_size is not None and sum(stage.sizes) <= MAX_COMPARED
     known = _Known(image_size if compared else None)
     for part in stage.parts(["id", "origin", "label", "split", "subject", "broken", *["pixels"] * compared]):
         known.add(part)
     known.finish()
     if len(known.labels) == 0:
-        raise InputError(f"no face is left of the sources: {_told(known.skipped)}")
+        raise InputError(f"no face is left of the sources: {_reasons(known.skipped)}")
     pairs = np.empty((0, 2), np.int64) if known.thumbnails is None else near_pairs(known.thumbnails)
     splits, folds = assign(
         known.ids, known.labels, known.splits, known.subjects, pairs,
@@ -60,7 +61,7 @@ def settle(stage: Stage, options: Options, image_size: tuple[int, int] | None) -
         folds=options.folds, seed=options.seed,
     )  # fmt: skip
     twins = find_twins(known.ids, splits)
-    near = np.where(twins < 0, find_near(pairs, splits), -1)  # an exact twin is told as that
+    near = np.where(twins < 0, find_near(pairs, splits), -1)  # an exact twin is no near twin
     skipped = {
         reason: {
             LABELS[label]: known.skipped[reason, label]
@@ -166,7 +167,7 @@ def _final(
     image_size: tuple[int, int] | None,
     origins: Sequence[str],
 ) -> pa.Table:
-    """Staged faces with what was settled of faces `rows` (n,): a part of the dataset."""
+    """Staged faces with what was settled for faces `rows` (n,): a part of the dataset."""
     schema = arrow_schema(image_size)
     num = part.num_rows
     scores = _floats(part["scores"], len(BLENDSHAPES))
@@ -206,7 +207,7 @@ def _column(values: Any, kind: pa.DataType) -> pa.Array:
 def _names(part: pa.Table) -> list[str]:
     """face_id of each row: of its pixels, and of what was done to them."""
     pairs = zip(part["id"].to_pylist(), part["augmentation"].to_pylist(), strict=True)
-    return [name.hex() if done is None else hashlib.sha256(name + done.encode()).hexdigest() for name, done in pairs]
+    return [name.hex() if text is None else hashlib.sha256(name + text.encode()).hexdigest() for name, text in pairs]
 
 
 def _named(codes: np.ndarray, names: Sequence[str]) -> pa.Array:
@@ -224,7 +225,7 @@ def _floats(column: pa.ChunkedArray, width: int) -> np.ndarray:
     return np.frombuffer(b"".join(value or nothing for value in column.to_pylist()), np.float32).reshape(-1, width)
 
 
-def _told(skipped: Counter[tuple[str, int]]) -> str:
+def _reasons(skipped: Counter[tuple[str, int]]) -> str:
     reasons: Counter[str] = Counter()
     for (reason, _), num in skipped.items():
         reasons[reason] += num

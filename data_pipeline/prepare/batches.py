@@ -5,7 +5,6 @@ from __future__ import annotations
 import itertools
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
-from typing import Any
 
 import numpy as np
 import pyarrow as pa
@@ -29,11 +28,11 @@ class Sources:
 
     @property
     def mean_bytes(self) -> int:
-        """Of an encoded face, as far as the first ones tell."""
+        """Of an encoded face: the mean of the first ones."""
         first = list(itertools.islice(self._faces(), 64))
         return max(sum(len(face.data) for _, _, face in first) // max(len(first), 1), 64)
 
-    def _faces(self) -> Iterator[tuple[int, int, Any]]:
+    def _faces(self) -> Iterator[tuple[int, int, Face]]:
         row = 0
         for origin, source in enumerate(self.sources):
             for face in source.faces():
@@ -65,26 +64,26 @@ class Chosen:
         wanted = self.rows[np.isin(self.rows // self.stage.part_rows, list(self.parts))]
         for start, faces in self.stage.kept([*(field.name for field in KNOWN), "id", "pixels"]):
             mine = wanted[(wanted >= start) & (wanted < start + faces.num_rows)]
-            taken = faces.take(pa.array(mine - start, pa.int64()))
-            taken = taken.set_column(0, "row", pa.array(mine, pa.int64()))
+            rows = faces.take(pa.array(mine - start, pa.int64()))
+            rows = rows.set_column(0, "row", pa.array(mine, pa.int64()))
             for offset in range(0, len(mine), self.batch_rows):
-                yield taken.slice(offset, self.batch_rows)
+                yield rows.slice(offset, self.batch_rows)
 
 
-def encoded(faces: list[tuple[int, int, Face]], labels: dict[str, int], splits: dict[str, int]) -> pa.Table:
+def encoded(rows: list[tuple[int, int, Face]], labels: dict[str, int], splits: dict[str, int]) -> pa.Table:
     """(row, origin, face) as a batch for an Extractor."""
-    given = [face for _, _, face in faces]
+    faces = [face for _, _, face in rows]
     return pa.table(
         {
-            "row": pa.array([row for row, _, _ in faces], pa.int64()),
-            "source": pa.array([face.source for face in given], pa.string()),
-            "origin": pa.array([origin for _, origin, _ in faces], pa.int16()),
-            "label": pa.array([labels[face.label] for face in given], pa.int8()),
-            "split": pa.array([-1 if face.split is None else splits[face.split] for face in given], pa.int8()),
-            "subject": pa.array([face.subject for face in given], pa.string()),
-            "votes": pa.array([face.votes for face in given], pa.list_(pa.float32())),
-            "data": pa.array([face.data for face in given], pa.large_binary()),
-            "kind": pa.array([face.kind for face in given], pa.string()),
-            "box": pa.array([face.box for face in given], pa.list_(pa.int32())),
+            "row": pa.array([row for row, _, _ in rows], pa.int64()),
+            "source": pa.array([face.source for face in faces], pa.string()),
+            "origin": pa.array([origin for _, origin, _ in rows], pa.int16()),
+            "label": pa.array([labels[face.label] for face in faces], pa.int8()),
+            "split": pa.array([-1 if face.split is None else splits[face.split] for face in faces], pa.int8()),
+            "subject": pa.array([face.subject for face in faces], pa.string()),
+            "votes": pa.array([face.votes for face in faces], pa.list_(pa.float32())),
+            "data": pa.array([face.data for face in faces], pa.large_binary()),
+            "kind": pa.array([face.kind for face in faces], pa.string()),
+            "box": pa.array([face.box for face in faces], pa.list_(pa.int32())),
         }
     )

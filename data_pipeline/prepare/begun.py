@@ -1,28 +1,36 @@
-"""What was begun is gone on with: what a dataset is made of, compared with what is in its directory already."""
+"""What a dataset is made of, compared with what is in its directory already: a prepare that was interrupted is continued."""
 
 import json
 from collections.abc import Sequence
 from dataclasses import asdict, fields
 from pathlib import Path
-from typing import Any
+from typing import Any, TypedDict
 
 from fersweep.common.errors import InputError
-from fersweep.data_pipeline.dataset.manifest import read_manifest
+from fersweep.data_pipeline.dataset.manifest import Manifest, SourceFile, read_manifest
 from fersweep.data_pipeline.prepare.options import Options
 from fersweep.data_pipeline.sources.source import Source
 
 STATE = "unfinished.json"
 
 
-def request(sources: Sequence[Source], options: Options) -> dict[str, Any]:
-    """What the dataset is made of, for the manifest and to compare with what was begun."""
-    described = [{"path": str(source.path), "format": source.format, "sha256": source.sha256()} for source in sources]
-    return {"sources": described, "options": json.loads(json.dumps(asdict(options)))}
+class Request(TypedDict):
+    """What a dataset is made of: the content of STATE, and a part of the manifest."""
+
+    sources: list[SourceFile]
+    options: dict[str, Any]
 
 
-def begun(out: Path, wanted: dict[str, Any]) -> dict[str, Any] | None:
+def request(sources: Sequence[Source], options: Options) -> Request:
+    """What the dataset is to be made of."""
+    files = [SourceFile(path=str(source.path), format=source.format, sha256=source.sha256()) for source in sources]
+    return {"sources": files, "options": json.loads(json.dumps(asdict(options)))}
+
+
+def begun(out: Path, wanted: Request) -> Manifest | None:
     """The manifest where `out` is finished, else None. InputError where it was begun as another dataset, or is none."""
     manifest = read_manifest(out) if (out / "manifest.json").exists() else None
+    before: Manifest | Request
     if manifest is not None:
         before = manifest
     elif (out / STATE).exists():
@@ -32,10 +40,10 @@ def begun(out: Path, wanted: dict[str, Any]) -> dict[str, Any] | None:
     else:
         return None
     usual = {option.name: getattr(Options(), option.name) for option in fields(Options)}
-    usual["near_duplicates"] = False  # of datasets that were made before there was this option
+    usual["near_duplicates"] = False  # datasets that are older than this option have none
     for key, value in wanted["options"].items():
-        if (was := before["options"].get(key, usual[key])) != value:
-            raise InputError(f"{out} was begun with {key} {was}, not {value}: give a new directory")
+        if (earlier := before["options"].get(key, usual[key])) != value:
+            raise InputError(f"{out} was begun with {key} {earlier}, not {value}: give a new directory")
     if [source["sha256"] for source in before["sources"]] != [source["sha256"] for source in wanted["sources"]]:
         paths = ", ".join(source["path"] for source in before["sources"])
         raise InputError(

@@ -1,10 +1,10 @@
 """Sources → dataset: `fersweep prepare fer2013.csv.zip --out runs/data/fer2013`.
 
-First the sources are surveyed: labels that do not map and rows that are wrong show before anything is written. Then a
-reader streams the faces through Ray Data to one worker a core (extractor.py), and what comes back is staged
-(staging.py). With all faces known, splits, folds and twins are settled, augmented copies of train faces go through the
-workers, and the parts are written (assemble.py). Killed at any moment, the same command goes on after the staged parts;
-readings are also kept by face (cache.py), so that another dataset of the same faces needs no MediaPipe. The manifest is
+First the sources are surveyed: labels that do not map and wrong rows are errors before anything is written. Then a
+reader streams the faces through Ray Data to one worker a core (workers.py), and their results are staged (staging.py).
+With all faces known, splits, folds and twins are settled, augmented copies of train faces go through the workers, and
+the parts are written (assemble.py). Killed at any moment, the same command continues after the staged parts; readings
+are also kept by face (reading_cache.py), so that another dataset of the same faces needs no MediaPipe. The manifest is
 written last.
 """
 
@@ -15,7 +15,7 @@ import shlex
 import shutil
 import sys
 import time
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import asdict, replace
 from importlib.metadata import version
 from pathlib import Path
@@ -27,15 +27,16 @@ import pyarrow as pa
 from fersweep.common.errors import InputError
 from fersweep.common.files import lock, write_whole
 from fersweep.common.ray_connection import ray_session
+from fersweep.data_pipeline.dataset.manifest import Manifest
 from fersweep.data_pipeline.dataset.seal import seal
 from fersweep.data_pipeline.faces.crop import SMALL
 from fersweep.data_pipeline.faces.landmarker import Landmarker
 from fersweep.data_pipeline.faces.landmarker_bundle import SHA256, find_bundle
 from fersweep.data_pipeline.prepare.assemble import Settled, chosen_for_augmentation, settle, write
 from fersweep.data_pipeline.prepare.batches import BATCH_ROWS, Chosen, Sources
-from fersweep.data_pipeline.prepare.begun import STATE, begun, request
+from fersweep.data_pipeline.prepare.begun import STATE, Request, begun, request
 from fersweep.data_pipeline.prepare.options import SIDES, Options
-from fersweep.data_pipeline.prepare.progress import Progress, Tell
+from fersweep.data_pipeline.prepare.progress import OnProgress, Progress
 from fersweep.data_pipeline.prepare.ray_stream import stream
 from fersweep.data_pipeline.prepare.reading_cache import ReadingCache, Sight, readings_directory
 from fersweep.data_pipeline.prepare.staging import Stage
@@ -44,7 +45,7 @@ from fersweep.data_pipeline.sources.decode import Broken, decode
 from fersweep.data_pipeline.sources.labels import refuse_unused
 from fersweep.data_pipeline.sources.source import Source, Survey, open_source
 
-BATCH_BYTES = 2**23  # as many as that where they are only decoded: a batch costs Ray Data a quarter of a second
+BATCH_BYTES = 2**23  # of a batch of faces that are only decoded: a batch costs Ray Data a quarter of a second
 MIN_BATCH_ROWS = 16
 ALONE_ROWS = 128
 STAGED = "staged"
@@ -60,21 +61,21 @@ def prepare(
     landmarker: Path | None = None,
     cache: Path | None = None,
     address: str | None = None,
-    progress: Tell | None = None,
-) -> dict[str, Any]:
+    progress: OnProgress | None = None,
+) -> Manifest:
     """Make the dataset `out` of `sources` and return its manifest; a finished one is left as it is.
 
     Args:
-        formats: of the sources (readers.READERS): none, where they can be told; one for all; or one each.
+        formats: of the sources (formats.READERS): none, where they are recognised; one for all; or one each.
         workers: one process and one CPU each (default: all CPUs); one alone is this process, without Ray.
-        cache: directory of readings of earlier runs; default: see `cache.readings_directory`.
+        cache: directory of readings of earlier runs; default: see `reading_cache.readings_directory`.
         address: of a Ray cluster, whose workers may share `cache` on shared storage; an initialised Ray is used as it is.
 
     InputError where sources or options are wrong, or differ from those `out` was begun with; RuntimeError where
     MediaPipe or its bundle is missing.
     """
     out, options = Path(out), options or Options()
-    tell = progress or (lambda _: None)
+    report = progress or (lambda _: None)
     if workers is not None and workers < 1:
         raise InputError(f"workers: must be 1 or more, but got {workers}")
     if landmarker is not None:
@@ -88,7 +89,7 @@ def prepare(
     image_size = None if kind == "scores" else options.image_size or _image_size(opened)
     wanted = request(opened, replace(options, image_size=image_size))
     if (manifest := begun(out, wanted)) is not None:
-        tell(Progress("finished", manifest["num_faces"], manifest["num_faces"], 0.0, 0.0))
+        report(Progress("finished", manifest["num_faces"], manifest["num_faces"], 0.0, 0.0))
         return manifest
     job = _job(kind, image_size, options, landmarker, Path(cache or readings_directory()).resolve())
     alone = kind == "scores" or ((workers or os.cpu_count()) == 1 and address is None)
@@ -96,24 +97,24 @@ def prepare(
         sizes = _sizes(np.arange(sum(survey.num_faces for survey in surveys)), options.part_rows)
         stage = Stage(out / STAGED, sizes, options.part_rows)
         worker = Ready if kind == "scores" else Extractor
-        run("extract", Sources(opened, set(stage.missing), options.part_rows), worker, job, stage, tell)
-        tell(Progress("split", 0, None, 0.0, None))
+        run("extract", Sources(opened, set(stage.missing), options.part_rows), worker, job, stage, report)
+        report(Progress("split", 0, None, 0.0, None))
         settled = settle(stage, options, image_size)
         num_faces = len(settled.splits)
-        tell(Progress("split", num_faces, num_faces, 0.0, None))
+        report(Progress("split", num_faces, num_faces, 0.0, None))
         copies = None
         if options.augment:
             chosen = chosen_for_augmentation(settled)
             copies = Stage(out / STAGED / "copies", _sizes(chosen, options.part_rows), options.part_rows)
-            run("augment", Chosen(stage, chosen, set(copies.missing)), Augmenter, job, copies, tell)
+            run("augment", Chosen(stage, chosen, set(copies.missing)), Augmenter, job, copies, report)
         if job.sight is not None and job.cache is not None:
             ReadingCache(Path(job.cache), job.sight, version("mediapipe")).merge()
-        tell(Progress("write", 0, num_faces, 0.0, None))
+        report(Progress("write", 0, num_faces, 0.0, None))
         names = _origins(opened)
         write(out, stage, copies, settled, image_size, names)
-        described = _described(opened, surveys, names, options, settled, job.sight)
-        manifest = seal(out, {**wanted, **described, "image_size": image_size, "command": shlex.join(sys.argv)})
-        tell(Progress("write", num_faces, num_faces, 0.0, None))
+        fields = _manifest_fields(opened, surveys, names, options, settled, job.sight)
+        manifest = seal(out, {**wanted, **fields, "image_size": image_size, "command": shlex.join(sys.argv)})
+        report(Progress("write", num_faces, num_faces, 0.0, None))
         shutil.rmtree(out / STAGED)
         (out / STATE).unlink()
     return manifest
@@ -124,13 +125,13 @@ def _opened(sources: Sequence[Path], formats: Sequence[str], options: Options) -
         raise InputError("no source was given: give a CSV, a folder of images, or an archive of either")
     if len(formats) not in (0, 1, len(sources)):
         raise InputError(f"format: {len(formats)} are given for {len(sources)} sources; give one for all, or one each")
-    each = list(formats) * len(sources) if len(formats) == 1 else list(formats) or [None] * len(sources)
+    names = list(formats) * len(sources) if len(formats) == 1 else list(formats) or [None] * len(sources)
     labels = dict(options.labels)
-    return [open_source(Path(path), name, labels) for path, name in zip(sources, each, strict=True)]
+    return [open_source(Path(path), name, labels) for path, name in zip(sources, names, strict=True)]
 
 
 def _kind(sources: Sequence[Source], surveys: Sequence[Survey]) -> str:
-    """ "scores", or what is decoded ("text", "image"; "image" if any source has images). InputError where that cannot be."""
+    """ "scores", or what is decoded ("text", "image"; "image" if any source has images). InputError where they do not go together."""
     for source, survey in zip(sources, surveys, strict=True):
         if survey.num_faces == 0:
             raise InputError(f"{source.path} holds no face of a class that is kept")
@@ -154,8 +155,8 @@ def _image_size(sources: Sequence[Source]) -> tuple[int, int]:
                     f"{face.source}: a face of {first.shape[0]}×{first.shape[1]} pixels; both sides must lie in 8–1024"
                 )
             too_large = max(first.shape) > SMALL and face.kind == "image"
-            found = (SMALL, SMALL) if too_large else first.shape
-            height, width = max(height, found[0], SIDES[0]), max(width, found[1], SIDES[0])
+            size = (SMALL, SMALL) if too_large else first.shape
+            height, width = max(height, size[0], SIDES[0]), max(width, size[1], SIDES[0])
             break
     if height == 0:
         raise InputError(f"no picture of {', '.join(str(source.path) for source in sources)} can be read")
@@ -169,7 +170,7 @@ def _job(
     looks, crops = kind != "scores" and not options.pixels_only, kind == "image" and options.crop == "auto"
     bundle = find_bundle(landmarker) if looks or crops else None
     if bundle is not None:
-        with Landmarker(bundle):  # whatever MediaPipe lacks shows here, not in a worker
+        with Landmarker(bundle):  # what MediaPipe lacks is an error here, not in a worker
             pass
     return Job(
         image_size=image_size or (0, 0),
@@ -185,7 +186,7 @@ def _job(
 
 
 def _sizes(rows: np.ndarray, part_rows: int) -> list[int]:
-    """How many of `rows` (rising) lie in each span of `part_rows`."""
+    """How many of `rows` (rising) are in each span of `part_rows`."""
     return np.bincount(rows // part_rows).tolist()
 
 
@@ -194,15 +195,15 @@ def _origins(sources: Sequence[Source]) -> list[str]:
     names: list[str] = []
     for source in sources:
         stem = source.path.resolve().name.split(".")[0] or source.format
-        taken = sum(name == stem or name.startswith(f"{stem}-") for name in names)
-        names.append(f"{stem}-{taken + 1}" if taken else stem)
+        num_equal = sum(name == stem or name.startswith(f"{stem}-") for name in names)
+        names.append(f"{stem}-{num_equal + 1}" if num_equal else stem)
     return names
 
 
-def _described(
+def _manifest_fields(
     sources: Sequence[Source], surveys: Sequence[Survey], names: Sequence[str], options: Options, settled: Settled,
     sight: Sight | None,
-) -> dict[str, Any]:  # fmt: skip
+) -> Mapping[str, Any]:  # fmt: skip
     """What the manifest says beside counts: where the faces come from, how they were seen and split."""
     mediapipe = {"bundle_sha256": SHA256, "mediapipe": version("mediapipe")}
     pixels = surveys[0].kind != "scores"
@@ -211,7 +212,7 @@ def _described(
             name: {
                 "format": source.format,
                 "num_faces": survey.num_faces,
-                "labels": survey.labels,
+                "labels": {label: count._asdict() for label, count in survey.labels.items()},
                 "dropped": survey.dropped,
                 "warnings": survey.warnings,
             }
@@ -228,8 +229,8 @@ def _described(
 
 
 @contextlib.contextmanager
-def _unfinished(out: Path, wanted: dict[str, Any]) -> Iterator[None]:
-    """`out` is ours alone, and says what it is to become. What the sources turn out not to be leaves nothing behind."""
+def _unfinished(out: Path, wanted: Request) -> Iterator[None]:
+    """`out` is locked, and STATE in it says what it is to become. An InputError of the sources leaves nothing behind."""
     with _locked(out):
         write_whole(out / STATE, json.dumps(wanted, indent=1).encode())
         try:
@@ -238,7 +239,7 @@ def _unfinished(out: Path, wanted: dict[str, Any]) -> Iterator[None]:
             shutil.rmtree(out / STAGED, ignore_errors=True)
             for name in (STATE, ".lock"):
                 (out / name).unlink()
-            with contextlib.suppress(OSError):  # it holds something else
+            with contextlib.suppress(OSError):  # other files are in it
                 out.rmdir()
             raise
 
@@ -256,29 +257,27 @@ def _locked(out: Path) -> Iterator[None]:
 
 
 Worker = type[Extractor] | type[Ready]
-Run = Callable[[str, "Sources | Chosen", Worker, Job, Stage, Tell], None]
+Run = Callable[[str, "Sources | Chosen", Worker, Job, Stage, OnProgress], None]
 
 
 @contextlib.contextmanager
 def _workers(alone: bool, workers: int | None, address: str | None) -> Iterator[Run]:
-    """A function that fills a stage: through Ray, or, where one worker does it all, here, without Ray's share of a core."""
+    """A function that fills a stage: through Ray, or, with one worker, here, without Ray's share of a core."""
 
-    def here(phase: str, blocks: "Sources | Chosen", worker: Worker, job: Job, stage: Stage, tell: Tell) -> None:
+    def here(phase: str, blocks: "Sources | Chosen", kind: Worker, job: Job, stage: Stage, report: OnProgress) -> None:
         if stage.todo:
-            with contextlib.closing(worker(job)) as made:
-                _fill(
-                    phase,
-                    (made(batch) for batch in replace(blocks, batch_rows=min(ALONE_ROWS, stage.part_rows))()),
-                    stage,
-                    tell,
-                )
+            batches = replace(blocks, batch_rows=min(ALONE_ROWS, stage.part_rows))
+            with contextlib.closing(kind(job)) as worker:
+                _fill(phase, map(worker, batches()), stage, report)
 
     if alone:
         yield here
         return
     with ray_session(workers, address) as ray:
 
-        def through(phase: str, blocks: "Sources | Chosen", worker: Worker, job: Job, stage: Stage, tell: Tell) -> None:
+        def through_ray(
+            phase: str, blocks: "Sources | Chosen", kind: Worker, job: Job, stage: Stage, report: OnProgress
+        ) -> None:
             if not stage.todo:
                 return
             num = min(workers or int(ray.cluster_resources().get("CPU", 1)), -(-stage.todo // MIN_BATCH_ROWS))
@@ -287,23 +286,24 @@ def _workers(alone: bool, workers: int | None, address: str | None) -> Iterator[
             rows = min(max(stage.todo // (4 * num), MIN_BATCH_ROWS), most)
             blocks = replace(blocks, batch_rows=rows)
             size = mean_bytes * rows // 2  # half: faces vary, a batch must fill a block
-            _fill(phase, stream(ray, blocks, worker, job, workers=num, batch_rows=rows, block_bytes=size), stage, tell)
+            tables = stream(ray, blocks, kind, job, workers=num, batch_rows=rows, block_bytes=size)
+            _fill(phase, tables, stage, report)
 
-        yield through
+        yield through_ray
 
 
-def _fill(phase: str, tables: Iterator[pa.Table], stage: Stage, tell: Tell) -> None:
-    """Stage what comes, and tell how far it is."""
+def _fill(phase: str, tables: Iterator[pa.Table], stage: Stage, report: OnProgress) -> None:
+    """Stage the workers' results, and report how far they are."""
     total = todo = stage.todo
     begun_at, begun_with = 0.0, 0  # the rate counts from the first batch on: workers take seconds to start
     for table in tables:
         stage.add(table)
         todo = stage.todo
-        done = total - todo
+        num_faces = total - todo
         if not begun_with:
-            begun_at, begun_with = time.monotonic(), done
-        rate = (done - begun_with) / max(time.monotonic() - begun_at, 1e-3)
+            begun_at, begun_with = time.monotonic(), num_faces
+        rate = (num_faces - begun_with) / max(time.monotonic() - begun_at, 1e-3)
         whole = sum(stage.sizes)
-        tell(Progress(phase, whole - todo, whole, rate, todo / rate if rate else None))
+        report(Progress(phase, whole - todo, whole, rate, todo / rate if rate else None))
     if stage.missing:
         raise RuntimeError(f"{todo} faces did not come back from the workers; run the same command again")

@@ -11,7 +11,7 @@ from rich.progress import Progress as Bars
 
 @dataclass(frozen=True)
 class Progress:
-    """What `prepare` tells its caller now and then."""
+    """What `prepare` reports to its caller now and then."""
 
     phase: str  # "extract" (landmarks), "split", "augment", "write", or "finished" (was already: nothing to do)
     done: int  # faces
@@ -20,7 +20,7 @@ class Progress:
     eta_s: float | None
 
 
-Tell = Callable[[Progress], None]
+OnProgress = Callable[[Progress], None]
 
 TITLES = {
     "extract": "faces",
@@ -32,7 +32,7 @@ TITLES = {
 
 
 @contextmanager
-def bars(console: Console) -> Iterator[Callable[[Progress], None]]:
+def bars(console: Console) -> Iterator[OnProgress]:
     """A callback for `prepare(progress=…)` that draws on `console` (stderr: stdout stays free for results)."""
     columns = (
         TextColumn("{task.description:<16}"),
@@ -41,20 +41,20 @@ def bars(console: Console) -> Iterator[Callable[[Progress], None]]:
         TextColumn("{task.fields[rate]}"),
         TimeElapsedColumn(),
     )
-    drawn, tasks = Bars(*columns, console=console), {}
+    display, tasks = Bars(*columns, console=console), {}
 
-    def tell(progress: Progress) -> None:
-        drawn.start()  # only now: a mistake in the sources is one line, with nothing drawn around it
+    def draw(progress: Progress) -> None:
+        display.start()  # only now: an error in the sources is one line, with nothing drawn around it
         if progress.phase not in tasks:
-            tasks[progress.phase] = drawn.add_task(TITLES[progress.phase], total=None, rate="")
+            tasks[progress.phase] = display.add_task(TITLES[progress.phase], total=None, rate="")
         rate = f"{progress.rate:,.0f} faces/s" if progress.rate else ""
         left = f", {progress.eta_s:,.0f} s left" if progress.eta_s else ""
-        drawn.update(
+        display.update(
             tasks[progress.phase], completed=progress.done, total=progress.total, rate=rate + left, refresh=True
         )
 
     try:
-        yield tell
+        yield draw
     finally:
         if tasks:
-            drawn.stop()
+            display.stop()

@@ -1,6 +1,6 @@
 """Streams of faces through Ray Data: one reader on this machine, workers of one core each, wherever the cluster has them.
 
-Blocks are small and few are held: memory does not grow with the source. The only module of this room that imports ray.
+Blocks are small and few are in memory, which does not grow with the source. The only module of this room that imports ray.
 """
 
 import logging
@@ -16,9 +16,9 @@ Blocks = Callable[[], Iterator[pa.Table]]
 def stream(
     ray: Any, blocks: Blocks, worker: type, job: Any, *, workers: int, batch_rows: int, block_bytes: int
 ) -> Iterator[pa.Table]:
-    """What `workers` processes of `worker(job)` make of the tables of `blocks`, in any order.
+    """The tables of `blocks`, processed by `workers` processes of `worker(job)`, in any order.
 
-    `batch_rows`: of a table, a worker's task. `block_bytes` is what Ray Data puts into one block: a few are held.
+    batch_rows: of a table, a worker's task. block_bytes: of what Ray Data puts into one block; a few are in memory.
     """
     from ray.data import ActorPoolStrategy, DataContext
 
@@ -37,7 +37,7 @@ def stream(
             _datasource(blocks),
             override_num_blocks=1,
             num_cpus=0,
-            label_selector={"ray.io/node-id": ray.get_runtime_context().get_node_id()},  # sources lie on this machine
+            label_selector={"ray.io/node-id": ray.get_runtime_context().get_node_id()},  # sources are on this machine
         ).map_batches(
             worker,
             fn_constructor_args=(job,),
@@ -57,9 +57,9 @@ def stream(
 def _plain(error: Exception) -> RuntimeError:
     """One line: what a worker raised, out of the tracebacks that Ray wraps around it."""
     raised = re.findall(r"^\s*([\w.]*(?:Error|Exception)): (.+)$", str(error), re.MULTILINE)
-    told = [f"{name}: {message}" for name, message in raised if not name.startswith("ray.")]
+    causes = [f"{name}: {message}" for name, message in raised if not name.startswith("ray.")]
     lines = str(error).strip().splitlines() or [""]
-    return RuntimeError(f"a worker failed: {told[-1] if told else f'{type(error).__name__}: {lines[0]}'}")
+    return RuntimeError(f"a worker failed: {causes[-1] if causes else f'{type(error).__name__}: {lines[0]}'}")
 
 
 def _datasource(blocks: Blocks) -> Any:

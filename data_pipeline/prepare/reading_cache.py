@@ -1,10 +1,10 @@
-"""Readings that were taken before, by face id: a second `prepare` looks only at faces that none has looked at.
+"""Readings of earlier runs, by face id: MediaPipe sees only faces that it has not seen before.
 
     cache = ReadingCache(directory, Sight(border=0.25, size=192, views=1))
     known = cache.find(ids)                 # (N,) READING: those not found have num_views UNKNOWN
     cache.add(ids, readings)
 
-A directory of pairs of files, `NAME.ids.npy` and `NAME.readings.npy`, of which the first is written last: whoever reads
+A directory of pairs of files, `NAME.ids.npy` and `NAME.readings.npy`, of which the first is written last: a reader
 sees a pair or nothing, any number of processes may add, and two that add the same face do no harm. Readings are mapped
 into memory, not loaded: about 3 kB a face on disk, 32 bytes in memory.
 """
@@ -24,7 +24,7 @@ from fersweep.data_pipeline.faces.landmarker import Reading
 from fersweep.data_pipeline.faces.landmarker_bundle import SHA256
 
 ID_BYTES = 32
-UNKNOWN = -1  # of num_views: not in the cache; 0: looked at, and no face found
+UNKNOWN = -1  # of num_views: not in the cache; 0: in the cache, no face found
 SMALL_BYTES, MERGED_BYTES = 2**25, 2**28  # files below are merged into files of up to
 READING = np.dtype(
     [
@@ -39,7 +39,7 @@ READING = np.dtype(
 
 @dataclass(frozen=True)
 class Sight:
-    """How a face is shown to MediaPipe: what a reading depends on beside the face. See `landmarks.Landmarker`."""
+    """How a face is shown to MediaPipe: what a reading depends on beside the face. See `landmarker.Landmarker`."""
 
     border: float
     size: int
@@ -82,19 +82,19 @@ class ReadingCache:
 
     def find(self, ids: np.ndarray) -> np.ndarray:
         """(N,) READING of faces `ids` (N,) S32; num_views is UNKNOWN where there is none."""
-        found = np.zeros(len(ids), READING)
-        found["num_views"] = UNKNOWN
+        readings = np.zeros(len(ids), READING)
+        readings["num_views"] = UNKNOWN
         if len(self._ids):
             places = np.minimum(np.searchsorted(self._ids, ids), len(self._ids) - 1)
             for row in np.flatnonzero(self._ids[places] == ids):
                 file, place = self._where[places[row]]
-                found[row] = self._readings[file][place]
-        return found
+                readings[row] = self._readings[file][place]
+        return readings
 
     def add(self, ids: np.ndarray, readings: np.ndarray) -> bool:
         """Keep `readings` (N,) READING of faces `ids` (N,) S32 for later.
 
-        False where the directory cannot be written: full, or not ours; the readings are in the dataset all the same.
+        False where the directory cannot be written (the disk is full, no permission): they are in the dataset all the same.
         """
         if len(ids) == 0:
             return True
@@ -108,18 +108,18 @@ class ReadingCache:
         return True
 
     def merge(self) -> None:
-        """Make few files of the many small ones that workers leave."""
+        """Make few files of the many small ones that workers write."""
         small = [path for path in sorted(self.directory.glob("*.ids.npy")) if _num_bytes(path) < SMALL_BYTES]
         while len(small) > 1:
-            taken, num_bytes = [], 0
-            while small and (not taken or num_bytes + _num_bytes(small[-1]) <= MERGED_BYTES):
+            merged, num_bytes = [], 0
+            while small and (not merged or num_bytes + _num_bytes(small[-1]) <= MERGED_BYTES):
                 num_bytes += _num_bytes(small[-1])
-                taken.append(small.pop())
-            pairs = [pair for path in taken if (pair := _load(path)) is not None]
+                merged.append(small.pop())
+            pairs = [pair for path in merged if (pair := _load(path)) is not None]
             ids, readings = (np.concatenate(arrays) for arrays in zip(*pairs, strict=True))
             if not self.add(ids, readings):
                 return
-            for path in taken:
+            for path in merged:
                 path.unlink(missing_ok=True)
                 _readings_of(path).unlink(missing_ok=True)
 

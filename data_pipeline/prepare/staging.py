@@ -1,8 +1,8 @@
 """Faces between the workers and the dataset: what is known of each before splits are settled, in Parquet parts.
 
-Part k holds what came of rows k·P … (k+1)·P of the sources, in their order: a row a face, several where a picture shows
-several, and a row with `broken` where there is none to keep. A part is written when its last face has come, so that an
-interrupted run goes on after it.
+Part k holds the results of rows k·P … (k+1)·P of the sources, in their order: a row a face, several where a picture has
+several, and a row with `broken` where there is no face to keep. A part is written when its last face has come, so that
+an interrupted run continues after it.
 """
 
 from __future__ import annotations
@@ -50,7 +50,7 @@ STAGED = pa.schema([*KNOWN, *SEEN])
 
 
 def staged(known: pa.Table, rows: Sequence[int], seen: dict[str, list]) -> pa.Table:
-    """A table of STAGED: what is known of `rows` of a batch, a row as often as it stands there, and what was seen."""
+    """A table of STAGED: what is known of `rows` of a batch, a row as often as it is named, and what was seen."""
     columns = known.select([field.name for field in KNOWN]).take(pa.array(rows, pa.int64()))
     empty = [None] * len(rows)
     for field in SEEN:
@@ -59,22 +59,22 @@ def staged(known: pa.Table, rows: Sequence[int], seen: dict[str, list]) -> pa.Ta
 
 
 def reading_columns(readings: np.ndarray, with_landmarks: bool) -> dict[str, list]:
-    """READING (N,) as columns of SEEN: pose and landmarks of faces that were found alone."""
-    found = readings["num_views"] > 0
+    """READING (N,) as columns of SEEN; pose and landmarks only of faces that MediaPipe found."""
+    is_found = readings["num_views"] > 0
     columns: dict[str, list] = {"scores": [row.tobytes() for row in readings["scores"]]}
     columns["num_views"] = readings["num_views"].tolist()
     columns["spread"] = [
-        value if seen else None for value, seen in zip(readings["spread"].tolist(), found, strict=True)
+        value if seen else None for value, seen in zip(readings["spread"].tolist(), is_found, strict=True)
     ]
-    columns["pose"] = [row.tobytes() if seen else None for row, seen in zip(readings["pose"], found, strict=True)]
+    columns["pose"] = [row.tobytes() if seen else None for row, seen in zip(readings["pose"], is_found, strict=True)]
     if with_landmarks:
-        pairs = zip(readings["landmarks"], found, strict=True)
+        pairs = zip(readings["landmarks"], is_found, strict=True)
         columns["landmarks"] = [row.tobytes() if seen else None for row, seen in pairs]
     return columns
 
 
 class Stage:
-    """Staged parts under `directory`: part k holds what comes of rows k·part_rows … of which there are `sizes[k]`."""
+    """Staged parts under `directory`: part k holds the results of the `sizes[k]` rows from k·part_rows on."""
 
     def __init__(self, directory: Path, sizes: Sequence[int], part_rows: int):
         self.directory, self.sizes, self.part_rows = directory, sizes, part_rows
@@ -87,17 +87,17 @@ class Stage:
 
     @property
     def todo(self) -> int:
-        """Rows of which nothing has come yet."""
+        """Rows without a result yet."""
         return sum(self.sizes[number] - self._begun[number] for number in self.missing)
 
     def add(self, rows: pa.Table) -> None:
-        """What came of some rows, in any order, each thing once. A part is written as soon as it is whole."""
-        of, parts = rows["of"].to_numpy(), rows["row"].to_numpy() // self.part_rows
+        """Results of some rows, in any order, each once. A part is written as soon as it is whole."""
+        num_results, parts = rows["of"].to_numpy(), rows["row"].to_numpy() // self.part_rows
         for number in np.unique(parts).tolist():
             mine = parts == number
             self._waiting[number].append(rows.filter(pa.array(mine)))
-            self._begun[number] += int((of[mine] > 0).sum())
-            self._expected[number] += int(of[mine].sum())
+            self._begun[number] += int((num_results[mine] > 0).sum())
+            self._expected[number] += int(num_results[mine].sum())
             arrived = sum(table.num_rows for table in self._waiting[number])
             if self._begun[number] == self.sizes[number] and arrived == self._expected[number]:
                 self._write(number)

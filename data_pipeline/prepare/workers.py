@@ -1,6 +1,6 @@
 """The workers of `prepare`: an encoded face, or an augmented copy of a face, to pixels, id and reading.
 
-One a process and a core. Each asks the cache first and leaves there what it read itself.
+One a process and a core. Each asks the cache first, and adds what MediaPipe read.
 """
 
 from __future__ import annotations
@@ -26,10 +26,10 @@ NO_FACE = "no face found in the picture"
 
 
 class Job(NamedTuple):
-    """What a worker is to do."""
+    """What a worker does with faces."""
 
     image_size: tuple[int, int]
-    sight: Sight | None  # None: pixels alone
+    sight: Sight | None  # None: no MediaPipe
     with_landmarks: bool
     bundle: str | None
     cache: str | None
@@ -53,9 +53,9 @@ class Extractor:
 
     def close(self) -> None:
         """Free MediaPipe's graphs; called when the process ends, if not before."""
-        for made in (self.landmarker, self.finder):
-            if made is not None:
-                made.close()
+        for landmarker in (self.landmarker, self.finder):
+            if landmarker is not None:
+                landmarker.close()
         self.landmarker = self.finder = None
         atexit.unregister(self.close)
 
@@ -85,11 +85,11 @@ class Extractor:
         return self.finder
 
     def _bundle(self) -> Path:
-        given = Path(self.job.bundle or "")
-        return find_bundle(given if given.is_file() else None)  # another machine of the cluster looks for its own
+        path = Path(self.job.bundle or "")
+        return find_bundle(path if path.is_file() else None)  # another machine of the cluster looks for its own
 
     def _staged(self, batch: pa.Table, rows: list[int], faces: list[np.ndarray | None], seen: dict) -> pa.Table:
-        """Ids and readings of `faces`, which came of `rows` of the batch."""
+        """STAGED with ids and readings of `faces`, which are of `rows` of the batch."""
         seen["pixels"] = [None if face is None else face.tobytes() for face in faces]
         names = [b"" if face is None else hashlib.sha256(face.tobytes()).digest() for face in faces]
         seen["id"] = [name or None for name in names]
@@ -99,7 +99,7 @@ class Extractor:
         return staged(batch, rows, seen)
 
     def read(self, faces: list[np.ndarray | None], ids: np.ndarray) -> np.ndarray:
-        """(N,) READING of gray faces, from the cache or looked at now."""
+        """(N,) READING of gray faces, from the cache or from MediaPipe."""
         assert self.landmarker is not None
         readings = np.zeros(len(faces), READING) if self.cache is None else self.cache.find(ids)
         if self.cache is None:

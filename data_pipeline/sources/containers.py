@@ -6,8 +6,8 @@
                 ...
         member = files.find("fer2013/fer2013.csv")  # by name: not in a tar, which can only be read in its order
 
-Archives are never unpacked, and the names of their members are only ever read, never used as paths. Whatever is broken
-is an InputError that names the archive or the member.
+Archives are never unpacked, and the names of their members are never used as paths. Whatever is broken is an
+InputError that names the archive or the member.
 """
 
 import io
@@ -73,7 +73,7 @@ def opened(path: Path) -> Iterator[Files]:
 def reading(what: str) -> Iterator[None]:
     """InputError that names `what` where it cannot be read.
 
-    A broken archive shows as whatever the standard library's readers trip over: BadZipFile, OSError, zlib.error,
+    For a broken archive the standard library's readers raise BadZipFile, OSError, zlib.error,
     LZMAError, EOFError, IndexError, ValueError, NotImplementedError (its method), RuntimeError (its password), …
     """
     try:
@@ -99,7 +99,7 @@ def _why(error: Exception) -> str:
 
 
 def _printable(name: str) -> str:
-    """A member's name as UTF-8 can hold it; bytes that were none are escaped."""
+    """A member's name as UTF-8 can hold it; other bytes are escaped."""
     return name.encode("utf-8", "backslashreplace").decode()
 
 
@@ -139,10 +139,10 @@ class _Folder:
             yield from self._below(self.path, "")
 
     def _below(self, folder: Path, prefix: str) -> Iterator[Member]:
-        """Sorted by their whole names, without holding more of them than one folder's and its parents'."""
+        """In the order of their whole names; only names of one folder and its parents are in memory."""
         with os.scandir(folder) as entries:
-            found = [(f"{entry.name}/" if _is_folder(entry) else entry.name) for entry in entries]
-        for name in sorted(found):
+            names = [(f"{entry.name}/" if _is_folder(entry) else entry.name) for entry in entries]
+        for name in sorted(names):
             if name.endswith("/"):
                 yield from self._below(folder / name[:-1], prefix + name)
             elif (file := folder / name).is_file():
@@ -159,7 +159,7 @@ class _Folder:
 
 
 def _is_folder(entry: os.DirEntry[str]) -> bool:
-    return entry.is_dir(follow_symlinks=False)  # a link to a folder may lead round in circles
+    return entry.is_dir(follow_symlinks=False)  # links to folders may form a loop
 
 
 class _Zip:
@@ -209,16 +209,16 @@ class _Tar:
     def __iter__(self) -> Iterator[Member]:
         with _readable(self.path), tarfile.open(self.path, tarinfo=_TarInfo) as archive:
             for info in archive:
-                if archive.offset <= info.offset:  # a size below 0: it would go round in circles (CVE-2025-8194)
+                if archive.offset <= info.offset:  # a size below 0: it would loop for ever (CVE-2025-8194)
                     raise tarfile.ReadError(f"the header of {info.name} is broken")
                 if info.isfile():
                     name = _printable(info.name)
                     yield Member(name, info.size, lambda info=info: archive.extractfile(info) or io.BytesIO())
-            # tarfile takes a broken header for the end; a whole archive ends with blocks of zeros
+            # tarfile takes a broken header for the end, but a whole archive ends with blocks of zeros
             assert archive.fileobj is not None
             archive.fileobj.seek(archive.offset)
             end = archive.fileobj.read(2 * tarfile.BLOCKSIZE)
             if len(end) < tarfile.BLOCKSIZE or any(end):
                 raise tarfile.ReadError("it ends too early")
-            while archive.fileobj.read(2**20):  # up to where gzip compares its sum
+            while archive.fileobj.read(2**20):  # up to where gzip compares its checksum
                 pass

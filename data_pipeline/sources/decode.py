@@ -46,7 +46,7 @@ class Face(NamedTuple):
     source: str
     """File and row, or path within the source: what an error names."""
     label: str
-    """One of schema.LABELS."""
+    """One of vocabulary.LABELS."""
     split: str | None
     """None where the source does not say."""
     data: bytes
@@ -107,11 +107,11 @@ def _image(face: Face, colour: bool) -> np.ndarray:
         raise Broken(face.source, EMPTY)
     if len(face.data) > MAX_IMAGE_BYTES:
         raise Broken(face.source, TOO_LARGE, f"{len(face.data):,} bytes are too many for an image of a face")
-    # libtiff, and Pillow's reader of TIFF, also print what they trip over
+    # libtiff, and Pillow's reader of TIFF, also print their errors
     quiet = silent_stderr() if face.data.startswith((b"II", b"MM")) else contextlib.nullcontext()
     try:
         with warnings.catch_warnings(), quiet:
-            warnings.simplefilter("ignore")  # of EXIF that is not as it should be, and of sizes that are checked here
+            warnings.simplefilter("ignore")  # about broken EXIF, and about sizes, which are checked here
             with Image.open(io.BytesIO(face.data), formats=FORMATS) as image:
                 if image.width * image.height > MAX_IMAGE_PIXELS:
                     raise Broken(face.source, TOO_LARGE, f"{image.width}×{image.height} pixels are too many for a face")
@@ -120,7 +120,7 @@ def _image(face: Face, colour: bool) -> np.ndarray:
         raise
     except Image.DecompressionBombError:
         raise Broken(face.source, TOO_LARGE) from None
-    except Exception as error:  # whatever Pillow trips over: OSError, SyntaxError, ValueError, struct.error, …
+    except Exception as error:  # whatever Pillow raises: OSError, SyntaxError, ValueError, struct.error, …
         raise Broken(face.source, CUT_OFF if "truncated" in str(error).lower() else NO_IMAGE) from None
 
 

@@ -1,4 +1,4 @@
-"""From a source's names of its classes to ours (schema.LABELS): known spellings, and what the user says (`--map`).
+"""From a source's names of its classes to ours (vocabulary.LABELS): known spellings, and what the user says (`--map`).
 
     naming = Naming(read_map(["joy=happy", "bored=drop"]))
     naming["Joy"], naming["anger"], naming["bored"]   # "happy", "angry", None: dropped
@@ -29,21 +29,21 @@ MOST_NAMED = 12  # classes of a refusal
 
 
 def label_of(name: str) -> str | None:
-    """The label of which `name` is a known spelling, in whatever case; None: of none."""
+    """The label of which `name` is a known spelling, in any case; None: it is no known spelling."""
     return _LABEL_OF.get(name.strip().casefold())
 
 
 def read_map(pairs: Iterable[str]) -> dict[str, str]:
-    """`NAME=LABEL` or `NAME=drop` of `--map` → {name: label or "drop"}. InputError where one is neither."""
-    found: dict[str, str] = {}
+    """`NAME=LABEL` or `NAME=drop` of `--map` → {name: label or "drop"}. InputError where a pair is neither."""
+    labels: dict[str, str] = {}
     for pair in pairs:
         name, equals, label = (part.strip() for part in pair.rpartition("="))
         if not equals or not name:
             raise InputError(f"--map {pair}: expected NAME=LABEL, for example joy=happy, or NAME={DROP}")
-        if found.get(name, label) != label:
-            raise InputError(f"--map {pair}: {name} was mapped to {found[name]} before")
-        found[name] = label
-    return check_map(found)
+        if labels.get(name, label) != label:
+            raise InputError(f"--map {pair}: {name} was mapped to {labels[name]} before")
+        labels[name] = label
+    return check_map(labels)
 
 
 def check_map(labels: Mapping[str, str]) -> dict[str, str]:
@@ -70,10 +70,10 @@ class Naming(dict[str, str | None]):
 
     def __init__(self, labels: Mapping[str, str] | None = None):
         super().__init__()
-        self._given = {_folded(name): label for name, label in check_map(labels or {}).items()}
+        self._map = {_folded(name): label for name, label in check_map(labels or {}).items()}
 
     def __missing__(self, name: str) -> str | None:
-        label = self._given.get(_folded(name)) or label_of(name)
+        label = self._map.get(_folded(name)) or label_of(name)
         if label is None:
             raise KeyError(name)
         self[name] = None if label == DROP else label

@@ -5,8 +5,8 @@
     for face in source.faces():
         pixels = decode(face)                          # (H, W) uint8
 
-Everything is streamed: one face is in memory at a time, archives are never unpacked, and the names of their members are
-only ever read, never used as paths. The formats stand in data_pipeline/readers/.
+Everything is streamed: one face is in memory at a time, archives are never unpacked, and the names of their members
+are never used as paths. The formats are in formats/.
 """
 
 import hashlib
@@ -14,7 +14,7 @@ from collections import Counter, defaultdict
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any, NamedTuple
+from typing import NamedTuple
 
 from fersweep.common.errors import InputError, hint
 from fersweep.data_pipeline.sources.containers import Member, is_archive, opened, reading
@@ -22,18 +22,25 @@ from fersweep.data_pipeline.sources.decode import MAX_IMAGE_BYTES, TOO_LARGE, UN
 from fersweep.data_pipeline.sources.formats import READERS
 from fersweep.data_pipeline.sources.formats.csv_files import header
 from fersweep.data_pipeline.sources.formats.folders import is_image
-from fersweep.data_pipeline.sources.formats.reader import MISSING, Clue, Found, Reader
+from fersweep.data_pipeline.sources.formats.reader import MISSING, Clue, RawFace, Reader
 from fersweep.data_pipeline.sources.labels import Naming, check_map, unmapped
 from fersweep.data_pipeline.vocabulary import LABELS
 
 
+class ClassCount(NamedTuple):
+    """Of a class of a source: our label, None where it is dropped, and all of its faces."""
+
+    label: str | None
+    num_faces: int
+
+
 class Survey(NamedTuple):
-    """What a source holds, as its names and tables tell; no image was read."""
+    """What a source holds by its names and tables; no image was read."""
 
     num_faces: int
     """Without those dropped."""
-    labels: dict[str, dict[str, Any]]
-    """The source's name of a class → {"label": ours, None where it is dropped, "num_faces": all of its faces}."""
+    labels: dict[str, ClassCount]
+    """By the source's names of its classes."""
     dropped: dict[str, int]
     """Reason → faces that are left out."""
     warnings: list[str]
@@ -60,48 +67,47 @@ class Source:
         InputError at a class that does not map. A file that cannot be read is a face of the kind "broken".
         """
         naming, kind = Naming(self.labels), READERS[self.format].kind
-        for found in self._found():
-            if found.drop is not None:
+        for face in self._raw_faces():
+            if face.drop is not None:
                 continue
             try:
-                label = naming[found.label]
-                votes = None if found.votes is None else _votes(found.votes, naming)
+                label = naming[face.label]
+                votes = None if face.votes is None else _votes(face.votes, naming)
             except KeyError as error:
-                raise unmapped(found.source, {error.args[0]: 0}) from None
+                raise unmapped(face.source, {error.args[0]: 0}) from None
             if label is not None:
-                data, how = (found.data, kind) if isinstance(found.data, bytes) else _content(found.data)
-                yield Face(found.source, label, found.split, data, how, found.subject, votes, found.box)
+                data, how = (face.data, kind) if isinstance(face.data, bytes) else _content(face.data)
+                yield Face(face.source, label, face.split, data, how, face.subject, votes, face.box)
 
     def survey(self) -> Survey:
         """Count classes and what is dropped, without decoding. InputError that names all classes that do not map."""
         naming = Naming(self.labels)
-        seen, dropped = Counter[str](), Counter[str]()
+        classes, dropped, unknown = Counter[str](), Counter[str](), Counter[str]()
         has_subjects = True
-        unknown = Counter[str]()
-        for found in self._found():
-            if found.drop is not None:
-                dropped[found.drop] += 1
+        for face in self._raw_faces():
+            if face.drop is not None:
+                dropped[face.drop] += 1
                 continue
-            seen[found.label] += 1
-            has_subjects = has_subjects and found.subject is not None
-            for name in found.votes or ():
-                if name not in naming and _label(naming, name) is _NO_LABEL:
+            classes[face.label] += 1
+            has_subjects = has_subjects and face.subject is not None
+            for name in face.votes or ():
+                if name not in naming and not _maps(naming, name):
                     unknown[name] += 0
-        unknown.update({name: count for name, count in seen.items() if _label(naming, name) is _NO_LABEL})
+        unknown.update({name: count for name, count in classes.items() if not _maps(naming, name)})
         if unknown:
             raise unmapped(str(self.path), unknown)
-        if dropped and not seen:
+        if dropped and not classes:
             why = ", ".join(f"{count:,} {reason}" for reason, count in dropped.items())
             tip = ": give the folder that holds both the list and the images" if dropped[MISSING] else ""
             raise InputError(f"{self.path} holds no face that can be used ({why}){tip}")
-        table = {name: {"label": naming[name], "num_faces": count} for name, count in seen.items()}
-        for name, row in table.items():
-            if row["label"] is None:
-                dropped[f"class {name} dropped"] += row["num_faces"]
-        num_faces = sum(row["num_faces"] for row in table.values() if row["label"] is not None)
+        labels = {name: ClassCount(naming[name], count) for name, count in classes.items()}
+        for name, (label, count) in labels.items():
+            if label is None:
+                dropped[f"class {name} dropped"] += count
+        num_faces = sum(count for label, count in labels.values() if label is not None)
         reader = READERS[self.format]
         warnings = [f"{self.path}: {reader.warning}"] if reader.warning else []
-        return Survey(num_faces, table, dict(dropped), warnings, reader.kind, has_subjects and num_faces > 0)
+        return Survey(num_faces, labels, dict(dropped), warnings, reader.kind, has_subjects and num_faces > 0)
 
     def sha256(self) -> str:
         """sha256 (hex) of the file; of a folder's names and contents; of a list and of all that is read beside it."""
@@ -115,12 +121,12 @@ class Source:
                     whole.update(member.name.encode() + b"\0" + _digest(member))
         else:
             whole.update(hashlib.sha256(self.path.read_bytes()).digest())
-            for found in self._found():
-                content = _digest(found.data) if isinstance(found.data, Member) else found.data
-                whole.update(found.source.encode() + b"\0" + content)
+            for face in self._raw_faces():
+                content = _digest(face.data) if isinstance(face.data, Member) else face.data
+                whole.update(face.source.encode() + b"\0" + content)
         return whole.hexdigest()
 
-    def _found(self) -> Iterator[Found]:
+    def _raw_faces(self) -> Iterator[RawFace]:
         with opened(self.root) as files:
             yield from READERS[self.format].read(files, self.lists)
 
@@ -130,8 +136,8 @@ def open_source(path: Path, format: str | None = None, labels: Mapping[str, str]
 
     Args:
         path: a CSV, a list of images, a folder, or an archive.
-        format: a key of READERS; None: whatever it looks like.
-        labels: the source's names of classes → ours or "drop", before all known spellings; see fersweep.data_pipeline.sources.labels.
+        format: a key of READERS; None: the one that it looks like.
+        labels: the source's names of classes → ours or "drop", before all known spellings; see labels.py.
 
     InputError where the source is missing, broken, empty or not of that format, or where it may be of several.
     """
@@ -196,20 +202,19 @@ def _decide(path: Path, fitting: dict[str, _Seen], claimed: dict[str, _Seen]) ->
         known = "; ".join(f"{reader.expects} ({name})" for name, reader in READERS.items())
         raise InputError(f"{path} holds no faces; expected is one of: {known}")
     if len(claimed) > 1:
-        found = " and ".join(f"{name} ({seen.names[0]})" for name, seen in claimed.items())
+        formats = " and ".join(f"{name} ({seen.names[0]})" for name, seen in claimed.items())
         which = " or ".join(f"--format {name}" for name in claimed)
-        raise InputError(f"{path} is ambiguous: it may be {found}; say which: {which}")
+        raise InputError(f"{path} is ambiguous: it may be {formats}; say which: {which}")
     return next(iter(claimed))
 
 
-_NO_LABEL = object()
-
-
-def _label(naming: Naming, name: str) -> object:
+def _maps(naming: Naming, name: str) -> bool:
+    """Does the class map to a label, or is it dropped?"""
     try:
-        return naming[name]
+        naming[name]
     except KeyError:
-        return _NO_LABEL
+        return False
+    return True
 
 
 def _votes(votes: Mapping[str, float], naming: Naming) -> tuple[float, ...]:

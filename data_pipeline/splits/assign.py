@@ -1,6 +1,6 @@
-"""Who learns and who tests: carve the splits that sources lack, deal folds, and name the twins that stand in several.
+"""Who learns and who tests: carve the splits that sources lack, deal folds, and name the twins that are in several.
 
-Twins are faces with the same pixels; near twins look the same (near_duplicates.py). No carved split and no fold shares
+Twins are faces with the same pixels; near twins look the same (near_twins.py). No carved split and no fold shares
 a face, a near twin or, where splits go by subject, a person with another: what belongs together is a group, and a group
 is never torn. Faces are rows of compact arrays (some 50 bytes a face), so that millions are split in seconds.
 """
@@ -11,7 +11,7 @@ from typing import get_args
 import numpy as np
 
 from fersweep.common.errors import InputError, hint
-from fersweep.data_pipeline.splits.groups import _persons, group
+from fersweep.data_pipeline.splits.groups import group, persons_of
 from fersweep.data_pipeline.splits.twins import RANK
 from fersweep.data_pipeline.vocabulary import By
 
@@ -31,7 +31,7 @@ def assign(
     folds: int | None = None,
     seed: int = 0,
 ) -> tuple[np.ndarray, np.ndarray | None]:
-    """Split, and fold if `folds` are asked for, of each of N faces. The same arguments give the same answer.
+    """Split, and fold if `folds` is given, of each of N faces. The same arguments give the same result.
 
     Args:
         ids: (N,) "S32", the sha256 of each face's pixels. labels: (N,) integers from 0.
@@ -47,16 +47,16 @@ def assign(
     Returns:
         splits (N,) int8, and folds (N,) int8 or None: 0 … K-1 for every face outside test (its split is then train),
         -1 in test. Each label's share is the same everywhere as far as groups allow. A train face whose twin or near twin
-        stands in a given val or test stays in train: `find_twins` and `find_near` name it.
+        is in a given val or test stays in train: `find_twins` and `find_near` name it.
 
-    InputError where `by` cannot be had, or there are more folds than groups.
+    InputError where the faces lack what `by` needs, or there are more folds than groups.
     """
     _check(by, splits, subjects, folds)
     rng = np.random.default_rng(seed)
-    given = np.asarray(splits, np.int8) if by in ("auto", "official") else np.full(len(ids), -1, np.int8)
-    persons = _persons(subjects) if by != "stratified" else None
+    official = np.asarray(splits, np.int8) if by in ("auto", "official") else np.full(len(ids), -1, np.int8)
+    persons = persons_of(subjects) if by != "stratified" else None
     groups = group(ids, pairs, persons)
-    assigned = np.maximum(given, np.int8(0))
+    assigned = np.maximum(official, np.int8(0))
     shares = [
         (split, share)
         for split, share in ((1, val_share), (2, test_share))
@@ -171,11 +171,11 @@ def _deal(table: np.ndarray, shares: np.ndarray, rng: np.random.Generator) -> np
         held[best] += table[index]
     for label in range(table.shape[1]):
         pure = np.flatnonzero(~several & (table[:, label] > 0))
-        for one in np.unique(size[pure])[::-1].tolist():
-            members = rng.permutation(pure[size[pure] == one])
-            gives = _level(held[:, label], target[:, label], one, len(members), held.sum(axis=1))
+        for group_size in np.unique(size[pure])[::-1].tolist():
+            members = rng.permutation(pure[size[pure] == group_size])
+            gives = _level(held[:, label], target[:, label], group_size, len(members), held.sum(axis=1))
             bins[members] = np.repeat(np.arange(len(shares)), gives)
-            held[:, label] += gives * one
+            held[:, label] += gives * group_size
     for empty in np.flatnonzero(np.bincount(bins, minlength=len(shares)) == 0).tolist():
         donors = np.flatnonzero(bins == np.bincount(bins).argmax())
         if len(donors) > 1:
@@ -184,7 +184,7 @@ def _deal(table: np.ndarray, shares: np.ndarray, rng: np.random.Generator) -> np
 
 
 def _level(held: np.ndarray, target: np.ndarray, size: int, number: int, load: np.ndarray) -> np.ndarray:
-    """How many of `number` units of `size` each bin (B,) gets to stand at one level of its target; ties to low `load`."""
+    """How many of `number` units of `size` each bin (B,) gets, so that all are at one level of their targets; ties go to low `load`."""
     active = np.ones(len(held), bool)
     while True:
         level = (held[active].sum() + number * size) / target[active].sum()

@@ -8,7 +8,7 @@ import numpy as np
 def group(ids: np.ndarray, pairs: np.ndarray, subjects: np.ndarray | None = None) -> np.ndarray:
     """Number of each face's group (N,), counted from 0 in the order of their first faces.
 
-    A group is what the same pixels, near twins and, if given, subjects hold together.
+    A group is joined by the same pixels, by near twins and, if given, by subjects.
     """
     first = first_rows(ids)
     rows = np.arange(len(ids))
@@ -16,12 +16,12 @@ def group(ids: np.ndarray, pairs: np.ndarray, subjects: np.ndarray | None = None
     if subjects is not None:
         _, start, inverse = np.unique(subjects, return_index=True, return_inverse=True)
         edges.append(np.stack([rows, start[inverse]], axis=1))
-    first = _components(len(ids), edges) if sum(map(len, edges[1:])) else first
+    first = components(len(ids), edges) if sum(map(len, edges[1:])) else first
     return (np.cumsum(first == rows) - 1)[first]
 
 
-def _persons(subjects: np.ndarray) -> np.ndarray | None:
-    """`subjects` with a number of its own for each face of nobody known; None: nobody is known."""
+def persons_of(subjects: np.ndarray) -> np.ndarray | None:
+    """`subjects` (N,), with a number of its own for each face without a known subject; None: no face has one."""
     if not (subjects >= 0).any():
         return None
     return np.where(subjects >= 0, subjects, subjects.max(initial=0) + 1 + np.arange(len(subjects)))
@@ -43,15 +43,14 @@ def first_rows(ids: np.ndarray) -> np.ndarray:
     return first
 
 
-def _components(num_rows: int, edges: Sequence[np.ndarray]) -> np.ndarray:
+def components(num_rows: int, edges: Sequence[np.ndarray]) -> np.ndarray:
     """(N,) int64: the first row that can be reached over `edges`, each (E, 2) rows."""
     from scipy.sparse import coo_array
     from scipy.sparse.csgraph import connected_components
 
-    pairs = np.concatenate([np.asarray(each, np.int32).reshape(-1, 2) for each in edges])
+    pairs = np.concatenate([np.asarray(rows, np.int32).reshape(-1, 2) for rows in edges])
     graph = coo_array((np.ones(len(pairs), bool), (pairs[:, 0], pairs[:, 1])), (num_rows, num_rows))
     _, component = connected_components(graph.tocsr(), directed=False)
     first = np.empty(num_rows, np.int64)
-    rows = np.arange(num_rows)
-    first[component[::-1]] = rows[::-1]  # the last one written stays: the lowest row
+    first[component[::-1]] = np.arange(num_rows)[::-1]  # the last write wins: the lowest row
     return first[component]

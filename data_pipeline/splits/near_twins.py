@@ -1,7 +1,7 @@
 """Near twins: faces that are the same picture but for a watermark, a crop by a pixel, its contrast or a recompression.
 
     pairs = near_pairs(thumbnails)                # (N, 24, 24) uint8
-    assign(…, pairs, …), find_near(pairs, splits) # splits.py
+    assign(…, pairs, …), find_near(pairs, splits)    # assign.py, twins.py
 
 Two faces are near twins when their thumbnails correlate (Pearson) by `min_correlation` or more. On FER2013 all of 120
 pairs looked at above .98 were the same photo, 80 of 80 from .95 to .98, some 36 of 40 at .92.
@@ -33,14 +33,14 @@ def near_pairs(thumbnails: np.ndarray, min_correlation: float = 0.98) -> np.ndar
     faces that do, one can be reached from the other over the pairs; a crowd of n near twins has about n pairs, not n².
     Pictures with the same bytes are linked to their first. Constant pictures have no correlation.
 
-    Standardised to mean 0 and length 1, pictures lie |a - b|² = 2 (1 - r) apart. A projection on principal components
-    (of a sample) only brings them nearer, so that no pair is missed by whom is near there (`_candidates`); those are
-    then correlated in full. About 400 bytes a face beside the thumbnails.
+    Standardised to mean 0 and length 1, pictures are |a - b|² = 2 (1 - r) apart. A projection on principal components
+    (of a sample) only brings them nearer, so that every pair is among those that are near there (`_candidates`); these
+    are then correlated in full. About 400 bytes a face beside the thumbnails.
     """
     flat = thumbnails.reshape(len(thumbnails), SIDE * SIDE)
     first, varied = _distinct(flat)
     copies = np.flatnonzero(varied & (first != np.arange(len(flat))))
-    found = [np.stack([first[copies], copies], axis=1)]
+    near = [np.stack([first[copies], copies], axis=1)]
     rows = np.flatnonzero(varied & (first == np.arange(len(flat))))
     if len(rows) > 1:
         links = _Links(len(rows))
@@ -49,8 +49,8 @@ def near_pairs(thumbnails: np.ndarray, min_correlation: float = 0.98) -> np.ndar
                 pairs = links.new(candidates[begin : begin + VERIFY_PAIRS])
                 pairs = pairs[_correlation(flat, rows[pairs]) >= min_correlation]
                 links.add(pairs)
-                found.append(np.sort(rows[pairs], axis=1))
-    return np.concatenate(found).astype(np.int64)
+                near.append(np.sort(rows[pairs], axis=1))
+    return np.concatenate(near).astype(np.int64)
 
 
 def _distinct(flat: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
@@ -75,10 +75,10 @@ def _projected(flat: np.ndarray, rows: np.ndarray) -> np.ndarray:
 
 
 def _candidates(points: np.ndarray, radius: float) -> Iterator[np.ndarray]:
-    """Pairs (p, 2) of `points` (n, K) that lie within `radius`, a batch at a time.
+    """Pairs (p, 2) of `points` (n, K) at most `radius` apart, a batch at a time.
 
     The leaves of a k-d tree are blocks: a block is compared, in one matrix product, with the points of itself and of
-    later blocks that lie within `radius` of its bounding box. At these dimensions that is far faster than walking the
+    later blocks within `radius` of its bounding box. At these dimensions that is far faster than walking the
     tree for each point.
     """
     from scipy.spatial import cKDTree  # pyright: ignore[reportAttributeAccessIssue]
@@ -102,8 +102,8 @@ def _candidates(points: np.ndarray, radius: float) -> Iterator[np.ndarray]:
         for begin in range(0, len(near), COMPARE_ROWS):
             others = near[begin : begin + COMPARE_ROWS]
             hits = np.flatnonzero(left[start:end] @ right[others].T >= -0.5 * radius**2)
-            one, other = start + hits // len(others), others[hits % len(others)]
-            yield order[np.stack([one, other], axis=1)[one < other]]
+            here, there = start + hits // len(others), others[hits % len(others)]
+            yield order[np.stack([here, there], axis=1)[here < there]]
 
 
 def _leaf_starts(node: Any) -> list[int]:
@@ -131,7 +131,7 @@ def _correlation(flat: np.ndarray, pairs: np.ndarray) -> np.ndarray:
 
 
 class _Links:
-    """What is linked already (union-find over arrays): a pair within one group need not be looked at."""
+    """What is linked already (union-find over arrays): a pair within one group need not be compared."""
 
     def __init__(self, num: int):
         self._parent = np.arange(num)

@@ -2,7 +2,7 @@
 
 import numpy as np
 
-from fersweep.data_pipeline.splits.groups import _components, first_rows
+from fersweep.data_pipeline.splits.groups import components, first_rows
 
 RANK = {"train": 0, "val": 1, "test": 2}
 
@@ -16,11 +16,11 @@ def find_twins(ids: np.ndarray, splits: np.ndarray) -> np.ndarray:
 
 
 def find_near(pairs: np.ndarray, splits: np.ndarray) -> np.ndarray:
-    """Row of each face's near twin, like `find_twins`. Near twins of a near twin count, too: a chain is one group.
+    """Row of each face's near twin, like `find_twins`. A chain of near twins is one group.
 
     pairs (P, 2) rows, splits (N,) 0–2 → (N,) int64, -1 where there is none.
     """
-    return _outranking(_components(len(splits), [pairs]), np.asarray(splits))
+    return _outranking(components(len(splits), [pairs]), np.asarray(splits))
 
 
 def _outranking(first: np.ndarray, splits: np.ndarray) -> np.ndarray:

@@ -41,7 +41,7 @@ class Read(HTMLParser):
         (lambda text: pages.bullets([text]), 1),
         (lambda text: pages.folded(text, text), 2),
         (lambda text: pages.image(PICTURE, text), 2),
-        (lambda text: pages.sheet(PICTURE[None], [([0], text)], told=True), 3),
+        (lambda text: pages.sheet(PICTURE[None], [([0], text)], captioned=True), 3),
         (lambda text: pages.tiles([(text, text)]), 2),
         (lambda text: plot(Figure(), choices=Choices({text: [text, "b"], "c": [text]}, {}, {})), 4),
         (lambda text: page(text, text, [Section(text, note=text)]), 6),

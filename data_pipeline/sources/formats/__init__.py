@@ -1,4 +1,4 @@
-"""The formats that `prepare` reads. A new one is a reader and a row here; tests/data_pipeline/test_sources.py runs over all."""
+"""The formats that `prepare` reads. A new one is a reader and a row here; tests/data_pipeline/sources/test_sources.py runs over all."""
 
 from fersweep.data_pipeline.sources.formats.affectnet import AFFECTNET
 from fersweep.data_pipeline.sources.formats.blendshape_csv import BLENDSHAPE_CSV

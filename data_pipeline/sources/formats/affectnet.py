@@ -8,7 +8,7 @@ from fersweep.common.errors import InputError
 from fersweep.data_pipeline.sources.containers import Files, Member
 from fersweep.data_pipeline.sources.formats.csv_files import chosen, inside, whole_rows
 from fersweep.data_pipeline.sources.formats.folders import is_image
-from fersweep.data_pipeline.sources.formats.reader import MISSING, Clue, Found, Reader
+from fersweep.data_pipeline.sources.formats.reader import MISSING, Clue, RawFace, Reader
 
 COLUMNS = ("subDirectory_filePath", "face_x", "face_y", "face_width", "face_height", "expression")
 CLASSES = ("neutral", "happiness", "sadness", "surprise", "fear", "disgust", "anger", "contempt")  # ids 0–7
@@ -19,26 +19,26 @@ Box = tuple[int, int, int, int]
 
 
 class _Photos:
-    """Finds photos by the last two parts of their names, in whatever folder of the source these lie."""
+    """Finds photos by the last two parts of their names, in any folder of the source."""
 
     def __init__(self, files: Files):
         self.files = files
         self.folders: list[str] | None = None
 
     def find(self, folder: str, name: str) -> Member | None:
-        if (found := self.files.find(inside(folder, name, folder or "list"))) is not None:
-            return found
+        if (photo := self.files.find(inside(folder, name, folder or "list"))) is not None:
+            return photo
         if self.folders is None:
             places = (PurePosixPath(member.name) for member in self.files if is_image(member.name))
             self.folders = sorted({str(PurePosixPath(*place.parts[:-2])) for place in places if len(place.parts) > 2})
         for index, place in enumerate(self.folders):
-            if (found := self.files.find(posixpath.join(place, name))) is not None:
-                self.folders.insert(0, self.folders.pop(index))
-                return found
+            if (photo := self.files.find(posixpath.join(place, name))) is not None:
+                self.folders.insert(0, self.folders.pop(index))  # the next photos are probably there, too
+                return photo
         return None
 
 
-def _read(files: Files, names: tuple[str, ...]) -> Iterator[Found]:
+def _read(files: Files, names: tuple[str, ...]) -> Iterator[RawFace]:
     photos = _Photos(files)
     for member in chosen(files, names):
         folder, name = posixpath.split(member.name)
@@ -47,15 +47,15 @@ def _read(files: Files, names: tuple[str, ...]) -> Iterator[Found]:
             where, expression = f"{member.name} row {number}", expression.strip()
             place = inside("", path, where)
             if expression in NO_CLASSES:
-                yield Found(place, "", b"", split, drop=NO_CLASSES[expression])
+                yield RawFace(place, "", b"", split, drop=NO_CLASSES[expression])
                 continue
             if expression not in {str(index) for index in range(len(CLASSES))}:
                 raise InputError(f"{where}: expression is '{expression}', expected 0 (neutral) to 10 (no face)")
             label, photo = CLASSES[int(expression)], photos.find(folder, place)
             if photo is None:
-                yield Found(place, label, b"", split, drop=MISSING)
+                yield RawFace(place, label, b"", split, drop=MISSING)
             else:
-                yield Found(photo.name, label, photo, split, box=_box(left, top, width, height))
+                yield RawFace(photo.name, label, photo, split, box=_box(left, top, width, height))
 
 
 def _box(left: str, top: str, width: str, height: str) -> Box | None:

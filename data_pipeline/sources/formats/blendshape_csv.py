@@ -2,9 +2,9 @@
 
     mouthSmileLeft,mouthSmileRight,…,label        or        blend44,blend45,…,emotion
 
-Scores are named as MediaPipe names them, or numbered in its order (blend44 is mouthSmileLeft, see schema.BLENDSHAPES);
-those that are not there are unknown. Columns split and subject are read, others are not. Labels that are numbers mean what
-their author says: --map 0=happy.
+Scores are named as MediaPipe names them, or numbered in its order (blend44 is mouthSmileLeft, see vocabulary.BLENDSHAPES);
+scores without a column are unknown. Columns split and subject are read, others are not. What labels mean that are numbers,
+the user says: --map 0=happy.
 """
 
 import posixpath
@@ -20,7 +20,7 @@ import pyarrow.csv
 from fersweep.common.errors import InputError
 from fersweep.data_pipeline.sources.containers import Files, Member, reading
 from fersweep.data_pipeline.sources.formats.csv_files import chosen, header, named_split
-from fersweep.data_pipeline.sources.formats.reader import NO_LABEL, Clue, Found, Reader
+from fersweep.data_pipeline.sources.formats.reader import NO_LABEL, Clue, RawFace, Reader
 from fersweep.data_pipeline.vocabulary import BLENDSHAPES
 
 LABELS = ("label", "emotion", "class", "expression")
@@ -42,7 +42,7 @@ class _Columns(NamedTuple):
 
 
 def _index(column: str) -> int | None:
-    """Which blendshape a column holds; 52 and more: none that there is."""
+    """Index of the blendshape in a column, None: no blendshape's column; 52 and more are refused by `_columns`."""
     numbered = NUMBERED.fullmatch(column.lower())
     return int(numbered[1]) if numbered else _INDEX.get(column.lower())
 
@@ -64,18 +64,18 @@ def _columns(names: Sequence[str], where: str) -> _Columns:
     return _Columns(scores, first[0], first[1], subject)
 
 
-def _read(files: Files, names: tuple[str, ...]) -> Iterator[Found]:
+def _read(files: Files, names: tuple[str, ...]) -> Iterator[RawFace]:
     for member in chosen(files, names):
         names_here = header(member)
         columns = _columns(names_here, member.name)
-        done = 0
+        start = 0
         for batch in _batches(member, len(names_here)):
-            yield from _rows(batch, columns, posixpath.basename(member.name), done)
-            done += batch.num_rows
+            yield from _rows(batch, columns, posixpath.basename(member.name), start)
+            start += batch.num_rows
 
 
 def _batches(member: Member, num_columns: int) -> Iterator[pa.RecordBatch]:
-    """Blocks of rows, every cell as it is written: a number that is none must not end the file."""
+    """Blocks of rows, every cell as text: a cell that is no number must not end the file."""
     names = [str(index) for index in range(num_columns)]
     with reading(member.name), member.open() as file:
         try:
@@ -88,21 +88,21 @@ def _batches(member: Member, num_columns: int) -> Iterator[pa.RecordBatch]:
             raise InputError(f"{member.name} is no sound CSV: {str(error).splitlines()[0]}") from None
 
 
-def _rows(batch: pa.RecordBatch, columns: _Columns, name: str, done: int) -> Iterator[Found]:
+def _rows(batch: pa.RecordBatch, columns: _Columns, name: str, start: int) -> Iterator[RawFace]:
     scores = np.full((batch.num_rows, len(BLENDSHAPES)), np.nan, "<f4")
     for index, position in columns.scores.items():
         scores[:, index] = _numbers(batch.column(position))
-    given = scores[:, list(columns.scores)]
-    sound = np.all((given >= 0) & (given <= 1), axis=1)
+    known = scores[:, list(columns.scores)]
+    sound = np.all((known >= 0) & (known <= 1), axis=1)
     labels = [label.strip() for label in batch.column(columns.label).to_pylist()]
     nothing = [""] * batch.num_rows
     splits = nothing if columns.split is None else batch.column(columns.split).to_pylist()
     subjects = nothing if columns.subject is None else batch.column(columns.subject).to_pylist()
     data, width = scores.tobytes(), scores.itemsize * scores.shape[1]
     for row in range(batch.num_rows):
-        where = f"{name}:{done + row + 1}"
+        where = f"{name}:{start + row + 1}"
         drop = None if sound[row] else BAD_SCORE
-        yield Found(
+        yield RawFace(
             where,
             labels[row],
             data[row * width : (row + 1) * width],

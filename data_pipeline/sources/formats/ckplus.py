@@ -6,18 +6,18 @@ from pathlib import PurePosixPath
 
 from fersweep.data_pipeline.sources.containers import Files
 from fersweep.data_pipeline.sources.formats.folders import NO_CLASS, is_image
-from fersweep.data_pipeline.sources.formats.reader import Found, Reader
+from fersweep.data_pipeline.sources.formats.reader import RawFace, Reader
 
 NAME = re.compile(r"(?:.*/)?(S\d{3})_\d{3}_\d{8}\.\w+")  # person, sequence, frame
 OTHER_NAME = "not named as in CK+"
 
 
-def _read(files: Files, names: tuple[str, ...]) -> Iterator[Found]:
+def _read(files: Files, names: tuple[str, ...]) -> Iterator[RawFace]:
     for member in files:
         if is_image(member.name):
             folder, name = PurePosixPath(member.name).parent.name, NAME.fullmatch(member.name)
             drop = OTHER_NAME if name is None else NO_CLASS if not folder else None
-            yield Found(member.name, folder, member, subject=name and name[1], drop=drop)
+            yield RawFace(member.name, folder, member, subject=name and name[1], drop=drop)
 
 
 CKPLUS = Reader(

@@ -1,4 +1,4 @@
-"""Rows of CSV and text files, streamed; none is held that is longer than any row of faces."""
+"""Rows of CSV and text files, streamed; a line longer than any row of faces is refused."""
 
 import csv
 import io
@@ -20,11 +20,11 @@ _SPLIT_OF = {spelling: split for split, spellings in SPLITS.items() for spelling
 
 
 class NoTable(InputError):
-    """Its bytes can be had, but make no table."""
+    """The file can be read, but is no table."""
 
 
 def split_of(name: str) -> str | None:
-    """The split of which `name` is a known spelling, in whatever case; None: of none."""
+    """The split of which `name` is a known spelling, in any case; None: it is no known spelling."""
     return _SPLIT_OF.get(name.strip().lower())
 
 
@@ -40,12 +40,12 @@ def named_split(name: str, where: str) -> str | None:
 def rows(member: Member) -> Iterator[list[str]]:
     """Rows of a CSV; the header is the first, its names stripped. NoTable where it is none."""
     with reading(member.name), member.open() as file:
-        found = csv.reader(_lines(io.TextIOWrapper(file, encoding="utf-8-sig", newline="")))
+        reader = csv.reader(_lines(io.TextIOWrapper(file, encoding="utf-8-sig", newline="")))
         try:
-            yield [name.strip() for name in next(found, [])]
-            yield from found
+            yield [name.strip() for name in next(reader, [])]
+            yield from reader
         except (csv.Error, UnicodeDecodeError) as error:
-            raise NoTable(f"{member.name} is no CSV, line {found.line_num + 1}: {error}") from None
+            raise NoTable(f"{member.name} is no CSV, line {reader.line_num + 1}: {error}") from None
 
 
 def lines(member: Member) -> Iterator[str]:
@@ -96,15 +96,15 @@ def inside(folder: str, written: str, where: str) -> str:
 
 
 def chosen(files: Files, names: Sequence[str]) -> Iterator[Member]:
-    """The files of `names`: looked up, or, in a tar, as they come."""
-    found = [files.find(name) for name in names] if files.by_name else [None]
-    if None in found:  # also where a name was escaped
+    """The files of `names`: looked up, or, in a tar, in its order."""
+    members = [files.find(name) for name in names] if files.by_name else [None]
+    if None in members:  # also where a name was escaped
         return (member for member in files if member.name in names)
-    return (member for member in found if member is not None)
+    return (member for member in members if member is not None)
 
 
 def _lines(text: io.TextIOWrapper) -> Iterator[str]:
-    """Lines of `text`, none of them held that is too long (a few bytes of zip may stand for it)."""
+    """Lines of `text`, csv.Error at one that is too long: a few bytes of a zip may unpack to it."""
     while line := text.readline(MAX_LINE_CHARS):
         if len(line) == MAX_LINE_CHARS:
             raise csv.Error(f"longer than {MAX_LINE_CHARS:,} characters")

@@ -14,19 +14,19 @@ from collections.abc import Iterator
 from fersweep.common.errors import InputError
 from fersweep.data_pipeline.sources.containers import Files
 from fersweep.data_pipeline.sources.formats.csv_files import chosen, inside, named_split, whole_rows
-from fersweep.data_pipeline.sources.formats.reader import MISSING, NO_LABEL, Found, Reader
+from fersweep.data_pipeline.sources.formats.reader import MISSING, NO_LABEL, RawFace, Reader
 
 COLUMNS = ("path", "label", "split", "subject", "votes")
 
 
-def _read(files: Files, names: tuple[str, ...]) -> Iterator[Found]:
+def _read(files: Files, names: tuple[str, ...]) -> Iterator[RawFace]:
     for member in chosen(files, names):
         folder = posixpath.dirname(member.name)
         for number, (path, label, split, subject, votes) in whole_rows(member, COLUMNS):
             where = f"{member.name} row {number}"
             place = inside(folder, path, where)
             image = files.find(place)
-            yield Found(
+            yield RawFace(
                 place,
                 label.strip(),
                 b"" if image is None else image,

@@ -8,7 +8,7 @@ from pathlib import PurePosixPath
 from fersweep.common.errors import InputError
 from fersweep.data_pipeline.sources.containers import Files, Member
 from fersweep.data_pipeline.sources.formats.csv_files import chosen, split_of, whole_rows
-from fersweep.data_pipeline.sources.formats.reader import Clue, Found, Reader
+from fersweep.data_pipeline.sources.formats.reader import Clue, RawFace, Reader
 
 FER2013_LABELS = ("angry", "disgust", "fear", "happy", "sad", "surprise", "neutral")  # ids 0–6
 CKEXTENDED_LABELS = (*FER2013_LABELS, "contempt")
@@ -16,19 +16,19 @@ COLUMNS = ("emotion", "pixels", "Usage")
 _USAGES = ("training", "publictest", "privatetest")
 
 
-def read_rows(member: Member, labels: tuple[str, ...]) -> Iterator[Found]:
+def read_rows(member: Member, labels: tuple[str, ...]) -> Iterator[RawFace]:
     """Rows of one CSV: pixels as text. InputError at the first that is not like the others."""
     name = PurePosixPath(member.name).name
     label_of = {str(index): label for index, label in enumerate(labels)}
     expected = None
     for number, (emotion, pixels, usage) in whole_rows(member, COLUMNS):
         where = f"{name} row {number}"
-        found = pixels.count(" ") + 1
-        if found != expected:  # also where blanks are doubled
-            found = len(pixels.split())
-            expected = expected or found
-            if found != expected:
-                raise InputError(f"{where}: {found} pixels found, {expected} expected")
+        num_pixels = pixels.count(" ") + 1
+        if num_pixels != expected:  # also where blanks are doubled
+            num_pixels = len(pixels.split())
+            expected = expected or num_pixels
+            if num_pixels != expected:
+                raise InputError(f"{where}: {num_pixels} pixels found, {expected} expected")
         label = label_of.get(emotion.strip())
         if label is None:
             ckplus = "; CK+ in these columns has 7 for contempt: --format ckextended" if emotion.strip() == "7" else ""
@@ -37,10 +37,10 @@ def read_rows(member: Member, labels: tuple[str, ...]) -> Iterator[Found]:
         split = split_of(usage) if usage.strip().lower() in _USAGES else None
         if split is None:
             raise InputError(f"{where}: Usage is '{usage}', expected Training, PublicTest or PrivateTest")
-        yield Found(f"{name}:{number}", label, pixels.encode(), split)
+        yield RawFace(f"{name}:{number}", label, pixels.encode(), split)
 
 
-def _read(files: Files, names: tuple[str, ...], *, labels: tuple[str, ...]) -> Iterator[Found]:
+def _read(files: Files, names: tuple[str, ...], *, labels: tuple[str, ...]) -> Iterator[RawFace]:
     for member in chosen(files, names):
         yield from read_rows(member, labels)
 
@@ -68,5 +68,5 @@ CKEXTENDED = Reader(
     claims=_is_ckextended,
     read=partial(_read, labels=CKEXTENDED_LABELS),
     listed=True,
-    warning="its splits are not by person: the same people stand in train, val and test, so scores on it flatter",
+    warning="its splits are not by person: the same people are in train, val and test, so scores on it flatter",
 )

@@ -1,4 +1,4 @@
-"""FER+: `fer2013new.csv`, ten annotators' votes for each row of FER2013's CSV, which lies beside it.
+"""FER+: `fer2013new.csv`, ten annotators' votes for each row of FER2013's CSV, which is beside it.
 
 The two are joined by row position: 177 rows of FER+ have no image name. The label is that of the strict majority, as in
 the authors' own code (Barsoum et al. 2016, microsoft/FERPlus, ferplus.py, mode "majority"): an emotion with one vote is
@@ -15,7 +15,7 @@ from fersweep.common.errors import InputError
 from fersweep.data_pipeline.sources.containers import Files, Member, reading
 from fersweep.data_pipeline.sources.formats.csv_files import chosen, split_of, whole_rows
 from fersweep.data_pipeline.sources.formats.fer2013 import FER2013_LABELS, read_rows
-from fersweep.data_pipeline.sources.formats.reader import Clue, Found, Reader
+from fersweep.data_pipeline.sources.formats.reader import Clue, RawFace, Reader
 
 EMOTIONS = ("neutral", "happiness", "surprise", "sadness", "anger", "disgust", "fear", "contempt")
 COLUMNS = ("Usage", *EMOTIONS, "unknown", "NF")
@@ -25,7 +25,7 @@ PIXELS = ("fer2013.csv", "icml_face_data.csv", "fer2013.csv.zip", "icml_face_dat
 BESIDE = ("", "fer2013", "..")  # folders, as seen from that of fer2013new.csv
 
 
-def _read(files: Files, names: tuple[str, ...]) -> Iterator[Found]:
+def _read(files: Files, names: tuple[str, ...]) -> Iterator[RawFace]:
     _refuse_no_lookup(files, names[0])
     for votes_file in chosen(files, names):
         with _pixels(files, votes_file.name) as pixels_file:

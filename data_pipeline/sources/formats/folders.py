@@ -6,7 +6,7 @@ from pathlib import PurePosixPath
 
 from fersweep.data_pipeline.sources.containers import Files
 from fersweep.data_pipeline.sources.formats.csv_files import split_of
-from fersweep.data_pipeline.sources.formats.reader import Found, Reader
+from fersweep.data_pipeline.sources.formats.reader import RawFace, Reader
 from fersweep.data_pipeline.sources.labels import label_of
 
 IMAGE_SUFFIXES = {".jpg", ".jpeg", ".png", ".bmp", ".webp", ".tif", ".tiff", ".pgm", ".gif"}
@@ -22,14 +22,14 @@ def is_image(name: str) -> bool:
     return path.suffix.lower() in IMAGE_SUFFIXES and not hidden
 
 
-def _read(files: Files, names: tuple[str, ...]) -> Iterator[Found]:
+def _read(files: Files, names: tuple[str, ...]) -> Iterator[RawFace]:
     for member in files:
         if is_image(member.name):
             path = PurePosixPath(member.name)
             folder = path.parent.name
             official = OFFICIAL.match(path.name)
             split = split_of(official[1] if official else path.parent.parent.name)
-            yield Found(member.name, folder, member, split, drop=None if folder else NO_CLASS)
+            yield RawFace(member.name, folder, member, split, drop=None if folder else NO_CLASS)
 
 
 FOLDERS = Reader(

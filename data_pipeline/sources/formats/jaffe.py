@@ -1,11 +1,11 @@
-"""JAFFE: `KA.AN1.39.tiff` is the first angry face of the person KA, whatever folder it lies in."""
+"""JAFFE: `KA.AN1.39.tiff` is the first angry face of the person KA, in any folder."""
 
 import re
 from collections.abc import Iterator
 
 from fersweep.data_pipeline.sources.containers import Files
 from fersweep.data_pipeline.sources.formats.folders import is_image
-from fersweep.data_pipeline.sources.formats.reader import Found, Reader
+from fersweep.data_pipeline.sources.formats.reader import RawFace, Reader
 
 CLASSES = {
     "AN": "anger",
@@ -20,14 +20,14 @@ NAME = re.compile(rf"(?:.*/)?([A-Z]{{2}})\.({'|'.join(CLASSES)})\d*\.\d+\.\w+") 
 OTHER_NAME = "not named as in JAFFE"
 
 
-def _read(files: Files, names: tuple[str, ...]) -> Iterator[Found]:
+def _read(files: Files, names: tuple[str, ...]) -> Iterator[RawFace]:
     for member in files:
         if is_image(member.name):
             name = NAME.fullmatch(member.name)
             if name is None:
-                yield Found(member.name, "", member, drop=OTHER_NAME)
+                yield RawFace(member.name, "", member, drop=OTHER_NAME)
             else:
-                yield Found(member.name, CLASSES[name[2]], member, subject=name[1])
+                yield RawFace(member.name, CLASSES[name[2]], member, subject=name[1])
 
 
 JAFFE = Reader(

@@ -1,5 +1,5 @@
 """RAF-DB, basic emotions: `list_patition_label.txt` (`train_00001.jpg 5`) beside the images, aligned (…_aligned.jpg) or
-as they were found; aligned ones are taken where both are there."""
+as they were found; the aligned ones where both are there."""
 
 import re
 from collections.abc import Iterator
@@ -9,7 +9,7 @@ from fersweep.common.errors import InputError
 from fersweep.data_pipeline.sources.containers import Files
 from fersweep.data_pipeline.sources.formats.csv_files import chosen, lines
 from fersweep.data_pipeline.sources.formats.folders import is_image
-from fersweep.data_pipeline.sources.formats.reader import MISSING, Found, Reader
+from fersweep.data_pipeline.sources.formats.reader import MISSING, RawFace, Reader
 
 CLASSES = {
     "1": "surprise",
@@ -25,7 +25,7 @@ LINE = re.compile(r"((train|test)_\d+)\.\w+\s+(\S+)\s*")
 IMAGE = re.compile(r"((?:train|test)_\d+)(_aligned)?")
 
 
-def _read(files: Files, names: tuple[str, ...]) -> Iterator[Found]:
+def _read(files: Files, names: tuple[str, ...]) -> Iterator[RawFace]:
     places: dict[str, str] = {}
     for member in files:
         image = IMAGE.fullmatch(PurePosixPath(member.name).stem)
@@ -41,9 +41,9 @@ def _read(files: Files, names: tuple[str, ...]) -> Iterator[Found]:
         place = places.get(parts[1])
         image = None if place is None else files.find(place)
         if image is None:
-            yield Found(parts[1], CLASSES[parts[3]], b"", parts[2], drop=MISSING)
+            yield RawFace(parts[1], CLASSES[parts[3]], b"", parts[2], drop=MISSING)
         else:
-            yield Found(image.name, CLASSES[parts[3]], image, parts[2])
+            yield RawFace(image.name, CLASSES[parts[3]], image, parts[2])
 
 
 RAFDB = Reader(

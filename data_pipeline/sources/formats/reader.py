@@ -1,4 +1,4 @@
-"""What a reader of one format is, what it goes by, and what it finds."""
+"""What a reader of one format is, how it recognises the format, and what it yields."""
 
 from collections.abc import Callable, Iterator, Mapping
 from typing import NamedTuple
@@ -10,7 +10,7 @@ MISSING = "image is missing"
 NO_LABEL = "no label"
 
 
-class Found(NamedTuple):
+class RawFace(NamedTuple):
     """A row or a file of a source under the source's own names; an image's content is not read yet."""
 
     source: str
@@ -18,14 +18,14 @@ class Found(NamedTuple):
     label: str
     """The source's own name of the class."""
     data: bytes | Member
-    """What is decoded later, or the file that holds it."""
+    """What is decoded later, or the file with it."""
     split: str | None = None
     subject: str | None = None
     votes: Mapping[str, float] | None = None
     """The source's own name of a class → votes (counts)."""
     box: tuple[int, int, int, int] | None = None
     drop: str | None = None
-    """Why it is no face of a dataset: one of a few reasons to count by. None: it is one."""
+    """Why it does not become a face of a dataset: one of a few reasons to count by. None: it does."""
 
 
 class Clue(NamedTuple):
@@ -38,7 +38,7 @@ class Clue(NamedTuple):
     columns: tuple[str, ...]
     """Of a CSV, stripped; empty for any other file."""
     is_image: bool
-    """Of those that are not hidden."""
+    """Is it named as an image, and not hidden?"""
 
 
 class Reader(NamedTuple):
@@ -49,12 +49,12 @@ class Reader(NamedTuple):
     """What a source of it is, for messages: "… expected …"."""
     fits: Callable[[Clue], bool]
     """Is it a file of this format, once the user says --format?"""
-    read: Callable[[Files, tuple[str, ...]], Iterator[Found]]
+    read: Callable[[Files, tuple[str, ...]], Iterator[RawFace]]
     """The faces of a source; of its files the names of those that `fits`, where the format is `listed`."""
     claims: Callable[[Clue], bool] | None = None
     """Does it look like this format and no other? None: as `fits`."""
     listed: bool = False
-    """A CSV or a list holds or names the faces; else every image is one."""
+    """A CSV or a list contains or names the faces; else every image is one."""
     several: bool = False
     """There may be more than one such list in a source."""
     beside: bool = False

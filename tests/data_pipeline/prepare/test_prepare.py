@@ -81,9 +81,9 @@ def test_demo_faces_can_be_learned(dataset: Path):
 
 def test_finished_is_left_alone(source: Path, dataset: Path):
     before = {path: path.stat().st_mtime_ns for path in dataset.rglob("*")}
-    told: list[Progress] = []
-    assert prepare([source], dataset, Options(image_size=SIZE), progress=told.append) == read_manifest(dataset)
-    assert [progress.phase for progress in told] == ["finished"]
+    reports: list[Progress] = []
+    assert prepare([source], dataset, Options(image_size=SIZE), progress=reports.append) == read_manifest(dataset)
+    assert [progress.phase for progress in reports] == ["finished"]
     assert before == {path: path.stat().st_mtime_ns for path in dataset.rglob("*")}
 
 
@@ -116,18 +116,18 @@ def test_interrupted_and_resumed(source: Path, dataset: Path, tmp_path: Path, ra
     first = sorted((tmp_path / "out" / "staged").glob("part-*"))[0]
     with pytest.raises(InputError, match="begun with seed 0, not 1"):
         prepare([source], tmp_path / "out", replace(options, seed=1))
-    told: list[Progress] = []
+    reports: list[Progress] = []
     first.write_bytes(first.read_bytes())  # it is opened, not written again
     written = first.stat().st_mtime_ns
     seen = []
 
     def look(progress: Progress) -> None:
-        told.append(progress)
+        reports.append(progress)
         seen.append(first.stat().st_mtime_ns if first.exists() else written)
 
     manifest = prepare([source], tmp_path / "out", options, workers=1, progress=look)
     assert set(seen) == {written}
-    extracted = [progress for progress in told if progress.phase == "extract"]
+    extracted = [progress for progress in reports if progress.phase == "extract"]
     assert extracted[-1].done == extracted[-1].total == NUM_FACES + 1
     assert manifest["fingerprint"] == read_manifest(dataset)["fingerprint"]  # whatever the parts
 

@@ -28,8 +28,8 @@ def test_unknown_classes_are_refused_all_at_once(tmp_path: Path):
         survey(path)
     with pytest.raises(InputError, match=r"Smug/3.png: unknown class 'Smug'; say"):
         found(path)
-    told = survey(path, labels=read_map(["smug=contempt", "bored=drop"]))
-    assert (told.num_faces, told.dropped) == (2, {"class bored dropped": 2})
+    result = survey(path, labels=read_map(["smug=contempt", "bored=drop"]))
+    assert (result.num_faces, result.dropped) == (2, {"class bored dropped": 2})
 
 
 @pytest.mark.parametrize(

@@ -67,12 +67,16 @@ class TestEveryReader:
         if container.startswith("tar") and not example.tar:
             pytest.skip("refused")
         path = CONTAINERS[container](tmp_path / "source", example.files)
-        told = survey(path, asked(name))
+        result = survey(path, asked(name))
         counts = Counter(face.label for face in example.faces.values())
-        assert Counter({row["label"]: row["num_faces"] for row in told.labels.values()}) == counts
-        assert (told.num_faces, told.dropped, told.kind) == (len(example.faces), example.dropped, READERS[name].kind)
-        assert told.has_subjects == all(face.subject for face in example.faces.values())
-        assert told.warnings == ([f"{path}: {READERS[name].warning}"] if READERS[name].warning else [])
+        assert Counter(dict(result.labels.values())) == counts
+        assert (result.num_faces, result.dropped, result.kind) == (
+            len(example.faces),
+            example.dropped,
+            READERS[name].kind,
+        )
+        assert result.has_subjects == all(face.subject for face in example.faces.values())
+        assert result.warnings == ([f"{path}: {READERS[name].warning}"] if READERS[name].warning else [])
 
     def test_refuses_a_truncated_archive(self, name: str, container: str, tmp_path: Path):
         if container == "folder":
@@ -89,14 +93,14 @@ class TestEveryFormat:
     def test_maps_and_drops_classes_by_name(self, name: str, tmp_path: Path):
         path = write_folder(tmp_path / "source", EXAMPLES[name]().files)
         plain = survey(path, name)
-        own, row = next(iter(plain.labels.items()))
+        own, count = next(iter(plain.labels.items()))
         for label in ("contempt", "drop"):
-            told = survey(path, name, {own.upper(): label})
+            result = survey(path, name, {own.upper(): label})
             faces = Counter(face.label for face in found(path, name, {own.upper(): label}).values())
-            assert told.labels[own] == {**row, "label": None if label == "drop" else label}
-            assert told.num_faces == sum(faces.values())
-            assert (faces[row["label"]] == 0) or label == row["label"]
-        assert told.dropped[f"class {own} dropped"] == row["num_faces"]
+            assert result.labels[own] == count._replace(label=None if label == "drop" else label)
+            assert result.num_faces == sum(faces.values())
+            assert (faces[count.label] == 0) or label == count.label
+        assert result.dropped[f"class {own} dropped"] == count.num_faces
 
     def test_sha256_is_of_all_that_is_read(self, name: str, tmp_path: Path):
         example = EXAMPLES[name]()
