@@ -8,11 +8,11 @@ from typing import Any
 
 
 def show(result: Any, render: Any, as_json: bool) -> None:
-    """Print a verb's result: JSON alone, or what `render` makes of it."""
+    """Print a verb's result: JSON alone (an object's is its `as_json()`), or what `render` makes of it."""
     if as_json:
         import json
 
-        print(json.dumps(result, indent=1))
+        print(json.dumps(result.as_json() if hasattr(result, "as_json") else result, indent=1))
         return
     from rich.console import Console
 
