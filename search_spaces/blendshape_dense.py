@@ -17,7 +17,7 @@ def space(trial: Any) -> dict[str, Any]:
     }
 
 
-# SEEDS S0: "a fully dense network"; its notes give no sizes, so those of its LSTM are taken.
+# The dense network of the first blendshape project: its notes give no sizes, so those of its LSTM are taken.
 POINTS: dict[str, dict[str, Any]] = {
     "seed_dense": {
         "num_layers": 2,

@@ -19,7 +19,8 @@ def space(trial: Any) -> dict[str, Any]:
     }
 
 
-# SEEDS S0: two relu layers with the learning rate that its notes name as the best run, and the tuner's two best points.
+# The first blendshape project: two relu layers with the learning rate of the best run in its notes, and the two best
+# points of its tuner.
 _SEED = {
     "num_layers": 2,
     "units_0": 33,
@@ -35,7 +36,7 @@ POINTS: dict[str, dict[str, Any]] = {
     "seed_paper": _SEED,
     "seed_tuner_8": {**_SEED, "learning_rate": 2.0048e-4, "num_layers": 1, "units_0": 8, "beta_1": 0.7},
     "seed_tuner_18": {**_SEED, "learning_rate": 1.0147e-3, "num_layers": 1, "units_0": 18, "beta_1": 0.9},
-    # Named without its rates: the learning rate of the best run, a usual decay.
+    # Its notes name it without rates: the learning rate of the best run and a usual decay are taken.
     "seed_tanh_decay": {**_SEED, "activation": "tanh", "use_weight_decay": True, "weight_decay": 1e-4},
 }
 for _name in ("seed_tuner_8", "seed_tuner_18"):

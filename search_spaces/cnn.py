@@ -11,7 +11,7 @@ def space(trial: Any) -> dict[str, Any]:
     num_stages = trial.suggest_int("num_stages", 2, 5)
     pooling = trial.suggest_categorical("pooling", ["max", "avg", "stride"])
     kernels = [trial.suggest_int(f"kernel_{i}", 1, 9) for i in range(num_stages)]
-    if pooling == "stride":  # which wants odd ones
+    if pooling == "stride":  # which needs odd ones
         kernels = [kernel + 1 - kernel % 2 for kernel in kernels]
     return {
         "widths": [trial.suggest_int(f"width_{i}", 16, 512, log=True) for i in range(num_stages)],
@@ -40,9 +40,9 @@ _SEED: dict[str, Any] = {
     "image_size": 48,
     "head_pooling": "flatten",
 }
-# SEEDS S2: 3 × 3 convolutions, Adam 1e-3, batches of 32, zoom and flip. Its notes give no widths and no amount of zoom:
-# 32 channels, doubled at each stage, 128 hidden units and 0.2 are taken.
-_S2 = {
+# Two nets of an earlier project: 3 × 3 convolutions, Adam 1e-3, batches of 32, zoom and flip. Its notes give no widths and
+# no amount of zoom: 32 channels, doubled at each stage, 128 hidden units and 0.2 are taken.
+_SMALL_KERNELS = {
     **_SEED,
     "batch_size": 32,
     "flip": True,
@@ -51,8 +51,8 @@ _S2 = {
     "head_units_0": 128,
     "head_dropout_0": 0.0,
 }
-# SEEDS S4: relu, pooling and dropout 0.5 after each convolution, two dense layers; Keras's defaults else.
-_S4 = {
+# A net of another project: relu, pooling and dropout 0.5 after each convolution, two dense layers; else Keras's defaults.
+_LARGE_KERNELS = {
     **_SEED,
     "batch_size": 32,
     "head_layers": 2,
@@ -62,7 +62,7 @@ _S4 = {
 }
 POINTS: dict[str, dict[str, Any]] = {
     "seed_conv2": {
-        **_S2,
+        **_SMALL_KERNELS,
         "num_stages": 2,
         "width_0": 32,
         "width_1": 64,
@@ -73,7 +73,7 @@ POINTS: dict[str, dict[str, Any]] = {
         "head_dropout_1": 0.0,
     },
     "seed_lobo": {
-        **_S2,
+        **_SMALL_KERNELS,
         "num_stages": 4,
         **{f"width_{i}": width for i, width in enumerate((32, 64, 128, 256))},
         **{f"kernel_{i}": 3 for i in range(4)},
@@ -82,7 +82,7 @@ POINTS: dict[str, dict[str, Any]] = {
         "head_dropout_1": 0.5,
     },
     "seed_conv3_large": {
-        **_S4,
+        **_LARGE_KERNELS,
         "num_stages": 3,
         "width_0": 128,
         "width_1": 256,

@@ -6,7 +6,7 @@ from typing import Any
 
 
 def training(trial: Any) -> dict[str, Any]:
-    """Suggest optimizer, regularisation and batch. A switch (`use_…`) stands before each knob that may be off."""
+    """Suggest optimizer, regularisation and batch. A switch (`use_…`) comes before each knob that may be off."""
     optimizer = trial.suggest_categorical("optimizer", ["adam", "adamw", "sgd", "rmsprop"])
     hparams = {
         "optimizer": optimizer,
@@ -40,7 +40,7 @@ def training(trial: Any) -> dict[str, Any]:
     return hparams
 
 
-# SEEDS S0: Adam with clipnorm 1, batches of about the square root of the number of faces, raw scores.
+# The first blendshape project: Adam with clipnorm 1, batches of about the square root of the number of faces, raw scores.
 SEED_TRAINING: dict[str, Any] = {
     "optimizer": "adam",
     "beta_1": 0.9,

@@ -22,8 +22,8 @@ def space(trial: Any) -> dict[str, Any]:
     }
 
 
-# SEEDS S3: 2304 → 64 (relu) → 7, learning rate 0.02, batches of 64, normalised pixels. Its optimizer is not noted: plain
-# SGD goes with that rate.
+# An earlier project: 2304 → 64 (relu) → 7, learning rate 0.02, batches of 64, normalised pixels. Its notes do not name the
+# optimizer: plain SGD fits that rate.
 POINTS: dict[str, dict[str, Any]] = {
     "seed_mlp": {
         **SEED_TRAINING,

@@ -6,7 +6,7 @@ from typing import Any
 
 
 def training(trial: Any) -> dict[str, Any]:
-    """Suggest optimizer, schedule, loss, augmentation and batch. A switch (`use_…`) stands before what may be off."""
+    """Suggest optimizer, schedule, loss, augmentation and batch. A switch (`use_…`) comes before each knob that may be off."""
     optimizer = trial.suggest_categorical("optimizer", ["adam", "adamw", "sgd"])
     hparams = {
         "optimizer": optimizer,
@@ -75,7 +75,8 @@ def head(trial: Any, max_layers: int, max_units: int) -> dict[str, Any]:
     }
 
 
-# What the seeds' notes leave at its default: Keras's Adam, no weight decay, hard labels, one rate for all that is trained.
+# What the notes of the earlier projects leave at its default: Keras's Adam, no weight decay, hard labels, one learning rate
+# for all weights.
 SEED_TRAINING: dict[str, Any] = {
     "optimizer": "adam",
     "learning_rate": 1e-3,
@@ -105,7 +106,7 @@ SEED_TRAINING: dict[str, Any] = {
     "use_cutmix": False,
 }
 
-# The same for a head; its number of layers, units and dropouts are each point's own.
+# The same for a head; each point has its own number of layers, units and dropouts.
 SEED_HEAD: dict[str, Any] = {
     "head_pooling": "avg",
     "head_activation": "relu",

@@ -23,7 +23,7 @@ BACKBONES = [
 def space(trial: Any) -> dict[str, Any]:
     backbone = trial.suggest_categorical("backbone", BACKBONES)
     size = trial.suggest_categorical("image_size", [48, 64, 96, 128, 160, 192, 224])
-    size = max(size, 96) if backbone == "inception_v3" else size  # it leaves nothing of smaller ones
+    size = max(size, 96) if backbone == "inception_v3" else size  # smaller maps shrink to nothing
     net = {"backbone": backbone, "image_size": size, "head": trial.suggest_categorical("head", ["dense", "trees"])}
     if net["head"] == "trees":
         return {**net, **_trees(trial)}
@@ -64,7 +64,7 @@ _SEED: dict[str, Any] = {
 
 
 def _layers(units: list[int], dropouts: list[float]) -> dict[str, Any]:
-    """A head's layers as parameters: dropouts has one more, before the first layer."""
+    """A head's layers as parameters; `dropouts` has one more than `units`, before the first layer."""
     return {
         "head_layers": len(units),
         **{f"head_units_{i}": unit for i, unit in enumerate(units)},
@@ -72,7 +72,8 @@ def _layers(units: list[int], dropouts: list[float]) -> dict[str, Any]:
     }
 
 
-# SEEDS S1. Its B3 recipe is whole; of the two others it notes the head alone, and they are trained as that one is.
+# Three nets of an earlier project. The recipe of its EfficientNet-B3 is complete; of the others its notes have the head
+# alone, and the rest is taken from that recipe.
 _RECIPE_67: dict[str, Any] = {
     **_SEED,
     "schedule": "plateau",

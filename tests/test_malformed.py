@@ -148,7 +148,7 @@ SWEEPS = {
     "resources: {cpus: .inf}": "resources.cpus: Input should be a finite number, but got inf",
     "stop: {report_s: .inf}": "stop.report_s: Input should be a finite number, but got inf",
     "space: {fix: {noise: 0.01}, range: {noise: [a]}}": "space.range.noise: ['a'] is not [low, high]",
-    "{trainable: blendshape_dense, space: {fix: {num_layers: 1, units_2: .nan}}}": "units_2 = nan lies outside",
+    "{trainable: blendshape_dense, space: {fix: {num_layers: 1, units_2: .nan}}}": "units_2 = nan is outside",
     "{trainable: blendshape_dense, space: {range: {activation: []}}}": "space.range.activation: [] allows nothing",
 }
 

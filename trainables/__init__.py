@@ -25,7 +25,7 @@ NAMES = {
 
 
 def more() -> dict[str, str]:
-    """Modules from elsewhere, each a trainable and its space in one: those that FERSWEEP_TRAINABLES names, by spaces."""
+    """Modules from elsewhere, each a trainable and its space in one, by name: FERSWEEP_TRAINABLES lists them, with spaces."""
     return {dotted.rpartition(".")[2]: dotted for dotted in os.environ.get("FERSWEEP_TRAINABLES", "").split()}
 
 
@@ -38,15 +38,15 @@ def load(name: str) -> ModuleType:
 
 
 def frameworks_of(models: Iterable[dict[str, Any]]) -> set[str]:
-    """The frameworks that models need, from their model.json; those without a trainable need none of ours."""
-    return {load(one["trainable"]).FRAMEWORK for one in models if "trainable" in one}
+    """The frameworks that models need, from their model.json; models without a trainable need none of ours."""
+    return {load(model["trainable"]).FRAMEWORK for model in models if "trainable" in model}
 
 
 def share_process() -> None:
-    """Make ready for TensorFlow and torch in one process; to be called before either is loaded.
+    """Prepare the process for both TensorFlow and torch; call it before either is loaded.
 
-    Triton, which torch imports late, brings an LLVM of its own, and the process is aborted if TensorFlow's was there
-    before it. And torch warns where TensorFlow looked for a GPU before it.
+    Triton, which torch imports late, has an LLVM of its own, and the process is aborted if TensorFlow's was loaded
+    before it. And torch warns if TensorFlow looked for a GPU before it.
     """
     with contextlib.suppress(ImportError):  # torch without CUDA has no Triton
         importlib.import_module("triton")

@@ -1,4 +1,4 @@
-"""Which faces of train each step learns from, and what each of them counts."""
+"""Which faces of train each step learns from, and the weight of each."""
 
 from __future__ import annotations
 

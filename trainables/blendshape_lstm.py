@@ -1,10 +1,10 @@
 """The blendshape LSTM: stacked LSTM layers over one face's scores, landmarks or both, then softmax (Keras).
 
 A face is one row of F numbers; `layout` says how an LSTM reads it: `features` is one step of F features (the recurrent
-kernel stays idle, an epoch is several times cheaper), `steps` is F steps of one number each.
+kernel has no effect, and an epoch is several times cheaper), `steps` is F steps of one number each.
 
-A video's face is a row of them a frame. With layout `features` the trained network can read T frames as T steps
-(`predict_window`); nothing taught it to, as it was trained on single ones.
+A video has such a row for each frame. With layout `features` the trained network can read T frames as T steps
+(`predict_window`), though it was trained on single frames only.
 """
 
 from __future__ import annotations
@@ -41,7 +41,7 @@ class Hparams(KerasHparams):
 
 
 def _make_model(h: Hparams, num_features: int, num_classes: int, keras: Any, window: bool = False) -> Any:
-    """Logits for (N, F); for (N, T, F) if it is to read a `window`."""
+    """Logits for (N, F); for (N, T, F) if it reads a `window`."""
     layers = keras.layers
     regularizer = keras.regularizers.L2(h.l2) if h.l2 else None
     if window:
@@ -83,8 +83,8 @@ class WindowedClassifier(KerasClassifier):
         """(N, T, F) features of T frames of a face, the latest one last → (N, C) probabilities after the last one.
 
         The weights are those that `predict` had when this was first called. They were trained on T = 1, for which both
-        say the same. With one step nothing reaches the recurrent weights and the forget gate, so that they still are as
-        they were initialised: for T > 1 the answer leans on the frames before, but how much, nobody has taught it.
+        give the same. With one step the recurrent weights and the forget gate get no gradient and are as they were
+        initialised: for T > 1 the answer depends on earlier frames, but how much was never learned.
         """
         return self._predict_window(self._prepared(x)).numpy()
 

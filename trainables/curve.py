@@ -1,5 +1,5 @@
 """A closed-form learning curve with the protocol of a trainable: cheap and exact, for testing schedulers, resume and
-scale. It learns nothing and never stands in for a model: its scores are a formula of its hparams.
+scale. It learns nothing and is no model: its scores are a formula of its hparams.
 
     score(epoch) = top * (1 - exp(-rate * epoch)) + noise * u(seed, epoch),    u uniform in [-1, 1]
 """
@@ -15,7 +15,7 @@ import numpy as np
 from pydantic import Field
 
 from fersweep.data_pipeline.tasks.arrays import TaskArrays
-from fersweep.trainables.metrics import SCORES
+from fersweep.trainables.metrics import SCORES, EpochMetrics
 from fersweep.trainables.protocol import HparamsModel, check_finite
 from fersweep.trainables.saved_model import describe_model, read_checkpoint, write_checkpoint
 
@@ -33,14 +33,14 @@ class Hparams(HparamsModel):
 
 
 class Curve:
-    """Predicts the class with the nearest mean input of train, so that the rest of the path has something to judge."""
+    """Predicts the class with the nearest mean input of train, so that there is something to evaluate."""
 
     def __init__(self, hparams: Hparams, means: np.ndarray, model: dict[str, Any]):
         self.hparams, self.means, self.model = hparams, means, model
         self.epoch = 0
         self.val_probabilities = np.zeros((0, len(means)), np.float32)
 
-    def fit(self, num_epochs: int) -> list[dict[str, float]]:
+    def fit(self, num_epochs: int) -> list[EpochMetrics]:
         rows = []
         for _ in range(num_epochs):
             time.sleep(self.hparams.epoch_s)
@@ -49,10 +49,10 @@ class Curve:
             check_finite(rows[-1])
         return rows
 
-    def _metrics(self) -> dict[str, float]:
+    def _metrics(self) -> EpochMetrics:
         h = self.hparams
-        wobble = np.random.default_rng([self.model["seed"], self.epoch]).uniform(-1, 1)
-        score = h.top * (1 - math.exp(-h.rate * self.epoch)) + h.noise * wobble
+        noise = np.random.default_rng([self.model["seed"], self.epoch]).uniform(-1, 1)
+        score = h.top * (1 - math.exp(-h.rate * self.epoch)) + h.noise * noise
         score = min(max(score, 0.0), 1.0)
         return {
             "epoch": self.epoch,
@@ -87,7 +87,7 @@ C = TypeVar("C", bound=Curve)
 
 
 def build_as(kind: type[C], name: str, hparams: Hparams, arrays: TaskArrays, seed: int) -> C:
-    """A fresh curve of a class, under the name of its trainable."""
+    """A fresh `kind` of curve; `name`: of its trainable."""
     x, y = arrays.train.x.reshape(len(arrays.train.x), -1), arrays.train.y
     means = np.stack([x[y == c].mean(axis=0) if (y == c).any() else x.mean(axis=0) for c in range(len(arrays.classes))])
     curve = kind(hparams, means.astype(np.float32), describe_model(name, hparams, arrays, seed))
@@ -96,7 +96,7 @@ def build_as(kind: type[C], name: str, hparams: Hparams, arrays: TaskArrays, see
 
 
 def restore_as(kind: type[C], hparams: type[Hparams], directory: Path) -> C:
-    """A curve of a class from its checkpoint."""
+    """A `kind` of curve from its checkpoint."""
     model, state = read_checkpoint(directory)
     curve = kind(hparams(**model["hparams"]), state["means"], model)
     curve.epoch = model["epoch"]

@@ -1,4 +1,4 @@
-"""Several trained models as one: the mean of their probabilities. Its checkpoint holds theirs, and predicts only.
+"""Several trained models as one: the mean of their probabilities. Its checkpoint holds theirs, and only predicts.
 
 write(directory, [checkpoint, checkpoint, …])
 fersweep.trainables.restore(directory).predict(x)
@@ -22,21 +22,21 @@ def write(directory: Path, members: Sequence[Path]) -> None:
     directory.mkdir(parents=True, exist_ok=True)
     for index, member in enumerate(members):
         shutil.copytree(member, directory / f"member-{index}")
-    described = {**read_model(members[0]), "ensemble": len(members)}
-    (directory / "model.json").write_text(json.dumps(described, indent=1))
+    model = {**read_model(members[0]), "ensemble": len(members)}
+    (directory / "model.json").write_text(json.dumps(model, indent=1))
 
 
 class Ensemble:
-    """What `fersweep.trainables.restore` makes of an ensemble's checkpoint. `members`: as many restored models."""
+    """What `fersweep.trainables.restore` returns for an ensemble's checkpoint. `members`: restored models."""
 
     def __init__(self, members: Sequence[Any]):
         self.members = members
-        if all(hasattr(one, "predict_tta") for one in members):
-            self.predict_tta = lambda x: self._mean(lambda one: one.predict_tta(x))
+        if all(hasattr(member, "predict_tta") for member in members):
+            self.predict_tta = lambda x: self._mean(lambda member: member.predict_tta(x))
 
     def predict(self, x: np.ndarray) -> np.ndarray:
         """(N, …) inputs as the task gives them → (N, C) float32 probabilities."""
-        return self._mean(lambda one: one.predict(x))
+        return self._mean(lambda member: member.predict(x))
 
     def _mean(self, answer: Callable[[Any], np.ndarray]) -> np.ndarray:
-        return np.stack([answer(one) for one in self.members]).mean(axis=0)
+        return np.stack([answer(member) for member in self.members]).mean(axis=0)

@@ -10,8 +10,8 @@ import subprocess
 
 SHARE = "FERSWEEP_GPU_SHARE"
 CONTEXT_BYTES = 512 * 2**20
-"""Kept back for what a process takes beside its framework's memory: the CUDA context and the kernels of cuDNN and
-cuBLAS. The caps of all trials on a GPU and these together are what the GPU has."""
+"""Reserved for what a process needs beside its framework's memory: the CUDA context and the kernels of cuDNN and
+cuBLAS. The caps of all trials on a GPU and these together are the GPU's memory."""
 
 
 def share() -> float:
@@ -20,7 +20,7 @@ def share() -> float:
 
 
 def cap_bytes(total_bytes: int, share: float) -> int:
-    """What a framework may take with a share of a GPU of `total_bytes`. Raises ValueError where nothing is left."""
+    """Memory that a framework may use with a share of a GPU of `total_bytes`. Raises ValueError if nothing is left."""
     cap = int(share * total_bytes) - CONTEXT_BYTES
     if cap <= 0:
         raise ValueError(
@@ -31,15 +31,15 @@ def cap_bytes(total_bytes: int, share: float) -> int:
 
 
 def total_bytes() -> int:
-    """Memory of the first GPU that this process may use, as nvidia-smi tells it. TensorFlow does not know it.
+    """Memory of the first GPU that this process may use, as nvidia-smi reports it; TensorFlow does not.
 
-    Raises RuntimeError where nvidia-smi is not there, or does not tell.
+    Raises RuntimeError if nvidia-smi is not there or does not report it.
     """
     command = ["nvidia-smi", "--query-gpu=memory.total", "--format=csv,noheader,nounits"]
-    if visible := os.environ.get("CUDA_VISIBLE_DEVICES"):  # indices or UUIDs, which --id takes alike
+    if visible := os.environ.get("CUDA_VISIBLE_DEVICES"):  # indices or UUIDs: --id takes both
         command.append(f"--id={visible.split(',')[0].strip()}")
     try:
-        done = subprocess.run(command, capture_output=True, text=True, check=True)
-        return int(done.stdout.split()[0]) * 2**20
+        answer = subprocess.run(command, capture_output=True, text=True, check=True)
+        return int(answer.stdout.split()[0]) * 2**20
     except (OSError, subprocess.CalledProcessError, ValueError, IndexError) as error:
-        raise RuntimeError(f"{' '.join(command)} does not tell the GPU's memory: {error}") from None
+        raise RuntimeError(f"{' '.join(command)} does not report the GPU's memory: {error}") from None

@@ -1,7 +1,7 @@
 """Classification scores from confusion matrices, in NumPy (importing scikit-learn costs a trial seconds).
 
-Shapes: C classes; a counts matrix has rows of true classes and columns of predicted ones. Columns beyond C hold faces
-that got no answer: they have a class, and so count as wrong.
+Shapes: C classes; a counts matrix has rows of true classes and columns of predicted ones. Columns beyond C count
+faces without an answer: they have a class, and so are wrong.
 """
 
 from __future__ import annotations
@@ -9,6 +9,8 @@ from __future__ import annotations
 import numpy as np
 
 SCORES = ("accuracy", "balanced_accuracy", "macro_f1")
+EpochMetrics = dict[str, float]
+"""Metrics of an epoch by name: `epoch` and protocol.METRICS; some trainables have more."""
 
 
 def confusion(y: np.ndarray, predicted: np.ndarray, num_classes: int) -> np.ndarray:
@@ -47,11 +49,11 @@ def scores(counts: np.ndarray) -> dict[str, np.ndarray]:
 
 
 def guess(counts: np.ndarray, majority: int) -> dict[str, float]:
-    """SCORES of guessing the class with index `majority` for every face of counts, (C, C) or (C, C + 1)."""
+    """SCORES of the class with index `majority` as the answer for every face of counts, (C, C) or (C, C + 1)."""
     guessed = np.zeros_like(counts)
     guessed[:, majority] = counts.sum(axis=1)
-    found = scores(guessed)
-    return {name: float(found[name]) for name in SCORES}
+    guess_scores = scores(guessed)
+    return {name: float(guess_scores[name]) for name in SCORES}
 
 
 def majority_baseline(y_train: np.ndarray, y: np.ndarray, num_classes: int) -> dict[str, float | int]:

@@ -1,4 +1,4 @@
-"""The protocol that every trainable fulfils. It knows no Ray and no MLflow, so plain pytest can test a trainable.
+"""The protocol of trainables. They know no Ray and no MLflow, so plain pytest can test them.
 
 A trainable's module offers
 
@@ -6,7 +6,7 @@ A trainable's module offers
     build(hparams, arrays, seed)         a fresh Trainable
     restore(directory)                   a Trainable that can predict, from a checkpoint alone
     FRAMEWORK                            "tensorflow", "torch" or "numpy": what a worker process has to load
-    FEATURES                             those task.features that it can learn from, a tuple; None: any
+    FEATURES                             the task.features that it can learn from, a tuple; None: any
 
 and may offer
 
@@ -23,17 +23,17 @@ from typing import Protocol
 import numpy as np
 from pydantic import BaseModel, ConfigDict
 
-from fersweep.trainables.metrics import SCORES, confusion, scores
+from fersweep.trainables.metrics import SCORES, EpochMetrics, confusion, scores
 
 METRICS = ("train_loss", "val_loss", *(f"val_{name}" for name in SCORES), "epoch_s")
 
 
 class TrialFailed(RuntimeError):
-    """A trial that cannot go on for a reason of its own: a loss that is not finite, or no memory for its model."""
+    """A trial that cannot continue because of its hparams: its loss is not finite, or its model does not fit in memory."""
 
 
 class HparamsModel(BaseModel):
-    """Base of every trainable's hparams: unknown names are refused, values are what their field says."""
+    """Base of every trainable's hparams: unknown names and impossible values are refused."""
 
     model_config = ConfigDict(extra="forbid", frozen=True)
 
@@ -51,8 +51,8 @@ class Trainable(Protocol):
     epoch: int
     val_probabilities: np.ndarray
 
-    def fit(self, num_epochs: int) -> list[dict[str, float]]:
-        """Train further; one dict of metrics an epoch: `epoch` and METRICS. Raises TrialFailed."""
+    def fit(self, num_epochs: int) -> list[EpochMetrics]:
+        """Train further; the metrics of each epoch. Raises TrialFailed."""
         ...
 
     def predict(self, x: np.ndarray) -> np.ndarray:
@@ -60,25 +60,25 @@ class Trainable(Protocol):
         ...
 
     def save(self, directory: Path) -> None:
-        """Write everything that `load` needs to go on as if nothing had happened: weights, optimizer, epoch, rng."""
+        """Write everything that `load` needs to train on without a difference: weights, optimizer, epoch, rng."""
         ...
 
     def load(self, directory: Path) -> None:
-        """Take over the state in `directory`, written by a trainable with the same hparams."""
+        """Load the state in `directory`, written by a trainable with the same hparams."""
         ...
 
 
 def val_metrics(probabilities: np.ndarray, y: np.ndarray) -> dict[str, float]:
     """Loss and scores on val: probabilities (N, C), y (N,) class indices. `val_loss` is the mean cross-entropy in nats."""
     picked = probabilities[np.arange(len(y)), y]
-    found = scores(confusion(y, probabilities.argmax(axis=1), probabilities.shape[1]))
+    val_scores = scores(confusion(y, probabilities.argmax(axis=1), probabilities.shape[1]))
     return {
         "val_loss": float(-np.log(np.maximum(picked, 1e-12)).mean()),
-        **{f"val_{name}": float(found[name]) for name in SCORES},
+        **{f"val_{name}": float(val_scores[name]) for name in SCORES},
     }
 
 
-def check_finite(metrics: dict[str, float]) -> None:
+def check_finite(metrics: EpochMetrics) -> None:
     """Raise TrialFailed naming the metric if one is NaN or infinite."""
     for name, value in metrics.items():
         if not math.isfinite(value):

@@ -1,4 +1,4 @@
-"""What a checkpoint directory holds: `model.json` and `state.npz`; nothing in them is pickled."""
+"""Checkpoint directories: `model.json` and `state.npz`; nothing in them is pickled."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ from fersweep.data_pipeline.tasks.arrays import TaskArrays
 
 
 def describe_model(name: str, hparams: BaseModel, arrays: TaskArrays, seed: int) -> dict[str, Any]:
-    """What a checkpoint says of its model beside its weights: enough to build it again and to feed it."""
+    """`model.json` of a model: what is needed beside the weights to build it again and to feed it."""
     return {
         "trainable": name,
         "hparams": hparams.model_dump(),
@@ -27,7 +27,7 @@ def describe_model(name: str, hparams: BaseModel, arrays: TaskArrays, seed: int)
 
 
 def write_checkpoint(directory: Path, model: dict[str, Any], state: dict[str, np.ndarray]) -> None:
-    """Write `model.json` and `state.npz` into `directory` (made if need be); nothing in them is pickled."""
+    """Write `model.json` and `state.npz` into `directory` (made if need be)."""
     directory.mkdir(parents=True, exist_ok=True)
     np.savez(directory / "state.npz", **state)  # type: ignore[arg-type]
     (directory / "model.json").write_text(json.dumps(model, indent=1))

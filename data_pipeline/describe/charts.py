@@ -1,6 +1,6 @@
-"""A dataset's figures, as HTML for a page: classes, what scores tell of them and of each other, where pixels differ.
+"""A dataset's figures, as HTML for a page: classes, what scores say about them, where pixels differ.
 
-    information_bars(scores), distributions(scores), scatter(scores), brightness(grids, labels), …
+    information_bars(scores), scatter(scores), brightness(grids, labels), …
 
 Every class has the colour of its label wherever it is drawn. Shapes: N faces, F scores, C classes.
 """
@@ -13,9 +13,9 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 from markupsafe import Markup
 
-from fersweep.common.display.charts import chart, side_by_side
+from fersweep.common.display.charts import chart
 from fersweep.common.display.colours import CLASSES, INK
-from fersweep.common.display.page import Choices, plot, subheading
+from fersweep.common.display.page import Choices, plot
 from fersweep.data_pipeline.describe import statistics
 from fersweep.data_pipeline.describe.train_scores import TrainScores
 from fersweep.data_pipeline.vocabulary import LABELS
@@ -26,12 +26,9 @@ if TYPE_CHECKING:
 
 SPLIT_COLOURS = {"train": "#0072b2", "val": "#e69f00", "test": "#009e73"}
 RED_WHITE_BLUE = [[0, "#2166ac"], [0.25, "#92c5de"], [0.5, "#ffffff"], [0.75, "#f4a582"], [1, "#b2182b"]]
-NUM_RIDGES = 6  # scores whose distributions stand side by side
-NUM_STEPS = 32  # of a distribution
 MAX_POINTS = 2400  # of a scatter plot
 NUM_BEST = 12  # scores whose pairs are ranked
 BARE = {"l": 10, "r": 16, "t": 8, "b": 10}  # margins of a figure without a legend
-ANGLES = ("yaw", "pitch", "roll")
 
 
 def colour(label: str) -> str:
@@ -44,17 +41,17 @@ def class_bars(counts: Mapping[str, Mapping[str, int]], labels: Sequence[str]) -
 
     figure, bindings, values = chart(height=360, barmode="group", bargap=0.25), {}, {}
     for index, (split, numbers) in enumerate(counts.items()):
-        found = np.array([numbers.get(label, 0) for label in labels], np.float32)
-        figure.add_trace(Bar(x=list(labels), y=found, name=split, marker={"color": SPLIT_COLOURS[split]}))
+        faces = np.array([numbers.get(label, 0) for label in labels], np.float32)
+        figure.add_trace(Bar(x=list(labels), y=faces, name=split, marker={"color": SPLIT_COLOURS[split]}))
         bindings[f"data.{index}.y"] = f"{split} {{show}}"
-        values |= {f"{split} faces": found, f"{split} shares of the split": found / max(found.sum(), 1)}
+        values |= {f"{split} faces": faces, f"{split} shares of the split": faces / max(faces.sum(), 1)}
     bindings |= {"layout.yaxis.tickformat": "format {show}", "layout.yaxis.title.text": "{show}"}
     values |= {"format faces": ",d", "format shares of the split": ".0%"}
     return plot(figure, choices=Choices({"show": ["faces", "shares of the split"]}, bindings, values))
 
 
 def lost_bars(parts: Mapping[str, tuple[int, int]]) -> Figure:
-    """{label: (faces without a face found, faces)}: the share of each class, with 95 % intervals."""
+    """{label: (faces that were not detected, faces)}: the share of each class, with 95 % intervals."""
     from plotly.graph_objects import Bar
 
     shares = [part / max(whole, 1) for part, whole in parts.values()]
@@ -82,7 +79,7 @@ def lost_bars(parts: Mapping[str, tuple[int, int]]) -> Figure:
 
 
 def information_bars(scores: TrainScores) -> Figure:
-    """What each score tells of the class alone, the most informative first; those that stay near 0 in gray."""
+    """The mutual information of each score and the class, the most informative first; dead scores are gray."""
     from plotly.graph_objects import Bar
 
     names = [scores.names[index] for index in scores.ranked()]
@@ -101,102 +98,6 @@ def information_bars(scores: TrainScores) -> Figure:
     noise = statistics.information_noise(len(scores.y), len(scores.labels))
     figure.add_vline(noise, line={"color": INK, "dash": "dot", "width": 1})
     return figure.update_yaxes(autorange="reversed", tickfont={"size": 10}, dtick=1)
-
-
-def distributions(scores: TrainScores) -> Markup:
-    """The distribution of a score in each class: the most informative ones side by side, and any of them chosen.
-
-    Their axes are logarithmic, from the 0.5 % to the 99.8 % quantile.
-    """
-    order = scores.ranked()
-    x, names = scores.x[:, order], [scores.names[index] for index in order]
-    low, high = np.log10(np.maximum(statistics.quantiles(x, (0.005, 0.998)), 1e-7))
-    low = np.minimum(low, high - 0.3)
-    places = np.clip((np.log10(np.maximum(x, 1e-9)) - low) / (high - low), 0, 1)
-    shares = statistics.densities(places, scores.y, len(scores.labels), np.linspace(0, 1, NUM_STEPS + 1))
-    ridges = {
-        name: _Ridge(shares[i], places[:, i], scores.y, _log_ticks(low[i], high[i])) for i, name in enumerate(names)
-    }
-    small = [_ridges(ridges[name], scores.labels, name, 66 + 26 * len(scores.labels)) for name in names[:NUM_RIDGES]]
-    chosen = _ridges(ridges[names[0]], scores.labels, names[0], 90 + 46 * len(scores.labels))
-    return side_by_side(small, 300) + subheading("Any score") + plot(chosen, choices=_ridge_choices("score", ridges))
-
-
-def _log_ticks(low: float, high: float) -> tuple[list[float], list[str]]:
-    """Places in [0, 1] of three to eight round numbers between 10**low and 10**high, and the numbers."""
-    steps = (1,) if high - low > 2.5 else (1, 3) if high - low > 1.2 else (1, 2, 5)
-    exponents = range(int(np.floor(low)), int(np.ceil(high)) + 1)
-    at = [(np.log10(step) + exponent, f"{step * 10.0**exponent:g}") for exponent in exponents for step in steps]
-    inside = [(float((value - low) / (high - low)), text) for value, text in at if low <= value <= high]
-    return [place for place, _ in inside], [text for _, text in inside]
-
-
-class _Ridge:
-    """The distribution of one number in each class: heights (C, B), the highest of each class 0.9, and medians (C,).
-
-    shares: (C, B). places: (N,) where each face's number lies on the axis from 0 to 1. ticks: places and their texts.
-    """
-
-    def __init__(self, shares: np.ndarray, places: np.ndarray, y: np.ndarray, ticks: tuple[list[float], list[str]]):
-        self.heights = 0.9 * shares / np.maximum(shares.max(axis=1, keepdims=True), 1e-9)
-        self.ticks = ticks
-        mine = [places[(y == label) & ~np.isnan(places)] for label in range(len(shares))]
-        self.medians = [float(np.median(values)) if len(values) else None for values in mine]
-
-    def outline(self, index: int, number: int) -> np.ndarray:
-        """(B + 2,) float32 heights of class `index` of `number`, standing on its line."""
-        return np.concatenate([[0], self.heights[index], [0]]).astype(np.float32) + (number - 1 - index)
-
-
-def _ridges(ridge: _Ridge, labels: Sequence[str], title: str, height: int) -> Figure:
-    from plotly.graph_objects import Scatter
-
-    number, centres = len(labels), (np.arange(NUM_STEPS) + 0.5) / NUM_STEPS
-    along = np.concatenate([[0], centres, [1]]).astype(np.float32)
-    figure = chart(title, height=height, showlegend=False, margin=BARE)
-    for index, label in enumerate(labels):
-        figure.add_trace(
-            Scatter(x=along, y=ridge.outline(index, number), fill="toself", mode="lines", hoverinfo="skip")
-            .update(line={"color": colour(label), "width": 1}, fillcolor=_faint(colour(label)))
-        )  # fmt: skip
-    figure.add_trace(
-        Scatter(x=ridge.medians, y=[number - 1 - index + 0.12 for index in range(number)], mode="markers")
-        .update(marker={"symbol": "line-ns-open", "size": 10, "color": INK, "line": {"width": 2}})
-        .update(hovertemplate="median of %{text}<extra></extra>", text=list(labels))
-    )  # fmt: skip
-    figure.update_yaxes(tickvals=[number - 1 - i for i in range(number)], ticktext=list(labels), range=[-0.1, number])
-    return figure.update_xaxes(tickvals=ridge.ticks[0], ticktext=ridge.ticks[1], range=[0, 1], zeroline=False)
-
-
-def _ridge_choices(what: str, ridges: Mapping[str, _Ridge]) -> Choices:
-    number = len(next(iter(ridges.values())).heights)
-    slot = f"{{{what}}}"
-    bindings = {f"data.{index}.y": f"{slot}|{index}" for index in range(number)}
-    bindings |= {f"data.{number}.x": f"{slot}|medians", "layout.xaxis.title.text": slot}
-    bindings |= {"layout.xaxis.tickvals": f"{slot}|places", "layout.xaxis.ticktext": f"{slot}|ticks"}
-    values: dict[str, Any] = {}
-    for name, ridge in ridges.items():
-        values |= {f"{name}|{index}": ridge.outline(index, number) for index in range(number)}
-        values |= {f"{name}|medians": ridge.medians, f"{name}|places": ridge.ticks[0], f"{name}|ticks": ridge.ticks[1]}
-    return Choices({what: list(ridges)}, bindings, values)
-
-
-def angle_ridges(angles: np.ndarray, y: np.ndarray, labels: Sequence[str]) -> Markup:
-    """Yaw, pitch and roll (N, 3) degrees of each class y (N,)."""
-    far = float(np.quantile(np.abs(angles), 0.995))
-    reach = next((one for one in (10, 20, 40, 60) if one >= far), 90)
-    places = np.clip((angles + reach) / (2 * reach), 0, 1)
-    shares = statistics.densities(places, y, len(labels), np.linspace(0, 1, NUM_STEPS + 1))
-    ticks = [0, 0.25, 0.5, 0.75, 1], [f"{at:g}°".replace("-", "−") for at in np.linspace(-reach, reach, 5)]
-    ridges = [_Ridge(shares[index], places[:, index], y, ticks) for index in range(len(ANGLES))]
-    height = 66 + 26 * len(labels)
-    figures = [_ridges(ridge, labels, name, height) for ridge, name in zip(ridges, ANGLES, strict=True)]
-    return side_by_side(figures, 300)
-
-
-def _faint(colour: str) -> str:
-    red, green, blue = (int(colour[at : at + 2], 16) for at in (1, 3, 5))
-    return f"rgba({red},{green},{blue},0.35)"
 
 
 def class_map(scores: TrainScores) -> Figure:
@@ -233,12 +134,12 @@ def correlation_map(scores: TrainScores) -> Markup:
 
 
 def _bar() -> dict[str, Any]:
-    """The scale of a map's colours, lying below it so that narrow screens have room."""
+    """The scale of a map's colours, below it so that narrow screens have room."""
     return {"orientation": "h", "y": -0.01, "yanchor": "top", "thickness": 10, "len": 0.9, "outlinewidth": 0}
 
 
 def best_pairs(scores: TrainScores) -> list[tuple[float, str, str]]:
-    """(nats, score, score) of the pairs of the most informative scores, the pair that tells most first."""
+    """(nats, score, score) of the pairs of the most informative scores, the most informative pair first."""
     best = scores.ranked()[:NUM_BEST]
     pairs = statistics.pair_information(scores.x[:, best], scores.y)
     return [(nats, scores.names[best[i]], scores.names[best[j]]) for nats, i, j in pairs]
@@ -256,10 +157,8 @@ def scatter(scores: TrainScores, pair: tuple[str, str]) -> Markup:
         bindings |= {f"data.{index}.x": f"{{across}}|{index}", f"data.{index}.y": f"{{up}}|{index}"}
         values |= {f"{name}|{index}": scores.x[rows, place] for place, name in enumerate(scores.names)}
     bindings |= {"layout.xaxis.title.text": "{across}", "layout.yaxis.title.text": "{up}"}
-    bindings |= {
-        f"layout.{axis}.{what}": f"{{axes}} {what}" for axis in ("xaxis", "yaxis") for what in ("type", "dtick")
-    }
-    values |= {"log type": "log", "log dtick": 1, "linear type": "linear", "linear dtick": 0}  # 0: as plotly likes
+    bindings |= {f"layout.{axis}.{key}": f"{{axes}} {key}" for axis in ("xaxis", "yaxis") for key in ("type", "dtick")}
+    values |= {"log type": "log", "log dtick": 1, "linear type": "linear", "linear dtick": 0}  # 0: plotly chooses
     ranked = [scores.names[index] for index in scores.ranked()]
     lists = {
         "across": [pair[0], *(name for name in ranked if name != pair[0])],
@@ -276,29 +175,29 @@ def plane(places: np.ndarray, y: np.ndarray, labels: Sequence[str], axes: tuple[
 
     figure = chart(*axes, height=520, legend_itemsizing="constant")
     for index, label in enumerate(labels):
-        mine = places[y == index].astype(np.float32)
-        figure.add_trace(_points(Scatter(name=label, x=mine[:, 0], y=mine[:, 1]), label))
-    low, high = np.quantile(places, (0.002, 0.998), axis=0)  # a single face far off would crowd all others
+        of_class = places[y == index].astype(np.float32)
+        figure.add_trace(_points(Scatter(name=label, x=of_class[:, 0], y=of_class[:, 1]), label))
+    low, high = np.quantile(places, (0.002, 0.998), axis=0)  # one face far off would crowd all others
     room = 0.06 * np.maximum(high - low, 1e-6)
-    plain = [
+    options = [
         {"zeroline": False, "showticklabels": bool(title), "range": [low[i] - room[i], high[i] + room[i]]}
         for i, title in enumerate(axes)
     ]
-    return figure.update_xaxes(**plain[0]).update_yaxes(**plain[1])
+    return figure.update_xaxes(**options[0]).update_yaxes(**options[1])
 
 
 def _points(trace: Any, label: str) -> Any:
     return trace.update(mode="markers", marker={"size": 5, "opacity": 0.6, "color": colour(label)}, hoverinfo="name")
 
 
-def brightness(grids: Mapping[int, statistics.BrightnessGrid], labels: Sequence[str], there: Sequence[int]) -> Markup:
+def brightness(grids: Mapping[int, statistics.BrightnessGrid], labels: Sequence[str], present: Sequence[int]) -> Markup:
     """AUC of each cell's brightness for a pair of classes, as a red-white-blue map; pair and number of cells are chosen.
 
-    grids: {n: faces shrunk to n×n, of the classes `labels`}. there: the classes that have faces, two or more.
+    grids: {n: faces shrunk to n×n, of the classes `labels`}. present: indices of the classes that have faces, two or more.
     """
     from plotly.graph_objects import Heatmap
 
-    pairs = [(i, j) for j in there for i in there if i < j]
+    pairs = [(i, j) for j in present for i in present if i < j]
     pairs.sort(key=lambda pair: (labels[pair[0]], labels[pair[1]]) != ("angry", "surprise"))
     values: dict[str, Any] = {f"text of {n}×{n}": "%{z:.3f}" if n <= 6 else "" for n in grids}
     for n, grid in grids.items():
@@ -354,6 +253,6 @@ def mean_shapes(shapes: np.ndarray, labels: Sequence[str], lines: Sequence[Seque
 
 
 def _outline(points: np.ndarray, lines: Sequence[Sequence[int]]) -> np.ndarray:
-    """(M, 2) float32: the chains one after the other, parted by NaN."""
+    """(M, 2) float32: the chains one after the other, with NaN between them."""
     gap = np.full((1, 2), np.nan)
     return np.concatenate([part for line in lines for part in (points[list(line)], gap)]).astype(np.float32)

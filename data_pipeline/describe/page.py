@@ -1,7 +1,7 @@
 """A dataset on one page that opens offline: `fersweep describe DATASET --html FILE`.
 
-What one would choose something by (scores, pairs, cells, maps) is read off train alone, without augmented copies and without
-twins of val and test; each figure's text says which faces it shows, and how many were drawn where not all are.
+Figures by which one may choose something (scores, pairs, cells, maps) are of train alone, without augmented copies and without
+twins of val and test; each figure's text says which faces it shows, and how many were drawn if not all.
 """
 
 from __future__ import annotations
@@ -27,14 +27,15 @@ from fersweep.common.display.page import (
     tiles,
 )
 from fersweep.data_pipeline.dataset.manifest import Manifest
-from fersweep.data_pipeline.describe import charts, pictures, poses, statistics
+from fersweep.data_pipeline.describe import charts, pictures, poses, ridges, statistics
+from fersweep.data_pipeline.describe.description import Description
 from fersweep.data_pipeline.describe.rows import DatasetRows
-from fersweep.data_pipeline.describe.summary import described, listed
+from fersweep.data_pipeline.describe.summary import describe_rows, listed
 from fersweep.data_pipeline.describe.train_scores import TrainScores
 from fersweep.data_pipeline.vocabulary import LABELS
 
 CELLS = (3, 6, 12, 24, 48)  # faces shrunk to so many cells a side
-MAX_BRIGHTNESS = 60_000  # faces that the brightness of cells is read off
+MAX_BRIGHTNESS = 60_000  # faces whose brightness is measured
 MAX_BYTES = 2_000_000_000  # of pixels read for it
 MAX_PLANE = 1600  # faces of the 2-D maps
 MIN_TSNE = 10
@@ -45,13 +46,13 @@ def render(directory: Path, faces: bool = True) -> str:
     """The page as HTML. InputError where the dataset is damaged. `faces`: whether faces may be on it."""
     rows = DatasetRows(directory)
     scores = TrainScores(rows)
-    numbers = described(rows, scores)
-    made = [
-        _head(rows, numbers),
-        _classes(rows, numbers, scores.labels),
+    description = describe_rows(rows, scores)
+    sections = [
+        _head(description),
+        _classes(rows, description, scores.labels),
         *([pictures.samples(rows, scores.labels, scores.split)] if faces else []),
         pictures.not_found(rows, scores.labels, faces),
-        pictures.twins(rows, scores.labels, numbers, faces),
+        pictures.twins(rows, scores.labels, description.twins, faces),
         pictures.near_twins(rows, scores.labels, faces),
         *_of_scores(scores),
         _brightness(rows, scores, faces),
@@ -59,109 +60,100 @@ def render(directory: Path, faces: bool = True) -> str:
         _origins(rows.manifest),
         _making(rows.manifest),
     ]
-    size = numbers["image_size"]
-    what = f"of {size[0]}×{size[1]} pixels" if size else "as blendshapes alone"
+    size = description.image_size
+    content = f"of {size[0]}×{size[1]} pixels" if size else "as blendshapes alone"
     lead = (
-        f"{numbers['num_faces']:,} faces {what}, labelled {', '.join(scores.labels)}. Statistics are of train alone, without augmented "
-        "copies and without twins of val and test, where nothing else is said."
+        f"{description.num_faces:,} faces {content}, labelled {', '.join(scores.labels)}. Statistics are of train alone, without augmented "
+        "copies and without twins of val and test, unless something else is said."
     )
     if scores.split != "train":
         lead = lead.replace("train alone", f"{scores.split}, since there is no train,")
-    return page(f"Dataset {numbers['name']}", lead, made)
+    return page(f"Dataset {description.name}", lead, sections)
 
 
-def _head(rows: DatasetRows, numbers: dict[str, Any]) -> Section:
-    twins = numbers["twins"]
-    facts = [
-        (
-            f"{numbers['num_faces']:,}",
-            "faces: " + ", ".join(f"{sum(n.values()):,} {s}" for s, n in numbers["counts"].items()),
-        ),
-        (str(len(numbers["classes"])), "classes"),
-    ]
-    if numbers["landmarks"] is not None:
-        facts.append((f"{numbers['detected_share']:.1%}", "of them found by MediaPipe"))
-    crossing = sum(twins["across_splits"].values())
-    facts.append((f"{twins['faces']:,}", f"faces with a twin of the same pixels; {crossing:,} across splits"))
-    facts.append((f"{twins['conflicting']:,}", "groups of twins whose labels differ"))
-    if near := sum(numbers["near_twins"]["across_splits"].values()):
+def _head(description: Description) -> Section:
+    twins = description.twins
+    splits = ", ".join(f"{sum(labels.values()):,} {split}" for split, labels in description.counts.items())
+    facts = [(f"{description.num_faces:,}", f"faces: {splits}"), (str(len(description.classes)), "classes")]
+    if description.landmarks is not None:
+        facts.append((f"{description.detected_share:.1%}", "of them found by MediaPipe"))
+    crossing = sum(twins.across_splits.values())
+    facts.append((f"{twins.faces:,}", f"faces with a twin of the same pixels; {crossing:,} across splits"))
+    facts.append((f"{twins.conflicting:,}", "groups of twins whose labels differ"))
+    if near := sum(description.near_twins.across_splits.values()):
         facts.append((f"{near:,}", "near twins across splits"))
-    if scores := numbers["scores"]:
-        best, nats = next(iter(scores["information_nats"].items()))
-        facts.append(
-            (
-                f"{nats:.2f} nats",
-                f"of the class's {scores['class_entropy_nats']:.2f} are told by {best}, more than by any other score",
-            )
-        )
-    if numbers["num_subjects"]:
-        facts.append((f"{numbers['num_subjects']:,}", "subjects"))
-    if numbers["folds"]:
-        facts.append((str(len(numbers["folds"])), "folds"))
-    if copies := sum(numbers["augmented"].values()):
+    if scores := description.scores:
+        best, nats = next(iter(scores.information_nats.items()))
+        entropy = f"{scores.class_entropy_nats:.2f}"
+        facts.append((f"{nats:.2f} nats", f"of the class's {entropy} are in {best}, the most informative score"))
+    if description.num_subjects:
+        facts.append((f"{description.num_subjects:,}", "subjects"))
+    if description.folds:
+        facts.append((str(len(description.folds)), "folds"))
+    if copies := sum(description.augmented.values()):
         facts.append((f"{copies:,}", "augmented copies in train, beside the faces"))
-    if skipped := sum(sum(labels.values()) for labels in numbers["skipped"].values()):
+    if skipped := sum(sum(labels.values()) for labels in description.skipped.values()):
         facts.append((f"{skipped:,}", "pictures skipped"))
-    facts.append((f"{numbers['num_bytes'] / 1e6:,.0f} MB", f"on disk, made {numbers['created'][:10]}"))
+    facts.append((f"{description.num_bytes / 1e6:,.0f} MB", f"on disk, made {description.created[:10]}"))
     return Section("At a glance", tiles(facts))
 
 
-def _classes(rows: DatasetRows, numbers: dict[str, Any], labels: list[str]) -> Section:
-    counts = numbers["counts"]
+def _classes(rows: DatasetRows, description: Description, labels: list[str]) -> Section:
+    counts = description.counts
     table = []
     for label in labels:
-        of = [counts[split].get(label, 0) for split in counts]
-        shares = (f"{n / max(sum(counts[split].values()), 1):.1%}" for n, split in zip(of, counts, strict=True))
-        table.append([label, *(text for pair in zip((f"{n:,}" for n in of), shares, strict=True) for text in pair)])
+        numbers = [counts[split].get(label, 0) for split in counts]
+        shares = (f"{n / max(sum(counts[split].values()), 1):.1%}" for n, split in zip(numbers, counts, strict=True))
+        cells = zip((f"{n:,}" for n in numbers), shares, strict=True)
+        table.append([label, *(text for pair in cells for text in pair)])
     heads = ["label", *(text for split in counts for text in (split, "share"))]
     html = beside(charts.class_bars(counts, labels), html_table(heads, table))
-    if numbers["folds"]:
-        there = (rows.folds >= 0) & rows.is_original
-        found = [
-            [
-                fold,
-                *(int((there & (rows.folds == fold) & (rows.labels == LABELS.index(label))).sum()) for label in labels),
-            ]
-            for fold in range(len(numbers["folds"]))
-        ]
-        html += subheading("Folds") + html_table(["fold", *labels], found)
-    majority = max((sum(counts[split].get(label, 0) for split in counts), label) for label in labels)
-    share = majority[0] / max(numbers["num_faces"], 1)
+    if description.folds:
+        html += subheading("Folds") + html_table(["fold", *labels], _fold_table(rows, len(description.folds), labels))
+    number, majority = max((sum(counts[split].get(label, 0) for split in counts), label) for label in labels)
+    share = number / max(description.num_faces, 1)
     return Section(
-        "Classes", html, f"Always guessing {majority[1]}, the commonest class, is right for {share:.1%} of all faces."
+        "Classes", html, f"Always guessing {majority}, the most frequent class, is right for {share:.1%} of all faces."
     )
 
 
+def _fold_table(rows: DatasetRows, num_folds: int, labels: list[str]) -> list[list[int]]:
+    """Fold, then its original faces of each label."""
+    in_fold = [(rows.folds == fold) & rows.is_original for fold in range(num_folds)]
+    of_label = [rows.labels == LABELS.index(label) for label in labels]
+    return [[fold, *(int((faces & mask).sum()) for mask in of_label)] for fold, faces in enumerate(in_fold)]
+
+
 def _of_scores(scores: TrainScores) -> list[Section]:
-    """All that is told by the scores of train faces; nothing where none was found."""
+    """All figures of the scores of train faces; a sentence where there are no scores."""
     if not scores.names:
         return [Section("Blendshapes", note=f"No face of {scores.split} has blendshapes.")]
-    made = [_information(scores), _distributions(scores)]
+    sections = [_information(scores), _distributions(scores)]
     if len(scores.y) > 2:
-        made += [_correlations(scores), _pairs(scores), _planes(scores)]
-    return made
+        sections += [_correlations(scores), _pairs(scores), _planes(scores)]
+    return sections
 
 
 def _information(scores: TrainScores) -> Section:
     dead = ", ".join(scores.dead) or "none"
     noise = statistics.information_noise(len(scores.y), len(scores.labels))
     return Section(
-        "What each score tells of the class",
+        "What each score says about the class",
         side_by_side([charts.information_bars(scores), charts.class_map(scores)], 420),
-        f"The bars: mutual information of a score and the class, in nats, {scores.said()}; each score cut into {statistics.NUM_BINS} bins of "
-        f"equally many faces. A score that told the class for sure would tell {scores.entropy:.3f} nats (the class's entropy); one that tells "
-        f"nothing seems to tell {noise:.4f} (dotted line). The map: correlation of the score with being of the class. Gray: scores that "
-        f"stay below {statistics.DEAD_BELOW} on every face ({dead}): near dead as they are, though their small differences may tell "
-        "something once standardised.",
+        f"The bars: mutual information of a score and the class, in nats, {scores.faces_in_words()}; each score is cut into {statistics.NUM_BINS} "
+        f"bins of equally many faces. A score that determines the class has {scores.entropy:.3f} nats (the class's entropy); one that is "
+        f"independent of it seems to have {noise:.4f} (dotted line). The map: correlation of the score with being of the class. Gray: scores "
+        f"that stay below {statistics.DEAD_BELOW} on every face ({dead}): nearly dead as they are, though their small differences may be "
+        "informative once standardised.",
     )
 
 
 def _distributions(scores: TrainScores) -> Section:
     return Section(
         "Distributions of the scores",
-        charts.distributions(scores),
-        f"Each class's faces over the score's range, {scores.said()}; the {charts.NUM_RIDGES} most informative scores, then any of them. Axes are "
-        "logarithmic, since most faces score low, and run from the 0.5 % to the 99.8 % quantile; what lies beyond is counted at their ends. "
+        ridges.distributions(scores),
+        f"Each class's faces over the score's range, {scores.faces_in_words()}; the {ridges.NUM_RIDGES} most informative scores, then any of them. "
+        "Axes are logarithmic, since most faces score low, and run from the 0.5 % to the 99.8 % quantile; what is beyond is counted at their ends. "
         "Each class is as high as its peak; ticks: medians.",
     )
 
@@ -170,8 +162,8 @@ def _correlations(scores: TrainScores) -> Section:
     return Section(
         "Correlations of the scores",
         charts.correlation_map(scores),
-        f"Pearson correlations, {scores.said()}: of all classes together, or within one. Columns are in the order of the rows. Left and right "
-        "of the same score go together; what differs between classes is told by more than one score at a time.",
+        f"Pearson correlations, {scores.faces_in_words()}: of all classes together, or within one. Columns are in the order of the rows. Left "
+        "and right of the same score go together; classes differ in more than one score at a time.",
     )
 
 
@@ -181,9 +173,9 @@ def _pairs(scores: TrainScores) -> Section:
     table = html_table(["score", "and score", "nats together"], [[a, b, round(nats, 3)] for nats, a, b in best[:12]])
     return Section(
         "Pairs of scores",
-        beside(charts.scatter(scores, pair), subheading("Pairs that tell most together") + table),
+        beside(charts.scatter(scores, pair), subheading("The most informative pairs") + table),
         f"Up to {charts.MAX_POINTS // len(scores.labels)} faces of each class of {scores.split}, drawn with seed {SEED}; choose any two "
-        "scores. Logarithmic axes leave out what is 0. "
+        "scores. Logarithmic axes leave out scores of 0. "
         f"The table: mutual information of the class and both scores, 8 × 8 bins, among the {charts.NUM_BEST} most informative.",
     )
 
@@ -194,7 +186,7 @@ def _planes(scores: TrainScores) -> Section:
     x = np.where(missing, np.nanmean(scores.x, axis=0), scores.x)
     places, directions, shares = statistics.principal_plane(x)
     axes = [
-        f"component {number + 1}, {share:.0%}: {_told(direction, scores.names)}"
+        f"component {number + 1}, {share:.0%}: {_largest(direction, scores.names)}"
         for number, (direction, share) in enumerate(zip(directions, shares, strict=True))
     ]
     if len(axes) < 2:
@@ -209,19 +201,19 @@ def _planes(scores: TrainScores) -> Section:
         "The faces on a map",
         side_by_side(parts),
         f"Up to {MAX_PLANE // len(scores.labels)} faces of each class of {scores.split}, by their standardised scores, drawn with seed {SEED}."
-        f"{filled} Principal components (of all {len(x):,}) keep distances, as far as two directions can; t-SNE keeps who is whose neighbour, and "
+        f"{filled} Principal components (of all {len(x):,}) keep distances, as far as two directions can; t-SNE keeps neighbours together, and "
         "distances between its islands mean nothing.",
     )
 
 
-def _told(direction: np.ndarray, names: list[str]) -> str:
-    """The two scores that take most part in a direction, with their signs."""
-    most = np.argsort(-np.abs(direction))[:2]
-    return ", ".join(f"{'+' if direction[index] > 0 else '−'}{names[index]}" for index in most)
+def _largest(direction: np.ndarray, names: list[str]) -> str:
+    """The two scores with the largest parts in a direction, with their signs."""
+    largest = np.argsort(-np.abs(direction))[:2]
+    return ", ".join(f"{'+' if direction[index] > 0 else '−'}{names[index]}" for index in largest)
 
 
 def _brightness(rows: DatasetRows, scores: TrainScores, faces: bool) -> Section:
-    heading = "Where pixels tell two classes apart"
+    heading = "Where the pixels of two classes differ"
     if not rows.has_pixels:
         return Section(heading, note=pictures.NO_PIXELS)
     grids, means, number = brightness_grids(rows, scores)
@@ -236,15 +228,20 @@ def _brightness(rows: DatasetRows, scores: TrainScores, faces: bool) -> Section:
         heading,
         html,
         f"Faces shrunk to n×n cells (Lanczos), {number:,} of {scores.split}{drawn}, found by MediaPipe or not. In each cell, the "
-        "probability that a face of the second class is brighter there than one of the first: the AUC of its brightness, .5 (white) where it "
-        "tells nothing.",
+        "probability that a face of the second class is brighter there than one of the first: the AUC of its brightness, .5 (white) where "
+        "the classes do not differ.",
     )
 
 
 def brightness_grids(
     rows: DatasetRows, scores: TrainScores
 ) -> tuple[dict[int, statistics.BrightnessGrid], dict[int, np.ndarray], int]:
-    """Brightness of the train faces in grids of CELLS (those that are not finer than its pixels), the mean face (h, w) uint8 of each class that has any, and how many faces they are of."""
+    """How bright train faces are in each cell, and what they look like on average.
+
+    Returns:
+        a grid for each of CELLS that is not finer than the faces' pixels, by its number of cells a side; the mean face
+        (h, w) uint8 of each class that has one, by its index; and the number of faces that both are of.
+    """
     assert rows.manifest["image_size"] is not None  # has_pixels
     height, width = rows.manifest["image_size"]
     chosen, limit = scores.rows, max(1, min(MAX_BRIGHTNESS, MAX_BYTES // (height * width)))
@@ -253,8 +250,8 @@ def brightness_grids(
     grids: dict[int, statistics.BrightnessGrid] = {}
     sums: dict[int, Any] = {}
     counts = np.bincount(scores.class_of_rows[chosen], minlength=len(scores.labels))
-    for at, faces in rows.faces(chosen):
-        y = scores.class_of_rows[at]
+    for batch, faces in rows.faces(chosen):
+        y = scores.class_of_rows[batch]
         side = min(faces.shape[1:])
         for n in [cells for cells in CELLS if cells <= side] or [side]:
             grids.setdefault(n, statistics.BrightnessGrid(n, len(scores.labels))).add(faces, y)
@@ -265,7 +262,7 @@ def brightness_grids(
 
 
 def _origins(manifest: Manifest) -> Section:
-    """Where the faces came from, what became of the sources' classes, and what was left out."""
+    """The sources of the faces, what their classes became, and what was left out."""
     origins: dict[str, Any] = manifest.get("origins") or {}
     names = [*origins, *[""] * (len(manifest["sources"]) - len(origins))]
     files = [*manifest["sources"], *[{}] * (len(origins) - len(manifest["sources"]))]
@@ -281,19 +278,23 @@ def _origins(manifest: Manifest) -> Section:
     ]
     html = html_table(["origin", "path", "format", "faces", "sha256"], lines) if lines else Markup()
     mapped = [
-        [name, label, to["label"] or "dropped", to["num_faces"]]
-        for name, one in origins.items()
-        for label, to in (one.get("labels") or {}).items()
+        [name, label, target["label"] or "dropped", target["num_faces"]]
+        for name, origin in origins.items()
+        for label, target in (origin.get("labels") or {}).items()
     ]
     if mapped:
         html += subheading("Labels") + html_table(["origin", "its label", "here", "faces"], mapped)
-    dropped = [[name, why, n] for name, one in origins.items() for why, n in (one.get("dropped") or {}).items()]
+    dropped = [
+        [name, reason, number]
+        for name, origin in origins.items()
+        for reason, number in (origin.get("dropped") or {}).items()
+    ]
     if dropped:
         html += subheading("Left out by the readers") + html_table(["origin", "reason", "faces"], dropped)
     if skipped := manifest.get("skipped"):
-        cells = [[why, sum(labels.values()), listed(labels)] for why, labels in skipped.items()]
+        cells = [[reason, sum(labels.values()), listed(labels)] for reason, labels in skipped.items()]
         html += subheading("Pictures that could not be used") + html_table(["reason", "pictures", "labels"], cells)
-    warnings = [f"{name}: {text}" for name, one in origins.items() for text in one.get("warnings") or []]
+    warnings = [f"{name}: {text}" for name, origin in origins.items() for text in origin.get("warnings") or []]
     if warnings:
         html += subheading("Warnings") + bullets(warnings)
     return Section("Where the faces came from", html, "" if html else "The manifest names no source.")

@@ -1,4 +1,4 @@
-"""The parts of a dataset's page that show faces: some of each class, those not found, twins with their labels, near twins."""
+"""The parts of a dataset's page that show faces: some of each class, those not detected, twins with their labels, near twins."""
 
 from __future__ import annotations
 
@@ -10,17 +10,18 @@ from markupsafe import Markup
 from fersweep.common.display.charts import side_by_side
 from fersweep.common.display.page import Section, html_table, plot, sheet, subheading
 from fersweep.data_pipeline.describe.charts import lost_bars
+from fersweep.data_pipeline.describe.description import Twins
 from fersweep.data_pipeline.describe.rows import DatasetRows
 from fersweep.data_pipeline.describe.statistics import spread_sample
 from fersweep.data_pipeline.describe.summary import conflicts, listed
 from fersweep.data_pipeline.vocabulary import LABELS, SPLITS
 
 NUM_EACH = 24  # faces of a class
-NUM_LOST = 15  # of a class that were not found
+NUM_LOST = 15  # of a class that were not detected
 NUM_GROUPS = 60  # of twins
 NUM_COMPARED = 5000  # near twins whose labels are compared
 SEED = 0
-NO_PIXELS = "The dataset holds blendshapes alone, so there is nothing to look at."
+NO_PIXELS = "The dataset has blendshapes alone, so there are no faces to show."
 
 
 def samples(rows: DatasetRows, labels: Sequence[str], split: str) -> Section:
@@ -31,9 +32,9 @@ def samples(rows: DatasetRows, labels: Sequence[str], split: str) -> Section:
     original = rows.is_original
     parts = []
     for label in labels:
-        mine = original & (rows.labels == LABELS.index(label))
-        in_split = mine & (rows.splits == SPLITS.index(split))
-        parts.append(_strip(rows, label, in_split if in_split.any() else mine, NUM_EACH))
+        of_label = original & (rows.labels == LABELS.index(label))
+        in_split = of_label & (rows.splits == SPLITS.index(split))
+        parts.append(_strip(rows, label, in_split if in_split.any() else of_label, NUM_EACH))
     if rows.is_augmented.any():
         parts.append(_strip(rows, "augmented copies", rows.is_augmented, NUM_EACH))
     return Section(
@@ -56,8 +57,8 @@ def _strip(rows: DatasetRows, name: str, mask: np.ndarray, number: int) -> Marku
 
 
 def _drawn(mask: np.ndarray, number: int) -> np.ndarray:
-    found = np.flatnonzero(mask)
-    return found[spread_sample(np.zeros(len(found)), number, SEED)]
+    rows = np.flatnonzero(mask)
+    return rows[spread_sample(np.zeros(len(rows)), number, SEED)]
 
 
 def _place(rows: DatasetRows, row: int) -> str:
@@ -65,18 +66,20 @@ def _place(rows: DatasetRows, row: int) -> str:
 
 
 def not_found(rows: DatasetRows, labels: Sequence[str], faces: bool) -> Section:
-    """Where MediaPipe found no face: how many of each class, and which."""
+    """Pictures in which MediaPipe found no face: how many of each class, and some of them."""
     heading, lost = "Faces that MediaPipe did not find", rows.is_original & ~rows.is_detected
     if rows.manifest["landmarks"] is None:
-        return Section(heading, note="The blendshapes came ready-made: what was not found was left out before.")
+        return Section(
+            heading, note="The blendshapes came ready-made: faces that were not found had been left out before."
+        )
     if not lost.any():
         return Section(heading, note="It found a face in every picture.")
-    of = {label: rows.is_original & (rows.labels == LABELS.index(label)) for label in labels}
-    parts = {label: (int((lost & mask).sum()), int(mask.sum())) for label, mask in of.items()}
+    masks = {label: rows.is_original & (rows.labels == LABELS.index(label)) for label in labels}
+    parts = {label: (int((lost & mask).sum()), int(mask.sum())) for label, mask in masks.items()}
     html, below = plot(lost_bars(parts)), ""
     if rows.has_pixels and faces:
         below = f" Below, up to {NUM_LOST} of each class."
-        strips = [_strip(rows, label, lost & mask, NUM_LOST) for label, mask in of.items() if (lost & mask).any()]
+        strips = [_strip(rows, label, lost & mask, NUM_LOST) for label, mask in masks.items() if (lost & mask).any()]
         html += side_by_side(strips, 360)
     shares = {label: part / max(whole, 1) for label, (part, whole) in parts.items()}
     most, least = max(shares, key=shares.__getitem__), min(shares, key=shares.__getitem__)
@@ -89,11 +92,10 @@ def not_found(rows: DatasetRows, labels: Sequence[str], faces: bool) -> Section:
     )
 
 
-def twins(rows: DatasetRows, labels: Sequence[str], numbers: dict, faces: bool) -> Section:
+def twins(rows: DatasetRows, labels: Sequence[str], figures: Twins, faces: bool) -> Section:
     """Faces with the same pixels: across splits, and those whose labels contradict each other."""
-    heading, found = "Twins", numbers["twins"]
-    if not found["groups"]:
-        return Section(heading, note="No two faces have the same pixels.")
+    if not figures.groups:
+        return Section("Twins", note="No two faces have the same pixels.")
     html = _across(rows, labels, rows.is_twin, "twin")
     groups = conflicts(rows)
     if groups:
@@ -101,24 +103,24 @@ def twins(rows: DatasetRows, labels: Sequence[str], numbers: dict, faces: bool) 
         html += subheading("The same pixels under different labels", drawn)
         html += _conflicting(rows, groups[:NUM_GROUPS], faces)
     return Section(
-        heading,
+        "Twins",
         html,
-        f"{found['faces']:,} faces stand in {found['groups']:,} groups of faces with the same pixels, all splits; "
-        f"{found['conflicting']:,} of the groups carry different labels, so that no model can be right about all of them. Twins of val "
-        f"and test faces are left out of train by default. Across splits: {listed(found['across_splits'])}.",
+        f"{figures.faces:,} faces are in {figures.groups:,} groups of faces with the same pixels, all splits; "
+        f"{figures.conflicting:,} of the groups have different labels, so that no model can be right about all of them. Twins of val "
+        f"and test faces are left out of train by default. Across splits: {listed(figures.across_splits)}.",
     )
 
 
 def _conflicting(rows: DatasetRows, groups: Sequence[np.ndarray], faces: bool) -> Markup:
-    said = []
+    texts = []
     for group in groups:
         pairs = [(LABELS[rows.labels[row]], SPLITS[rows.splits[row]]) for row in group]
-        there = {label: [split for name, split in pairs if name == label] for label, _ in pairs}
-        said.append("\n".join(f"{label}: {', '.join(_counted(splits))}" for label, splits in there.items()))
+        splits_of = {label: [split for name, split in pairs if name == label] for label, _ in pairs}
+        texts.append("\n".join(f"{label}: {', '.join(_counted(splits))}" for label, splits in splits_of.items()))
     if not (rows.has_pixels and faces):
-        return html_table(["labels and splits"], [[text.replace("\n", "; ")] for text in said])
+        return html_table(["labels and splits"], [[text.replace("\n", "; ")] for text in texts])
     firsts = np.array([group[0] for group in groups])
-    return sheet(rows.pictures(firsts), [([index], text) for index, text in enumerate(said)], captioned=True, width=88)
+    return sheet(rows.pictures(firsts), [([index], text) for index, text in enumerate(texts)], captioned=True, width=88)
 
 
 def _counted(words: Sequence[str]) -> list[str]:
@@ -130,43 +132,43 @@ def near_twins(rows: DatasetRows, labels: Sequence[str], faces: bool) -> Section
     heading, near = "Near twins", np.flatnonzero(rows.is_near & rows.is_original)
     if not len(near):
         searched = rows.manifest.get("compared", "near_twins" in rows.manifest)
-        why = "No face has nearly the same pixels as one in a split above its own."
-        return Section(heading, note=why if searched else "They were not looked for when this dataset was made.")
+        none = "No face has nearly the same pixels as one in a split above its own."
+        return Section(heading, note=none if searched else "They were not looked for when this dataset was made.")
     compared = near[:NUM_COMPARED]
     names = rows.take(compared, ["near_duplicate_of"])["near_duplicate_of"].to_pylist()
-    place = rows.find(set(names))
-    pairs = [(int(row), place[name]) for row, name in zip(compared, names, strict=True) if name in place]
+    row_of = rows.find(set(names))
+    pairs = [(int(row), row_of[name]) for row, name in zip(compared, names, strict=True) if name in row_of]
     pairs.sort(key=lambda pair: rows.labels[pair[0]] == rows.labels[pair[1]])  # those that disagree first
-    num_differ = sum(rows.labels[one] != rows.labels[other] for one, other in pairs)
+    num_differ = sum(rows.labels[first] != rows.labels[second] for first, second in pairs)
     html = _across(rows, labels, rows.is_near, "near twin")
     if rows.has_pixels and faces and pairs:
         shown = pairs[:NUM_GROUPS]
         pictures = rows.pictures(np.array(shown).reshape(-1))
         cards = [
-            ([2 * index, 2 * index + 1], f"{_place(rows, one)}\n{_place(rows, other)}")
-            for index, (one, other) in enumerate(shown)
+            ([2 * index, 2 * index + 1], f"{_place(rows, first)}\n{_place(rows, second)}")
+            for index, (first, second) in enumerate(shown)
         ]
         html += subheading("Pairs", f"{len(shown)} of {len(near):,}, different labels first")
         html += sheet(pictures, cards, captioned=True, width=72)
-    of = f"the {len(pairs):,} pairs" if len(pairs) == len(near) else f"{len(pairs):,} pairs looked at"
+    pair_count = f"the {len(pairs):,} pairs" if len(pairs) == len(near) else f"{len(pairs):,} pairs compared"
     return Section(
         heading,
         html,
-        f"{len(near):,} faces have nearly the same pixels as one in a split above their own; in {num_differ:,} of {of} the labels "
+        f"{len(near):,} faces have nearly the same pixels as one in a split above their own; in {num_differ:,} of {pair_count} the labels "
         "differ. Faces with exactly the same pixels are the twins above.",
     )
 
 
-def _across(rows: DatasetRows, labels: Sequence[str], is_twin: np.ndarray, what: str) -> Markup:
-    """A table: the faces of each class that have such a twin in a split above, by split."""
-    there = is_twin & rows.is_original
+def _across(rows: DatasetRows, labels: Sequence[str], is_twin: np.ndarray, kind: str) -> Markup:
+    """A table: the faces of each class that have such a twin in a split above, by split. kind: its name in a sentence."""
+    twins = is_twin & rows.is_original
     counts = {
-        split: [int((there & (rows.splits == index) & (rows.labels == LABELS.index(label))).sum()) for label in labels]
+        split: [int((twins & (rows.splits == index) & (rows.labels == LABELS.index(label))).sum()) for label in labels]
         for index, split in enumerate(SPLITS)
     }
     counts = {split: numbers for split, numbers in counts.items() if sum(numbers)}
     if not counts:
-        return Markup("<p>None has a {} in another split.</p>").format(what)
+        return Markup("<p>None has a {} in another split.</p>").format(kind)
     table = [[label, *(numbers[index] for numbers in counts.values())] for index, label in enumerate(labels)]
-    said = Markup("<p>Faces of each split with a {} in a split above it (test above val above train):</p>").format(what)
-    return said + html_table(["label", *counts], [*table, ["all", *map(sum, counts.values())]])
+    lead = Markup("<p>Faces of each split with a {} in a split above it (test above val above train):</p>").format(kind)
+    return lead + html_table(["label", *counts], [*table, ["all", *map(sum, counts.values())]])

@@ -1,4 +1,4 @@
-"""The parts of a dataset's page that landmarks and views give: how heads are held, and the mean shape of each class."""
+"""The parts of a dataset's page made of views and landmarks: the pose of the heads, and the mean shape of each class."""
 
 from __future__ import annotations
 
@@ -9,7 +9,8 @@ import pyarrow as pa
 
 from fersweep.common.display.page import Section, html_table
 from fersweep.data_pipeline.dataset import columns
-from fersweep.data_pipeline.describe.charts import ANGLES, angle_ridges, mean_shapes
+from fersweep.data_pipeline.describe.charts import mean_shapes
+from fersweep.data_pipeline.describe.ridges import ANGLES, angle_ridges
 from fersweep.data_pipeline.describe.rows import DatasetRows
 from fersweep.data_pipeline.describe.statistics import spread_sample
 from fersweep.data_pipeline.describe.train_scores import TrainScores
@@ -34,9 +35,9 @@ LINES = (
 
 
 def sections(rows: DatasetRows, scores: TrainScores) -> list[Section]:
-    """Views, pose and shape: those that the dataset can tell of; [] for an older one."""
-    made = [_views(rows, scores.labels), _pose(rows, scores), _shape(rows, scores)]
-    return [section for section in made if section is not None]
+    """Views, pose and shape, each if the dataset has it; an older one has none."""
+    candidates = [_views(rows, scores.labels), _pose(rows, scores), _shape(rows, scores)]
+    return [section for section in candidates if section is not None]
 
 
 def _views(rows: DatasetRows, labels: Sequence[str]) -> Section | None:
@@ -46,19 +47,19 @@ def _views(rows: DatasetRows, labels: Sequence[str]) -> Section | None:
     most = int(number.max(initial=0))
     if most < 2:
         return None
-    spread, found = table["spread"].to_numpy(), []
+    spread, table_rows = table["spread"].to_numpy(), []
     for label in labels:
-        mine = rows.labels[originals] == LABELS.index(label)
-        shares = np.bincount(number[mine], minlength=most + 1) / max(mine.sum(), 1)
-        there = spread[mine & ~np.isnan(spread)]
-        middle = float(np.median(there)) if len(there) else None
-        found.append([label, *(f"{share:.1%}" for share in shares), None if middle is None else round(middle, 4)])
+        of_label = rows.labels[originals] == LABELS.index(label)
+        shares = np.bincount(number[of_label], minlength=most + 1) / max(of_label.sum(), 1)
+        spreads = spread[of_label & ~np.isnan(spread)]
+        middle = float(np.median(spreads)) if len(spreads) else None
+        table_rows.append([label, *(f"{share:.1%}" for share in shares), None if middle is None else round(middle, 4)])
     heads = ["label", *(f"in {views}" for views in range(most + 1)), "spread"]
     return Section(
         "Views",
-        html_table(heads, found),
+        html_table(heads, table_rows),
         f"In how many of {most} views of each face MediaPipe saw one, all splits, and how far its scores then differ between views "
-        "(root mean square over the scores of their standard deviations; the median face): a small spread is a sure reading.",
+        "(root mean square over the scores of their standard deviations; the median face): a small spread is a reliable reading.",
     )
 
 
@@ -72,7 +73,7 @@ def _pose(rows: DatasetRows, scores: TrainScores) -> Section | None:
         "How heads are held",
         angle_ridges(angles[known], scores.y[known], scores.labels),
         f"Head pose in each class, {known.sum():,} faces of {scores.split}. Yaw: turned right in the picture is positive; pitch: up; "
-        "roll: counter-clockwise. Each class is as high as its peak; ticks: medians. Classes that are held differently can be told apart by more than their expression.",
+        "roll: counter-clockwise. Each class is as high as its peak; ticks: medians. Classes with different poses can be distinguished by more than their expression.",
     )
 
 
@@ -84,11 +85,11 @@ def _shape(rows: DatasetRows, scores: TrainScores) -> Section | None:
     if not len(known):
         return None
     points, y = normalised(columns.landmarks(table.take(pa.array(known))))[:, :, :2], y[known]
-    there = [index for index in range(len(scores.labels)) if (y == index).any()]
-    shapes = np.stack([points[y == index].mean(axis=0, dtype=np.float64) for index in there])
+    present = [index for index in range(len(scores.labels)) if (y == index).any()]
+    shapes = np.stack([points[y == index].mean(axis=0, dtype=np.float64) for index in present])
     return Section(
         "The mean face of each class, by its landmarks",
-        mean_shapes(shapes, [scores.labels[index] for index in there], LINES, TIMES),
+        mean_shapes(shapes, [scores.labels[index] for index in present], LINES, TIMES),
         f"Up to {NUM_SHAPES} faces a class of {scores.split}, centred, levelled and scaled by their eyes. Gray: the mean of the classes; "
         f"in colour, the class, its difference from that mean drawn {TIMES:g} times as large.",
     )

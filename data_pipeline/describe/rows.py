@@ -1,6 +1,6 @@
-"""A dataset's rows without their weight: a few bytes a face, from which others are chosen and then read.
+"""All rows of a dataset at a few bytes a face: by them faces are chosen, whose pixels and columns are then read.
 
-    rows = Rows(directory)
+    rows = DatasetRows(directory)
     chosen = spread_sample(rows.labels, 24)
     table, faces = rows.take(chosen, ["source"]), rows.pictures(chosen)
 
@@ -24,7 +24,7 @@ from fersweep.data_pipeline.vocabulary import LABELS, SPLITS
 
 MAX_SIDE = 96  # px of a face that is looked at; larger ones are shrunk
 BATCH_BYTES = 5_000_000  # of pixels at a time
-ID_LENGTH = 20  # hexadecimal digits of a face_id: enough to tell apart any faces that there will be
+ID_LENGTH = 20  # hexadecimal digits of a face_id: 80 bits, enough to distinguish any number of faces
 
 COLUMNS = (
     "face_id",
@@ -40,21 +40,21 @@ COLUMNS = (
 
 
 class DatasetRows:
-    """What every row is: arrays over all N of them, the augmented ones included. InputError where the dataset is damaged."""
+    """Arrays over all N rows, the augmented ones included. InputError where the dataset is damaged."""
 
     def __init__(self, directory: Path):
         self.directory, self.manifest = Path(directory), read_manifest(directory)
         self.parts = self.manifest["parts"]
         self.starts = np.cumsum([0, *(part["num_rows"] for part in self.parts)])
         self.subjects: set[str] = set()
-        light = [self._light(open_part(self.directory, part, COLUMNS)) for part in self.parts]
-        arrays = [np.concatenate(column) for column in zip(*light, strict=True)]
+        columns = [self._read(open_part(self.directory, part, COLUMNS)) for part in self.parts]
+        arrays = [np.concatenate(column) for column in zip(*columns, strict=True)]
         self.ids, self.labels, self.splits, self.folds = arrays[:4]
         """(N,) the start of each face_id, S20; int8 index into LABELS; int8 index into SPLITS; int8 fold or -1."""
         self.is_detected, self.is_twin, self.is_near, self.is_augmented = arrays[4:]
-        """(N,) bool each. A (near) twin is one that has another in a split which outranks its own."""
+        """(N,) bool each. A (near) twin is a face that has another one in a split that outranks its own."""
 
-    def _light(self, table: pa.Table) -> list[np.ndarray]:
+    def _read(self, table: pa.Table) -> list[np.ndarray]:
         self.subjects.update(table["subject"].unique().drop_null().to_pylist())
         return [
             np.array([name[:ID_LENGTH] for name in table["face_id"].to_pylist()], f"S{ID_LENGTH}"),
@@ -75,22 +75,22 @@ class DatasetRows:
     def take(self, rows: np.ndarray, columns: Sequence[str]) -> pa.Table:
         """`columns` of the given rows (n,), in their order."""
         order = np.argsort(rows, kind="stable")
-        found = [
+        tables = [
             table.select(list(columns)) for table in read_rows(self.directory, self.manifest, columns, rows[order])
         ]
-        if not found:
+        if not tables:
             return open_part(self.directory, self.parts[0], columns).select(list(columns)).slice(0, 0)
-        return pa.concat_tables(found).combine_chunks().take(pa.array(np.argsort(order)))
+        return pa.concat_tables(tables).combine_chunks().take(pa.array(np.argsort(order)))
 
     def find(self, sources: set[str]) -> dict[str, int]:
         """Rows of the faces that came from the given `source`s, by source; augmented ones do not count."""
-        found: dict[str, int] = {}
+        row_of: dict[str, int] = {}
         for start, part in zip(self.starts.tolist(), self.parts, strict=False):
             names = open_part(self.directory, part, ["source"])["source"].to_pylist()
             for row, name in enumerate(names, start):
                 if name in sources and not self.is_augmented[row]:
-                    found.setdefault(name, row)
-        return found
+                    row_of.setdefault(name, row)
+        return row_of
 
     @property
     def has_pixels(self) -> bool:
@@ -111,7 +111,7 @@ class DatasetRows:
 
 
 def shrunk(faces: np.ndarray) -> np.ndarray:
-    """faces (n, H, W) uint8, by area averaging so small that no side is longer than MAX_SIDE."""
+    """faces (n, H, W) uint8, shrunk by area averaging until no side is longer than MAX_SIDE."""
     height, width = faces.shape[1:]
     if max(height, width) <= MAX_SIDE:
         return faces

@@ -1,10 +1,10 @@
-"""The numbers behind a dataset's page: what scores tell of the class, how they hang together, where pixels tell classes apart.
+"""The figures of a dataset's page: what scores say about the class, how they correlate, where the pixels of classes differ.
 
     information(x, y, num_classes)                      # (F,) nats: which scores to look at first
     grid = BrightnessGrid(3, num_classes=2); grid.add(faces, y); grid.auc(0, 1)
 
 Shapes: N faces, F scores, C classes, B bins. NaN is a score that a face lacks; it is left out of that score's figures alone.
-Whoever chooses something by them gives them faces of train alone.
+To choose something by these figures, give them faces of train alone.
 """
 
 from __future__ import annotations
@@ -15,19 +15,21 @@ import numpy as np
 
 from fersweep.data_pipeline.tasks.features import NUM_BINS, mutual_information
 
-DEAD_BELOW = 0.05  # a score that stays below it on all of train tells next to nothing; task.varying_min's default
+DEAD_BELOW = 0.05  # a score that stays below it on all of train is hardly informative; task.varying_min's default
 
 
 def class_entropy(y: np.ndarray) -> float:
-    """Entropy of the classes y (N,) in nats: what a score would tell that told the class for sure."""
+    """Entropy of the classes y (N,) in nats: the mutual information of a score that determines the class."""
     shares = np.bincount(y) / max(len(y), 1)
     shares = shares[shares > 0]
     return float(-(shares * np.log(shares)).sum()) + 0.0
 
 
 def information(x: np.ndarray, y: np.ndarray, num_classes: int) -> np.ndarray:
-    """(F,) nats that each score of x (N, F) alone tells of the class y (N,): `features.mutual_information`, by which
-    `task.informative` chooses, over the faces that have the score."""
+    """(F,) nats: mutual information of each score of x (N, F) and the class y (N,), over the faces that have the score.
+
+    By the same `features.mutual_information` `task.informative` chooses.
+    """
     known = ~np.isnan(x)
     if known.all() and len(x):
         return mutual_information(x, y, num_classes)
@@ -39,8 +41,8 @@ def information(x: np.ndarray, y: np.ndarray, num_classes: int) -> np.ndarray:
 
 
 def information_noise(num_faces: int, num_classes: int) -> float:
-    """Nats that a score seems to tell which tells nothing, on average: (bins - 1)(classes - 1) / 2N (Miller 1955, "Note on
-    the bias of information estimates")."""
+    """Nats that a score independent of the class seems to have on average: (bins - 1)(classes - 1) / 2N (Miller 1955,
+    "Note on the bias of information estimates")."""
     return (NUM_BINS - 1) * (num_classes - 1) / (2 * max(num_faces, 1))
 
 
@@ -81,7 +83,7 @@ def class_correlations(x: np.ndarray, y: np.ndarray, num_classes: int) -> np.nda
 
 
 def dead_scores(x: np.ndarray, below: float = DEAD_BELOW) -> np.ndarray:
-    """(F,) bool: the scores of x (N, F) whose greatest value is less than `below`, or that do not vary at all."""
+    """(F,) bool: the scores of x (N, F) whose maximum is less than `below`, or that do not vary at all."""
     if not len(x):
         return np.zeros(x.shape[1], bool)
     known = ~np.isnan(x)
@@ -90,22 +92,23 @@ def dead_scores(x: np.ndarray, below: float = DEAD_BELOW) -> np.ndarray:
 
 
 def densities(x: np.ndarray, y: np.ndarray, num_classes: int, edges: np.ndarray) -> np.ndarray:
-    """(F, C, B) float32 shares of each class's faces whose score lies in each of the B bins between `edges`; the values
+    """(F, C, B) float32 shares of each class's faces whose score is in each of the B bins between `edges`; the values
     beyond them count in the outermost bins."""
-    found = np.zeros((x.shape[1], num_classes, len(edges) - 1), np.float32)
+    shares = np.zeros((x.shape[1], num_classes, len(edges) - 1), np.float32)
     for index in range(x.shape[1]):
         rows = ~np.isnan(x[:, index])
         bins = np.clip(np.searchsorted(edges, x[rows, index], side="right") - 1, 0, len(edges) - 2)
-        counts = np.bincount(y[rows] * found.shape[2] + bins, minlength=found[index].size).reshape(found[index].shape)
-        found[index] = counts / np.maximum(counts.sum(axis=1, keepdims=True), 1)
-    return found
+        counts = np.bincount(y[rows] * shares.shape[2] + bins, minlength=shares[index].size).reshape(
+            shares[index].shape
+        )
+        shares[index] = counts / np.maximum(counts.sum(axis=1, keepdims=True), 1)
+    return shares
 
 
 def principal_plane(x: np.ndarray) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
     """The two directions in which standardised scores vary most: ((N, 2) places, (2, F) directions, (2,) shares of variance).
 
-    x: (N, F) without NaN. A score that does not vary takes no part. Signs are such that the largest part of a direction
-    is positive.
+    x: (N, F) without NaN. A score that does not vary counts for nothing. The largest part of a direction is positive.
     """
     std = x.std(axis=0, dtype=np.float64)
     z = (x - x.mean(axis=0, dtype=np.float64)) / np.where(std > 0, std, 1)
@@ -132,7 +135,7 @@ def neighbour_map(x: np.ndarray, seed: int) -> np.ndarray:
 
 
 def lanczos_weights(side: int, num_cells: int) -> np.ndarray:
-    """(num_cells, side) float32: what Pillow's Lanczos filter weighs the pixels of a line with to make fewer of them."""
+    """(num_cells, side) float32: the weights with which Pillow's Lanczos filter shrinks a line of pixels."""
     from PIL import Image
 
     lines = Image.fromarray(np.eye(side, dtype=np.float32))
@@ -151,9 +154,9 @@ def _rounded(values: np.ndarray) -> np.ndarray:
 
 
 class BrightnessGrid:
-    """How well the brightness of each cell of faces shrunk to n×n tells two classes apart, counted as faces pass by.
+    """How well the brightness of each cell of faces shrunk to n×n separates two classes; faces are added batch by batch.
 
-    Every cell keeps a histogram of its 256 values a class, so that the AUC is exact and memory does not grow with N.
+    Every cell has a histogram of its 256 values for each class, so the AUC is exact and memory does not grow with N.
     """
 
     def __init__(self, num_cells: int, num_classes: int):
@@ -168,13 +171,13 @@ class BrightnessGrid:
             seen = np.bincount((values[y == label] + cells).reshape(-1), minlength=cells.size * 256)
             self.counts[label] += seen.reshape(self.counts[label].shape)
 
-    def auc(self, one: int, other: int) -> np.ndarray:
-        """(n, n) float32: probability that a face of class `other` is brighter there than one of class `one`, ties half.
+    def auc(self, first: int, second: int) -> np.ndarray:
+        """(n, n) float32: probability that a face of class `second` is brighter there than one of class `first`, ties half.
 
-        The area under the ROC curve of the cell's brightness as a score for `other` (Hanley & McNeil 1982); NaN where a
+        The area under the ROC curve of the cell's brightness as a score for `second` (Hanley & McNeil 1982); NaN where a
         class has no face.
         """
-        low, high = (self.counts[index].astype(np.float64) for index in (one, other))
+        low, high = (self.counts[index].astype(np.float64) for index in (first, second))
         totals = low[0].sum() * high[0].sum()
         if not totals:
             return np.full((self.num_cells, self.num_cells), np.nan, np.float32)
@@ -186,18 +189,18 @@ def wilson(part: int, whole: int, z: float = 1.96) -> tuple[float, float]:
     """Bounds of the 95 % interval of a share (Wilson 1927); (0, 1) of nothing."""
     if not whole:
         return 0.0, 1.0
-    share, of = part / whole, z * z / whole
-    middle, half = share + of / 2, z * np.sqrt(share * (1 - share) / whole + of / (4 * whole))
-    return max(0.0, float((middle - half) / (1 + of))), min(1.0, float((middle + half) / (1 + of)))
+    share, correction = part / whole, z * z / whole
+    middle, half = share + correction / 2, z * np.sqrt(share * (1 - share) / whole + correction / (4 * whole))
+    return max(0.0, float((middle - half) / (1 + correction))), min(1.0, float((middle + half) / (1 + correction)))
 
 
 def spread_sample(groups: np.ndarray, num_each: int, seed: int = 0) -> np.ndarray:
     """Rows, at most `num_each` of every group in groups (N,), drawn with `seed`, sorted by group and then by row."""
-    rng, found = np.random.default_rng(seed), []
+    rng, samples = np.random.default_rng(seed), []
     for group in np.unique(groups):
         rows = np.flatnonzero(groups == group)
-        found.append(np.sort(rng.permutation(rows)[:num_each]))
-    return np.concatenate(found) if found else np.zeros(0, np.int64)
+        samples.append(np.sort(rng.permutation(rows)[:num_each]))
+    return np.concatenate(samples) if samples else np.zeros(0, np.int64)
 
 
 def quantiles(x: np.ndarray, at: Sequence[float]) -> np.ndarray:

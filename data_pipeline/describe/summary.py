@@ -1,75 +1,67 @@
-"""What a dataset holds: `fersweep describe runs/data/fer2013`. As pictures: dataset_page.py."""
+"""What a dataset holds: `fersweep describe runs/data/fer2013`. As a page: page.py."""
 
 from collections.abc import Mapping
 from pathlib import Path
-from typing import Any
 
 import numpy as np
 from rich.console import Group
 from rich.table import Table
 from rich.text import Text
 
+from fersweep.data_pipeline.describe.description import Counts, Description, NearTwins, ScoreFigures, Twins
 from fersweep.data_pipeline.describe.rows import DatasetRows
 from fersweep.data_pipeline.describe.statistics import DEAD_BELOW
 from fersweep.data_pipeline.describe.train_scores import TrainScores
 from fersweep.data_pipeline.vocabulary import SPLITS
 
 
-def describe(directory: Path) -> dict[str, Any]:
-    """Counts, losses, twins, statistics and identity of a dataset, ready for JSON. InputError where it is damaged.
-
-    Faces are the original ones, without augmented copies. Beside what stands in the manifest ("counts", "undetected":
-    {split: {label: faces}}, "skipped", "origins", …):
-
-    - "lost": {label: share of its faces that MediaPipe did not find}; "landmarks" is null where it did not look
-    - "twins": "groups" of faces with the same pixels, the "faces" in them, "across_splits" {split: faces that also stand
-      in a split above}, and "conflicting": groups of twins whose labels differ; "near_twins": those across splits
-    - "scores": of train (None without any): "num_faces", "class_entropy_nats", "information_nats" {score: what it tells of
-      the class alone}, "dead": scores that stay below statistics.DEAD_BELOW or do not vary
-    """
-    return described(DatasetRows(directory))
+def describe(directory: Path) -> Description:
+    """Counts, losses, twins, statistics and identity of a dataset. InputError where it is damaged."""
+    return describe_rows(DatasetRows(directory))
 
 
-def described(rows: DatasetRows, scores: TrainScores | None = None) -> dict[str, Any]:
-    """`describe` of rows that are read already, and of the scores of their train faces (None: they are read)."""
+def describe_rows(rows: DatasetRows, scores: TrainScores | None = None) -> Description:
+    """`describe` of rows that are in memory already, and of the scores of their train faces (None: they are read)."""
     manifest = rows.manifest
     counts, undetected = manifest["counts"], manifest["undetected"]
-    lost = {
-        label: sum(one.get(label, 0) for one in undetected.values()) / sum(one.get(label, 0) for one in counts.values())
-        for label in manifest["classes"]
-    }
+    lost = {label: _total(undetected, label) / _total(counts, label) for label in manifest["classes"]}
     num_undetected = sum(sum(labels.values()) for labels in undetected.values())
-    found = {
-        "name": manifest["name"],
-        "directory": str(rows.directory),
-        "fingerprint": manifest["fingerprint"],
-        "num_faces": manifest["num_faces"],
-        "image_size": manifest["image_size"],
-        "num_bytes": sum(part["num_bytes"] for part in manifest["parts"]),
-        "classes": manifest["classes"],
-        "counts": counts,
-        "undetected": undetected,
-        "detected_share": 1.0 - num_undetected / max(manifest["num_faces"], 1),
-        "lost": lost,
-        "twins": {**_twins(rows), "across_splits": _across(rows, rows.is_twin)},
-        "near_twins": {"across_splits": _across(rows, rows.is_near)},
-        "augmented": manifest.get("augmented", {}),
-        "skipped": manifest.get("skipped", {}),
-        "split_by": manifest.get("split_by"),
-        "folds": _folds(rows),
-        "num_subjects": manifest.get("num_subjects") or len(rows.subjects) or None,
-        "has_landmarks": manifest.get("has", {}).get("landmarks", False),
-        "landmarks": manifest["landmarks"],
-        "origins": manifest.get("origins", {}),
-        "sources": manifest["sources"],
-        "created": manifest["created"],
-    }
     scores = scores or TrainScores(rows)
-    return found | {"scores": _told(scores) if scores.names else None}
+    return Description(
+        name=manifest["name"],
+        directory=str(rows.directory),
+        fingerprint=manifest["fingerprint"],
+        num_faces=manifest["num_faces"],
+        image_size=manifest["image_size"],
+        num_bytes=sum(part["num_bytes"] for part in manifest["parts"]),
+        classes=manifest["classes"],
+        counts=counts,
+        undetected=undetected,
+        detected_share=1.0 - num_undetected / max(manifest["num_faces"], 1),
+        lost=lost,
+        twins=_twins(rows),
+        near_twins=NearTwins(_across(rows, rows.is_near)),
+        augmented=manifest.get("augmented", {}),
+        skipped=manifest.get("skipped", {}),
+        split_by=manifest.get("split_by"),
+        folds=_folds(rows),
+        num_subjects=manifest.get("num_subjects") or len(rows.subjects) or None,
+        has_landmarks=manifest.get("has", {}).get("landmarks", False),
+        landmarks=manifest["landmarks"],
+        origins=manifest.get("origins", {}),
+        sources=list(manifest["sources"]),
+        created=manifest["created"],
+        scores=_score_figures(scores) if scores.names else None,
+    )
+
+
+def _total(counts: Counts, label: str) -> int:
+    """Faces of a label in all splits."""
+    return sum(labels.get(label, 0) for labels in counts.values())
 
 
 def conflicts(rows: DatasetRows) -> list[np.ndarray]:
-    """Groups of rows with the same pixels whose labels differ; rows rise, and so do groups."""
+    """Groups of rows with the same pixels whose labels differ: rows rise within a group, groups by their first row."""
     order, starts = _groups(rows)
     groups = (np.sort(group) for group in np.split(order, starts[1:]) if len(group) > 1)
     return sorted(
@@ -85,15 +77,16 @@ def _groups(rows: DatasetRows) -> tuple[np.ndarray, np.ndarray]:
     return order, np.flatnonzero(np.append(True, ids[1:] != ids[:-1])) if len(ids) else np.zeros(0, np.int64)
 
 
-def _twins(rows: DatasetRows) -> dict[str, int]:
+def _twins(rows: DatasetRows) -> Twins:
     order, starts = _groups(rows)
     sizes = np.diff(np.append(starts, len(order)))
-    lowest, highest = (least.reduceat(rows.labels[order], starts) for least in (np.minimum, np.maximum))
-    return {
-        "groups": int((sizes > 1).sum()),
-        "faces": int(sizes[sizes > 1].sum()),
-        "conflicting": int((lowest != highest).sum()),
-    }
+    lowest, highest = (extreme.reduceat(rows.labels[order], starts) for extreme in (np.minimum, np.maximum))
+    return Twins(
+        groups=int((sizes > 1).sum()),
+        faces=int(sizes[sizes > 1].sum()),
+        conflicting=int((lowest != highest).sum()),
+        across_splits=_across(rows, rows.is_twin),
+    )
 
 
 def _across(rows: DatasetRows, is_twin: np.ndarray) -> dict[str, int]:
@@ -107,74 +100,72 @@ def _folds(rows: DatasetRows) -> dict[str, int] | None:
     return {str(fold): int(number) for fold, number in enumerate(np.bincount(folds))} if len(folds) else None
 
 
-def _told(scores: TrainScores) -> dict[str, Any]:
-    ranked = scores.ranked()
-    return {
-        "split": scores.split,
-        "num_faces": len(scores.y),
-        "class_entropy_nats": round(scores.entropy, 4),
-        "information_nats": {scores.names[i]: round(float(scores.information[i]), 4) for i in ranked},
-        "dead": scores.dead,
-    }
+def _score_figures(scores: TrainScores) -> ScoreFigures:
+    return ScoreFigures(
+        split=scores.split,
+        num_faces=len(scores.y),
+        class_entropy_nats=round(scores.entropy, 4),
+        information_nats={scores.names[i]: round(float(scores.information[i]), 4) for i in scores.ranked()},
+        dead=scores.dead,
+    )
 
 
-def render(description: dict[str, Any]) -> Group:
-    """`describe`'s answer for a terminal."""
-    size = description["image_size"]
-    of = f"faces of {size[0]}×{size[1]} pixels" if size else "faces as blendshapes alone"
-    lines = [_twin_line(description), *_more(description)]
+def render(description: Description) -> Group:
+    """A description for the terminal."""
+    size = description.image_size
+    content = f"faces of {size[0]}×{size[1]} pixels" if size else "faces as blendshapes alone"
+    lines = [_twin_line(description.twins), *_more(description)]
     return Group(
-        Text(f"{description['name']}  {description['num_faces']:,} {of}", style="bold"),
-        Text(f"{description['directory']}  {description['num_bytes'] / 1e6:.0f} MB  {description['created']}"),
-        Text(f"fingerprint {description['fingerprint']}"),
+        Text(f"{description.name}  {description.num_faces:,} {content}", style="bold"),
+        Text(f"{description.directory}  {description.num_bytes / 1e6:.0f} MB  {description.created}"),
+        Text(f"fingerprint {description.fingerprint}"),
         _count_table(description),
         *map(Text, lines),
     )
 
 
-def _count_table(description: dict[str, Any]) -> Table:
-    counts, looked = description["counts"], description["landmarks"] is not None
-    table = Table("label", *counts, *["no face found"] * looked, box=None, pad_edge=False)
+def _count_table(description: Description) -> Table:
+    counts, has_lost = description.counts, description.landmarks is not None
+    table = Table("label", *counts, *["no face found"] * has_lost, box=None, pad_edge=False)
     for column in table.columns[1:]:
         column.justify = "right"
-    for label in description["classes"]:
+    for label in description.classes:
         numbers = (f"{counts[split].get(label, 0):,}" for split in counts)
-        table.add_row(label, *numbers, *[f"{description['lost'][label]:.1%}"] * looked)
+        table.add_row(label, *numbers, *[f"{description.lost[label]:.1%}"] * has_lost)
     totals = (f"{sum(counts[split].values()):,}" for split in counts)
-    table.add_row("all", *totals, *[f"{1 - description['detected_share']:.1%}"] * looked, style="bold")
+    table.add_row("all", *totals, *[f"{1 - description.detected_share:.1%}"] * has_lost, style="bold")
     return table
 
 
-def _twin_line(description: dict[str, Any]) -> str:
-    twins = description["twins"]
+def _twin_line(twins: Twins) -> str:
     return (
-        f"twins: {twins['faces']:,} faces in {twins['groups']:,} groups, {twins['conflicting']:,} of them with "
-        "contradicting labels; train faces that stand in val or test, val faces in test: "
-        f"{listed(twins['across_splits'])}"
+        f"twins: {twins.faces:,} faces in {twins.groups:,} groups, {twins.conflicting:,} of them with "
+        "contradicting labels; train faces that are also in val or test, val faces in test: "
+        f"{listed(twins.across_splits)}"
     )
 
 
-def _more(description: dict[str, Any]) -> list[str]:
+def _more(description: Description) -> list[str]:
     """A line for each thing that the dataset has beside faces, labels and splits."""
     lines = []
-    if near := description["near_twins"]["across_splits"]:
+    if near := description.near_twins.across_splits:
         lines.append(f"near twins, nearly the same pixels in a split above: {listed(near)}")
-    if description["num_subjects"]:
-        lines.append(f"subjects: {description['num_subjects']:,}")
-    if folds := description["folds"]:
+    if description.num_subjects:
+        lines.append(f"subjects: {description.num_subjects:,}")
+    if folds := description.folds:
         lines.append(f"folds: {len(folds)} of {min(folds.values()):,} to {max(folds.values()):,} faces")
-    if copies := sum(description["augmented"].values()):
+    if copies := sum(description.augmented.values()):
         lines.append(f"augmented copies in train, not counted above: {copies:,}")
-    if len(origins := description["origins"]) > 1:
-        numbers = {name: one.get("num_faces") for name, one in origins.items()}
+    if len(description.origins) > 1:
+        numbers = {name: origin.get("num_faces") for name, origin in description.origins.items()}
         lines.append("origins: " + ", ".join(name if n is None else f"{n:,} of {name}" for name, n in numbers.items()))
-    if skipped := {reason: sum(labels.values()) for reason, labels in description["skipped"].items()}:
+    if skipped := {reason: sum(labels.values()) for reason, labels in description.skipped.items()}:
         lines.append("skipped: " + ", ".join(f"{number:,} {reason}" for reason, number in skipped.items()))
-    if scores := description["scores"]:
-        best = ", ".join(f"{name} {nats:.3f}" for name, nats in list(scores["information_nats"].items())[:3])
+    if scores := description.scores:
+        best = ", ".join(f"{name} {nats:.3f}" for name, nats in list(scores.information_nats.items())[:3])
         lines.append(
-            f"scores, on {scores['split']}: most of the class is told by {best} of its {scores['class_entropy_nats']:.3f} nats; "
-            f"{len(scores['dead'])} scores stay below {DEAD_BELOW}"
+            f"scores, on {scores.split}: the most informative about the class are {best} of its "
+            f"{scores.class_entropy_nats:.3f} nats; {len(scores.dead)} scores stay below {DEAD_BELOW}"
         )
     return lines
 

@@ -1,4 +1,4 @@
-"""The blendshapes of a dataset's train faces, and what they tell of the class: `TrainScores(rows).information`."""
+"""The blendshapes of a dataset's train faces, and what they say about the class: `TrainScores(rows).information`."""
 
 from functools import cached_property
 
@@ -14,7 +14,7 @@ MAX_FACES = 100_000
 
 class TrainScores:
     """Scores of the train faces as a model would learn from them: found by MediaPipe, without twins in val or test and
-    without augmented copies; a random MAX_FACES of them, drawn with a seed, where there are more.
+    without augmented copies; if there are more than MAX_FACES, as many of them, drawn with a seed.
 
     Where there is no train, the first split that has faces: `split` says which.
     """
@@ -24,20 +24,20 @@ class TrainScores:
         self.split = next((name for name in SPLITS if name in rows.manifest["counts"]), "train")
         usable = (rows.splits == SPLITS.index(self.split)) & rows.is_original & ~rows.is_twin
         self.rows = np.flatnonzero(usable)
-        """(M,) rows of the dataset's train faces, found or not."""
+        """(M,) rows of the dataset's train faces, detected or not."""
         detected = self.rows[rows.is_detected[self.rows]]
         self.num_all = len(detected)
         if len(detected) > MAX_FACES:
             detected = np.sort(np.random.default_rng(0).choice(detected, MAX_FACES, replace=False))
         self.faces = detected
         """(N,) rows of the dataset that `x` and `y` are of."""
-        class_of = np.array([self.labels.index(label) if label in self.labels else -1 for label in LABELS])
-        self.class_of_rows = class_of[rows.labels]
+        class_of_label = np.array([self.labels.index(label) if label in self.labels else -1 for label in LABELS])
+        self.class_of_rows = class_of_label[rows.labels]
         self.y = self.class_of_rows[detected]
         x = _scores(rows.take(detected, BLENDSHAPES))
-        there = np.asarray(~np.isnan(x).all(axis=0))  # none of no faces
-        self.names = [name for name, is_there in zip(BLENDSHAPES, there, strict=True) if is_there]
-        self.x = x[:, there]
+        has_score = np.asarray(~np.isnan(x).all(axis=0))  # of no faces: none
+        self.names = [name for name, has in zip(BLENDSHAPES, has_score, strict=True) if has]
+        self.x = x[:, has_score]
         """(N, F) float32, a column for each of `names`; NaN where a face's source lacks the score."""
 
     @cached_property
@@ -58,11 +58,10 @@ class TrainScores:
         """Places in `names`, the most informative first."""
         return np.argsort(-self.information, kind="stable").tolist()
 
-    def said(self) -> str:
-        """Which faces these are, in words."""
-        what = f"{len(self.y):,} faces of {self.split}"
+    def faces_in_words(self) -> str:
+        faces = f"{len(self.y):,} faces of {self.split}"
         drawn = f", drawn from {self.num_all:,}" if self.num_all > len(self.y) else ""
-        return f"{what}{drawn}"
+        return f"{faces}{drawn}"
 
 
 def _scores(table: pa.Table) -> np.ndarray:

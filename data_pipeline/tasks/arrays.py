@@ -28,17 +28,17 @@ def class_votes(
 
     Args:
         votes: lists over LABELS, or null.
-        y: (N,) class indices; a row without votes for any of the classes gets the one-hot of its own.
+        y: (N,) class indices; a row without votes for any of the classes gets the one-hot of its own class.
         class_of: label → class index; the votes for other labels do not count.
     """
     if votes.null_count == len(votes):
         return None
-    given = votes.combine_chunks().flatten().to_numpy().reshape(-1, len(LABELS))
+    shares = votes.combine_chunks().flatten().to_numpy().reshape(-1, len(LABELS))
     counts = np.zeros((len(y), num_classes), np.float32)
     rows = np.flatnonzero(votes.is_valid().to_numpy())
     for index, label in enumerate(LABELS):
         if label in class_of:
-            counts[rows, class_of[label]] += given[:, index]
+            counts[rows, class_of[label]] += shares[:, index]
     total = counts.sum(axis=1, keepdims=True)
     return np.where(total > 0, counts / np.where(total > 0, total, 1), np.eye(num_classes, dtype=np.float32)[y])
 
@@ -51,7 +51,7 @@ class Arrays:
     y: np.ndarray  # (N,) int32 index into classes
     weight: np.ndarray  # (N,) float32, ones unless the source weighs rows
     face_ids: np.ndarray  # (N,) str
-    votes: np.ndarray | None = None  # (N, C) float32, rows sum to 1: see columns.class_votes; not of test
+    votes: np.ndarray | None = None  # (N, C) float32, rows sum to 1: see class_votes; None of test
 
 
 @dataclass(frozen=True)
@@ -66,13 +66,12 @@ class TaskArrays:
     std: np.ndarray  # (F,) float32, from train, never below 1e-6
     class_weight: np.ndarray  # (C,) float32, n / (C * n_c), from train
     fingerprint: str
-    preprocessing: dict[
-        str, Any
-    ]  # what inference must repeat: border, size, views, image_size, bundle, MediaPipe version
-    groups: dict[str, list[str]] = field(default_factory=dict)  # class → the dataset's labels that it stands for
+    preprocessing: dict[str, Any]
+    """What inference must repeat: border, size, views, image_size, bundle, MediaPipe version."""
+    groups: dict[str, list[str]] = field(default_factory=dict)  # class → labels of the dataset
 
 
 def preprocessing(manifest: Mapping[str, Any]) -> dict[str, Any]:
-    """What a model that learned from this dataset must be told of how its faces were seen; nothing of ready-made scores."""
+    """How MediaPipe saw the faces of this dataset, which a model of it must repeat; empty for ready-made scores."""
     size = manifest["image_size"]
     return {**(manifest.get("landmarks") or {}), **({} if size is None else {"image_size": size})}

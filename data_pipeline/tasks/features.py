@@ -1,4 +1,4 @@
-"""What a model is fed, by name: blendshapes, coordinates of landmarks, or pixels; and which of them tell the classes apart.
+"""What a model is fed, by name: blendshapes, coordinates of landmarks, or pixels; and which of them are informative.
 
     names = ["jawOpen", "mouthSmileLeft", "landmark61x", "landmark61y"]
     values(names, scores, landmarks)         # (N, 52), (N, 478, 3) → (N, 4) float32
@@ -21,7 +21,7 @@ from fersweep.data_pipeline.vocabulary import BLENDSHAPES, NUM_LANDMARKS
 
 Features = Literal["blendshapes", "landmarks", "blendshapes+landmarks", "pixels"]
 VECTORS: tuple[Features, ...] = ("blendshapes", "landmarks", "blendshapes+landmarks")
-"""Those that are a row of numbers a face, and that only faces have which MediaPipe found."""
+"""Those that are a row of numbers for each face; only faces that MediaPipe detected have them."""
 
 AXES = "xy"
 NUM_BINS = 16  # of a feature, for its mutual information with the class
@@ -53,21 +53,21 @@ def described(names: Sequence[str]) -> str:
 
 
 def landmark_names(which: Literal["expressive", "all"]) -> list[str]:
-    """Coordinates of the landmarks, those left out that `normalised` makes constant."""
+    """Names of the landmarks' coordinates, without those that `normalised` makes constant."""
     points = EXPRESSIVE if which == "expressive" else range(NUM_LANDMARKS)
     return [f"landmark{point}{axis}" for point in points if point not in OUTER_EYES for axis in AXES]
 
 
 def counterpart(name: str) -> str:
-    """One name for a feature and for the same of the other side of the face."""
-    if found := _LANDMARK.fullmatch(name):
-        point = int(found[1])
-        return f"landmark{min(point, int(MIRROR_LANDMARKS[point]))}{found[2]}"
+    """One name for a feature and for its counterpart on the other side of the face."""
+    if match := _LANDMARK.fullmatch(name):
+        point = int(match[1])
+        return f"landmark{min(point, int(MIRROR_LANDMARKS[point]))}{match[2]}"
     return name.removesuffix("Left").removesuffix("Right")
 
 
 def check_names(names: Sequence[str], key: str) -> None:
-    """Raise InputError for no name, one given twice, or one that is no feature; `key` says where it stands."""
+    """Raise InputError for no name, one given twice, or one that is no feature; `key` is the key that has them."""
     if not names or len(set(names)) < len(names):
         raise InputError(f"{key}: names must be given, each once, but got {list(names)}")
     for name in names:
@@ -82,34 +82,36 @@ def values(names: Sequence[str], scores: np.ndarray | None, landmarks: np.ndarra
 
     Args:
         scores: (N, 52) in the order of BLENDSHAPES; may be None if no name is a blendshape's.
-        landmarks: (N, 478, 3) as landmarks.Reading has them, of any float type; they are rounded to the float16 that a
+        landmarks: (N, 478, 3) as landmarker.Reading has them, of any float type; they are rounded to the float16 that a
             dataset holds. May be None if no name is a landmark's.
     """
-    found: list[tuple[int, int, str]] = []
+    coordinates: list[tuple[int, int, str]] = []
     x = np.empty((len(scores if landmarks is None else landmarks), len(names)), np.float32)  # type: ignore[arg-type]
     for column, name in enumerate(names):
         if landmark := _LANDMARK.fullmatch(name):
-            found.append((column, int(landmark[1]), landmark[2]))
+            coordinates.append((column, int(landmark[1]), landmark[2]))
         else:
             assert scores is not None
             x[:, column] = scores[:, _BLENDSHAPE[name]]
-    if found:
+    if coordinates:
         assert landmarks is not None
-        columns, points, axes = zip(*((column, point, "xyz".index(axis)) for column, point, axis in found), strict=True)
-        kept, places = np.unique(points, return_inverse=True)
+        columns, points, axes = zip(
+            *((column, point, "xyz".index(axis)) for column, point, axis in coordinates), strict=True
+        )
+        needed, places = np.unique(points, return_inverse=True)
         for start in range(0, len(x), CHUNK):
             halves = np.asarray(landmarks[start : start + CHUNK], np.float16)
-            x[start : start + CHUNK, list(columns)] = normalised(halves, kept.tolist())[:, places, list(axes)]
+            x[start : start + CHUNK, list(columns)] = normalised(halves, needed.tolist())[:, places, list(axes)]
     return x
 
 
 def mutual_information(x: np.ndarray, y: np.ndarray, num_classes: int) -> np.ndarray:
-    """(F,) float64 nats: what each feature of x (N, F) tells of the class y (N,) on its own.
+    """(F,) float64 nats: mutual information of each feature of x (N, F) and the class y (N,).
 
     The plug-in estimate (Cover and Thomas, Elements of Information Theory, 2.3) over NUM_BINS bins of equally many
     faces, so that it does not depend on a feature's scale; equal values share a bin. For 25,000 faces 3 ms a feature.
     """
-    found = np.empty(x.shape[1])
+    nats = np.empty(x.shape[1])
     inner = np.arange(1, NUM_BINS) * len(x) // NUM_BINS
     for column in range(x.shape[1]):
         edges = np.partition(x[:, column], inner)[inner]
@@ -118,11 +120,11 @@ def mutual_information(x: np.ndarray, y: np.ndarray, num_classes: int) -> np.nda
         share = joint / len(x)
         apart = share.sum(axis=1, keepdims=True) * share.sum(axis=0)
         seen = joint > 0
-        found[column] = (share[seen] * np.log(share[seen] / apart[seen])).sum()
-    return found
+        nats[column] = (share[seen] * np.log(share[seen] / apart[seen])).sum()
+    return nats
 
 
 def most_informative(names: list[str], x: np.ndarray, y: np.ndarray, num_classes: int, number: int) -> list[str]:
-    """At most `number` of the names, those of the highest mutual information, in the order given."""
+    """At most `number` of the names, those of the highest mutual information, in their order."""
     order = np.argsort(-mutual_information(x, y, num_classes), kind="stable")
     return [names[index] for index in sorted(order[:number].tolist())]

@@ -1,11 +1,11 @@
 """From a photo to what a model is fed: find its faces, crop them, and see each crop as the model's dataset saw its faces.
 
-    with PhotoReader(model) as reader:                       # `model`: the dict of a checkpoint's model.json
+    with PhotoReader(model) as reader:                       # `model`: the content of a checkpoint's model.json
         for seen in reader.faces(read_photo(path)):          # or read_photo(bytes): JPEG, PNG and what Pillow reads
             probabilities = net.predict(seen.features[None]) # features is None where the crop shows no expression
 
-A face goes the way of a dataset's face: cropped as the dataset frames it, gray, in the dataset's image size, seen by the
-landmarker with the border, size and views of training; a model of pixels is fed the gray crop itself.
+A face is treated as a face of the dataset: cropped to the same frame, made gray, resized to the dataset's image size, and
+read by the landmarker with the border, size and views of training; a model of pixels is fed the gray crop itself.
 
 One reader may serve several models, `PhotoReader(a, b)`: faces are found once, and a crop is read once for each
 distinct (image size, border, size, views). `Seen.views` has one View a model, in their order; `Seen.face` and
@@ -37,7 +37,7 @@ if TYPE_CHECKING:
 
 
 MAX_FACES = 20
-# FER2013's; of a model that does not say its own, as those say no views that were trained before there were several.
+# FER2013's: for a model that does not name its own. Older models name no views, as there was one only.
 PREPROCESSING = {"image_size": (48, 48), "border": 0.25, "size": 192, "views": 1}
 MAX_PIXELS = 2**27  # of a photo: 400 MB once decoded; the largest telephones take 108 million
 
@@ -49,7 +49,7 @@ class View(NamedTuple):
     """(H, W) uint8 gray, in the image size of the model's dataset."""
     features: np.ndarray | None
     """What the model is fed: (F,) float32 scores and coordinates (features.py), or the face itself; None: the landmarker
-    sees no face in it."""
+    detects no face in it."""
 
 
 class Seen(NamedTuple):
@@ -79,7 +79,7 @@ class _Sight(NamedTuple):
 
 
 class PhotoReader(AbstractContextManager["PhotoReader"]):
-    """Finds the faces of photos and makes them what each of `models` (model.json dicts) is fed. One thread at a time."""
+    """Finds the faces of photos and turns them into the inputs of each of `models` (model.json). One thread at a time."""
 
     def __init__(self, *models: dict[str, Any], bundle: Path | None = None):
         if not models:
@@ -91,21 +91,21 @@ class PhotoReader(AbstractContextManager["PhotoReader"]):
     def faces(self, photo: np.ndarray, near: Sequence[Box] | None = None) -> list[Seen]:
         """Faces of a photo (H, W, 3) uint8 RGB, from left to right.
 
-        A photo in which none is found is taken as a crop itself, if there is a face in it: a dataset's own images are.
+        A photo without any is treated as a crop itself, as a dataset's images are, if the landmarker detects a face in it.
 
         Args:
-            near: boxes of the frame before, of a video: look at the whole frame and around these only, instead of at
-                all parts of the photo (a quarter of the time).
+            near: boxes of a video's previous frame: search the whole frame and around these only, instead of all parts of
+                the photo (a quarter of the time).
 
-        Raises RuntimeError where MediaPipe's bundle is nowhere and cannot be fetched.
+        Raises RuntimeError if MediaPipe's bundle is not there and cannot be fetched.
         """
         sights = [_sight(model) for model in self._models]
         finder = self._landmarker(sights[0]._replace(views=1), MAX_FACES)
-        found = [self._seen(box, crop, sights) for box, crop in faces_in_photo(photo, finder, near)]
+        faces = [self._seen(box, crop, sights) for box, crop in faces_in_photo(photo, finder, near)]
         height, width = photo.shape[:2]
         whole = (0, 0, width, height)
-        if found or (near is not None and whole not in near):
-            return found
+        if faces or (near is not None and whole not in near):
+            return faces
         return self._whole(photo, whole, sights)
 
     def _seen(self, box: Box, crop: np.ndarray, sights: Sequence[_Sight]) -> Seen:
@@ -166,7 +166,7 @@ def read_photo(source: Path | bytes) -> np.ndarray:
     name = "the picture" if isinstance(source, bytes) else source
     try:
         with warnings.catch_warnings():
-            warnings.simplefilter("ignore")  # of EXIF that is not as it should be, and of sizes that are checked here
+            warnings.simplefilter("ignore")  # of broken EXIF, and of sizes that are checked here
             with Image.open(io.BytesIO(source) if isinstance(source, bytes) else source) as image:
                 if image.width * image.height > MAX_PIXELS:
                     raise InputError(f"{name}: {image.width}×{image.height} pixels, more than {MAX_PIXELS:,} in all")

@@ -1,9 +1,9 @@
 """Which rows of a dataset a task is about.
 
-    rows = Rows(dataset, manifest, spec, class_of)
-    index, y = rows.chosen("train", detected=True)      # rows of the dataset, rising, and their classes
+    selection = Selection(dataset, manifest, spec, class_of)
+    rows, y = selection.chosen("train", detected=True)      # rows of the dataset, rising, and their classes
 
-Only columns of a few bytes a face are read, once; pixels, scores and landmarks of the rows chosen are the caller's.
+Only columns of a few bytes a face are read, once; the caller reads pixels, scores and landmarks of the chosen rows.
 """
 
 from collections.abc import Mapping
@@ -23,8 +23,8 @@ from fersweep.data_pipeline.vocabulary import SPLITS
 class Selection:
     """`spec`'s choice of the rows of the dataset at `dataset`, which has the manifest `manifest`.
 
-    `class_of`: label → class index, of the labels that the task is about. InputError where the spec asks for a fold or
-    a source that the dataset does not have.
+    `class_of`: label → class index, of the labels that the task is about. InputError for a fold or a source that the
+    dataset does not have.
     """
 
     def __init__(self, dataset: Path, manifest: Manifest, spec: TaskSpec, class_of: Mapping[str, int]):
@@ -49,7 +49,7 @@ class Selection:
                     f"task.sources: {self._dataset} has no source '{name}'; it has {', '.join(known) or 'none by name'}"
                 )
         if self._spec.sources == []:
-            raise InputError("task.sources: it names none; leave it out for all")
+            raise InputError("task.sources: the list is empty; leave it out for all sources")
 
     def check_val(self) -> None:
         """Raise InputError if val is one of several folds and the spec does not say which."""
@@ -60,35 +60,35 @@ class Selection:
 
     @cached_property
     def _columns(self) -> dict[str, np.ndarray]:
-        """Of all rows: `label` and `split` (N,) int32 codes, `detected`, `mine` (N,) bool, what else the spec asks for."""
+        """Of all rows: `label` and `split` (N,) int32 codes, `detected`, `in_sources` (N,) bool, and what the spec needs."""
         spec = self._spec
         wanted = ["label", "split", "detected", "augmentation", "duplicate_of"]
         wanted += ["fold"] * bool(self._num_folds) + ["near_duplicate_of"] * spec.drop_near_twins
         table = open_table(self._dataset, [*wanted, *["origin"] * (spec.sources is not None)])
-        found = {"label": codes(table["label"], self._labels), "split": codes(table["split"], SPLITS)}
-        found["detected"] = table["detected"].to_numpy()
+        columns = {"label": codes(table["label"], self._labels), "split": codes(table["split"], SPLITS)}
+        columns["detected"] = table["detected"].to_numpy()
         for name in ("augmentation", "duplicate_of", *["near_duplicate_of"] * spec.drop_near_twins):
-            found[name] = table[name].is_valid().to_numpy()
+            columns[name] = table[name].is_valid().to_numpy()
         if self._num_folds:
-            found["fold"] = table["fold"].fill_null(-1).to_numpy()
+            columns["fold"] = table["fold"].fill_null(-1).to_numpy()
         if spec.sources is not None:
-            found["mine"] = codes(table["origin"], spec.sources) >= 0
+            columns["in_sources"] = codes(table["origin"], spec.sources) >= 0
         else:
-            found["mine"] = np.ones(table.num_rows, bool)
-        return found
+            columns["in_sources"] = np.ones(table.num_rows, bool)
+        return columns
 
     def chosen(self, split: str, detected: bool | None) -> tuple[np.ndarray, np.ndarray]:
         """Rows (n,) int64, rising, of `split` that the task is about, and their classes (n,) int32.
 
         Args:
-            detected: only faces that MediaPipe found, or did not find; None: both.
+            detected: only faces that MediaPipe detected, or only those that it did not; None: both.
         """
         if split not in SPLITS:
             raise InputError(f"split '{split}' is none of {', '.join(SPLITS)}")
         columns, spec = self._columns, self._spec
         class_of = np.array([*(self._class_of.get(label, -1) for label in self._labels), -1], np.int32)
         y = class_of[columns["label"]]
-        keep = (y >= 0) & columns["mine"] & self._in_split(split)
+        keep = (y >= 0) & columns["in_sources"] & self._in_split(split)
         if detected is not None:
             keep &= columns["detected"] == detected
         if split == "train":
@@ -108,7 +108,7 @@ class Selection:
         return self._spec.features != "pixels" if self._spec.augmented is None else self._spec.augmented
 
     def _in_split(self, split: str) -> np.ndarray:
-        """(N,) bool. With folds, those that were train and val before are dealt anew; a copy has its face's fold."""
+        """(N,) bool. With a fold, the faces of train and val are split anew; a copy has its face's fold."""
         columns = self._columns
         if self._num_folds and split == "val":
             self.check_val()
@@ -132,9 +132,9 @@ class Selection:
         rng = np.random.default_rng(self._spec.seed)
         keep = np.ones(len(rows), bool)
         for members, cap in groups:
-            found = np.flatnonzero(members)
-            if len(found) > cap:
-                keep[rng.permutation(found)[cap:]] = False
+            places = np.flatnonzero(members)
+            if len(places) > cap:
+                keep[rng.permutation(places)[cap:]] = False
         return rows[keep]
 
     def _fraction(self, rows: np.ndarray, y: np.ndarray) -> np.ndarray:
@@ -142,8 +142,8 @@ class Selection:
         if self._spec.fraction == 1:
             return rows
         rng = np.random.default_rng(self._spec.seed)
-        kept = []
+        parts = []
         for index in range(self._num_classes):
             order = rng.permutation(rows[y[rows] == index])  # the same for every fraction
-            kept.append(order[: max(1, round(self._spec.fraction * len(order)))])
-        return np.sort(np.concatenate(kept))
+            parts.append(order[: max(1, round(self._spec.fraction * len(order)))])
+        return np.sort(np.concatenate(parts))

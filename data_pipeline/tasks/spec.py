@@ -1,4 +1,4 @@
-"""The `task:` of a sweep file: which faces, classes and features of a dataset a model learns. data_pipeline/tasks/task.py does it."""
+"""The `task:` of a sweep file: which faces, classes and features of a dataset a model learns. task.py applies it."""
 
 from typing import Literal
 
@@ -12,24 +12,24 @@ class TaskSpec(BaseModel, extra="forbid", frozen=True):
 
     features: Features = "blendshapes"
     classes: dict[str, list[str]] | None = None
-    """Model class → dataset labels. None: each label is a class. Labels that stand in no class are left out."""
+    """Model class → dataset labels. None: each label is a class. Labels of no class are left out."""
     balance: PositiveInt | Literal["smallest"] | dict[str, PositiveInt] | None = None
     """At most so many train faces per model class; "smallest": as many as the rarest class has; a mapping: at most so
-    many per dataset label. Which ones are kept is drawn with `seed`. val and test stay whole."""
+    many per dataset label. They are drawn with `seed`. val and test stay whole."""
     fraction: float = Field(default=1.0, gt=0.0, le=1.0)
     """Of what is left of train, this share of each model class is learned, at least a face of each, drawn with `seed`.
     The faces of a smaller fraction are among those of a larger one. val and test stay whole."""
     fold: NonNegativeInt | None = None
-    """Of a dataset that was prepared with folds: val is this one of them, train are the others."""
+    """Of a dataset that was prepared with folds: val is this fold, train are the others."""
     sources: list[str] | None = None
-    """Faces of these of the dataset's sources alone, in all splits (`origins` in its manifest); None: of all."""
+    """Only faces from these sources of the dataset (`origins` in its manifest), in all splits; None: from all."""
     keep_twins: bool = False
-    """Train faces whose pixels also stand in val or test are dropped unless this is set."""
+    """Train faces whose pixels are also in val or test are dropped unless this is set."""
     drop_near_twins: bool = False
     """Train faces with nearly the pixels of a face in val or test are dropped, too."""
     augmented: bool | None = None
-    """Whether the augmented copies of train faces that the dataset has are learned from. None: yes, but not of pixels,
-    which their trainables augment anew in each epoch. val and test never have any."""
+    """Train on the augmented copies of train faces that the dataset has. None: yes, except for pixels, which their
+    trainables augment anew in each epoch. val and test never have any."""
     blendshapes: Literal["all", "varying"] | list[str] = "varying"
     varying_min: float = Field(default=0.05, ge=0.0, lt=1.0)
     """"varying" keeps a score when its maximum over train reaches this and it is not constant there, which is how the
@@ -38,6 +38,6 @@ class TaskSpec(BaseModel, extra="forbid", frozen=True):
     landmarks: Literal["expressive", "all"] = "expressive"
     """Of 60 landmarks of mouth, brows, eyes, nose and chin (geometry.EXPRESSIVE), or of all 478: their x and y."""
     informative: PositiveInt | None = None
-    """Of the features above, only so many that tell the most of the class, each on its own: those with the highest
-    mutual information with it on train."""
+    """Of the features above, only so many of the most informative: those with the highest mutual information with the
+    class on train, each on its own."""
     seed: int = Field(default=0, ge=0)

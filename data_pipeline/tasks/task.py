@@ -2,7 +2,7 @@
 
     task = Task(Path("runs/data/fer2013"), TaskSpec(classes={"happy": ["happy"], "sad": ["sad"]}))
     arrays = task.arrays()        # train, val and train's statistics: what a trainable is built from
-    test = task.load("test")      # only ever asked for by an evaluation
+    test = task.load("test")      # for evaluations alone
 
 Shapes: N faces, F features, C classes, H × W pixels.
 """
@@ -28,9 +28,9 @@ from fersweep.data_pipeline.vocabulary import BLENDSHAPES
 class Task:
     """`spec` applied to the dataset at `dataset`.
 
-    `learned`: it is to be learned, so that every class must have a train face; else it may be judged only.
-    `feature_names`: those that a model wants, in its order, in place of those that the spec would choose.
-    InputError where a class, label, feature, fold or source is not the dataset's, or a class has no train face.
+    `learned`: a model is to be trained, so every class needs a train face; False: a model is to be judged.
+    `feature_names`: those that a model wants, in its order, instead of those that the spec would choose.
+    InputError for a class, label, feature, fold or source that the dataset does not have, or a class without train faces.
     """
 
     def __init__(
@@ -60,14 +60,14 @@ class Task:
 
     @property
     def has_pixels(self) -> bool:
-        """Whether there are pictures of the faces."""
+        """The dataset has pictures of the faces."""
         return self.manifest["image_size"] is not None
 
     def load(self, split: str) -> Arrays:
-        """Faces of `split`, of which MediaPipe found those that are not `features: pixels`: their features `feature_names`.
+        """Faces of `split`: all of them for `features: pixels`, else those that MediaPipe detected.
 
-        x is (N, F) float32, scores and coordinates as they are, or (N, H, W) uint8. train is without twins, balanced, and
-        the fraction of it that the spec asks for.
+        x is (N, F) float32, `feature_names` with scores and coordinates as they are, or (N, H, W) uint8. train has no
+        twins of val and test, and is balanced and cut to a fraction as the spec says.
         """
         rows, y = self._rows.chosen(split, self._detected)
         if self.spec.features == "pixels":
@@ -81,11 +81,11 @@ class Task:
         return Arrays(x, y, np.ones(len(y), np.float32), _texts(table["face_id"]), votes)
 
     def undetected(self, split: str) -> np.ndarray:
-        """(M,) int32: classes of the faces of `split` without blendshapes (figures over all faces count them wrong)."""
+        """(M,) int32: classes of the faces of `split` without blendshapes: in figures over all faces they are wrong."""
         return self._rows.chosen(split, detected=False)[1]
 
     def everyone(self, split: str) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
-        """All faces of `split`, found by MediaPipe or not: y (M,) int32, detected (M,) bool, face_ids (M,) str.
+        """All faces of `split`, detected by MediaPipe or not: y (M,) int32, detected (M,) bool, face_ids (M,) str.
 
         Unless `features: pixels`, those detected are the rows of `load(split)`, in its order.
         """
@@ -95,21 +95,23 @@ class Task:
 
     def names(self, split: str, rows: Sequence[int] | np.ndarray) -> tuple[list[str], list[str]]:
         """face_id and source of the given rows of `load(split)`."""
-        chosen, place = self._some(split, rows)
+        chosen, place = self._dataset_rows(split, rows)
         table = self._table(["face_id", "source"], chosen).take(pa.array(place))
         return table["face_id"].to_pylist(), table["source"].to_pylist()
 
     def pictures(self, split: str, rows: Sequence[int] | np.ndarray) -> tuple[np.ndarray, list[str]]:
-        """Faces (n, H, W) uint8 of the given rows of `load(split)`, to look at, and where each came from (`source`).
+        """Faces (n, H, W) uint8 of the given rows of `load(split)`, for pictures, and where each came from (`source`).
 
         InputError where the dataset has no pixels.
         """
-        chosen, place = self._some(split, rows)
+        chosen, place = self._dataset_rows(split, rows)
         sources = self._table(["source"], chosen)["source"].take(pa.array(place)).to_pylist()
         return pixels(self.dataset, chosen, self.manifest)[place], sources
 
     def arrays(self, with_val: bool = False) -> TaskArrays:
-        """train, val and the statistics of train. `with_val`: train is train and val together, for a last training."""
+        """train, val and the statistics of train. `with_val`: train is train and val together, for a
+        last training. InputError if there are no val faces.
+        """
         train, val = self.load("train"), self.load("val")
         if len(val.y) == 0:
             raise InputError(
@@ -118,7 +120,7 @@ class Task:
         train = _joined(train, val) if with_val else train
         counts = np.bincount(train.y, minlength=len(self.classes))
         if self.spec.features == "pixels":
-            blocks = np.array_split(train.x, len(train.x) // 1024 + 1)  # bincount makes int64 of what it is given
+            blocks = np.array_split(train.x, len(train.x) // 1024 + 1)  # bincount copies its input as int64
             values = sum(np.bincount(block.reshape(-1), minlength=256) for block in blocks) / train.x.size
             mean = np.array([values @ np.arange(256)])
             std = np.sqrt([values @ (np.arange(256) - mean[0]) ** 2])
@@ -138,7 +140,7 @@ class Task:
         )
 
     def _check_features(self) -> None:
-        """The dataset has what `features` needs."""
+        """Raise InputError if the dataset lacks what `features` needs."""
         wanted = self.spec.features
         if wanted == "pixels" and not self.has_pixels:
             raise InputError(
@@ -150,7 +152,7 @@ class Task:
             raise InputError("task.informative: it chooses among blendshapes and landmarks, not among pixels")
 
     def _check_learned(self) -> None:
-        """Each class has a train face that the task sees."""
+        """Raise InputError if a class has no train face that the task sees."""
         counts = np.bincount(self._rows.chosen("train", self._detected)[1], minlength=len(self.classes))
         for name, count in zip(self.classes, counts, strict=True):
             if not count:
@@ -160,7 +162,7 @@ class Task:
                 )
 
     def _check_names(self, names: Sequence[str], key: str) -> None:
-        """They are features, and the dataset has them. Raises InputError."""
+        """Raise InputError if a name is no feature, or none of the dataset's."""
         if self.spec.features == "pixels":
             return
         features.check_names(names, key)
@@ -170,7 +172,7 @@ class Task:
 
     @property
     def _blendshapes(self) -> list[str]:
-        """Those that the dataset has."""
+        """Names of those that the dataset has."""
         return self.manifest.get("blendshapes", list(BLENDSHAPES))
 
     def _choose_features(self) -> list[str]:
@@ -203,8 +205,8 @@ class Task:
             raise InputError(f"task.varying_min: no blendshape reaches {self.spec.varying_min} on train; lower it")
         return names
 
-    def _some(self, split: str, rows: Sequence[int] | np.ndarray) -> tuple[np.ndarray, np.ndarray]:
-        """Of rows of `load(split)` the dataset's rows, rising, each once, and the place of each row among them."""
+    def _dataset_rows(self, split: str, rows: Sequence[int] | np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+        """For rows of `load(split)`: the dataset's rows, rising, each once, and the place of each row among them."""
         return np.unique(self._rows.chosen(split, self._detected)[0][np.asarray(rows, np.int64)], return_inverse=True)
 
     def _table(self, columns: Sequence[str], rows: np.ndarray) -> pa.Table:
@@ -225,27 +227,25 @@ def _texts(column: pa.ChunkedArray) -> np.ndarray:
 
 
 def _groups(spec: TaskSpec, labels: Sequence[str]) -> dict[str, list[str]]:
-    """Model class → labels, checked."""
+    """Model class → labels. Raises InputError for unknown labels, a label in two classes, and fewer than two classes."""
     groups = {label: [label] for label in labels} if spec.classes is None else spec.classes
     class_of: dict[str, str] = {}
     for name, members in groups.items():
         for label in members:
             _check_label(label, labels, f"task.classes.{name}")
             if label in class_of:
-                raise InputError(
-                    f"task.classes: label '{label}' stands in '{class_of[label]}' and in '{name}'; choose one"
-                )
+                raise InputError(f"task.classes: label '{label}' is in '{class_of[label]}' and in '{name}'; choose one")
             class_of[label] = name
     if len(groups) < 2:
         raise InputError(f"task.classes: a task needs two classes or more, but got {list(groups)}")
     return groups
 
 
-def _joined(one: Arrays, other: Arrays) -> Arrays:
+def _joined(first: Arrays, second: Arrays) -> Arrays:
     """The faces of both, one after the other; votes only if both have them."""
     names = ("x", "y", "weight", "face_ids")
-    both = {name: np.concatenate([getattr(one, name), getattr(other, name)]) for name in names}
-    votes = None if one.votes is None or other.votes is None else np.concatenate([one.votes, other.votes])
+    both = {name: np.concatenate([getattr(first, name), getattr(second, name)]) for name in names}
+    votes = None if first.votes is None or second.votes is None else np.concatenate([first.votes, second.votes])
     return Arrays(**both, votes=votes)
 
 

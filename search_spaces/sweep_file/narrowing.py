@@ -8,11 +8,11 @@ from typing import Any
 
 from fersweep.common.errors import hint
 
-AUTO = {"batch_size": "auto"}  # what a trainable may find itself, if its hparams know it
+AUTO = {"batch_size": "auto"}  # values that a trainable may choose itself, if its hparams allow it
 
 
 class NarrowedTrial:
-    """Stands between a space and an Optuna trial. `fix` takes a parameter out of the search, `range` restricts it.
+    """An Optuna trial as a space sees it. `fix` takes a parameter out of the search, `range` restricts it.
 
     `fix[name]` is the value; `range[name]` is `[low, high]` of a number or the list of allowed choices.
     Raises ValueError naming the parameter, the value and the space.
@@ -64,7 +64,7 @@ def _is_number(value: Any) -> bool:
 
 def _inside(name: str, value: Any, low: float, high: float) -> float:
     if not _is_number(value) or not low <= value <= high:
-        raise ValueError(f"space: {name} = {value!r} lies outside [{low}, {high}]")
+        raise ValueError(f"space: {name} = {value!r} is outside [{low}, {high}]")
     return value
 
 
@@ -82,34 +82,34 @@ def _chosen(name: str, value: Any, choices: list[Any]) -> Any:
 
 
 class Probe:
-    """Stands for an Optuna trial: draws at random, and remembers in `asked` what for: parameter → (method, arguments)."""
+    """Takes the place of an Optuna trial: draws at random, and records parameter → (method, arguments) in `calls`."""
 
     def __init__(self) -> None:
         self._random = random.Random(0)
-        self.asked: dict[str, tuple[str, tuple[Any, ...]]] = {}
+        self.calls: dict[str, tuple[str, tuple[Any, ...]]] = {}
 
     def suggest_float(self, name: str, low: float, high: float, **_: Any) -> float:
-        self.asked[name] = "suggest_float", (low, high)
+        self.calls[name] = "suggest_float", (low, high)
         return self._random.uniform(low, high)
 
     def suggest_int(self, name: str, low: int, high: int, **_: Any) -> int:
-        self.asked[name] = "suggest_int", (low, high)
+        self.calls[name] = "suggest_int", (low, high)
         return self._random.randint(low, high)
 
     def suggest_categorical(self, name: str, choices: list[Any]) -> Any:
-        self.asked[name] = "suggest_categorical", (choices,)
+        self.calls[name] = "suggest_categorical", (choices,)
         return self._random.choice(choices)
 
 
-def check_names(fix: dict[str, Any], ranges: dict[str, list[Any]], asked: dict[str, Any]) -> None:
-    """Raise ValueError if a fixed or restricted name is not in the space, or what is said of it does not fit there.
+def check_names(fix: dict[str, Any], ranges: dict[str, list[Any]], calls: dict[str, Any]) -> None:
+    """Raise ValueError if a fixed or restricted name is not in the space, or its value or range does not fit the space.
 
-    `asked`: what the whole space asks for, see Probe. What the narrowed one never does (units_2 of a single layer) is
-    checked too: it is recorded with the sweep.
+    `calls`: of the whole space, see Probe. Parameters that the narrowed space never draws (units_2 of a single layer) are
+    checked too: they are recorded with the sweep.
     """
-    for name in sorted({*fix, *ranges} - {*asked}):
-        raise ValueError(f"space: no parameter is named {name!r}; {hint(name, sorted(asked), 'its parameters')}")
+    for name in sorted({*fix, *ranges} - {*calls}):
+        raise ValueError(f"space: no parameter is named {name!r}; {hint(name, sorted(calls), 'its parameters')}")
     for narrowed, names in ((NarrowedTrial(Probe(), {}, ranges), ranges), (NarrowedTrial(Probe(), fix, {}), fix)):
         for name in names:
-            method, arguments = asked[name]
+            method, arguments = calls[name]
             getattr(narrowed, method)(name, *arguments)

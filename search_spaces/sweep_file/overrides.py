@@ -22,7 +22,7 @@ def change(content: dict[str, Any], override: str) -> None:
 
 
 def put(content: dict[str, Any], keys: list[str], value: Any) -> None:
-    """Set what the path `keys` leads to. Raises InputError where something else than a mapping is on the way."""
+    """Set the value at the path `keys`. Raises InputError if something on the path is no mapping."""
     for i, key in enumerate(keys[:-1]):
         content = content.setdefault(key, {})
         if not isinstance(content, dict):

@@ -12,25 +12,27 @@ from fersweep.common.errors import hint
 def first_problem(error: ValidationError, content: Any, schema: type[BaseModel]) -> str:
     """The first problem of `content`, which does not fit `schema`."""
     paths = [_path(problem, content) for problem in error.errors()]
-    path = max(paths, key=len)  # where pydantic tried several types, the one that came furthest
+    path = max(paths, key=len)  # where pydantic tried several types, the one that got furthest
     problem = error.errors()[paths.index(path)]
     where, value = ".".join(path), problem.get("input")
     if problem["type"] == "extra_forbidden":
         fields = schema.model_fields
         for part in path[:-1]:
             annotation = fields[part].annotation if part in fields else None
-            parts = [getattr(one, "model_fields", {}) for one in (annotation, *get_args(annotation))]  # X, or X | None
+            parts = [
+                getattr(kind, "model_fields", {}) for kind in (annotation, *get_args(annotation))
+            ]  # X, or X | None
             fields = next(filter(None, parts), {})
         return f"unknown key {where!r}" + (f"; {hint(path[-1], fields)}" if fields else "")
     if problem["type"] == "missing":
         return f"{where!r} is missing"
     message = problem["msg"].removeprefix("Value error, ")
-    told = not path or message.startswith(f"{path[0]}.")  # by a check of ours, which names its key
-    return message if told else f"{where}: {message}, but got {value!r}"
+    names_key = not path or message.startswith(f"{path[0]}.")  # as our own checks do
+    return message if names_key else f"{where}: {message}, but got {value!r}"
 
 
 def _path(problem: Any, content: Any) -> list[str]:
-    """The keys that lead to a problem. pydantic's `loc` also names the types that it tried there: they are left out."""
+    """The keys that lead to a problem. pydantic's `loc` also names the types that it tried: they are left out."""
     path = []
     for part in problem["loc"]:
         inside = part in content if isinstance(content, dict) else isinstance(content, list) and isinstance(part, int)

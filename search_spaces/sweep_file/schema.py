@@ -1,4 +1,4 @@
-"""The sweep file: its schema, where it comes from, and everything that is checked before anything starts.
+"""The schema of a sweep file.
 
 name: lstm-3class
 task:      {features: blendshapes, classes: {happy: [happy], sad: [sad], neutral: [neutral]}, fraction: 1.0}
@@ -38,8 +38,8 @@ class Space(_Part):
 
 
 class Older(_Part):
-    """A sweep under the same home. Without `best`, the sampler learns from its trials, where they lie in the space; with
-    it, the points of its best trials are tried again, first of all, and the sampler learns nothing from the old values.
+    """A sweep under the same home. Without `best`, the sampler learns from its trials that are in the space; with `best`,
+    the points of its best trials are the first to be tried again, and the sampler learns nothing from the old values.
     """
 
     sweep: str
@@ -61,22 +61,23 @@ class Search(_Part):
 
     @property
     def points(self) -> list[str]:
-        return [one for one in self.start_from if isinstance(one, str)]
+        return [start for start in self.start_from if isinstance(start, str)]
 
     @property
     def older(self) -> list[str]:
         """The sweeps whose trials the sampler learns from."""
-        return [one.sweep for one in self.start_from if isinstance(one, Older) and one.best is None]
+        return [start.sweep for start in self.start_from if isinstance(start, Older) and start.best is None]
 
     @property
     def best_of(self) -> list[tuple[str, int]]:
-        """(sweep, number) of those whose best points are tried again."""
-        return [(one.sweep, one.best) for one in self.start_from if isinstance(one, Older) and one.best is not None]
+        """(sweep, number) of the sweeps whose best points are tried again."""
+        starts = (start for start in self.start_from if isinstance(start, Older))
+        return [(start.sweep, start.best) for start in starts if start.best is not None]
 
 
 class Stop(_Part):
     """ASHA compares trials at grace_epochs · reduction^k; `report_s` is the least training time between two reports;
-    a trial that reports nothing for `timeout_s` (null: for ever) hangs, and fails.
+    a trial that reports nothing for `timeout_s` (null: no limit) hangs, and fails.
     """
 
     metric: Literal["val_macro_f1", "val_balanced_accuracy", "val_accuracy", "val_loss"] = "val_macro_f1"
@@ -103,7 +104,7 @@ class Stop(_Part):
 
 class Then(_Part):
     """What follows the sweep: a second one, NAME-full, with the points of the `best` trials, on a `fraction` of train, for
-    at most `max_epochs` (null: as many as the first). In all else it is as the first.
+    at most `max_epochs` (null: as many as the first). Everything else is as in the first.
     """
 
     best: int = Field(4, ge=1)
@@ -122,7 +123,7 @@ class Tracking(_Part):
 
 
 class Failures(_Part):
-    """max_retries: how often a trial whose process died or that raised something unforeseen is tried again; a lost
+    """max_retries: how often a trial whose process died or that raised an unexpected error is tried again; a lost
     machine does not count. max_failed_share: a sweep ends when more of its trials than this have failed.
     """
 

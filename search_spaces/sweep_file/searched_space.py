@@ -1,7 +1,7 @@
-"""The space that a sweep searches: that of its trainable's space file, narrowed by the sweep file. What is drawn from it,
-what is checked of it before anything starts, and whether a point lies in it.
+"""The space that a sweep searches: the trainable's space file, narrowed by the sweep file. Drawing from it, checking it
+before anything starts, and whether a point is in it.
 
-A point is a mapping of Optuna parameters, as a space file's POINTS and a trial's record hold them.
+A point is a mapping of Optuna parameters, as in a space file's POINTS and in a trial's record.
 """
 
 from __future__ import annotations
@@ -24,7 +24,8 @@ if TYPE_CHECKING:
     from fersweep.search_spaces.sweep_file.schema import Sweep
 
 
-PROBES = 200  # random points that a space is tried with before a sweep starts
+PROBES = 200  # random points with which a space is checked before a sweep starts
+NamedPoint = tuple[str, dict[str, Any]]  # a name and Optuna parameters
 
 
 def sample_space(sweep: Sweep, trial: Any) -> dict[str, Any]:
@@ -45,25 +46,25 @@ def sample_space(sweep: Sweep, trial: Any) -> dict[str, Any]:
 
 @functools.cache
 def unsearched_hparams(trainable: str) -> frozenset[str]:
-    """Hparams that the trainable's space never sets, such as `weights`: `space.fix` may set them."""
-    probe, found = Probe(), set()
+    """Hparams that the trainable's space never sets, such as `weights`; `space.fix` may set them."""
+    probe, searched = Probe(), set()
     for _ in range(PROBES):
-        found |= search_spaces.load(trainable).space(probe).keys()
-    return frozenset(trainables.load(trainable).Hparams.model_fields.keys() - found)
+        searched |= search_spaces.load(trainable).space(probe).keys()
+    return frozenset(trainables.load(trainable).Hparams.model_fields.keys() - searched)
 
 
 def check_space(sweep: Sweep) -> None:
     """Try the narrowed space with random points and the named points against the trainable. Raises ValueError."""
-    learned = trainables.load(sweep.trainable).FEATURES
-    if learned is not None and sweep.task.features not in learned:
-        known = " or ".join(learned)
+    usable = trainables.load(sweep.trainable).FEATURES
+    if usable is not None and sweep.task.features not in usable:
+        known = " or ".join(usable)
         raise ValueError(f"task.features: {sweep.trainable} learns from {known}, not from {sweep.task.features}")
     space = search_spaces.load(sweep.trainable)
     whole = Probe()
     for _ in range(PROBES):
         space.space(whole)
     searched = {k: v for k, v in sweep.space.fix.items() if k not in unsearched_hparams(sweep.trainable)}
-    check_names(searched, sweep.space.range, whole.asked)
+    check_names(searched, sweep.space.range, whole.calls)
     if not hasattr(space, "POINTS"):
         raise ValueError(f"search_spaces/{sweep.trainable}.py has no POINTS")
     distributions(sweep)
@@ -75,25 +76,25 @@ def check_space(sweep: Sweep) -> None:
 
 
 def distributions(sweep: Sweep) -> dict[str, str]:
-    """What the narrowed space draws from: parameter → its Optuna distribution as JSON. Raises ValueError."""
+    """Parameters of the narrowed space → their Optuna distributions as JSON, by name. Raises ValueError."""
     from optuna.distributions import distribution_to_json
 
-    found = {name: one for trial, _ in _probes(sweep) for name, one in trial.distributions.items()}
-    return {name: distribution_to_json(found[name]) for name in sorted(found)}
+    drawn_from = {name: drawn for trial, _ in _probes(sweep) for name, drawn in trial.distributions.items()}
+    return {name: distribution_to_json(drawn_from[name]) for name in sorted(drawn_from)}
 
 
-def fetch(sweep: Sweep, taken: Sequence[tuple[str, dict[str, Any]]] = ()) -> None:
+def fetch(sweep: Sweep, older: Sequence[NamedPoint] = ()) -> None:
     """Let the trainable get what its trials may need from outside, such as pretrained weights (trainables/protocol.py).
 
-    It is told the hparams of random points and of the first trials. `taken`: see first_points. Raises InputError.
+    It gets the hparams of random points and of the first trials. `older`: see first_points. Raises InputError.
     """
     from optuna.trial import FixedTrial
 
     module = trainables.load(sweep.trainable)
     if hasattr(module, "fetch"):
         drawn = [hparams for _, hparams in _probes(sweep)]
-        first = [sample_space(sweep, FixedTrial(params)) for _, params in first_points(sweep, taken)]
-        module.fetch(list({json.dumps(one, sort_keys=True): one for one in [*drawn, *first]}.values()))
+        first = [sample_space(sweep, FixedTrial(params)) for _, params in first_points(sweep, older)]
+        module.fetch(list({json.dumps(hparams, sort_keys=True): hparams for hparams in [*drawn, *first]}.values()))
 
 
 def _probes(sweep: Sweep) -> list[tuple[optuna.Trial, dict[str, Any]]]:
@@ -105,22 +106,22 @@ def _probes(sweep: Sweep) -> list[tuple[optuna.Trial, dict[str, Any]]]:
     return [(trial, sample_space(sweep, trial)) for trial in (study.ask() for _ in range(PROBES))]
 
 
-def first_points(sweep: Sweep, taken: Sequence[tuple[str, dict[str, Any]]] = ()) -> list[tuple[str, dict[str, Any]]]:
-    """(name, point) of the first trials: the named points of the space file, then those `taken` from older sweeps
-    (cluster/search/older_sweeps.py). Raises ValueError if a named one is not there or lies outside.
+def first_points(sweep: Sweep, older: Sequence[NamedPoint] = ()) -> list[NamedPoint]:
+    """The points of the first trials: the named points of the space file, then those of `older` sweeps
+    (cluster/search/older_sweeps.py). Raises ValueError if a named one is not there or is outside the space.
     """
-    points, found = search_spaces.load(sweep.trainable).POINTS, []
+    known, points = search_spaces.load(sweep.trainable).POINTS, []
     for name in sweep.search.points:
-        if name not in points:
-            near = hint(name, points, "points")
+        if name not in known:
+            near = hint(name, known, "points")
             raise ValueError(f"search.start_from: {sweep.trainable} has no point {name!r}; {near}")
-        found.append((name, fitted(sweep, name, points[name]).params))
-    return [*found, *taken]
+        points.append((name, fitted(sweep, name, known[name]).params))
+    return [*points, *older]
 
 
 def fitted(sweep: Sweep, name: str, point: dict[str, Any]) -> optuna.trial.FixedTrial:
     """A point as a trial of the narrowed space: its `params` without those that the sweep fixes, and their
-    `distributions`. Raises ValueError, which says of the point `name` what lies outside.
+    `distributions`. Raises ValueError, which says what of the point `name` is outside the space.
     """
     from optuna.trial import FixedTrial
 
@@ -138,9 +139,9 @@ def fitted(sweep: Sweep, name: str, point: dict[str, Any]) -> optuna.trial.Fixed
             sample_space(sweep, fixed)
     except ValueError as error:
         raise ValueError(f"{title} is not in the space: {error}") from None
-    for key, one in fixed.distributions.items():
-        if not one._contains(one.to_internal_repr(fixed.params[key])):
-            raise ValueError(f"{title} has {key} = {fixed.params[key]!r}, outside the space's {one}")
+    for key, distribution in fixed.distributions.items():
+        if not distribution._contains(distribution.to_internal_repr(fixed.params[key])):
+            raise ValueError(f"{title} has {key} = {fixed.params[key]!r}, outside the space's {distribution}")
     return fixed
 
 

@@ -27,7 +27,7 @@ MISTAKES = [
     ("space.range.learning_rate=5", "space.range.learning_rate"),
     ("space.range.learning_rate=[1.0e-5]", "is not [low, high] within"),
     ("space.range.learning_rate=[low, 1]", "is not [low, high] within"),
-    ("space.range.learning_rate=[1.0e-9, 1.0e-2]", "learning_rate = 1e-09 lies outside [1e-05, 0.1]"),
+    ("space.range.learning_rate=[1.0e-9, 1.0e-2]", "learning_rate = 1e-09 is outside [1e-05, 0.1]"),
     ("space.range.activation=[tahn]", "activation = 'tahn' is none of ['tanh', 'relu', 'selu']"),
     ("trainable=cnn", "task.features: cnn learns from pixels, not from blendshapes"),
     ("space.fix.learning_rte=1", "no parameter is named 'learning_rte'; did you mean 'learning_rate'"),
@@ -133,7 +133,7 @@ def test_fix_also_sets_what_no_space_searches() -> None:
     trial = optuna.create_study(sampler=optuna.samplers.RandomSampler(seed=1)).ask()
     hparams = sample_space(read_sweep("transfer", fixed), trial)
     assert [hparams[k] for k in ("weights", "tta", "schedule_epochs", "batch_size")] == ["none", True, 7, "auto"]
-    with pytest.raises(InputError, match=r"space: width_0 = 'auto' lies outside"):
+    with pytest.raises(InputError, match=r"space: width_0 = 'auto' is outside"):
         read_sweep("cnn", ["space.fix.width_0=auto"])
     with pytest.raises(InputError, match=r"space: batch_size: Input should be a valid integer.*'auto'$"):
         read_sweep("blendshape_dense", ["space.fix.batch_size=auto"])

@@ -1,7 +1,7 @@
 """A family of convolutional nets over pixels: stages that halve the map, then a head (PyTorch).
 
 A stage is one or more convolutions of one width, optionally with batch normalisation, a residual path and attention, then
-pooling and dropout. The nets of two of the projects that this one grew from are points of it: search_spaces/cnn.py.
+pooling and dropout. The nets of two earlier projects are points of this family: search_spaces/cnn.py.
 """
 
 from __future__ import annotations

@@ -1,21 +1,21 @@
-"""The nets of `pixel_mlp` and `cnn`."""
+"""The net of `cnn`."""
 
 from __future__ import annotations
 
 from torch import Tensor, nn
 
-from fersweep.trainables.cnn.hparams import Hparams as CnnHparams
+from fersweep.trainables.cnn.hparams import Hparams
 from fersweep.trainables.torch_training.layers import ACTIVATIONS, ATTENTION, Dropout, FaceNet, SameConv2d, make_head
 
 
 class Stage(nn.Module):
-    """`depth` convolutions of one width, attention, then a pooling that halves the map, then dropout.
+    """`convs_per_stage` convolutions of one width, attention, then a pooling that halves the map, then dropout.
 
-    residual: what comes in is added to what the convolutions give (through a 1 × 1 convolution where the width changes)
+    residual: the input is added to the convolutions' output (through a 1 × 1 convolution where the width changes)
     before the last activation, as in He et al. 2016.
     """
 
-    def __init__(self, h: CnnHparams, num_inputs: int, width: int, kernel: int):
+    def __init__(self, h: Hparams, num_inputs: int, width: int, kernel: int):
         super().__init__()
         parts: list[nn.Module] = []
         for i in range(h.convs_per_stage):
@@ -34,19 +34,22 @@ class Stage(nn.Module):
         self.past = _past(h, num_inputs, width) if h.residual else None
         pool = {"max": nn.MaxPool2d(2), "avg": nn.AvgPool2d(2), "stride": nn.Identity()}[h.pooling]
         last = [ACTIVATIONS[h.activation](), pool]
-        if h.pooling == "max" and h.activation in ("relu", "elu"):  # which rise: the same, on a quarter of the pixels
+        if h.pooling == "max" and h.activation in (
+            "relu",
+            "elu",
+        ):  # monotonic: the order does not matter, and max first is cheaper
             last.reverse()
         self.after = nn.Sequential(*last, Dropout(h.conv_dropout))
 
     def forward(self, x: Tensor) -> Tensor:
-        found = self.attention(self.convolutions(x))
+        maps = self.attention(self.convolutions(x))
         if self.past is not None:
-            found = found + self.past(x)
-        return self.after(found)
+            maps = maps + self.past(x)
+        return self.after(maps)
 
 
-def _past(h: CnnHparams, num_inputs: int, width: int) -> nn.Module:
-    """The way around a stage's convolutions."""
+def _past(h: Hparams, num_inputs: int, width: int) -> nn.Module:
+    """The shortcut around a stage's convolutions."""
     stride = 2 if h.pooling == "stride" else 1
     if num_inputs == width and stride == 1:
         return nn.Identity()
@@ -55,11 +58,11 @@ def _past(h: CnnHparams, num_inputs: int, width: int) -> nn.Module:
 
 
 class CNN(FaceNet):
-    def __init__(self, h: CnnHparams, num_classes: int):
+    def __init__(self, h: Hparams, num_classes: int):
         super().__init__()
         kernels = h.kernels * len(h.widths) if len(h.kernels) == 1 else h.kernels
         inputs, side = (1, *h.widths[:-1]), h.image_size
-        self.stages = nn.ModuleList(Stage(h, *one) for one in zip(inputs, h.widths, kernels, strict=True))
+        self.stages = nn.ModuleList(Stage(h, *sizes) for sizes in zip(inputs, h.widths, kernels, strict=True))
         for _ in self.stages:
             side = (side + 1) // 2 if h.pooling == "stride" else side // 2
         self.head = make_head(h, (h.widths[-1], side), num_classes)

@@ -1,4 +1,4 @@
-"""The card of an exported file: what its checkpoint's model.json said."""
+"""The card of an exported file: its checkpoint's model.json."""
 
 from __future__ import annotations
 
@@ -20,15 +20,15 @@ def fitting(x: np.ndarray, model: dict[str, Any]) -> np.ndarray:
 
 
 def write_card(path: Path, model: dict[str, Any]) -> None:
-    """Append `model` to a file as a zip archive's member: LiteRT's metadata has its associated files that way, and a
-    .keras file is an archive anyway.
+    """Append `model` to a file as a member of a zip archive: LiteRT stores associated files that way, and a .keras file
+    is an archive.
     """
     with zipfile.ZipFile(path, "a") as archive:
         archive.writestr(CARD, json.dumps(model, indent=1))
 
 
 def read_card(path: Path) -> dict[str, Any]:
-    """What `write_card` appended. Raises InputError."""
+    """What `write_card` appended. Raises InputError if there is none, or it lacks a key."""
     try:
         with zipfile.ZipFile(path) as archive:
             model = json.loads(archive.read(CARD))

@@ -1,13 +1,13 @@
 """Files that a trained model was exported to: open one, and it predicts as the model did, preprocessing included.
 
-    found = open_exported(Path("model.tflite"))             # trainables/exports/onnx_files.py opens .onnx, ours and others'
-    found.predict(x)        # (N, F) float32 blendshapes or (N, H, W) uint8 gray faces → (N, C) float32 probabilities
-    found.model             # what its checkpoint's model.json said: classes, feature_names, preprocessing, …
+    exported = open_exported(Path("model.tflite"))          # onnx_files.py opens .onnx, ours and others'
+    exported.predict(x)     # (N, F) float32 blendshapes or (N, H, W) uint8 gray faces → (N, C) float32 probabilities
+    exported.model          # its checkpoint's model.json: classes, feature_names, preprocessing, …
 
 A model that can be exported offers
 
     EXPORTS                 suffixes of the formats that `write` can write it in
-    card                    what the file says of it: the keys of model.json
+    card                    what the file says about it: the keys of model.json
     predict_exactly(x)      `predict` in float32 throughout, as the file computes
 
 results/models/export.py writes such files and compares their answers with the model's.
@@ -35,7 +35,7 @@ class Exported(Protocol):
 
 
 def write(model: Any, path: Path) -> None:
-    """Write a model that can be exported to a file that predicts alone; the suffix, one of its EXPORTS, says how."""
+    """Write a model to a file that predicts without this program; the suffix, one of the model's EXPORTS, is the format."""
     if trainables.load(model.card["trainable"]).FRAMEWORK == "tensorflow":
         from fersweep.trainables.exports import keras_files as files
     else:

@@ -2,9 +2,9 @@
 
 Each file maps features (N, F) float32, raw scores and coordinates, to probabilities (N, C): transform, standardisation and
 softmax are part of it, the weights are the averaged ones where training kept an average. The input is called
-`blendshapes` where all of them are, else `features`.
+`blendshapes` if all features are, else `features`.
 
-ONNX is written by hand since tf2onnx 1.17 cannot translate Keras's GELU, and these nets have few kinds of layers.
+ONNX is written by hand, since tf2onnx 1.17 cannot translate Keras's GELU and these nets have few kinds of layers.
 """
 
 from __future__ import annotations
@@ -28,7 +28,7 @@ IR_VERSION = 10
 
 
 def write(classifier: KerasClassifier, path: Path) -> None:
-    """Write the classifier to `path`; its suffix says how."""
+    """Write the classifier to `path`; its suffix is the format."""
     {".keras": _write_keras, ".tflite": _write_litert, ".onnx": _write_onnx}[path.suffix](classifier, path)
 
 
@@ -44,8 +44,8 @@ def _net(classifier: KerasClassifier, dropout: bool) -> Any:
         rates = {name: 0.0 for name in ("dropout", "recurrent_dropout") if name in type(h).model_fields}
         h = h.model_copy(update=rates)
     copy = classifier.make_model(h, len(model["feature_names"]), len(model["classes"]), keras)
-    for mine, value in zip(copy.weights, classifier.predicting_weights(), strict=True):
-        mine.assign(value)
+    for weight, value in zip(copy.weights, classifier.predicting_weights(), strict=True):
+        weight.assign(value)
     return copy
 
 
@@ -87,7 +87,7 @@ class KerasFile:
             raise InputError(f"{path}: cannot be read as a Keras model ({str(error).splitlines()[0]})") from None
 
     def predict(self, x: np.ndarray) -> np.ndarray:
-        """As the model that was exported; of no rows, none."""
+        """As the model that was exported; no rows give no rows."""
         return np.asarray(self._net(fitting(x, self.model), training=False))
 
 
@@ -136,21 +136,21 @@ def _write_onnx(classifier: KerasClassifier, path: Path) -> None:
         x = graph.layer(layer, x)
     graph.add("Softmax", x, axis=-1, to="probabilities")
     floats = TensorProto.FLOAT
-    made = helper.make_graph(
+    onnx_graph = helper.make_graph(
         graph.nodes,
         "fersweep",
         [helper.make_tensor_value_info(given, floats, ["N", len(model["feature_names"])])],
         [helper.make_tensor_value_info("probabilities", floats, ["N", len(model["classes"])])],
         graph.constants,
     )
-    whole = helper.make_model(made, opset_imports=[helper.make_opsetid("", OPSET)], ir_version=IR_VERSION)
+    whole = helper.make_model(onnx_graph, opset_imports=[helper.make_opsetid("", OPSET)], ir_version=IR_VERSION)
     helper.set_model_props(whole, {key: json.dumps(value) for key, value in classifier.card.items()})
     checker.check_model(whole, full_check=True)
     save_model(whole, path)
 
 
 class _Graph:
-    """ONNX nodes in the making. A method takes and gives names of values."""
+    """ONNX nodes of a graph that is being written. Methods take and return names of values."""
 
     def __init__(self) -> None:
         self.nodes: list[Any] = []
@@ -192,7 +192,7 @@ class _Graph:
             return self._lstm(layer, x, layer.input.shape[1])
         if kind == "Bidirectional":
             num_steps = layer.input.shape[1]
-            parts = [self._lstm(one, x, num_steps) for one in (layer.forward_layer, layer.backward_layer)]
+            parts = [self._lstm(part, x, num_steps) for part in (layer.forward_layer, layer.backward_layer)]
             return self.add("Concat", *parts, axis=-1)
         raise NotImplementedError(f"no ONNX is written for Keras's {kind}")
 
@@ -202,28 +202,28 @@ class _Graph:
         return self.add(operator, x) if operator else x
 
     def _lstm(self, layer: Any, x: str, num_steps: int) -> str:
-        """(N, T, F) → (N, units), or (N, T, units) where the layer gives all steps: unrolled, since ONNX's own LSTM
-        knows no SELU, and most of our nets have one step, in which nothing is recurrent.
+        """(N, T, F) → (N, units), or (N, T, units) where the layer returns all steps: unrolled, since ONNX's own LSTM
+        has no SELU, and most of our nets have one step, in which nothing is recurrent.
         """
-        kernel, between, bias = layer.get_weights()
-        recurrent = self.constant(between) if num_steps > 1 else ""
+        kernel, recurrent_kernel, bias = layer.get_weights()
+        recurrent = self.constant(recurrent_kernel) if num_steps > 1 else ""
         gates = self.add("Add", self.add("MatMul", x, self.constant(kernel)), self.constant(bias))
-        hidden, cell, made = "", "", []
+        hidden, cell, outputs = "", "", []
         for step in reversed(range(num_steps)) if layer.go_backwards else range(num_steps):
-            now = self.add("Gather", gates, self.constant(step, np.int64), axis=1)
+            step_gates = self.add("Gather", gates, self.constant(step, np.int64), axis=1)
             if hidden:
-                now = self.add("Add", now, self.add("MatMul", hidden, recurrent))
-            parts = self.add("Split", now, outputs=4, axis=-1, num_outputs=4)
-            entered, kept, _, given = (f"{parts}_{i}" for i in range(4))
-            new = self.add("Mul", self.add("Sigmoid", entered), self._activated(f"{parts}_2", layer))
-            cell = self.add("Add", self.add("Mul", self.add("Sigmoid", kept), cell), new) if cell else new
-            hidden = self.add("Mul", self.add("Sigmoid", given), self._activated(cell, layer))
-            made.append(hidden)
+                step_gates = self.add("Add", step_gates, self.add("MatMul", hidden, recurrent))
+            parts = self.add("Split", step_gates, outputs=4, axis=-1, num_outputs=4)
+            input_gate, forget_gate, _, output_gate = (f"{parts}_{i}" for i in range(4))
+            new = self.add("Mul", self.add("Sigmoid", input_gate), self._activated(f"{parts}_2", layer))
+            cell = self.add("Add", self.add("Mul", self.add("Sigmoid", forget_gate), cell), new) if cell else new
+            hidden = self.add("Mul", self.add("Sigmoid", output_gate), self._activated(cell, layer))
+            outputs.append(hidden)
         if not layer.return_sequences:
             return hidden
         axis = self.constant([1], np.int64)
-        made = made[::-1] if layer.go_backwards else made
-        return self.add("Concat", *(self.add("Unsqueeze", one, axis) for one in made), axis=1)
+        outputs = outputs[::-1] if layer.go_backwards else outputs
+        return self.add("Concat", *(self.add("Unsqueeze", output, axis) for output in outputs), axis=1)
 
 
 class LiteRTModel:
@@ -243,7 +243,7 @@ class LiteRTModel:
         self._num_rows = 1
 
     def predict(self, x: np.ndarray) -> np.ndarray:
-        """As the model that was exported; of no rows, none."""
+        """As the model that was exported; no rows give no rows."""
         x, run = fitting(x, self.model), self._interpreter
         if len(x) == 0:
             return np.zeros((0, len(self.model["classes"])), np.float32)

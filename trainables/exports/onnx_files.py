@@ -1,9 +1,9 @@
 """An ONNX file as a model of faces: one that `fersweep export` wrote, or anybody's.
 
-Ours say in their metadata what they are. Of another's the input's shape tells: (N, 52) blendshapes, or (N, H, W),
-(N, 1, H, W), (N, H, W, 1) or with three equal channels gray faces, given as bytes 0 to 255 in the input's own type; what
-wants other numbers is wrapped in a Python callable instead (models.py). Answers that are not probabilities are taken as
-logits. `fersweep.classes` (or `classes`) in the file's metadata, a JSON list, names the classes.
+Ours describe themselves in their metadata. For others' files the input's shape decides: (N, 52) is blendshapes;
+(N, H, W), (N, 1, H, W), (N, H, W, 1) or three equal channels is gray faces, as numbers 0 to 255 in the input's own type.
+A model that needs other numbers is wrapped in a Python callable instead (results/models/callables.py). Outputs that are
+not probabilities are treated as logits. `fersweep.classes` (or `classes`) in the file's metadata, a JSON list, names the classes.
 """
 
 from __future__ import annotations
@@ -26,7 +26,7 @@ BATCH = 512
 def read_onnx(path: Path) -> tuple[dict[str, Any], Callable[[np.ndarray], np.ndarray]]:
     """What is known of the model, with the keys of a model.json, and the function (N, …) → (N, C) probabilities.
 
-    Raises InputError for a file that is no model of faces.
+    Raises InputError if the file is no model of faces.
     """
     import onnxruntime
 
@@ -37,51 +37,53 @@ def read_onnx(path: Path) -> tuple[dict[str, Any], Callable[[np.ndarray], np.nda
     options.intra_op_num_threads = num_threads()
     try:
         session = onnxruntime.InferenceSession(str(path), options, providers=["CPUExecutionProvider"])
-    except Exception as error:  # onnxruntime's own, one for each kind of damage
+    except Exception as error:  # onnxruntime has one for each kind of damage
         raise InputError(f"{path}: cannot be read as an ONNX model ({str(error).splitlines()[0]})") from error
     inputs = session.get_inputs()
     if len(inputs) != 1 or inputs[0].type not in TYPES:
-        given = ", ".join(f"{one.name} {one.type}" for one in inputs)
-        raise InputError(f"{path}: wanted one input of {', '.join(TYPES)}, but it has {given}")
-    described = _described(session.get_modelmeta().custom_metadata_map, inputs[0].shape, path)
-    return described, lambda x: _answers(session, x)
+        types = ", ".join(f"{input_.name} {input_.type}" for input_ in inputs)
+        raise InputError(f"{path}: wanted one input of {', '.join(TYPES)}, but it has {types}")
+    model = _model(session.get_modelmeta().custom_metadata_map, inputs[0].shape, path)
+    return model, lambda x: _probabilities(session, x)
 
 
-def _described(metadata: dict[str, str], shape: list[Any], path: Path) -> dict[str, Any]:
-    found = {}
+def _model(metadata: dict[str, str], shape: list[Any], path: Path) -> dict[str, Any]:
+    """What is known of a model by its file's metadata and the shape of its input, with the keys of a model.json."""
+    model = {}
     for key in ("classes", "groups", "feature_names", "preprocessing", "fingerprint"):
         text = metadata.get(f"fersweep.{key}", metadata.get(key))
         if text is not None:
             try:
-                found[key] = json.loads(text)
+                model[key] = json.loads(text)
             except ValueError:
-                found[key] = text
+                model[key] = text
     if len(shape) == 2:
-        names = found.setdefault("feature_names", list(BLENDSHAPES))
+        names = model.setdefault("feature_names", list(BLENDSHAPES))
         if shape[1] not in (len(names), None) and not isinstance(shape[1], str):
             raise InputError(f"{path}: it wants {shape[1]} features a face, but MediaPipe has {len(names)} blendshapes")
-        return found
+        return model
     if len(shape) not in (3, 4):
         raise InputError(f"{path}: wanted an input of blendshapes (N, F) or faces (N, H, W), but it has {shape}")
-    sides = [one for one in shape[1:] if isinstance(one, int) and one not in (1, 3)]
+    sides = [size for size in shape[1:] if isinstance(size, int) and size not in (1, 3)]
     if len(sides) == 2:
-        found.setdefault("preprocessing", {"image_size": sides})
-    return {**found, "feature_names": ["pixels"]}
+        model.setdefault("preprocessing", {"image_size": sides})
+    return {**model, "feature_names": ["pixels"]}
 
 
-def _answers(session: Any, x: np.ndarray) -> np.ndarray:
-    given = session.get_inputs()[0]
-    fixed = given.shape[0] if isinstance(given.shape[0], int) else None
-    x = _shaped(x, given.shape).astype(TYPES[given.type])
+def _probabilities(session: Any, x: np.ndarray) -> np.ndarray:
+    """(N, …) → (N, C); in batches, which some models want of a fixed size."""
+    wanted = session.get_inputs()[0]
+    fixed = wanted.shape[0] if isinstance(wanted.shape[0], int) else None
+    x = _shaped(x, wanted.shape).astype(TYPES[wanted.type])
     parts = []
     for start in range(0, len(x), fixed or BATCH):
-        some = x[start : start + (fixed or BATCH)]
-        padded = np.resize(some, (fixed, *some.shape[1:])) if fixed else some
-        parts.append(np.asarray(session.run(None, {given.name: padded})[0])[: len(some)])
-    found = np.concatenate(parts).reshape(len(x), -1)
-    if (found >= 0).all() and np.allclose(found.sum(axis=1), 1, atol=1e-3):
-        return found
-    powers = np.exp(found - found.max(axis=1, keepdims=True))
+        batch = x[start : start + (fixed or BATCH)]
+        padded = np.resize(batch, (fixed, *batch.shape[1:])) if fixed else batch
+        parts.append(np.asarray(session.run(None, {wanted.name: padded})[0])[: len(batch)])
+    answers = np.concatenate(parts).reshape(len(x), -1)
+    if (answers >= 0).all() and np.allclose(answers.sum(axis=1), 1, atol=1e-3):
+        return answers
+    powers = np.exp(answers - answers.max(axis=1, keepdims=True))
     return powers / powers.sum(axis=1, keepdims=True)
 
 

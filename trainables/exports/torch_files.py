@@ -52,7 +52,7 @@ def predicting_net(classifier: TorchClassifier) -> Any:
 
 
 def write(classifier: TorchClassifier, path: Path) -> None:
-    """Write the classifier to `path`; its suffix says how."""
+    """Write the classifier to `path`; its suffix is the format."""
     {".onnx": _write_onnx, ".safetensors": _write_safetensors}[path.suffix](classifier, path)
 
 
@@ -64,7 +64,7 @@ def _write_onnx(classifier: TorchClassifier, path: Path) -> None:
     logger.setLevel(logging.ERROR)
     try:
         with warnings.catch_warnings(), silent_stderr(), torch.no_grad():
-            warnings.simplefilter("ignore")  # the exporter's own, of torch's and onnxscript's versions
+            warnings.simplefilter("ignore")  # the exporter's own, about versions of torch and onnxscript
             program: Any = torch.onnx.export(
                 _Whole(classifier).eval(),
                 (example,),
@@ -90,7 +90,7 @@ def _write_safetensors(classifier: TorchClassifier, path: Path) -> None:
 
 
 def open_safetensors(path: Path) -> Any:
-    """The classifier in a .safetensors file, ready to predict, in float32. Raises InputError if it is none of ours."""
+    """The classifier in a .safetensors file, ready to predict, in float32. Raises InputError if `export` did not write it."""
     from safetensors import SafetensorError, safe_open
 
     from fersweep import trainables

@@ -20,6 +20,7 @@ from fersweep.data_pipeline.tasks.features import is_score
 from fersweep.trainables.batches import epoch_order, face_weights
 from fersweep.trainables.keras_training.hparams import KerasHparams
 from fersweep.trainables.keras_training.runtime import import_keras
+from fersweep.trainables.metrics import EpochMetrics
 from fersweep.trainables.protocol import TrialFailed, check_finite, val_metrics
 from fersweep.trainables.saved_model import describe_model, read_checkpoint, write_checkpoint
 
@@ -54,10 +55,10 @@ def _make_optimizer(hparams: KerasHparams, keras: Any) -> Any:
 
 def transformed(x: np.ndarray, transform: str, scored: np.ndarray) -> np.ndarray:
     """(N, F) → (N, F) float32, of which those columns that are `scored` (F,) bool are transformed: scores in [0, 1].
-    Logits are clipped at one in a million, where scores are noise.
+    Scores are clipped at one in a million, below which they are noise.
 
-    Scores are skewed towards 0, and what tells two expressions apart is often whether one is 0.001 or 0.01: trees see
-    that, a network that reads raw scores does not (docs/measurements.md).
+    Scores are skewed towards 0, and two expressions often differ in whether a score is 0.001 or 0.01: trees see that, a
+    network that reads raw scores does not (docs/measurements.md).
     """
     x = np.asarray(x, np.float32)
     if transform == "none":
@@ -105,7 +106,7 @@ class KerasClassifier:
         self.val_probabilities = np.zeros((0, len(model["classes"])), np.float32)
 
     def attach(self, arrays: TaskArrays) -> None:
-        """Put the training faces where the graph can reach them."""
+        """Make the training faces constants of the graph."""
         tf, h = self._tf, self.hparams
         self._arrays = arrays
         self._batch = min(h.batch_size, len(arrays.train.y))
@@ -150,14 +151,14 @@ class KerasClassifier:
         }[h.schedule]
         return (h.learning_rate * factor).astype(np.float32)
 
-    def fit(self, num_epochs: int) -> list[dict[str, float]]:
+    def fit(self, num_epochs: int) -> list[EpochMetrics]:
         if self._arrays is None:
             raise RuntimeError("a restored model can only predict: build it with its arrays to train it")
         return [self._fit_one(self._arrays) for _ in range(num_epochs)]
 
-    def _fit_one(self, arrays: TaskArrays) -> dict[str, float]:
+    def _fit_one(self, arrays: TaskArrays) -> EpochMetrics:
         start = time.perf_counter()
-        # The order of an epoch depends on seed and epoch alone, so that a resumed trial trains as an unbroken one.
+        # The order of an epoch depends on seed and epoch alone, so a resumed trial trains as one without a break.
         rng = np.random.default_rng([self.model["seed"], self.epoch])
         order = epoch_order(arrays.train.y, self._batch, False, rng).astype(np.int32)
         try:
@@ -185,16 +186,16 @@ class KerasClassifier:
     def predict_exactly(self, x: np.ndarray) -> np.ndarray:
         """`predict` in float32 throughout, as an exported file computes: on a GPU without TF32's 10 bits."""
         switch = self._tf.config.experimental
-        kept = switch.tensor_float_32_execution_enabled()
+        before = switch.tensor_float_32_execution_enabled()
         switch.enable_tensor_float_32_execution(False)
         try:
             return self.predict(x)
         finally:
-            switch.enable_tensor_float_32_execution(kept)
+            switch.enable_tensor_float_32_execution(before)
 
     @property
     def card(self) -> dict[str, Any]:
-        """What an exported file says of the model, with the keys of model.json."""
+        """What an exported file says about the model, with the keys of model.json."""
         return {**self.model, "epoch": self.epoch}
 
     def predicting_weights(self) -> list[np.ndarray]:
@@ -224,7 +225,7 @@ def build_classifier(
     make_model: Callable,
     kind: Callable[[KerasHparams], type[KerasClassifier]] = lambda _: KerasClassifier,
 ) -> KerasClassifier:
-    """A fresh classifier with its training data attached; `kind` tells its class by its hparams."""
+    """A fresh classifier with its training data attached; `kind`: hparams → its class."""
     x = transformed(arrays.train.x, hparams.transform, is_score(arrays.feature_names))
     statistics = {"mean": x.mean(axis=0), "std": np.maximum(x.std(axis=0), 1e-6)}
     classifier = kind(hparams)(hparams, describe_model(name, hparams, arrays, seed), statistics, make_model)
@@ -238,7 +239,7 @@ def restore_classifier(
     make_model: Callable,
     kind: Callable[[KerasHparams], type[KerasClassifier]] = lambda _: KerasClassifier,
 ) -> KerasClassifier:
-    """A classifier that can predict, from a checkpoint alone; `kind` tells its class by its hparams."""
+    """A classifier that can predict, from a checkpoint alone; `kind`: hparams → its class."""
     model, state = read_checkpoint(directory)
     statistics = {name: state[name] for name in ("mean", "std")}
     described = {key: value for key, value in model.items() if key != "epoch"}

@@ -14,8 +14,8 @@ from fersweep.trainables import gpu_share
 def import_keras() -> tuple[Any, Any]:
     """(tensorflow, keras), with one thread for each CPU of the trial (OMP_NUM_THREADS, which Ray sets).
 
-    Keras imports scikit-learn and Matplotlib if they are there, for nothing that is used here: a quarter of the
-    import's seconds. They are hidden from it while it is imported.
+    Keras imports scikit-learn and Matplotlib if they are installed, which takes a quarter of its import and is not used
+    here: they are hidden from it while it is imported.
     """
     if "tensorflow" not in sys.modules:
         os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "3")
@@ -27,7 +27,7 @@ def import_keras() -> tuple[Any, Any]:
 
             tf.config.threading.set_intra_op_parallelism_threads(num_threads())
             tf.config.threading.set_inter_op_parallelism_threads(1)
-            tf.get_logger().setLevel("ERROR")  # it warns of retracing where several models are asked one after another
+            tf.get_logger().setLevel("ERROR")  # it warns of retracing when several models predict one after another
             with silent_stderr():
                 import keras
 
@@ -42,9 +42,9 @@ def import_keras() -> tuple[Any, Any]:
     return tf, keras
 
 
-@functools.cache  # once a process; what raises is tried again, so that no trial trains without its limit
+@functools.cache  # once a process; after an error it is tried again, so that no trial trains without its limit
 def _limit_gpus() -> None:
-    """TensorFlow would take all memory of every GPU: now only what it needs, or at most the trial's share (gpu_share.py)."""
+    """Limit TensorFlow, which takes all memory of every GPU, to what it needs, or to the trial's share (gpu_share.py)."""
     import tensorflow as tf
 
     for gpu in tf.config.list_physical_devices("GPU"):

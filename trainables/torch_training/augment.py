@@ -1,7 +1,7 @@
 """Augmentation of a batch of faces on the device: one affine resampling that also resizes, then gray levels, then erasing.
 
-Everything is drawn per face, vectorised, from torch's generator of the device, so that a seeded epoch repeats. Only train
-faces come here. Shapes: B faces, S the side that the net wants, C classes.
+Everything is drawn for each face, vectorised, by torch's generator of the device, so a seeded epoch can be repeated. Only
+train faces are augmented. Shapes: B faces, S the side that the net wants, C classes.
 """
 
 from __future__ import annotations
@@ -15,10 +15,7 @@ from torch import Tensor
 
 from fersweep.trainables.torch_training.hparams import Augmentation
 
-ERASED = (
-    0.02,
-    0.25,
-)  # share of the area, and the range of width / height: 0.3 to 3.3 (random erasing, Zhong et al. 2020)
+ERASED = (0.02, 0.25)  # share of the area; width / height is 0.3 to 3.3 (random erasing, Zhong et al. 2020)
 
 
 def resized(faces: Tensor, size: int) -> Tensor:
@@ -53,10 +50,10 @@ def _to_either_side(width: float, shape: tuple[int, ...], device: torch.device) 
 def _affine(num: int, h: Augmentation, device: torch.device) -> Tensor:
     """(num, 2, 3) maps from output to input coordinates, both in [-1, 1]."""
     angle, shear = (_to_either_side(math.radians(x), (num,), device) for x in (h.rotation, h.shear))
-    kept = 1 - h.crop * torch.rand(num, device=device)
-    scale = kept / (1 + _to_either_side(h.zoom, (num,), device))
+    visible = 1 - h.crop * torch.rand(num, device=device)
+    scale = visible / (1 + _to_either_side(h.zoom, (num,), device))
     mirror = torch.where(torch.rand(num, device=device) < 0.5, -1.0, 1.0) if h.flip else torch.ones(num, device=device)
-    shift = _to_either_side(2 * h.shift, (2, num), device) + _to_either_side(1.0, (2, num), device) * (1 - kept)
+    shift = _to_either_side(2 * h.shift, (2, num), device) + _to_either_side(1.0, (2, num), device) * (1 - visible)
     cos, sin = angle.cos() * scale, angle.sin() * scale
     rows = [
         torch.stack([mirror * cos, cos * shear.tan() - sin, shift[0]], dim=1),
@@ -81,7 +78,7 @@ def mixed(faces: Tensor, targets: Tensor, h: Augmentation, rng: np.random.Genera
     """Mixup (Zhang et al. 2018) or CutMix (Yun et al. 2019) of a batch with itself in another order.
 
     Args:
-        faces: (B, 1, S, S); targets: (B, C), rows summing to 1. `rng` draws what holds for the whole batch, on the host.
+        faces: (B, 1, S, S); targets: (B, C), rows summing to 1. `rng` draws, on the host, what is the same for the whole batch.
     """
     if not (h.mixup or h.cutmix):
         return faces, targets
@@ -89,8 +86,8 @@ def mixed(faces: Tensor, targets: Tensor, h: Augmentation, rng: np.random.Genera
     alpha = h.cutmix if use_cutmix else h.mixup
     share = float(rng.beta(alpha, alpha))
     if not use_cutmix:
-        share_ = torch.full((), share, device=faces.device)
-        return torch.lerp(faces.flip(0), faces, share_), torch.lerp(targets.flip(0), targets, share_)
+        weight = torch.full((), share, device=faces.device)
+        return torch.lerp(faces.flip(0), faces, weight), torch.lerp(targets.flip(0), targets, weight)
     size = faces.shape[-1]
     side = int(size * math.sqrt(1 - share))
     top, left = (int(x) for x in rng.integers(0, size - side + 1, 2))

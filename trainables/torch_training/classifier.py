@@ -1,7 +1,7 @@
 """Trains a PyTorch classifier on faces' pixels: what `pixel_mlp`, `cnn` and `transfer` share.
 
-All faces lie on the device as bytes (FER2013 whole: 82 MB); a batch is gathered, augmented and resized there. Within an
-epoch the host waits for nothing: there is no input pipeline, and the loss is read once, at the end.
+All faces are on the device as bytes (all of FER2013: 82 MB); a batch is gathered, augmented and resized there. Within an
+epoch the host never waits: there is no input pipeline, and the loss is read once, at the end.
 
 Shapes: N faces, H × W pixels as the dataset has them, B faces of a batch, S = image_size, C classes.
 """
@@ -23,6 +23,7 @@ from torch import Tensor
 from fersweep.data_pipeline.tasks.arrays import TaskArrays
 from fersweep.trainables import gpu_share
 from fersweep.trainables.batches import epoch_order, face_weights
+from fersweep.trainables.metrics import EpochMetrics
 from fersweep.trainables.protocol import TrialFailed, check_finite, val_metrics
 from fersweep.trainables.saved_model import describe_model, read_checkpoint, write_checkpoint
 from fersweep.trainables.torch_training import device as devices
@@ -31,7 +32,7 @@ from fersweep.trainables.torch_training.hparams import TorchHparams
 from fersweep.trainables.torch_training.layers import FaceNet
 from fersweep.trainables.torch_training.optimisation import Plateau, Training
 
-PREDICT_PIXELS = 512 * 48 * 48  # of a batch that is predicted: whatever the size, it takes less memory than training
+PREDICT_PIXELS = 512 * 48 * 48  # of a batch that is predicted: for any size it needs less memory than training
 RESIDENT_SHARE = 0.25  # of the GPU memory that a trial may use; more faces than that stay in the host's
 
 MakeNet = Callable[[Any, int], FaceNet]
@@ -49,7 +50,7 @@ class TorchClassifier:
         self.device = devices.open_device()
         torch.manual_seed(model["seed"])
         self._net = make_net(hparams, len(model["classes"])).to(memory_format=torch.channels_last)
-        if self._net.mean is not None:  # what pretrained weights were trained with
+        if self._net.mean is not None:  # those of pretrained weights
             statistics = {name: np.array([getattr(self._net, name)], np.float32) for name in ("mean", "std")}
         self.statistics = statistics
         self.precision = devices.choose_precision(
@@ -73,7 +74,7 @@ class TorchClassifier:
         self.training = Training(self._net.to(self.device), self.hparams, self.precision, self.device)
 
     def _resident(self, x: np.ndarray) -> Tensor:
-        """(N, H, W) uint8 → (N, 1, H, W) on the device, or where it is if that would take too much of the device."""
+        """(N, H, W) uint8 → (N, 1, H, W) on the device, or on the host if they would take too much of the device."""
         with warnings.catch_warnings():
             warnings.simplefilter("ignore")  # the array is shared and read-only, and nothing writes to it
             faces = torch.from_numpy(x)[:, None]
@@ -98,16 +99,16 @@ class TorchClassifier:
 
         fits = devices.fits_in_memory(train_once, self.device)
         if wanted == "auto":
-            found = devices.largest_batch(fits, min(devices.LARGEST_BATCH, num_train))
+            batch = devices.largest_batch(fits, min(devices.LARGEST_BATCH, num_train))
         else:
-            found = min(wanted, num_train)
-            found = found if fits(found) else None
-        if found is None:
+            batch = min(wanted, num_train)
+            batch = batch if fits(batch) else None
+        if batch is None:
             raise TrialFailed(
                 f"out of memory: one batch of {2 if wanted == 'auto' else wanted} faces does not fit in the trial's share "
                 "of the device: lower batch_size (auto finds one that fits) or image_size, or raise resources.gpus"
             )
-        return found
+        return batch
 
     def _normalised(self, faces: Tensor) -> Tensor:
         """uint8 → float32 on the device. Pinned, a batch of the host's is copied while the device works on the last one."""
@@ -116,13 +117,13 @@ class TorchClassifier:
         mean, std = (float(self.statistics[name][0]) for name in ("mean", "std"))
         return faces.to(self.device, non_blocking=True).float().sub_(mean).div_(std)
 
-    def fit(self, num_epochs: int) -> list[dict[str, float]]:
+    def fit(self, num_epochs: int) -> list[EpochMetrics]:
         if self._arrays is None:
             raise RuntimeError("a restored model can only predict: build it with its arrays to train it")
         with devices.named_out_of_memory(f"batch_size {self.batch_size}, image_size {self.hparams.image_size}"):
             return [self._fit_one(self._arrays) for _ in range(num_epochs)]
 
-    def _fit_one(self, arrays: TaskArrays) -> dict[str, float]:
+    def _fit_one(self, arrays: TaskArrays) -> EpochMetrics:
         start = time.perf_counter()
         loss = self._train_epoch(arrays)
         self.epoch += 1
@@ -130,56 +131,56 @@ class TorchClassifier:
         metrics = {"epoch": self.epoch, "train_loss": loss, **val_metrics(self.val_probabilities, arrays.val.y)}
         if self.hparams.tta:
             both = (self.val_probabilities + self._probabilities(self._val, mirrored=True)) / 2
-            found = val_metrics(both, arrays.val.y)
-            metrics |= {name.replace("val_", "val_tta_"): value for name, value in found.items()}
+            tta = val_metrics(both, arrays.val.y)
+            metrics |= {name.replace("val_", "val_tta_"): value for name, value in tta.items()}
         metrics["epoch_s"] = time.perf_counter() - start
         check_finite(metrics)
         self._plateau.see(metrics["val_loss"])
         return metrics
 
     def _train_epoch(self, arrays: TaskArrays) -> float:
-        """One epoch → its mean loss. All that is random depends on seed and epoch alone, so that a resumed trial trains
-        as an unbroken one.
+        """One epoch → its mean loss. All that is random depends on seed and epoch alone, so a resumed trial trains as one
+        without a break.
         """
         rng = np.random.default_rng([self.model["seed"], self.epoch])
         torch.manual_seed(int(rng.integers(2**31)))
         order = epoch_order(arrays.train.y, self.batch_size, self.hparams.sampling == "balanced", rng)
         rates = self.training.rates(self.epoch, len(order), self._plateau.scale)
         self.training.begin_epoch(self.epoch)
-        rows_of = torch.from_numpy(order).to(self._faces.device)
+        batches = torch.from_numpy(order).to(self._faces.device)
         total = torch.zeros((), device=self.device)
-        for rows, rates_now in zip(rows_of, rates, strict=True):
+        for rows, step_rates in zip(batches, rates, strict=True):
             faces = self._normalised(self._faces[rows])
             faces = augmented(faces, self.hparams, self.hparams.image_size)
-            wanted = self._targets[rows.to(self.device, non_blocking=True)]
-            faces, wanted = mixed(faces, wanted, self.hparams, rng)
-            total += self.training.step(faces.contiguous(memory_format=torch.channels_last), wanted, rates_now)
+            targets = self._targets[rows.to(self.device, non_blocking=True)]
+            faces, targets = mixed(faces, targets, self.hparams, rng)
+            total += self.training.step(faces.contiguous(memory_format=torch.channels_last), targets, step_rates)
         return float(total) / len(order)
 
     def _probabilities(self, faces: Tensor, mirrored: bool = False) -> np.ndarray:
         """(N, 1, H, W) uint8 → (N, C) float32."""
         parts, size = [], self.hparams.image_size
-        for some in faces.split(PREDICT_PIXELS // size**2) if len(faces) else ():
-            batch = resized(self._normalised(some), size)
+        for chunk in faces.split(PREDICT_PIXELS // size**2) if len(faces) else ():
+            batch = resized(self._normalised(chunk), size)
             parts.append(self.training.probabilities(batch.flip(-1) if mirrored else batch))
-        found = torch.cat(parts) if parts else torch.zeros(0, len(self.model["classes"]))
-        return found.cpu().numpy()
+        probabilities = torch.cat(parts) if parts else torch.zeros(0, len(self.model["classes"]))
+        return probabilities.cpu().numpy()
 
     def predict(self, x: np.ndarray) -> np.ndarray:
         return self._probabilities(_as_tensor(x))
 
     def predict_exactly(self, x: np.ndarray) -> np.ndarray:
         """`predict` in float32 whatever the precision, as an exported file computes."""
-        kept, self.training.precision = self.training.precision, "fp32"
+        before, self.training.precision = self.training.precision, "fp32"
         try:
             with devices.without_tf32():
                 return self.predict(x)
         finally:
-            self.training.precision = kept
+            self.training.precision = before
 
     @property
     def card(self) -> dict[str, Any]:
-        """What an exported file says of the model, with the keys of model.json."""
+        """What an exported file says about the model, with the keys of model.json."""
         return {**self.model, "epoch": self.epoch, "precision": "fp32"}
 
     def predict_tta(self, x: np.ndarray) -> np.ndarray:
@@ -188,13 +189,13 @@ class TorchClassifier:
         return (self._probabilities(faces) + self._probabilities(faces, mirrored=True)) / 2
 
     def feature_maps(self, face: np.ndarray, num: int = 16) -> list[tuple[str, np.ndarray]]:
-        """What the layers make of one face (H, W) uint8: (name, (at most num, h, w) float32) each, see explain.py."""
+        """The layers' outputs for one face (H, W) uint8: (name, (at most num, h, w) float32) each, see explain.py."""
         from fersweep.trainables.torch_training import explain
 
         return explain.feature_maps(self.training, self._prepared(face[None]), num)
 
     def grad_cam(self, faces: np.ndarray, classes: np.ndarray) -> np.ndarray:
-        """Where (N, H, W) uint8 faces show `classes` (N,), class indices: (N, H, W) float32 in [0, 1], see explain.py."""
+        """Which pixels of faces (N, H, W) uint8 speak for `classes` (N,): (N, H, W) float32 in [0, 1], see explain.py."""
         from fersweep.trainables.torch_training import explain
 
         return explain.grad_cam(self.training, self._prepared(faces), classes, faces.shape[-2:])
@@ -204,8 +205,8 @@ class TorchClassifier:
 
     def save(self, directory: Path) -> None:
         plateau = {"scale": self._plateau.scale, "best": self._plateau.best, "waited": self._plateau.waited}
-        found = {"epoch": self.epoch, "precision": self.precision, "batch_size": self.batch_size, "plateau": plateau}
-        write_checkpoint(directory, {**self.model, **found}, {**self.training.state(), **self.statistics})
+        progress = {"epoch": self.epoch, "precision": self.precision, "batch_size": self.batch_size, "plateau": plateau}
+        write_checkpoint(directory, {**self.model, **progress}, {**self.training.state(), **self.statistics})
 
     def load(self, directory: Path) -> None:
         model, state = read_checkpoint(directory)
@@ -222,7 +223,7 @@ def _as_tensor(x: np.ndarray) -> Tensor:
 
 
 def targets(arrays: TaskArrays, h: TorchHparams) -> np.ndarray:
-    """(N, C) float32: what train's faces are to be answered with, smoothed, times their weights (1 on average)."""
+    """(N, C) float32: the targets of train's faces, smoothed, times the faces' weights (1 on average)."""
     train, num_classes = arrays.train, len(arrays.classes)
     hard = np.eye(num_classes, dtype=np.float32)[train.y]
     soft = train.votes if h.soft_labels and train.votes is not None else hard

@@ -1,8 +1,8 @@
-"""Convolutions for which oneDNN lacks quick kernels on a CPU, done another way: the numbers are the same.
+"""Convolutions for which oneDNN has no fast kernels on a CPU, computed in another way with the same numbers.
 
-What is slow there is the gradient of a depthwise kernel unless it is 3 × 3 and goes in steps of one pixel, several times
-more so in bf16 (for EfficientNet-Lite0 at 48 px two thirds of a training step), and 1 × 1 convolutions of maps of a few
-pixels. On a GPU nothing changes. What it gains stands in docs/measurements.md.
+Slow are the gradients of depthwise kernels, unless they are 3 × 3 with stride 1, even more so in bf16 (for
+EfficientNet-Lite0 at 48 px two thirds of a training step), and 1 × 1 convolutions of maps of a few pixels. On a GPU
+nothing changes. The gain is in docs/measurements.md.
 """
 
 from __future__ import annotations
@@ -12,12 +12,12 @@ import torch.nn.functional as F
 from timm.layers.conv2d_same import Conv2dSame
 from torch import Tensor, nn
 
-SMALL_DEPTHWISE = 81  # input × output pixels of a depthwise convolution that is done as products with the whole map
-SMALL_POINTWISE = 36  # pixels of a map whose 1 × 1 convolution is done as a product of matrices
+SMALL_DEPTHWISE = 81  # input × output pixels of a depthwise convolution that is computed as products with the whole map
+SMALL_POINTWISE = 36  # pixels of a map whose 1 × 1 convolution is computed as a matrix product
 
 
 def quicken(net: nn.Module) -> None:
-    """Changes the classes of a net's depthwise and 1 × 1 convolutions; parameters and their names stay."""
+    """Change the classes of a net's depthwise and 1 × 1 convolutions; parameters and their names stay."""
     for part in net.modules():
         if not isinstance(part, nn.Conv2d) or type(part) not in (nn.Conv2d, Conv2dSame):
             continue
@@ -30,7 +30,7 @@ def quicken(net: nn.Module) -> None:
 
 
 def plain(net: nn.Module) -> None:
-    """Undoes `quicken`: what runs an exported graph has quick kernels of its own."""
+    """Undo `quicken`: what runs an exported graph has fast kernels of its own."""
     for part in net.modules():
         kind = type(part)
         if kind in (_DepthwiseSame, _Depthwise, _Pointwise):
@@ -46,8 +46,10 @@ class _Pointwise(nn.Conv2d):
 
 class _Depthwise(nn.Conv2d):
     def forward(self, input: Tensor) -> Tensor:
-        quick = (self.kernel_size, self.stride, self.padding) == ((3, 3), (1, 1), (1, 1)) and min(input.shape[-2:]) >= 3
-        if input.device.type != "cpu" or quick:
+        is_fast = (self.kernel_size, self.stride, self.padding) == ((3, 3), (1, 1), (1, 1)) and min(
+            input.shape[-2:]
+        ) >= 3
+        if input.device.type != "cpu" or is_fast:
             return super().forward(input)
         pads = [self._pads(axis, input.shape[2 + axis]) for axis in (0, 1)]
         with torch.autocast("cpu", enabled=False):
@@ -72,10 +74,10 @@ def _depthwise(
 ) -> Tensor:
     """(B, C, H, W) → (B, C, h, w), all float32, with `pads` rows and columns of zeros around x."""
     kernel, size = weight.shape[2:], x.shape[2:]
-    made = [(size[i] + sum(pads[i]) - kernel[i]) // stride[i] + 1 for i in (0, 1)]
-    if size[0] * size[1] * made[0] * made[1] <= SMALL_DEPTHWISE:
-        return _with_whole_map(x, weight, bias, stride, pads, made)
-    # A wider kernel with as many zeros on all sides spares a padded copy of the map.
+    out_size = [(size[i] + sum(pads[i]) - kernel[i]) // stride[i] + 1 for i in (0, 1)]
+    if size[0] * size[1] * out_size[0] * out_size[1] <= SMALL_DEPTHWISE:
+        return _with_whole_map(x, weight, bias, stride, pads, out_size)
+    # A wider kernel with the same padding on all sides saves a padded copy of the map.
     (above, below), (left, right) = pads
     wider = F.pad(weight, (right - left, 0, below - above, 0))
     return F.conv2d(x, wider, bias, stride, (below, right), groups=len(weight))
@@ -87,14 +89,14 @@ def _with_whole_map(
     bias: Tensor | None,
     stride: tuple[int, ...],
     pads: list[tuple[int, int]],
-    made: list[int],
+    out_size: list[int],
 ) -> Tensor:
-    """Each of the `made` output pixels is the sum of the map times what of the kernel lies over it."""
-    (rows, columns), (height, width) = x.shape[2:], made
-    # The kernel amid zeros, so that the part over the map is a slice of it for every output pixel.
+    """Each of the output pixels (out_size) is the sum of the map times the part of the kernel over it."""
+    (rows, columns), (height, width) = x.shape[2:], out_size
+    # The kernel with zeros around it: for every output pixel the part over the map is a slice of it.
     margins = []
     for i in (1, 0):
-        before = max(stride[i] * (made[i] - 1) - pads[i][0], 0)
+        before = max(stride[i] * (out_size[i] - 1) - pads[i][0], 0)
         margins += [before, max(pads[i][0] + x.shape[2 + i] - weight.shape[2 + i], 0)]
     around = F.pad(weight[:, 0], margins).permute(1, 2, 0).contiguous()
     maps, pixels = x.permute(0, 2, 3, 1), []

@@ -1,6 +1,6 @@
 """The device that a trial trains on: its threads, its hard memory cap, its precision, and the batch that fits.
 
-A trial's share of a GPU comes in FERSWEEP_GPU_SHARE (gpu_share.py), its number of CPU threads in OMP_NUM_THREADS.
+FERSWEEP_GPU_SHARE is a trial's share of a GPU (gpu_share.py), OMP_NUM_THREADS its number of CPU threads.
 """
 
 from __future__ import annotations
@@ -32,7 +32,7 @@ def open_device() -> torch.device:
     if gpu_share.share() < 1:
         total = torch.cuda.get_device_properties(device).total_memory
         torch.cuda.set_per_process_memory_fraction(gpu_share.cap_bytes(total, gpu_share.share()) / total, device)
-    torch.backends.cudnn.deterministic = True  # a resumed trial goes on as an unbroken one
+    torch.backends.cudnn.deterministic = True  # a resumed trial trains as one without a break
     torch.backends.cudnn.allow_tf32 = torch.backends.cuda.matmul.allow_tf32 = True
     return device
 
@@ -41,18 +41,18 @@ def open_device() -> torch.device:
 def without_tf32() -> Iterator[None]:
     """In the block a GPU multiplies float32 as float32, not with TF32's 10 bits."""
     backends: tuple[Any, ...] = (torch.backends.cudnn, torch.backends.cuda.matmul)
-    kept = [one.allow_tf32 for one in backends]
-    for one in backends:
-        one.allow_tf32 = False
+    before = [backend.allow_tf32 for backend in backends]
+    for backend in backends:
+        backend.allow_tf32 = False
     try:
         yield
     finally:
-        for one, before in zip(backends, kept, strict=True):
-            one.allow_tf32 = before
+        for backend, allowed in zip(backends, before, strict=True):
+            backend.allow_tf32 = allowed
 
 
 def _keep_freed_memory() -> None:
-    """Tells glibc's malloc to keep what is freed for the next batch (no effect with other C libraries).
+    """Make glibc's malloc keep freed memory for the next batch (no effect with other C libraries).
 
     Otherwise large blocks go back to the system, and each step waits for their pages to be zeroed again
     (docs/measurements.md).
@@ -64,7 +64,7 @@ def _keep_freed_memory() -> None:
 
 
 def choose_precision(wanted: str, device: torch.device, net: nn.Module, sam: bool) -> str:
-    """What "auto" means here: bf16 where the hardware multiplies it, else fp16 on a GPU, else fp32.
+    """The precision `wanted`; "auto" is bf16 where the hardware multiplies it, else fp16 on a GPU, else fp32.
 
     On a CPU nets without convolutions stay in fp32.
     """
@@ -79,7 +79,7 @@ def choose_precision(wanted: str, device: torch.device, net: nn.Module, sam: boo
 
 
 def largest_batch(fits: Callable[[int], bool], largest: int = LARGEST_BATCH) -> int | None:
-    """The largest power of two up to `largest`, and from 2 on, for which `fits`; None if there is none."""
+    """The largest power of two from 2 to `largest` that `fits`; None if none does."""
     batch = 2 ** (largest.bit_length() - 1)
     while batch >= 2:
         if fits(batch):
@@ -93,8 +93,8 @@ def is_out_of_memory(error: Exception) -> bool:
 
 
 def fits_in_memory(train_once: Callable[[int], None], device: torch.device) -> Callable[[int], bool]:
-    """Does one forward and backward pass of a batch fit? Tried out on a GPU; on a CPU, where trying may kill the
-    process, worked out from what a batch of 2 and one of 4 keep for their backward pass.
+    """Does one forward and backward pass of a batch fit? On a GPU it is tried; on a CPU, where that may kill the
+    process, it is estimated from what batches of 2 and of 4 keep for their backward pass.
     """
     if device.type == "cuda":
 
@@ -117,22 +117,22 @@ def fits_in_memory(train_once: Callable[[int], None], device: torch.device) -> C
 
 
 def memory_bytes() -> int:
-    """Of this machine."""
+    """Memory of this machine."""
     return os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES")
 
 
 def saved_bytes(run: Callable[[], None]) -> int:
     """Bytes of all tensors that autograd keeps for the backward passes in `run`, each counted once."""
-    found: dict[tuple[int, int], int] = {}
+    num_bytes: dict[tuple[int, int], int] = {}
 
     def pack(tensor: torch.Tensor) -> torch.Tensor:
         storage = tensor.untyped_storage()
-        found[storage.data_ptr(), storage.nbytes()] = storage.nbytes()
+        num_bytes[storage.data_ptr(), storage.nbytes()] = storage.nbytes()
         return tensor
 
     with torch.autograd.graph.saved_tensors_hooks(pack, lambda tensor: tensor):
         run()
-    return sum(found.values())
+    return sum(num_bytes.values())
 
 
 @contextlib.contextmanager

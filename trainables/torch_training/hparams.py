@@ -1,4 +1,4 @@
-"""The hparams that all image models share (trainables/torch_training/classifier.py): how to train, not what."""
+"""The hparams that all image models share (classifier.py): how to train, not what."""
 
 from __future__ import annotations
 

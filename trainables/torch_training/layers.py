@@ -17,7 +17,7 @@ ACTIVATIONS: dict[str, type[nn.Module]] = {"relu": nn.ReLU, "gelu": nn.GELU, "si
 
 
 class FaceNet(nn.Module):
-    """(B, 1, S, S) float32 normalised gray faces → (B, num_classes) logits: what trainables/torch_training/classifier.py trains.
+    """(B, 1, S, S) float32 normalised gray faces → (B, num_classes) logits: what classifier.py trains.
 
     Stages are counted from 0, nearest to the input; the head is the last one. A subclass sets `stages`, input first, and
     `head`. mean, std: the gray levels (0 to 255) that pretrained weights want to be normalised with; None: those of train.
@@ -33,17 +33,17 @@ class FaceNet(nn.Module):
         return len(self.stages) + 1
 
     def stage_of(self, name: str) -> int:
-        """The stage of a weight by its name: `stages.2.…` is 2, of the head the last one."""
+        """The stage of a weight by its name: `stages.2.…` is in 2, the head's in the last one."""
         part, _, rest = name.partition(".")
         return len(self.stages) if part == "head" else int(rest.partition(".")[0])
 
     @property
     def layers(self) -> list[tuple[str, nn.Module]]:
-        """The modules whose (B, channels, h, w) outputs can be looked at, input first."""
+        """The modules whose (B, channels, h, w) outputs explain.py shows, input first."""
         return [(f"stage {i + 1}", stage) for i, stage in enumerate(self.stages)]
 
     def penalty(self) -> Tensor | None:
-        """What is added to the loss, a scalar."""
+        """A scalar to be added to the loss."""
         return self.head.penalty()
 
     def forward(self, x: Tensor) -> Tensor:
@@ -64,7 +64,7 @@ class Head(nn.Module):
     """Pooling, hidden layers (dense, batch normalisation, activation, dropout), logits.
 
     Args:
-        num_inputs: (channels, side) of the maps that come in; (features, 1) if there are none to pool.
+        num_inputs: (channels, side) of the input maps; (features, 1) if there are none to pool.
         pooling: "avg", "max", "both" (concatenated) or "flatten".
         dropout: before the first hidden layer and after each; len(units) + 1 of them.
         l2: weighs the sum of squares of the hidden layers' and the classifier's kernels, as Keras's L2 does.
@@ -147,12 +147,12 @@ class Dropout(nn.Module):
         if not self.training or self.keep == 256:
             return x
         words = torch.empty((x.numel() + 7) // 8, dtype=torch.int64, device=x.device).random_(-(2**63), None)
-        kept = words.view(torch.uint8)[: x.numel()].as_strided(x.shape, x.stride()) < self.keep
-        return x * (kept.to(x.dtype) * (256 / self.keep))
+        mask = words.view(torch.uint8)[: x.numel()].as_strided(x.shape, x.stride()) < self.keep
+        return x * (mask.to(x.dtype) * (256 / self.keep))
 
 
 class SqueezeExcite(nn.Module):
-    """Channels weighed by what the whole map shows (Hu et al. 2018)."""
+    """Channels weighed by the mean of the whole map (Hu et al. 2018)."""
 
     def __init__(self, channels: int, reduction: int = 8):
         super().__init__()
@@ -175,8 +175,8 @@ class CBAM(nn.Module):
     def forward(self, x: Tensor) -> Tensor:
         weight = self.weigh(x.mean(dim=(2, 3))) + self.weigh(x.amax(dim=(2, 3)))
         x = x * weight.sigmoid()[:, :, None, None]
-        seen = torch.cat([x.mean(dim=1, keepdim=True), x.amax(dim=1, keepdim=True)], dim=1)
-        return x * self.look(seen).sigmoid()
+        summary = torch.cat([x.mean(dim=1, keepdim=True), x.amax(dim=1, keepdim=True)], dim=1)
+        return x * self.look(summary).sigmoid()
 
 
 ATTENTION: dict[str, type[nn.Module]] = {"se": SqueezeExcite, "cbam": CBAM, "none": nn.Identity}

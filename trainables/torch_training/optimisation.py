@@ -1,6 +1,6 @@
 """One training step of a net: precision, clipping, SAM, frozen stages, learning rates by stage, averaged weights.
 
-Nothing here waits for the device: no `.item()`, no branch on a tensor. Stages count from 0, nearest to the input, to the
+Nothing here waits for the device: there is no `.item()` and no branch on a tensor. Stages count from 0, nearest to the input, to the
 head (`net.stage_of`).
 """
 
@@ -29,20 +29,19 @@ DTYPES = {"fp32": torch.float32, "bf16": torch.bfloat16, "fp16": torch.float16}
 
 def rate_factors(h: TorchHparams, epoch: int, num_steps: int) -> np.ndarray:
     """(num_steps,) factors of the learning rate in epoch `epoch` (0: the first); plateau's are 1."""
-    at = epoch + np.arange(num_steps) / num_steps
-    progress = np.minimum(at / h.schedule_epochs, 1.0)
+    epochs = epoch + np.arange(num_steps) / num_steps
+    progress = np.minimum(epochs / h.schedule_epochs, 1.0)
     if h.schedule == "cosine":
         factors = 0.5 * (1 + np.cos(math.pi * progress))
-    elif (
-        h.schedule == "one_cycle"
-    ):  # Smith & Topin 2019 as torch's OneCycleLR has it: 30 % up from 1/25, down to 1/25e4
+    elif h.schedule == "one_cycle":
+        # Smith & Topin 2019 as in torch's OneCycleLR: 30 % up from 1/25, then down to 1/25e4
         rising = progress < 0.3
         part = np.where(rising, progress / 0.3, (progress - 0.3) / 0.7)
         low = np.where(rising, 1 / 25, 1 / 25e4)
         factors = low + (1 - low) * 0.5 * (1 + np.cos(math.pi * np.where(rising, 1 - part, part)))
     else:
         factors = np.ones(num_steps)
-    return factors * np.minimum((at + 1 / num_steps) / h.warmup_epochs, 1.0) if h.warmup_epochs else factors
+    return factors * np.minimum((epochs + 1 / num_steps) / h.warmup_epochs, 1.0) if h.warmup_epochs else factors
 
 
 def unfrozen_at(h: TorchHparams, stage: int, num_stages: int) -> int:
@@ -115,7 +114,7 @@ class Training:
         return torch.autocast(self.device.type, DTYPES[self.precision], enabled=self.precision != "fp32")
 
     def begin_epoch(self, epoch: int) -> None:
-        """Freeze what does not learn in `epoch`: neither its weights nor its batch statistics move."""
+        """Freeze the stages that do not learn in `epoch`: their weights and batch statistics stay as they are."""
         self.net.train()
         learns = [epoch >= unfrozen_at(self.h, stage, self.num_stages) for stage in range(self.num_stages)]
         for group in self.optimizer.param_groups:
@@ -125,13 +124,13 @@ class Training:
             norm.train(learns[stage])
 
     def rates(self, epoch: int, num_steps: int, scale: float) -> np.ndarray:
-        """(num_steps, num_stages) learning rates of an epoch. A stage that was frozen rises from 0 within its first."""
+        """(num_steps, num_stages) learning rates of an epoch. A stage that was frozen starts at 0 in its first epoch."""
         h = self.h
         factors = scale * h.learning_rate * rate_factors(h, epoch, num_steps)
         stages = np.arange(self.num_stages)
         begun = np.array([unfrozen_at(h, int(stage), self.num_stages) for stage in stages])
-        at = epoch + (np.arange(num_steps)[:, None] + 1) / num_steps
-        rising = np.where(begun > 0, np.clip(at - begun, 0, 1), 1.0)
+        epochs = epoch + (np.arange(num_steps)[:, None] + 1) / num_steps
+        rising = np.where(begun > 0, np.clip(epochs - begun, 0, 1), 1.0)
         return factors[:, None] * rising * h.layer_decay ** (self.num_stages - 1 - stages)
 
     def step(self, faces: Tensor, targets: Tensor, rates: np.ndarray) -> Tensor:
@@ -167,7 +166,7 @@ class Training:
         return loss if penalty is None else loss + penalty
 
     def _second_backward(self, faces: Tensor, targets: Tensor, rho: float) -> None:
-        """SAM (Foret et al. 2021): the gradient at the worst point within `rho` takes the place of that here."""
+        """SAM (Foret et al. 2021): the gradient at the worst point within `rho` replaces the one here."""
         moved = [w for w in self._weights if w.grad is not None]
         gradients = [w.grad for w in moved if w.grad is not None]
         with torch.no_grad():
@@ -182,12 +181,12 @@ class Training:
 
     @contextlib.contextmanager
     def _still_norms(self) -> Iterator[None]:
-        """Batch normalisation does not count a batch twice in its running statistics."""
-        kept = [norm.momentum for _, norm in self._norms]
+        """A second pass of a batch does not change batch normalisation's running statistics."""
+        momenta = [norm.momentum for _, norm in self._norms]
         for _, norm in self._norms:
             norm.momentum = 0.0
         yield
-        for (_, norm), momentum in zip(self._norms, kept, strict=True):
+        for (_, norm), momentum in zip(self._norms, momenta, strict=True):
             norm.momentum = momentum
 
     def predicting_net(self) -> FaceNet:
@@ -204,17 +203,17 @@ class Training:
 
     def state(self) -> dict[str, np.ndarray]:
         """Weights, optimizer, average and scaler as arrays."""
-        found = {f"net.{k}": v for k, v in self.net.state_dict().items()}
+        tensors = {f"net.{k}": v for k, v in self.net.state_dict().items()}
         for index, slots in self.optimizer.state_dict()["state"].items():
-            found |= {f"optimizer.{index}.{k}": v for k, v in slots.items() if isinstance(v, Tensor)}
+            tensors |= {f"optimizer.{index}.{k}": v for k, v in slots.items() if isinstance(v, Tensor)}
         if self.average is not None:
-            found |= {f"average.{k}": v for k, v in self.average.state.items()}
-            found["average_updates"] = torch.tensor(self.average.num_updates)
-        found |= {f"scaler.{k}": torch.tensor(v) for k, v in self.scaler.state_dict().items()}
-        return {k: v.detach().cpu().numpy() for k, v in found.items()}
+            tensors |= {f"average.{k}": v for k, v in self.average.state.items()}
+            tensors["average_updates"] = torch.tensor(self.average.num_updates)
+        tensors |= {f"scaler.{k}": torch.tensor(v) for k, v in self.scaler.state_dict().items()}
+        return {k: v.detach().cpu().numpy() for k, v in tensors.items()}
 
     def load_state(self, state: dict[str, np.ndarray]) -> None:
-        """Take over what `state` gave."""
+        """Load what `state` returned."""
 
         def part(prefix: str) -> dict[str, Tensor]:
             return {k.removeprefix(prefix): torch.from_numpy(v) for k, v in state.items() if k.startswith(prefix)}
@@ -225,11 +224,10 @@ class Training:
         for name, value in part("optimizer.").items():
             index, _, slot = name.partition(".")
             weight = weights[int(index)]
-            if value.shape == weight.shape:  # fused steps want them to lie in memory as their weight does
+            if value.shape == weight.shape:  # fused steps need the memory layout of the weight
                 value = torch.empty_like(weight).copy_(value)
             slots.setdefault(int(index), {})[slot] = value
-        described = self.optimizer.state_dict()
-        self.optimizer.load_state_dict({**described, "state": slots})
+        self.optimizer.load_state_dict({**self.optimizer.state_dict(), "state": slots})
         if self.average is not None:
             for name, value in part("average.").items():
                 self.average.state[name].copy_(value)
@@ -243,12 +241,12 @@ def _make_optimizer(net: FaceNet, h: TorchHparams) -> torch.optim.Optimizer:
     groups: dict[tuple[int, bool], list[Tensor]] = {}
     for name, weight in net.named_parameters():
         groups.setdefault((net.stage_of(name), weight.ndim > 1), []).append(weight)
-    described: list[dict[str, Any]] = [
+    parameters: list[dict[str, Any]] = [
         {"params": groups[key], "stage": key[0], "weight_decay": h.weight_decay if key[1] else 0.0}
         for key in sorted(groups)
     ]
     if h.optimizer == "sgd":
         nesterov = h.momentum > 0
-        return torch.optim.SGD(described, h.learning_rate, momentum=h.momentum, nesterov=nesterov, fused=True)
+        return torch.optim.SGD(parameters, h.learning_rate, momentum=h.momentum, nesterov=nesterov, fused=True)
     make = torch.optim.AdamW if h.optimizer == "adamw" else torch.optim.Adam
-    return make(described, h.learning_rate, betas=(h.momentum, 0.999), fused=True)
+    return make(parameters, h.learning_rate, betas=(h.momentum, 0.999), fused=True)

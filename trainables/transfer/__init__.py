@@ -1,6 +1,6 @@
 """Transfer learning: a backbone of timm or torchvision by name, pretrained or not, and a head of its own (PyTorch).
 
-Faces have one channel, and so has the backbone's first convolution: weights for three are folded into it (backbones.py).
+Faces have one channel, and so has the backbone's first convolution: weights for three channels are folded into it (backbones.py).
 `head: trees` fits gradient-boosted trees on the frozen backbone's pooled features instead (tree_head.py).
 """
 
@@ -23,8 +23,8 @@ FEATURES = ("pixels",)
 
 def fetch(hparams: list[dict[str, Any]]) -> None:
     """Get the weights that trials may ask for, once, before a sweep starts. Raises InputError."""
-    wanted = [Hparams(**one) for one in hparams]
-    _check_weights((one.backbone, one.weights) for one in wanted)
+    trials = [Hparams(**values) for values in hparams]
+    _check_weights((h.backbone, h.weights) for h in trials)
 
 
 def build(hparams: dict[str, Any], arrays: TaskArrays, seed: int) -> Trainable:
@@ -51,7 +51,7 @@ def restore(directory: Path) -> Trainable:
 
 
 def _check_weights(pairs: Iterable[tuple[str, str]]) -> None:
-    """Get the weights of each (backbone, weights) once, and see that they fit. InputError for the first that cannot be."""
+    """Get the weights of each (backbone, weights) once, and check that they fit. InputError for the first that fails."""
     from fersweep.trainables.transfer.backbones import check_fit
 
     for backbone, weights in dict.fromkeys(pairs):

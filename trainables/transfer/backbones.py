@@ -27,8 +27,8 @@ WITHOUT_DROP_PATH = ("vgg", "inception", "squeezenet")
 class Backbone(nn.Module):
     """(B, 1, S, S) float32 normalised gray → (B, num_features, h, w) feature maps.
 
-    mean, std: the statistics that pretrained weights want, in gray levels (0-255); None without such weights.
-    Stages: the stem, then one for each halving of the map, then, where there is one, the convolution on top of all.
+    mean, std: of the gray levels (0-255) that pretrained weights expect; None without such weights.
+    Stages: the stem, then one for each halving of the map, then, if there is one, the convolution after the last stage.
     """
 
     mean: float | None = None
@@ -61,9 +61,9 @@ class Backbone(nn.Module):
 
 
 def make(name: str, state: dict[str, Tensor] | None, image_size: int, drop_path_rate: float = 0.0) -> Backbone:
-    """The backbone `name`, with the weights `state` of its net for colour images (see trainables/transfer/weights.py) if given.
+    """The backbone `name`, with the weights `state` of its net for colour images (see weights.py) if given.
 
-    Weights are taken to want the statistics that timm's default ones of that name were trained with.
+    The mean and standard deviation that timm's default weights of that name were trained with are taken for all weights.
     drop_path_rate: of stochastic depth (Huang et al. 2016); without effect in VGG, Inception and SqueezeNet.
     Raises InputError for an unknown name and for weights that do not fit; ValueError for faces of `image_size` pixels
     that are too small, and for a net that is not convolutional.
@@ -89,7 +89,7 @@ def check_fit(name: str, state: dict[str, Tensor]) -> None:
 
 
 class _SqueezeNet(SqueezeNet):
-    """SqueezeNet 1.1 with what timm's nets have."""
+    """SqueezeNet 1.1 with the attributes of timm's nets."""
 
     num_features = 512
     pretrained_cfg = {"first_conv": "features.0", "mean": (0.485, 0.456, 0.406), "std": (0.229, 0.224, 0.225)}  # noqa: RUF012
@@ -111,7 +111,7 @@ def _make_net(name: str, drop_path_rate: float) -> Any:
     name = VARIANTS.get(name, name)
     options: dict[str, Any] = {}
     if name.startswith("vgg"):
-        options["mlp_ratio"] = 1 / 4096  # of its two layers of 4096, which are dropped below, make one unit
+        options["mlp_ratio"] = 1 / 4096  # one unit for each of its two layers of 4096, which are dropped below
     if name.startswith("convnext"):
         options["head_norm_first"] = True  # its last norm is part of the maps
     if drop_path_rate and not name.startswith(WITHOUT_DROP_PATH):
@@ -120,7 +120,7 @@ def _make_net(name: str, drop_path_rate: float) -> Any:
         net = _SqueezeNet()
     else:
         net = timm.create_model(name, in_chans=1, num_classes=0, global_pool="", **options)
-    # EfficientNet's conv_head makes its maps; MobileNetV3 has one behind the pooling, which widens them.
+    # EfficientNet's conv_head makes its maps; MobileNetV3 has one after the pooling, which widens them.
     widened = getattr(net, "head_hidden_size", net.num_features) != net.num_features
     for part in HEADS:
         if hasattr(net, part) and (part != "conv_head" or widened):
@@ -130,7 +130,7 @@ def _make_net(name: str, drop_path_rate: float) -> Any:
 
 
 def _check_maps(name: str, net: Any, image_size: int) -> None:
-    """ValueError unless a net that is none of ours gives feature maps of a face."""
+    """ValueError unless a net that is not in NAMES returns feature maps of a face."""
     try:
         with torch.no_grad():
             shape = net.eval().forward_features(torch.zeros(1, 1, image_size, image_size)).shape
@@ -143,7 +143,7 @@ def _check_maps(name: str, net: Any, image_size: int) -> None:
 
 
 def _stage_ends(net: Any) -> list[str]:
-    """The name of the module at the end of each stage: timm's feature_info with the stem before and the top behind."""
+    """The name of the module at the end of each stage: timm's feature_info, the stem before it and the top after it."""
     modules = [name for name, _ in net.named_modules()]
     ends = [info["module"] for info in net.feature_info if info["module"] in modules]
     parts = [name for name, part in net.named_children() if any(True for _ in part.parameters())]
@@ -168,17 +168,17 @@ def _fit(name: str, net: Any, state: dict[str, Tensor]) -> dict[str, Tensor]:
     shapes[stem] = (shapes[stem][0], 3, *shapes[stem][2:])
     if "norm_pre.weight" in shapes:  # ConvNeXt's, which has it in its head
         state = {key.replace("head.norm.", "norm_pre."): value for key, value in state.items()}
-    found = {key: tuple(v.shape) for key, v in state.items() if key in shapes or key.partition(".")[0] not in HEADS}
-    needed = [key for key in shapes if key in found or not key.endswith(".num_batches_tracked")]  # old files have none
-    wrong = [key for key in dict.fromkeys([*needed, *found]) if found.get(key) != shapes.get(key)]
+    given = {key: tuple(v.shape) for key, v in state.items() if key in shapes or key.partition(".")[0] not in HEADS}
+    needed = [key for key in shapes if key in given or not key.endswith(".num_batches_tracked")]  # old files have none
+    wrong = [key for key in dict.fromkeys([*needed, *given]) if given.get(key) != shapes.get(key)]
     if wrong:
-        here, there = (s.get(wrong[0], "nothing") for s in (shapes, found))
-        num = sum(found.get(key) == shapes[key] for key in needed)
+        here, there = (s.get(wrong[0], "nothing") for s in (shapes, given))
+        num = sum(given.get(key) == shapes[key] for key in needed)
         raise InputError(
             f"{num} of {len(needed)} weight tensors fit {name}; "
             f"first that does not: {wrong[0]} is {there} there and {here} in the net"
         )
-    return {key: state[key] for key in found}
+    return {key: state[key] for key in given}
 
 
 def _fold(net: Any, state: dict[str, Tensor]) -> dict[str, Tensor]:
@@ -186,7 +186,7 @@ def _fold(net: Any, state: dict[str, Tensor]) -> dict[str, Tensor]:
 
     Channel c of a gray face g is (g - mean_c) / std_c = a_c z + b_c, where z = (g - mean) / std. So the kernel becomes
     sum_c a_c w_c, and the constant sum_c b_c w_c goes into the convolution's bias, or into the running mean of the batch
-    norm behind it. Exact, but for the outermost pixels where the three means differ: there the convolution sees padding,
+    norm after it. Exact, except for the outermost pixels where the three means differ: there the convolution sees padding,
     which has no b_c.
     """
     stem = net.pretrained_cfg["first_conv"]

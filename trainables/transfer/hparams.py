@@ -23,5 +23,5 @@ class Hparams(HeadHparams):
     @field_validator("weights")
     @classmethod
     def _absolute(cls, value: str) -> str:
-        """A worker has another working directory than who launches."""
+        """A worker has another working directory than the launch."""
         return value if value in ("imagenet", "none") else str(Path(value).expanduser().absolute())

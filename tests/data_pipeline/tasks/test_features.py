@@ -25,12 +25,12 @@ def test_place_size_and_tilt_do_not_matter() -> None:
     face[0, 33], face[0, 263] = (0.2, 0.5, 0.1), (0.8, 0.5, -0.1)
     turn = np.array([[np.cos(0.4), np.sin(0.4), 0], [-np.sin(0.4), np.cos(0.4), 0], [0, 0, 1]])
     moved = 0.3 * face @ turn + (0.1, 0.5, 0.2)
-    found = geometry.normalised(np.concatenate([face, moved]))
-    assert (found.shape, found.dtype) == ((2, 478, 3), np.float32)
-    np.testing.assert_allclose(found[0], found[1], atol=1e-5)
-    np.testing.assert_allclose(found[0, [33, 263], :2], [[-0.5, 0], [0.5, 0]], atol=1e-6)
-    np.testing.assert_allclose(found[0, :, 0], (face[0, :, 0] - 0.5) / 0.6, atol=1e-6)
-    np.testing.assert_array_equal(geometry.normalised(face, [61, 4])[0], found[0, [61, 4]])
+    points = geometry.normalised(np.concatenate([face, moved]))
+    assert (points.shape, points.dtype) == ((2, 478, 3), np.float32)
+    np.testing.assert_allclose(points[0], points[1], atol=1e-5)
+    np.testing.assert_allclose(points[0, [33, 263], :2], [[-0.5, 0], [0.5, 0]], atol=1e-6)
+    np.testing.assert_allclose(points[0, :, 0], (face[0, :, 0] - 0.5) / 0.6, atol=1e-6)
+    np.testing.assert_array_equal(geometry.normalised(face, [61, 4])[0], points[0, [61, 4]])
     assert np.isfinite(geometry.normalised(np.zeros((1, 478, 3)))).all()
 
 
@@ -65,11 +65,11 @@ def test_mutual_information_is_that_of_the_bins() -> None:
     rng = np.random.default_rng(0)
     y = rng.integers(0, 3, 4000)
     x = np.stack([y + rng.normal(0, 0.3, 4000), rng.normal(size=4000), np.round(y / 2), np.ones(4000)], axis=1)
-    found = features.mutual_information(x.astype(np.float32), y, 3)
-    assert found[0] > 0.8
-    assert found[1] < 0.01
-    np.testing.assert_allclose(found[2], mutual_info_score(np.round(y / 2), y), rtol=1e-9)
-    assert found[3] == 0
+    nats = features.mutual_information(x.astype(np.float32), y, 3)
+    assert nats[0] > 0.8
+    assert nats[1] < 0.01
+    np.testing.assert_allclose(nats[2], mutual_info_score(np.round(y / 2), y), rtol=1e-9)
+    assert nats[3] == 0
     assert features.most_informative(["a", "b", "c", "d"], x, y, 3, 2) == ["a", "c"]
 
 

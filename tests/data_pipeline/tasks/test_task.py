@@ -63,8 +63,8 @@ def test_statistics_come_from_train(tiny_dataset: Path):
 def test_twins_leave_train(tiny_dataset: Path):
     ids = {split: set(Task(tiny_dataset, TaskSpec()).load(split).face_ids) for split in ("train", "test")}
     assert not ids["train"] & ids["test"]
-    kept = set(Task(tiny_dataset, TaskSpec(keep_twins=True)).load("train").face_ids)
-    assert kept & ids["test"]
+    with_twins = set(Task(tiny_dataset, TaskSpec(keep_twins=True)).load("train").face_ids)
+    assert with_twins & ids["test"]
 
 
 def test_classes_are_groups_of_labels(tiny_dataset: Path):
@@ -88,10 +88,10 @@ def test_balance_caps_train_alone(tiny_dataset: Path):
 
 
 def test_balance_is_seeded(tiny_dataset: Path):
-    one, same, other = (
+    first, same, other = (
         Task(tiny_dataset, TaskSpec(balance=30, seed=seed)).load("train").face_ids for seed in (1, 1, 2)
     )
-    assert one.tolist() == same.tolist() != other.tolist()
+    assert first.tolist() == same.tolist() != other.tolist()
 
 
 def test_a_fraction_of_train_is_stratified_seeded_and_nested(tiny_dataset: Path):
@@ -127,8 +127,8 @@ def votes_dataset(tiny_dataset: Path, directory: Path, votes: dict[int, dict[str
 def test_votes_are_summed_into_classes(tiny_dataset: Path, tmp_path: Path):
     splits = np.array(open_table(tiny_dataset)["split"].to_pylist())
     rows = np.flatnonzero(splits == "train")[[3, 40, 90]].tolist()  # in both parts
-    given = [{"happy": 6, "sad": 1, "neutral": 1, "angry": 2}, {"sad": 10}, {"fear": 10}]
-    data = votes_dataset(tiny_dataset, tmp_path / "voted", dict(zip(rows, given, strict=True)))
+    votes = [{"happy": 6, "sad": 1, "neutral": 1, "angry": 2}, {"sad": 10}, {"fear": 10}]
+    data = votes_dataset(tiny_dataset, tmp_path / "voted", dict(zip(rows, votes, strict=True)))
     classes = {"other": ["sad", "neutral"], "joy": ["happy"]}
     for features in ("blendshapes", "pixels"):
         task = Task(data, TaskSpec(features=features, classes=classes, keep_twins=True))
@@ -152,7 +152,7 @@ def test_landmarks(tmp_path: Path):
     data = dataset_with(tmp_path, landmarks=True)
     table = open_table(data, split="val")
     detected = table["detected"].to_numpy()
-    stored = [np.frombuffer(one, np.float16).reshape(478, 3) for one in table["landmarks"].to_pylist() if one]
+    stored = [np.frombuffer(buffer, np.float16).reshape(478, 3) for buffer in table["landmarks"].to_pylist() if buffer]
     points = normalised(np.stack(stored))
     landmarks, both = (Task(data, TaskSpec(features=features)) for features in ("landmarks", "blendshapes+landmarks"))
     assert len(landmarks.feature_names) == 2 * (len(EXPRESSIVE) - 2), "the eyes' corners always lie at the same place"
@@ -165,8 +165,8 @@ def test_landmarks(tmp_path: Path):
     everything = Task(data, TaskSpec(features="landmarks", landmarks="all"))
     assert everything.load("val").x.shape[1] == 2 * 476
     assert landmarks.arrays().preprocessing["views"] == 4
-    one = Task(data, TaskSpec(features="blendshapes+landmarks"), feature_names=["landmark17x", "jawOpen"])
-    np.testing.assert_array_equal(one.load("val").x[:, 1], table["jawOpen"].to_numpy()[detected])
+    task = Task(data, TaskSpec(features="blendshapes+landmarks"), feature_names=["landmark17x", "jawOpen"])
+    np.testing.assert_array_equal(task.load("val").x[:, 1], table["jawOpen"].to_numpy()[detected])
 
 
 def test_informative_keeps_what_tells_the_classes(tmp_path: Path):
@@ -234,7 +234,7 @@ def test_sources_and_near_twins(tmp_path: Path):
     assert set(whole) - set(fewer) == set(near) & set(whole) != set()
     wrong: list[tuple[list[str], str]] = [
         (["affectnet"], "no source 'affectnet'; it has ck, jaffe"),
-        ([], "names none"),
+        ([], "the list is empty"),
     ]
     for sources, message in wrong:
         with pytest.raises(InputError, match=message):
@@ -269,7 +269,7 @@ def test_ready_made_blendshapes(tmp_path: Path):
             {"classes": {"a": ["hapy"], "b": ["sad"]}},
             "classes.a: there is no label 'hapy'; there are happy, sad, neutral",
         ),
-        ({"classes": {"a": ["happy", "sad"], "b": ["sad"]}}, "'sad' stands in 'a' and in 'b'"),
+        ({"classes": {"a": ["happy", "sad"], "b": ["sad"]}}, "'sad' is in 'a' and in 'b'"),
         ({"classes": {"a": ["happy"]}}, "two classes or more"),
         ({"classes": {"a": ["happy"], "b": []}}, "classes.b: no train face"),
         ({"balance": {"angry": 3}}, "task.balance: there is no label 'angry'"),

@@ -1,0 +1,82 @@
+"""What `describe` returns: a dataset in figures."""
+
+from collections.abc import Mapping
+from dataclasses import asdict, dataclass
+from typing import Any
+
+Counts = dict[str, dict[str, int]]
+"""Split (or reason) → label → faces."""
+
+
+@dataclass(frozen=True)
+class Twins:
+    """Faces with the same pixels."""
+
+    groups: int
+    faces: int
+    """In all groups together."""
+    conflicting: int
+    """Groups with faces of different labels."""
+    across_splits: dict[str, int]
+    """Split → its faces that are also in a split above it."""
+
+
+@dataclass(frozen=True)
+class NearTwins:
+    """Faces with nearly the same pixels as one in another split."""
+
+    across_splits: dict[str, int]
+
+
+@dataclass(frozen=True)
+class ScoreFigures:
+    """What the blendshapes of one split say about the class."""
+
+    split: str
+    num_faces: int
+    class_entropy_nats: float
+    information_nats: dict[str, float]
+    """Score → its mutual information with the class, the most informative score first."""
+    dead: list[str]
+    """Scores that stay below statistics.DEAD_BELOW or do not vary."""
+
+
+@dataclass(frozen=True)
+class Description:
+    """A dataset in figures. Faces are the original ones, without augmented copies."""
+
+    name: str
+    directory: str
+    fingerprint: str
+    num_faces: int
+    image_size: list[int] | None
+    """[H, W] pixels; None: the dataset has no pixels."""
+    num_bytes: int
+    classes: list[str]
+    counts: Counts
+    undetected: Counts
+    detected_share: float
+    """Of all faces, those in which MediaPipe found one."""
+    lost: dict[str, float]
+    """Label → share of its faces in which MediaPipe found none."""
+    twins: Twins
+    near_twins: NearTwins
+    augmented: dict[str, int]
+    """Label → augmented copies."""
+    skipped: Counts
+    """Reason → label → pictures that could not be used."""
+    split_by: str | None
+    folds: dict[str, int] | None
+    """Fold → faces."""
+    num_subjects: int | None
+    has_landmarks: bool
+    landmarks: Mapping[str, Any] | None
+    """How MediaPipe saw the faces; None: it did not, the blendshapes came with the source."""
+    origins: dict[str, Any]
+    sources: list[Any]
+    created: str
+    scores: ScoreFigures | None
+    """None: no face of the split has blendshapes."""
+
+    def as_json(self) -> dict[str, Any]:
+        return asdict(self)
