@@ -19,6 +19,8 @@ from fersweep.data_pipeline.vocabulary import BLENDSHAPES
 from fersweep.trainables.protocol import METRICS, TrialFailed
 from tests.datasets import write_tiny_dataset
 
+pytestmark = pytest.mark.slow
+
 # Small models, and every part that has a state of its own: dropout's seeds, averaged weights, moments, schedules.
 HPARAMS: dict[str, list[dict[str, Any]]] = {
     "curve": [{"top": 0.9, "rate": 0.2, "noise": 0.05}],

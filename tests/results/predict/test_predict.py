@@ -21,6 +21,8 @@ from fersweep.results.models.open_model import open_model
 from fersweep.results.predict.prediction import predict, render
 from fersweep.trainables import curve
 
+pytestmark = pytest.mark.slow
+
 ROOT = Path(__file__).resolve().parents[2]
 
 

@@ -31,6 +31,8 @@ from fersweep.results.predict.video import Screen, Watching, watch
 from fersweep.results.predict.video_frames import Clip
 from fersweep.trainables import curve
 
+pytestmark = pytest.mark.slow
+
 FPS, WITH_FACE, EMPTY = 10, 8, 3
 
 
@@ -46,6 +48,11 @@ def portrait() -> np.ndarray:
     from skimage import data
 
     return data.astronaut()[:400, :400]
+
+
+def rows_of(table: Path) -> list[dict[str, str]]:
+    with table.open() as file:
+        return list(csv.DictReader(file))
 
 
 def write_clip(path: Path, images: list[np.ndarray]) -> Path:
@@ -71,7 +78,7 @@ def test_a_video(clip: Path, spec: str, tmp_path: Path, monkeypatch: pytest.Monk
     (found,) = run([str(clip)], [spec], tmp_path, how)
     assert (found["frames"], found["frames_without_face"], found["faces"]) == (WITH_FACE + EMPTY, EMPTY, 1)
     assert sum(found["labels"].values()) == WITH_FACE
-    rows = list(csv.DictReader(table.open()))
+    rows = rows_of(table)
     assert [int(row["frame"]) for row in rows] == list(range(WITH_FACE))
     assert [float(row["time_s"]) for row in rows] == pytest.approx([i / FPS for i in range(WITH_FACE)])
     assert {row["face"] for row in rows} == {"1"}
@@ -129,7 +136,7 @@ def test_several_models_share_the_faces(
     specs = [spec, str(tmp_path / "net")]
     (found,) = run([str(clip)], specs, tmp_path, Options(rows=[table], watching=Watching(smooth_s=0)))
     assert len(calls) == found["frames"]
-    row = next(csv.DictReader(table.open()))
+    row = rows_of(table)[0]
     name = Path(spec).name
     assert {f"{name}.label", f"{name}.happy", "net.label", "net.happy"} <= set(row)
     Image.fromarray(next(Clip(clip).frames()).image).save(tmp_path / "first.png")
@@ -213,7 +220,7 @@ def test_a_camera_until_ctrl_c(
     out, table = tmp_path / "seen.avi", tmp_path / "rows.csv"
     (found,) = run(["0"], [spec], tmp_path, Options(out=out, rows=[table]))
     assert (found["video"], found["frames"], found["faces"]) == ("camera 0", 5, 1)
-    assert len(list(csv.DictReader(table.open()))) == 5
+    assert len(rows_of(table)) == 5
     assert len(list(Clip(out).frames())) >= 1
     printed = capsys.readouterr()
     assert "no window: there is no display" in printed.err
