@@ -20,7 +20,7 @@ os.environ.setdefault("OMP_NUM_THREADS", "1")
 os.environ.setdefault(
     "RAY_worker_niceness", "0"
 )  # at Ray's 15 trials would get nothing while other tests use the cores
-READINGS = tempfile.TemporaryDirectory(prefix="readings-")  # gone when the tests end
+READINGS = tempfile.TemporaryDirectory(prefix="readings-")
 os.environ["FERSWEEP_READINGS"] = READINGS.name  # not the user's
 os.environ["FERSWEEP_TRAINABLES"] = "tests.doubles.faulty_curve"
 LONGEST_FIRST = ("ray", "processes", "slow", "")  # markers; the last is none
@@ -31,6 +31,10 @@ share_process()  # TensorFlow and torch meet in the process that runs all tests;
 def pytest_configure(config: pytest.Config) -> None:
     # torch says so where TensorFlow looked for a GPU before it
     config.addinivalue_line("filterwarnings", "ignore:CUDA initialization:UserWarning")
+
+
+def pytest_unconfigure() -> None:
+    READINGS.cleanup()
 
 
 @pytest.hookimpl(tryfirst=True)  # before xdist reads the groups, and before -m reads the markers

@@ -55,11 +55,14 @@ def run(verb: str, *arguments: object, home: Path, code: int = 0, timeout_s: flo
     return err
 
 
-def wait_until(condition: Callable[[], Any], process: subprocess.Popen | None = None, timeout_s: float = 120) -> None:
-    """Until `condition()` is true; fails when `process` ends before."""
+def wait_until(condition: Callable[[], Any], process: subprocess.Popen | None = None, timeout_s: float = 300) -> None:
+    """Until `condition()` is true; fails when `process` ends before, and ends it where this takes too long."""
     deadline = time.monotonic() + timeout_s
     while not condition():
-        assert time.monotonic() < deadline, "timed out"
+        if time.monotonic() > deadline:
+            if process is not None:
+                kill_all(process)
+            raise AssertionError(f"timed out: {process.communicate() if process else ''}")
         assert process is None or process.poll() is None, process.communicate()
         time.sleep(0.005)
 

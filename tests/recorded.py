@@ -1,5 +1,6 @@
 """What MLflow should hold of a sweep: its journal, and nothing else."""
 
+import fcntl
 from pathlib import Path
 from typing import Any
 
@@ -48,6 +49,8 @@ def check_all_recorded(sweep_dir: Path) -> dict[str, Any]:
     """MLflow holds what the journal says, of a sweep that no driver runs: every epoch of every trial exactly once and
     in order, every end, every file; returns the runs.
     """
+    with (sweep_dir / "recorder.lock").open("a") as lock:
+        fcntl.flock(lock, fcntl.LOCK_EX)  # a recorder may still be at it where the machine is busy
     runs, record = runs_of(sweep_dir), journal.read(sweep_dir / "journal.jsonl")
     assert set(runs) - {"promotion"} == {"parent", *(trial.name for trial in record.trials.values())}
     assert runs["parent"].info.status == SWEEP_STATUS.get(record.action or "", "KILLED")

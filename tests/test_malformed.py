@@ -96,6 +96,7 @@ def sweep_refusal(file: Path, overrides: list[str], data: Path) -> str | None:
     return message
 
 
+@pytest.mark.slow
 def test_mutated_sweep_files(tmp_path: Path, data: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.chdir(tmp_path)  # where `!!python/object/apply:os.mkdir` would show
     file, refused, accepted = tmp_path / "sweep.yaml", set(), set()
@@ -112,6 +113,7 @@ def test_mutated_sweep_files(tmp_path: Path, data: Path, monkeypatch: pytest.Mon
     assert accepted
 
 
+@pytest.mark.slow
 def test_mutated_overrides(tmp_path: Path, data: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.chdir(tmp_path)
     file, refused, accepted = tmp_path / "sweep.yaml", set(), set()
@@ -188,6 +190,7 @@ def source_refusal(source: Path) -> str | None:
     return message
 
 
+@pytest.mark.slow
 def test_mutated_sources(tmp_path: Path, ray_session: None) -> None:
     refused, sound, number = set(), [], itertools.count()
 

@@ -19,6 +19,8 @@ from fersweep.data_pipeline.vocabulary import BLENDSHAPES
 from fersweep.trainables.protocol import METRICS, TrialFailed
 from tests.datasets import write_tiny_dataset
 
+pytestmark = pytest.mark.slow
+
 # Small models, and every part that has a state of its own: dropout's seeds, averaged weights, moments, schedules.
 KNOWN = set(trainables.NAMES | trainables.more())
 HPARAMS: dict[str, list[dict[str, Any]]] = {

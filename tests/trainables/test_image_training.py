@@ -31,6 +31,8 @@ from fersweep.trainables.torch_training.hparams import Augmentation
 from fersweep.trainables.torch_training.layers import Dropout
 from fersweep.trainables.torch_training.optimisation import Average, Plateau, Training, rate_factors, unfrozen_at
 
+pytestmark = pytest.mark.slow
+
 SMALL: dict[str, Any] = {"widths": [4, 6], "batch_size": 32}
 OFF = Augmentation(flip=False)
 

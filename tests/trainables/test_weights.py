@@ -23,6 +23,8 @@ from fersweep.common.errors import InputError
 from fersweep.trainables import transfer
 from fersweep.trainables.transfer import backbones, weights
 
+pytestmark = pytest.mark.slow
+
 COMMIT = "0" * 40
 LITE0 = "tf_efficientnet_lite0"
 needs_carried = pytest.mark.skipif(

@@ -39,8 +39,8 @@ def named_split(name: str, where: str) -> str | None:
 
 def rows(member: Member) -> Iterator[list[str]]:
     """Rows of a CSV; the header is the first, its names stripped. NoTable where it is none."""
-    with reading(member.name), member.open() as file:
-        reader = csv.reader(_lines(io.TextIOWrapper(file, encoding="utf-8-sig", newline="")))
+    with reading(member.name), member.open() as file, io.TextIOWrapper(file, encoding="utf-8-sig", newline="") as text:
+        reader = csv.reader(_lines(text))
         try:
             yield [name.strip() for name in next(reader, [])]
             yield from reader
@@ -50,9 +50,9 @@ def rows(member: Member) -> Iterator[list[str]]:
 
 def lines(member: Member) -> Iterator[str]:
     """Lines of a text. NoTable where it is none."""
-    with reading(member.name), member.open() as file:
+    with reading(member.name), member.open() as file, io.TextIOWrapper(file, encoding="utf-8-sig") as text:
         try:
-            yield from _lines(io.TextIOWrapper(file, encoding="utf-8-sig"))
+            yield from _lines(text)
         except (csv.Error, UnicodeDecodeError) as error:
             raise NoTable(f"{member.name} is no text: {error}") from None
 

@@ -28,6 +28,8 @@ from fersweep.data_pipeline.describe.train_scores import TrainScores
 from fersweep.data_pipeline.vocabulary import BLENDSHAPES
 from tests.datasets import write_tiny_dataset
 
+pytestmark = pytest.mark.slow
+
 HEADINGS = ("At a glance", "Classes", "Some faces", "did not find", "Twins", "Near twins", "came from", "was made")
 ANGRY_SURPRISE = ((0.581, 0.622, 0.563), (0.641, 0.698, 0.618), (0.652, 0.636, 0.645))  # of an earlier project
 
@@ -312,11 +314,14 @@ def test_information_and_correlations():
 def test_angry_against_surprise_on_fer2013(realdata: Path, tmp_path: Path):
     """The nine numbers of an earlier project, from the official training data."""
     faces, labels = [], []
-    archive = zipfile.ZipFile(realdata / "fer2013" / "fer2013.csv.zip")
-    for row in csv.DictReader(io.TextIOWrapper(archive.open(archive.namelist()[0]))):
-        if row["Usage"] == "Training" and row["emotion"] in "05":
-            faces.append(np.array(row["pixels"].split(), np.uint8).reshape(48, 48))
-            labels.append({"0": "angry", "5": "surprise"}[row["emotion"]])
+    with (
+        zipfile.ZipFile(realdata / "fer2013" / "fer2013.csv.zip") as archive,
+        archive.open(archive.namelist()[0]) as table,
+    ):
+        for row in csv.DictReader(io.TextIOWrapper(table)):
+            if row["Usage"] == "Training" and row["emotion"] in "05":
+                faces.append(np.array(row["pixels"].split(), np.uint8).reshape(48, 48))
+                labels.append({"0": "angry", "5": "surprise"}[row["emotion"]])
     number = len(faces)
     rows = make_rows(
         (48, 48),

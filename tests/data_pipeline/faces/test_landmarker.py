@@ -13,6 +13,8 @@ from fersweep.data_pipeline.faces.landmarker import Landmarker, _explained, face
 from fersweep.data_pipeline.faces.landmarker_bundle import find_bundle
 from fersweep.data_pipeline.vocabulary import BLENDSHAPES
 
+pytestmark = pytest.mark.slow
+
 
 @pytest.fixture(scope="module")
 def landmarker() -> Iterator[Landmarker]:

@@ -24,6 +24,8 @@ from fersweep.data_pipeline.prepare.staging import STAGED, Stage
 from fersweep.data_pipeline.sources.demo_faces import make_faces
 from fersweep.data_pipeline.vocabulary import BLENDSHAPES
 
+pytestmark = pytest.mark.slow
+
 NUM_FACES = 24
 
 

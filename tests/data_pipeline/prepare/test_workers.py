@@ -15,6 +15,8 @@ from fersweep.data_pipeline.faces.mirror import MIRROR_LANDMARKS, MIRROR_SCORES
 from fersweep.data_pipeline.prepare.reading_cache import READING, UNKNOWN, ReadingCache, Sight, as_row
 from fersweep.data_pipeline.vocabulary import BLENDSHAPES
 
+pytestmark = pytest.mark.slow
+
 SIGHT = Sight(0.25, 192, 1)
 
 

@@ -50,6 +50,7 @@ def test_as_all_pairs_compared(min_correlation: float) -> None:
     assert (groups(pairs, 1500) == groups(expected, 1500)).all()
 
 
+@pytest.mark.slow
 def test_a_crowd_makes_a_star_not_a_square() -> None:
     crowd = np.concatenate([pictures(50), pictures(1, seed=9).repeat(3000, axis=0)])
     rng = np.random.default_rng(0)

@@ -228,6 +228,7 @@ def test_many_sweeps_are_read_without_a_framework(sweep_dir: Path) -> None:
     assert second == "[]"
 
 
+@pytest.mark.slow
 def test_sync_closes_what_a_dead_driver_left_open(sweep_dir: Path) -> None:
     end_with(sweep_dir, None)
     driver = FakeDriver(sweep_dir, None)  # type: ignore[arg-type] - it trains nothing

@@ -21,6 +21,8 @@ from fersweep.results.tracking import recorder_process, report_upload
 from tests.recorded import check_all_recorded, history, runs_of
 from tests.sweeps import METRIC, NewSweep, write_sweep
 
+pytestmark = pytest.mark.slow
+
 RATE = '{"name": "FloatDistribution", "attributes": {"low": 0.05, "high": 0.5, "log": true, "step": null}}'
 
 

@@ -20,6 +20,8 @@ from tests.recorded import check_all_recorded, client_of, run_ids
 from tests.servers import free_port
 from tests.sweeps import METRIC, FakeDriver, write_sweep
 
+pytestmark = pytest.mark.slow
+
 
 def places(home: Path) -> set[str]:
     """Every place that the store keeps, but that of MLflow's own experiment, which lies nowhere."""

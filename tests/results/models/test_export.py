@@ -20,6 +20,8 @@ from fersweep.trainables.exports.formats import FORMATS, open_exported
 from tests.datasets import write_tiny_dataset
 from tests.trainables.test_conformance import HPARAMS
 
+pytestmark = pytest.mark.slow
+
 MORE: list[tuple[str, dict[str, Any]]] = [  # operators that the others lack
     ("blendshape_dense", {"units": [8], "activation": "gelu", "transform": "logit"}),
     ("blendshape_lstm", {"units": [4], "activation": "selu", "layout": "steps", "bidirectional": True}),

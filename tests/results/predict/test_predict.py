@@ -22,6 +22,8 @@ from fersweep.results.predict.prediction import predict
 from fersweep.results.predict.tables import render
 from fersweep.trainables import curve
 
+pytestmark = pytest.mark.slow
+
 ROOT = Path(__file__).resolve().parents[2]
 
 

@@ -32,6 +32,8 @@ from fersweep.results.predict.video import ClipResult, Screen, watch
 from fersweep.results.predict.video_frames import Clip
 from fersweep.trainables import curve
 
+pytestmark = pytest.mark.slow
+
 FPS, WITH_FACE, EMPTY = 10, 8, 3
 
 
@@ -47,6 +49,11 @@ def portrait() -> np.ndarray:
     from skimage import data
 
     return data.astronaut()[:400, :400]
+
+
+def rows_of(table: Path) -> list[dict[str, str]]:
+    with table.open() as file:
+        return list(csv.DictReader(file))
 
 
 def write_clip(path: Path, images: list[np.ndarray]) -> Path:
@@ -78,7 +85,7 @@ def test_a_video(clip: Path, spec: str, tmp_path: Path, monkeypatch: pytest.Monk
     assert (content["video"], content["out"]) == (str(clip), str(out))
     assert (result.frames, result.frames_without_face, result.faces) == (WITH_FACE + EMPTY, EMPTY, 1)
     assert sum(result.labels.values()) == WITH_FACE
-    rows = list(csv.DictReader(table.open()))
+    rows = rows_of(table)
     assert [int(row["frame"]) for row in rows] == list(range(WITH_FACE))
     assert [float(row["time_s"]) for row in rows] == pytest.approx([i / FPS for i in range(WITH_FACE)])
     assert {row["face"] for row in rows} == {"1"}
@@ -138,7 +145,7 @@ def test_several_models_share_the_faces(
     (result,) = run([str(clip)], specs, tmp_path, Options(csv=table, watching=Watching(smooth_s=0)))
     assert isinstance(result, ClipResult)
     assert len(calls) == result.frames
-    row = next(csv.DictReader(table.open()))
+    row = rows_of(table)[0]
     name = Path(spec).name
     assert {f"{name}.label", f"{name}.happy", "net.label", "net.happy"} <= set(row)
     Image.fromarray(next(Clip(clip).frames()).image).save(tmp_path / "first.png")
@@ -227,7 +234,7 @@ def test_a_camera_until_ctrl_c(
     (result,) = run(["0"], [spec], tmp_path, Options(out=out, csv=table))
     assert isinstance(result, ClipResult)
     assert (result.video, result.frames, result.faces) == ("camera 0", 5, 1)
-    assert len(list(csv.DictReader(table.open()))) == 5
+    assert len(rows_of(table)) == 5
     assert len(list(Clip(out).frames())) >= 1
     printed = capsys.readouterr()
     assert "no window: there is no display" in printed.err

@@ -23,6 +23,8 @@ from fersweep.results.promote.promotion import Refused, promote
 from tests.datasets import write_tiny_dataset
 from tests.sweeps import FakeDriver, write_sweep_json
 
+pytestmark = pytest.mark.slow
+
 
 @pytest.fixture(scope="module")
 def home(tmp_path_factory: pytest.TempPathFactory, empty_store: Path) -> Path:

@@ -22,6 +22,8 @@ from fersweep.results.promote.promotion import promote
 from fersweep.results.record.recorded_sweep import load_sweep
 from tests.sweeps import FakeDriver, NewSweep, write_sweep, write_sweep_json
 
+pytestmark = pytest.mark.slow
+
 
 @pytest.fixture(scope="module")
 def sweep_dir(tmp_path_factory: pytest.TempPathFactory, tiny_dataset: Path, empty_store: Path) -> Path:

@@ -30,6 +30,8 @@ from fersweep.results.promote.packaging import log_model
 from tests.datasets import write_tiny_dataset
 from tests.servers import START_S, free_port
 
+pytestmark = pytest.mark.slow
+
 BOX = ["left", "top", "right", "bottom"]
 
 

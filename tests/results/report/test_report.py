@@ -26,6 +26,8 @@ from fersweep.results.tracking import recorder_process, report_upload
 from tests.recorded import client_of, runs_of
 from tests.sweeps import UP_TO_1, NewSweep, write_journal, write_sweep_json
 
+pytestmark = pytest.mark.slow
+
 
 class Loaded(HTMLParser):
     """What a page has in it, and what it would load from elsewhere."""

@@ -46,6 +46,7 @@ def test_no_answer_is_wrong_and_equal_models_do_not_differ() -> None:
         paired(y, y, y[:3], 3)
 
 
+@pytest.mark.slow
 def test_intervals_cover_the_true_difference_and_p_values_are_honest() -> None:
     """400 simulated pairs: the interval holds the truth about 19 times of 20; equal models differ about once in 20."""
     rng, hits, false_alarms = np.random.default_rng(1), 0, {"bootstrap": 0, "mcnemar": 0}

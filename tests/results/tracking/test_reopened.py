@@ -14,6 +14,8 @@ from tests.processes import wait_until
 from tests.recorded import check_all_recorded, history, run_ids, runs_of
 from tests.sweeps import METRIC, FakeDriver, NewSweep
 
+pytestmark = pytest.mark.slow
+
 METRICS = ("train_loss", "val_loss", "val_accuracy", "val_balanced_accuracy", METRIC, "epoch_s")
 
 

@@ -21,6 +21,8 @@ from tests.processes import wait_until
 from tests.recorded import check_all_recorded, history, runs_of
 from tests.sweeps import METRIC, NewSweep, write_sweep
 
+pytestmark = pytest.mark.slow
+
 SCORES = ("train_loss", "val_loss", "val_accuracy", "val_balanced_accuracy", METRIC, "epoch_s")
 
 
