@@ -27,7 +27,7 @@ if TYPE_CHECKING:
     from fersweep.data_pipeline.tasks.task import Task
     from fersweep.results.compare.trials import compare
     from fersweep.results.dashboards.status import status
-    from fersweep.results.evaluate.judgement import judge_model as evaluate
+    from fersweep.results.evaluate.model_judgement import judge_model as evaluate
     from fersweep.results.models.export import export
     from fersweep.results.models.open_model import open_model
     from fersweep.results.predict.prediction import predict
@@ -69,7 +69,7 @@ _PLACES = {
     "champion": "results.promote.champion:champion",
     "compare": "results.compare.trials:compare",
     "describe": "data_pipeline.describe.summary:describe",
-    "evaluate": "results.evaluate.judgement:judge_model",
+    "evaluate": "results.evaluate.model_judgement:judge_model",
     "export": "results.models.export:export",
     "find_sweep": "results.record.home:find_sweep",
     "launch": "cluster.launch:launch",

@@ -89,7 +89,7 @@ def sweep_refusal(file: Path, overrides: list[str], data: Path) -> str | None:
     def run() -> None:
         sweep = read_sweep(str(file), overrides)
         described, _ = describe(sweep, data, file.parent / "home")
-        assert Sweep.model_validate(json.loads(json.dumps(described))["sweep"]) == sweep
+        assert Sweep.model_validate(json.loads(described.as_bytes())["sweep"]) == sweep
 
     message = refusal(run, str(file), str(data), "--set", "task.", "search.")
     assert list(file.parent.iterdir()) == [file]

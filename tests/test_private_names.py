@@ -10,8 +10,10 @@ from pathlib import Path
 from types import CodeType
 from typing import Any
 
-import numpy as np
 import pytest
+
+from fersweep.results.record.recorded_sweep import load_sweep
+from tests.sweeps import write_sweep
 
 
 def names(function: Callable[..., Any]) -> list[str]:
@@ -189,14 +191,14 @@ def test_names_of_mlflow() -> None:
     check(not new, "mlflow", "results/mlflow_store/connection.py", f"the list of columns with places (new: {new})")
 
 
-def test_the_view_in_mlflows_page() -> None:
+def test_the_view_in_mlflows_page(tmp_path: Path) -> None:
     import mlflow
 
     from fersweep.results.mlflow_store import connection, saved_view
 
     scripts = sorted((Path(mlflow.__file__).parent / "server/js/build/static/js").glob("*.js"))
     content = b"\n".join(path.read_bytes() for path in scripts)
-    view = saved_view._state({"sweep_id": "a", "sweep": {"stop": {"metric": "val_loss", "mode": "min"}}, "space": {}})
+    view = saved_view._state(load_sweep(write_sweep(tmp_path, num_trials=0)).sweep)
     charts = {name for chart in view["compareRunCharts"] for name in chart}
     for name in (
         saved_view.PREFIX,
@@ -248,32 +250,10 @@ def test_names_of_torch() -> None:
     )
 
 
-def test_names_of_scikit_learn() -> None:
-    from sklearn.ensemble import HistGradientBoostingClassifier
-
-    from fersweep.trainables.transfer.tree_head import NODE_FIELDS, as_arrays, vote
-
-    x = np.random.default_rng(0).normal(size=(60, 2)).astype(np.float32)
-    trees: Any = HistGradientBoostingClassifier(max_iter=3).fit(x, (x[:, 0] > 0) * 1 + (x[:, 1] > 1))
-    for name in ("_predictors", "_baseline_prediction"):
-        check(
-            hasattr(trees, name),
-            "scikit-learn",
-            "trainables/transfer/tree_head.py",
-            f"HistGradientBoostingClassifier.{name}",
-        )
-    fields = trees._predictors[0][0].nodes.dtype.names
-    check(
-        set(NODE_FIELDS) <= set(fields), "scikit-learn", "trainables/transfer/tree_head.py", "a field of a tree's nodes"
-    )
-    same = np.allclose(vote(as_arrays(trees), x), trees.predict_proba(x), atol=1e-6)
-    check(same, "scikit-learn", "trainables/transfer/tree_head.py", "what a tree's nodes mean")
-
-
 def test_names_of_typer() -> None:
     import typer
 
-    from fersweep import USAGE_ERROR
+    from fersweep.cli.main import USAGE_ERROR
 
-    check(USAGE_ERROR.__name__ == "UsageError", "typer", "fersweep.py", "the base of typer.BadParameter")
-    check(issubclass(typer.BadParameter, USAGE_ERROR), "typer", "fersweep.py", "typer.BadParameter")
+    check(USAGE_ERROR.__name__ == "UsageError", "typer", "fersweep/cli/main.py", "the base of typer.BadParameter")
+    check(issubclass(typer.BadParameter, USAGE_ERROR), "typer", "fersweep/cli/main.py", "typer.BadParameter")

@@ -22,8 +22,8 @@ from fersweep.data_pipeline.faces.landmarker_bundle import find_bundle
 from fersweep.results.mlflow_store import connection
 from fersweep.results.mlflow_store.registry import MODEL
 from fersweep.results.record import journal
+from fersweep.results.record.recorded_sweep import load_sweep
 from fersweep.results.record.storage import Storage
-from fersweep.results.record.sweep_json import load_sweep
 from tests.older.bucket import BUCKET, SWEEP, serve
 from tests.older.questions import READING, WRITING, ask, losses
 from tests.processes import run
@@ -156,7 +156,7 @@ def test_a_bucket_is_adopted(home: Path, tmp_path: Path) -> None:
         before = journal.read(tmp_path / "before")
         assert before.count()["running"], "it was killed in its midst"
         run("resume", SWEEP, home=home)
-        assert load_sweep(home / "sweeps" / "away")[1].action == "finished"
+        assert load_sweep(home / "sweeps" / "away").record.action == "finished"
         check_went_on(home / "sweeps" / "away", before)
 
 

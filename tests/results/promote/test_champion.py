@@ -89,7 +89,7 @@ def test_a_worse_candidate_is_refused_a_better_one_is_not_and_both_can_be_undone
         rollback(home, to="99")
     assert rollback(home, to="3").before == 1
     moves = champion(home).moves
-    assert [(one["version"], one["action"]) for one in moves] == [
+    assert [(move.version, move.action) for move in moves] == [
         ("3", "rolled back"),
         ("1", "rolled back"),
         ("3", "rolled back"),
@@ -97,7 +97,7 @@ def test_a_worse_candidate_is_refused_a_better_one_is_not_and_both_can_be_undone
         ("3", "promoted"),
         ("1", "promoted"),
     ]
-    assert [one["current"] for one in moves] == [True, *[False] * 5]
+    assert [move.current for move in moves] == [True, *[False] * 5]
     assert moves[3]["gates"][0]["passed"] is False, "what was forced is on record"
     capsys.readouterr()
     assert run("champion", "history", *where) == 0
