@@ -6,7 +6,7 @@ from typing import Any
 
 from typer.testing import CliRunner
 
-from fersweep import app
+from fersweep.cli.main import app
 
 MADE_AT = "/srv/fersweep-home"  # where it was made: what is recorded of sources and weights goes on to say so
 READING = [
