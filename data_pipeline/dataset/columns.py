@@ -9,6 +9,7 @@ from pathlib import Path
 
 import numpy as np
 import pyarrow as pa
+import pyarrow.compute as pc
 
 from fersweep.common.errors import InputError
 from fersweep.data_pipeline.dataset.manifest import Manifest
@@ -38,6 +39,11 @@ def codes(column: pa.ChunkedArray, names: Sequence[str]) -> np.ndarray:
         known = np.array([*(place.get(name, -1) for name in chunk.dictionary.to_pylist()), -1], np.int32)
         parts.append(known[chunk.indices.fill_null(len(known) - 1).to_numpy()])
     return np.concatenate(parts)
+
+
+def floats(table: pa.Table, columns: Sequence[str]) -> np.ndarray:
+    """(N, len(columns)) float32, NaN where a value is null."""
+    return np.column_stack([pc.fill_null(table[name], np.nan).to_numpy() for name in columns])
 
 
 def landmarks(column: pa.ChunkedArray) -> np.ndarray:

@@ -17,7 +17,7 @@ from rich.console import Group
 from rich.table import Table
 from rich.text import Text
 
-from fersweep.data_pipeline.dataset.columns import codes
+from fersweep.data_pipeline.dataset.columns import codes, floats
 from fersweep.data_pipeline.dataset.manifest import Counts, Manifest, Part, read_manifest
 from fersweep.data_pipeline.dataset.parts import open_part
 from fersweep.data_pipeline.vocabulary import BLENDSHAPES, LABELS, SPLITS
@@ -274,7 +274,7 @@ def _score_changes(a: _Faces, b: _Faces, left: np.ndarray, right: np.ndarray) ->
 def _scores(directory: Path, part: Part) -> np.ndarray:
     """(n, 52) float32, NaN where there is none."""
     table = _originals(directory, part, [*BLENDSHAPES, "augmentation"])
-    return np.column_stack([pc.fill_null(table[name], np.nan).to_numpy() for name in BLENDSHAPES])
+    return floats(table, BLENDSHAPES)
 
 
 def _unequal(a: Mapping[str, Any], b: Mapping[str, Any], prefix: str = "") -> dict[str, list[Any]]:

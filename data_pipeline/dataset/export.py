@@ -24,7 +24,7 @@ import pyarrow.compute as pc
 
 from fersweep.common.errors import InputError, hint
 from fersweep.common.files import new_directory
-from fersweep.data_pipeline.dataset.columns import codes, images
+from fersweep.data_pipeline.dataset.columns import codes, floats, images
 from fersweep.data_pipeline.dataset.manifest import Manifest, read_manifest
 from fersweep.data_pipeline.dataset.parts import open_part
 from fersweep.data_pipeline.vocabulary import BLENDSHAPES, LABELS, NUM_LANDMARKS, SPLITS
@@ -222,5 +222,4 @@ def _values(table: pa.Table, name: str, blendshapes: Sequence[str], image_size: 
         nothing = np.full(NUM_LANDMARKS * 3, np.nan, np.float16).tobytes()
         data = b"".join(value or nothing for value in table[name].to_pylist())
         return np.frombuffer(data, np.float16).reshape(-1, NUM_LANDMARKS, 3)
-    columns = blendshapes if name == "blendshapes" else POSE
-    return np.column_stack([pc.fill_null(table[column], np.nan).to_numpy() for column in columns])
+    return floats(table, blendshapes if name == "blendshapes" else POSE)

@@ -18,7 +18,7 @@ from rich.text import Text
 
 from fersweep.common.errors import InputError
 from fersweep.common.files import sha256
-from fersweep.data_pipeline.dataset.columns import codes
+from fersweep.data_pipeline.dataset.columns import codes, floats
 from fersweep.data_pipeline.dataset.manifest import Manifest, read_manifest
 from fersweep.data_pipeline.dataset.parts import part_file, read_part
 from fersweep.data_pipeline.dataset.schema import ADDED_FIELDS, arrow_schema
@@ -187,7 +187,7 @@ def _rows_findings(table: pa.Table, manifest: Manifest) -> Iterator[str]:
         what = "pixels" if manifest["image_size"] is not None else "scores"
         yield f"face_id is not the sha256 of the {what} in {len(wrong)} rows, first in row {wrong[0]}"
     detected = table["detected"].fill_null(False).to_numpy()
-    scores = _scores(table)
+    scores = floats(table, BLENDSHAPES)
     with np.errstate(invalid="ignore"):
         outside = ((scores < 0) | (scores > 1)).any(axis=1)
     if outside.any():
@@ -215,7 +215,9 @@ def _folds_findings(table: pa.Table, num_folds: int | None) -> Iterator[str]:
 def _names(table: pa.Table) -> Iterator[tuple[str, tuple[str, ...]]]:
     """face_id of each row, and what it may be: a copy's also covers what was done to the face."""
     contents = (
-        table["pixels"].to_pylist() if "pixels" in table.column_names else map(np.ndarray.tobytes, _scores(table))
+        table["pixels"].to_pylist()
+        if "pixels" in table.column_names
+        else map(np.ndarray.tobytes, floats(table, BLENDSHAPES))
     )
     for name, content, augmentation in zip(
         table["face_id"].to_pylist(), contents, table["augmentation"].to_pylist(), strict=True
@@ -223,12 +225,6 @@ def _names(table: pa.Table) -> Iterator[tuple[str, tuple[str, ...]]]:
         digest = hashlib.sha256(content or b"")
         copy = () if augmentation is None else (hashlib.sha256(digest.digest() + augmentation.encode()).hexdigest(),)
         yield name, (digest.hexdigest(), *copy)
-
-
-def _scores(table: pa.Table) -> np.ndarray:
-    """(n, 52) float32, NaN where there is none."""
-    columns = [pc.fill_null(table[name], np.nan).to_numpy() for name in BLENDSHAPES]
-    return np.ascontiguousarray(np.column_stack(columns), np.float32)
 
 
 def _is_digest(name: str | None) -> bool:
