@@ -322,7 +322,7 @@ def test_imagenet_is_downloaded_once(backbone: str, hub: type[FakeHub]) -> None:
     assert [request for request in requests if f" {expected.get(backbone, f'/timm/{backbone}.')}" not in request] == []
     assert sum(request.startswith("GET") for request in requests) == 1
     assert weights.resolve(backbone, "imagenet") == path
-    assert hub.requests == asked
+    assert hub.requests == requests
 
 
 @pytest.mark.parametrize("backbone", ["mobilenetv3_small_100", "squeezenet1_1"])

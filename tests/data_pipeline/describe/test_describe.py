@@ -19,8 +19,9 @@ from fersweep.data_pipeline.dataset.manifest import read_manifest, write_manifes
 from fersweep.data_pipeline.dataset.schema import make_rows
 from fersweep.data_pipeline.dataset.seal import write_dataset
 from fersweep.data_pipeline.describe import statistics
+from fersweep.data_pipeline.describe.brightness import brightness_grids
 from fersweep.data_pipeline.describe.description import Twins
-from fersweep.data_pipeline.describe.page import brightness_grids, render
+from fersweep.data_pipeline.describe.page import render
 from fersweep.data_pipeline.describe.rows import DatasetRows
 from fersweep.data_pipeline.describe.summary import conflicts, describe
 from fersweep.data_pipeline.describe.summary import render as render_text
