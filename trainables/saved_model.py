@@ -27,7 +27,7 @@ def describe_model(name: str, hparams: BaseModel, arrays: TaskArrays, seed: int)
 
 
 def write_checkpoint(directory: Path, model: dict[str, Any], state: dict[str, np.ndarray]) -> None:
-    """Write `model.json` and `state.npz` into `directory` (made if need be)."""
+    """Write `model.json` and `state.npz` into `directory` (created if missing)."""
     directory.mkdir(parents=True, exist_ok=True)
     np.savez(directory / "state.npz", **state)  # type: ignore[arg-type]
     (directory / "model.json").write_text(json.dumps(model, indent=1))

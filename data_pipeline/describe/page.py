@@ -22,21 +22,17 @@ from fersweep.common.display.page import (
     html_table,
     page,
     plot,
-    sheet,
     subheading,
     tiles,
 )
 from fersweep.data_pipeline.dataset.manifest import Manifest
-from fersweep.data_pipeline.describe import charts, pictures, poses, ridges, statistics
+from fersweep.data_pipeline.describe import brightness, charts, pictures, poses, ridges, statistics
 from fersweep.data_pipeline.describe.description import Description
 from fersweep.data_pipeline.describe.rows import DatasetRows
 from fersweep.data_pipeline.describe.summary import describe_rows, listed
 from fersweep.data_pipeline.describe.train_scores import TrainScores
 from fersweep.data_pipeline.vocabulary import LABELS
 
-CELLS = (3, 6, 12, 24, 48)  # faces shrunk to so many cells a side
-MAX_BRIGHTNESS = 60_000  # faces whose brightness is measured
-MAX_BYTES = 2_000_000_000  # of pixels read for it
 MAX_PLANE = 1600  # faces of the 2-D maps
 MIN_TSNE = 10
 SEED = 0
@@ -55,7 +51,7 @@ def render(directory: Path, faces: bool = True) -> str:
         pictures.twins(rows, scores.labels, description.twins, faces),
         pictures.near_twins(rows, scores.labels, faces),
         *_of_scores(scores),
-        _brightness(rows, scores, faces),
+        brightness.section(rows, scores, faces),
         *poses.sections(rows, scores),
         _origins(rows.manifest),
         _making(rows.manifest),
@@ -210,55 +206,6 @@ def _largest(direction: np.ndarray, names: list[str]) -> str:
     """The two scores with the largest parts in a direction, with their signs."""
     largest = np.argsort(-np.abs(direction))[:2]
     return ", ".join(f"{'+' if direction[index] > 0 else '−'}{names[index]}" for index in largest)
-
-
-def _brightness(rows: DatasetRows, scores: TrainScores, faces: bool) -> Section:
-    heading = "Where the pixels of two classes differ"
-    if not rows.has_pixels:
-        return Section(heading, note=pictures.NO_PIXELS)
-    grids, means, number = brightness_grids(rows, scores)
-    html = Markup()
-    if faces and means:
-        cards = [([place], scores.labels[index]) for place, index in enumerate(means)]
-        html = subheading("Mean faces") + sheet(np.stack(list(means.values())), cards, captioned=True, width=96)
-    if len(means) > 1:
-        html = beside(charts.brightness(grids, scores.labels, list(means)), html)
-    drawn = "" if number == len(scores.rows) else f", drawn from {len(scores.rows):,} with seed {SEED}"
-    return Section(
-        heading,
-        html,
-        f"Faces shrunk to n×n cells (Lanczos), {number:,} of {scores.split}{drawn}, found by MediaPipe or not. In each cell, the "
-        "probability that a face of the second class is brighter there than one of the first: the AUC of its brightness, .5 (white) where "
-        "the classes do not differ.",
-    )
-
-
-def brightness_grids(
-    rows: DatasetRows, scores: TrainScores
-) -> tuple[dict[int, statistics.BrightnessGrid], dict[int, np.ndarray], int]:
-    """How bright train faces are in each cell, and what they look like on average.
-
-    Returns:
-        a grid for each of CELLS that is not finer than the faces' pixels, by its number of cells a side; the mean face
-        (h, w) uint8 of each class that has one, by its index; and the number of faces that both are of.
-    """
-    assert rows.manifest["image_size"] is not None  # has_pixels
-    height, width = rows.manifest["image_size"]
-    chosen, limit = scores.rows, max(1, min(MAX_BRIGHTNESS, MAX_BYTES // (height * width)))
-    if len(chosen) > limit:
-        chosen = np.sort(np.random.default_rng(SEED).choice(chosen, limit, replace=False))
-    grids: dict[int, statistics.BrightnessGrid] = {}
-    sums: dict[int, Any] = {}
-    counts = np.bincount(scores.class_of_rows[chosen], minlength=len(scores.labels))
-    for batch, faces in rows.faces(chosen):
-        y = scores.class_of_rows[batch]
-        side = min(faces.shape[1:])
-        for n in [cells for cells in CELLS if cells <= side] or [side]:
-            grids.setdefault(n, statistics.BrightnessGrid(n, len(scores.labels))).add(faces, y)
-        for index in np.unique(y).tolist():
-            sums[index] = sums.get(index, 0) + faces[y == index].sum(axis=0, dtype=np.float64)
-    means = {index: np.rint(sums[index] / counts[index]).astype(np.uint8) for index in sorted(sums)}
-    return grids, means, len(chosen)
 
 
 def _origins(manifest: Manifest) -> Section:

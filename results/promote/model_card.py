@@ -60,7 +60,7 @@ def _what(sweep: SweepJson, trial: TrialRecord, task: Task, figures: Figures) ->
     groups = [name if members == [name] else f"{name} ({', '.join(members)})" for name, members in task.groups.items()]
     sees = f"{described(task.feature_names)} that MediaPipe reads from a face"
     if task.spec.features == "pixels":
-        sees = f"the gray face, {'×'.join(map(str, task.manifest['image_size']))} pixels"
+        sees = f"the gray face, {'×'.join(map(str, task.manifest['image_size'] or ()))} pixels"
     hparams = ", ".join(f"{name} {short(value)}" for name, value in trial.hparams.items() if value not in (None, []))
     return f"{what}. It sees {sees} and answers {', '.join(groups)}.\n\nHyperparameters: {hparams}."
 

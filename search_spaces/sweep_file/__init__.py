@@ -1,1 +1,1 @@
-"""The sweep file: what a sweep is asked to do."""
+"""The sweep file: its schema, and how it is read and checked."""

@@ -1,4 +1,4 @@
-"""What pydantic found wrong with a sweep file, in one line: the key, what is wrong with it, and what was given."""
+"""pydantic's first complaint about a sweep file in one line: the key, the problem, and the value."""
 
 from __future__ import annotations
 

@@ -168,8 +168,8 @@ def test_points_and_random_samples_of_the_space_are_valid_hparams(name: str) -> 
 def test_every_knob_is_searchable(name: str) -> None:
     space = search_spaces.load(name).space
     study = optuna.create_study(sampler=optuna.samplers.RandomSampler(seed=0))
-    found = set().union(*(space(study.ask()) for _ in range(200)))
-    assert set(trainables.load(name).Hparams.model_fields) - found == {"schedule_epochs"}  # the sweep's max_epochs
+    searched = set().union(*(space(study.ask()) for _ in range(200)))
+    assert set(trainables.load(name).Hparams.model_fields) - searched == {"schedule_epochs"}  # the sweep's max_epochs
 
 
 @pytest.mark.parametrize("transform", ["none", "logit"])

@@ -48,11 +48,11 @@ def test_the_memory_is_that_of_the_gpu_that_the_process_sees(monkeypatch: pytest
         monkeypatch.setenv("CUDA_VISIBLE_DEVICES", visible)
         assert total_bytes() == gib * GIB
     monkeypatch.setenv("CUDA_VISIBLE_DEVICES", "7")
-    with pytest.raises(RuntimeError, match="does not tell the GPU's memory"):
+    with pytest.raises(RuntimeError, match="does not report the GPU's memory"):
         total_bytes()
     (tmp_path / "nvidia-smi").unlink()
     monkeypatch.setenv("PATH", str(tmp_path))
-    with pytest.raises(RuntimeError, match=r"nvidia-smi.*does not tell the GPU's memory"):
+    with pytest.raises(RuntimeError, match=r"nvidia-smi.*does not report the GPU's memory"):
         total_bytes()
 
 

@@ -94,15 +94,17 @@ def test_faces_are_only_flipped_where_only_that_is_asked() -> None:
     assert torch.equal(augmented(before, OFF, 64), resized(before, 64))
 
 
-@pytest.mark.parametrize("one", ["rotation", "zoom", "shift", "shear", "crop", "brightness", "contrast", "erasing"])
-def test_each_change_differs_from_face_to_face(one: str) -> None:
+@pytest.mark.parametrize("change", ["rotation", "zoom", "shift", "shear", "crop", "brightness", "contrast", "erasing"])
+def test_each_change_differs_from_face_to_face(change: str) -> None:
     torch.manual_seed(0)
     before = faces(1).repeat(16, 1, 1, 1)
-    strength = {"rotation": 20.0, "shear": 20.0, "erasing": 1.0}.get(one, 0.3)
-    after = augmented(before, Augmentation(flip=False, **{one: strength}), 48)
+    strength = {"rotation": 20.0, "shear": 20.0, "erasing": 1.0}.get(change, 0.3)
+    after = augmented(before, Augmentation(flip=False, **{change: strength}), 48)
     assert after.shape == before.shape
     assert len({face.numpy().tobytes() for face in after}) == 16
-    assert len({face.numpy().tobytes() for face in augmented(before, Augmentation(flip=False, **{one: 0.0}), 48)}) == 1
+    assert (
+        len({face.numpy().tobytes() for face in augmented(before, Augmentation(flip=False, **{change: 0.0}), 48)}) == 1
+    )
 
 
 def test_an_affine_change_moves_a_face_as_it_says() -> None:
@@ -191,8 +193,8 @@ def test_dropout_drops_its_share_and_keeps_the_mean() -> None:
 @pytest.mark.parametrize("groups", [1, 6])
 def test_quickened_convolutions_are_the_same(size: int, kernel: Any, stride: int, same: bool, groups: int) -> None:
     padding = 0 if same else tuple(k // 2 for k in np.broadcast_to(kernel, 2).tolist())
-    made = Conv2dSame if same else torch.nn.Conv2d
-    plain = made(6, 6, kernel, stride, padding, groups=groups)
+    kind = Conv2dSame if same else torch.nn.Conv2d
+    plain = kind(6, 6, kernel, stride, padding, groups=groups)
     quick = copy.deepcopy(torch.nn.Sequential(plain))
     quicken(quick)
     if groups > 1 or (kernel, stride, same) == (1, 1, False):
@@ -221,11 +223,11 @@ def test_schedules() -> None:
     assert cosine[0] == 1
     assert cosine[100] == pytest.approx(0.5)
     assert (cosine[200:] < 1e-9).all()
-    one = whole(schedule="one_cycle")
-    assert one[0] == pytest.approx(1 / 25)
-    assert one.argmax() == 60
-    assert one.max() == pytest.approx(1)
-    assert one[-1] < 1e-4
+    factors = whole(schedule="one_cycle")
+    assert factors[0] == pytest.approx(1 / 25)
+    assert factors.argmax() == 60
+    assert factors.max() == pytest.approx(1)
+    assert factors[-1] < 1e-4
     warm = whole(warmup_epochs=2)
     assert warm[0] == pytest.approx(1 / 40)
     assert (np.diff(warm[:40]) > 0).all()
@@ -404,7 +406,7 @@ def test_feature_maps_and_grad_cam(arrays: TaskArrays, tmp_path: Path) -> None:
     x, y = arrays.val.x[:5], arrays.val.y[:5]
     before = model.predict(x)
     maps = model.feature_maps(x[0], 5)
-    assert [(name, found.shape) for name, found in maps] == [("stage 1", (4, 24, 24)), ("stage 2", (5, 12, 12))]
+    assert [(name, values.shape) for name, values in maps] == [("stage 1", (4, 24, 24)), ("stage 2", (5, 12, 12))]
     cam = model.grad_cam(x, y)
     assert cam.shape == (5, 48, 48)
     assert cam.dtype == np.float32

@@ -17,17 +17,17 @@ def test_scores_agree_with_scikit_learn(num_classes: int, num_predicted: int) ->
     predicted = rng.integers(0, min(num_predicted, num_classes), 200)
     counts = confusion(y, predicted, num_classes)
     np.testing.assert_array_equal(counts, metrics.confusion_matrix(y, predicted, labels=range(num_classes)))
-    found = scores(counts)
-    assert found["accuracy"] == pytest.approx(metrics.accuracy_score(y, predicted))
-    assert found["balanced_accuracy"] == pytest.approx(metrics.balanced_accuracy_score(y, predicted))
-    assert found["macro_f1"] == pytest.approx(metrics.f1_score(y, predicted, average="macro"))
+    figures = scores(counts)
+    assert figures["accuracy"] == pytest.approx(metrics.accuracy_score(y, predicted))
+    assert figures["balanced_accuracy"] == pytest.approx(metrics.balanced_accuracy_score(y, predicted))
+    assert figures["macro_f1"] == pytest.approx(metrics.f1_score(y, predicted, average="macro"))
     expected = metrics.precision_recall_fscore_support(y, predicted, labels=range(num_classes), zero_division=0)
     for name, values in zip(("precision", "recall", "f1", "support"), expected, strict=True):
-        np.testing.assert_allclose(found[name], values)
+        np.testing.assert_allclose(figures[name], values)
 
 
 def test_the_baseline_guesses_the_majority_of_train() -> None:
-    found = majority_baseline(np.array([1, 1, 0]), np.array([0, 0, 1, 1, 1, 1]), 2)
-    assert found["majority_class"] == 1
-    assert found["accuracy"] == pytest.approx(4 / 6)
-    assert found["balanced_accuracy"] == pytest.approx(0.5)
+    baseline = majority_baseline(np.array([1, 1, 0]), np.array([0, 0, 1, 1, 1, 1]), 2)
+    assert baseline["majority_class"] == 1
+    assert baseline["accuracy"] == pytest.approx(4 / 6)
+    assert baseline["balanced_accuracy"] == pytest.approx(0.5)

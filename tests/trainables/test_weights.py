@@ -319,12 +319,12 @@ def test_imagenet_is_downloaded_once(backbone: str, hub: type[FakeHub]) -> None:
     path = weights.resolve(backbone, "imagenet")
     assert path is not None
     assert path.read_bytes() == hub.content
-    asked = hub.requests
+    requests = hub.requests
     expected = {"efficientnet_b7": "/timm/tf_efficientnet_b7.", "squeezenet1_1": "/squeezenet1_1-"}
-    assert [request for request in asked if f" {expected.get(backbone, f'/timm/{backbone}.')}" not in request] == []
-    assert sum(request.startswith("GET") for request in asked) == 1
+    assert [request for request in requests if f" {expected.get(backbone, f'/timm/{backbone}.')}" not in request] == []
+    assert sum(request.startswith("GET") for request in requests) == 1
     assert weights.resolve(backbone, "imagenet") == path
-    assert hub.requests == asked
+    assert hub.requests == requests
 
 
 @pytest.mark.parametrize("backbone", ["mobilenetv3_small_100", "squeezenet1_1"])

@@ -123,12 +123,12 @@ def _write_onnx(classifier: KerasClassifier, path: Path) -> None:
     from onnx import TensorProto, checker, helper, save_model
 
     graph, h, model = _Graph(), classifier.hparams, classifier.model
-    x = given = _input_name(classifier)
+    x = input_name = _input_name(classifier)
     if h.transform == "logit" and classifier.scored.any():
         x = graph.add("Clip", x, *(graph.constant(bound) for bound in LOGIT_CLIP))
         x = graph.add("Log", graph.add("Div", x, graph.add("Sub", graph.constant(1.0), x)))
         if not classifier.scored.all():
-            x = graph.add("Where", graph.constant(classifier.scored, bool), x, given)
+            x = graph.add("Where", graph.constant(classifier.scored, bool), x, input_name)
     if _standardises(classifier):
         x = graph.add("Sub", x, graph.constant(classifier.shift))
         x = graph.add("Div", x, graph.constant(classifier.scale))
@@ -139,7 +139,7 @@ def _write_onnx(classifier: KerasClassifier, path: Path) -> None:
     onnx_graph = helper.make_graph(
         graph.nodes,
         "fersweep",
-        [helper.make_tensor_value_info(given, floats, ["N", len(model["feature_names"])])],
+        [helper.make_tensor_value_info(input_name, floats, ["N", len(model["feature_names"])])],
         [helper.make_tensor_value_info("probabilities", floats, ["N", len(model["classes"])])],
         graph.constants,
     )

@@ -19,8 +19,9 @@ from fersweep.data_pipeline.dataset.manifest import read_manifest, write_manifes
 from fersweep.data_pipeline.dataset.schema import make_rows
 from fersweep.data_pipeline.dataset.seal import write_dataset
 from fersweep.data_pipeline.describe import statistics
+from fersweep.data_pipeline.describe.brightness import brightness_grids
 from fersweep.data_pipeline.describe.description import Twins
-from fersweep.data_pipeline.describe.page import brightness_grids, render
+from fersweep.data_pipeline.describe.page import render
 from fersweep.data_pipeline.describe.rows import DatasetRows
 from fersweep.data_pipeline.describe.summary import conflicts, describe
 from fersweep.data_pipeline.describe.summary import render as render_text
@@ -66,7 +67,7 @@ def full_page(full: Path) -> str:
 def write_faces(
     directory: Path, labels: list[str], splits: list[str], side: int = 48, blendshapes: np.ndarray | None = None
 ) -> Path:
-    """A dataset of random faces, not found by MediaPipe if no blendshapes (N, 52) are given."""
+    """A dataset of random faces, not detected by MediaPipe if no blendshapes (N, 52) are given."""
     rng, number = np.random.default_rng(1), len(labels)
     scores = np.full((number, 52), np.nan, np.float32) if blendshapes is None else blendshapes.astype(np.float32)
     faces = rng.integers(0, 256, (number, side, side)).astype(np.uint8)
@@ -301,7 +302,7 @@ def test_information_and_correlations():
     assert bits[1] < 4 * statistics.information_noise(4000, 2)
     assert bits[2] == pytest.approx(np.log(2), abs=0.01)
     assert bits[3] == 0
-    signs = rng.integers(0, 2, (4000, 2))  # neither tells of their exclusive or, both together all
+    signs = rng.integers(0, 2, (4000, 2))  # neither is informative about their exclusive or, both together determine it
     nats, i, j = statistics.pair_information(signs + 0.01 * rng.random((4000, 2)), signs[:, 0] ^ signs[:, 1])[0]
     assert (nats, i, j) == (pytest.approx(np.log(2), abs=0.06), 0, 1)
     correlations = statistics.class_correlations(x, y, 2)

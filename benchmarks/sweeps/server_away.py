@@ -1,10 +1,10 @@
-"""Does a sweep notice when MLflow's server is away? The same sweep with the server there, and with it killed for a minute.
+"""Does a sweep slow down while MLflow's server is away? The same sweep with the server, and with it killed for a minute.
 
-    .venv/bin/python benchmarks/server_away.py
+    .venv/bin/python benchmarks/sweeps/server_away.py
 
 `curve`, 20 ms an epoch, one epoch a report. The server (`mlflow server`, SQLite) is killed with SIGKILL a few seconds
-into the sweep and started again 60 s later on the same port. Compared are the reports a second from the first report to the last, and what
-MLflow holds at the end.
+into the sweep and started again 60 s later on the same port. Compared are the reports a second from the first report to the last, and the
+runs and epochs in MLflow at the end.
 """
 
 from __future__ import annotations
@@ -15,7 +15,7 @@ import tempfile
 import time
 from pathlib import Path
 
-ROOT = Path(__file__).resolve().parents[1]
+ROOT = Path(__file__).resolve().parents[2]
 sys.path.insert(0, str(ROOT))
 from fersweep.results.record import journal  # noqa: E402
 from tests.datasets import write_tiny_dataset  # noqa: E402

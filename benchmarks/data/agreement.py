@@ -1,10 +1,10 @@
 """Our blendshapes beside those of an earlier project, from the same raw 48-pixel images (FER2013's PublicTest).
 
-    OMP_NUM_THREADS=1 .venv/bin/python benchmarks/agreement.py --faces fer2013.csv.zip --scores blends_validation_set.csv
+    OMP_NUM_THREADS=1 .venv/bin/python benchmarks/data/agreement.py --faces fer2013.csv.zip --scores blends_validation_set.csv
 
-Both are happy, sad and neutral faces seen without a border. The earlier rows do not say which face each is, so a row and a
-face belong together where each is the other's nearest among those of the same label. Printed for each size at which the
-detector may have been shown the image: how many rows find their face, and how many of those agree within 1e-3 rms.
+Both are happy, sad and neutral faces seen without a border. The earlier rows do not name their faces, so a row and a face
+are paired if each is the other's nearest among those of the same label. For each size at which the detector may have been
+shown the image it prints how many rows have a face, and how many of those agree within 1e-3 rms.
 """
 
 from __future__ import annotations
@@ -15,7 +15,7 @@ from pathlib import Path
 
 import numpy as np
 
-ROOT = Path(__file__).resolve().parents[1]
+ROOT = Path(__file__).resolve().parents[2]
 sys.path.insert(0, str(ROOT))
 
 LABELS = {"0": "happy", "1": "sad", "2": "neutral"}  # the earlier project's ids
@@ -46,17 +46,18 @@ def main() -> None:
     )
     for size in options.sizes:
         with Landmarker(find_bundle(), border=0.0, size=size) as landmarker:
-            seen = [(face.label, landmarker.blendshapes(decode(face))) for face in wanted]
-        found = [(label, scores) for label, scores in seen if scores is not None]
-        ours, labels = np.stack([scores for _, scores in found]), np.array([label for label, _ in found])
-        rms = np.concatenate([matched(theirs[names == name], ours[labels == name]) for name in LABELS.values()])
+            readings = [(face.label, landmarker.blendshapes(decode(face))) for face in wanted]
+        detected = [(label, scores) for label, scores in readings if scores is not None]
+        ours, labels = np.stack([scores for _, scores in detected]), np.array([label for label, _ in detected])
+        rms = np.concatenate([pair_rms(theirs[names == name], ours[labels == name]) for name in LABELS.values()])
         agree = f"{np.mean(rms < AGREES):.2%} ({np.sum(rms < AGREES):,})"
         print(
-            f"| {size} | {len(found):,} | {len(rms):,} | {agree} | {np.median(rms):.1e} | {rms.max():.1e} |", flush=True
+            f"| {size} | {len(detected):,} | {len(rms):,} | {agree} | {np.median(rms):.1e} | {rms.max():.1e} |",
+            flush=True,
         )
 
 
-def matched(theirs: np.ndarray, ours: np.ndarray) -> np.ndarray:
+def pair_rms(theirs: np.ndarray, ours: np.ndarray) -> np.ndarray:
     """rms (M,) of the pairs of rows (N, 52) of one label that are each other's nearest; columns of NaN do not count."""
     both = ~np.isnan(theirs).any(axis=0)
     theirs, ours = theirs[:, both].astype(np.float64), ours[:, both].astype(np.float64)

@@ -1,7 +1,7 @@
-"""What ASHA's rule says of a search, ours and Ray Tune's, and what the search did: for restore.py.
+"""The decisions of ASHA in a search, ours and Ray Tune's, beside what its rule says: for restore.py.
 
-Each side's own rule is replayed over all results in the order in which they came. In an unbroken search the replay
-agrees with every decision.
+Each side's own rule is replayed over all results in their order. In a search without a crash the replay agrees with
+every decision.
 """
 
 from __future__ import annotations
@@ -26,7 +26,7 @@ class Step(NamedTuple):
 
 
 class Story(NamedTuple):
-    """A search as it went. `known`: trials that it knows at its end; `open_in_study`: those RUNNING in Optuna's study."""
+    """The course of a search. `known`: trials that it knows at its end; `open_in_study`: those RUNNING in Optuna's study."""
 
     steps: list[Step]
     known: set[str]
@@ -35,7 +35,7 @@ class Story(NamedTuple):
 
 
 class Decision(NamedTuple):
-    """What became of a trial at a rung, and what ASHA's rule says there. `rung` 0: it was stopped where there is none."""
+    """Whether a trial was stopped at a rung, and what ASHA's rule says. `rung` 0: it was stopped at an epoch without a rung."""
 
     later: bool
     trial: str
@@ -48,13 +48,13 @@ def decisions(steps: list[Step], ours: bool) -> list[Decision]:
     """Replay ASHA's rule over all results: each trial's first visit to a rung, in the order of the visits.
 
     Ours (cluster/search/decisions.py) compares the best values so far, the trial's own among them; Ray Tune's (`_Bracket` in
-    tune/schedulers/async_hyperband.py) the values at the rung, with those that were there before. What became of a
-    trial that was in training when the driver died, and never again, is not known: such a visit is left out.
+    tune/schedulers/async_hyperband.py) the values at the rung, with the earlier ones. Visits of trials that were in
+    training when the driver died, and did not train again, are left out: there was no decision.
     """
     rungs: dict[int, dict[str, float]] = {level: {} for level in RUNGS}
     best: dict[str, float] = {}
     last, ended = last_epochs(steps), {step.trial for step in steps if step.event == "ended"}
-    found = []
+    visits = []
     for step in steps:
         if step.event != "report":
             continue
@@ -67,9 +67,9 @@ def decisions(steps: list[Step], ours: bool) -> list[Decision]:
         lost = below_ours([*before, value], value) if ours else below_theirs(before, value)
         stopped = step.trial in ended and last[step.trial] == step.epoch
         if stopped or last[step.trial] > step.epoch:
-            found.append(Decision(step.later, step.trial, step.epoch, stopped, lost))
+            visits.append(Decision(step.later, step.trial, step.epoch, stopped, lost))
     elsewhere = [trial for trial in sorted(ended) if last.get(trial, 0) not in (*RUNGS, MAX_EPOCHS)]
-    return found + [Decision(True, trial, 0, True, False) for trial in elsewhere]
+    return visits + [Decision(True, trial, 0, True, False) for trial in elsewhere]
 
 
 def below_ours(everyone: list[float], value: float) -> bool:
@@ -81,7 +81,7 @@ def below_theirs(others: list[float], value: float) -> bool:
 
 
 def last_epochs(steps: list[Step]) -> dict[str, int]:
-    """Trial → the last epoch that it reported, in whichever session."""
+    """Trial → the last epoch that it reported, in any session."""
     epochs: dict[str, int] = {}
     for step in steps:
         if step.event == "report":
@@ -96,44 +96,44 @@ def later_trials(steps: list[Step]) -> set[str]:
 
 
 def count(story: Story, ours: bool) -> Counter[str]:
-    """Everything that the table shows, as numbers that may be summed over rounds."""
+    """All numbers of the table, which may be summed over rounds."""
     trials, judged, new = {step.trial for step in story.steps}, decisions(story.steps, ours), later_trials(story.steps)
     counted = Counter({"trials": len(trials), "open in study": story.open_in_study, "lost": len(trials - story.known)})
-    for one in judged:
-        when = "later" if one.trial in new else "earlier"
-        if one.rung == GRACE and (when == "later" or not one.later):
-            counted.update({when: 1, f"{when} stopped": one.stopped, f"{when} rule": one.rule_stops})
-        if one.later:
+    for decision in judged:
+        when = "later" if decision.trial in new else "earlier"
+        if decision.rung == GRACE and (when == "later" or not decision.later):
+            counted.update({when: 1, f"{when} stopped": decision.stopped, f"{when} rule": decision.rule_stops})
+        if decision.later:
             counted["decisions"] += 1
-            counted["stopped wrongly"] += one.stopped and not one.rule_stops
-            counted["kept wrongly"] += one.rule_stops and not one.stopped
-    counted["differing"] = sum(one.stopped != one.rule_stops for one in judged)
+            counted["stopped wrongly"] += decision.stopped and not decision.rule_stops
+            counted["kept wrongly"] += decision.rule_stops and not decision.stopped
+    counted["differing"] = sum(decision.stopped != decision.rule_stops for decision in judged)
     return counted + count_epochs(story)
 
 
 def in_order(story: Story, ours: bool) -> str:
     """Later trials at rung 1, in order: `.` kept, `s` stopped, both as the rule says; `K` and `S` against it."""
     new = later_trials(story.steps)
-    at_first = [one for one in decisions(story.steps, ours) if one.rung == GRACE and one.trial in new]
+    at_first = [visit for visit in decisions(story.steps, ours) if visit.rung == GRACE and visit.trial in new]
     signs = {(False, False): ".", (True, True): "s", (True, False): "S", (False, True): "K"}
-    return "".join(signs[one.stopped, one.rule_stops] for one in at_first)
+    return "".join(signs[visit.stopped, visit.rule_stops] for visit in at_first)
 
 
 def count_epochs(story: Story) -> Counter[str]:
-    """What was trained, and what MLflow has of it."""
-    told = Counter((step.trial, step.epoch) for step in story.steps if step.event == "report")
+    """Epochs that were trained, and those in MLflow."""
+    reported = Counter((step.trial, step.epoch) for step in story.steps if step.event == "report")
     logged = Counter((trial, epoch) for trial, _, epochs in story.runs for epoch in epochs)
     ended = {step.trial for step in story.steps if step.event == "ended" and not step.later}
     again = {step.trial for step in story.steps if step.event == "report" and step.later} & ended
     return Counter(
         {
             "ended trained again": len(again),
-            "epochs": len(told),
-            "epochs reported twice": told.total() - len(told),
+            "epochs": len(reported),
+            "epochs reported twice": reported.total() - len(reported),
             "runs": len(story.runs),
             "duplicates": len(story.runs) - len({trial for trial, *_ in story.runs}),
             "left running": sum(status == "RUNNING" for _, status, _ in story.runs),
             "epochs twice": logged.total() - len(logged),
-            "epochs missing": len(told.keys() - logged.keys()),
+            "epochs missing": len(reported.keys() - logged.keys()),
         }
     )

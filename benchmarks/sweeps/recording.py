@@ -1,9 +1,8 @@
-"""What recording in MLflow costs the controller: reports a second with and without it, ours and Ray Tune's own callback.
+"""The cost of recording in MLflow for the controller: reports a second with and without it, ours and Ray Tune's callback.
 
-The trainable is the closed-form `curve`, one epoch a report, so that the controller is the only thing that works. The
-rate is taken from the first report to the last; each variant runs alone, in turn, several rounds; medians are compared.
+The trainable is the closed-form `curve`, one epoch a report, so that all the work is the controller's. The rate is from the first report to the last; each variant runs alone, in turn, several rounds; medians are compared.
 
-    .venv/bin/python benchmarks/recording.py
+    .venv/bin/python benchmarks/sweeps/recording.py
 """
 
 from __future__ import annotations
@@ -17,7 +16,7 @@ import tempfile
 import time
 from pathlib import Path
 
-ROOT = Path(__file__).resolve().parents[1]
+ROOT = Path(__file__).resolve().parents[2]
 sys.path.insert(0, str(ROOT))
 SWEEP = """
 trainable: curve
@@ -116,8 +115,8 @@ def main() -> None:
     for _ in range(options.rounds):
         for variant in ("ours,no", "ours,yes", "stock,no", "stock,yes"):
             command = [sys.executable, __file__, "--variant", variant, *arguments]
-            done = subprocess.run(command, check=True, capture_output=True, text=True)
-            rates.setdefault(variant, []).append(float(done.stdout.strip().splitlines()[-1]))
+            finished = subprocess.run(command, check=True, capture_output=True, text=True)
+            rates.setdefault(variant, []).append(float(finished.stdout.strip().splitlines()[-1]))
     median = {variant: statistics.median(values) for variant, values in rates.items()}
     print("| | reports a second, unrecorded | recorded in MLflow | cost |\n|---|---|---|---|")
     for who, name in (("ours", "fersweep"), ("stock", "Ray Tune and its MLflowLoggerCallback")):

@@ -1,12 +1,12 @@
 """Do augmented copies of train faces help a blendshape model? The same nets with and without them.
 
     .venv/bin/fersweep prepare fer2013.csv.zip --out runs/data/fer2013-augmented --augment 4
-    .venv/bin/python benchmarks/augmentation.py --data runs/data/fer2013-augmented
+    .venv/bin/python benchmarks/models/augmentation.py --data runs/data/fer2013-augmented
 
-Five seeds of one dense network (the same settings everywhere), on three and on seven classes: as many epochs on
-the originals and on all, and, since an epoch of all has five times the steps, a fifth of the epochs on all. Printed: mean
-and standard deviation over the seeds of the best epoch's macro-F1 and of its accuracy on val (PublicTest): chosen on the
-data that it is told of, alike for all rows. Boosted trees beside.
+Five seeds of one dense network with the same settings, on three and on seven classes: the same number of epochs on the
+originals and on all faces, and, since an epoch of all has five times the steps, a fifth of the epochs on all. Printed: mean
+and standard deviation over the seeds of the best epoch's macro-F1 and of its accuracy on val (PublicTest), by which that
+epoch is chosen, too, in all rows. Boosted trees beside.
 """
 
 import argparse

@@ -1,11 +1,11 @@
 """Faces a second of `prepare` on 1, 2, … cores beside a plain loop over MediaPipe in one process.
 
-    .venv/bin/python benchmarks/prepare.py fer2013.csv.zip --faces 6000 --cores 1 2
+    .venv/bin/python benchmarks/data/prepare.py fer2013.csv.zip --faces 6000 --cores 1 2
 
 The first `--faces` rows of the CSV are prepared without cache and without near-duplicates, start of Ray and of the workers
-included and, as `steady`, from the first faces on. The plain loop decodes the same rows, borders and enlarges them and
-asks MediaPipe, one after the other, pinned to one core; it is timed before and after, the mean counts: these machines are
-noisy. `ratio` is steady faces/s over cores × the plain loop's.
+included and, as `steady`, from the first faces on. The plain loop decodes the same rows, adds the border, enlarges them and
+calls MediaPipe, one after the other, pinned to one core. It is timed before and after, and the mean is taken, since
+machines are noisy. `ratio` is steady faces/s over cores × the plain loop's.
 """
 
 import argparse
@@ -40,11 +40,11 @@ from pathlib import Path
 from fersweep.data_pipeline.prepare.options import Options
 from fersweep.data_pipeline.prepare.preparation import prepare
 out, views, cores = Path(sys.argv[2]), int(sys.argv[3]), int(sys.argv[4])
-told, began = [], time.perf_counter()
+reports, began = [], time.perf_counter()
 prepare([Path(sys.argv[1])], out, Options(views=views), workers=cores, cache=out.parent / "cache",
-        progress=lambda p: told.append((time.perf_counter() - began, p.phase, p.done)))
+        progress=lambda p: reports.append((time.perf_counter() - began, p.phase, p.done)))
 whole = time.perf_counter() - began
-extract = [(at, done) for at, phase, done in told if phase == "extract"]
+extract = [(at_s, done) for at_s, phase, done in reports if phase == "extract"]
 (first_s, first), (last_s, last) = extract[0], extract[-1]
 print(json.dumps({"steady": (last - first) / (last_s - first_s), "whole_s": whole, "after_s": whole - last_s, "start_s": first_s}))
 """
@@ -65,13 +65,13 @@ def main() -> None:
             out = Path(scratch) / f"cores{cores}" / "dataset"
             arguments = [str(source), str(out), str(options.views), str(cores)]
             pinned = ["taskset", "-c", f"0-{cores - 1}"]
-            found = json.loads(run([*pinned, sys.executable, "-c", PREPARE, *arguments]))
+            figures = json.loads(run([*pinned, sys.executable, "-c", PREPARE, *arguments]))
             loop = (before + plain_loop(source, options)) / 2
-            ratio = found["steady"] / (cores * loop)
-            whole = options.faces / found["whole_s"]
+            ratio = figures["steady"] / (cores * loop)
+            whole = options.faces / figures["whole_s"]
             print(
-                f"{cores} core(s): plain loop {loop:.0f} faces/s, prepare steady {found['steady']:.0f}, ratio {ratio:.2f}; "
-                f"with start ({found['start_s']:.0f} s) and end ({found['after_s']:.0f} s) {whole:.0f}"
+                f"{cores} core(s): plain loop {loop:.0f} faces/s, prepare steady {figures['steady']:.0f}, ratio {ratio:.2f}; "
+                f"with start ({figures['start_s']:.0f} s) and end ({figures['after_s']:.0f} s) {whole:.0f}"
             )
 
 
@@ -94,9 +94,9 @@ def plain_loop(source: Path, options: argparse.Namespace) -> float:
 
 def run(command: list[str]) -> str:
     environment = {**os.environ, "OMP_NUM_THREADS": "1"}
-    time.sleep(2)  # let the process before end
-    done = subprocess.run(command, check=True, env=environment, stdout=subprocess.PIPE, stderr=subprocess.DEVNULL)
-    return done.stdout.decode().strip().splitlines()[-1]
+    time.sleep(2)  # for the previous process to end
+    finished = subprocess.run(command, check=True, env=environment, stdout=subprocess.PIPE, stderr=subprocess.DEVNULL)
+    return finished.stdout.decode().strip().splitlines()[-1]
 
 
 if __name__ == "__main__":

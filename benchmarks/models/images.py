@@ -1,19 +1,19 @@
-"""Images a second of training, augmentation included: the image models of trainables/ beside what one writes without
-them, and beside the net alone, which nothing that trains it can outrun.
+"""Images a second of training, augmentation included: the image models of trainables/ beside usual code, and beside the
+net alone, which is the upper limit.
 
-    .venv/bin/python benchmarks/images.py --data runs/data/fer2013
+    .venv/bin/python benchmarks/models/images.py --data runs/data/fer2013
 
-The four-convolution net of search_spaces/cnn.py (`seed_lobo`) and EfficientNet-Lite0 from chance, 48 px, batches of 64,
+The four-convolution net of search_spaces/cnn.py (`seed_lobo`) and EfficientNet-Lite0 from random weights, 48 px, batches of 64,
 Adam; mirrored, rotated by up to 10°, zoomed by up to 15 %. Each way runs in a process of its own with all cores, one
-after another, in another order each round; an epoch before the clock starts. A ratio is the median of the rounds' ratios.
+after another, in another order each round; the first epoch is not timed. A ratio is the median of the rounds' ratios.
 
-    ours                 an epoch of TorchClassifier without its validation; besides with the precision that `auto` did
-                         not choose, with torch.compile, with all convolutions done as torch does them (instead of
-                         trainables/torch_training/cpu_convolutions.py), and with malloc as it is (trainables/torch_training/device.py tells it to
-                         keep what is freed, in all ways of torch)
+    ours                 an epoch of TorchClassifier without its validation; also with the precision that `auto` does not
+                         choose, with torch.compile, with torch's own convolutions (instead of torch_training/
+                         cpu_convolutions.py), and with glibc's defaults for malloc (torch_training/device.py makes it
+                         keep freed memory, in all ways of torch)
     net alone            the same net and precision on one batch that stays on the device, not augmented
-    DataLoader           the same again, fed by torch's DataLoader with torchvision's transforms on PIL images
-    Keras …              the same architecture, fed by what is named: ImageDataGenerator's flow and flow_from_directory,
+    DataLoader           the same, fed by torch's DataLoader with torchvision's transforms on PIL images
+    Keras …              the same architecture, fed by ImageDataGenerator's flow and flow_from_directory, or by
                          image_dataset_from_directory with augmenting layers
 """
 
@@ -33,15 +33,15 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
-ROOT = Path(__file__).resolve().parents[1]
+ROOT = Path(__file__).resolve().parents[2]
 sys.path.insert(0, str(ROOT))
-NETS = {"cnn": "four convolutions", "transfer": "EfficientNet-Lite0"}  # trainable → what it is here
+NETS = {"cnn": "four convolutions", "transfer": "EfficientNet-Lite0"}  # trainable → its net here
 BATCH, SIZE, ROTATION, ZOOM = 64, 48, 10.0, 0.15
 FACES_CPU = 1024
-MEASURED_S = 3  # a measurement goes on for at least so long
+MEASURED_S = 3  # least duration of a measurement
 FER2013_FACES = 28_709
 CORES = len(os.sched_getaffinity(0))
-WAYS: dict[str, tuple[Any, ...]] = {  # name → module, function, what it takes beside net and arrays
+WAYS: dict[str, tuple[Any, ...]] = {  # name → module, function, its arguments after net and arrays
     "ours": ("images_torch", "ours"),
     "ours, other precision": ("images_torch", "ours", "other precision"),
     "ours, compiled": ("images_torch", "ours", "compiled"),
@@ -58,7 +58,7 @@ WAYS: dict[str, tuple[Any, ...]] = {  # name → module, function, what it takes
 
 @dataclasses.dataclass
 class Way:
-    """One way of training one net. `train_epoch` returns when the device has done all of it."""
+    """One way of training one net. `train_epoch` returns when the device has finished."""
 
     train_epoch: Callable[[], object]
     num_weights: int
@@ -73,8 +73,8 @@ def load_faces(data: Path, num: int | None) -> Any:
     from fersweep.data_pipeline.tasks.task import Task
 
     def part(arrays: Any, rows: np.ndarray) -> Any:
-        kept = {name: getattr(arrays, name)[rows] for name in ("x", "y", "weight", "face_ids")}
-        return dataclasses.replace(arrays, **kept, votes=None)
+        columns = {name: getattr(arrays, name)[rows] for name in ("x", "y", "weight", "face_ids")}
+        return dataclasses.replace(arrays, **columns, votes=None)
 
     arrays = Task(data, TaskSpec(features="pixels")).arrays()
     rows = np.random.default_rng(0).permutation(len(arrays.train.y))[:num]
@@ -92,43 +92,51 @@ def measure(way: Way, num_faces: int) -> float:
     return epochs * num_faces / (time.perf_counter() - start)
 
 
-def run_way(name: str, data: Path, faces: int | None) -> dict[str, dict[str, Any]]:
-    """In this process: net → what was measured."""
+@dataclasses.dataclass
+class Measurement:
+    rate: float
+    """Faces a second."""
+    num_weights: int
+    precision: str
+
+
+def run_way(name: str, data: Path, faces: int | None) -> dict[str, Measurement]:
+    """Measure a way in this process: net → measurement."""
     arrays = load_faces(data, faces)
     module, function, *rest = WAYS[name]
-    found = {}
+    measurements = {}
     for net in NETS:
         way = getattr(importlib.import_module(module), function)(net, arrays, *rest)
         rate = measure(way, len(arrays.train.y))
-        found[net] = {"rate": rate, "num_weights": way.num_weights, "precision": way.precision}
-    return found
+        measurements[net] = Measurement(rate, way.num_weights, way.precision)
+    return measurements
 
 
-def run_apart(name: str, data: Path, faces: int | None) -> dict[str, dict[str, Any]]:
-    """In a process of its own. What it writes goes to a directory that is removed."""
+def run_apart(name: str, data: Path, faces: int | None) -> dict[str, Measurement]:
+    """`run_way` in a process of its own. Its temporary files are removed."""
     command = [sys.executable, __file__, "--data", str(data), "--way", name]
     command += ["--faces", str(faces)] if faces else []
     with tempfile.TemporaryDirectory() as scratch:
         environment = {"OMP_NUM_THREADS": str(CORES), "TF_CPP_MIN_LOG_LEVEL": "3", "TMPDIR": scratch}
-        done = subprocess.run(command, capture_output=True, text=True, env={**os.environ, **environment})
-    if done.returncode:
-        sys.exit(f"{name}: {done.stderr}")
-    return json.loads(done.stdout.splitlines()[-1])
+        finished = subprocess.run(command, capture_output=True, text=True, env={**os.environ, **environment})
+    if finished.returncode:
+        sys.exit(f"{name}: {finished.stderr}")
+    return {net: Measurement(**fields) for net, fields in json.loads(finished.stdout.splitlines()[-1]).items()}
 
 
-def print_table(rounds: list[dict[str, dict[str, dict[str, Any]]]]) -> None:
-    """`rounds`: way → net → what was measured, each."""
+def print_table(rounds: list[dict[str, dict[str, Measurement]]]) -> None:
+    """Each of `rounds`: way → net → measurement."""
     print("| net | way | precision | images/s (range) | ours / this | an epoch of FER2013, s |")
     print("|---|---|---|---|---|---|")
     for net, title in NETS.items():
-        (num_weights,) = {one[name][net]["num_weights"] for one in rounds for name in WAYS}  # all train the same net
+        (num_weights,) = {ways[name][net].num_weights for ways in rounds for name in WAYS}  # all train the same net
         for name in WAYS:
-            rates = [one[name][net]["rate"] for one in rounds]
+            rates = [ways[name][net].rate for ways in rounds]
             rate = statistics.median(rates)
-            ratio = statistics.median(one["ours"][net]["rate"] / one[name][net]["rate"] for one in rounds)
-            what = f"{title}, {num_weights:,} weights" if name == "ours" else ""
+            ratio = statistics.median(ways["ours"][net].rate / ways[name][net].rate for ways in rounds)
+            label = f"{title}, {num_weights:,} weights" if name == "ours" else ""
             figures = f"{rate:,.0f} ({min(rates):,.0f}–{max(rates):,.0f}) | {ratio:.2f} | {FER2013_FACES / rate:.1f}"
-            print(f"| {what} | {name} | {rounds[0][name][net]['precision']} | {figures} |")
+            print(f"| {label} | {name} | {rounds[0][name][net].precision} | {figures} |")
 
 
 def main() -> None:
@@ -139,7 +147,8 @@ def main() -> None:
     parser.add_argument("--way", choices=WAYS, help=argparse.SUPPRESS)
     options = parser.parse_args()
     if options.way:
-        print(json.dumps(run_way(options.way, options.data, options.faces)))
+        measurements = run_way(options.way, options.data, options.faces)
+        print(json.dumps({net: dataclasses.asdict(measurement) for net, measurement in measurements.items()}))
         return
 
     import torch

@@ -1,10 +1,10 @@
-"""Keras's side of images.py: the same two nets and augmentation, fed as Keras's documentation does it, in float32.
+"""Keras's side of images.py: the same two nets and augmentation, fed as in Keras's documentation, in float32.
 
     flow                          ImageDataGenerator over the faces in memory
     flow_from_directory           ImageDataGenerator over a folder of PNG files for each class
     image_dataset_from_directory  tf.data over the same folders, augmenting layers in its `map`
 
-Keras has no EfficientNet-Lite: it is built here after timm's table (`efficientnet.py`, `_gen_efficientnet_lite`), as an
+Keras has no EfficientNet-Lite: it is built here from timm's table (`efficientnet.py`, `_gen_efficientnet_lite`), as an
 EfficientNet-B0 without squeeze-and-excite, with relu6.
 """
 
@@ -82,13 +82,13 @@ def flow(net: str, arrays: Any) -> Way:
 
 
 def flow_from_directory(net: str, arrays: Any) -> Way:
-    how = {"target_size": (SIZE, SIZE), "color_mode": "grayscale", "class_mode": "sparse", "batch_size": BATCH}
-    return way(net, arrays, generator().flow_from_directory(written(arrays), **how))
+    options = {"target_size": (SIZE, SIZE), "color_mode": "grayscale", "class_mode": "sparse", "batch_size": BATCH}
+    return way(net, arrays, generator().flow_from_directory(write_folder(arrays), **options))
 
 
 def image_dataset_from_directory(net: str, arrays: Any) -> Way:
     data = keras.utils.image_dataset_from_directory(
-        written(arrays), image_size=(SIZE, SIZE), color_mode="grayscale", batch_size=BATCH, verbose=False
+        write_folder(arrays), image_size=(SIZE, SIZE), color_mode="grayscale", batch_size=BATCH, verbose=False
     )
     augmentation = keras.Sequential(
         [
@@ -102,8 +102,8 @@ def image_dataset_from_directory(net: str, arrays: Any) -> Way:
     return way(net, arrays, data.prefetch(tf.data.AUTOTUNE))
 
 
-def written(arrays: Any) -> Path:
-    """A folder with one for each class, in which each face is a PNG file. In TMPDIR."""
+def write_folder(arrays: Any) -> Path:
+    """A folder in TMPDIR with a folder for each class, in which each face is a PNG file."""
     folder = Path(tempfile.mkdtemp())
     for name in arrays.classes:
         (folder / name).mkdir()

@@ -1,11 +1,11 @@
-"""A long sweep whose driver is killed (SIGKILL) again and again, and whether anything was lost or done twice.
+"""A long sweep whose driver is killed (SIGKILL) again and again: is anything lost or done twice?
 
-    .venv/bin/python benchmarks/soak.py                                  # 300 trials of `curve`, 100 kills
-    .venv/bin/python benchmarks/soak.py --real runs/data/fer2013         # 8 LSTMs, 3 kills, beside the unbroken sweep
+    .venv/bin/python benchmarks/sweeps/soak.py                                  # 300 trials of `curve`, 100 kills
+    .venv/bin/python benchmarks/sweeps/soak.py --real runs/data/fer2013         # 8 LSTMs, 3 kills, beside the same sweep without kills
 
-A kill comes after a random number of events, every fifth a random time after the driver's start; every fourth time its
-recorder is killed too. What is checked is what tests/cluster/test_crash.py checks. With --real one trial runs at a time, so that both
-sweeps must find the same numbers.
+The driver is killed after a random number of events, every fifth time a random time after its start; every fourth time its
+recorder is killed too. The checks are those of tests/cluster/test_crash.py. With --real one trial runs at a time, so that
+both sweeps must have the same numbers.
 """
 
 from __future__ import annotations
@@ -22,7 +22,7 @@ from pathlib import Path
 
 import numpy as np
 
-ROOT = Path(__file__).resolve().parents[1]
+ROOT = Path(__file__).resolve().parents[2]
 sys.path.insert(0, str(ROOT))
 from fersweep.results.record import journal  # noqa: E402
 from tests.cluster.test_crash import check_journal, results  # noqa: E402
@@ -77,7 +77,7 @@ def soak(scratch: Path, num_trials: int, num_kills: int, seed: int) -> str:
 
 
 def real(scratch: Path, data: Path) -> str:
-    """An LSTM sweep on a real dataset, unbroken and with its driver killed three times."""
+    """An LSTM sweep on a real dataset, without kills and with its driver killed three times."""
     home, rng = scratch / "runs", np.random.default_rng(1)
     (scratch / "lstm.yaml").write_text(LSTM.format(cpus=os.cpu_count()))
     options = (scratch / "lstm.yaml", "--data", data.resolve())

@@ -1,10 +1,10 @@
-"""What a sweep's page costs: seconds and megabytes for 200 trials of `blendshape_dense`, beside plain optuna.visualization.
+"""The cost of a sweep's page: seconds and megabytes for 200 trials of `blendshape_dense`, beside plain optuna.visualization.
 
-The trials are sampled from the recipe's space; their learning curves and the best one's answers are drawn, not trained.
-Each variant runs in a process of its own, so that imports count. "optuna.visualization": its eight plots of the same study,
+The trials are sampled from the recipe's space; their learning curves and probabilities are drawn, not trained.
+Each variant runs in a process of its own, imports included. "optuna.visualization": its eight plots of the same study,
 each written to an HTML file of its own.
 
-    .venv/bin/python benchmarks/report.py --trials 200 --keep /tmp/page
+    .venv/bin/python benchmarks/sweeps/report.py --trials 200 --keep /tmp/page
 """
 
 from __future__ import annotations
@@ -16,7 +16,7 @@ import tempfile
 import time
 from pathlib import Path
 
-ROOT = Path(__file__).resolve().parents[1]
+ROOT = Path(__file__).resolve().parents[2]
 sys.path.insert(0, str(ROOT))
 PLOTS = (
     "optimization_history", "intermediate_values", "parallel_coordinate", "param_importances", "slice", "contour", "timeline",
@@ -44,21 +44,21 @@ def write(home: Path, num_trials: int) -> Path:
     data = write_tiny_dataset(home / "data" / "tiny", num_faces=12_000)
     task = Task(data, sweep.task)
     sweep_dir = write_sweep_json(home, data, task.arrays(), "dense", "blendshape_dense")
-    described = json.loads((sweep_dir / "sweep.json").read_text()) | {"sweep": sweep.model_dump(mode="json")}
-    (sweep_dir / "sweep.json").write_text(json.dumps(described))
+    record = json.loads((sweep_dir / "sweep.json").read_text()) | {"sweep": sweep.model_dump(mode="json")}
+    (sweep_dir / "sweep.json").write_text(json.dumps(record))
     optuna.logging.set_verbosity(optuna.logging.WARNING)
     study, sampled = optuna.create_study(sampler=optuna.samplers.RandomSampler(seed=0)), []
     for _ in range(num_trials):
-        asked = study.ask()
-        hparams = sample_space(sweep, asked)
-        known = {name: distribution_to_json(one) for name, one in asked.distributions.items()}
-        sampled.append({"hparams": hparams, "params": asked.params, "distributions": known})
+        trial = study.ask()
+        hparams = sample_space(sweep, trial)
+        distributions = {name: distribution_to_json(drawn) for name, drawn in trial.distributions.items()}
+        sampled.append({"hparams": hparams, "params": trial.params, "distributions": distributions})
     write_journal(sweep_dir, sampled)
     y, rng = task.load("val").y, np.random.default_rng(0)
-    for trial in range(num_trials):
+    for number in range(num_trials):
         answers = rng.dirichlet(np.ones(len(task.classes)), len(y)).astype(np.float32)
         answers[np.arange(len(y)), y] += 0.5
-        checkpoints.save_predictions(Storage(sweep_dir), trial, 1, y, answers / answers.sum(axis=1, keepdims=True))
+        checkpoints.save_predictions(Storage(sweep_dir), number, 1, y, answers / answers.sum(axis=1, keepdims=True))
     return sweep_dir
 
 
@@ -100,8 +100,8 @@ def main() -> None:
         for variant, name in (("ours", "fersweep report"), ("plain", f"optuna.visualization, {len(PLOTS)} plots")):
             start = time.perf_counter()
             command = [sys.executable, __file__, "--variant", variant, "--keep", str(sweep_dir)]
-            done = subprocess.run(command, check=True, capture_output=True, text=True)
-            number, size = done.stdout.split()
+            finished = subprocess.run(command, check=True, capture_output=True, text=True)
+            number, size = finished.stdout.split()
             print(f"| {name} | {time.perf_counter() - start:.1f} | {number} | {int(size) / 1e6:.1f} |")
 
 

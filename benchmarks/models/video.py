@@ -1,10 +1,10 @@
-"""How fast `predict` watches a video, and whether its memory grows: beside a plain loop of OpenCV, MediaPipe and the model.
+"""Speed and memory of `predict` on a video, beside a plain loop of OpenCV, MediaPipe and the model.
 
-    python -m benchmarks.video MODEL VIDEO... [--home runs] [--frames 2000]
+    python -m benchmarks.models.video MODEL VIDEO... [--home runs] [--frames 2000]
 
-Prints for each video frames/s of the plain loop (every part of each frame looked at, as for photos; and the whole frame
-alone, which misses small faces), of `watch`, and of `watch` with an annotated video and a table written; then how much
-resident memory grew from frame 100 to the last of the first video, looped to --frames frames, all outputs on.
+Prints for each video frames/s of the plain loop (on every part of each frame, as for photos; and on the whole frame alone,
+which misses small faces), of `watch`, and of `watch` that writes an annotated video and a table; then the growth of resident
+memory from frame 100 to the last of the first video, repeated up to --frames frames, with all outputs.
 """
 
 from __future__ import annotations
@@ -31,7 +31,7 @@ FIRST = 100  # the frame from which memory must not grow
 
 
 def plain(path: Path, recogniser: Recogniser, parts: bool) -> tuple[float, int]:
-    """(frames/s, frames in which a face was found) of the loop that a tutorial would show."""
+    """(frames/s, frames with a face) of the loop that a tutorial would show."""
     capture, num_frames, with_face = cv2.VideoCapture(str(path)), 0, 0
     began = time.perf_counter()
     while True:
@@ -54,7 +54,7 @@ def watched(path: Path, recogniser: Recogniser, out: Path | None) -> tuple[float
 
 
 class Looped(Clip):
-    """A video that begins again until there are `num_frames`; notes resident memory at each frame."""
+    """A video repeated up to `num_frames`, with the resident memory after each frame."""
 
     def __init__(self, path: Path, num_frames: int):
         super().__init__(path)
@@ -68,7 +68,7 @@ class Looped(Clip):
 
 
 def memory(path: Path, recogniser: Recogniser, num_frames: int, out: Path) -> np.ndarray:
-    """(num_frames,) resident memory in MiB behind each frame."""
+    """(num_frames,) resident memory in MiB after each frame."""
     clip = Looped(path, num_frames)
     with Movie(out / "long.mp4", clip.fps) as movie, FaceTable(out / "long.csv", recogniser) as rows:
         watch(clip, recogniser, Watching(), [rows], movie)
@@ -81,10 +81,13 @@ def main(arguments: Sequence[str] | None = None) -> None:
     parser.add_argument("videos", type=Path, nargs="+")
     parser.add_argument("--home", type=Path, default=Path("runs"))
     parser.add_argument("--frames", type=int, default=2000)
-    given = parser.parse_args(arguments)
-    with Recogniser([open_model(given.model, given.home)]) as recogniser, tempfile.TemporaryDirectory() as directory:
+    options = parser.parse_args(arguments)
+    with (
+        Recogniser([open_model(options.model, options.home)]) as recogniser,
+        tempfile.TemporaryDirectory() as directory,
+    ):
         out = Path(directory)
-        for path in given.videos:
+        for path in options.videos:
             watched(path, recogniser, None)  # warms up
             ways = {
                 "plain loop, all parts": plain(path, recogniser, True),
@@ -94,10 +97,10 @@ def main(arguments: Sequence[str] | None = None) -> None:
             }
             for way, (rate, with_face) in ways.items():
                 print(f"{path.name:24} {way:32} {rate:6.1f} frames/s, a face in {with_face}")
-        grown = memory(given.videos[0], recogniser, given.frames, out)
-    last = grown[-FIRST:].max()
+        used_mib = memory(options.videos[0], recogniser, options.frames, out)
+    last = used_mib[-FIRST:].max()
     print(
-        f"memory: {grown[FIRST]:.0f} MiB at frame {FIRST}, {last:.0f} MiB at {given.frames} ({last - grown[FIRST]:+.1f})"
+        f"memory: {used_mib[FIRST]:.0f} MiB at frame {FIRST}, {last:.0f} MiB at {options.frames} ({last - used_mib[FIRST]:+.1f})"
     )
 
 

@@ -1,6 +1,6 @@
-"""Raw scores against logits: one dense network, trained alike on both, beside gradient-boosted trees; on val.
+"""Raw scores and logits: one dense network, trained in the same way on both, beside gradient-boosted trees; on val.
 
-.venv/bin/python benchmarks/transform.py --data runs/data/fer2013
+.venv/bin/python benchmarks/models/transform.py --data runs/data/fer2013
 """
 
 from __future__ import annotations
@@ -10,7 +10,7 @@ import os
 import sys
 from pathlib import Path
 
-ROOT = Path(__file__).resolve().parents[1]
+ROOT = Path(__file__).resolve().parents[2]
 sys.path.insert(0, str(ROOT))
 os.environ.setdefault("OMP_NUM_THREADS", "2")
 TASKS = {

@@ -1,7 +1,7 @@
-"""Trial-epochs a second, start-up included: a fersweep sweep beside the same search as Ray Tune's and Keras Tuner's
-documentation write it. The same 16 models (those that the fersweep sweep sampled), 10 epochs each, no early stopping.
+"""Trial-epochs a second, start-up included: a fersweep sweep beside the same search as in Ray Tune's and Keras Tuner's
+documentation. The same 16 models (those that the fersweep sweep sampled), 10 epochs each, no early stopping.
 
-    .venv/bin/python benchmarks/search_speed.py --data runs/data/fer2013
+    .venv/bin/python benchmarks/sweeps/search_speed.py --data runs/data/fer2013
 """
 
 from __future__ import annotations
@@ -16,7 +16,7 @@ import time
 from pathlib import Path
 from typing import Any
 
-ROOT = Path(__file__).resolve().parents[1]
+ROOT = Path(__file__).resolve().parents[2]
 EPOCHS = 10
 
 
@@ -30,7 +30,7 @@ def load_arrays(data: Path) -> dict[str, Any]:
 
 
 def build_model(hparams: dict[str, Any], num_features: int) -> Any:
-    """The model as one writes it with Keras."""
+    """The model in plain Keras."""
     import keras
 
     inputs = keras.Input((num_features,))

@@ -1,21 +1,21 @@
-"""What a crash costs a search: its driver is killed when half the trials have ended, then restored. Ours and Ray Tune's.
+"""The cost of a crash for a search: its driver is killed when half the trials have ended, then restored. Ours and Ray Tune's.
 
 Both search the same space of the closed-form `curve` (trainables/curve.py) with TPE and ASHA, an epoch a report, and
 record in MLflow on SQLite. Theirs is written as Ray's documentation shows (OptunaSearch, ASHAScheduler,
 MLflowLoggerCallback, `Tuner.restore`), with a checkpoint an epoch; ours is `launch` and `resume` on the command line.
-The driver and every process that it started get SIGKILL, as when a machine goes away. The same searches without a crash
-stand beside: there, later trials are those that began after half had ended.
+The driver and every process that it started get SIGKILL, as if the machine were lost. The same searches without a crash are
+beside: there, later trials are those that began after half had ended.
 
-Tune's scheduler is restored empty. A trial that was in training when the driver died then passes its late values off as
-those of every rung below, and new trials are compared with them, until enough have been stopped: the more trials at
-a time, the more are lost (`--workers 8 --epoch-s 0.2`).
+Tune's scheduler is restored empty. A trial that was in training when the driver died then counts with its late values
+at every rung below, and new trials are compared with them until enough have been stopped: the more trials at a time, the
+more are lost (`--workers 8 --epoch-s 0.2`).
 
-What ASHA should have done is found by replaying each side's own rule (asha_rule.py). In an unbroken search the replay
-must agree with every decision, and the command fails if it does not.
+What ASHA should have done is the replay of each side's own rule (asha_rule.py). Without a crash the replay must agree with
+every decision, and the command fails if it does not.
 
-Tune saves its state every ten seconds; with real trials, which take longer, it forgets fewer of them than here.
+Tune saves its state every ten seconds: of real trials, which take longer, it loses fewer than here.
 
-    .venv/bin/python benchmarks/restore.py --rounds 3      # about six minutes a round
+    .venv/bin/python benchmarks/sweeps/restore.py --rounds 3      # about six minutes a round
 """
 
 from __future__ import annotations
@@ -36,9 +36,9 @@ from typing import Any
 
 import numpy as np
 
-ROOT = Path(__file__).resolve().parents[1]
+ROOT = Path(__file__).resolve().parents[2]
 sys.path.insert(0, str(ROOT))
-from benchmarks.asha_rule import GRACE, MAX_EPOCHS, REDUCTION, Step, Story, count, in_order  # noqa: E402
+from benchmarks.sweeps.asha_rule import GRACE, MAX_EPOCHS, REDUCTION, Step, Story, count, in_order  # noqa: E402
 from tests.processes import kill_all  # noqa: E402
 
 METRIC = "val_macro_f1"
@@ -83,7 +83,7 @@ def train(config: dict[str, Any]) -> None:
 
 
 def drive_stock(options: argparse.Namespace, restore: bool) -> None:
-    """Ray Tune as documented; writes what happened to `log.jsonl`, and how it ended to `end.json`."""
+    """Ray Tune as documented; writes its events to `log.jsonl`, and the end to `end.json`."""
     import ray
     from ray import tune
     from ray.air.integrations.mlflow import MLflowLoggerCallback
@@ -93,7 +93,7 @@ def drive_stock(options: argparse.Namespace, restore: bool) -> None:
     scratch = options.scratch
 
     class Log(tune.Callback):
-        """Tells what our journal tells, from where Tune tells its callbacks."""
+        """Writes the events of our journal from Tune's callbacks."""
 
         def _write(self, event: str, trial: Any, **fields: Any) -> None:
             with (scratch / "log.jsonl").open("a") as file:
@@ -134,14 +134,14 @@ def drive_stock(options: argparse.Namespace, restore: bool) -> None:
         )
     results = tuner.fit()
     searcher = OptunaSearch()
-    searcher.restore_from_dir(str(scratch / "stock"))  # what Tune saved when it was done
+    searcher.restore_from_dir(str(scratch / "stock"))  # what Tune saved at its end
     states = Counter(trial.state.name for trial in searcher._ot_study.trials)  # type: ignore[union-attr]
     ids = [result.metrics["trial_id"] for result in results if result.metrics]
     (scratch / "end.json").write_text(json.dumps({"trials": ids, "study": states}))
 
 
 def tune_space() -> dict[str, Any]:
-    """The space of search_spaces/curve.py in Tune's words."""
+    """The space of search_spaces/curve.py in Tune's terms."""
     import optuna
     from ray import tune
 
@@ -149,8 +149,8 @@ def tune_space() -> dict[str, Any]:
 
     trial = optuna.create_study().ask()
     curve.space(trial)
-    asked = trial.distributions.items()
-    return {name: (tune.loguniform if d.log else tune.uniform)(d.low, d.high) for name, d in asked}  # type: ignore[attr-defined]
+    distributions = trial.distributions.items()
+    return {name: (tune.loguniform if d.log else tune.uniform)(d.low, d.high) for name, d in distributions}  # type: ignore[attr-defined]
 
 
 # Running and killing them
@@ -175,7 +175,7 @@ def finish(scratch: Path, process: subprocess.Popen[bytes]) -> None:
 
 
 def kill_when(scratch: Path, process: subprocess.Popen[bytes], log: Path, ended: int) -> None:
-    """Kill the driver, and all that it started, when its log tells of `ended` trials that have ended."""
+    """Kill the driver, and all that it started, when its log has `ended` trials that have ended."""
     while count_ended(log) < ended:
         if process.poll() is not None:
             raise failure(scratch, process, f"exit code {process.returncode} before it was killed")
@@ -183,9 +183,9 @@ def kill_when(scratch: Path, process: subprocess.Popen[bytes], log: Path, ended:
     kill_all(process)
 
 
-def failure(scratch: Path, process: subprocess.Popen[bytes], what: str) -> RuntimeError:
+def failure(scratch: Path, process: subprocess.Popen[bytes], problem: str) -> RuntimeError:
     tail = (scratch / "output.txt").read_text(errors="replace")[-3000:]
-    return RuntimeError(f"{process.args}: {what}\n{tail}")
+    return RuntimeError(f"{process.args}: {problem}\n{tail}")
 
 
 def count_ended(log: Path) -> int:
@@ -216,8 +216,8 @@ def run_ours(scratch: Path, options: argparse.Namespace, seed: int, crash: bool)
 
 
 def run_stock(scratch: Path, options: argparse.Namespace, seed: int, crash: bool) -> Story:
-    given = ["--epoch-s", options.epoch_s, "--trials", options.trials, "--workers", options.workers]
-    drive = [*given, "--seed", seed, "--scratch", scratch, "--drive"]
+    settings = ["--epoch-s", options.epoch_s, "--trials", options.trials, "--workers", options.workers]
+    drive = [*settings, "--seed", seed, "--scratch", scratch, "--drive"]
     log = scratch / "log.jsonl"
     process = start(scratch, *drive, "stock")
     if crash:
@@ -264,9 +264,9 @@ def recorded(home: Path, experiment: str, trial_of: Callable[[Any], str | None])
     from fersweep.results.mlflow_store import connection
 
     client = connection.connect(f"sqlite:///{home}/mlflow.db")
-    found = client.get_experiment_by_name(experiment)
-    assert found is not None
-    runs = client.search_runs([found.experiment_id], max_results=10_000)
+    in_mlflow = client.get_experiment_by_name(experiment)
+    assert in_mlflow is not None
+    runs = client.search_runs([in_mlflow.experiment_id], max_results=10_000)
     return [
         (trial, run.info.status, [point.step for point in client.get_metric_history(run.info.run_id, METRIC)])
         for run in runs
@@ -284,12 +284,12 @@ ROWS: list[tuple[str, str]] = [
     ("later decisions, all rungs", "{decisions}"),
     ("… stopped against the rule", "{stopped wrongly}"),
     ("… kept against the rule", "{kept wrongly}"),
-    ("trials that the search forgot", "{lost}"),
+    ("trials that the search lost", "{lost}"),
     ("ended trials trained again", "{ended trained again}"),
     ("epochs reported twice", "{epochs reported twice} of {epochs}"),
     ("MLflow runs of trials", "{runs}"),
     ("**… duplicates**", "**{duplicates}**"),
-    ("… left RUNNING for ever", "{left running}"),
+    ("… still RUNNING at the end", "{left running}"),
     ("epochs recorded twice", "{epochs twice}"),
     ("epochs missing", "{epochs missing}"),
     ("trials RUNNING in Optuna's study at the end", "{open in study}"),
@@ -299,8 +299,8 @@ ROWS: list[tuple[str, str]] = [
 def cell(pattern: str, counted: Counter[str]) -> str:
     """Fill a row's pattern; `{a/b}` is a share in per cent."""
 
-    def fill(found: re.Match[str]) -> str:
-        over, _, under = found[1].partition("/")
+    def fill(slot: re.Match[str]) -> str:
+        over, _, under = slot[1].partition("/")
         if not under:
             return str(counted[over])
         return f"{counted[over] / counted[under]:.0%}" if counted[under] else "–"
@@ -356,7 +356,9 @@ def play(run: Callable[..., Story], options: argparse.Namespace, seed: int, cras
     counted, order = count(story, run is run_ours), in_order(story, run is run_ours)
     print(f"{title}, seed {seed}: {time.perf_counter() - began:.0f} s; later at rung 1: {order}", file=sys.stderr)
     if not crash and counted["differing"]:
-        raise RuntimeError(f"{title}: the replay differs from what an unbroken search decided: {dict(counted)}")
+        raise RuntimeError(
+            f"{title}: the replay differs from the decisions of a search without a crash: {dict(counted)}"
+        )
     return counted
 
 

@@ -30,7 +30,7 @@ def way(train_epoch: Callable[[], object], classifier: Any) -> Way:
 
 
 def ours(net: str, arrays: Any, how: str = "") -> Way:
-    """`how`: as in the names of images.WAYS. The other precision is fp32 where `auto` chooses another, else bf16."""
+    """`how`: as in the names of images.WAYS. The other precision is fp32 if `auto` chooses another, else bf16."""
     if how == "torch's convolutions":
         backbones.quicken = lambda net: None
     if how == "malloc as it is":
@@ -82,14 +82,14 @@ def net_alone(net: str, arrays: Any) -> Way:
 
 
 class Faces(torch.utils.data.Dataset):
-    """PIL images, augmented one by one when they are asked for."""
+    """PIL images, augmented one by one when they are read."""
 
     def __init__(self, arrays: Any):
         self._images, self._labels = [Image.fromarray(face) for face in arrays.train.x], arrays.train.y.tolist()
         self._transform = v2.Compose(
             [
                 v2.RandomHorizontalFlip(),
-                # Rotation and zoom in one resampling, as ours: RandomRotation besides would only cost more.
+                # Rotation and zoom in one resampling, as in ours: a separate RandomRotation would only take longer.
                 v2.RandomAffine(ROTATION, scale=(1 - ZOOM, 1 + ZOOM), interpolation=InterpolationMode.BILINEAR),
                 v2.ToImage(),
                 v2.ToDtype(torch.float32, scale=True),

@@ -1,9 +1,9 @@
-"""Reading a dataset: pixels (reading.py) and scores (schema.open_table) beside plain pandas and pyarrow; time and memory.
+"""Reading a dataset: pixels (dataset/pixels.py) and scores (parts.open_table) beside plain pandas and pyarrow; time and memory.
 
-.venv/bin/python benchmarks/reading.py runs/data/fer2013
+    .venv/bin/python benchmarks/data/reading.py runs/data/fer2013
 
-Each way runs in a process of its own, three times, after one that warms the file cache; CPU seconds of the best, and how
-far the process' peak grew over what it was before the first.
+Each way runs three times in a process of its own, with the files in the cache. Printed are the CPU seconds of the best run
+and the growth of the process's peak memory.
 """
 
 from __future__ import annotations
@@ -17,7 +17,7 @@ import time
 from collections.abc import Callable
 from pathlib import Path
 
-ROOT = Path(__file__).resolve().parents[1]
+ROOT = Path(__file__).resolve().parents[2]
 sys.path.insert(0, str(ROOT))
 os.environ.setdefault("OMP_NUM_THREADS", "1")
 RUNS = 3
@@ -87,7 +87,7 @@ def task_pixels(dataset: Path) -> object:
 
 
 WAYS: dict[str, Callable[[Path], object]] = {
-    "pixels: reading.pixels": pixels_ours,
+    "pixels: pixels.pixels": pixels_ours,
     "pixels: half of the rows": pixels_half,
     "pixels: pyarrow": pixels_pyarrow,
     "pixels: pandas": pixels_pandas,
@@ -104,7 +104,7 @@ def measure(way: str, dataset: Path) -> dict[str, float]:
     import pyarrow.parquet
 
     from fersweep.data_pipeline.dataset import pixels as reading
-    from fersweep.data_pipeline.tasks import task  # imported before the clock starts, by each way alike
+    from fersweep.data_pipeline.tasks import task  # imported before the clock starts, for every way
 
     assert all((numpy, pandas, pyarrow.parquet, reading, task))
     peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
@@ -125,9 +125,11 @@ def main() -> None:
         path.read_bytes()
     print(f"{'':26} CPU seconds   peak MB")
     for way in WAYS:
-        done = subprocess.run([sys.executable, __file__, str(dataset), way], capture_output=True, text=True, check=True)
-        found = json.loads(done.stdout)
-        print(f"{way:26} {found['cpu_s']:11.3f} {found['peak_mb']:9.0f}")
+        finished = subprocess.run(
+            [sys.executable, __file__, str(dataset), way], capture_output=True, text=True, check=True
+        )
+        figures = json.loads(finished.stdout)
+        print(f"{way:26} {figures['cpu_s']:11.3f} {figures['peak_mb']:9.0f}")
 
 
 if __name__ == "__main__":

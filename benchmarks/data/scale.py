@@ -1,12 +1,12 @@
-"""Memory of `prepare` while millions of rows go through, beside pandas reading the same file.
+"""Memory of `prepare` for millions of rows, beside pandas reading the same file.
 
-    .venv/bin/python benchmarks/scale.py --rows 2000000 --kind blendshapes --plot docs/memory.png
-    .venv/bin/python benchmarks/scale.py --rows 2000000 --kind pixels
+    .venv/bin/python benchmarks/data/scale.py --rows 2000000 --kind blendshapes --plot docs/memory.png
+    .venv/bin/python benchmarks/data/scale.py --rows 2000000 --kind pixels
 
 Makes a synthetic source: a CSV of 52 scores a row (`blendshapes`, no Ray), or FER2013's CSV with faces of 16 × 16 pixels
 (`pixels`, --pixels-only, through Ray Data on two workers). Twice a second the resident memory of the process and of all
-its children is summed, pages that they share (Ray's object store) once each. Printed: faces/s, memory when a tenth and
-when all of the rows had come, the peak, bytes per row on disk.
+its children is summed; shared pages (Ray's object store) count once. Printed: faces/s, memory after a tenth and after all of
+the rows, the peak, bytes per row on disk.
 """
 
 import argparse
@@ -28,9 +28,9 @@ from pathlib import Path
 from fersweep.data_pipeline.prepare.options import Options
 from fersweep.data_pipeline.prepare.preparation import prepare
 kind, source, out = sys.argv[1], Path(sys.argv[2]), Path(sys.argv[3])
-def tell(progress):
+def report(progress):
     print(json.dumps([progress.phase, progress.done]), flush=True)
-prepare([source], out, Options(pixels_only=kind == "pixels"), workers=2, progress=tell)
+prepare([source], out, Options(pixels_only=kind == "pixels"), workers=2, progress=report)
 """
 PANDAS = "import sys, pandas; frame = pandas.read_csv(sys.argv[1]); print(len(frame), flush=True)"
 
@@ -39,7 +39,9 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__.split("\n")[0])
     parser.add_argument("--rows", type=int, default=2_000_000)
     parser.add_argument("--kind", choices=("blendshapes", "pixels"), default="blendshapes")
-    parser.add_argument("--scratch", type=Path, help="where the source and the dataset are put for the time")
+    parser.add_argument(
+        "--scratch", type=Path, help="a directory for the source and the dataset, which are deleted at the end"
+    )
     parser.add_argument("--plot", type=Path, help="draw the curve to this PNG")
     options = parser.parse_args()
     with tempfile.TemporaryDirectory(dir=options.scratch) as scratch:
@@ -52,7 +54,7 @@ def main() -> None:
         disk = sum(path.stat().st_size for path in (out / "faces").iterdir()) / options.rows
         print(
             f"prepare: {options.rows / seconds:,.0f} faces/s in all; memory {tenth / 1e6:,.0f} MB after a tenth, "
-            f"{extract[-1][1] / 1e6:,.0f} MB when all had come, peak {max(point[3] for point in curve) / 1e6:,.0f} MB; "
+            f"{extract[-1][1] / 1e6:,.0f} MB after all, peak {max(point[3] for point in curve) / 1e6:,.0f} MB; "
             f"{disk:,.0f} bytes a row on disk"
         )
         plain, plain_s = watched([sys.executable, "-c", PANDAS, str(source)])
@@ -62,7 +64,7 @@ def main() -> None:
 
 
 def make_source(path: Path, num_rows: int, kind: str) -> None:
-    """Rows drawn at random, no two alike."""
+    """Random rows, all different."""
     from fersweep.data_pipeline.vocabulary import BLENDSHAPES
 
     rng = np.random.default_rng(0)
@@ -85,13 +87,13 @@ def watched(command: list[str]) -> tuple[list[tuple[float, str, int, int]], floa
     """(seconds, phase, faces done, bytes) twice a second while `command` runs, and how long it took."""
     began = time.monotonic()
     process = subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.DEVNULL, text=True)
-    told: list[list] = [["", 0]]
+    latest: list[list] = [["", 0]]
     curve: list[tuple[float, str, int, int]] = []
 
     def watch() -> None:
         while process.poll() is None:
             num_bytes = memory(process.pid)
-            curve.append((time.monotonic() - began, told[-1][0], told[-1][1], num_bytes))
+            curve.append((time.monotonic() - began, *latest[-1], num_bytes))
             time.sleep(0.5)
 
     thread = threading.Thread(target=watch)
@@ -99,7 +101,7 @@ def watched(command: list[str]) -> tuple[list[tuple[float, str, int, int]], floa
     assert process.stdout is not None
     for line in process.stdout:
         if line.startswith("["):
-            told[-1] = json.loads(line)
+            latest[-1] = json.loads(line)
     if process.wait() != 0:
         raise SystemExit(f"{command[:2]} ended with {process.returncode}")
     seconds = time.monotonic() - began
@@ -108,7 +110,7 @@ def watched(command: list[str]) -> tuple[list[tuple[float, str, int, int]], floa
 
 
 def memory(pid: int) -> int:
-    """Bytes of a process and its children: proportional set size, so that what they share counts once."""
+    """Bytes of a process and its children: proportional set size, in which shared pages count once."""
     total = 0
     try:
         processes = [psutil.Process(pid), *psutil.Process(pid).children(recursive=True)]
