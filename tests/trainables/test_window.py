@@ -10,6 +10,8 @@ from fersweep.data_pipeline.tasks.arrays import TaskArrays
 from fersweep.data_pipeline.tasks.task import Task
 from fersweep.trainables import blendshape_lstm
 
+pytestmark = pytest.mark.slow
+
 
 @pytest.fixture(scope="module")
 def arrays(tiny_dataset: Path) -> TaskArrays:

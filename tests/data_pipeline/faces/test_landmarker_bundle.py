@@ -4,6 +4,7 @@ import http.server
 import threading
 from collections.abc import Iterator
 from pathlib import Path
+from urllib.error import HTTPError
 
 import pytest
 
@@ -72,5 +73,7 @@ def test_nowhere(path: str, cache: Path, server: str, monkeypatch: pytest.Monkey
     monkeypatch.setattr(landmarker_bundle, "CARRIERS", ("surely-not-installed",))
     with pytest.raises(RuntimeError, match="did not serve it") as caught:
         landmarker_bundle.find_bundle(url=f"{server}/{path}")
+    if isinstance(unread := caught.value.__context__, HTTPError):
+        unread.close()
     assert "\n" not in str(caught.value)
     assert not list(cache.iterdir())
