@@ -1,13 +1,14 @@
 """`transfer` with `head: trees`: gradient-boosted trees on the pooled features of a frozen backbone (scikit-learn).
 
-An epoch is `trees_per_epoch` more boosting iterations. A checkpoint has the trees in treelite's format, which needs no
-pickle and no scikit-learn; to train on from a checkpoint the same trees are grown again.
+An epoch is `trees_per_epoch` more boosting iterations. A checkpoint holds the trees in treelite's format (zlib's over
+it), which needs no pickle and no scikit-learn; to train on from one, the trees are grown again, which gives the same ones.
 """
 
 from __future__ import annotations
 
 import itertools
 import time
+import zlib
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -96,7 +97,9 @@ class TreeClassifier:
         return answers.astype(np.float32)
 
     def save(self, directory: Path) -> None:
-        forest = {} if self._forest is None else {"trees": np.frombuffer(self._forest.serialize_bytes(), np.uint8)}
+        forest = {}
+        if self._forest is not None:
+            forest["trees"] = np.frombuffer(zlib.compress(self._forest.serialize_bytes(), level=1), np.uint8)
         write_checkpoint(directory, {**self.model, "epoch": self.epoch}, {**forest, **self._extractor.state()})
 
     def load(self, directory: Path) -> None:
@@ -107,7 +110,7 @@ class TreeClassifier:
         if self._arrays is not None and self.epoch:
             self._grow(self.epoch * self.hparams.trees_per_epoch)
         elif "trees" in state:
-            self._forest = treelite.Model.deserialize_bytes(state["trees"].tobytes())
+            self._forest = treelite.Model.deserialize_bytes(zlib.decompress(state["trees"].tobytes()))
         elif self.epoch:
             self._forest = _from_arrays(state, self._extractor.num_features)
 
