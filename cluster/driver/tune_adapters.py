@@ -75,7 +75,7 @@ class SearchAdapter(Searcher):
 
 
 class Actors(Callback):
-    """Which actor runs a trial (its id in hex): Tune has forgotten it when it tells of the actor's death."""
+    """Which actor runs a trial (its id in hex): Tune has forgotten it when it reports the actor's death."""
 
     def __init__(self) -> None:
         self.of: dict[int, str] = {}
@@ -166,7 +166,7 @@ def fault(error: Exception, actor: str = "") -> tuple[str, str]:
     if isinstance(cause, OutOfMemoryError):
         # Which actors Ray ended, and what they had taken, is in its text alone.
         ended = re.findall(r"Selected to kill: \(Actor\((\w+)\).*?actual memory used=([\d.]+)GB", str(cause))
-        most = max(ended, key=lambda one: float(one[1]), default=(actor, ""))
+        most = max(ended, key=lambda process: float(process[1]), default=(actor, ""))
         if most[0] == actor:
             return "memory", f"out of memory: Ray ended its process to save the machine, at {most[1]} GB"
         return "infrastructure", "its machine ran out of memory, which another process had taken"

@@ -45,7 +45,7 @@ def spread(verb: Callable[..., None]) -> Callable[..., None]:
     It takes keywords alone; what is left out is its default.
     """
     given = inspect.signature(verb, eval_str=True).parameters
-    classes = {name: one.annotation for name, one in given.items() if _is_class(one.annotation)}
+    classes = {name: parameter.annotation for name, parameter in given.items() if _is_class(parameter.annotation)}
     flat: list[Parameter] = []
     for name, parameter in given.items():
         flat += _parameters(classes[name]) if name in classes else [parameter.replace(kind=Parameter.KEYWORD_ONLY)]

@@ -101,12 +101,12 @@ def _verdict(gate: str, limit: float, test: _Test, metric: str) -> Verdict:
     if gate == "max_recall_drop":
         drops = test.recall_drops()
         worst = int(drops.argmax())
-        found = f"{drops[worst]:+.4f} ({test.classes[worst]})"
-        return Verdict(gate, f"≤ {limit:g} in each class", found, bool(drops[worst] <= limit))
+        measured = f"{drops[worst]:+.4f} ({test.classes[worst]})"
+        return Verdict(gate, f"≤ {limit:g} in each class", measured, bool(drops[worst] <= limit))
     paired_test = test.duel().score(metric)
-    found = f"{paired_test.difference:+.4f} [{paired_test.low:+.4f}, {paired_test.high:+.4f}], p {paired_test.p:.3g}"
+    measured = f"{paired_test.difference:+.4f} [{paired_test.low:+.4f}, {paired_test.high:+.4f}], p {paired_test.p:.3g}"
     wanted = f"{metric.replace('_', ' ')} higher, p < {LEVEL:g}"
-    return Verdict(gate, wanted, found, paired_test.difference > 0 and paired_test.p < LEVEL)
+    return Verdict(gate, wanted, measured, paired_test.difference > 0 and paired_test.p < LEVEL)
 
 
 @dataclass(frozen=True)
