@@ -58,13 +58,16 @@ def run(verb: str, *arguments: object, home: Path, code: int = 0, timeout_s: flo
 def wait_until(condition: Callable[[], Any], process: subprocess.Popen | None = None, timeout_s: float = 300) -> None:
     """Until `condition()` is true; fails when `process` ends before, and ends it where this takes too long."""
     deadline = time.monotonic() + timeout_s
-    while not condition():
+    while True:
+        asked = time.monotonic()
+        if condition():
+            return
         if time.monotonic() > deadline:
             if process is not None:
                 kill_all(process)
             raise AssertionError(f"timed out: {process.communicate() if process else ''}")
         assert process is None or process.poll() is None, process.communicate()
-        time.sleep(0.005)
+        time.sleep(max(0.005, 3 * (time.monotonic() - asked)))  # to ask is to take a core from what is waited for
 
 
 def kill(process: subprocess.Popen) -> None:

@@ -191,7 +191,7 @@ def source_refusal(source: Path) -> str | None:
 
 
 @pytest.mark.slow
-def test_mutated_sources(tmp_path: Path, ray_session: None) -> None:
+def test_mutated_sources(tmp_path: Path) -> None:
     refused, sound, number = set(), [], itertools.count()
 
     @settings(fixed, max_examples=1000)
