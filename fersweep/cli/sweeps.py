@@ -3,12 +3,15 @@
 from __future__ import annotations
 
 from pathlib import Path
-from typing import Annotated, Any
+from typing import TYPE_CHECKING, Annotated
 
 import typer
 
 from fersweep.cli.options import RUNS, Address, AsJson, Data, Home, Name
 from fersweep.cli.output import complain, say, show
+
+if TYPE_CHECKING:
+    from fersweep.cluster.driver.run_sweep import Outcome
 
 app = typer.Typer()
 
@@ -83,7 +86,7 @@ def resume(
         report_sweep(second, as_json, home)
 
 
-def report_sweep(outcome: Any, as_json: bool, home: Path) -> None:
+def report_sweep(outcome: Outcome, as_json: bool, home: Path) -> None:
     """After a sweep: its best trials and what is next, or why it ended early and how to go on (exit code 1, 130 or 143).
 
     Of two sweeps (`then:`) JSON has the second one.
