@@ -134,7 +134,7 @@ def test_killed_after_every_event_it_decides_as_one_that_never_was(
         cut.write_bytes(b"".join(lines[:k]) + lines[k][: len(lines[k]) * (k % 3) // 3])
         search = Search(sweep, open_journal(cut))
         search.settle()
-        if len(lines_of(cut)) == k:
+        if event.get("state") != "stopped":  # which nobody asks for: to settle is to judge the last report
             bring_about(search, event)
         written = lines_of(cut)
         assert len(written) > k
