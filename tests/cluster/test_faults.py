@@ -24,7 +24,6 @@ from fersweep.results.record.journal import SweepRecord
 from fersweep.results.record.recorded_sweep import load_sweep
 from fersweep.results.record.storage import Storage
 from fersweep.search_spaces.sweep_file.read_sweep import read_sweep
-from fersweep.search_spaces.sweep_file.schema import Sweep
 from tests.cluster.conftest import OpenJournal
 from tests.processes import ROOT, below, kill, num_lines, run, start, wait_until, write_curve
 from tests.recorded import check_all_recorded
@@ -63,7 +62,7 @@ def test_a_trial_that_breaks_fails_alone(tmp_path: Path, tiny_dataset: Path, ope
             assert trial.num_epochs == 2, "what was trained before is recorded"
             assert trial.retries == (3 if fault in ("error", "kill") else 0)
     assert seen == {"none", *reasons}
-    sweep = Sweep.model_validate(load_sweep(directory)[0]["sweep"])
+    sweep = load_sweep(directory).sweep.asked
     study = Search(sweep, open_journal(directory / "journal.jsonl")).study()
     states = {trial.params["fault"]: trial.state.name for trial in study.trials}
     assert states == {"none": "COMPLETE", **dict.fromkeys(reasons, "FAIL")}, "the sampler learns what fails"
