@@ -1,6 +1,7 @@
 """Real servers for tests, each a process of its own on the loopback address: MLflow's, and PostgreSQL under it."""
 
 import contextlib
+import json
 import os
 import pwd
 import shutil
@@ -13,6 +14,7 @@ import time
 import urllib.request
 from collections.abc import Iterator
 from pathlib import Path
+from typing import Any
 
 import pytest
 
@@ -139,3 +141,23 @@ def _unprivileged() -> pwd.struct_passwd | None:
         return None
     known = {user.pw_name: user for user in pwd.getpwall()}
     return known.get("postgres") or known["nobody"]
+
+
+def post(port: int, given: dict[str, Any]) -> Any:
+    request = urllib.request.Request(
+        f"http://127.0.0.1:{port}/invocations", json.dumps(given).encode(), {"Content-Type": "application/json"}
+    )
+    with urllib.request.urlopen(request, timeout=START_S) as answer:
+        return json.load(answer)
+
+
+def wait_for(url: str, server: subprocess.Popen, log: Path) -> None:
+    end = time.monotonic() + START_S
+    while True:
+        try:
+            urllib.request.urlopen(url, timeout=5).close()
+            return
+        except OSError:
+            assert server.poll() is None, log.read_text()
+            assert time.monotonic() < end, "the server did not start"
+            time.sleep(0.1)

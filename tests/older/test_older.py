@@ -28,8 +28,7 @@ from tests.older.bucket import BUCKET, SWEEP, serve
 from tests.older.questions import READING, WRITING, ask, losses
 from tests.processes import run
 from tests.recorded import check_all_recorded
-from tests.results.test_model import post, wait_for
-from tests.servers import free_port
+from tests.servers import free_port, post, wait_for
 
 HERE = Path(__file__).parent
 EXPECTED: dict[str, Any] = json.loads((HERE / "expected.json").read_text())

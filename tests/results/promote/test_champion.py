@@ -98,7 +98,7 @@ def test_a_worse_candidate_is_refused_a_better_one_is_not_and_both_can_be_undone
         ("1", "promoted"),
     ]
     assert [move.current for move in moves] == [True, *[False] * 5]
-    assert moves[3]["gates"][0]["passed"] is False, "what was forced is on record"
+    assert moves[3].details["gates"][0]["passed"] is False, "what was forced is on record"
     capsys.readouterr()
     assert run("champion", "history", *where) == 0
     assert "forced" in capsys.readouterr().out

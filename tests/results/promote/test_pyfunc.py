@@ -7,7 +7,6 @@ import shutil
 import signal
 import subprocess
 import sys
-import time
 import urllib.error
 import urllib.request
 from pathlib import Path
@@ -28,7 +27,7 @@ from fersweep.results.models.open_model import open_model
 from fersweep.results.predict.prediction import predict
 from fersweep.results.promote.packaging import log_model
 from tests.datasets import write_tiny_dataset
-from tests.servers import START_S, free_port
+from tests.servers import free_port, post, wait_for
 
 pytestmark = pytest.mark.slow
 
@@ -177,23 +176,3 @@ def test_served(logged: dict, portrait: Path, tmp_path: Path) -> None:
     finally:
         os.killpg(server.pid, signal.SIGKILL)
         server.wait()
-
-
-def post(port: int, given: dict[str, Any]) -> Any:
-    request = urllib.request.Request(
-        f"http://127.0.0.1:{port}/invocations", json.dumps(given).encode(), {"Content-Type": "application/json"}
-    )
-    with urllib.request.urlopen(request, timeout=START_S) as answer:
-        return json.load(answer)
-
-
-def wait_for(url: str, server: subprocess.Popen, log: Path) -> None:
-    end = time.monotonic() + START_S
-    while True:
-        try:
-            urllib.request.urlopen(url, timeout=5).close()
-            return
-        except OSError:
-            assert server.poll() is None, log.read_text()
-            assert time.monotonic() < end, "the server did not start"
-            time.sleep(0.1)
