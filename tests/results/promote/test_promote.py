@@ -43,14 +43,14 @@ model = mlflow.pyfunc.load_model("models:/{MODEL}@champion")
 names, x = model.metadata.get_input_schema().input_names(), np.load({str(example)!r})
 assert names[0] == "image", names
 found = model.predict(pd.DataFrame({{"face": list(x)}}) if names[1:] == ["face"] else pd.DataFrame(x, columns=names[1:]))
-modules = sorted(m for m in sys.modules if "." not in m)
-from data_pipeline import bundle
+modules = sorted(m for m in sys.modules if m.count(".") == m.startswith("fersweep."))
+from fersweep.data_pipeline.faces import landmarker_bundle as bundle
 from skimage import data
 bundle.CARRIERS, bundle.URL, bundle.find_bundle.__defaults__ = (), "", (None, "file:///nowhere")
 photo = model.predict(pd.DataFrame({{"image": [data.astronaut()]}})).iloc[0]
 print(json.dumps({{"columns": list(found.columns), "rows": found.iloc[:, :-1].to_numpy().tolist(),
     "labels": found["label"].tolist(), "modules": modules, "box": photo[["left", "top", "right", "bottom"]].tolist(),
-    "code": sys.modules["trainables"].__file__}}))
+    "code": sys.modules["fersweep.trainables"].__file__}}))
 """
     environment = {name: value for name, value in os.environ.items() if name != "PYTHONPATH"}
     environment |= connection.ENVIRONMENT | {"CUDA_VISIBLE_DEVICES": "", "TF_CPP_MIN_LOG_LEVEL": "3"}
@@ -135,7 +135,8 @@ def test_a_keras_model_loads_without_this_repository(tmp_path: Path, tiny_datase
     np.testing.assert_allclose(loaded["rows"], wanted, atol=1e-6)
     assert loaded["columns"] == [*arrays.classes, "label"]
     assert loaded["labels"] == [arrays.classes[i] for i in wanted.argmax(axis=1)]
-    assert not {"ray", "results", "optuna", "cluster", "mediapipe"} & set(loaded["modules"])
+    assert not {"ray", "optuna", "mediapipe", "fersweep.results", "fersweep.cluster"} & set(loaded["modules"])
+    assert "fersweep.trainables" in loaded["modules"]
     left, _, right, _ = loaded["box"]
     assert 130 < left < 200 < 240 < right < 320
     assert str(tmp_path) in loaded["code"], "the code that was registered, not this repository's"
@@ -169,7 +170,9 @@ def test_a_net_of_pixels_loads_without_this_repository(home: Path, new_sweep: Ne
     wanted = model.predict(x[:7])
     np.testing.assert_allclose(loaded["rows"], wanted, atol=1e-6)
     assert loaded["labels"] == [task.classes[i] for i in wanted.argmax(axis=1)]
-    assert not {"ray", "results", "optuna", "cluster", "tensorflow", "mediapipe"} & set(loaded["modules"])
+    assert not {"ray", "optuna", "tensorflow", "mediapipe", "fersweep.results", "fersweep.cluster"} & set(
+        loaded["modules"]
+    )
     assert loaded["box"][0] == pytest.approx(170, abs=10)
 
 
