@@ -92,7 +92,7 @@ def test_away_for_a_while(server: MlflowServer, new_sweep: NewSweep) -> None:
     server.start()
     back = time.monotonic()
     wait_until(lambda: level(sweep_dir))
-    assert time.monotonic() - back < recorder_process.MAX_WAIT_S + 5
+    assert time.monotonic() - back < recorder_process.MAX_WAIT_S + 60
     driver.end(1, "failed", "val_loss is nan at epoch 6")
     driver.journal.session("finished")
     assert recorder.finish() is None
