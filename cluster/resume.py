@@ -143,7 +143,7 @@ def _drawn(distribution: str | None) -> str:
 
 def differences(before: Mapping[str, Any], now: Mapping[str, Any], prefix: str = "") -> list[Difference]:
     """Everything that is not the same in two nested mappings."""
-    differing = []
+    differing: list[Difference] = []
     for key in {**before, **now}:
         old, new = before.get(key), now.get(key)
         if isinstance(old, dict) and isinstance(new, dict):

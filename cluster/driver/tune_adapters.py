@@ -64,7 +64,7 @@ class SearchAdapter(Searcher):
         waits = self._search.active and not self._stopping.asked  # one of them may break off and come back
         return None if waits else Searcher.FINISHED  # type: ignore[return-value]
 
-    def on_trial_complete(self, trial_id: str, result: dict | None = None, error: bool = False) -> None:
+    def on_trial_complete(self, trial_id: str, result: dict[str, Any] | None = None, error: bool = False) -> None:
         """Nothing: the journal has it."""
 
     def save(self, checkpoint_path: str) -> None:

@@ -96,7 +96,7 @@ def _head(description: Description) -> Section:
 
 def _classes(rows: DatasetRows, description: Description, labels: list[str]) -> Section:
     counts = description.counts
-    table = []
+    table: list[list[str]] = []
     for label in labels:
         numbers = [counts[split].get(label, 0) for split in counts]
         shares = (f"{n / max(sum(counts[split].values()), 1):.1%}" for n, split in zip(numbers, counts, strict=True))
@@ -212,7 +212,7 @@ def _origins(manifest: Manifest) -> Section:
     """The sources of the faces, what their classes became, and what was left out."""
     origins: dict[str, Any] = manifest.get("origins") or {}
     names = [*origins, *[""] * (len(manifest["sources"]) - len(origins))]
-    files = [*manifest["sources"], *[{}] * (len(origins) - len(manifest["sources"]))]
+    files: list[Mapping[str, Any]] = [*manifest["sources"], *[{}] * (len(origins) - len(manifest["sources"]))]
     lines = [
         [
             name or None,

@@ -154,7 +154,7 @@ def faces_in_photo(
 
     gray = cv2.cvtColor(image, cv2.COLOR_RGB2GRAY)
     height, width = gray.shape
-    faces = []
+    faces: list[tuple[Box, np.ndarray]] = []
     for left, top, side in _boxes(image, landmarker, near):
         margin = max(0, -left, -top, left + side - width, top + side - height)
         wide = cv2.copyMakeBorder(gray, margin, margin, margin, margin, cv2.BORDER_CONSTANT, value=0)

@@ -142,7 +142,7 @@ class Selection:
         if self._spec.fraction == 1:
             return rows
         rng = np.random.default_rng(self._spec.seed)
-        parts = []
+        parts: list[np.ndarray] = []
         for index in range(self._num_classes):
             order = rng.permutation(rows[y[rows] == index])  # the same for every fraction
             parts.append(order[: max(1, round(self._spec.fraction * len(order)))])

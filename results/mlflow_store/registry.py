@@ -154,7 +154,7 @@ def history(client: MlflowClient, alias: str = CHAMPION) -> list[Move]:
         if entry["alias"] == alias
     ]
     entries.sort(key=lambda pair: -pair[1]["at"])
-    moves = []
+    moves: list[Move] = []
     for index, (version, entry) in enumerate(entries):
         number, recorded = str(version.version), {name: entry.pop(name) for name in RECORDED}
         current = index == 0 and now is not None and number == str(now.version)

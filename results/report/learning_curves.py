@@ -54,7 +54,7 @@ def _progress(data: ReportData, x_title: str, x_of: Callable[[ReportedEpoch], fl
     from plotly.graph_objects import Scatter
 
     figure = chart(x_title, data.metric, xaxis_rangemode="tozero")
-    points = []
+    points: list[tuple[float, float, TrialRecord]] = []
     for trial in data.ranked:
         best = trial.best(data.metric, data.mode)
         assert best is not None  # ranked trials have a best epoch

@@ -74,7 +74,7 @@ def explained(x: np.ndarray, y: np.ndarray) -> np.ndarray:
 def _without_twins(names: Sequence[str], order: np.ndarray) -> list[int]:
     """`order` without the other side of a left and right pair."""
     seen: set[str] = set()
-    kept = []
+    kept: list[int] = []
     for index in order.tolist():
         name = counterpart(names[int(index)])
         if name not in seen:

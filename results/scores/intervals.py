@@ -185,7 +185,7 @@ def auc(y: np.ndarray, probabilities: np.ndarray) -> float:
     """
     from scipy.stats import rankdata
 
-    areas = []
+    areas: list[float] = []
     for index in np.unique(y):
         positive = y == index
         num, others = int(positive.sum()), int((~positive).sum())

@@ -33,7 +33,7 @@ def first_problem(error: ValidationError, content: Any, schema: type[BaseModel])
 
 def _path(problem: Any, content: Any) -> list[str]:
     """The keys that lead to a problem. pydantic's `loc` also names the types that it tried: they are left out."""
-    path = []
+    path: list[str] = []
     for part in problem["loc"]:
         inside = part in content if isinstance(content, dict) else isinstance(content, list) and isinstance(part, int)
         if inside:

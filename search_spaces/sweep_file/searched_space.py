@@ -110,7 +110,8 @@ def first_points(sweep: Sweep, older: Sequence[NamedPoint] = ()) -> list[NamedPo
     """The points of the first trials: the named points of the space file, then those of `older` sweeps
     (cluster/search/older_sweeps.py). Raises ValueError if a named one is not there or is outside the space.
     """
-    known, points = search_spaces.load(sweep.trainable).POINTS, []
+    known = search_spaces.load(sweep.trainable).POINTS
+    points: list[NamedPoint] = []
     for name in sweep.search.points:
         if name not in known:
             near = hint(name, known, "points")

@@ -97,7 +97,7 @@ class TreeClassifier:
         return answers.astype(np.float32)
 
     def save(self, directory: Path) -> None:
-        forest = {}
+        forest: dict[str, np.ndarray] = {}
         if self._forest is not None:
             forest["trees"] = np.frombuffer(zlib.compress(self._forest.serialize_bytes(), level=1), np.uint8)
         write_checkpoint(directory, {**self.model, "epoch": self.epoch}, {**forest, **self._extractor.state()})
