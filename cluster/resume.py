@@ -11,7 +11,7 @@ import socket
 import time
 from collections.abc import Mapping
 from pathlib import Path
-from typing import Any, NamedTuple
+from typing import Any, NamedTuple, cast
 
 import yaml
 
@@ -147,7 +147,7 @@ def differences(before: Mapping[str, Any], now: Mapping[str, Any], prefix: str =
     for key in {**before, **now}:
         old, new = before.get(key), now.get(key)
         if isinstance(old, dict) and isinstance(new, dict):
-            differing += differences(old, new, f"{prefix}{key}.")
+            differing += differences(cast(dict[str, Any], old), cast(dict[str, Any], new), f"{prefix}{key}.")
         elif old != new:
             differing.append(Difference(f"{prefix}{key}", old, new))
     return differing

@@ -4,6 +4,9 @@ Both only pass the question on to cluster/search/decisions.py. A Tune trial is o
 is handed out again as a new one.
 """
 
+# Parts of Ray have no types.
+# pyright: reportUnknownArgumentType=false, reportUnknownMemberType=false, reportUnknownVariableType=false
+
 from __future__ import annotations
 
 import re

@@ -5,6 +5,9 @@
 Every class has the colour of its label wherever it is drawn. Shapes: N faces, F scores, C classes.
 """
 
+# Parts of plotly have no types.
+# pyright: reportUnknownArgumentType=false, reportUnknownMemberType=false, reportUnknownVariableType=false
+
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence

@@ -1,5 +1,8 @@
 """The parts of a dataset's page that show faces: some of each class, those not detected, twins with their labels, near twins."""
 
+# pyarrow has no types.
+# pyright: reportUnknownArgumentType=false, reportUnknownMemberType=false, reportUnknownVariableType=false
+
 from __future__ import annotations
 
 from collections.abc import Sequence

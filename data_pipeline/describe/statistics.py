@@ -7,6 +7,9 @@ Shapes: N faces, F scores, C classes, B bins. NaN is a score that a face lacks; 
 To choose something by these figures, give them faces of train alone.
 """
 
+# scikit-learn has no types.
+# pyright: reportUnknownArgumentType=false, reportUnknownMemberType=false, reportUnknownVariableType=false
+
 from __future__ import annotations
 
 from collections.abc import Sequence

@@ -6,6 +6,9 @@
 Only columns of a few bytes a face are read, once; the caller reads pixels, scores and landmarks of the chosen rows.
 """
 
+# pyarrow has no types.
+# pyright: reportUnknownArgumentType=false, reportUnknownMemberType=false, reportUnknownVariableType=false
+
 from collections.abc import Mapping
 from functools import cached_property
 from pathlib import Path

@@ -5,6 +5,9 @@
 A picture is one pair of axes in which images are placed: a pair for each image would take seconds to draw.
 """
 
+# Parts of matplotlib have no types.
+# pyright: reportUnknownMemberType=false
+
 from __future__ import annotations
 
 from collections.abc import Sequence

@@ -6,6 +6,9 @@
 Each move of an alias is written into the tags of the version that gets it, so the history is the versions' own.
 """
 
+# Parts of MLflow have no types.
+# pyright: reportUnknownArgumentType=false, reportUnknownMemberType=false
+
 from __future__ import annotations
 
 import getpass

@@ -3,6 +3,9 @@
 sections(ReportData(sweep, record, Timeline(events), baselines))
 """
 
+# Parts of plotly have no types.
+# pyright: reportUnknownMemberType=false
+
 from __future__ import annotations
 
 from collections.abc import Callable
@@ -146,7 +149,9 @@ def _all_curves(data: ReportData, trials: list[TrialRecord], best: TrialRecord |
         in_state = [trial for trial in trials if trial.state == state]
         if not in_state:
             continue
-        xs, ys, numbers = [], [], []
+        xs: list[np.ndarray] = []
+        ys: list[np.ndarray] = []
+        numbers: list[np.ndarray] = []
         for trial in in_state:
             indices = thin(trial.num_epochs)
             xs.append(np.append(indices + 1, 0))

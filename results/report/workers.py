@@ -1,5 +1,8 @@
 """How a sweep's time was spent, as sections of a page: the workers' timeline, what early stopping saved, failures."""
 
+# Parts of plotly have no types.
+# pyright: reportUnknownMemberType=false
+
 from __future__ import annotations
 
 from collections import Counter

@@ -5,6 +5,9 @@
 Shapes: N faces, C classes, F features.
 """
 
+# Parts of plotly and matplotlib have no types.
+# pyright: reportUnknownMemberType=false
+
 from __future__ import annotations
 
 from collections.abc import Sequence

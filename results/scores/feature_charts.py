@@ -3,6 +3,9 @@
 Shapes: N faces, F features.
 """
 
+# Parts of plotly have no types.
+# pyright: reportUnknownMemberType=false
+
 from __future__ import annotations
 
 from collections.abc import Sequence

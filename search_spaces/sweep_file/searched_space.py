@@ -47,7 +47,8 @@ def sample_space(sweep: Sweep, trial: Any) -> dict[str, Any]:
 @functools.cache
 def unsearched_hparams(trainable: str) -> frozenset[str]:
     """Hparams that the trainable's space never sets, such as `weights`; `space.fix` may set them."""
-    probe, searched = Probe(), set()
+    probe = Probe()
+    searched: set[str] = set()
     for _ in range(PROBES):
         searched |= search_spaces.load(trainable).space(probe).keys()
     return frozenset(trainables.load(trainable).Hparams.model_fields.keys() - searched)

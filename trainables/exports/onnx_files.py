@@ -6,6 +6,9 @@ A model that needs other numbers is wrapped in a Python callable instead (result
 not probabilities are treated as logits. `fersweep.classes` (or `classes`) in the file's metadata, a JSON list, names the classes.
 """
 
+# onnxruntime has no types.
+# pyright: reportUnknownArgumentType=false, reportUnknownMemberType=false, reportUnknownVariableType=false
+
 from __future__ import annotations
 
 import json

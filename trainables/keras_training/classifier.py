@@ -78,7 +78,11 @@ class KerasClassifier:
     EXPORTS = (".onnx", ".tflite", ".keras")
 
     def __init__(
-        self, hparams: KerasHparams, model: dict[str, Any], statistics: dict[str, np.ndarray], make_model: Callable[..., Any]
+        self,
+        hparams: KerasHparams,
+        model: dict[str, Any],
+        statistics: dict[str, np.ndarray],
+        make_model: Callable[..., Any],
     ):
         self.hparams, self.model, self.statistics, self.epoch = hparams, model, statistics, 0
         self.scored = is_score(model["feature_names"])
