@@ -212,8 +212,8 @@ def _origins(manifest: Manifest) -> Section:
     """The sources of the faces, what their classes became, and what was left out."""
     origins: dict[str, Any] = manifest.get("origins") or {}
     names = [*origins, *[""] * (len(manifest["sources"]) - len(origins))]
-    nothing: dict[str, Any] = {}
-    files: list[Any] = [*manifest["sources"], *[nothing] * (len(origins) - len(manifest["sources"]))]
+    empty: dict[str, Any] = {}
+    files: list[Any] = [*manifest["sources"], *[empty] * (len(origins) - len(manifest["sources"]))]
     lines = [
         [
             name or None,
@@ -228,14 +228,14 @@ def _origins(manifest: Manifest) -> Section:
     mapped = [
         [name, label, target["label"] or "dropped", target["num_faces"]]
         for name, origin in origins.items()
-        for label, target in (origin.get("labels") or nothing).items()
+        for label, target in (origin.get("labels") or empty).items()
     ]
     if mapped:
         html += subheading("Labels") + html_table(["origin", "its label", "here", "faces"], mapped)
     dropped = [
         [name, reason, number]
         for name, origin in origins.items()
-        for reason, number in (origin.get("dropped") or nothing).items()
+        for reason, number in (origin.get("dropped") or empty).items()
     ]
     if dropped:
         html += subheading("Left out by the readers") + html_table(["origin", "reason", "faces"], dropped)
