@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from typing import Any, cast
+
 from fersweep.common.errors import InputError
 
 
@@ -9,7 +11,8 @@ def check_resources(cpus: float, gpus: float) -> int:
     """How many trials of this size the cluster holds at once. Raises InputError if no node holds even one."""
     import ray
 
-    nodes = [node["Resources"] for node in ray.nodes() if node["Alive"]]
+    machines = cast(list[dict[str, Any]], ray.nodes())
+    nodes: list[dict[str, float]] = [node["Resources"] for node in machines if node["Alive"]]
     for key, name, wanted in (("cpus", "CPU", cpus), ("gpus", "GPU", gpus)):
         most = max((node.get(name, 0) for node in nodes), default=0)
         if wanted > most:

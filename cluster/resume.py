@@ -11,7 +11,7 @@ import socket
 import time
 from collections.abc import Mapping
 from pathlib import Path
-from typing import Any, NamedTuple
+from typing import Any, NamedTuple, cast
 
 import yaml
 
@@ -143,11 +143,11 @@ def _drawn(distribution: str | None) -> str:
 
 def differences(before: Mapping[str, Any], now: Mapping[str, Any], prefix: str = "") -> list[Difference]:
     """Everything that is not the same in two nested mappings."""
-    differing = []
+    differing: list[Difference] = []
     for key in {**before, **now}:
         old, new = before.get(key), now.get(key)
         if isinstance(old, dict) and isinstance(new, dict):
-            differing += differences(old, new, f"{prefix}{key}.")
+            differing += differences(cast(dict[str, Any], old), cast(dict[str, Any], new), f"{prefix}{key}.")
         elif old != new:
             differing.append(Difference(f"{prefix}{key}", old, new))
     return differing

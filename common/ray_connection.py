@@ -1,5 +1,8 @@
 """The one connection to Ray: a cluster that is running already, or this machine."""
 
+# Parts of Ray have no types.
+# pyright: reportUnknownMemberType=false, reportUnknownVariableType=false
+
 from __future__ import annotations
 
 import logging

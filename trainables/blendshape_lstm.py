@@ -77,7 +77,11 @@ class WindowedClassifier(KerasClassifier):
         net = self.make_model(self.hparams, num_features, len(self.model["classes"]), keras, window=True)
         net.set_weights(self.predicting_weights())
         signature = [self._tf.TensorSpec((None, None, num_features), self._tf.float32)]
-        return self._tf.function(lambda x: self._tf.nn.softmax(net(x, training=False)), input_signature=signature)
+
+        def probabilities(x: Any) -> Any:
+            return self._tf.nn.softmax(net(x, training=False))
+
+        return self._tf.function(probabilities, input_signature=signature)
 
     def predict_window(self, x: np.ndarray) -> np.ndarray:
         """(N, T, F) features of T frames of a face, the latest one last → (N, C) probabilities after the last one.

@@ -41,7 +41,7 @@ class Curve:
         self.val_probabilities = np.zeros((0, len(means)), np.float32)
 
     def fit(self, num_epochs: int) -> list[EpochMetrics]:
-        rows = []
+        rows: list[EpochMetrics] = []
         for _ in range(num_epochs):
             time.sleep(self.hparams.epoch_s)
             self.epoch += 1

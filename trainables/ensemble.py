@@ -32,11 +32,14 @@ class Ensemble:
     def __init__(self, members: Sequence[Any]):
         self.members = members
         if all(hasattr(member, "predict_tta") for member in members):
-            self.predict_tta = lambda x: self._mean(lambda member: member.predict_tta(x))
+            self.predict_tta = self._predict_tta
 
     def predict(self, x: np.ndarray) -> np.ndarray:
         """(N, …) inputs as the task gives them → (N, C) float32 probabilities."""
         return self._mean(lambda member: member.predict(x))
+
+    def _predict_tta(self, x: np.ndarray) -> np.ndarray:
+        return self._mean(lambda member: member.predict_tta(x))
 
     def _mean(self, answer: Callable[[Any], np.ndarray]) -> np.ndarray:
         return np.stack([answer(member) for member in self.members]).mean(axis=0)

@@ -1,5 +1,8 @@
 """Run the trials that a sweep still lacks, on Ray Tune: one driver, its journal, its recorder, and an orderly end."""
 
+# Parts of Ray have no types.
+# pyright: reportUnknownMemberType=false
+
 from __future__ import annotations
 
 import contextlib

@@ -4,6 +4,9 @@ Both only pass the question on to cluster/search/decisions.py. A Tune trial is o
 is handed out again as a new one.
 """
 
+# Parts of Ray have no types.
+# pyright: reportUnknownArgumentType=false, reportUnknownMemberType=false, reportUnknownVariableType=false
+
 from __future__ import annotations
 
 import re
@@ -64,7 +67,7 @@ class SearchAdapter(Searcher):
         waits = self._search.active and not self._stopping.asked  # one of them may break off and come back
         return None if waits else Searcher.FINISHED  # type: ignore[return-value]
 
-    def on_trial_complete(self, trial_id: str, result: dict | None = None, error: bool = False) -> None:
+    def on_trial_complete(self, trial_id: str, result: dict[str, Any] | None = None, error: bool = False) -> None:
         """Nothing: the journal has it."""
 
     def save(self, checkpoint_path: str) -> None:

@@ -17,7 +17,7 @@ from fersweep.search_spaces.sweep_file.schema import Stop
 def rung(record: SweepRecord, stop: Stop, level: int) -> dict[int, float]:
     """Trial number → best value within `level` epochs, of every trial that reached that rung with a finite value."""
     better, worst = (max, -math.inf) if stop.mode == "max" else (min, math.inf)
-    table = {}
+    table: dict[int, float] = {}
     for trial in record.trials.values():
         if trial.num_epochs >= level:
             finite = [row[stop.metric] for row in trial.epochs[:level] if math.isfinite(row[stop.metric])]

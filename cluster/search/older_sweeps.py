@@ -24,7 +24,7 @@ def history(sweep: Sweep, home: Path) -> list[OlderTrial]:
     """The ended trials of the older sweeps that `sweep` learns from. Raises InputError if a sweep does not exist,
     has another metric, or has no trial in the space.
     """
-    older = []
+    older: list[OlderTrial] = []
     for name in sweep.search.older:
         theirs, record = _load(sweep, home, name)
         if theirs.stop.metric != sweep.stop.metric:
@@ -46,7 +46,7 @@ def best_points(sweep: Sweep, home: Path) -> list[OlderPoint]:
     The best are those that have ended and not failed, by this sweep's metric. Raises InputError if a sweep does not
     exist, is of another trainable, or has fewer, and if a point is outside the space.
     """
-    points = []
+    points: list[OlderPoint] = []
     for name, number in sweep.search.best_of:
         theirs, record = _load(sweep, home, name)
         best = record.kept(sweep.stop.metric, sweep.stop.mode, number)

@@ -1,5 +1,8 @@
 """What all plotly figures of a page have in common: colours, layout, and figures side by side."""
 
+# Parts of plotly have no types.
+# pyright: reportUnknownMemberType=false
+
 from __future__ import annotations
 
 from collections.abc import Sequence

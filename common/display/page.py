@@ -7,6 +7,9 @@ artifacts. The templates, the style and the script are in page_files/. Text is e
 is a `Markup`, made by `plot`, `html_table` and the others here, or by `Markup("<p>{}</p>").format(text)`, which escapes too.
 """
 
+# Parts of plotly have no types.
+# pyright: reportUnknownMemberType=false
+
 from __future__ import annotations
 
 import base64
@@ -16,7 +19,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from functools import cache
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, cast
 
 import markupsafe
 import numpy as np
@@ -185,9 +188,10 @@ def _typed(value: Any) -> Any:
     """An array as plotly.js reads it: its bytes, their type and its shape."""
     if not isinstance(value, np.ndarray):
         return value
-    value = np.ascontiguousarray(value, value.dtype.newbyteorder("<"))
-    bytes_ = base64.b64encode(value.tobytes()).decode()
-    return {"dtype": value.dtype.str[1:], "bdata": bytes_, "shape": ", ".join(map(str, value.shape))}
+    array = cast(np.ndarray, value)
+    array = np.ascontiguousarray(array, array.dtype.newbyteorder("<"))
+    bytes_ = base64.b64encode(array.tobytes()).decode()
+    return {"dtype": array.dtype.str[1:], "bdata": bytes_, "shape": ", ".join(map(str, array.shape))}
 
 
 def _is_number(cell: Any) -> bool:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Collection, Sequence
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, cast
 
 if TYPE_CHECKING:
     from rich.table import Table
@@ -37,7 +37,7 @@ def clock(seconds: float) -> str:
 def short(value: Any) -> str:
     """A value as text: three digits of a float, also in lists."""
     if isinstance(value, list):
-        return f"[{', '.join(map(short, value))}]"
+        return f"[{', '.join(map(short, cast(list[Any], value)))}]"
     return f"{value:.3g}" if isinstance(value, float) else str(value)
 
 

@@ -291,7 +291,7 @@ def _unequal(a: Mapping[str, Any], b: Mapping[str, Any], prefix: str = "") -> di
 
 def _recorded(manifest: Manifest) -> Mapping[str, Any]:
     """What a manifest records beside counts; of an older one with the defaults of what it lacks."""
-    fields = {"blendshapes": list(BLENDSHAPES), "sources": [], **manifest}
+    fields: dict[str, Any] = {"blendshapes": list(BLENDSHAPES), "sources": [], **manifest}
     fields["sources"] = [source["sha256"] for source in fields["sources"]]
     return {key: value for key, value in fields.items() if key not in NOT_COMPARED}
 

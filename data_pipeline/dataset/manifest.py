@@ -91,12 +91,12 @@ def read_manifest(directory: Path) -> Manifest:
     """The manifest of a dataset. InputError where it is missing, broken, or of another schema version."""
     path = Path(directory) / "manifest.json"
     try:
-        manifest = json.loads(path.read_bytes())
+        manifest: Any = json.loads(path.read_bytes())
     except (FileNotFoundError, NotADirectoryError):
         raise InputError(f"{directory} is no finished dataset: it has no manifest.json (`prepare` makes one)") from None
     except (UnicodeDecodeError, json.JSONDecodeError) as error:
         raise InputError(f"{path} is broken ({error}): prepare the dataset anew") from None
-    version = manifest.get("schema_version") if isinstance(manifest, dict) else None
+    version: Any = cast(dict[str, Any], manifest).get("schema_version") if isinstance(manifest, dict) else None
     if version != SCHEMA_VERSION:
         raise InputError(f"{path} has schema version {version}, this program reads version {SCHEMA_VERSION}")
     return cast(Manifest, manifest)

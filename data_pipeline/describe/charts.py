@@ -5,6 +5,9 @@
 Every class has the colour of its label wherever it is drawn. Shapes: N faces, F scores, C classes.
 """
 
+# Parts of plotly have no types.
+# pyright: reportUnknownArgumentType=false, reportUnknownMemberType=false, reportUnknownVariableType=false
+
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
@@ -39,7 +42,9 @@ def class_bars(counts: Mapping[str, Mapping[str, int]], labels: Sequence[str]) -
     """Faces of each class, a bar for each split; as numbers or as shares of the split."""
     from plotly.graph_objects import Bar
 
-    figure, bindings, values = chart(height=360, barmode="group", bargap=0.25), {}, {}
+    figure = chart(height=360, barmode="group", bargap=0.25)
+    bindings: dict[str, str] = {}
+    values: dict[str, Any] = {}
     for index, (split, numbers) in enumerate(counts.items()):
         faces = np.array([numbers.get(label, 0) for label in labels], np.float32)
         figure.add_trace(Bar(x=list(labels), y=faces, name=split, marker={"color": SPLIT_COLOURS[split]}))
@@ -179,7 +184,7 @@ def plane(places: np.ndarray, y: np.ndarray, labels: Sequence[str], axes: tuple[
         figure.add_trace(_points(Scatter(name=label, x=of_class[:, 0], y=of_class[:, 1]), label))
     low, high = np.quantile(places, (0.002, 0.998), axis=0)  # one face far off would crowd all others
     room = 0.06 * np.maximum(high - low, 1e-6)
-    options = [
+    options: list[dict[str, Any]] = [
         {"zeroline": False, "showticklabels": bool(title), "range": [low[i] - room[i], high[i] + room[i]]}
         for i, title in enumerate(axes)
     ]
@@ -213,7 +218,7 @@ def brightness(grids: Mapping[int, statistics.BrightnessGrid], labels: Sequence[
         Heatmap(z=maps[0], colorscale=RED_WHITE_BLUE, zmin=0.5 - reach, zmax=0.5 + reach, colorbar=_bar())
         .update(textfont={"size": 13}, hoverongaps=False, hovertemplate="%{z:.3f}<extra></extra>")
     )  # fmt: skip
-    plain = {"showticklabels": False, "showgrid": False, "zeroline": False, "constrain": "domain"}
+    plain: dict[str, Any] = {"showticklabels": False, "showgrid": False, "zeroline": False, "constrain": "domain"}
     figure.update_yaxes(autorange="reversed", scaleanchor="x", **plain).update_xaxes(side="top", **plain)
     bindings = {
         "data.0.z": "{AUC of}|{cells}",
@@ -247,7 +252,7 @@ def mean_shapes(shapes: np.ndarray, labels: Sequence[str], lines: Sequence[Seque
         outline = _outline(shape, lines)
         values |= {f"{label}|x": outline[:, 0], f"{label}|y": outline[:, 1], f"{label}|colour": colour(label)}
     bindings = {"data.1.x": "{class}|x", "data.1.y": "{class}|y", "data.1.line.color": "{class}|colour"}
-    plain = {"showticklabels": False, "showgrid": False, "zeroline": False}
+    plain: dict[str, Any] = {"showticklabels": False, "showgrid": False, "zeroline": False}
     figure.update_yaxes(autorange="reversed", scaleanchor="x", **plain).update_xaxes(**plain)
     return plot(figure, choices=Choices({"class": list(drawn)}, bindings, values))
 

@@ -96,7 +96,7 @@ def _head(description: Description) -> Section:
 
 def _classes(rows: DatasetRows, description: Description, labels: list[str]) -> Section:
     counts = description.counts
-    table = []
+    table: list[list[str]] = []
     for label in labels:
         numbers = [counts[split].get(label, 0) for split in counts]
         shares = (f"{n / max(sum(counts[split].values()), 1):.1%}" for n, split in zip(numbers, counts, strict=True))
@@ -212,7 +212,8 @@ def _origins(manifest: Manifest) -> Section:
     """The sources of the faces, what their classes became, and what was left out."""
     origins: dict[str, Any] = manifest.get("origins") or {}
     names = [*origins, *[""] * (len(manifest["sources"]) - len(origins))]
-    files = [*manifest["sources"], *[{}] * (len(origins) - len(manifest["sources"]))]
+    empty: dict[str, Any] = {}
+    files: list[Any] = [*manifest["sources"], *[empty] * (len(origins) - len(manifest["sources"]))]
     lines = [
         [
             name or None,
@@ -227,21 +228,21 @@ def _origins(manifest: Manifest) -> Section:
     mapped = [
         [name, label, target["label"] or "dropped", target["num_faces"]]
         for name, origin in origins.items()
-        for label, target in (origin.get("labels") or {}).items()
+        for label, target in (origin.get("labels") or empty).items()
     ]
     if mapped:
         html += subheading("Labels") + html_table(["origin", "its label", "here", "faces"], mapped)
     dropped = [
         [name, reason, number]
         for name, origin in origins.items()
-        for reason, number in (origin.get("dropped") or {}).items()
+        for reason, number in (origin.get("dropped") or empty).items()
     ]
     if dropped:
         html += subheading("Left out by the readers") + html_table(["origin", "reason", "faces"], dropped)
     if skipped := manifest.get("skipped"):
         cells = [[reason, sum(labels.values()), listed(labels)] for reason, labels in skipped.items()]
         html += subheading("Pictures that could not be used") + html_table(["reason", "pictures", "labels"], cells)
-    warnings = [f"{name}: {text}" for name, origin in origins.items() for text in origin.get("warnings") or []]
+    warnings = [f"{name}: {text}" for name, origin in origins.items() for text in origin.get("warnings") or ()]
     if warnings:
         html += subheading("Warnings") + bullets(warnings)
     return Section("Where the faces came from", html, "" if html else "The manifest names no source.")

@@ -1,5 +1,8 @@
 """The parts of a dataset's page that show faces: some of each class, those not detected, twins with their labels, near twins."""
 
+# pyarrow has no types.
+# pyright: reportUnknownArgumentType=false, reportUnknownMemberType=false, reportUnknownVariableType=false
+
 from __future__ import annotations
 
 from collections.abc import Sequence
@@ -30,7 +33,7 @@ def samples(rows: DatasetRows, labels: Sequence[str], split: str) -> Section:
     if not rows.has_pixels:
         return Section(heading, note=NO_PIXELS)
     original = rows.is_original
-    parts = []
+    parts: list[Markup] = []
     for label in labels:
         of_label = original & (rows.labels == LABELS.index(label))
         in_split = of_label & (rows.splits == SPLITS.index(split))
@@ -112,7 +115,7 @@ def twins(rows: DatasetRows, labels: Sequence[str], figures: Twins, faces: bool)
 
 
 def _conflicting(rows: DatasetRows, groups: Sequence[np.ndarray], faces: bool) -> Markup:
-    texts = []
+    texts: list[str] = []
     for group in groups:
         pairs = [(LABELS[rows.labels[row]], SPLITS[rows.splits[row]]) for row in group]
         splits_of = {label: [split for name, split in pairs if name == label] for label, _ in pairs}

@@ -1,5 +1,8 @@
 """The parts of a dataset's page made of views and landmarks: the pose of the heads, and the mean shape of each class."""
 
+# pyarrow has no types.
+# pyright: reportUnknownArgumentType=false, reportUnknownMemberType=false, reportUnknownVariableType=false
+
 from __future__ import annotations
 
 from collections.abc import Sequence

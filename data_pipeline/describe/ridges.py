@@ -3,6 +3,9 @@
 Shapes: N faces, C classes, B bins.
 """
 
+# Parts of plotly have no types.
+# pyright: reportUnknownMemberType=false
+
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence

@@ -7,6 +7,10 @@
 Parts are read one after another, so that memory depends on a part's size and not on the dataset's.
 """
 
+# pyarrow has no types.
+# pyright: reportUnknownArgumentType=false, reportUnknownMemberType=false
+# pyright: reportUnknownParameterType=false, reportUnknownVariableType=false
+
 from __future__ import annotations
 
 from collections.abc import Iterator, Sequence

@@ -7,6 +7,9 @@ Shapes: N faces, F scores, C classes, B bins. NaN is a score that a face lacks; 
 To choose something by these figures, give them faces of train alone.
 """
 
+# scikit-learn has no types.
+# pyright: reportUnknownArgumentType=false, reportUnknownMemberType=false, reportUnknownVariableType=false
+
 from __future__ import annotations
 
 from collections.abc import Sequence
@@ -196,7 +199,8 @@ def wilson(part: int, whole: int, z: float = 1.96) -> tuple[float, float]:
 
 def spread_sample(groups: np.ndarray, num_each: int, seed: int = 0) -> np.ndarray:
     """Rows, at most `num_each` of every group in groups (N,), drawn with `seed`, sorted by group and then by row."""
-    rng, samples = np.random.default_rng(seed), []
+    rng = np.random.default_rng(seed)
+    samples: list[np.ndarray] = []
     for group in np.unique(groups):
         rows = np.flatnonzero(groups == group)
         samples.append(np.sort(rng.permutation(rows)[:num_each]))

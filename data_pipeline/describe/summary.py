@@ -147,7 +147,7 @@ def _twin_line(twins: Twins) -> str:
 
 def _more(description: Description) -> list[str]:
     """A line for each thing that the dataset has beside faces, labels and splits."""
-    lines = []
+    lines: list[str] = []
     if near := description.near_twins.across_splits:
         lines.append(f"near twins, nearly the same pixels in a split above: {listed(near)}")
     if description.num_subjects:

@@ -1,5 +1,8 @@
 """The blendshapes of a dataset's train faces, and what they say about the class: `TrainScores(rows).information`."""
 
+# pyarrow has no types.
+# pyright: reportUnknownArgumentType=false, reportUnknownMemberType=false, reportUnknownParameterType=false
+
 from functools import cached_property
 
 import numpy as np

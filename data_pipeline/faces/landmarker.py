@@ -154,7 +154,7 @@ def faces_in_photo(
 
     gray = cv2.cvtColor(image, cv2.COLOR_RGB2GRAY)
     height, width = gray.shape
-    faces = []
+    faces: list[tuple[Box, np.ndarray]] = []
     for left, top, side in _boxes(image, landmarker, near):
         margin = max(0, -left, -top, left + side - width, top + side - height)
         wide = cv2.copyMakeBorder(gray, margin, margin, margin, margin, cv2.BORDER_CONSTANT, value=0)
@@ -187,7 +187,8 @@ def _add_boxes(
         points = np.array([(point.x * tile.shape[1] + x, point.y * tile.shape[0] + y) for point in landmarks])
         low, high = points.min(axis=0), points.max(axis=0)
         side = max(round(float((high - low).mean()) * CROP_SIDE), 2)
-        left, top = np.round((low + high) / 2 - side / 2 - np.array([0, side * CROP_RISE])).astype(int).tolist()
+        corner: np.ndarray = (low + high) / 2 - side / 2 - np.array([0, side * CROP_RISE])
+        left, top = np.round(corner).astype(int).tolist()
         if not any(_same_face((left, top, side), other) for other in boxes):
             boxes.append((left, top, side))
     return boxes

@@ -50,7 +50,7 @@ def _is_bundle(path: Path) -> bool:
 
 def _carried() -> list[Path]:
     """The file in installed packages, which are not imported."""
-    paths = []
+    paths: list[Path] = []
     for package in CARRIERS:
         try:
             files = importlib.metadata.files(package) or []

@@ -36,7 +36,7 @@ class Options:
             given=list[str],
             read=read_map,
         ),
-    ] = field(default_factory=dict)
+    ] = field(default_factory=dict[str, str])
     """The sources' class names → LABELS, or "drop"; beside the spellings that are known."""
     crop: Annotated[Crop, Option("auto: find the face in pictures that are no face already; or none.", READ)] = "auto"
     faces: Annotated[Faces, Option("Of a picture with several: the largest, or all.", READ)] = "largest"

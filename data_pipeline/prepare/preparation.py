@@ -75,7 +75,7 @@ def prepare(
     MediaPipe or its bundle is missing.
     """
     out, options = Path(out), options or Options()
-    report = progress or (lambda _: None)
+    report = progress or _report_nothing
     if workers is not None and workers < 1:
         raise InputError(f"workers: must be 1 or more, but got {workers}")
     if landmarker is not None:
@@ -226,6 +226,10 @@ def _manifest_fields(
         "compared": settled.compared,
         "skipped": settled.skipped,
     }
+
+
+def _report_nothing(_: Progress) -> None:
+    """`report` where nobody asked for the progress."""
 
 
 @contextlib.contextmanager

@@ -5,7 +5,7 @@ from contextlib import contextmanager
 from dataclasses import dataclass
 
 from rich.console import Console
-from rich.progress import BarColumn, MofNCompleteColumn, TextColumn, TimeElapsedColumn
+from rich.progress import BarColumn, MofNCompleteColumn, TaskID, TextColumn, TimeElapsedColumn
 from rich.progress import Progress as Bars
 
 
@@ -41,7 +41,8 @@ def bars(console: Console) -> Iterator[OnProgress]:
         TextColumn("{task.fields[rate]}"),
         TimeElapsedColumn(),
     )
-    display, tasks = Bars(*columns, console=console), {}
+    display = Bars(*columns, console=console)
+    tasks: dict[str, TaskID] = {}
 
     def draw(progress: Progress) -> None:
         display.start()  # only now: an error in the sources is one line, with nothing drawn around it

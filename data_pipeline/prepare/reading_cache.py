@@ -68,7 +68,8 @@ class ReadingCache:
     def __init__(self, directory: Path, sight: Sight, mediapipe: str):
         key = hashlib.sha256(repr((sorted(asdict(sight).items()), SHA256, mediapipe, READING.descr)).encode())
         self.directory = Path(directory) / key.hexdigest()[:16]
-        ids, files = [], []
+        ids: list[np.ndarray] = []
+        files: list[np.ndarray] = []
         self._readings: list[np.ndarray] = []
         for path in sorted(self.directory.glob("*.ids.npy")):
             pair = _load(path)
@@ -111,7 +112,8 @@ class ReadingCache:
         """Make few files of the many small ones that workers write."""
         small = [path for path in sorted(self.directory.glob("*.ids.npy")) if _num_bytes(path) < SMALL_BYTES]
         while len(small) > 1:
-            merged, num_bytes = [], 0
+            merged: list[Path] = []
+            num_bytes = 0
             while small and (not merged or num_bytes + _num_bytes(small[-1]) <= MERGED_BYTES):
                 num_bytes += _num_bytes(small[-1])
                 merged.append(small.pop())

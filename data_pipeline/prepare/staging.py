@@ -10,6 +10,7 @@ from __future__ import annotations
 from collections import defaultdict
 from collections.abc import Iterator, Sequence
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pyarrow as pa
@@ -49,7 +50,7 @@ SEEN = [
 STAGED = pa.schema([*KNOWN, *SEEN])
 
 
-def staged(known: pa.Table, rows: Sequence[int], seen: dict[str, list]) -> pa.Table:
+def staged(known: pa.Table, rows: Sequence[int], seen: dict[str, list[Any]]) -> pa.Table:
     """A table of STAGED: what is known of `rows` of a batch, a row as often as it is named, and what was seen."""
     columns = known.select([field.name for field in KNOWN]).take(pa.array(rows, pa.int64()))
     empty = [None] * len(rows)
@@ -58,10 +59,10 @@ def staged(known: pa.Table, rows: Sequence[int], seen: dict[str, list]) -> pa.Ta
     return columns
 
 
-def reading_columns(readings: np.ndarray, with_landmarks: bool) -> dict[str, list]:
+def reading_columns(readings: np.ndarray, with_landmarks: bool) -> dict[str, list[Any]]:
     """READING (N,) as columns of SEEN; pose and landmarks only of faces that MediaPipe found."""
     is_found = readings["num_views"] > 0
-    columns: dict[str, list] = {"scores": [row.tobytes() for row in readings["scores"]]}
+    columns: dict[str, list[Any]] = {"scores": [row.tobytes() for row in readings["scores"]]}
     columns["num_views"] = readings["num_views"].tolist()
     columns["spread"] = [
         value if seen else None for value, seen in zip(readings["spread"].tolist(), is_found, strict=True)

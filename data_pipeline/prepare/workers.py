@@ -9,7 +9,7 @@ import atexit
 import hashlib
 from importlib.metadata import version
 from pathlib import Path
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import numpy as np
 import pyarrow as pa
@@ -88,7 +88,9 @@ class Extractor:
         path = Path(self.job.bundle or "")
         return find_bundle(path if path.is_file() else None)  # another machine of the cluster looks for its own
 
-    def _staged(self, batch: pa.Table, rows: list[int], faces: list[np.ndarray | None], seen: dict) -> pa.Table:
+    def _staged(
+        self, batch: pa.Table, rows: list[int], faces: list[np.ndarray | None], seen: dict[str, list[Any]]
+    ) -> pa.Table:
         """STAGED with ids and readings of `faces`, which are of `rows` of the batch."""
         seen["pixels"] = [None if face is None else face.tobytes() for face in faces]
         names = [b"" if face is None else hashlib.sha256(face.tobytes()).digest() for face in faces]

@@ -5,6 +5,9 @@ smooth Gaussian displacements of mouth corners, lips and brows, then a random po
 overlap a little, as real ones do. MediaPipe reads the smiles and raised brows as it does on real faces.
 """
 
+# scikit-image has no types.
+# pyright: reportUnknownArgumentType=false, reportUnknownVariableType=false
+
 from collections.abc import Sequence
 from pathlib import Path
 

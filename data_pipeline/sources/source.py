@@ -55,7 +55,7 @@ class Source:
 
     path: Path
     format: str
-    labels: Mapping[str, str] = field(default_factory=dict)
+    labels: Mapping[str, str] = field(default_factory=dict[str, str])
     root: Path = Path()
     """What is read: `path`, or the folder of a list that names files beside it."""
     lists: tuple[str, ...] = ()

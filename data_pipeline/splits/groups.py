@@ -1,5 +1,8 @@
 """Rows that must stay together: twins, near-twins, and one person's faces."""
 
+# scipy has no types.
+# pyright: reportUnknownVariableType=false
+
 from collections.abc import Sequence
 
 import numpy as np

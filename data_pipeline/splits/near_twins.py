@@ -7,6 +7,9 @@ Two faces are near twins when their thumbnails correlate (Pearson) by `min_corre
 pairs looked at above .98 were the same photo, 80 of 80 from .95 to .98, some 36 of 40 at .92.
 """
 
+# scipy has no types.
+# pyright: reportUnknownArgumentType=false, reportUnknownMemberType=false, reportUnknownVariableType=false
+
 import hashlib
 import math
 from collections.abc import Iterator

@@ -1,5 +1,9 @@
 """The arrays that a model learns from."""
 
+# pyarrow has no types.
+# pyright: reportUnknownArgumentType=false, reportUnknownMemberType=false
+# pyright: reportUnknownParameterType=false, reportUnknownVariableType=false
+
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any

@@ -110,7 +110,7 @@ class PhotoReader(AbstractContextManager["PhotoReader"]):
 
     def _seen(self, box: Box, crop: np.ndarray, sights: Sequence[_Sight]) -> Seen:
         known: dict[_Sight, Reading | None] = {}
-        views = []
+        views: list[View] = []
         for model, sight in zip(self._models, sights, strict=True):
             face = fit(crop, sight.image_size)
             if model["feature_names"] == ["pixels"]:
@@ -134,8 +134,9 @@ class PhotoReader(AbstractContextManager["PhotoReader"]):
         key = (sight.border, sight.size, sight.views, num_faces)
         if key not in self._landmarkers:
             self._path = self._path or find_bundle(self._bundle)
-            options = {"border": sight.border, "size": sight.size, "views": sight.views, "num_faces": num_faces}
-            self._landmarkers[key] = Landmarker(self._path, **options)
+            self._landmarkers[key] = Landmarker(
+                self._path, border=sight.border, size=sight.size, views=sight.views, num_faces=num_faces
+            )
         return self._landmarkers[key]
 
     def close(self) -> None:

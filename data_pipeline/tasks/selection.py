@@ -6,6 +6,9 @@
 Only columns of a few bytes a face are read, once; the caller reads pixels, scores and landmarks of the chosen rows.
 """
 
+# pyarrow has no types.
+# pyright: reportUnknownArgumentType=false, reportUnknownMemberType=false, reportUnknownVariableType=false
+
 from collections.abc import Mapping
 from functools import cached_property
 from pathlib import Path
@@ -142,7 +145,7 @@ class Selection:
         if self._spec.fraction == 1:
             return rows
         rng = np.random.default_rng(self._spec.seed)
-        parts = []
+        parts: list[np.ndarray] = []
         for index in range(self._num_classes):
             order = rng.permutation(rows[y[rows] == index])  # the same for every fraction
             parts.append(order[: max(1, round(self._spec.fraction * len(order)))])

@@ -7,6 +7,10 @@
 Shapes: N faces, F features, C classes, H × W pixels.
 """
 
+# pyarrow has no types.
+# pyright: reportUnknownArgumentType=false, reportUnknownMemberType=false
+# pyright: reportUnknownParameterType=false, reportUnknownVariableType=false
+
 from collections.abc import Sequence
 from pathlib import Path
 

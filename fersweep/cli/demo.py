@@ -33,7 +33,7 @@ def demo(home: Home = RUNS) -> None:
     if not faces.exists():
         with new_directory(faces) as unfinished:  # a demo that was killed here begins again
             make_faces(unfinished)
-            io.imsave(portrait, data.astronaut(), check_contrast=False)
+            io.imsave(portrait, data.astronaut(), check_contrast=False)  # pyright: ignore[reportUnknownMemberType, reportUnknownArgumentType]
     rule(f"2 fersweep prepare {faces} --out {home / 'data' / 'demo'}", align="left")
     prepare(sources=[faces], out=home / "data" / "demo")
     rule(f"3 fersweep launch quick --data {home / 'data' / 'demo'} --name {name}", align="left")

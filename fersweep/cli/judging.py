@@ -34,13 +34,13 @@ def compare(
     as_json: AsJson = False,
 ) -> None:
     """Compare the trials of a sweep, several sweeps, or two trials: scores, what is noise, hparams, baselines."""
-    from fersweep.results.compare.comparison import Comparison, comparison
+    from fersweep.results.compare.comparison import comparison
     from fersweep.results.evaluate.tree_baseline import tree_baseline_of
 
     compared = comparison(home, names, top, tree_baseline_of if trees else None, differences)
     if html is not None:
         write(html, compared.page())
-    show(compared, Comparison.render, as_json)
+    show(compared, lambda compared: compared.render(), as_json)
 
 
 @app.command()

@@ -3,13 +3,21 @@
 from __future__ import annotations
 
 import sys
+from collections.abc import Callable
 from dataclasses import fields
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any, TypeVar
+
+if TYPE_CHECKING:
+    from rich.console import RenderableType
+
+T = TypeVar("T")
 
 
-def show(result: Any, render: Any, as_json: bool) -> None:
-    """Print a verb's result: JSON alone, or what `render` makes of it. An object's JSON is its `as_json()`, or its fields."""
+def show(result: T, render: Callable[[T], RenderableType] | None, as_json: bool) -> None:
+    """Print a verb's result: JSON alone, or what `render` makes of it; None: as it is. An object's JSON is its
+    `as_json()`, or its fields.
+    """
     if as_json:
         import json
 
@@ -18,7 +26,7 @@ def show(result: Any, render: Any, as_json: bool) -> None:
     from rich.console import Console
 
     console = Console()
-    console.print(render(result))
+    console.print(result if render is None else render(result))
 
 
 def _as_json(part: Any) -> Any:

@@ -1,5 +1,8 @@
 """A comparison as one HTML page: `fersweep compare … --html FILE`."""
 
+# Parts of plotly have no types.
+# pyright: reportUnknownMemberType=false
+
 from __future__ import annotations
 
 from collections.abc import Sequence

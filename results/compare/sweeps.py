@@ -99,7 +99,7 @@ def reasons(chosen: Sequence[Chosen]) -> list[str]:
         "classes": lambda sweep: ", ".join(sweep.classes),
         "faces": lambda sweep: sweep.faces,
     }
-    lines = []
+    lines: list[str] = []
     for what, fact in facts.items():
         sweeps_by_value: dict[str, list[str]] = {}
         for choice in chosen:

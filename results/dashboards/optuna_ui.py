@@ -49,7 +49,7 @@ class Dashboard:
         with self._lock:
             size = journal.stat().st_size if journal.exists() else 0
             if size != self._size:
-                from optuna_dashboard import wsgi
+                from optuna_dashboard import wsgi  # pyright: ignore[reportUnknownVariableType]
 
                 recorded = load_sweep(self._sweep_dir)
                 self._app, self._size = wsgi(named_study(recorded)._storage), size

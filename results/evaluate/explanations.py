@@ -5,6 +5,9 @@
 A picture is one pair of axes in which images are placed: a pair for each image would take seconds to draw.
 """
 
+# Parts of matplotlib have no types.
+# pyright: reportUnknownMemberType=false
+
 from __future__ import annotations
 
 from collections.abc import Sequence
@@ -23,7 +26,7 @@ if TYPE_CHECKING:
 
 NUM_MAPS = 16
 GAP = 0.08  # between two images, as a share of their side
-GRAY = {"cmap": "gray", "vmin": 0, "vmax": 255}
+GRAY: dict[str, Any] = {"cmap": "gray", "vmin": 0, "vmax": 255}
 HEAT = 0.6  # how much of the gray face its hottest place hides
 
 

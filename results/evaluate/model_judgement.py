@@ -114,7 +114,7 @@ def _mistakes(judged: Judgement) -> list[Mistake]:
             face_id=ids[i],
             source=sources[i],
             true=task.classes[judged.y[row]],
-            predicted=task.classes[predicted[row]],
+            predicted=task.classes[int(predicted[row])],
             probability=float(certainty[row]),
         )
         for i, row in enumerate(rows)
@@ -182,11 +182,14 @@ class _Fitted:
 
     def __init__(self, model: FaceModel):
         self._model = model
-        if (predict_tta := getattr(model.loaded, "predict_tta", None)) is not None:
-            self.predict_tta = lambda x: predict_tta(model.fitted(x))
+        if getattr(model.loaded, "predict_tta", None) is not None:
+            self.predict_tta = self._predict_tta
 
     def predict(self, x: np.ndarray) -> np.ndarray:
         return self._model.predict(self._model.fitted(x))
+
+    def _predict_tta(self, x: np.ndarray) -> np.ndarray:
+        return self._model.loaded.predict_tta(self._model.fitted(x))
 
 
 def _explained(model: FaceModel, task: Task, directory: Path) -> list[str]:

@@ -3,6 +3,9 @@
 The one place that imports MLflow's client, quietly: no telemetry, no migration log, no warnings of its own code.
 """
 
+# Parts of MLflow have no types.
+# pyright: reportUnknownArgumentType=false, reportUnknownMemberType=false, reportUnknownVariableType=false
+
 from __future__ import annotations
 
 import contextlib

@@ -6,6 +6,9 @@
 Each move of an alias is written into the tags of the version that gets it, so the history is the versions' own.
 """
 
+# Parts of MLflow have no types.
+# pyright: reportUnknownArgumentType=false, reportUnknownMemberType=false
+
 from __future__ import annotations
 
 import getpass
@@ -154,7 +157,7 @@ def history(client: MlflowClient, alias: str = CHAMPION) -> list[Move]:
         if entry["alias"] == alias
     ]
     entries.sort(key=lambda pair: -pair[1]["at"])
-    moves = []
+    moves: list[Move] = []
     for index, (version, entry) in enumerate(entries):
         number, recorded = str(version.version), {name: entry.pop(name) for name in RECORDED}
         current = index == 0 and now is not None and number == str(now.version)

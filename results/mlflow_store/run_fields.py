@@ -5,7 +5,7 @@ from __future__ import annotations
 import json
 from collections.abc import Iterator, Mapping
 from datetime import datetime
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, cast
 
 from fersweep.results.record.journal import Report, SweepRecord, TrialRecord
 from fersweep.results.record.sweep_json import SweepJson
@@ -130,7 +130,7 @@ def flat(tree: Mapping[str, Any], prefix: str = "") -> Values:
     leaves: Values = {}
     for key, value in tree.items():
         if isinstance(value, Mapping):
-            leaves |= flat(value, f"{prefix}{key}.")
+            leaves |= flat(cast(Mapping[str, Any], value), f"{prefix}{key}.")
         elif value is not None:
             leaves[prefix + key] = value
     return leaves

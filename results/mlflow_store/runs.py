@@ -4,6 +4,9 @@
 points, and a tag or a status that is set again stays the same.
 """
 
+# Parts of MLflow have no types.
+# pyright: reportUnknownArgumentType=false, reportUnknownMemberType=false, reportUnknownVariableType=false
+
 from __future__ import annotations
 
 from collections.abc import Iterator, Mapping, Sequence
@@ -85,7 +88,8 @@ class Runs:
         return fuller
 
     def _search(self) -> Iterator[Run]:
-        query, token = f"tags.`fersweep.sweep_id` = '{self._sweep.sweep_id}'", None
+        query = f"tags.`fersweep.sweep_id` = '{self._sweep.sweep_id}'"
+        token: str | None = None
         while True:
             page = self.client.search_runs([self.experiment_id], query, max_results=1000, page_token=token)
             yield from page

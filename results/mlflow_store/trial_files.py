@@ -4,6 +4,9 @@ Pictures are drawn with matplotlib's objects on the Agg canvas, small and withou
 cost about a tenth of a second of CPU.
 """
 
+# Parts of matplotlib have no types.
+# pyright: reportUnknownMemberType=false
+
 from __future__ import annotations
 
 import csv

@@ -33,7 +33,8 @@ def _main(arguments: Sequence[str]) -> None:
 
     checkpoint, source, target, timed = arguments
     model, x = trainables.restore(Path(checkpoint)), np.load(source)
-    probabilities, seconds = model.predict(x), []
+    probabilities = model.predict(x)
+    seconds: list[float] = []
     for i in range(int(timed)):
         start = time.perf_counter()
         model.predict(x[i % len(x)][None])

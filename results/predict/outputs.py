@@ -6,6 +6,10 @@ with Movie(path, 25.0) as movie:                         # .mp4, .mkv, .mov, .av
     movie.write(image)
 """
 
+# pyarrow has no types.
+# pyright: reportUnknownArgumentType=false, reportUnknownMemberType=false
+# pyright: reportUnknownParameterType=false, reportUnknownVariableType=false
+
 from __future__ import annotations
 
 from contextlib import ExitStack

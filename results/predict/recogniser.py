@@ -154,7 +154,7 @@ def _expression(classes: list[str], answer: np.ndarray | None) -> Expression:
 
 def _short_names(names: Sequence[str]) -> list[str]:
     """Of each name as many of its path's last parts as distinguish it from the others; a number after equal ones."""
-    unique = []
+    unique: list[str] = []
     for i, name in enumerate(names):
         parts, others = Path(name).parts, {other for other in names if other != name}
         endings = [str(Path(*parts[-n:])) for n in range(1, len(parts) + 1)]

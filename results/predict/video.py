@@ -154,7 +154,7 @@ def _answers(
     if not faces:
         return []
     if how.window:
-        by_model = []
+        by_model: list[Answers] = []
         for index, _ in enumerate(recogniser.models):
             inputs = [face.views[index].features for face in faces]
             windows = [track.window(index, x, how.window) for track, x in zip(tracks, inputs, strict=True)]

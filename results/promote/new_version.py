@@ -3,6 +3,9 @@
 version, figures = register(client, experiment, candidate)
 """
 
+# Parts of MLflow and matplotlib have no types.
+# pyright: reportUnknownArgumentType=false, reportUnknownMemberType=false
+
 from __future__ import annotations
 
 import json

@@ -5,6 +5,9 @@
 The model itself is results/promote/pyfunc.py.
 """
 
+# Parts of MLflow have no types.
+# pyright: reportUnknownMemberType=false, reportUnknownVariableType=false
+
 from __future__ import annotations
 
 import shutil

@@ -19,6 +19,9 @@ of them, from left to right, each with the number of its `row`. Where there is n
 MediaPipe is imported when the first image comes. MLflow runs this file to load the model; nothing else imports it.
 """
 
+# Parts of MLflow have no types.
+# pyright: reportUnknownMemberType=false, reportUnknownVariableType=false
+
 from __future__ import annotations
 
 import base64
@@ -26,7 +29,7 @@ import binascii
 import threading
 import weakref
 from pathlib import Path
-from typing import Any, NamedTuple
+from typing import Any, NamedTuple, cast
 
 import numpy as np
 import pandas as pd
@@ -130,7 +133,7 @@ class FaceClassifier(PythonModel):
             probabilities[known] = self.model.predict(np.stack(inputs))
         rows = [face.row for face in faces]
         answer = pd.DataFrame(probabilities, columns=self.classes, index=frame.index[rows])
-        best = np.where(known, probabilities.argmax(axis=1), 0) if len(faces) else []
+        best = np.where(known, probabilities.argmax(axis=1), 0) if len(faces) else np.zeros(0, int)
         labels = [self.classes[i] if is_known else None for i, is_known in zip(best, known, strict=True)]
         answer["label"] = pd.Series(labels, index=answer.index, dtype=object)
         if all_faces:
@@ -163,7 +166,7 @@ def _decoded(cell: Any) -> bytes | np.ndarray:
         except (binascii.Error, ValueError):
             raise InputError("a text must be the base64 of a JPEG or PNG file, and this one is no base64") from None
     if isinstance(cell, bytes | bytearray | memoryview):
-        return bytes(cell)
+        return bytes(cast(bytes, cell))
     photo = _bytes(cell)
     if photo.ndim == 2:
         photo = np.repeat(photo[..., None], 3, axis=2)

@@ -30,7 +30,7 @@ def refit(sweep_dir: Path, trial: TrialRecord, num: int, tell: Callable[[str], N
     """
     sweep = read_sweep_json(sweep_dir)
     epochs = best_epoch(sweep, trial)
-    checkpoints = []
+    checkpoints: list[Path] = []
     for index in range(num):
         directory = Path(sweep_dir).resolve() / "refit" / f"{trial.name}-epochs-{epochs}-seed-{index}"
         checkpoints.append(directory)

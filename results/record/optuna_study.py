@@ -57,7 +57,7 @@ def study_of(record: SweepRecord, metric: str, mode: str, judge_stopped: bool = 
     judge_stopped: stopped trials that have a value are COMPLETE, too. Optuna's plots and importances look at complete
     trials alone, which under ASHA are the good ones: what makes a trial bad could not be seen.
     """
-    trials = []
+    trials: list[optuna.trial.FrozenTrial] = []
     for trial in record.trials.values():
         complete = judge_stopped and trial.state == "stopped" and trial.value(metric, mode) is not None
         trials.append(freeze(replace(trial, state="finished") if complete else trial, metric, mode))

@@ -9,6 +9,9 @@ Names are relative, with "/" between their parts. A bucket is reached through py
 credentials from the environment; what fails is tried again for RETRY_S.
 """
 
+# pyarrow has no types.
+# pyright: reportUnknownMemberType=false, reportUnknownVariableType=false
+
 from __future__ import annotations
 
 import contextlib

@@ -138,7 +138,7 @@ class Timeline:
 
     def _lane_numbers(self) -> list[int]:
         free_at: list[float] = []
-        numbers = []
+        numbers: list[int] = []
         for attempt in self.attempts:
             lane = next((i for i, at in enumerate(free_at) if at <= attempt.start + 1e-6), len(free_at))
             free_at[lane : lane + 1] = [attempt.end]

@@ -3,6 +3,9 @@
 sections(ReportData(sweep, record, Timeline(events), baselines))
 """
 
+# Parts of plotly have no types.
+# pyright: reportUnknownMemberType=false
+
 from __future__ import annotations
 
 from collections.abc import Callable
@@ -54,7 +57,7 @@ def _progress(data: ReportData, x_title: str, x_of: Callable[[ReportedEpoch], fl
     from plotly.graph_objects import Scatter
 
     figure = chart(x_title, data.metric, xaxis_rangemode="tozero")
-    points = []
+    points: list[tuple[float, float, TrialRecord]] = []
     for trial in data.ranked:
         best = trial.best(data.metric, data.mode)
         assert best is not None  # ranked trials have a best epoch
@@ -146,7 +149,9 @@ def _all_curves(data: ReportData, trials: list[TrialRecord], best: TrialRecord |
         in_state = [trial for trial in trials if trial.state == state]
         if not in_state:
             continue
-        xs, ys, numbers = [], [], []
+        xs: list[np.ndarray] = []
+        ys: list[np.ndarray] = []
+        numbers: list[np.ndarray] = []
         for trial in in_state:
             indices = thin(trial.num_epochs)
             xs.append(np.append(indices + 1, 0))

@@ -115,7 +115,7 @@ def _kept_trees(sweep_dir: Path, sweep: SweepJson) -> Figures | None:
 
 def _head(data: ReportData, state: str) -> Section:
     record, timeline = data.record, data.timeline
-    facts = []
+    facts: list[tuple[str, str]] = []
     if data.ranked:
         best = data.ranked[0].best(data.metric, data.mode)
         assert best is not None  # ranked trials have a best epoch
@@ -141,7 +141,7 @@ def _top(compared: SweepTrials) -> Section:
     names = list(dict.fromkeys(name for row in trials for name in row.hparams))
     titles = [name.removeprefix("val_") for name in scores]
     columns = ["trial", "state", metric, "best epoch", *titles, AGAINST, *names]
-    rows = []
+    rows: list[list[Any]] = []
     for row in trials:
         first = [trial_name(row.trial), state_cell(row), f"{row.value:.4f}", epoch_cell(row)]
         others = [f"{row.scores[name]:.4f}" if name in row.scores else None for name in scores]

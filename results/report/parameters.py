@@ -4,6 +4,9 @@ Most are Optuna's plots. These look at complete trials alone, which under ASHA a
 stopped count here with the best value that they reached.
 """
 
+# Parts of plotly have no types.
+# pyright: reportUnknownArgumentType=false, reportUnknownMemberType=false, reportUnknownVariableType=false
+
 from __future__ import annotations
 
 import math

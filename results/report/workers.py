@@ -1,9 +1,12 @@
 """How a sweep's time was spent, as sections of a page: the workers' timeline, what early stopping saved, failures."""
 
+# Parts of plotly have no types.
+# pyright: reportUnknownMemberType=false
+
 from __future__ import annotations
 
 from collections import Counter
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
@@ -97,7 +100,8 @@ def _saved(data: ReportData) -> Section:
     ended = [trial for trial in data.record.trials.values() if trial.state in ("finished", "stopped")]
     if not ended:
         return Section(heading, note="No trial has finished or was stopped yet.")
-    rows, total, saved_s = [], [0, 0], 0.0
+    rows: list[list[Any]] = []
+    total, saved_s = [0, 0], 0.0
     for state in ("finished", "stopped"):
         trials = [trial for trial in ended if trial.state == state]
         run, wanted = sum(trial.num_epochs for trial in trials), asked * len(trials)

@@ -5,6 +5,9 @@
 Shapes: N faces, C classes, F features.
 """
 
+# Parts of plotly and matplotlib have no types.
+# pyright: reportUnknownMemberType=false
+
 from __future__ import annotations
 
 from collections.abc import Sequence
@@ -178,7 +181,7 @@ def _mistakes(classes: Sequence[str], y: np.ndarray, probabilities: np.ndarray, 
     if not len(rows):
         return Section(heading, note="The model makes no mistakes here.")
     pictures, sources = task.pictures(split, rows.tolist())
-    cells = []
+    cells: list[Markup] = []
     for row, face, source in zip(rows, pictures, sources, strict=True):
         predicted = int(probabilities[row].argmax())
         answer = f"{classes[int(y[row])]} → {classes[predicted]}"

@@ -3,6 +3,9 @@
 Shapes: N faces, F features.
 """
 
+# Parts of plotly have no types.
+# pyright: reportUnknownMemberType=false
+
 from __future__ import annotations
 
 from collections.abc import Sequence
@@ -74,7 +77,7 @@ def explained(x: np.ndarray, y: np.ndarray) -> np.ndarray:
 def _without_twins(names: Sequence[str], order: np.ndarray) -> list[int]:
     """`order` without the other side of a left and right pair."""
     seen: set[str] = set()
-    kept = []
+    kept: list[int] = []
     for index in order.tolist():
         name = counterpart(names[int(index)])
         if name not in seen:

@@ -183,9 +183,9 @@ def auc(y: np.ndarray, probabilities: np.ndarray) -> float:
     y (N,) class indices, probabilities (N, C). By ranks (Hanley & McNeil 1982), ties counting half, as scikit-learn's
     `roc_auc_score(multi_class="ovr")`. NaN if only one class occurs.
     """
-    from scipy.stats import rankdata
+    from scipy.stats import rankdata  # pyright: ignore[reportUnknownVariableType]
 
-    areas = []
+    areas: list[float] = []
     for index in np.unique(y):
         positive = y == index
         num, others = int(positive.sum()), int((~positive).sum())

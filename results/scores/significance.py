@@ -94,7 +94,7 @@ def _score_difference(point: float, drawn: np.ndarray) -> ScoreDifference:
 
 def mcnemar(only_a: int, only_b: int) -> float:
     """Exact two-sided p of McNemar's test: of the faces that one alone is right about, each is as likely either's."""
-    from scipy.stats import binomtest
+    from scipy.stats import binomtest  # pyright: ignore[reportUnknownVariableType]
 
     return float(binomtest(only_a, only_a + only_b).pvalue) if only_a + only_b else 1.0
 
@@ -102,9 +102,10 @@ def mcnemar(only_a: int, only_b: int) -> float:
 def holm(values: Sequence[float]) -> list[float]:
     """p values corrected for multiple comparisons (Holm 1979), in the same order."""
     corrected, highest = [0.0] * len(values), 0.0
-    for rank, index in enumerate(np.argsort(values)):
+    order: list[int] = np.argsort(values).tolist()
+    for rank, index in enumerate(order):
         highest = max(highest, min(1.0, (len(values) - rank) * float(values[index])))
-        corrected[int(index)] = highest
+        corrected[index] = highest
     return corrected
 
 

@@ -142,7 +142,8 @@ class Projection:
 
     def _note(self, parent: Recorded) -> str:
         trials = {number: recorded.run_id for number, recorded in self.runs.trials.items()}
-        files = {file.path for file in self.runs.client.list_artifacts(parent.run_id)}
+        artifacts = self.runs.client.list_artifacts(parent.run_id)  # pyright: ignore[reportUnknownMemberType]
+        files = {file.path for file in artifacts}
         place = saved_view.address(self.runs.experiment_id, self.sweep).removeprefix("/")
         links = description.Links(
             place, self.runs.experiment_id, parent.run_id, trials, has_report=description.REPORT in files

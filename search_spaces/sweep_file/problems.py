@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
-from typing import Any, get_args
+from typing import Any, cast, get_args
 
 from pydantic import BaseModel, ValidationError
+from pydantic.fields import FieldInfo
 
 from fersweep.common.errors import hint
 
@@ -16,13 +17,14 @@ def first_problem(error: ValidationError, content: Any, schema: type[BaseModel])
     problem = error.errors()[paths.index(path)]
     where, value = ".".join(path), problem.get("input")
     if problem["type"] == "extra_forbidden":
+        no_fields: dict[str, FieldInfo] = {}
         fields = schema.model_fields
         for part in path[:-1]:
             annotation = fields[part].annotation if part in fields else None
             parts = [
                 getattr(kind, "model_fields", {}) for kind in (annotation, *get_args(annotation))
             ]  # X, or X | None
-            fields = next(filter(None, parts), {})
+            fields = next(filter(None, parts), no_fields)
         return f"unknown key {where!r}" + (f"; {hint(path[-1], fields)}" if fields else "")
     if problem["type"] == "missing":
         return f"{where!r} is missing"
@@ -33,10 +35,10 @@ def first_problem(error: ValidationError, content: Any, schema: type[BaseModel])
 
 def _path(problem: Any, content: Any) -> list[str]:
     """The keys that lead to a problem. pydantic's `loc` also names the types that it tried: they are left out."""
-    path = []
+    path: list[str] = []
     for part in problem["loc"]:
         inside = part in content if isinstance(content, dict) else isinstance(content, list) and isinstance(part, int)
         if inside:
             path.append(str(part))
-            content = content[part]
+            content = cast(Any, content)[part]
     return [*path, str(problem["loc"][-1])] if problem["type"] == "missing" else path

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from pathlib import Path
-from typing import Any
+from typing import Any, cast
 
 from pydantic import ValidationError
 
@@ -39,13 +39,14 @@ def read_sweep(recipe_or_file: str, overrides: list[str], **replaced: Any) -> Sw
         raise InputError(
             f"{path}: a sweep file is a mapping of name, task, trainable, …; this is {type(content).__name__}"
         )
+    fields = cast(dict[str, Any], content)
     for override in overrides:
-        change(content, override)
+        change(fields, override)
     for key, value in replaced.items():
         if value is not None:
-            put(content, key.split("__"), value)
-    content.setdefault("name", path.stem)
-    return parse_sweep(content, str(path))
+            put(fields, key.split("__"), value)
+    fields.setdefault("name", path.stem)
+    return parse_sweep(fields, str(path))
 
 
 def parse_sweep(content: dict[str, Any], origin: str) -> Sweep:

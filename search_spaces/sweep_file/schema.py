@@ -180,7 +180,8 @@ class Sweep(_Part):
 
 def rungs(grace_epochs: int, reduction: int, max_epochs: int) -> list[int]:
     """Epochs at which ASHA compares trials, ascending: grace_epochs · reduction^k below max_epochs."""
-    levels, level = [], grace_epochs
+    levels: list[int] = []
+    level = grace_epochs
     while level < max_epochs:
         levels.append(level)
         level *= reduction

@@ -47,7 +47,8 @@ def sample_space(sweep: Sweep, trial: Any) -> dict[str, Any]:
 @functools.cache
 def unsearched_hparams(trainable: str) -> frozenset[str]:
     """Hparams that the trainable's space never sets, such as `weights`; `space.fix` may set them."""
-    probe, searched = Probe(), set()
+    probe = Probe()
+    searched: set[str] = set()
     for _ in range(PROBES):
         searched |= search_spaces.load(trainable).space(probe).keys()
     return frozenset(trainables.load(trainable).Hparams.model_fields.keys() - searched)
@@ -110,7 +111,8 @@ def first_points(sweep: Sweep, older: Sequence[NamedPoint] = ()) -> list[NamedPo
     """The points of the first trials: the named points of the space file, then those of `older` sweeps
     (cluster/search/older_sweeps.py). Raises ValueError if a named one is not there or is outside the space.
     """
-    known, points = search_spaces.load(sweep.trainable).POINTS, []
+    known = search_spaces.load(sweep.trainable).POINTS
+    points: list[NamedPoint] = []
     for name in sweep.search.points:
         if name not in known:
             near = hint(name, known, "points")

@@ -4,6 +4,9 @@ Tags build no objects (PyYAML's SafeLoader). Refused besides are what no sweep n
 aliases, which can grow without end, deep nesting, numbers beyond 64 bits, control characters, and keys that are there twice.
 """
 
+# Parts of PyYAML have no types.
+# pyright: reportUnknownMemberType=false
+
 from __future__ import annotations
 
 import re

@@ -32,8 +32,8 @@ class Stage(nn.Module):
         self.convolutions = nn.Sequential(*parts)
         self.attention = ATTENTION[h.attention](width)
         self.past = _past(h, num_inputs, width) if h.residual else None
-        pool = {"max": nn.MaxPool2d(2), "avg": nn.AvgPool2d(2), "stride": nn.Identity()}[h.pooling]
-        last = [ACTIVATIONS[h.activation](), pool]
+        pools: dict[str, nn.Module] = {"max": nn.MaxPool2d(2), "avg": nn.AvgPool2d(2), "stride": nn.Identity()}
+        last = [ACTIVATIONS[h.activation](), pools[h.pooling]]
         if h.pooling == "max" and h.activation in (
             "relu",
             "elu",

@@ -31,7 +31,7 @@ def read_card(path: Path) -> dict[str, Any]:
     """What `write_card` appended. Raises InputError if there is none, or it lacks a key."""
     try:
         with zipfile.ZipFile(path) as archive:
-            model = json.loads(archive.read(CARD))
+            model: dict[str, Any] = json.loads(archive.read(CARD))
     except (OSError, KeyError, ValueError, zipfile.BadZipFile):
         model = {}
     _check_card(path, model)

@@ -7,6 +7,9 @@ softmax are part of it, the weights are the averaged ones where training kept an
 ONNX is written by hand, since tf2onnx 1.17 cannot translate Keras's GELU and these nets have few kinds of layers.
 """
 
+# Parts of onnx and ai_edge_litert have no types.
+# pyright: reportUnknownArgumentType=false, reportUnknownMemberType=false, reportUnknownVariableType=false
+
 from __future__ import annotations
 
 import json
@@ -208,7 +211,8 @@ class _Graph:
         kernel, recurrent_kernel, bias = layer.get_weights()
         recurrent = self.constant(recurrent_kernel) if num_steps > 1 else ""
         gates = self.add("Add", self.add("MatMul", x, self.constant(kernel)), self.constant(bias))
-        hidden, cell, outputs = "", "", []
+        hidden, cell = "", ""
+        outputs: list[str] = []
         for step in reversed(range(num_steps)) if layer.go_backwards else range(num_steps):
             step_gates = self.add("Gather", gates, self.constant(step, np.int64), axis=1)
             if hidden:

@@ -6,6 +6,9 @@ A model that needs other numbers is wrapped in a Python callable instead (result
 not probabilities are treated as logits. `fersweep.classes` (or `classes`) in the file's metadata, a JSON list, names the classes.
 """
 
+# onnxruntime has no types.
+# pyright: reportUnknownArgumentType=false, reportUnknownMemberType=false, reportUnknownVariableType=false
+
 from __future__ import annotations
 
 import json
@@ -49,7 +52,7 @@ def read_onnx(path: Path) -> tuple[dict[str, Any], Callable[[np.ndarray], np.nda
 
 def _model(metadata: dict[str, str], shape: list[Any], path: Path) -> dict[str, Any]:
     """What is known of a model by its file's metadata and the shape of its input, with the keys of a model.json."""
-    model = {}
+    model: dict[str, Any] = {}
     for key in ("classes", "groups", "feature_names", "preprocessing", "fingerprint"):
         text = metadata.get(f"fersweep.{key}", metadata.get(key))
         if text is not None:
@@ -75,7 +78,7 @@ def _probabilities(session: Any, x: np.ndarray) -> np.ndarray:
     wanted = session.get_inputs()[0]
     fixed = wanted.shape[0] if isinstance(wanted.shape[0], int) else None
     x = _shaped(x, wanted.shape).astype(TYPES[wanted.type])
-    parts = []
+    parts: list[np.ndarray] = []
     for start in range(0, len(x), fixed or BATCH):
         batch = x[start : start + (fixed or BATCH)]
         padded = np.resize(batch, (fixed, *batch.shape[1:])) if fixed else batch

@@ -4,6 +4,9 @@ The graph maps gray faces (N, H, W) uint8, in the size of the dataset's, to prob
 and softmax are part of it, the weights are the averaged ones where training kept an average, in float32.
 """
 
+# safetensors and parts of torch have no types.
+# pyright: reportUnknownArgumentType=false, reportUnknownMemberType=false, reportUnknownVariableType=false
+
 from __future__ import annotations
 
 import copy

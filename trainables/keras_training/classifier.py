@@ -78,7 +78,11 @@ class KerasClassifier:
     EXPORTS = (".onnx", ".tflite", ".keras")
 
     def __init__(
-        self, hparams: KerasHparams, model: dict[str, Any], statistics: dict[str, np.ndarray], make_model: Callable
+        self,
+        hparams: KerasHparams,
+        model: dict[str, Any],
+        statistics: dict[str, np.ndarray],
+        make_model: Callable[..., Any],
     ):
         self.hparams, self.model, self.statistics, self.epoch = hparams, model, statistics, 0
         self.scored = is_score(model["feature_names"])
@@ -222,7 +226,7 @@ def build_classifier(
     hparams: KerasHparams,
     arrays: TaskArrays,
     seed: int,
-    make_model: Callable,
+    make_model: Callable[..., Any],
     kind: Callable[[KerasHparams], type[KerasClassifier]] = lambda _: KerasClassifier,
 ) -> KerasClassifier:
     """A fresh classifier with its training data attached; `kind`: hparams → its class."""
@@ -236,7 +240,7 @@ def build_classifier(
 def restore_classifier(
     directory: Path,
     hparams_type: type[KerasHparams],
-    make_model: Callable,
+    make_model: Callable[..., Any],
     kind: Callable[[KerasHparams], type[KerasClassifier]] = lambda _: KerasClassifier,
 ) -> KerasClassifier:
     """A classifier that can predict, from a checkpoint alone; `kind`: hparams → its class."""

@@ -1,5 +1,8 @@
 """Keras, imported once and quietly, with a share of the GPU."""
 
+# TensorFlow has no types.
+# pyright: reportUnknownMemberType=false, reportUnknownVariableType=false
+
 from __future__ import annotations
 
 import functools

@@ -159,7 +159,8 @@ class TorchClassifier:
 
     def _probabilities(self, faces: Tensor, mirrored: bool = False) -> np.ndarray:
         """(N, 1, H, W) uint8 → (N, C) float32."""
-        parts, size = [], self.hparams.image_size
+        size = self.hparams.image_size
+        parts: list[Tensor] = []
         for chunk in faces.split(PREDICT_PIXELS // size**2) if len(faces) else ():
             batch = resized(self._normalised(chunk), size)
             parts.append(self.training.probabilities(batch.flip(-1) if mirrored else batch))

@@ -94,12 +94,13 @@ def _with_whole_map(
     """Each of the output pixels (out_size) is the sum of the map times the part of the kernel over it."""
     (rows, columns), (height, width) = x.shape[2:], out_size
     # The kernel with zeros around it: for every output pixel the part over the map is a slice of it.
-    margins = []
+    margins: list[int] = []
     for i in (1, 0):
         before = max(stride[i] * (out_size[i] - 1) - pads[i][0], 0)
         margins += [before, max(pads[i][0] + x.shape[2 + i] - weight.shape[2 + i], 0)]
     around = F.pad(weight[:, 0], margins).permute(1, 2, 0).contiguous()
-    maps, pixels = x.permute(0, 2, 3, 1), []
+    maps = x.permute(0, 2, 3, 1)
+    pixels: list[Tensor] = []
     for row in range(height):
         top = margins[2] + pads[0][0] - stride[0] * row
         for column in range(width):

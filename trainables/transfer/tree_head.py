@@ -4,6 +4,9 @@ An epoch is `trees_per_epoch` more boosting iterations. A checkpoint holds the t
 it), which needs no pickle and no scikit-learn; to train on from one, the trees are grown again, which gives the same ones.
 """
 
+# scikit-learn and treelite have no types.
+# pyright: reportUnknownArgumentType=false, reportUnknownMemberType=false, reportUnknownVariableType=false
+
 from __future__ import annotations
 
 import itertools
@@ -97,7 +100,7 @@ class TreeClassifier:
         return answers.astype(np.float32)
 
     def save(self, directory: Path) -> None:
-        forest = {}
+        forest: dict[str, np.ndarray] = {}
         if self._forest is not None:
             forest["trees"] = np.frombuffer(zlib.compress(self._forest.serialize_bytes(), level=1), np.uint8)
         write_checkpoint(directory, {**self.model, "epoch": self.epoch}, {**forest, **self._extractor.state()})
@@ -165,7 +168,8 @@ class _Extractor:
         from fersweep.trainables.torch_training.augment import resized
         from fersweep.trainables.torch_training.classifier import PREDICT_PIXELS
 
-        parts, faces = [], torch.from_numpy(np.array(x, np.uint8))[:, None]
+        parts: list[np.ndarray] = []
+        faces = torch.from_numpy(np.array(x, np.uint8))[:, None]
         with torch.no_grad():
             for chunk in faces.split(PREDICT_PIXELS // self._size**2) if len(x) else ():
                 normalised = (chunk.to(self._device).float() - self.mean) / self.std

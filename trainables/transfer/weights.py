@@ -5,6 +5,9 @@ downloaded. A file is used only if its sha256 is the expected one. No file runs 
 `weights_only`.
 """
 
+# Parts of huggingface_hub have no types.
+# pyright: reportUnknownMemberType=false
+
 from __future__ import annotations
 
 import importlib

@@ -7,6 +7,10 @@ scores without a column are unknown. Columns split and subject are read, others 
 the user says: --map 0=happy.
 """
 
+# pyarrow has no types.
+# pyright: reportUnknownArgumentType=false, reportUnknownMemberType=false
+# pyright: reportUnknownParameterType=false, reportUnknownVariableType=false
+
 import posixpath
 import re
 from collections.abc import Iterator, Sequence

@@ -41,8 +41,9 @@ def rows(member: Member) -> Iterator[list[str]]:
     """Rows of a CSV; the header is the first, its names stripped. NoTable where it is none."""
     with reading(member.name), member.open() as file, io.TextIOWrapper(file, encoding="utf-8-sig", newline="") as text:
         reader = csv.reader(_lines(text))
+        no_header: list[str] = []
         try:
-            yield [name.strip() for name in next(reader, [])]
+            yield [name.strip() for name in next(reader, no_header)]
             yield from reader
         except (csv.Error, UnicodeDecodeError) as error:
             raise NoTable(f"{member.name} is no CSV, line {reader.line_num + 1}: {error}") from None

@@ -1,6 +1,7 @@
 """What a reader of one format is, how it recognises the format, and what it yields."""
 
 from collections.abc import Callable, Iterator, Mapping
+from dataclasses import dataclass
 from typing import NamedTuple
 
 from fersweep.data_pipeline.sources.containers import Files, Member
@@ -41,7 +42,8 @@ class Clue(NamedTuple):
     """Is it named as an image, and not hidden?"""
 
 
-class Reader(NamedTuple):
+@dataclass(frozen=True)
+class Reader:
     """How one format is recognised and read."""
 
     kind: Kind
