@@ -11,7 +11,8 @@ import pytest
 from tests.imports import ROOMS, ROOT, circles, file_graph, files, folders, grouped, imports
 
 # A package, or a file beside packages → what of its own room it may import. Other rooms: those before its own in ROOMS.
-# What is not named imports nothing of its room. HEAVY and ONLY say more.
+# `room/*`: the entries of a registry, which a new one joins without a word here. What is not named imports nothing of
+# its room. HEAVY and ONLY say more.
 TABLE: dict[str, str] = {
     "common/files": "errors processes",
     "common/ray_connection": "errors processes",
@@ -22,22 +23,17 @@ TABLE: dict[str, str] = {
     "data_pipeline/tasks": "vocabulary faces dataset",
     "data_pipeline/prepare": "vocabulary sources faces splits dataset",
     "data_pipeline/describe": "vocabulary faces dataset tasks",
+    **dict.fromkeys(("trainables/metrics", "trainables/batches", "trainables/gpu_share", "trainables/saved_model"), ""),
     "trainables/protocol": "metrics batches gpu_share saved_model",
     "trainables/ensemble": "metrics batches gpu_share saved_model",
     "trainables/keras_training": "metrics batches gpu_share saved_model protocol",
     "trainables/torch_training": "metrics batches gpu_share saved_model protocol",
-    "trainables/blendshape_lstm": "metrics batches gpu_share saved_model protocol keras_training",
-    "trainables/blendshape_dense": "metrics batches gpu_share saved_model protocol keras_training",
-    "trainables/pixel_mlp": "metrics batches gpu_share saved_model protocol torch_training",
-    "trainables/cnn": "metrics batches gpu_share saved_model protocol torch_training",
-    "trainables/transfer": "metrics batches gpu_share saved_model protocol torch_training",
-    "trainables/curve": "metrics batches gpu_share saved_model protocol",
+    "trainables/*": "metrics batches gpu_share saved_model protocol keras_training torch_training",
     "trainables/exports": "saved_model keras_training torch_training",
-    "search_spaces/blendshape_lstm": "keras_training",
-    "search_spaces/blendshape_dense": "keras_training",
-    "search_spaces/pixel_mlp": "torch_training",
-    "search_spaces/cnn": "torch_training",
-    "search_spaces/transfer": "torch_training",
+    "search_spaces/*": "keras_training torch_training",
+    "search_spaces/keras_training": "",
+    "search_spaces/torch_training": "",
+    "search_spaces/sweep_file": "",
     "results/scores": "record",
     "results/compare": "record scores",
     "results/report": "record scores compare",
@@ -83,12 +79,17 @@ TORCH_FILES = (
     "trainables/exports/torch_files.py",
 )
 NOT_TORCH = "trainables/torch_training/hparams.py"
+REGISTRIES = ("data_pipeline/sources/formats", "trainables", "search_spaces")  # a file an entry: these may grow
 FILES, GRAPH = files(), file_graph()
 
 
 def unit(name: str) -> str:
     """room/package, or room/file, of a file's name."""
     return "/".join(name.split("/")[:2])
+
+
+def allowed_by_table(here: str) -> list[str]:
+    return TABLE.get(here, TABLE.get(f"{here.split('/')[0]}/*", "")).split()
 
 
 def test_a_package_imports_only_what_the_table_says() -> None:
@@ -100,7 +101,7 @@ def test_a_package_imports_only_what_the_table_says() -> None:
             if room != their_room:
                 allowed = ROOMS.index(their_room) < ROOMS.index(room)
             else:
-                allowed = here in (there, room) or room == other or there.split("/")[1] in TABLE.get(here, "").split()
+                allowed = here in (there, room) or room == other or there.split("/")[1] in allowed_by_table(here)
             only = ONLY.get(there, ONLY.get(their_room)) if room != their_room else None
             if not allowed or (only is not None and here not in only and room not in only):
                 wrong.append(f"{name} imports {other}")
@@ -109,7 +110,7 @@ def test_a_package_imports_only_what_the_table_says() -> None:
 
 def test_the_table_names_what_there_is() -> None:
     here = {unit(name) for name in GRAPH}
-    assert set(TABLE) <= here
+    assert {place for place in TABLE if not place.endswith("/*")} <= here
     assert {f"{place.split('/')[0]}/{name}" for place, names in TABLE.items() for name in names.split()} <= here
 
 
@@ -125,7 +126,8 @@ def test_a_circle_would_be_found() -> None:
 
 
 def test_folders_and_files_stay_small() -> None:
-    assert {folder: number for folder, number in folders(FILES).items() if number > 12} == {}
+    full = {folder: number for folder, number in folders(FILES).items() if number > 12 and folder not in REGISTRIES}
+    assert full == {}
     assert [str(path) for path in FILES if len((ROOT / path).read_text().splitlines()) > 400] == []
 
 
