@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import shlex
 from pathlib import Path
 
 from fersweep.common.errors import InputError
@@ -53,7 +54,7 @@ def pull(storage: Storage, sweep_dir: Path) -> None:
 
 def home_option(home: Path) -> str:
     """The option with which a command finds this home from the working directory: "" or " --home HOME"."""
-    return "" if Path(home).resolve() == Path("runs").resolve() else f" --home {home}"
+    return "" if Path(home).resolve() == Path("runs").resolve() else f" --home {shlex.quote(str(home))}"
 
 
 def resume_command(sweep_dir: Path) -> str:

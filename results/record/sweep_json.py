@@ -151,7 +151,8 @@ def read_sweep_json(sweep_dir: Path) -> SweepJson:
     except ValidationError as error:
         first = error.errors()[0]
         where = ".".join(map(str, first["loc"]))
-        raise InputError(f"{path} is not a sweep's record: {where}: {first['msg']}") from None
+        wrong = InputError(f"{where}: {first['msg']}")
+        raise InputError(f"{path} is not a sweep's record: {wrong}") from wrong
     except (OSError, ValueError, KeyError, TypeError) as error:
         raise InputError(f"{path} is not a sweep's record: {error}") from error
 
