@@ -89,7 +89,7 @@ def launch(asked: Sweep, data: Path, home: Path, address: str | None = None) -> 
     """Run a new sweep to its end. Everything is checked before anything is written."""
     directory = _refuse_existing(asked, home)
     sweep, arrays = describe(asked, data, home)
-    fetch(asked, [(point.name, point.params) for point in sweep.points])
+    fetch(asked, sweep.older_points)
     ray_connection.connect(address)
     capacity.check_resources(asked.resources.cpus, asked.resources.gpus)
     storage, content = sweep.storage(directory), sweep.as_bytes()
@@ -107,7 +107,7 @@ def dry(asked: Sweep, data: Path, home: Path, address: str | None = None) -> str
     """Check everything that `launch` checks → the resolved sweep as YAML, with its data in comments."""
     _refuse_existing(asked, home)
     sweep, _ = describe(asked, data, home)
-    fetch(asked, [(point.name, point.params) for point in sweep.points])
+    fetch(asked, sweep.older_points)
     ray_connection.connect(address)
     at_once = capacity.check_resources(asked.resources.cpus, asked.resources.gpus)
     learned = Counter(trial.sweep for trial in sweep.history)

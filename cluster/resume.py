@@ -77,7 +77,7 @@ def resume(
     _refuse_changed_space(asked, sweep.space)
     sweep = sweep.model_copy(update={"asked": asked})
     arrays = sweep.task().arrays()
-    fetch(asked, [(point.name, point.params) for point in sweep.points])
+    fetch(asked, sweep.older_points)
     ray_connection.connect(address)
     capacity.check_resources(asked.resources.cpus, asked.resources.gpus)
     content = sweep.as_bytes()

@@ -40,6 +40,11 @@ def python_path() -> str:
     return os.pathsep.join([*filter(None, [os.environ.get("PYTHONPATH")]), *ours])
 
 
+def environment() -> dict[str, str]:
+    """This process's environment, for a Python that has to find `fersweep`."""
+    return {**os.environ, "PYTHONPATH": python_path()}
+
+
 def run_module(module: str, *arguments: object, otherwise: str) -> None:
     """Run a module of ours in a process of its own, to its end: TensorFlow and torch do not share one well.
 
@@ -47,7 +52,7 @@ def run_module(module: str, *arguments: object, otherwise: str) -> None:
     """
     process = subprocess.run(
         module_command(module, *arguments),
-        env={**os.environ, "PYTHONPATH": python_path()},
+        env=environment(),
         capture_output=True,
         text=True,
         check=False,

@@ -64,7 +64,7 @@ def run_sweep(
     storage, stopping = sweep.storage(directory), Stopping()
     with _alone(directory), stopping.signals():
         journal = Journal(directory / "journal.jsonl", storage)
-        search, recorder = Search(sweep.asked, journal, sweep.history, sweep.points), Recorder(directory)
+        search, recorder = Search(sweep.asked, journal, sweep.history, sweep.older_points), Recorder(directory)
         journal.session("started")
         recorder.start()
         with Watchdog(directory, storage, recorder, resume_command(directory)) as watchdog, stopping.on_error():

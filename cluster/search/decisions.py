@@ -16,8 +16,9 @@ from typing import TYPE_CHECKING, Any
 from fersweep.cluster.search import asha
 from fersweep.cluster.search.sampler import Sampler
 from fersweep.results.record.journal import Journal, SweepRecord
-from fersweep.results.record.sweep_json import OlderPoint, OlderTrial
+from fersweep.results.record.sweep_json import OlderTrial
 from fersweep.search_spaces.sweep_file.schema import Sweep
+from fersweep.search_spaces.sweep_file.searched_space import NamedPoint
 
 if TYPE_CHECKING:
     import optuna
@@ -52,7 +53,7 @@ class Search:
         sweep: Sweep,
         journal: Journal,
         history: Sequence[OlderTrial] = (),
-        points: Sequence[OlderPoint] = (),
+        points: Sequence[NamedPoint] = (),
     ):
         self.sweep, self.journal = sweep, journal
         self._sampler = Sampler(sweep, history, points)

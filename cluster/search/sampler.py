@@ -15,9 +15,9 @@ import numpy as np
 
 from fersweep.results.record.journal import SweepRecord, TrialRecord
 from fersweep.results.record.optuna_study import freeze, new_study
-from fersweep.results.record.sweep_json import OlderPoint, OlderTrial
+from fersweep.results.record.sweep_json import OlderTrial
 from fersweep.search_spaces.sweep_file.schema import Sweep
-from fersweep.search_spaces.sweep_file.searched_space import first_points, sample_space
+from fersweep.search_spaces.sweep_file.searched_space import NamedPoint, first_points, sample_space
 
 if TYPE_CHECKING:
     import optuna
@@ -37,9 +37,9 @@ class Suggestion:
 class Sampler:
     """Suggests trials of one sweep. `history`, `points`: of older sweeps (older_sweeps.py)."""
 
-    def __init__(self, sweep: Sweep, history: Sequence[OlderTrial] = (), points: Sequence[OlderPoint] = ()):
+    def __init__(self, sweep: Sweep, history: Sequence[OlderTrial] = (), points: Sequence[NamedPoint] = ()):
         self.sweep = sweep
-        self._points = first_points(sweep, [(point.name, point.params) for point in points])
+        self._points = first_points(sweep, points)
         self._history = [self._freeze(_as_record(trial)) for trial in history]
         self._frozen: dict[int, optuna.trial.FrozenTrial] = {}
 

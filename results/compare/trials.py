@@ -27,7 +27,11 @@ def compare(sweep_dir: Path, top: int = 10, trees: Figures | None = None) -> Swe
 
     trees: figures of boosted trees on the sweep's task: one more baseline.
     """
-    recorded = load_sweep(sweep_dir)
+    return compare_recorded(load_sweep(sweep_dir), top, trees)
+
+
+def compare_recorded(recorded: RecordedSweep, top: int = 10, trees: Figures | None = None) -> SweepTrials:
+    """`compare` of a sweep that was loaded."""
     sweep, record = recorded.sweep, recorded.record
     varied, score = varied_hparams(record), paired.score_of(sweep)
     first_hparams = next(iter(record.trials.values())).hparams if record.trials else {}

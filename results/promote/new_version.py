@@ -23,6 +23,7 @@ from fersweep.results.mlflow_store import registry, run_fields
 from fersweep.results.mlflow_store.registry import MODEL
 from fersweep.results.promote.model_card import write_card
 from fersweep.results.promote.packaging import log_model
+from fersweep.results.promote.refit import best_epoch
 from fersweep.results.record.journal import SweepRecord, TrialRecord
 from fersweep.results.record.sweep_json import SweepJson
 from fersweep.results.scores import intervals
@@ -148,11 +149,9 @@ def _log_explanations(client: MlflowClient, run_id: str, model: Any, task: Task)
 
 def identity(sweep: SweepJson, trial: TrialRecord, refit: str = "") -> dict[str, str]:
     """Tags that name a checkpoint. `refit`: what was made of the trial's hparams instead of its own checkpoint."""
-    best = trial.best(sweep.metric, sweep.mode)
-    assert best is not None
     return {
         "fersweep.sweep_id": sweep.sweep_id,
         "fersweep.trial": str(trial.number),
-        "fersweep.best_epoch": str(int(best["epoch"])),
+        "fersweep.best_epoch": str(best_epoch(sweep, trial)),
         "fersweep.refit": refit or "none",
     }

@@ -15,9 +15,8 @@ from fersweep.data_pipeline.tasks.task import Task
 from fersweep.results.record.journal import Hparams
 from fersweep.results.record.storage import Storage
 from fersweep.search_spaces.sweep_file.schema import Sweep
+from fersweep.search_spaces.sweep_file.searched_space import NamedPoint
 from fersweep.trainables.metrics import SCORES
-
-FILE = "sweep.json"
 
 
 class _Part(BaseModel):
@@ -107,6 +106,11 @@ class SweepJson(_Part):
         return self.asked.stop.mode
 
     @property
+    def older_points(self) -> list[NamedPoint]:
+        """`points` as the searched space takes them."""
+        return [(point.name, point.params) for point in self.points]
+
+    @property
     def faces(self) -> str:
         """Which faces of val the sweep's scores are of, in words."""
         task = self.asked.task
@@ -140,7 +144,7 @@ def read_sweep_json(sweep_dir: Path) -> SweepJson:
 
     `home` in it is where the directory is now, and a dataset that was below the home is looked for there, too.
     """
-    path = Path(sweep_dir) / FILE
+    path = Path(sweep_dir) / "sweep.json"
     try:
         content = json.loads(path.read_text())
         before, home = Path(content["home"]), path.resolve().parents[2]

@@ -8,6 +8,7 @@ import numpy as np
 
 from fersweep.common.display.page import escape
 from fersweep.results.record.journal import SweepRecord, TrialRecord
+from fersweep.results.record.recorded_sweep import RecordedSweep
 from fersweep.results.record.sweep_json import SweepJson
 from fersweep.results.record.timeline import Timeline
 
@@ -16,10 +17,17 @@ from fersweep.results.record.timeline import Timeline
 class ReportData:
     """A sweep and how it went. `baselines`: name → value of the sweep's metric on val."""
 
-    sweep: SweepJson
-    record: SweepRecord
+    recorded: RecordedSweep
     timeline: Timeline
     baselines: dict[str, float]
+
+    @property
+    def sweep(self) -> SweepJson:
+        return self.recorded.sweep
+
+    @property
+    def record(self) -> SweepRecord:
+        return self.recorded.record
 
     @property
     def metric(self) -> str:
@@ -31,7 +39,7 @@ class ReportData:
 
     @property
     def ranked(self) -> list[TrialRecord]:
-        return self.record.ranked(self.metric, self.mode)
+        return self.recorded.ranked()
 
     @property
     def rungs(self) -> list[int]:
@@ -50,7 +58,7 @@ class ReportData:
 
     def label(self, trial: TrialRecord) -> str:
         """A trial in a few words, as HTML."""
-        best = trial.best(self.metric, self.mode)
+        best = self.recorded.best(trial)
         value = "no value" if best is None else f"{best[self.metric]:.4f} at epoch {best['epoch']:.0f}"
         point = f", point {escape(trial.point)}" if trial.point else ""
         reason = f"<br>{escape(trial.reason)}" if trial.reason else ""

@@ -1,6 +1,6 @@
 """How a search went, as sections of a page: its history, and the learning curves of its trials.
 
-sections(ReportData(sweep, record, Timeline(events), baselines))
+sections(ReportData(recorded, Timeline(events), baselines))
 """
 
 # Parts of plotly have no types.
@@ -59,7 +59,7 @@ def _progress(data: ReportData, x_title: str, x_of: Callable[[ReportedEpoch], fl
     figure = chart(x_title, data.metric, xaxis_rangemode="tozero")
     points: list[tuple[float, float, TrialRecord]] = []
     for trial in data.ranked:
-        best = trial.best(data.metric, data.mode)
+        best = data.recorded.best(trial)
         assert best is not None  # ranked trials have a best epoch
         epoch = data.timeline.epochs[trial.number][int(best["epoch"]) - 1]
         points.append((x_of(epoch), best[data.metric], trial))
@@ -225,7 +225,7 @@ def _one_curve(trial: TrialRecord, data: ReportData) -> Figure:
         axis = "y" if is_loss else "y2"
         mode = "lines" if len(indices) > 1 else "markers"
         figure.add_trace(Scatter(x=indices + 1, y=values, yaxis=axis, mode=mode, line=line, name=escape(name)))
-    best = trial.best(data.metric, data.mode)
+    best = data.recorded.best(trial)
     if best:
         figure.add_vline(best["epoch"], line={"color": BEST, "width": 1.5})
     return figure

@@ -18,9 +18,9 @@ from fersweep.common.errors import InputError
 from fersweep.common.files import is_held, write_whole
 from fersweep.results.compare.data import SweepTrials
 from fersweep.results.compare.tables import AGAINST, by_state, epoch_cell, state_cell
-from fersweep.results.compare.trials import compare
+from fersweep.results.compare.trials import compare_recorded
 from fersweep.results.record.journal import SweepRecord, read_events, trial_name
-from fersweep.results.record.recorded_sweep import RecordedSweep, load_sweep
+from fersweep.results.record.recorded_sweep import load_sweep
 from fersweep.results.record.sweep_json import SweepJson
 from fersweep.results.record.timeline import Timeline
 from fersweep.results.report import learning_curves, parameters, workers
@@ -70,10 +70,10 @@ def render(sweep_dir: Path, trees: Figures | None = None, faces: bool = True) ->
     """The page as HTML."""
     recorded = load_sweep(sweep_dir)
     sweep, record = recorded.sweep, recorded.record
-    compared = compare(sweep_dir, TOP, trees or _kept_trees(sweep_dir, sweep))
+    compared = compare_recorded(recorded, TOP, trees or _kept_trees(sweep_dir, sweep))
     metric = sweep.metric
     baselines = {row.name: row.scores[metric] for row in compared.baselines if metric in row.scores}
-    data = ReportData(sweep, record, Timeline(read_events(sweep_dir / "journal.jsonl")), baselines)
+    data = ReportData(recorded, Timeline(read_events(sweep_dir / "journal.jsonl")), baselines)
     state = _state(sweep_dir, record)
     lead = (
         f"{compared.trainable} on {sweep.dataset.name} ({', '.join(sweep.classes)}), searched by the "
@@ -85,7 +85,7 @@ def render(sweep_dir: Path, trees: Figures | None = None, faces: bool = True) ->
         *learning_curves.sections(data),
         *parameters.sections(data),
         *workers.sections(data),
-        *_best(recorded, data, faces),
+        *_best(data, faces),
         _origin(sweep),
     ]
     return page(f"Sweep {sweep.name}", lead, parts)
@@ -117,7 +117,7 @@ def _head(data: ReportData, state: str) -> Section:
     record, timeline = data.record, data.timeline
     facts: list[tuple[str, str]] = []
     if data.ranked:
-        best = data.ranked[0].best(data.metric, data.mode)
+        best = data.recorded.best(data.ranked[0])
         assert best is not None  # ranked trials have a best epoch
         facts.append(
             (f"{best[data.metric]:.4f}", f"best {data.metric}, trial {data.ranked[0].name}, epoch {best['epoch']:.0f}")
@@ -163,14 +163,14 @@ def _cell(hparam: Any) -> str | int | float | None:
     return short(hparam)
 
 
-def _best(recorded: RecordedSweep, data: ReportData, faces: bool) -> list[Section]:
+def _best(data: ReportData, faces: bool) -> list[Section]:
     """The best trial's hparams, and its answers on val as far as they, the dataset and its faces are there."""
     if not data.ranked:
         return []
     trial = data.ranked[0]
     heading = f"The best trial, {trial.name}"
     hparams = folded("All its hparams", json.dumps(trial.hparams, indent=1))
-    answers = recorded.val_predictions(trial)
+    answers = data.recorded.val_predictions(trial)
     if answers is None:
         return [Section(heading, hparams, "Its answers on val are not there, or not yet.")]
     first = Section(heading, hparams, "What follows are its answers on val, at its best epoch.")

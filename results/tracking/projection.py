@@ -148,7 +148,7 @@ class Projection:
         links = description.Links(
             place, self.runs.experiment_id, parent.run_id, trials, has_report=description.REPORT in files
         )
-        ranked = self.record.ranked(self.metric, self.mode)
+        ranked = self._recorded.ranked()
         predictions = self._recorded.val_predictions(ranked[0]) if ranked else None
         return description.sweep_note(self.sweep, self.record, links, predictions)
 
@@ -191,7 +191,7 @@ class Projection:
             [Metric(name, value, int(at * 1000), epoch) for name, value in row.items()]
             for epoch, at, row in run_fields.epoch_metrics(trial, self.runs.step(recorded, self.metric))
         ]
-        best = trial.best(self.metric, self.mode)
+        best = self._recorded.best(trial)
         if (groups or recorded.is_old) and best is not None:  # step 0: MLflow's page draws such a metric as a bar a run
             at, summary = int(trial.reported_at[-1] * 1000), run_fields.best_metrics(best, self.metric)
             groups.append([Metric(name, value, at, 0) for name, value in summary.items()])
@@ -217,7 +217,7 @@ class Projection:
         kept_numbers = {trial.number for trial in self._recorded.kept_trials()}
         for number, recorded in self.runs.trials.items():
             trial = self.record.trials.get(number)
-            best = trial.best(self.metric, self.mode) if trial and number in kept_numbers else None
+            best = self._recorded.best(trial) if trial and number in kept_numbers else None
             wanted = str(int(best["epoch"])) if best else None
             if recorded.checkpoint not in (None, wanted):
                 connection.delete_artifacts(self.runs.client, recorded.run_id, "checkpoint")

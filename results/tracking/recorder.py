@@ -10,7 +10,7 @@ import threading
 import time
 from pathlib import Path
 
-from fersweep.common.processes import module_command, python_path
+from fersweep.common.processes import environment, module_command
 from fersweep.results.tracking.lag import missing, read_level
 
 FINISH_S = 60.0
@@ -91,6 +91,6 @@ def start_recorder(sweep_dir: Path) -> subprocess.Popen[bytes]:
             stdin=subprocess.DEVNULL,
             stdout=file,
             stderr=file,
-            env={**os.environ, "PYTHONPATH": python_path()},
+            env=environment(),
             process_group=0,
         )

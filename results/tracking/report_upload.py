@@ -8,7 +8,7 @@ import sys
 from collections.abc import Sequence
 from pathlib import Path
 
-from fersweep.common.processes import module_command, python_path
+from fersweep.common.processes import environment, module_command
 from fersweep.results.mlflow_store import connection
 from fersweep.results.mlflow_store.description import add_report
 from fersweep.results.record.sweep_json import read_sweep_json
@@ -44,8 +44,7 @@ def start_report(sweep_dir: Path) -> None:
     """
     if os.environ.get("FERSWEEP_REPORT") != "0":
         command = module_command(__name__, Path(sweep_dir).resolve())
-        environment = {**os.environ, "PYTHONPATH": python_path()}
-        subprocess.Popen(command, stdin=subprocess.DEVNULL, env=environment, process_group=0)
+        subprocess.Popen(command, stdin=subprocess.DEVNULL, env=environment(), process_group=0)
 
 
 def main(arguments: Sequence[str]) -> int:

@@ -228,7 +228,7 @@ def test_the_best_points_of_an_older_sweep_come_after_the_named_ones(
     described, _ = describe(sweep, tiny_dataset, tmp_path)
     assert described.history == []
     shutil.rmtree(older)
-    journal, points = tmp_path / "j.jsonl", described.points
+    journal, points = tmp_path / "j.jsonl", described.older_points
     drive(Search(sweep, open_journal(journal), points=points), until=3)  # and then resumed
     search = Search(sweep, open_journal(journal), points=points)
     drive(search)
