@@ -9,6 +9,7 @@ A space file holds
 from __future__ import annotations
 
 import difflib
+import functools
 import importlib
 from pathlib import Path
 from types import ModuleType
@@ -22,14 +23,16 @@ def load(name: str) -> ModuleType:
     """The space of the trainable `name`. Raises ValueError if there is none."""
     if name in (elsewhere := trainables.more()):
         return importlib.import_module(elsewhere[name])
-    known = sorted(
-        path.stem
-        for path in Path(__file__).parent.glob("*.py")
-        if path.stem != "__init__" and not path.stem.endswith("_training")
-    )
-    if name not in known:
-        raise ValueError(f"no search space named {name!r}; known: {', '.join(known)}")
+    if name not in _names():
+        raise ValueError(f"no search space named {name!r}; known: {', '.join(_names())}")
     return importlib.import_module(f"{__name__}.{name}")
+
+
+@functools.cache
+def _names() -> list[str]:
+    """Of the space files here. `load` is called for every suggestion."""
+    names = (path.stem for path in Path(__file__).parent.glob("*.py"))
+    return sorted(name for name in names if name != "__init__" and not name.endswith("_training"))
 
 
 def recipe(name: str) -> Path:

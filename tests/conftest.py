@@ -9,6 +9,7 @@ from pathlib import Path
 
 import pytest
 
+from fersweep.results.tracking.recorder import Recorder
 from fersweep.trainables import share_process
 from tests.datasets import write_tiny_dataset
 
@@ -75,6 +76,27 @@ def empty_store(tmp_path_factory: pytest.TempPathFactory) -> Path:
     home = tmp_path_factory.mktemp("store")
     open_home(home)
     return home / "mlflow.db"
+
+
+@pytest.fixture
+def nothing_is_recorded(monkeypatch: pytest.MonkeyPatch) -> None:
+    """In MLflow, which takes seconds a sweep."""
+    for name in ("start", "finish"):
+        monkeypatch.setattr(Recorder, name, lambda *_: None)
+
+
+@pytest.fixture(scope="module")
+def recorded_here() -> Iterator[None]:
+    """Sweeps of this process are recorded by it, when they end: a recorder of their own takes 4 s of CPU time."""
+    from fersweep.results.tracking.recorder_process import record
+
+    def finish(recorder: Recorder, timeout_s: float = 0.0) -> None:
+        assert record(recorder.sweep_dir, parent_pid=os.getpid())
+
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(Recorder, "start", lambda *_: None)
+        patch.setattr(Recorder, "finish", finish)
+        yield
 
 
 @pytest.fixture(scope="session")

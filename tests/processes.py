@@ -12,6 +12,7 @@ from pathlib import Path
 from typing import Any
 
 from fersweep.common.processes import module_command
+from tests.doubles.changed_driver import VARIABLES
 
 ROOT = Path(__file__).resolve().parents[1]
 CURVE = """
@@ -39,11 +40,17 @@ def write_curve(path: Path, **changes: Any) -> Path:
     return path
 
 
+UNRECORDED = {"UNRECORDED": "1"}  # for `start` and `run`: without a recorder, in tests that do not look into MLflow
+
+
 def start(verb: str, *arguments: object, home: Path | None, env: dict[str, str] | None = None) -> subprocess.Popen[str]:
-    """`fersweep VERB ARGUMENTS --home HOME` as a process, its output piped. home: None for verbs that have none."""
-    command = module_command("fersweep", verb, *arguments)
-    command += [] if home is None else ["--home", str(home)]
+    """`fersweep VERB ARGUMENTS --home HOME` as a process, its output piped. home: None for verbs that have none. env:
+    further variables; those of tests/doubles/changed_driver.py change it.
+    """
     environment = {**os.environ, "PYTHONPATH": str(ROOT), **(env or {})}
+    module = "tests.doubles.changed_driver" if VARIABLES & environment.keys() else "fersweep"
+    command = module_command(module, verb, *arguments)
+    command += [] if home is None else ["--home", str(home)]
     return subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True, env=environment)
 
 

@@ -108,6 +108,14 @@ def test_tune_writes_what_ended_an_attempt_before_it_asks(tmp_path: Path) -> Non
     )
 
 
+def test_what_tune_counts_callbacks_with() -> None:
+    from ray.air._internal import usage
+    from ray.tune.tune import run
+
+    counts = "tag_callbacks" in names(run) and hasattr(usage, "tag_callbacks")
+    check(counts, "ray", "cluster/driver/tune_adapters.py", "usage.tag_callbacks, which tune.run calls,")
+
+
 def test_names_of_ray() -> None:
     from ray.actor import ActorHandle
     from ray.data import DataContext

@@ -153,7 +153,13 @@ def _run_tune(
     os.environ["RAY_AIR_NEW_OUTPUT"] = "0"  # Tune prints nothing: progress.py does
     from ray import tune
 
-    from fersweep.cluster.driver.tune_adapters import Actors, SchedulerAdapter, SearchAdapter, memory_is_a_trials_fault
+    from fersweep.cluster.driver.tune_adapters import (
+        Actors,
+        SchedulerAdapter,
+        SearchAdapter,
+        callbacks_are_not_counted,
+        memory_is_a_trials_fault,
+    )
     from fersweep.cluster.worker.actor import TrialActor
 
     sweep = search.sweep
@@ -162,7 +168,7 @@ def _run_tune(
     scratch = directory.resolve() / ".tune"  # nobody needs it, not even after a kill
     shutil.rmtree(scratch, ignore_errors=True)
     try:
-        with warnings.catch_warnings(), memory_is_a_trials_fault():
+        with warnings.catch_warnings(), memory_is_a_trials_fault(), callbacks_are_not_counted():
             warnings.simplefilter("ignore")
             tune.run(
                 tune.with_parameters(TrialActor, arrays=arrays, settings=settings),

@@ -45,13 +45,15 @@ def sample_space(sweep: Sweep, trial: Any) -> dict[str, Any]:
 
 
 @functools.cache
+def _probed(trainable: str) -> tuple[Probe, frozenset[str]]:
+    """A probe that has drawn from the whole space, and the names of the hparams that it got."""
+    space, probe = search_spaces.load(trainable).space, Probe()
+    return probe, frozenset(name for _ in range(PROBES) for name in space(probe))
+
+
 def unsearched_hparams(trainable: str) -> frozenset[str]:
     """Hparams that the trainable's space never sets, such as `weights`; `space.fix` may set them."""
-    probe = Probe()
-    searched: set[str] = set()
-    for _ in range(PROBES):
-        searched |= search_spaces.load(trainable).space(probe).keys()
-    return frozenset(trainables.load(trainable).Hparams.model_fields.keys() - searched)
+    return trainables.load(trainable).Hparams.model_fields.keys() - _probed(trainable)[1]
 
 
 def check_space(sweep: Sweep) -> None:
@@ -61,11 +63,8 @@ def check_space(sweep: Sweep) -> None:
         known = " or ".join(usable)
         raise ValueError(f"task.features: {sweep.trainable} learns from {known}, not from {sweep.task.features}")
     space = search_spaces.load(sweep.trainable)
-    whole = Probe()
-    for _ in range(PROBES):
-        space.space(whole)
     searched = {k: v for k, v in sweep.space.fix.items() if k not in unsearched_hparams(sweep.trainable)}
-    check_names(searched, sweep.space.range, whole.calls)
+    check_names(searched, sweep.space.range, _probed(sweep.trainable)[0].calls)
     if not hasattr(space, "POINTS"):
         raise ValueError(f"search_spaces/{sweep.trainable}.py has no POINTS")
     distributions(sweep)

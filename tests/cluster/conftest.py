@@ -8,7 +8,6 @@ from pathlib import Path
 import pytest
 
 from fersweep.results.record.journal import Journal
-from fersweep.results.tracking.recorder import Recorder
 
 OpenJournal = Callable[[Path], Journal]
 
@@ -26,10 +25,3 @@ def home(tmp_path: Path, empty_store: Path) -> Path:
     (tmp_path / "runs").mkdir()
     shutil.copy(empty_store, tmp_path / "runs")
     return tmp_path / "runs"
-
-
-@pytest.fixture
-def nothing_is_recorded(monkeypatch: pytest.MonkeyPatch) -> None:
-    """In MLflow, which takes seconds a sweep."""
-    for name in ("start", "finish"):
-        monkeypatch.setattr(Recorder, name, lambda *_: None)

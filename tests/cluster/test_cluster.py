@@ -25,11 +25,12 @@ from fersweep.results.record.recorded_sweep import load_sweep
 from fersweep.results.record.storage import Storage
 from fersweep.search_spaces.sweep_file.read_sweep import read_sweep
 from fersweep.search_spaces.sweep_file.schema import Sweep
-from tests.processes import below, kill, num_lines, run, start, wait_until, write_curve
+from tests.processes import UNRECORDED, below, kill, num_lines, run, start, wait_until, write_curve
 from tests.ray_nodes import ENVIRONMENT, Cluster
 from tests.recorded import check_all_recorded
 from tests.servers import free_port
 
+IMPATIENT = {**ENVIRONMENT, **UNRECORDED, "LOST_S": "3"}
 SLOW = {"trainable": "faulty_curve", "fix": "noise: 0.02, fault: none, fault_at: 1, epoch_s: 0.15"}
 
 
@@ -80,24 +81,20 @@ def test_prepare_on_two_machines(tmp_path: Path) -> None:
     assert len(np.load(ids)) == 90
 
 
-@pytest.mark.processes
-def test_a_lost_head(tmp_path: Path, tiny_dataset: Path) -> None:
+def test_a_lost_head(tmp_path: Path, tiny_dataset: Path, ray_address: str) -> None:
     """The driver says so and ends; on another cluster, at another address, the sweep goes on."""
     home = tmp_path / "runs"
     path = home / "sweeps" / "c" / "journal.jsonl"
     sweep = write_curve(tmp_path / "c.yaml", **SLOW, trials=4, epochs=20)
     with Cluster(tmp_path) as cluster:
-        process = start(
-            "launch", sweep, "--data", tiny_dataset, "--address", cluster.address, home=home, env=ENVIRONMENT
-        )
+        process = start("launch", sweep, "--data", tiny_dataset, "--address", cluster.address, home=home, env=IMPATIENT)
         wait_until(lambda: num_lines(path) > 12, process)
         cluster.lose(cluster.nodes[0])
         _, err = process.communicate(timeout=100)
     assert process.returncode == 1, err
     assert f"go on with: fersweep resume c --home {home}" in err
     before = journal.read(path)
-    with Cluster(tmp_path) as cluster:
-        run("resume", "c", "--address", cluster.address, home=home, env=ENVIRONMENT)
+    run("resume", "c", "--address", ray_address, home=home, env=UNRECORDED)
     after = journal.read(path)
     assert after.count()["finished"] + after.count()["stopped"] == 4
     for number, trial in before.trials.items():
@@ -136,7 +133,7 @@ def test_a_sweep_in_a_bucket_outlives_its_machine(
         (write_curve(tmp_path / "c.yaml", trials=8, epochs=9), "--data", tiny_dataset),
         ("--address", ray_address),
     )
-    process = start("launch", *options, *where, "--set", f"storage='{bucket}'", home=home)
+    process = start("launch", *options, *where, "--set", f"storage='{bucket}'", home=home, env=UNRECORDED)
     wait_until(lambda: num_lines(path) > 25, process)
     kill(process)
     told = journal.read(path)

@@ -14,10 +14,10 @@ import pytest
 from fersweep.cluster.launch import launch
 from fersweep.results.record import journal
 from fersweep.search_spaces.sweep_file.read_sweep import read_sweep
-from tests.processes import below, kill, num_lines, run, start, wait_until, write_curve
+from tests.processes import UNRECORDED, below, kill, num_lines, run, start, wait_until, write_curve
 from tests.recorded import check_all_recorded
 
-NUM_KILLS, NUM_TRIALS, METRIC = 6, 40, "val_macro_f1"
+NUM_KILLS, NUM_TRIALS, METRIC = 6, 24, "val_macro_f1"
 
 
 def check_journal(path: Path, num_trials: int) -> journal.SweepRecord:
@@ -60,7 +60,7 @@ def check_journal(path: Path, num_trials: int) -> journal.SweepRecord:
 
 
 def test_a_driver_killed_six_times(tmp_path: Path, tiny_dataset: Path, ray_address: str) -> None:
-    """40 trials with ASHA and MLflow; killed after a random number of events, or some time after its start.
+    """24 trials with ASHA and MLflow; killed after a random number of events, or some time after its start.
 
     Every third driver has a Ray of its own and takes its recorder along; the others meet on one cluster. What comes
     after a kill at any other event is played through in test_search.py, and benchmarks/soak.py kills a hundred times.
@@ -106,7 +106,7 @@ def results(path: Path) -> list[tuple]:
     ]
 
 
-@pytest.mark.usefixtures("nothing_is_recorded")  # by the driver that is this process
+@pytest.mark.usefixtures("nothing_is_recorded")
 def test_a_real_sweep_killed_three_times_gives_the_same_numbers(
     tmp_path: Path, tiny_dataset: Path, ray_address: str
 ) -> None:
@@ -126,10 +126,10 @@ def test_a_real_sweep_killed_three_times_gives_the_same_numbers(
     path = home / "sweeps" / "broken" / "journal.jsonl"
     for lines in (9, 25, 42):
         verb: tuple[Any, ...] = ("launch", *options, "--name", "broken") if lines == 9 else ("resume", "broken", *where)
-        process = start(*verb, home=home)
+        process = start(*verb, home=home, env=UNRECORDED)
         wait_until(lambda lines=lines: num_lines(path) >= lines, process)
         kill(process)
-    run("resume", "broken", *where, home=home)
+    run("resume", "broken", *where, home=home, env=UNRECORDED)
     whole, broken = (results(home / "sweeps" / name / "journal.jsonl") for name in ("whole", "broken"))
     assert broken == whole
     assert {state for _, _, state, _, _ in whole} == {"finished", "stopped"}

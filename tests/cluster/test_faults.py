@@ -25,7 +25,7 @@ from fersweep.results.record.recorded_sweep import load_sweep
 from fersweep.results.record.storage import Storage
 from fersweep.search_spaces.sweep_file.read_sweep import read_sweep
 from tests.cluster.conftest import OpenJournal
-from tests.processes import ROOT, below, kill, num_lines, run, start, wait_until, write_curve
+from tests.processes import ROOT, UNRECORDED, below, kill, num_lines, run, start, wait_until, write_curve
 from tests.recorded import check_all_recorded
 
 FAULTY = "noise: 0.0, rate: 0.3, fault_at: 3, epoch_s: 0.0"
@@ -112,7 +112,7 @@ def test_a_killed_trial_process_goes_on_from_its_checkpoint(
 ) -> None:
     path = home / "sweeps" / "c" / "journal.jsonl"
     options = ("--data", tiny_dataset, "--address", ray_address)
-    process = start("launch", one_at_a_time(tmp_path, trials=3), *options, home=home)
+    process = start("launch", one_at_a_time(tmp_path, trials=3), *options, home=home, env=UNRECORDED)
     wait_until(lambda: num_lines(path) > 8 and below(os.getpid(), "ray::_Inner"), process)
     for pid in below(os.getpid(), "ray::_Inner"):  # the shared Ray is this process's
         os.kill(pid, signal.SIGKILL)
@@ -187,7 +187,7 @@ def test_a_trial_that_takes_a_machines_memory(tmp_path: Path, tiny_dataset: Path
         "RAY_memory_usage_threshold": f"{memory_share_used() + 0.2:.2f}",  # other tests take some, too
         "RAY_memory_monitor_refresh_ms": "50",
     }
-    err = run("launch", sweep, "--data", tiny_dataset, home=home, env=threshold)
+    err = run("launch", sweep, "--data", tiny_dataset, home=home, env=threshold | UNRECORDED)
     record = journal.read(home / "sweeps" / "c" / "journal.jsonl")
     hogs = [trial for trial in record.trials.values() if trial.hparams["fault"] == "hog"]
     assert hogs
@@ -205,9 +205,9 @@ def test_an_orderly_stop_loses_no_epoch(
     """Every epoch that was trained is in the journal and has its checkpoint; the last line says how to go on. With a Ray
     of its own, as on a machine that is taken away, and on a cluster.
     """
-    where = () if how == signal.SIGTERM else ("--address", ray_address)
+    where, env = ((), None) if how == signal.SIGTERM else (("--address", ray_address), UNRECORDED)
     directory = home / "sweeps" / "c"
-    process = start("launch", one_at_a_time(tmp_path), "--data", tiny_dataset, *where, home=home)
+    process = start("launch", one_at_a_time(tmp_path), "--data", tiny_dataset, *where, home=home, env=env)
     wait_until(lambda: num_lines(directory / "journal.jsonl") > 8, process)
     process.send_signal(how)
     _, err = process.communicate(timeout=60)
@@ -223,7 +223,7 @@ def test_an_orderly_stop_loses_no_epoch(
 
 def test_a_second_interrupt_ends_it_at_once(tmp_path: Path, tiny_dataset: Path, home: Path, ray_address: str) -> None:
     sweep = one_at_a_time(tmp_path, fix="noise: 0.02, fault: none, fault_at: 1, epoch_s: 9.0")
-    process = start("launch", sweep, "--data", tiny_dataset, "--address", ray_address, home=home)
+    process = start("launch", sweep, "--data", tiny_dataset, "--address", ray_address, home=home, env=UNRECORDED)
     wait_until(lambda: num_lines(home / "sweeps" / "c" / "journal.jsonl") >= 3, process)
     process.send_signal(signal.SIGINT)
     assert process.stderr is not None
@@ -238,14 +238,15 @@ def test_a_damaged_checkpoint_is_passed_over_and_said(
     tmp_path: Path, tiny_dataset: Path, home: Path, ray_address: str
 ) -> None:
     directory, where = home / "sweeps" / "c", ("--address", ray_address)
-    process = start("launch", one_at_a_time(tmp_path, trials=1), "--data", tiny_dataset, *where, home=home)
+    options = (one_at_a_time(tmp_path, trials=1), "--data", tiny_dataset, *where)
+    process = start("launch", *options, home=home, env=UNRECORDED)
     wait_until(lambda: num_lines(directory / "journal.jsonl") > 7, process)
     kill(process)
     wait_until(lambda: not below(os.getpid(), "ray::_Inner"))  # its worker has noticed
     newest = checkpoints.saved(Storage(directory), 0)[-1]
     damaged = directory / checkpoints.place(0, newest) / "state.npz"
     damaged.write_bytes(damaged.read_bytes()[: damaged.stat().st_size // 2])
-    err = run("resume", "c", *where, home=home)
+    err = run("resume", "c", *where, home=home, env=UNRECORDED)
     assert f"checkpoint trials/0000/epoch-{newest:04d} is damaged: state.npz" in err
     assert f"trial 0000 goes on from epoch {newest - 1}" in err
     record = journal.read(directory / "journal.jsonl")
@@ -263,6 +264,7 @@ def in_a_small_disk(tmp_path: Path, commands: str) -> subprocess.CompletedProces
     return subprocess.run(command, capture_output=True, text=True, env=environment, timeout=300, check=False)
 
 
+NUM_IN_A_SMALL_DISK = 16
 FILL = "dd if=/dev/zero of=$DISK/ballast bs=1k count=40560 status=none"
 BREAK = """$FERSWEEP launch {sweep} --data {data} --home $DISK/runs &
            until [ "$(cat $DISK/runs/sweeps/c/journal.jsonl 2>/dev/null | wc -l)" -gt 40 ]; do sleep .05; done
@@ -278,7 +280,7 @@ def test_a_storage_that_takes_no_more_ends_the_sweep_in_a_line(
     tmp_path: Path, tiny_dataset: Path, fault: str, before: str, verb: str
 ) -> None:
     """Nobody's trial fails for it; with room again it goes on to its end."""
-    sweep = write_curve(tmp_path / "c.yaml", trials=30, epochs=27)
+    sweep = write_curve(tmp_path / "c.yaml", trials=NUM_IN_A_SMALL_DISK, epochs=9)
     command = f"launch {sweep} --data {tiny_dataset}" if verb == "launch" else "resume c"
     done = in_a_small_disk(
         tmp_path,
@@ -294,7 +296,7 @@ def test_a_storage_that_takes_no_more_ends_the_sweep_in_a_line(
     assert fault in done.stderr
     assert verb == "resume" or "nothing is lost; go on with: fersweep resume c" in done.stderr
     record = journal.read(tmp_path / "kept" / "sweeps" / "c" / "journal.jsonl")
-    assert len(record.trials) == 30
+    assert len(record.trials) == NUM_IN_A_SMALL_DISK
     assert record.count()["failed"] == record.count()["running"] == 0
     open_home(tmp_path / "kept")  # which follows the move
     check_all_recorded(tmp_path / "kept" / "sweeps" / "c")

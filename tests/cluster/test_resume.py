@@ -26,14 +26,21 @@ from tests.cluster.conftest import OpenJournal
 from tests.processes import write_curve
 from tests.recorded import check_all_recorded, run_ids
 
-pytestmark = pytest.mark.usefixtures("ray_session")
+pytestmark = pytest.mark.usefixtures("ray_session", "recorded_here")
 
 
 @pytest.fixture(scope="module")
-def finished(tmp_path_factory: pytest.TempPathFactory, tiny_dataset: Path, ray_session: None) -> Path:
+def finished(
+    tmp_path_factory: pytest.TempPathFactory,
+    tiny_dataset: Path,
+    empty_store: Path,
+    ray_session: None,
+    recorded_here: None,
+) -> Path:
     """The home of a finished sweep of 8 trials of at most 9 epochs, with its dataset."""
     place = tmp_path_factory.mktemp("finished")
     data = shutil.copytree(tiny_dataset, place / "runs" / "data" / "tiny")
+    shutil.copy(empty_store, place / "runs")
     sweep = read_sweep(str(write_curve(place / "c.yaml", trials=8, epochs=9)), [])
     assert launch(sweep, data, place / "runs").state == "finished"
     return place / "runs"

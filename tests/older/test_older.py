@@ -124,7 +124,7 @@ def test_old_models_are_exported(model: str, home: Path, tmp_path: Path) -> None
     assert made["difference"] < 1e-4
 
 
-@pytest.mark.usefixtures("ray_session")
+@pytest.mark.usefixtures("ray_session", "recorded_here")
 @pytest.mark.parametrize("question", WRITING)
 def test_finished_sweeps_go_on(question: str, home: Path) -> None:
     """With the numbers that the older version would have gone on with."""
@@ -135,7 +135,7 @@ def test_finished_sweeps_go_on(question: str, home: Path) -> None:
     check_went_on(home / "sweeps" / name, before)
 
 
-@pytest.mark.usefixtures("ray_session")
+@pytest.mark.usefixtures("ray_session", "recorded_here")
 def test_an_interrupted_sweep_is_ended(home: Path) -> None:
     directory = home / "sweeps" / "interrupted"
     before = journal.read(directory / "journal.jsonl")

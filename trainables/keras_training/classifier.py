@@ -170,7 +170,7 @@ class KerasClassifier:
         except self._tf.errors.ResourceExhaustedError as error:
             raise TrialFailed(f"out of memory: {error.message.splitlines()[0]}") from error
         self.epoch += 1
-        self.val_probabilities = self.predict(arrays.val.x)
+        self.val_probabilities = self._answers(arrays.val.x)
         metrics = {"epoch": self.epoch, "train_loss": loss, **val_metrics(self.val_probabilities, arrays.val.y)}
         metrics["epoch_s"] = time.perf_counter() - start
         check_finite(metrics)
@@ -183,6 +183,16 @@ class KerasClassifier:
         return self._tf.nn.softmax(self._net.stateless_call(self._average, others, x, training=False)[0])
 
     def predict(self, x: np.ndarray) -> np.ndarray:
+        if self._arrays is None:
+            return self._answers(x)
+        # In training: a Keras LSTM moves its dropout's seeds on even where it only predicts; nobody who asks shall.
+        state = [(variable, np.asarray(variable)) for variable in self._net.non_trainable_variables]
+        probabilities = self._answers(x)
+        for variable, value in state:
+            variable.assign(value)
+        return probabilities
+
+    def _answers(self, x: np.ndarray) -> np.ndarray:
         x = self._prepared(x)
         parts = [self._predict(x[i : i + PREDICT_BATCH]).numpy() for i in range(0, len(x), PREDICT_BATCH)]
         return np.concatenate(parts) if parts else np.zeros((0, len(self.model["classes"])), np.float32)
