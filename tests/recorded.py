@@ -74,7 +74,8 @@ def check_all_recorded(sweep_dir: Path) -> dict[str, Any]:
                 np.testing.assert_array_equal(history(sweep_dir, run, name), points, f"{trial.name} {name}")
         used = [(report.epoch, report.worker.cpu_percent) for report in trial.reports if report.worker]
         assert history(sweep_dir, run, "system/cpu_percent") == used, trial.name
-        assert _files(sweep_dir, run) == _wanted_files(sweep_dir, record, trial), trial.name
+        stored, wanted = _files(sweep_dir, run), _wanted_files(sweep_dir, record, trial)
+        assert stored == wanted, f"{trial.name}: stored {sorted(stored)}, wanted {sorted(wanted)}"
     return runs
 
 

@@ -162,6 +162,7 @@ def test_names_of_mlflow() -> None:
     from mlflow.store.tracking.dbmodels import models as __  # noqa: F401 - both fill Base
     from mlflow.store.tracking.sqlalchemy_store import SqlAlchemyStore
     from mlflow.tracking import MlflowClient
+    from mlflow.tracking._tracking_service import utils
     from mlflow.tracking._tracking_service.client import TrackingServiceClient
 
     for name in [*connection.ENVIRONMENT, *(name for name in mlflow_ui.SERVER if name.startswith("MLFLOW"))]:
@@ -176,6 +177,12 @@ def test_names_of_mlflow() -> None:
         "mlflow",
         "results/mlflow_store/connection.py",
         "_tracking_client",
+    )
+    check(
+        hasattr(utils, "_artifact_repos_cache"),
+        "mlflow",
+        "results/mlflow_store/connection.py",
+        "utils._artifact_repos_cache",
     )
     check(
         hasattr(TrackingServiceClient, "store"),

@@ -13,6 +13,7 @@ import functools
 import logging
 import os
 import sqlite3
+import sys
 import traceback
 import warnings
 from pathlib import Path
@@ -192,6 +193,8 @@ def follow_move(home: Path) -> None:
                     (here, len(before) + 1, before, len(before) + 1, f"{before}/"),
                 )
         database.execute("COMMIT")
+    if (mlflows := sys.modules.get("mlflow.tracking._tracking_service.utils")) is not None:
+        mlflows._artifact_repos_cache.clear()  # where this process, by its runs, knew the artifacts
 
 
 def _artifacts(home: Path) -> str:

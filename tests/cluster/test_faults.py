@@ -265,7 +265,7 @@ def in_a_small_disk(tmp_path: Path, commands: str) -> subprocess.CompletedProces
 
 
 NUM_IN_A_SMALL_DISK = 16
-FILL = "dd if=/dev/zero of=$DISK/ballast bs=1k count=40560 status=none"
+FILL = "dd if=/dev/zero of=$DISK/ballast bs=1k count=40760 status=none"
 BREAK = """$FERSWEEP launch {sweep} --data {data} --home $DISK/runs &
            until [ "$(cat $DISK/runs/sweeps/c/journal.jsonl 2>/dev/null | wc -l)" -gt 40 ]; do sleep .05; done
            kill -9 $!; wait; until mount -o remount,ro $DISK 2>/dev/null; do sleep .2; done"""

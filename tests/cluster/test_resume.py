@@ -41,7 +41,7 @@ def finished(
     place = tmp_path_factory.mktemp("finished")
     data = shutil.copytree(tiny_dataset, place / "runs" / "data" / "tiny")
     shutil.copy(empty_store, place / "runs")
-    sweep = read_sweep(str(write_curve(place / "c.yaml", trials=8, epochs=9)), [])
+    sweep = read_sweep(str(write_curve(place / "c.yaml", trials=8, epochs=9, cpus=2)), [])
     assert launch(sweep, data, place / "runs").state == "finished"
     return place / "runs"
 
@@ -124,7 +124,7 @@ def test_what_the_trials_rest_on_cannot_change(directory: Path, monkeypatch: pyt
             resume(directory, trials="+1")
     assert (directory / "sweep.json").read_bytes() == content
     assert (
-        resume(directory, overrides=["resources.cpus=2", "failures.max_retries=0", "keep_checkpoints=1"]).state
+        resume(directory, overrides=["resources.cpus=1", "failures.max_retries=0", "keep_checkpoints=1"]).state
         == "finished"
     )
     assert len(list(directory.glob("trials/*/epoch-*/state.npz"))) <= 2
@@ -173,7 +173,7 @@ def test_the_best_checkpoints_of_the_sweep_are_kept(directory: Path) -> None:
 
 
 def start_from(tmp_path: Path, older: Any, **changes: Any) -> Sweep:
-    path = write_curve(tmp_path / "new.yaml", **{"trials": 3, "epochs": 9, **changes})
+    path = write_curve(tmp_path / "new.yaml", **{"trials": 3, "epochs": 9, "cpus": 2, **changes})
     sweeps = list((tmp_path / "runs" / "sweeps").iterdir())
     return read_sweep(str(path), [f"search.start_from={older}"], name=f"new-{len(sweeps)}")
 

@@ -28,7 +28,7 @@ def test_launch_resume_promote_predict_and_load(tmp_path: Path, tiny_dataset: Pa
         (tmp_path / name).parent.mkdir(exist_ok=True)
         (tmp_path / name).write_text('raise SystemExit("a file of the user was imported")\n')
     io.imsave(tmp_path / "photo.png", data.astronaut(), check_contrast=False)
-    write_curve(tmp_path / "c.yaml", trials=3, epochs=4)
+    write_curve(tmp_path / "c.yaml", trials=3, epochs=4, cpus=2)
     environment = {**os.environ, "PYTHONPATH": os.pathsep.join([str(tmp_path), str(ROOT)])}
 
     def run(*command: str) -> str:

@@ -3,6 +3,7 @@
 import os
 import subprocess
 import sys
+import zipfile
 from dataclasses import replace
 from pathlib import Path
 
@@ -182,7 +183,16 @@ def test_directory_that_is_no_dataset(source: Path, tmp_path: Path):
 
 @pytest.mark.realdata
 def test_real_faces(realdata: Path, tmp_path: Path, ray_session: None):
-    manifest = prepare([realdata / "fer2013" / "fer2013_folders_sample.zip"], tmp_path / "out", workers=2)
-    assert manifest["num_faces"] == 2516
+    """Every fourth: all of them take half a minute."""
+    with (
+        zipfile.ZipFile(realdata / "fer2013" / "fer2013_folders_sample.zip") as sample,
+        zipfile.ZipFile(tmp_path / "fourth.zip", "w") as fourth,
+    ):
+        names = [name for name in sample.namelist() if name.endswith((".jpg", ".png"))]
+        for name in names[::4]:
+            fourth.writestr(name, sample.read(name))
+    manifest = prepare([tmp_path / "fourth.zip"], tmp_path / "out", workers=2)
+    assert len(names) == 2516
+    assert manifest["num_faces"] == 629
     assert describe(tmp_path / "out").detected_share > 0.95
     assert set(manifest["counts"]) == {"train", "val", "test"}

@@ -12,7 +12,7 @@ from tests.recorded import check_all_recorded
 from tests.servers import MlflowServer, postgres
 from tests.sweeps import FakeDriver, write_sweep_json
 
-NUM_TRIALS = 6
+NUM_TRIALS = 4
 
 pytestmark = pytest.mark.processes
 
