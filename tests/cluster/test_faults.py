@@ -68,7 +68,7 @@ def test_a_trial_that_breaks_fails_alone(tmp_path: Path, tiny_dataset: Path, ope
     assert states == {"none": "COMPLETE", **dict.fromkeys(reasons, "FAIL")}, "the sampler learns what fails"
 
     failed = record.count()["failed"]
-    outcome = resume(directory, retry_failed=True)
+    outcome = resume(directory, overrides=["failures.max_retries=0"], retry_failed=True)
     events = list(journal.read_events(directory / "journal.jsonl"))
     assert outcome.state == "finished"
     assert sum(event["event"] == "reopened" for event in events) == failed
@@ -259,14 +259,14 @@ def in_a_small_disk(tmp_path: Path, commands: str) -> subprocess.CompletedProces
         pytest.skip("this machine lets nobody mount a file system (unshare -rm)")
     (tmp_path / "disk").mkdir()
     script = f"set -u; DISK={tmp_path / 'disk'}; mount -t tmpfs -o size=40m tmpfs $DISK || exit 99\n{commands}"
-    environment = {**os.environ, "PYTHONPATH": str(ROOT), "FERSWEEP": f"{sys.executable} -m fersweep"}
+    environment = {**os.environ, "PYTHONPATH": str(ROOT), "PYTHON": sys.executable}
     command = ["unshare", "-rm", "bash", "-c", script]
     return subprocess.run(command, capture_output=True, text=True, env=environment, timeout=300, check=False)
 
 
 NUM_IN_A_SMALL_DISK = 16
 FILL = "dd if=/dev/zero of=$DISK/ballast bs=1k count=40760 status=none"
-BREAK = """$FERSWEEP launch {sweep} --data {data} --home $DISK/runs &
+BREAK = """UNRECORDED=1 $PYTHON -m tests.doubles.changed_driver launch {sweep} --data {data} --home $DISK/runs &
            until [ "$(cat $DISK/runs/sweeps/c/journal.jsonl 2>/dev/null | wc -l)" -gt 40 ]; do sleep .05; done
            kill -9 $!; wait; until mount -o remount,ro $DISK 2>/dev/null; do sleep .2; done"""
 
@@ -285,9 +285,9 @@ def test_a_storage_that_takes_no_more_ends_the_sweep_in_a_line(
     done = in_a_small_disk(
         tmp_path,
         f"""{before.format(sweep=sweep, data=tiny_dataset)}
-        $FERSWEEP {command} --home $DISK/runs; echo first $?
+        $PYTHON -m fersweep {command} --home $DISK/runs; echo first $?
         mount -o remount,rw,size=100m $DISK
-        $FERSWEEP resume c --home $DISK/runs --json >$DISK/out; echo second $?
+        $PYTHON -m fersweep resume c --home $DISK/runs --json >$DISK/out; echo second $?
         cp -r $DISK/runs {tmp_path}/kept""",
     )
     assert "first 1" in done.stdout, done.stderr

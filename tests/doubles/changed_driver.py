@@ -1,8 +1,10 @@
 """`python -m tests.doubles.changed_driver VERB …` is `fersweep VERB …` for tests that are about something else: without
 its recorder, which takes 4 s of CPU time, where UNRECORDED is set; giving up a lost head after LOST_S seconds where that is.
+It fails where a driver has imported MLflow.
 """
 
 import os
+import sys
 
 VARIABLES = {"UNRECORDED", "LOST_S"}
 
@@ -22,4 +24,8 @@ if __name__ == "__main__":
     from fersweep.cli.main import main
 
     change()
-    main()
+    try:
+        main()
+    finally:
+        if "mlflow" in sys.modules:
+            sys.exit("a driver imported MLflow")
