@@ -18,7 +18,7 @@ from fersweep.cluster.driver.run_sweep import Outcome, run_sweep
 from fersweep.cluster.search.older_sweeps import best_points, history
 from fersweep.common import ray_connection
 from fersweep.common.errors import InputError
-from fersweep.common.files import new_directory
+from fersweep.common.files import check_writable, new_directory
 from fersweep.common.processes import ROOT
 from fersweep.data_pipeline.tasks.arrays import TaskArrays
 from fersweep.data_pipeline.tasks.task import Task
@@ -97,9 +97,13 @@ def launch(asked: Sweep, data: Path, home: Path, address: str | None = None) -> 
         if asked.following is not None:
             _claim(stored_at(str(asked.storage), asked.following.name), None)
         _claim(storage.address, content)
-    with new_directory(directory) as fresh:  # fails if another launch of this name was faster
-        (fresh / "sweep.json").write_bytes(content)
-        (fresh / "trials").mkdir()
+    try:
+        with new_directory(directory) as fresh:
+            (fresh / "sweep.json").write_bytes(content)
+            (fresh / "trials").mkdir()
+    except OSError:
+        _refuse_existing(asked, home)  # another launch of this name was faster
+        raise
     return run_sweep(sweep, arrays, directory)
 
 
@@ -122,8 +126,12 @@ def dry(asked: Sweep, data: Path, home: Path, address: str | None = None) -> str
 
 
 def _refuse_existing(sweep: Sweep, home: Path) -> Path:
-    """The directory of a new sweep. InputError if it exists, or that of the sweep that is to follow."""
+    """The directory of a new sweep. InputError if it exists, or that of the sweep that is to follow, or cannot be made."""
     directory = Path(home) / "sweeps" / sweep.name
+    nearest = next(path for path in directory.parents if path.exists())
+    if not nearest.is_dir():
+        raise InputError(f"--home {home}: {nearest} is a file, where a directory is needed")
+    check_writable(nearest, f"--home {home}")
     if directory.exists():
         raise InputError(
             f"{directory}: a sweep of this name exists; `fersweep resume {sweep.name}` goes on with it, --name starts another"

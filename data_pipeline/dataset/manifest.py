@@ -3,7 +3,13 @@
 import json
 from collections.abc import Mapping
 from pathlib import Path
-from typing import Any, NotRequired, TypedDict, cast
+from typing import (
+    Any,
+    NotRequired,  # which pydantic can check before Python 3.12
+    cast,
+)
+
+from typing_extensions import TypedDict
 
 from fersweep.common.errors import InputError
 from fersweep.common.files import write_whole
@@ -99,4 +105,12 @@ def read_manifest(directory: Path) -> Manifest:
     version: Any = cast(dict[str, Any], manifest).get("schema_version") if isinstance(manifest, dict) else None
     if version != SCHEMA_VERSION:
         raise InputError(f"{path} has schema version {version}, this program reads version {SCHEMA_VERSION}")
+    from pydantic import TypeAdapter, ValidationError
+
+    try:
+        TypeAdapter(Manifest).validate_python(manifest)
+    except ValidationError as error:
+        first = error.errors()[0]
+        where = ".".join(map(str, first["loc"]))
+        raise InputError(f"{path} is broken ({where}: {first['msg']}): prepare the dataset anew") from None
     return cast(Manifest, manifest)

@@ -65,7 +65,7 @@ def main() -> None:
             raise
         code = complain(error, 1)
     except Exception as error:
-        if os.environ.get("FERSWEEP_DEBUG") or not type(error).__module__.startswith("mlflow."):
+        if os.environ.get("FERSWEEP_DEBUG") or not type(error).__module__.startswith(("mlflow.", "sqlalchemy.")):
             raise
         from fersweep.results.mlflow_store.connection import one_line
 

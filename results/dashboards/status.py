@@ -20,7 +20,14 @@ from fersweep.results.record.home import find_sweep, resume_command
 from fersweep.results.record.journal import SweepRecord, read_events
 from fersweep.results.record.sweep_json import read_sweep_json
 
-DAMAGE = (OSError, ValueError, LookupError, TypeError, AttributeError)  # what reading a broken record may raise
+DAMAGE = (
+    OSError,
+    ValueError,
+    LookupError,
+    TypeError,
+    AttributeError,
+    RecursionError,
+)  # what reading a broken record may raise
 
 
 @dataclass(frozen=True)

@@ -175,11 +175,21 @@ def follow_move(home: Path) -> None:
     """Let the embedded store look for its artifacts where `home` is now: MLflow keeps absolute paths.
 
     Only paths under the home that the store was made in are rewritten, all or none; a store that did not move, or
-    does not exist, is left alone.
+    does not exist, is left alone. Raises OSError if the store is damaged.
     """
     home = Path(home).resolve()
     if not (home / "mlflow.db").exists():
         return
+    try:
+        _follow_move(home)
+    except sqlite3.Error as error:
+        raise OSError(
+            f"{home / 'mlflow.db'} is damaged ({error}): put a copy back, or move it away and record the sweeps anew "
+            "(status --sync; registered models are lost)"
+        ) from None
+
+
+def _follow_move(home: Path) -> None:
     here = _artifacts(home)
     with contextlib.closing(sqlite3.connect(home / "mlflow.db", timeout=20, isolation_level=None)) as database:
         if not _former_homes(database, here):

@@ -112,7 +112,7 @@ def read_predictions(storage: Storage, trial: int) -> tuple[np.ndarray, np.ndarr
         content = storage.read(f"trials/{trial_name(trial)}/{PREDICTIONS}")
         with np.load(io.BytesIO(content), allow_pickle=False) as archive:
             return archive["y"], archive["probabilities"]
-    except (FileNotFoundError, ValueError, KeyError, zipfile.BadZipFile):
+    except (FileNotFoundError, EOFError, ValueError, KeyError, zipfile.BadZipFile):
         return None
 
 

@@ -25,6 +25,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, NamedTuple
 
+from fersweep.common.errors import InputError
 from fersweep.common.files import write_whole
 from fersweep.results.record.storage import Storage
 
@@ -195,10 +196,17 @@ def read_events(path: Path) -> Iterator[Event]:
 
 
 def read(path: Path) -> SweepRecord:
-    """Replay the whole journal at `path` (a missing file is an empty sweep)."""
-    record = SweepRecord()
-    for event in read_events(path):
-        record.apply(event)
+    """Replay the whole journal at `path` (a missing file is an empty sweep). Raises InputError where a line is damaged."""
+    record, line = SweepRecord(), 1
+    try:
+        for event in read_events(path):
+            record.apply(event)
+            line += 1
+    except (ValueError, LookupError, TypeError, AttributeError, RecursionError):
+        raise InputError(
+            f"{path}: line {line} is damaged, and is no event of a sweep; put a copy of the file back, or delete this "
+            f"line and all after it: `resume` goes on from there"
+        ) from None
     return record
 
 

@@ -96,4 +96,7 @@ class RecordedSweep:
 def load_sweep(sweep_dir: Path) -> RecordedSweep:
     """The sweep in a directory. Raises InputError if its `sweep.json` or its journal cannot be read."""
     directory = Path(sweep_dir)
-    return RecordedSweep(directory, read_sweep_json(directory), journal.read(directory / "journal.jsonl"))
+    sweep, path = read_sweep_json(directory), directory / "journal.jsonl"
+    if not path.exists() and (trials := list(directory.glob("trials/*"))) and sweep.storage(directory).path is not None:
+        raise InputError(f"{path} is gone, but there are files of {len(trials)} trials beside it: put a copy back")
+    return RecordedSweep(directory, sweep, journal.read(path))

@@ -157,7 +157,7 @@ def read_sweep_json(sweep_dir: Path) -> SweepJson:
         where = ".".join(map(str, first["loc"]))
         wrong = InputError(f"{where}: {first['msg']}")
         raise InputError(f"{path} is not a sweep's record: {wrong}") from wrong
-    except (OSError, ValueError, KeyError, TypeError) as error:
+    except (OSError, ValueError, KeyError, TypeError, RecursionError) as error:
         raise InputError(f"{path} is not a sweep's record: {error}") from error
 
 

@@ -115,6 +115,9 @@ def test_what_the_cluster_or_the_data_lacks_is_refused_before_anything_is_writte
         launch(read_sweep("quick", ["task.classes={a: [angry], b: [sad]}"]), tiny_dataset, home)
     with pytest.raises(InputError, match=r"manifest\.json"):
         launch(read_sweep("quick", []), tmp_path / "nothing", home)
+    (tmp_path / "file").touch()
+    with pytest.raises(InputError, match=r"--home .*file: .*file is a file, where a directory is needed"):
+        launch(read_sweep("quick", []), tiny_dataset, tmp_path / "file")
     assert not home.exists()
     assert "learning_rate" in dry(read_sweep("quick", []), tiny_dataset, home)
     assert not home.exists()
