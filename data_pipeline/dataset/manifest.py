@@ -110,7 +110,8 @@ def read_manifest(directory: Path) -> Manifest:
     try:
         TypeAdapter(Manifest).validate_python(manifest)
     except ValidationError as error:
-        first = error.errors()[0]
-        where = ".".join(map(str, first["loc"]))
-        raise InputError(f"{path} is broken ({where}: {first['msg']}): prepare the dataset anew") from None
+        for wrong in error.errors():
+            if wrong["type"] != "missing":  # an older version may not have written it
+                where = ".".join(map(str, wrong["loc"]))
+                raise InputError(f"{path} is broken ({where}: {wrong['msg']}): prepare the dataset anew") from None
     return cast(Manifest, manifest)
