@@ -1,19 +1,19 @@
 """`manifest.json` of a dataset."""
 
+import functools
 import json
 from collections.abc import Mapping
 from pathlib import Path
-from typing import (
-    Any,
-    NotRequired,  # which pydantic can check before Python 3.12
-    cast,
-)
+from typing import TYPE_CHECKING, Any, NotRequired, cast
 
-from typing_extensions import TypedDict
+from typing_extensions import TypedDict  # which pydantic can check before Python 3.12
 
 from fersweep.common.errors import InputError
 from fersweep.common.files import write_whole
 from fersweep.data_pipeline.dataset.schema import SCHEMA_VERSION
+
+if TYPE_CHECKING:
+    from pydantic import TypeAdapter
 
 
 class Part(TypedDict):
@@ -105,13 +105,20 @@ def read_manifest(directory: Path) -> Manifest:
     version: Any = cast(dict[str, Any], manifest).get("schema_version") if isinstance(manifest, dict) else None
     if version != SCHEMA_VERSION:
         raise InputError(f"{path} has schema version {version}, this program reads version {SCHEMA_VERSION}")
-    from pydantic import TypeAdapter, ValidationError
+    from pydantic import ValidationError
 
     try:
-        TypeAdapter(Manifest).validate_python(manifest)
+        _checker().validate_python(manifest)
     except ValidationError as error:
         for wrong in error.errors():
             if wrong["type"] != "missing":  # an older version may not have written it
                 where = ".".join(map(str, wrong["loc"]))
                 raise InputError(f"{path} is broken ({where}: {wrong['msg']}): prepare the dataset anew") from None
     return cast(Manifest, manifest)
+
+
+@functools.cache
+def _checker() -> "TypeAdapter[Manifest]":
+    from pydantic import TypeAdapter
+
+    return TypeAdapter(Manifest)

@@ -17,17 +17,10 @@ from typing import Any
 from fersweep.common.errors import InputError
 from fersweep.common.files import is_held
 from fersweep.results.record.home import find_sweep, resume_command
-from fersweep.results.record.journal import SweepRecord, read_events
+from fersweep.results.record.journal import DAMAGE, SweepRecord, read_events
 from fersweep.results.record.sweep_json import read_sweep_json
 
-DAMAGE = (
-    OSError,
-    ValueError,
-    LookupError,
-    TypeError,
-    AttributeError,
-    RecursionError,
-)  # what reading a broken record may raise
+UNREADABLE = (OSError, *DAMAGE)  # what reading a broken record may raise
 
 
 @dataclass(frozen=True)
@@ -121,7 +114,7 @@ def _describe(directory: Path) -> SweepStatus:
     disk_bytes = _disk_bytes(directory)
     try:
         return _read(directory, disk_bytes)
-    except DAMAGE as error:
+    except UNREADABLE as error:
         return SweepStatus(directory.name, directory, disk_bytes, reason=_one_line(error))
 
 
@@ -174,7 +167,7 @@ def _replay(path: Path) -> _Replay:
             if event["event"] == "session":
                 driver, reason = Driver(event.get("pid"), event.get("host")), event.get("reason")
             line += 1
-    except DAMAGE as error:
+    except UNREADABLE as error:
         raise InputError(f"{path.name}, line {line}: {_one_line(error)}") from error
     return _Replay(record, last_event_at, driver, reason)
 

@@ -184,6 +184,9 @@ class SweepRecord:
         return {state: sum(trial.state == state for trial in self.trials.values()) for state in STATES}
 
 
+DAMAGE = (ValueError, LookupError, TypeError, AttributeError, RecursionError)  # what replaying a damaged line may raise
+
+
 def read_events(path: Path) -> Iterator[Event]:
     """The events of a journal in order; a last line without its newline (a crash in the middle of a write) is left out."""
     if not path.exists():
@@ -202,7 +205,7 @@ def read(path: Path) -> SweepRecord:
         for event in read_events(path):
             record.apply(event)
             line += 1
-    except (ValueError, LookupError, TypeError, AttributeError, RecursionError):
+    except DAMAGE:
         raise InputError(
             f"{path}: line {line} is damaged, and is no event of a sweep; put a copy of the file back, or delete this "
             f"line and all after it: `resume` goes on from there"
