@@ -121,3 +121,20 @@ def test_what_the_cluster_or_the_data_lacks_is_refused_before_anything_is_writte
     assert not home.exists()
     assert "learning_rate" in dry(read_sweep("quick", []), tiny_dataset, home)
     assert not home.exists()
+
+
+@pytest.mark.usefixtures("ray_session", "nothing_is_recorded")
+def test_of_two_launches_of_one_name_the_slower_is_refused(
+    tmp_path: Path, tiny_dataset: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    rival = tmp_path / "runs" / "sweeps" / "curve" / "sweep.json"
+
+    def be_faster(*_: Any) -> None:
+        rival.parent.mkdir(parents=True)
+        rival.write_text("{}")
+
+    monkeypatch.setattr("fersweep.cluster.launch.fetch", be_faster)  # after the first look at what is there
+    with pytest.raises(InputError, match="a sweep of this name exists"):
+        launch(curve_sweep(tmp_path, "curve"), tiny_dataset, tmp_path / "runs")
+    assert rival.read_text() == "{}"
+    assert [path.name for path in rival.parents[1].iterdir()] == ["curve"]
