@@ -49,6 +49,7 @@ def connect(address: str | None, num_cpus: int | None = None, object_store_bytes
     os.environ.setdefault("RAY_ACCEL_ENV_VAR_OVERRIDE_ON_ZERO", "0")
     os.environ.setdefault("RAY_BACKEND_LOG_LEVEL", "fatal")  # its C++ side warns about Ray's own libraries
     os.environ.setdefault("RAY_USAGE_STATS_ENABLED", "0")
+    os.environ.setdefault("RAY_prestart_worker_first_driver", "0")  # they lack our runtime_env: no trial could use them
     if address and (Path.home() / ".ray" / "auth_token").exists():  # a head with a token asks for it
         os.environ.setdefault("RAY_AUTH_MODE", "token")
     import ray
@@ -63,7 +64,7 @@ def connect(address: str | None, num_cpus: int | None = None, object_store_bytes
     variables = {"TF_CPP_MIN_LOG_LEVEL": "3", "GLOG_minloglevel": "3", "PYTHONPATH": python_path()}
     if trainables := os.environ.get("FERSWEEP_TRAINABLES"):
         variables["FERSWEEP_TRAINABLES"] = trainables
-    with reaching(address), silent_stderr():
+    with reaching(address), silent_stderr(), _no_idle_monitors():
         ray.init(
             address=address or "local",  # not one that happens to run here
             log_to_driver=False,
@@ -71,6 +72,24 @@ def connect(address: str | None, num_cpus: int | None = None, object_store_bytes
             runtime_env={"env_vars": variables},
             **({} if address else of_this_machine),
         )
+
+
+@contextmanager
+def _no_idle_monitors() -> Iterator[None]:
+    """A Ray that is started in the block does without its log monitor (no driver prints what workers write) and without its
+    autoscaler (this machine is all there is): each is a Python process, a second of CPU time in all.
+    """
+    from ray._private.node import Node
+
+    names = ("start_log_monitor", "start_monitor")
+    originals = {name: getattr(Node, name) for name in names}
+    for name in names:
+        setattr(Node, name, lambda node: None)
+    try:
+        yield
+    finally:
+        for name, original in originals.items():
+            setattr(Node, name, original)
 
 
 @contextmanager

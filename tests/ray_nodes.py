@@ -11,7 +11,7 @@ from pathlib import Path
 from tests.processes import below, kill_all
 from tests.servers import free_port
 
-ENVIRONMENT = {"RAY_BACKEND_LOG_LEVEL": "fatal", "RAY_AUTH_MODE": "disabled"}  # for the driver too
+ENVIRONMENT = {"RAY_BACKEND_LOG_LEVEL": "fatal", "RAY_AUTH_MODE": "disabled", "RAY_prestart_worker_first_driver": "0"}  # for the driver too
 RAY = str(Path(sys.executable).with_name("ray"))
 
 
@@ -39,6 +39,7 @@ class Cluster:
             "--node-ip-address=127.0.0.1",
             f"--num-cpus={self.num_cpus}",
             "--disable-usage-stats",
+            "--include-log-monitor=false",
             "--block",
         ]
         environment = {**os.environ, **ENVIRONMENT}

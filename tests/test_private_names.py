@@ -116,6 +116,14 @@ def test_what_tune_counts_callbacks_with() -> None:
     check(counts, "ray", "cluster/driver/tune_adapters.py", "usage.tag_callbacks, which tune.run calls,")
 
 
+def test_what_ray_starts_its_monitors_with() -> None:
+    from ray._private.node import Node
+
+    started = [*names(Node.start_head_processes), *names(Node.start_ray_processes)]
+    for name in ("start_log_monitor", "start_monitor"):
+        check(hasattr(Node, name) and name in started, "ray", "common/ray_connection.py", f"Node.{name}")
+
+
 def test_names_of_ray() -> None:
     from ray.actor import ActorHandle
     from ray.data import DataContext
@@ -134,10 +142,11 @@ def test_names_of_ray() -> None:
         ("tune/execution/tune_controller.py", "TUNE_GLOBAL_CHECKPOINT_S", "cluster/driver/run_sweep.py"),
         ("tune/execution/tune_controller.py", "TUNE_PRINT_ALL_TRIAL_ERRORS", "cluster/driver/run_sweep.py"),
         ("tune/experimental/output.py", "RAY_AIR_NEW_OUTPUT", "cluster/driver/run_sweep.py"),
-        ("_private/accelerators/__init__.py", "RAY_ACCEL_ENV_VAR_OVERRIDE_ON_ZERO", "cluster/capacity.py"),
-        ("_common/usage/usage_constants.py", "RAY_USAGE_STATS_ENABLED", "cluster/capacity.py"),
-        ("_raylet.so", "RAY_BACKEND_LOG_LEVEL", "cluster/capacity.py"),
-        ("_raylet.so", "RAY_AUTH_MODE", "cluster/capacity.py"),
+        ("_private/accelerators/__init__.py", "RAY_ACCEL_ENV_VAR_OVERRIDE_ON_ZERO", "common/ray_connection.py"),
+        ("_common/usage/usage_constants.py", "RAY_USAGE_STATS_ENABLED", "common/ray_connection.py"),
+        ("_raylet.so", "RAY_BACKEND_LOG_LEVEL", "common/ray_connection.py"),
+        ("core/src/ray/raylet/raylet", "prestart_worker_first_driver", "common/ray_connection.py"),
+        ("_raylet.so", "RAY_AUTH_MODE", "common/ray_connection.py"),
         ("core/src/ray/gcs/gcs_server", "node has died", "cluster/driver/tune_adapters.py"),
         ("core/src/ray/gcs/gcs_server", "node was terminated", "cluster/driver/tune_adapters.py"),
         ("core/src/ray/raylet/raylet", "running low on memory", "cluster/driver/tune_adapters.py"),
