@@ -265,36 +265,32 @@ def in_a_small_disk(tmp_path: Path, commands: str) -> subprocess.CompletedProces
 
 
 NUM_IN_A_SMALL_DISK = 16
-FILL = "dd if=/dev/zero of=$DISK/ballast bs=1k count=40760 status=none"
-BREAK = """UNRECORDED=1 $PYTHON -m tests.doubles.changed_driver launch {sweep} --data {data} --home $DISK/runs &
-           until [ "$(cat $DISK/runs/sweeps/c/journal.jsonl 2>/dev/null | wc -l)" -gt 40 ]; do sleep .05; done
-           kill -9 $!; wait; until mount -o remount,ro $DISK 2>/dev/null; do sleep .2; done"""
 
 
 @pytest.mark.processes
-@pytest.mark.parametrize(
-    ("fault", "before", "verb"),
-    [("No space left on device", FILL, "launch"), ("Read-only file system", BREAK, "resume")],
-)
-def test_a_storage_that_takes_no_more_ends_the_sweep_in_a_line(
-    tmp_path: Path, tiny_dataset: Path, fault: str, before: str, verb: str
-) -> None:
-    """Nobody's trial fails for it; with room again it goes on to its end."""
+def test_a_storage_that_takes_no_more_ends_the_sweep_in_a_line(tmp_path: Path, tiny_dataset: Path) -> None:
+    """Read-only, then full: nobody's trial fails for it, and with room again the sweep goes on to its end."""
     sweep = write_curve(tmp_path / "c.yaml", trials=NUM_IN_A_SMALL_DISK, epochs=9)
-    command = f"launch {sweep} --data {tiny_dataset}" if verb == "launch" else "resume c"
     done = in_a_small_disk(
         tmp_path,
-        f"""{before.format(sweep=sweep, data=tiny_dataset)}
-        $PYTHON -m fersweep {command} --home $DISK/runs; echo first $?
-        mount -o remount,rw,size=100m $DISK
-        $PYTHON -m fersweep resume c --home $DISK/runs --json >$DISK/out; echo second $?
+        f"""UNRECORDED=1 $PYTHON -m tests.doubles.changed_driver launch {sweep} --data {tiny_dataset} --home $DISK/runs &
+        until [ "$(cat $DISK/runs/sweeps/c/journal.jsonl 2>/dev/null | wc -l)" -gt 40 ]; do sleep .05; done
+        kill -9 $!; wait; until mount -o remount,ro $DISK 2>/dev/null; do sleep .2; done
+        $PYTHON -m fersweep resume c --home $DISK/runs 2>$DISK.read-only; echo read-only $?
+        mount -o remount,rw $DISK
+        dd if=/dev/zero of=$DISK/ballast bs=1k status=none 2>/dev/null; truncate -s -40K $DISK/ballast
+        $PYTHON -m fersweep resume c --home $DISK/runs 2>$DISK.full; echo full $?
+        mount -o remount,size=100m $DISK
+        $PYTHON -m fersweep resume c --home $DISK/runs --json >$DISK/out; echo resumed $?
         cp -r $DISK/runs {tmp_path}/kept""",
     )
-    assert "first 1" in done.stdout, done.stderr
-    assert "second 0" in done.stdout, done.stderr
-    assert "Traceback" not in done.stderr
-    assert fault in done.stderr
-    assert verb == "resume" or "nothing is lost; go on with: fersweep resume c" in done.stderr
+    lines = {name: (tmp_path / f"disk.{name}").read_text() for name in ("read-only", "full")}
+    for line in ("read-only 1", "full 1", "resumed 0"):
+        assert line in done.stdout, (done.stdout, done.stderr, lines)
+    assert "Traceback" not in done.stderr + "".join(lines.values())
+    assert "Read-only file system" in lines["read-only"]
+    assert "No space left on device" in lines["full"]
+    assert "nothing is lost; go on with: fersweep resume c" in lines["full"]
     record = journal.read(tmp_path / "kept" / "sweeps" / "c" / "journal.jsonl")
     assert len(record.trials) == NUM_IN_A_SMALL_DISK
     assert record.count()["failed"] == record.count()["running"] == 0
