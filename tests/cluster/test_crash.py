@@ -111,18 +111,19 @@ def results(path: Path) -> list[tuple]:
 def test_a_real_sweep_killed_three_times_gives_the_same_numbers(
     tmp_path: Path, tiny_dataset: Path, ray_address: str
 ) -> None:
-    """Same seed, same data, one worker: LSTMs with dropout, ASHA and TPE, broken three times and not at all."""
+    """Same seed, same data, one worker: nets with dropout, ASHA and TPE, broken three times and not at all."""
     home = tmp_path / "runs"
-    (tmp_path / "lstm.yaml").write_text(
-        "trainable: blendshape_lstm\n"
-        "space: {fix: {layout: features, num_layers: 1, batch_size: 32, dropout: 0.2, use_early_stopping: false},\n"
-        "        range: {units_0: [4, 16], learning_rate: [1e-3, 1e-1]}}\n"
+    (tmp_path / "mlp.yaml").write_text(
+        "trainable: pixel_mlp\n"
+        "task: {features: pixels}\n"
+        "space: {fix: {num_layers: 1, image_size: 24, batch_size: 32, dropout: 0.2, batch_norm: true, optimizer: sgd},\n"
+        "        range: {units_0: [16, 32], learning_rate: [1e-4, 1e-3]}}\n"
         "search: {num_trials: 8, seed: 5}\n"
         "stop: {grace_epochs: 2, max_epochs: 48, reduction: 2, report_s: 0}\n"
         "resources: {cpus: 2}\n"
     )
     where = ("--address", ray_address)
-    options = (tmp_path / "lstm.yaml", "--data", tiny_dataset, *where)
+    options = (tmp_path / "mlp.yaml", "--data", tiny_dataset, *where)
     assert launch(read_sweep(str(options[0]), [], name="whole"), tiny_dataset, home).state == "finished"
     path = home / "sweeps" / "broken" / "journal.jsonl"
     for lines in (9, 25, 42):
