@@ -20,12 +20,15 @@ from fersweep.search_spaces.sweep_file.narrowing import NarrowedTrial, Probe, ch
 
 if TYPE_CHECKING:
     import optuna
+    from optuna.distributions import BaseDistribution
 
     from fersweep.search_spaces.sweep_file.schema import Sweep
 
 
 PROBES = 200  # random points with which a space is checked before a sweep starts
 NamedPoint = tuple[str, dict[str, Any]]  # a name and Optuna parameters
+_Points = tuple[dict[str, "BaseDistribution"], list[dict[str, Any]]]  # the parameters drawn, and each point's hparams
+_kept: dict[str, _Points] = {}  # those of the space that was asked for last
 
 
 def sample_space(sweep: Sweep, trial: Any) -> dict[str, Any]:
@@ -79,7 +82,7 @@ def distributions(sweep: Sweep) -> dict[str, str]:
     """Parameters of the narrowed space → their Optuna distributions as JSON, by name. Raises ValueError."""
     from optuna.distributions import distribution_to_json
 
-    drawn_from = {name: drawn for trial, _ in _probes(sweep) for name, drawn in trial.distributions.items()}
+    drawn_from = _probes(sweep)[0]
     return {name: distribution_to_json(drawn_from[name]) for name in sorted(drawn_from)}
 
 
@@ -92,18 +95,26 @@ def fetch(sweep: Sweep, older: Sequence[NamedPoint] = ()) -> None:
 
     module = trainables.load(sweep.trainable)
     if hasattr(module, "fetch"):
-        drawn = [hparams for _, hparams in _probes(sweep)]
+        drawn = _probes(sweep)[1]
         first = [sample_space(sweep, FixedTrial(params)) for _, params in first_points(sweep, older)]
         module.fetch(list({json.dumps(hparams, sort_keys=True): hparams for hparams in [*drawn, *first]}.values()))
 
 
-def _probes(sweep: Sweep) -> list[tuple[optuna.Trial, dict[str, Any]]]:
-    """The same random points each time, as Optuna trials and their hparams."""
+def _probes(sweep: Sweep) -> _Points:
+    """The same random points each time; kept, since a launch asks three times."""
     import optuna
 
-    optuna.logging.set_verbosity(optuna.logging.WARNING)
-    study = optuna.create_study(sampler=optuna.samplers.RandomSampler(seed=0))
-    return [(trial, sample_space(sweep, trial)) for trial in (study.ask() for _ in range(PROBES))]
+    key = repr((sweep.trainable, sweep.space, sweep.stop.max_epochs))  # all that they depend on
+    if key not in _kept:
+        optuna.logging.set_verbosity(optuna.logging.WARNING)
+        study = optuna.create_study(sampler=optuna.samplers.RandomSampler(seed=0))
+        points: _Points = ({}, [])
+        for trial in (study.ask() for _ in range(PROBES)):
+            points[1].append(sample_space(sweep, trial))
+            points[0].update(trial.distributions)
+        _kept.clear()
+        _kept[key] = points
+    return _kept[key]
 
 
 def first_points(sweep: Sweep, older: Sequence[NamedPoint] = ()) -> list[NamedPoint]:
