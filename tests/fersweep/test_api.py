@@ -44,18 +44,19 @@ def test_importing_it_loads_the_standard_library_alone() -> None:
     [
         ["-m", "fersweep", "--help"],
         ["-m", "fersweep", "status", "--home", "nowhere", "--json"],
-        ["-m", "fersweep", "launch", "quick", "--data", "{data}", "--dry-run"],
         ["-c", "import fersweep\nprint(*(getattr(fersweep, name) for name in fersweep.__all__))"],
     ],
-    ids=["help", "status", "launch", "API"],
+    ids=["help", "status", "API"],
 )
-def test_files_of_the_user_are_not_taken_for_ours(tmp_path: Path, tiny_dataset: Path, command: list[str]) -> None:
+def test_files_of_the_user_are_not_taken_for_ours(tmp_path: Path, command: list[str]) -> None:
+    """The whole job from such a directory is in test_users_directory.py."""
     for name in USERS:
         path = tmp_path / f"{name}.py"
         path.parent.mkdir(exist_ok=True)
         path.write_text('raise SystemExit("a file of the user was imported")\n')
     environment = {**os.environ, "PYTHONPATH": os.pathsep.join([str(tmp_path), str(ROOT)])}
-    command = [sys.executable, *(part.replace("{data}", str(tiny_dataset)) for part in command)]
-    done = subprocess.run(command, cwd=tmp_path, env=environment, capture_output=True, text=True, check=False)
+    done = subprocess.run(
+        [sys.executable, *command], cwd=tmp_path, env=environment, capture_output=True, text=True, check=False
+    )
     assert (done.returncode, done.stderr) == (0, "")
     assert done.stdout

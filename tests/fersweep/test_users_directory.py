@@ -10,7 +10,6 @@ from pathlib import Path
 
 import pytest
 
-from fersweep.common.processes import module_command
 from tests.processes import ROOT, write_curve
 from tests.recorded import check_all_recorded
 
@@ -37,7 +36,7 @@ def test_launch_resume_promote_predict_and_load(tmp_path: Path, tiny_dataset: Pa
         return done.stdout
 
     def fersweep(*arguments: str) -> str:
-        return run(*module_command("fersweep", *arguments))
+        return run(sys.executable, "-m", "fersweep", *arguments)
 
     fersweep("launch", "c.yaml", "--data", str(tiny_dataset))
     fersweep("resume", "c", "--trials", "+1")
