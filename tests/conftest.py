@@ -43,6 +43,7 @@ def pytest_collection_finish() -> None:
 
 
 def pytest_unconfigure() -> None:
+    gc.unfreeze()
     READINGS.cleanup()
 
 

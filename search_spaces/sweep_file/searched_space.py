@@ -28,7 +28,7 @@ if TYPE_CHECKING:
 PROBES = 200  # random points with which a space is checked before a sweep starts
 NamedPoint = tuple[str, dict[str, Any]]  # a name and Optuna parameters
 _Points = tuple[dict[str, "BaseDistribution"], list[dict[str, Any]]]  # the parameters drawn, and each point's hparams
-_kept: dict[str, _Points] = {}  # those of the space that was asked for last
+_kept: dict[tuple[Any, str], _Points] = {}  # those of the space that was asked for last
 
 
 def sample_space(sweep: Sweep, trial: Any) -> dict[str, Any]:
@@ -104,7 +104,8 @@ def _probes(sweep: Sweep) -> _Points:
     """The same random points each time; kept, since a launch asks three times."""
     import optuna
 
-    key = repr((sweep.trainable, sweep.space, sweep.stop.max_epochs))  # all that they depend on
+    space = search_spaces.load(sweep.trainable).space
+    key = (space, repr((sweep.trainable, sweep.space, sweep.stop.max_epochs)))  # all that they depend on
     if key not in _kept:
         optuna.logging.set_verbosity(optuna.logging.WARNING)
         study = optuna.create_study(sampler=optuna.samplers.RandomSampler(seed=0))

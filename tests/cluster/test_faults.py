@@ -273,13 +273,14 @@ def test_a_storage_that_takes_no_more_ends_the_sweep_in_a_line(tmp_path: Path, t
     sweep = write_curve(tmp_path / "c.yaml", trials=NUM_IN_A_SMALL_DISK, epochs=9)
     done = in_a_small_disk(
         tmp_path,
-        f"""UNRECORDED=1 $PYTHON -m tests.doubles.changed_driver launch {sweep} --data {tiny_dataset} --home $DISK/runs &
-        until [ "$(cat $DISK/runs/sweeps/c/journal.jsonl 2>/dev/null | wc -l)" -gt 40 ]; do sleep .05; done
-        kill -9 $!; wait; until mount -o remount,ro $DISK 2>/dev/null; do sleep .2; done
+        f"""await() {{ until [ "$(cat $DISK/runs/sweeps/c/journal.jsonl 2>/dev/null | wc -l)" -gt $1 ]; do sleep .05; done; }}
+        UNRECORDED=1 $PYTHON -m tests.doubles.changed_driver launch {sweep} --data {tiny_dataset} --home $DISK/runs &
+        await 40; kill -9 $!; wait; until mount -o remount,ro $DISK 2>/dev/null; do sleep .2; done
         $PYTHON -m fersweep resume c --home $DISK/runs 2>$DISK.read-only; echo read-only $?
         mount -o remount,rw $DISK
-        dd if=/dev/zero of=$DISK/ballast bs=1k status=none 2>/dev/null; truncate -s -40K $DISK/ballast
-        $PYTHON -m fersweep resume c --home $DISK/runs 2>$DISK.full; echo full $?
+        $PYTHON -m fersweep resume c --home $DISK/runs 2>$DISK.full & DRIVER=$!
+        await 70; while kill -0 $DRIVER 2>/dev/null; do cat /dev/zero >>$DISK/ballast 2>/dev/null; sleep .05; done
+        wait $DRIVER; echo full $?
         mount -o remount,size=100m $DISK
         $PYTHON -m fersweep resume c --home $DISK/runs --json >$DISK/out; echo resumed $?
         cp -r $DISK/runs {tmp_path}/kept""",
