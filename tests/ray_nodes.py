@@ -11,11 +11,11 @@ from pathlib import Path
 from tests.processes import below, kill_all
 from tests.servers import free_port
 
-ENVIRONMENT = {
+ENVIRONMENT = {  # for the driver too
     "RAY_BACKEND_LOG_LEVEL": "fatal",
     "RAY_AUTH_MODE": "disabled",
     "RAY_prestart_worker_first_driver": "0",
-}  # for the driver too
+}
 RAY = str(Path(sys.executable).with_name("ray"))
 
 

@@ -10,7 +10,7 @@ import functools
 import json
 import warnings
 from collections.abc import Sequence
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, NamedTuple
 
 from pydantic import ValidationError
 
@@ -27,8 +27,16 @@ if TYPE_CHECKING:
 
 PROBES = 200  # random points with which a space is checked before a sweep starts
 NamedPoint = tuple[str, dict[str, Any]]  # a name and Optuna parameters
-_Points = tuple[dict[str, "BaseDistribution"], list[dict[str, Any]]]  # the parameters drawn, and each point's hparams
-_kept: dict[tuple[Any, str], _Points] = {}  # those of the space that was asked for last
+
+
+class _Probes(NamedTuple):
+    """What random points of a space have drawn from, by parameter, and the hparams of each."""
+
+    distributions: dict[str, BaseDistribution]
+    hparams: list[dict[str, Any]]
+
+
+_kept: dict[tuple[Any, str], _Probes] = {}  # those of the space that was asked for last
 
 
 def sample_space(sweep: Sweep, trial: Any) -> dict[str, Any]:
@@ -82,7 +90,7 @@ def distributions(sweep: Sweep) -> dict[str, str]:
     """Parameters of the narrowed space → their Optuna distributions as JSON, by name. Raises ValueError."""
     from optuna.distributions import distribution_to_json
 
-    drawn_from = _probes(sweep)[0]
+    drawn_from = _probes(sweep).distributions
     return {name: distribution_to_json(drawn_from[name]) for name in sorted(drawn_from)}
 
 
@@ -95,12 +103,12 @@ def fetch(sweep: Sweep, older: Sequence[NamedPoint] = ()) -> None:
 
     module = trainables.load(sweep.trainable)
     if hasattr(module, "fetch"):
-        drawn = _probes(sweep)[1]
+        drawn = _probes(sweep).hparams
         first = [sample_space(sweep, FixedTrial(params)) for _, params in first_points(sweep, older)]
         module.fetch(list({json.dumps(hparams, sort_keys=True): hparams for hparams in [*drawn, *first]}.values()))
 
 
-def _probes(sweep: Sweep) -> _Points:
+def _probes(sweep: Sweep) -> _Probes:
     """The same random points each time; kept, since a launch asks three times."""
     import optuna
 
@@ -109,12 +117,12 @@ def _probes(sweep: Sweep) -> _Points:
     if key not in _kept:
         optuna.logging.set_verbosity(optuna.logging.WARNING)
         study = optuna.create_study(sampler=optuna.samplers.RandomSampler(seed=0))
-        points: _Points = ({}, [])
+        probes = _Probes({}, [])
         for trial in (study.ask() for _ in range(PROBES)):
-            points[1].append(sample_space(sweep, trial))
-            points[0].update(trial.distributions)
+            probes.hparams.append(sample_space(sweep, trial))
+            probes.distributions.update(trial.distributions)
         _kept.clear()
-        _kept[key] = points
+        _kept[key] = probes
     return _kept[key]
 
 
