@@ -81,10 +81,12 @@ def _no_idle_monitors() -> Iterator[None]:
     """
     from ray._private.node import Node
 
+    def not_started(_node: Node) -> None: ...
+
     names = ("start_log_monitor", "start_monitor")
     originals = {name: getattr(Node, name) for name in names}
     for name in names:
-        setattr(Node, name, lambda node: None)
+        setattr(Node, name, not_started)
     try:
         yield
     finally:
