@@ -2,7 +2,10 @@
 
 from __future__ import annotations
 
+import functools
 import json
+import subprocess
+import sys
 from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
@@ -20,6 +23,7 @@ from fersweep.data_pipeline.tasks.task import Task
 from fersweep.data_pipeline.vocabulary import BLENDSHAPES
 from fersweep.trainables.protocol import METRICS, TrialFailed
 from tests.datasets import write_tiny_dataset
+from tests.processes import ROOT
 
 pytestmark = pytest.mark.slow
 
@@ -56,6 +60,18 @@ HPARAMS: dict[str, list[dict[str, Any]]] = {
         {"backbone": "mobilenetv3_small_100", "weights": "none", "image_size": 32, "head": "trees", "trees_per_epoch": 2, "tree_leaves": 4},
     ],
 }  # fmt: skip
+GO_ON = """
+import json, sys
+from pathlib import Path
+from fersweep import trainables
+from fersweep.data_pipeline.tasks.spec import TaskSpec
+from fersweep.data_pipeline.tasks.task import Task
+
+dataset, name, hparams, checkpoint = sys.argv[1:]
+model = trainables.load(name).build(json.loads(hparams), Task(Path(dataset), TaskSpec()).arrays(), seed=5)
+model.load(Path(checkpoint))
+print(json.dumps(model.fit(3)))
+"""
 CASES = [
     pytest.param(name, hparams, features, id=f"{name}-{i}" + f"-{features}" * ("+" in features))
     for name, many in HPARAMS.items()
@@ -95,13 +111,18 @@ def _without_time(rows: list[dict[str, float]]) -> list[dict[str, float]]:
 
 @dataclass
 class Trained:
-    """A model after 2 epochs, its checkpoint of then, and what it had reported and predicted. One test trains it further."""
+    """A model after 2 epochs, its checkpoint of then, and what it had reported and predicted."""
 
     model: Any
     checkpoint: Path
     rows: list[dict[str, float]]
     probabilities: np.ndarray
     val_probabilities: np.ndarray
+
+    @functools.cached_property
+    def unbroken(self) -> list[dict[str, float]]:
+        """The rows of 3 epochs more; trains the model."""
+        return self.model.fit(3)
 
 
 @pytest.fixture(scope="module")
@@ -132,13 +153,25 @@ def test_save_load_fit_equals_fit_without_a_break(
     whole = trained(name, hparams, features, arrays)
     assert [row["epoch"] for row in whole.rows] == [1, 2]
     assert set(METRICS) <= set(whole.rows[0])
-    unbroken = whole.model.fit(3)
+    unbroken = whole.unbroken
 
     resumed = trainables.load(name).build(hparams, arrays, seed=5)
     resumed.load(whole.checkpoint)
     assert resumed.epoch == 2
     assert _without_time(resumed.fit(3)) == _without_time(unbroken)
     np.testing.assert_array_equal(resumed.predict(arrays.val.x), whole.model.predict(arrays.val.x))
+
+
+def test_an_lstm_goes_on_in_another_process(
+    blendshapes: TaskArrays, tiny_dataset: Path, trained: Callable[..., Trained]
+) -> None:
+    """To the bit, as after a driver or a trial's process was killed."""
+    name, hparams = "blendshape_lstm", HPARAMS["blendshape_lstm"][0]
+    whole = trained(name, hparams, "blendshapes", blendshapes)
+    command = [sys.executable, "-c", GO_ON, str(tiny_dataset), name, json.dumps(hparams), str(whole.checkpoint)]
+    done = subprocess.run(command, cwd=ROOT, capture_output=True, text=True, check=False)
+    assert done.returncode == 0, done.stderr
+    assert _without_time(json.loads(done.stdout)) == _without_time(whole.unbroken)
 
 
 @pytest.mark.parametrize(("name", "hparams", "features"), CASES)
