@@ -109,7 +109,7 @@ def fetch(sweep: Sweep, older: Sequence[NamedPoint] = ()) -> None:
 
 
 def _probes(sweep: Sweep) -> _Probes:
-    """The same random points each time; kept, since a launch asks three times."""
+    """The same random points each time; kept, since a launch asks two or three times."""
     import optuna
 
     space = search_spaces.load(sweep.trainable).space
