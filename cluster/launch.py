@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import platform
 import subprocess
 import sys
@@ -74,10 +75,19 @@ def describe(asked: Sweep, data: Path, home: Path) -> tuple[SweepJson, TaskArray
         command=" ".join(["fersweep", *sys.argv[1:]]),
         git_commit=_git_commit(),
         python=platform.python_version(),
-        versions={name: metadata.version(name) for name in VERSIONS_OF},
+        versions=_versions(),
         home=Path(home).resolve(),
     )
     return sweep, arrays
+
+
+def _versions() -> dict[str, str]:
+    """Of the packages that are there: a sweep of one framework's models does without the other."""
+    versions: dict[str, str] = {}
+    for name in VERSIONS_OF:
+        with contextlib.suppress(metadata.PackageNotFoundError):
+            versions[name] = metadata.version(name)
+    return versions
 
 
 def _git_commit() -> str | None:

@@ -3,9 +3,11 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from pathlib import Path
 from typing import Any
 
 import torch
+import yaml
 from images import BATCH, ROTATION, SIZE, ZOOM, Way
 from optuna.trial import FixedTrial
 from PIL import Image
@@ -17,25 +19,45 @@ from fersweep.search_spaces import cnn
 from fersweep.trainables.torch_training import device as devices
 from fersweep.trainables.transfer import backbones
 
+# One point of the recipe `fer_sota`, near the middle of its space; what the recipe fixes is not in it.
+FER_SOTA: dict[str, Any] = {
+    "width_0": 64, "width_1": 128, "width_2": 256, "width_3": 512, "convs_per_stage": 2, "attention": "se",
+    "activation": "relu", "conv_dropout": 0.1, "head_layers": 0, "head_dropout_0": 0.3, "head_pooling": "avg",
+    "learning_rate": 0.03, "momentum": 0.9, "weight_decay": 1e-4, "warmup_epochs": 1.0, "ema_decay": 0.999,
+    "batch_size": 128, "label_smoothing": 0.1, "shift": 0.08, "contrast": 0.2, "erasing": 0.2, "shear": 0.0,
+    "crop": 0.0, "brightness": 0.0, "use_mixup": False, "use_cutmix": False, "rotation": ROTATION, "zoom": ZOOM,
+}  # fmt: skip
+
 
 def make_classifier(net: str, arrays: Any, **more: Any) -> Any:
-    """The TorchClassifier, ready to train, with `more` hparams."""
-    hparams = cnn.space(FixedTrial(cnn.POINTS["seed_lobo"])) if net == "cnn" else {"weights": "none"}
+    """The TorchClassifier, ready to train, with `more` hparams. `net`: a key of images.NETS, or "fer_sota"."""
     changed = {"batch_size": BATCH, "image_size": SIZE, "flip": True, "rotation": ROTATION, "zoom": ZOOM}
-    return trainables.load(net).build({**hparams, **changed, **more}, arrays, seed=0)
+    if net == "transfer":
+        hparams: dict[str, Any] = {"weights": "none"}
+    else:
+        hparams = cnn.space(FixedTrial(cnn.POINTS["seed_lobo"] if net == "cnn" else fer_sota_point()))
+    return trainables.load("transfer" if net == "transfer" else "cnn").build(
+        {**hparams, **changed, **more}, arrays, seed=0
+    )
+
+
+def fer_sota_point() -> dict[str, Any]:
+    """One point of the recipe `fer_sota`, by names of its space."""
+    recipe = Path(cnn.__file__).parent / "recipes/fer_sota.yaml"
+    return {**yaml.safe_load(recipe.read_text())["space"]["fix"], **FER_SOTA}
 
 
 def way(train_epoch: Callable[[], object], classifier: Any) -> Way:
     return Way(train_epoch, sum(weight.numel() for weight in classifier._net.parameters()), classifier.precision)
 
 
-def ours(net: str, arrays: Any, how: str = "") -> Way:
+def ours(net: str, arrays: Any, how: str = "", **more: Any) -> Way:
     """`how`: as in the names of images.WAYS. The other precision is fp32 if `auto` chooses another, else bf16."""
     if how == "torch's convolutions":
         backbones.quicken = lambda net: None
     if how == "malloc as it is":
         devices._keep_freed_memory = lambda: None
-    classifier = make_classifier(net, arrays, compile=how == "compiled")
+    classifier = make_classifier(net, arrays, compile=how == "compiled", **more)
     if how == "other precision":
         other = "bf16" if classifier.precision == "fp32" else "fp32"
         classifier = make_classifier(net, arrays, precision=other)
