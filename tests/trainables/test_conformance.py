@@ -34,12 +34,13 @@ HPARAMS: dict[str, list[dict[str, Any]]] = {
     "faulty_curve": [{"top": 0.9, "rate": 0.2, "noise": 0.05}],
     "blendshape_dense": [
         {"units": [8], "dropout": 0.3, "ema_momentum": 0.9, "batch_norm": True, "schedule": "cosine", "optimizer": "adamw",
-         "weight_decay": 1e-3, "class_weights": 0.5, "transform": "logit", "label_smoothing": 0.1, "standardise": True, "learning_rate": 1e-2},
+         "weight_decay": 1e-3, "class_weights": 0.5, "transform": "logit", "activation": "gelu", "label_smoothing": 0.1, "standardise": True, "learning_rate": 1e-2},
     ],
     "blendshape_lstm": [
-        {"units": [6, 4], "dropout": 0.2, "clipnorm": 1.0, "amsgrad": True, "l2": 1e-4, "bidirectional": True,
+        {"units": [6, 4], "dropout": 0.2, "clipnorm": 1.0, "amsgrad": True, "l2": 1e-4,
          "learning_rate": 1e-2, "standardise": True},
-        {"units": [4], "layout": "steps", "recurrent_dropout": 0.2, "optimizer": "rmsprop", "initializer": "uniform"},
+        {"units": [4], "layout": "steps", "recurrent_dropout": 0.2, "optimizer": "rmsprop", "initializer": "uniform", "activation": "selu",
+         "bidirectional": True},
     ],
     "pixel_mlp": [
         {"units": [8], "batch_norm": True, "dropout": 0.2, "l2": 1e-4, "optimizer": "sgd", "schedule": "plateau", "plateau_patience": 1,
@@ -77,7 +78,7 @@ CASES = [
     for name, many in HPARAMS.items()
     for i, hparams in enumerate(many)
     for features in (trainables.load(name).FEATURES or ("blendshapes",))
-    if features != "landmarks" and (i == 0 or "+" not in features)
+    if "landmarks" not in features or (features != "landmarks" and name == "blendshape_dense")
 ]
 
 
@@ -192,14 +193,14 @@ def test_restored_from_its_checkpoint_alone_it_predicts_the_same(
     assert model["preprocessing"] == arrays.preprocessing
 
 
-@pytest.mark.parametrize(("name", "hparams", "features"), [case for case in CASES if "+" not in str(case.id)])
+@pytest.mark.parametrize(("name", "hparams", "features"), [case for case in CASES if str(case.id).endswith("-0")])
 def test_the_seed_decides(
     name: str, hparams: dict, features: str, arrays: TaskArrays, trained: Callable[..., Trained]
 ) -> None:
     first = trained(name, hparams, features, arrays).rows
-    again, other = (trainables.load(name).build(hparams, arrays, seed=seed).fit(2) for seed in (5, 6))
-    assert _without_time(again) == _without_time(first)
-    assert _without_time(other) != _without_time(first)
+    again, other = (trainables.load(name).build(hparams, arrays, seed=seed).fit(1) for seed in (5, 6))
+    assert _without_time(again) == _without_time(first[:1])
+    assert _without_time(other) != _without_time(first[:1])
 
 
 @pytest.mark.parametrize("name", sorted(KNOWN))

@@ -22,11 +22,7 @@ from tests.trainables.test_conformance import HPARAMS
 
 pytestmark = pytest.mark.slow
 
-MORE: list[tuple[str, dict[str, Any]]] = [  # operators that the others lack
-    ("blendshape_dense", {"units": [8], "activation": "gelu", "transform": "logit"}),
-    ("blendshape_lstm", {"units": [4], "activation": "selu", "layout": "steps", "bidirectional": True}),
-]
-CASES = [(name, hparams) for name, many in HPARAMS.items() if name != "faulty_curve" for hparams in many] + MORE
+CASES = [(name, hparams) for name, many in HPARAMS.items() if name != "faulty_curve" for hparams in many]
 FEW = ["jawOpen", "landmark61y", "mouthSmileLeft"]  # steps, which are unrolled
 BOTH = TaskSpec(features="blendshapes+landmarks")
 
