@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections import Counter
 from pathlib import Path
 
+import numpy as np
 import pytest
 
 from fersweep.common.errors import InputError
@@ -12,7 +13,7 @@ from fersweep.data_pipeline.sources.decode import Broken, decode
 from fersweep.data_pipeline.sources.labels import read_map
 from fersweep.data_pipeline.sources.source import open_source
 from fersweep.data_pipeline.vocabulary import LABELS
-from tests.sources import EXAMPLES, encoded, found, pixels, survey, write_folder, write_zip
+from tests.sources import EXAMPLES, encoded, found, npy, pixels, survey, write_folder, write_zip
 
 # --- FER2013 and its kin ---
 
@@ -77,6 +78,49 @@ def test_folders_and_names_keep_the_split(tmp_path: Path):
 def test_images_in_no_class_folder(tmp_path: Path):
     path = write_folder(tmp_path / "x", {"1.png": encoded(pixels(0))})
     with pytest.raises(InputError, match=r"holds no face that can be used \(1 in no class folder\)"):
+        survey(path)
+
+
+# --- CK+'s sequences, AffectNet's annotations ---
+
+
+def test_sequences_without_their_labels(tmp_path: Path):
+    files = EXAMPLES["ckplus, sequences"]().files
+    images = {name: data for name, data in files.items() if name.endswith(".png")}
+    labels = {name: data for name, data in files.items() if name.endswith(".txt")}
+    with pytest.raises(InputError, match=r"CK\+'s sequences, but their labels are missing: give .* Emotion/S005/…"):
+        survey(write_folder(tmp_path / "images", images))
+    with pytest.raises(InputError, match=r"\(3 image is missing\): give the folder that holds both"):
+        survey(write_folder(tmp_path / "labels", labels))
+
+
+@pytest.mark.parametrize("written", [b"8", b"", b"3.5", b"\xff", b"nan"])
+def test_a_bad_label_of_a_sequence(written: bytes, tmp_path: Path):
+    path = write_folder(tmp_path / "x", EXAMPLES["ckplus, sequences"]().files)
+    (path / "CK+/Emotion/S005/001/S005_001_00000008_emotion.txt").write_bytes(written)
+    with pytest.raises(InputError, match=r"S005_001_00000008_emotion.txt says '.*', expected .* 0 \(neutral\) to 7"):
+        survey(path)
+
+
+def test_a_short_sequence_has_only_its_peak(tmp_path: Path):
+    files = EXAMPLES["ckplus, sequences"]().files
+    last = {name: data for name, data in files.items() if "0000000" not in name or name[-5] in "3678" or "emot" in name}
+    assert Counter(face.label for face in found(write_folder(tmp_path / "x", last)).values()) == {
+        "disgust": 3,
+        "contempt": 3,
+    }
+
+
+def test_class_folders_of_ckplus_keep_the_split(tmp_path: Path):
+    path = write_folder(tmp_path / "x", {"train/anger/S010_004_00000017.png": encoded(pixels(0))})
+    (face,) = found(path).values()
+    assert face == ("angry", "train", "S010")
+
+
+def test_an_unknown_number_of_affectnet(tmp_path: Path):
+    path = write_folder(tmp_path / "x", EXAMPLES["affectnet_npy"]().files)
+    (path / "AffectNet/val_set/annotations/1_exp.npy").write_bytes(npy(np.array("11")))
+    with pytest.raises(InputError, match=r"val_set/annotations/1_exp.npy: expression is '11', expected 0"):
         survey(path)
 
 
