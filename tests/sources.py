@@ -361,9 +361,16 @@ def write_zip(path: Path, files: Files) -> Path:
     return path.with_suffix(".zip")
 
 
+def write_zip_of_windows(path: Path, files: Files) -> Path:
+    """With backslashes, folders as entries, a folder around all, and no suffix that says what it is."""
+    backslashed = {name.replace("/", "\\"): data for name, data in wrapped(files).items()}
+    folders = {name.rpartition("\\")[0] + "\\": b"" for name in backslashed if "\\" in name}
+    return write_zip(path, folders | backslashed).rename(path.with_suffix(".dat"))
+
+
 def write_tar(path: Path, files: Files, suffix: str = ".tar") -> Path:
     path = path.with_name(path.name + suffix)
-    kinds: dict[str, Any] = {".tar": "w", ".tar.gz": "w:gz"}
+    kinds: dict[str, Any] = {".tar": "w", ".tar.gz": "w:gz", ".tar.bz2": "w:bz2", ".txz": "w:xz"}
     with tarfile.open(path, kinds[suffix]) as archive:
         for name, data in files.items():
             info = tarfile.TarInfo(name)
@@ -376,4 +383,21 @@ def write_tar_gz(path: Path, files: Files) -> Path:
     return write_tar(path, files, ".tar.gz")
 
 
-CONTAINERS = {"folder": write_folder, "zip": write_zip, "tar": write_tar, "tar.gz": write_tar_gz}
+def write_tar_bz2(path: Path, files: Files) -> Path:
+    """As `tar cj .` writes it, without a suffix that says what it is."""
+    return write_tar(path, {f"./{name}": data for name, data in wrapped(files).items()}, ".tar.bz2").rename(path)
+
+
+def wrapped(files: Files) -> Files:
+    """In a folder that is named as the archive; an image that is in no folder stays so."""
+    return {f"wrapper/{name}" if "/" in name else name: data for name, data in files.items()}
+
+
+CONTAINERS = {
+    "folder": write_folder,
+    "zip": write_zip,
+    "zip of Windows": write_zip_of_windows,
+    "tar": write_tar,
+    "tar.gz": write_tar_gz,
+    "tar.bz2": write_tar_bz2,
+}

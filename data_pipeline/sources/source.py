@@ -17,13 +17,14 @@ from pathlib import Path
 from typing import NamedTuple
 
 from fersweep.common.errors import InputError, hint
-from fersweep.data_pipeline.sources.containers import Member, is_archive, opened, reading
+from fersweep.data_pipeline.sources.containers import Member, reading
 from fersweep.data_pipeline.sources.decode import MAX_IMAGE_BYTES, TOO_LARGE, UNREADABLE, Face, Kind
 from fersweep.data_pipeline.sources.formats import READERS
 from fersweep.data_pipeline.sources.formats.csv_files import header
 from fersweep.data_pipeline.sources.formats.folders import is_image
 from fersweep.data_pipeline.sources.formats.reader import MISSING, Clue, RawFace, Reader
 from fersweep.data_pipeline.sources.labels import Naming, check_map, unmapped
+from fersweep.data_pipeline.sources.opening import is_archive, is_packed, opened
 from fersweep.data_pipeline.vocabulary import LABELS
 
 
@@ -179,15 +180,21 @@ class _Seen:
 def _recognise(path: Path, readers: Mapping[str, Reader]) -> tuple[dict[str, _Seen], dict[str, _Seen]]:
     """Format → the files that its reader could read, and those that it takes for its own."""
     fitting, claimed = defaultdict[str, _Seen](_Seen), defaultdict[str, _Seen](_Seen)
+    packed = _Seen()
     with opened(path) as files:
         above = path.resolve().name
         for member in files:
+            if is_packed(member.name):
+                packed.add(member.name)
             clue = Clue(member.name, f"{above}/{member.name}", header(member), is_image(member.name))
             for name, reader in readers.items():
                 if reader.fits(clue):
                     fitting[name].add(member.name)
                     if (reader.claims or reader.fits)(clue):
                         claimed[name].add(member.name)
+    if packed.count and not fitting:
+        named = f"{', '.join(packed.names[:3])}{' and more' if packed.count > 3 else ''}"
+        raise InputError(f"{path} holds no faces, but what is packed itself ({named}): give that, or unpack it first")
     return dict(fitting), dict(claimed)
 
 

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import bz2
+import gzip
 from collections import Counter
 from pathlib import Path
 
@@ -13,7 +15,7 @@ from fersweep.data_pipeline.sources.decode import Broken, decode
 from fersweep.data_pipeline.sources.labels import read_map
 from fersweep.data_pipeline.sources.source import open_source
 from fersweep.data_pipeline.vocabulary import LABELS
-from tests.sources import EXAMPLES, encoded, found, npy, pixels, survey, write_folder, write_zip
+from tests.sources import EXAMPLES, encoded, found, npy, pixels, survey, write_folder, write_tar, write_zip
 
 # --- FER2013 and its kin ---
 
@@ -138,14 +140,39 @@ def test_ferplus_keeps_all_votes(tmp_path: Path):
     assert (dropped.votes or ())[LABELS.index("happy")] == 1.0
 
 
-def test_ferplus_beside_a_zip(tmp_path: Path):
+@pytest.mark.parametrize(
+    "name",
+    ["fer2013.csv.zip", "fer2013.zip", "data/fer2013.tar.gz", "fer2013.tar.xz", "fer2013.csv.gz", "fer2013.csv.bz2"],
+)
+def test_ferplus_beside_an_archive(name: str, tmp_path: Path):
     example = EXAMPLES["ferplus"]()
-    folder = write_folder(tmp_path, {"fer2013new.csv": example.files["data/fer2013new.csv"]})
-    with pytest.raises(InputError, match=r"has votes alone: put fer2013.csv, fer2013.csv.zip or icml_face_data.csv"):
+    folder = write_folder(tmp_path / "x", {"fer2013new.csv": example.files["data/fer2013new.csv"]})
+    with pytest.raises(
+        InputError, match=r"has votes alone: put fer2013.csv or icml_face_data.csv .*\.csv\.gz, .*\.tar\.gz"
+    ):
         survey(folder / "fer2013new.csv")
-    write_zip(folder / "fer2013.csv", {"fer2013.csv": example.files["data/fer2013.csv"]})
-    (folder / "fer2013.zip").rename(folder / "fer2013.csv.zip")
+    pixels_csv = example.files["data/fer2013.csv"]
+    packed = {
+        "zip": lambda: write_zip(tmp_path / "packed", {"README": b"", "fer2013/fer2013.csv": pixels_csv}).read_bytes(),
+        "tar.gz": lambda: write_tar(tmp_path / "x", {"fer2013/fer2013.csv": pixels_csv}, ".tar.gz").read_bytes(),
+        "tar.xz": lambda: write_tar(tmp_path / "x", {"fer2013/icml_face_data.csv": pixels_csv}, ".txz").read_bytes(),
+        "csv.gz": lambda: gzip.compress(pixels_csv),
+        "csv.bz2": lambda: bz2.compress(pixels_csv),
+    }
+    write_folder(folder, {name: next(pack() for end, pack in packed.items() if name.endswith(end))})
     assert found(folder) == found(folder / "fer2013new.csv") == example.faces
+
+
+def test_ferplus_beside_an_archive_of_something_else(tmp_path: Path):
+    files = {
+        "fer2013new.csv": EXAMPLES["ferplus"]().files["data/fer2013new.csv"],
+        "fer2013.tar.gz": gzip.compress(b"x"),
+    }
+    with pytest.raises(InputError, match=r"fer2013.tar.gz is no readable archive"):
+        survey(write_folder(tmp_path / "x", files))
+    write_zip(tmp_path / "x" / "fer2013", {"train.csv": b""}).replace(tmp_path / "x" / "fer2013.zip")
+    with pytest.raises(InputError, match=r"fer2013.zip holds no fer2013.csv or icml_face_data.csv"):
+        survey(tmp_path / "x")
 
 
 LAST = b"PrivateTest,fer0000011.png,0,0,0,0,2,8,0,0,0,0"

@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+import bz2
+import gzip
+import lzma
 import os
 import pickle
 import struct
@@ -25,6 +28,7 @@ from tests.sources import (
     Files,
     content,
     encoded,
+    folders,
     found,
     image,
     pixel_table,
@@ -224,6 +228,79 @@ def test_text_file_named_as_an_archive(suffix: str, tmp_path: Path):
     (tmp_path / f"x{suffix}").write_text("emotion,pixels,Usage\n")
     with pytest.raises(InputError, match="no readable archive"):
         open_source(tmp_path / f"x{suffix}")
+
+
+COMPRESSED = {".gz": gzip.compress, ".bz2": bz2.compress, ".xz": lzma.compress}
+
+
+@pytest.mark.parametrize("suffix", COMPRESSED)
+def test_a_table_that_is_compressed_by_itself(suffix: str, tmp_path: Path):
+    example = pixel_table(("angry", "disgust"), "x.csv")
+    path = tmp_path / f"x.csv{suffix}"
+    path.write_bytes(COMPRESSED[suffix](example.files["x.csv"]))
+    assert open_source(path).format == "fer2013_csv"
+    assert found(path) == example.faces
+    path.write_bytes(path.read_bytes()[:-99])
+    with pytest.raises(InputError, match=r"cannot be read|no readable archive"):
+        found(path)
+
+
+NOT_READ = {
+    "x.7z": (
+        b"7z\xbc\xaf\x27\x1c..",
+        r"x.7z is an archive of a kind that is not read: repack it as .zip or .tar.gz, or",
+    ),
+    "x.rar": (b"Rar!\x1a\7\1\0", r"x.rar is an archive of a kind that is not read"),
+    "a rar without suffix": (b"Rar!\x1a\7\1\0", r"suffix is an archive of a kind that is not read"),
+    "x.tar.zst": (b"\x28\xb5\x2f\xfd..", r"x.tar.zst is an archive of a kind that is not read"),
+    "x.zip.001": (b"PK\3\4", r"x.zip.001 is a part of a split archive: join the parts and give the whole"),
+    "x.z01": (b"PK\7\x08", r"x.z01 is a part of a split archive"),
+    "x.png.gz": (
+        gzip.compress(b"\x89PNG"),
+        r"x.png.gz is one compressed file, but no CSV by its name \(like fer2013.csv.gz\)",
+    ),
+    "x.csv.gz": (b"emotion,pixels,Usage\n", r"x.csv.gz is not compressed: rename it to x.csv"),
+}
+
+
+@pytest.mark.parametrize("name", NOT_READ)
+def test_an_archive_that_is_not_read(name: str, tmp_path: Path):
+    content, message = NOT_READ[name]
+    (tmp_path / name).write_bytes(content)
+    with pytest.raises(InputError, match=message):
+        open_source(tmp_path / name)
+
+
+def test_a_zip_of_several_parts(tmp_path: Path):
+    write_zip(tmp_path / "x", folders().files)
+    (tmp_path / "x.z01").touch()
+    with pytest.raises(InputError, match=r"x.zip is a part of a split archive"):
+        open_source(tmp_path / "x.zip")
+
+
+def test_archives_in_an_archive(tmp_path: Path):
+    inner = {"Emotion_labels.zip": b"PK", "images.tar.gz": b"", "notes.txt": b""}
+    for path in (write_folder(tmp_path / "x", inner), write_zip(tmp_path / "y", inner)):
+        with pytest.raises(
+            InputError, match=r"packed itself \(Emotion_labels.zip, images.tar.gz\): give that, or unpack"
+        ):
+            open_source(path)
+
+
+@pytest.mark.parametrize(
+    ("raw", "name"),
+    [
+        ("data/喜び/1.png".encode(), "data/喜び/1.png"),  # UTF-8 that is not marked as such
+        (b"data\\caf\x82\\1.png", "data/café/1.png"),  # the code page of DOS
+        ("表情/笑/1.png".encode("cp932"), None),  # half of a letter is a backslash
+    ],
+)
+def test_names_of_a_zip_in_another_encoding(raw: bytes, name: str | None, tmp_path: Path):
+    path = write_zip(tmp_path / "x", {"a" * len(raw): encoded(pixels(0))})
+    path.write_bytes(path.read_bytes().replace(b"a" * len(raw), raw))
+    name = name or raw.decode("cp437")
+    (face,) = open_source(path, labels={name.split("/")[-2]: "happy"}).faces()
+    assert (face.source, content(face)) == (name, pixels(0).tobytes())
 
 
 @pytest.mark.parametrize("write", [write_tar, write_zip])
