@@ -5,7 +5,7 @@ import tarfile
 import zipfile
 from collections.abc import Callable, Iterator
 from contextlib import suppress
-from functools import cached_property
+from functools import cached_property, partial
 from typing import IO, Self
 
 from fersweep.common.errors import InputError
@@ -95,9 +95,11 @@ class Tar:
             for info in archive:
                 if archive.offset <= info.offset:  # a size below 0: it would loop for ever (CVE-2025-8194)
                     raise tarfile.ReadError(f"the header of {info.name} is broken")
+                name = printable(_slashed(info.name))
                 if info.isfile():
-                    name = printable(_slashed(info.name))
                     yield Member(name, info.size, lambda info=info: archive.extractfile(info) or io.BytesIO())
+                elif info.islnk() or info.issym():  # what it means may stand far ahead, or far behind
+                    yield Member(name, 0, partial(_refuse_link, name))
             # tarfile takes a broken header for the end, but a whole archive ends with blocks of zeros
             assert archive.fileobj is not None
             archive.fileobj.seek(archive.offset)
@@ -106,6 +108,10 @@ class Tar:
                 raise tarfile.ReadError("it ends too early")
             while archive.fileobj.read(2**20):  # up to where gzip compares its checksum
                 pass
+
+
+def _refuse_link(name: str) -> IO[bytes]:
+    raise InputError(f"{name} is a link, which is not followed in a tar: give the unpacked folder or a zip")
 
 
 class CompressedTable:

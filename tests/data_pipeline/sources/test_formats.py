@@ -77,6 +77,23 @@ def test_folders_and_names_keep_the_split(tmp_path: Path):
     )
 
 
+def test_persons_are_known_by_their_names_in_any_folders(tmp_path: Path):
+    persons = {
+        "S010_004_00000017": "S010",
+        "S010_004_00000017_flipped": "S010",
+        "KA.AN1.39": "KA",
+        "km-sa3-11 (1)": "KM",
+        "AF01ANS": "F01",
+        "Rafd090_07_Moroccan_male_fearful_left": "07",
+        "Training_10118481": None,
+        "IMG_2020_10": None,
+        "train_00001_aligned": None,
+    }
+    files = {f"happy/{name}.png": encoded(pixels(number)) for number, name in enumerate(persons)}
+    faces = open_source(write_folder(tmp_path / "x", files), "folders").faces()
+    assert {Path(face.source).stem: face.subject for face in faces} == persons
+
+
 def test_images_in_no_class_folder(tmp_path: Path):
     path = write_folder(tmp_path / "x", {"1.png": encoded(pixels(0))})
     with pytest.raises(InputError, match=r"holds no face that can be used \(1 in no class folder\)"):

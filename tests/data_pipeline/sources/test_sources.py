@@ -8,6 +8,7 @@ import lzma
 import os
 import pickle
 import struct
+import tarfile
 import tracemalloc
 import zipfile
 import zlib
@@ -276,6 +277,17 @@ def test_a_zip_of_several_parts(tmp_path: Path):
     (tmp_path / "x.z01").touch()
     with pytest.raises(InputError, match=r"x.zip is a part of a split archive"):
         open_source(tmp_path / "x.zip")
+
+
+def test_links_in_a_tar_are_told(tmp_path: Path):
+    path = write_tar(tmp_path / "x", {"happy/1.png": encoded(pixels(0))})
+    with tarfile.open(path, "a") as archive:
+        for kind in (tarfile.LNKTYPE, tarfile.SYMTYPE):
+            info = tarfile.TarInfo(f"sad/{kind.decode()}.png")
+            info.type, info.linkname = kind, "happy/1.png"
+            archive.addfile(info)
+    kinds = {face.source: face.kind for face in open_source(path).faces()}
+    assert kinds == {"happy/1.png": "image", "sad/1.png": "broken", "sad/2.png": "broken"}
 
 
 def test_archives_in_an_archive(tmp_path: Path):
