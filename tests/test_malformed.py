@@ -220,6 +220,7 @@ ENTRY = ZIP.index(b"PK\1\2")  # of the first face, in the directory at the end o
 SOURCES = {
     "a changed byte in a zip": (".zip", zipped({"data/fer.csv": CSV}, 0).replace(b",Training", b",PrivatTs"), "Bad CRC-32"),
     "a zip entry with a password": (".zip", ZIP[: ENTRY + 8] + b"\1" + ZIP[ENTRY + 9 :], "is encrypted (data/happy/0.png)"),
+    "a zip of a method that is not read": (".zip", ZIP[: ENTRY + 10] + b"\t" + ZIP[ENTRY + 11 :], "by zip's method 9 (data/happy"),
     "a zip name that is no UTF-8": (".zip", zipped({"data/happy/é%ff.png": FACES["data/happy/0.png"]}), "no readable archive"),
     "a tar that goes round in circles": (".tar", tar_header(TAR, 1024, 124, b"\xff" * 10 + b"\xfc\0"), "1.png is broken"),
     "an extended tar header without end": (

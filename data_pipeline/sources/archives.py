@@ -14,6 +14,7 @@ from fersweep.data_pipeline.sources.containers import Member, printable, readabl
 MAX_HEADER_BYTES = 2**14  # of a tar's long names and attributes
 EXTENDED_HEADERS = b"xgXLK"
 UTF8_FLAG = 0x800  # of a name in a zip
+ZIP_METHODS = (zipfile.ZIP_STORED, zipfile.ZIP_DEFLATED, zipfile.ZIP_BZIP2, zipfile.ZIP_LZMA)
 
 
 class Zip:
@@ -44,6 +45,9 @@ class Zip:
     def _member(self, name: str, info: zipfile.ZipInfo) -> Member:
         if info.flag_bits & 1:
             raise InputError(f"{self.where} is encrypted ({name}): give it without a password")
+        if info.compress_type not in ZIP_METHODS:  # 9 is that of Windows for large zips
+            why = f"is packed by zip's method {info.compress_type} ({name}), which is not read"
+            raise InputError(f"{self.where} {why}: repack it as .zip or .tar.gz, or give the unpacked folder")
         return Member(name, info.file_size, lambda: self.archive.open(info))
 
 

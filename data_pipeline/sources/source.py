@@ -84,13 +84,15 @@ class Source:
         """Count classes and what is dropped, without decoding. InputError that names all classes that do not map."""
         naming = Naming(self.labels)
         classes, dropped, unknown = Counter[str](), Counter[str](), Counter[str]()
-        has_subjects = True
+        has_subjects, splits_of = True, defaultdict[str, set[str]](set)
         for face in self._raw_faces():
             if face.drop is not None:
                 dropped[face.drop] += 1
                 continue
             classes[face.label] += 1
             has_subjects = has_subjects and face.subject is not None
+            if face.subject is not None and face.split is not None:
+                splits_of[face.subject].add(face.split)
             for name in face.votes or ():
                 if name not in naming and not _maps(naming, name):
                     unknown[name] += 0
@@ -108,6 +110,9 @@ class Source:
         num_faces = sum(count for label, count in labels.values() if label is not None)
         reader = READERS[self.format]
         warnings = [f"{self.path}: {reader.warning}"] if reader.warning else []
+        if num_torn := sum(len(splits) > 1 for splits in splits_of.values()):
+            torn = f"{num_torn:,} of {len(splits_of):,} persons are in several of its splits"
+            warnings.append(f"{self.path}: {torn}, so scores on it flatter: --split subject draws new ones")
         return Survey(num_faces, labels, dict(dropped), warnings, reader.kind, has_subjects and num_faces > 0)
 
     def sha256(self) -> str:

@@ -19,7 +19,7 @@ from fersweep.data_pipeline.sources.formats.csv_files import split_of
 from fersweep.data_pipeline.sources.formats.folders import NO_CLASS, is_image
 from fersweep.data_pipeline.sources.formats.reader import MISSING, Clue, RawFace, Reader
 
-NAME = re.compile(r"(?:.*/)?((S\d{3})_\d{3})_(\d{8})\.\w+")  # sequence, person, frame
+NAME = re.compile(r"(?:.*/)?((S\d{3})_\d{3})_(\d{8})(?:[^\d/][^/]*)?\.\w+")  # sequence, person, frame
 LABEL_FILE = re.compile(r"(?:.*/)?(S\d{3}_\d{3})_\d{8}_emotion\.txt")
 SEQUENCE_FOLDER = re.compile(r"(?:.*/)?S\d{3}/\d{3}/[^/]+")
 CLASSES = ("neutral", "anger", "contempt", "disgust", "fear", "happy", "sadness", "surprise")  # ids 0–7
@@ -92,7 +92,7 @@ def _label(member: Member) -> str:
     except (ValueError, KeyError):
         last = len(CLASSES) - 1
         raise InputError(
-            f"{member.name} says '{written[:20]}', expected the number of an emotion, 0 ({CLASSES[0]}) to {last} "
+            f"{member.name} says {written[:20]!r}, expected the number of an emotion, 0 ({CLASSES[0]}) to {last} "
             f"({CLASSES[last]})"
         ) from None
 

@@ -32,7 +32,9 @@ def test_unknown_classes_are_refused_all_at_once(tmp_path: Path):
     assert (result.num_faces, result.dropped) == (2, {"class bored dropped": 2})
 
 
-@pytest.mark.parametrize("names", [["001", "002"], ["S005"], ["KA", "KL"], ["images"], ["13", "2", "person 1"]])
+@pytest.mark.parametrize(
+    "names", [["001", "002"], ["S005"], ["KA", "KL"], ["images"], ["test", "train_set"], ["13", "2", "person 1"]]
+)
 def test_folders_of_persons_sequences_or_images_are_not_offered_as_classes(names: list[str], tmp_path: Path):
     path = write_folder(tmp_path / "x", {f"data/{name}/1.png": b"" for name in names})
     for read in (survey, found):
@@ -44,11 +46,11 @@ def test_folders_of_persons_sequences_or_images_are_not_offered_as_classes(names
     assert survey(path, labels=dict.fromkeys(names, "happy")).num_faces == len(names)
 
 
-@pytest.mark.parametrize("names", [["0", "7"], ["00", "10"], ["AN", "HA"], ["001", "bored"]])
+@pytest.mark.parametrize("names", [["0", "7"], ["00", "10"], ["AN", "HA"], ["001", "bored"], ["happy_faces"]])
 def test_what_may_be_a_class_is_asked_for(names: list[str], tmp_path: Path):
     path = write_folder(tmp_path / "x", {f"{name}/1.png": b"" for name in names})
     first = "bored" if "bored" in names else names[0]
-    with pytest.raises(InputError, match=rf"unknown classes '{names[0]}'.* say what each is: --map {first}=LABEL"):
+    with pytest.raises(InputError, match=rf"unknown class(es)? '{names[0]}'.* say what each is: --map {first}=LABEL"):
         survey(path)
 
 

@@ -91,9 +91,10 @@ class TestEveryReader:
             READERS[format_of(name)].kind,
         )
         assert result.has_subjects == all(face.subject for face in example.faces.values())
-        assert result.warnings == (
-            [f"{path}: {READERS[format_of(name)].warning}"] if READERS[format_of(name)].warning else []
-        )
+        warning = READERS[format_of(name)].warning
+        torn = ["4 of 4 persons are in several"] if name == "faces_csv" else []
+        for said, expected in zip(result.warnings, [*([warning] if warning else []), *torn], strict=True):
+            assert said.startswith(f"{path}: {expected}")
 
     def test_refuses_a_truncated_archive(self, name: str, container: str, tmp_path: Path):
         if container == "folder":
