@@ -23,7 +23,15 @@ from typing import IO, Literal
 
 from fersweep.common.errors import InputError
 from fersweep.data_pipeline.sources.archives import CompressedTable, Tar, Zip
-from fersweep.data_pipeline.sources.containers import Files, Folder, Member, OneFile, readable, refuse_no_source
+from fersweep.data_pipeline.sources.containers import (
+    Files,
+    Folder,
+    Member,
+    OneFile,
+    readable,
+    reading,
+    refuse_no_source,
+)
 
 Kind = Literal["zip", "tar", "table"]
 
@@ -97,7 +105,7 @@ def _kind(member: Member) -> Kind | None:
     name = member.name
     if PART.search(name):
         raise InputError(f"{name} is {A_PART}")
-    with readable(name), member.open() as file:
+    with reading(name), member.open() as file:
         begin = file.read(tarfile.BLOCKSIZE)
     if begin.startswith(NOT_READ) or NAMED_NOT_READ.search(name):
         raise InputError(f"{name} is an archive of a kind that is not read: repack it as .zip or .tar.gz, {OR_FOLDER}")
