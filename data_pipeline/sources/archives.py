@@ -6,6 +6,7 @@ import zipfile
 from collections.abc import Callable, Iterator
 from contextlib import suppress
 from functools import cached_property, partial
+from pathlib import Path
 from typing import IO, Self
 
 from fersweep.common.errors import InputError
@@ -22,8 +23,8 @@ class Zip:
 
     by_name = True
 
-    def __init__(self, where: str, archive: zipfile.ZipFile):
-        self.where, self.archive = where, archive
+    def __init__(self, path: Path, archive: zipfile.ZipFile):
+        self.path, self.archive = path, archive
 
     def __iter__(self) -> Iterator[Member]:
         for name, info in sorted(self._names, key=lambda pair: pair[0]):
@@ -44,10 +45,10 @@ class Zip:
 
     def _member(self, name: str, info: zipfile.ZipInfo) -> Member:
         if info.flag_bits & 1:
-            raise InputError(f"{self.where} is encrypted ({name}): give it without a password")
+            raise InputError(f"{self.path} is encrypted ({name}): give it without a password")
         if info.compress_type not in ZIP_METHODS:  # 9 is that of Windows for large zips
             why = f"is packed by zip's method {info.compress_type} ({name}), which is not read"
-            raise InputError(f"{self.where} {why}: repack it as .zip or .tar.gz, or give the unpacked folder")
+            raise InputError(f"{self.path} {why}: repack it as .zip or .tar.gz, or give the unpacked folder")
         return Member(name, info.file_size, lambda: self.archive.open(info))
 
 
@@ -81,18 +82,18 @@ class Tar:
 
     by_name = False
 
-    def __init__(self, where: str, open: Callable[[], IO[bytes]]):
-        self.where, self.open = where, open
+    def __init__(self, path: Path, open: Callable[[], IO[bytes]]):
+        self.path, self.open = path, open
 
     def find(self, name: str) -> Member | None:
         raise InputError(
-            f"{self.where} is a tar, which can only be read in its order, but {name} is wanted by name: "
+            f"{self.path} is a tar, which can only be read in its order, but {name} is wanted by name: "
             "give the unpacked folder or a zip"
         )
 
     def __iter__(self) -> Iterator[Member]:
         with (
-            readable(self.where),
+            readable(str(self.path)),
             self.open() as file,
             tarfile.open(fileobj=file, tarinfo=_TarInfo) as archive,
         ):
@@ -123,8 +124,8 @@ class CompressedTable:
 
     by_name = True
 
-    def __init__(self, name: str, num_bytes: int, open: Callable[[], IO[bytes]]):
-        self.member = Member(name, num_bytes, open)
+    def __init__(self, path: Path, name: str, num_bytes: int, open: Callable[[], IO[bytes]]):
+        self.path, self.member = path, Member(name, num_bytes, open)
 
     def __iter__(self) -> Iterator[Member]:
         yield self.member

@@ -78,7 +78,7 @@ def is_packed(name: str) -> bool:
 @contextmanager
 def archive_in(member: Member) -> Iterator[Files | None]:
     """The files of a file that is an archive; None: it is none. InputError where it is one that is not read."""
-    kind = _kind(member)
+    kind, path = _kind(member), Path(member.name)
     if kind == "zip":
         with readable(member.name):
             file = member.open()
@@ -86,12 +86,12 @@ def archive_in(member: Member) -> Iterator[Files | None]:
             with readable(member.name):
                 archive = zipfile.ZipFile(file)
             with archive:
-                yield Zip(member.name, archive)
+                yield Zip(path, archive)
     elif kind == "tar":
-        yield Tar(member.name, member.open)
+        yield Tar(path, member.open)
     elif kind == "table":
-        name = COMPRESSION.sub("", Path(member.name).name)
-        yield CompressedTable(name, member.num_bytes, lambda: _decompressed(member))
+        name = COMPRESSION.sub("", path.name)
+        yield CompressedTable(path, name, member.num_bytes, lambda: _decompressed(member))
     else:
         yield None
 

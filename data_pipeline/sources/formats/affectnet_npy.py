@@ -27,14 +27,14 @@ BAD_LABEL = "label cannot be read"
 
 def _read(files: Files, names: tuple[str, ...]) -> Iterator[RawFace]:
     labels = _labels(files)
-    unseen = set(labels)
+    unseen, own_name = set(labels), files.path.resolve().name.split(".")[0]
     for member in files:
         image = IMAGE.fullmatch(member.name)
         if image is None or not is_image(member.name):
             continue
         key = image[1] + image[2]
         unseen.discard(key)
-        expression, split = labels.get(key), _split(image[1])
+        expression, split = labels.get(key), _split(image[1] or own_name)
         if expression is None:
             yield RawFace(member.name, "", member, split, drop=BAD_LABEL if key in labels else NO_LABEL)
         elif expression in NO_CLASSES:

@@ -136,6 +136,13 @@ def test_class_folders_of_ckplus_keep_the_split(tmp_path: Path):
     assert face == ("angry", "train", "S010")
 
 
+def test_a_set_of_affectnet_by_itself_is_its_split(tmp_path: Path):
+    files = EXAMPLES["affectnet_npy"]().files
+    val = {name.removeprefix("AffectNet/val_set/"): data for name, data in files.items() if "val_set" in name}
+    for path in (write_folder(tmp_path / "val_set", val), write_tar(tmp_path / "val_set", val)):
+        assert {face.split for face in found(path).values()} == {"val"}
+
+
 def test_an_unknown_number_of_affectnet(tmp_path: Path):
     path = write_folder(tmp_path / "x", EXAMPLES["affectnet_npy"]().files)
     (path / "AffectNet/val_set/annotations/1_exp.npy").write_bytes(npy(np.array("11")))
