@@ -29,7 +29,9 @@ _LABEL_OF = {spelling: label for label, spellings in SPELLINGS.items() for spell
 MOST_NAMED = 12  # classes of a refusal
 # Folders of persons, sequences, splits or images. Two letters may be a code of an emotion, as in JAFFE.
 _NO_CLASS = re.compile(
-    r"[a-z]{1,3}[ _-]?\d{2,}|(?:actor|clip|frame|id|participant|person|seq|sequence|sub|subj|subject|user|video)[ _-]?\d+|"
+    r"[a-z]{1,3}[ _-]?\d{2,}(?:[ _-]\d+)*|\d+(?:[ _-]\d+)+|[ps]\d|"
+    r"(?:actor|batch|clip|fold|frame|id|part|participant|person|seq|sequence|session|set|sub|subj|subject|user|video)"
+    r"[ _-]?\d+|"
     r"(?!an|di|fe|ha|ne|sa|su)[a-z]{2}|"
     r"(?:.*[ _-])?(?:aligned|all|annotations?|cropped|crops|data|dataset|faces?|files|frames|images?|imgs?|original|"
     r"photos?|pics|pictures|raw)|"

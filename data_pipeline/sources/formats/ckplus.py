@@ -86,7 +86,7 @@ def _sequences(files: Files) -> Mapping[str, _Sequence]:
 
 def _label(member: Member) -> str:
     with reading(member.name), member.open() as file:
-        written = file.read(MAX_LABEL_BYTES).decode("utf-8", "replace").strip()
+        written = file.read(MAX_LABEL_BYTES).decode("utf-8-sig", "replace").strip()
     try:
         return {float(index): label for index, label in enumerate(CLASSES)}[float(written)]
     except (ValueError, KeyError):

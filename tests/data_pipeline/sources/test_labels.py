@@ -33,7 +33,16 @@ def test_unknown_classes_are_refused_all_at_once(tmp_path: Path):
 
 
 @pytest.mark.parametrize(
-    "names", [["001", "002"], ["S005"], ["KA", "KL"], ["images"], ["test", "train_set"], ["13", "2", "person 1"]]
+    "names",
+    [
+        ["001", "002"],
+        ["S005", "S010_004"],
+        ["s1", "s2"],
+        ["KA", "KL"],
+        ["images"],
+        ["test", "train_set"],
+        ["13", "2", "person 1"],
+    ],
 )
 def test_folders_of_persons_sequences_or_images_are_not_offered_as_classes(names: list[str], tmp_path: Path):
     path = write_folder(tmp_path / "x", {f"data/{name}/1.png": b"" for name in names})

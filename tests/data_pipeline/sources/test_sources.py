@@ -256,6 +256,7 @@ NOT_READ = {
     "a rar without suffix": (b"Rar!\x1a\7\1\0", r"suffix is an archive of a kind that is not read"),
     "x.tar.zst": (b"\x28\xb5\x2f\xfd..", r"x.tar.zst is an archive of a kind that is not read"),
     "x.zip.001": (b"PK\3\4", r"x.zip.001 is a part of a split archive: join the parts and give the whole"),
+    "x.tar.gz.aa": (b"\x1f\x8b", r"x.tar.gz.aa is a part of a split archive"),
     "x.z01": (b"PK\7\x08", r"x.z01 is a part of a split archive"),
     "x.png.gz": (
         gzip.compress(b"\x89PNG"),
