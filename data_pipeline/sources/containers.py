@@ -38,6 +38,8 @@ class Member(NamedTuple):
 class Files(Protocol):
     """The files of a source: those of a folder (sorted), of a zip (sorted) or of a tar (its order), or the one file."""
 
+    path: Path
+    """What was opened."""
     by_name: bool
     """Can they be looked up by name?"""
 

@@ -38,6 +38,8 @@ class Clue(NamedTuple):
     """The source's own name and `name`."""
     columns: tuple[str, ...]
     """Of a CSV, stripped; empty for any other file."""
+    first: tuple[str, ...]
+    """Cells of its first row."""
     is_image: bool
     """Is it named as an image, and not hidden?"""
 
@@ -63,3 +65,5 @@ class Reader:
     """Other files are read beside the list: where the list alone is given, they are looked for in its folder."""
     warning: str | None = None
     """What a user of this format should know."""
+    notes: Callable[[Member], Iterator[str]] | None = None
+    """What a user should know of how one list is read: assumptions, columns that are not read."""

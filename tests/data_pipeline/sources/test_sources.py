@@ -261,7 +261,7 @@ def test_missing_and_empty_sources(tmp_path: Path):
     with pytest.raises(InputError, match="does not exist"):
         open_source(tmp_path / "nowhere")
     (tmp_path / "empty").mkdir()
-    with pytest.raises(InputError, match=r"holds no faces; expected is one of: .*\(fer2013_csv\).*\(blendshape_csv\)"):
+    with pytest.raises(InputError, match=r"empty holds no faces: it is empty; give a CSV \(emotion,pixels or"):
         open_source(tmp_path / "empty")
     with pytest.raises(InputError, match=r"--format rafbd: no such format; did you mean 'rafdb'"):
         open_source(tmp_path / "empty", "rafbd")

@@ -1,0 +1,79 @@
+"""How tables that people bring name their columns.
+
+    find(("Image Path", "Emotion"), LABEL)      # 1
+    numbered(("px_0", "px_1", "label"))         # {"px": {0: 0, 1: 1}}: prefix → number → positions
+
+Case, blanks, "_", "-" and "." in a name do not count.
+"""
+
+import re
+from collections.abc import Iterator, Sequence
+
+LABEL = (
+    "label",
+    "emotion",
+    "class",
+    "expression",
+    "labels",
+    "emotions",
+    "classname",
+    "labelname",
+    "category",
+    "target",
+)
+SPLIT = ("split", "usage", "subset", "partition", "set")
+SUBJECT = ("subject", "subjectid", "person", "personid", "identity", "participant", "participantid")
+PATH = (
+    "path",
+    "file",
+    "filename",
+    "filepath",
+    "image",
+    "img",
+    "imagepath",
+    "imgpath",
+    "imagefile",
+    "imagename",
+    "imgname",
+)
+VOTES = ("votes",)
+PIXELS = ("pixels", "pixel", "imagepixels", "pixelvalues")
+MOST_NAMED = 8  # columns of a message
+
+_NUMBERED = re.compile(r"(\D*)(\d{1,9})")
+_PUNCTUATION = re.compile(r"[\s_.\-]+")
+
+
+def folded(name: str) -> str:
+    """`name` as it is compared with others."""
+    return _PUNCTUATION.sub("", name).casefold()
+
+
+def find(columns: Sequence[str], spellings: Sequence[str]) -> int | None:
+    """Position of the column with the first of `spellings` (folded) that there is."""
+    names = [folded(column) for column in columns]
+    return next((names.index(spelling) for spelling in spellings if spelling in names), None)
+
+
+def unread(columns: Sequence[str]) -> Iterator[str]:
+    """What to say of columns that mean the same as one that is read."""
+    for spellings in (LABEL, SPLIT, SUBJECT):
+        chosen = find(columns, spellings)
+        for index, column in enumerate(columns):
+            if chosen is not None and index != chosen and folded(column) in spellings:
+                yield f"the column {columns[chosen]} is read, {column} is not"
+
+
+def numbered(columns: Sequence[str]) -> dict[str, list[tuple[int, int]]]:
+    """Families of columns named by a prefix and a number, `bs_00` as `bs0`: prefix, folded → [(number, position)]."""
+    families: dict[str, list[tuple[int, int]]] = {}
+    for position, column in enumerate(columns):
+        if parts := _NUMBERED.fullmatch(column):
+            families.setdefault(folded(parts[1]), []).append((int(parts[2]), position))
+    return families
+
+
+def listed(columns: Sequence[str]) -> str:
+    """`columns` for a message; of many, the first and the last."""
+    named = columns if len(columns) <= MOST_NAMED else (*columns[: MOST_NAMED - 2], "…", columns[-1])
+    return ",".join(column if len(column) <= 40 else f"{column[:39]}…" for column in named)
