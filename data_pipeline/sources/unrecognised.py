@@ -4,7 +4,7 @@ from collections import Counter
 from pathlib import Path, PurePosixPath
 
 from fersweep.common.errors import InputError
-from fersweep.data_pipeline.sources.formats.columns import LABEL, find, listed
+from fersweep.data_pipeline.sources.formats.columns import find_label, listed
 from fersweep.data_pipeline.sources.formats.csv_files import Head, is_table
 
 TABULAR = {".parquet", ".feather", ".xlsx", ".xls", ".ods", ".json", ".jsonl", ".npy", ".npz", ".pkl", ".pickle", ".h5",
@@ -33,6 +33,9 @@ class Seen:
             self.name, self.head = name, head
 
     def refusal(self, path: Path) -> InputError:
+        if path.is_file() and self.suffixes.total() == 1 and not self.name:
+            as_csv = ": write the table as a CSV" if TABULAR & set(self.suffixes) else ""
+            return InputError(f"{path} is neither a CSV nor an image{as_csv}; {RIGHT}")
         return InputError(f"{path} holds no faces: {self.told()}; {RIGHT}")
 
     def told(self) -> str:
@@ -44,7 +47,7 @@ class Seen:
         kinds = [f"{count:,} {suffix}" for suffix, count in self.suffixes.most_common(MOST_SUFFIXES)]
         more = ", …" if len(self.suffixes) > MOST_SUFFIXES else ""
         what = f"it has only files that are neither CSVs nor images ({', '.join(kinds)}{more})"
-        return f"{what}, write a table as a CSV" if TABULAR & set(self.suffixes) else what
+        return f"{what}: write a table as a CSV" if TABULAR & set(self.suffixes) else what
 
 
 def _table(name: str, head: Head) -> str:
@@ -58,7 +61,7 @@ def _table(name: str, head: Head) -> str:
         return f"{name} has numbers in its first line ({all_columns}), which must name the columns"
     if len(columns) == 1:
         return f"{name} has one column ({all_columns}); columns are separated by a comma, ';', a tab or '|'"
-    if (label := find(columns, LABEL)) is None:
+    if (label := find_label(columns, head.first)) is None:
         return f"{name} has no column of labels (label, emotion, class or expression), only {all_columns}"
     return f"{name} has labels ({columns[label]}), but no columns of pixels, paths or blendshapes, only {all_columns}"
 

@@ -1,6 +1,6 @@
 """Which columns of a CSV hold blendshapes: named as MediaPipe names them, or numbered in its order.
 
-    mouthSmileLeft   MouthSmileLeft   mouth_smile_left   mouthSmile_L   bs_mouthSmileLeft
+    mouthSmileLeft   MouthSmileLeft   mouth_smile_left   mouthSmile_L   bs_mouthSmileLeft   bsMouthSmileLeft
     blend44   bs_44   BS44   anything_00 … anything_51
 
 A family is the columns of one prefix. A few numbers are enough where the prefix speaks of blendshapes; of any other,
@@ -70,4 +70,8 @@ def _named(column: str) -> tuple[str, int] | None:
     for cut in range(len(parts)):
         if (index := _INDEX.get("".join(parts[cut:]).casefold())) is not None:
             return "".join(parts[:cut]).casefold(), index
+    name = "".join(parts).casefold()
+    for prefix in PREFIXES:
+        if name.startswith(prefix) and (index := _INDEX.get(name.removeprefix(prefix))) is not None:
+            return prefix, index
     return None

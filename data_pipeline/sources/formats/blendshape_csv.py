@@ -22,8 +22,8 @@ import pyarrow.csv
 from fersweep.common.errors import InputError
 from fersweep.data_pipeline.sources.containers import Files, Member, reading
 from fersweep.data_pipeline.sources.formats.blendshape_columns import LEAST, families, scores
-from fersweep.data_pipeline.sources.formats.columns import LABEL, PATH, SPLIT, SUBJECT, find, listed, unread
-from fersweep.data_pipeline.sources.formats.csv_files import chosen, dialect, head, named_split
+from fersweep.data_pipeline.sources.formats.columns import PATH, SPLIT, SUBJECT, find, find_label, listed, unread
+from fersweep.data_pipeline.sources.formats.csv_files import UTF8, Head, chosen, dialect, head, named_split
 from fersweep.data_pipeline.sources.formats.reader import NO_LABEL, Clue, RawFace, Reader
 from fersweep.data_pipeline.vocabulary import BLENDSHAPES
 
@@ -42,8 +42,8 @@ class _Columns(NamedTuple):
     path: int | None
 
 
-def _columns(names: Sequence[str], where: str) -> _Columns:
-    label = find(names, LABEL)
+def _columns(table: Head, where: str) -> _Columns:
+    names, label = table.columns, find_label(table.columns, table.first)
     assert label is not None  # or it would not fit
     return _Columns(scores(names, where), label, find(names, SPLIT), find(names, SUBJECT), find(names, PATH))
 
@@ -51,7 +51,7 @@ def _columns(names: Sequence[str], where: str) -> _Columns:
 def _read(files: Files, names: tuple[str, ...]) -> Iterator[RawFace]:
     for member in chosen(files, names):
         table = head(member)
-        columns, name = _columns(table.columns, member.name), posixpath.basename(member.name)
+        columns, name = _columns(table, member.name), posixpath.basename(member.name)
         start, num_sound, seen = 0, 0, _Range()
         for batch in _batches(member, table.columns):
             values = _scores(batch, columns)
@@ -61,7 +61,7 @@ def _read(files: Files, names: tuple[str, ...]) -> Iterator[RawFace]:
             start += batch.num_rows
             seen = seen if num_sound else seen.with_(values)
         if start and not num_sound and (seen.low < 0 or seen.high > 1):
-            in_percent = "; divide percents by 100" if seen.low >= 0 and seen.high <= 100 else ""
+            in_percent = " (in percent? divide them by 100)" if seen.low >= 0 and 5 < seen.high <= 100 else ""
             raise InputError(
                 f"{member.name}: scores must lie between 0 and 1, but go from {seen.low:.4g} to {seen.high:.4g}{in_percent}"
             )
@@ -80,7 +80,8 @@ class _Range(NamedTuple):
 
 def _batches(member: Member, names: Sequence[str]) -> Iterator[pa.RecordBatch]:
     """Blocks of rows, every cell as bytes: a cell that is no number must not end the file."""
-    written, positions = dialect(member), [str(index) for index in range(len(names))]
+    encoding, separator = dialect(member)
+    positions = [str(index) for index in range(len(names))]
     wrong: list[str] = []
 
     def refuse(row: Any) -> str:
@@ -93,9 +94,13 @@ def _batches(member: Member, names: Sequence[str]) -> Iterator[pa.RecordBatch]:
             yield from pyarrow.csv.open_csv(
                 file,
                 read_options=pyarrow.csv.ReadOptions(
-                    column_names=positions, skip_rows=1, block_size=BLOCK_BYTES, encoding=written.encoding
+                    column_names=positions,
+                    skip_rows=1,
+                    block_size=BLOCK_BYTES,
+                    encoding="utf8" if encoding == UTF8 else encoding,
+                    use_threads=False,
                 ),
-                parse_options=pyarrow.csv.ParseOptions(delimiter=written.separator, invalid_row_handler=refuse),
+                parse_options=pyarrow.csv.ParseOptions(delimiter=separator, invalid_row_handler=refuse),
                 convert_options=pyarrow.csv.ConvertOptions(column_types=dict.fromkeys(positions, pa.binary())),
             )
         except pa.ArrowInvalid as error:
@@ -156,7 +161,7 @@ def _number(cell: bytes) -> float:
 
 
 def _is_scores(clue: Clue) -> bool:
-    labelled = find(clue.columns, LABEL) is not None
+    labelled = find_label(clue.columns, clue.first) is not None
     return labelled and sum(map(len, families(clue.columns))) >= LEAST
 
 
@@ -165,6 +170,6 @@ BLENDSHAPE_CSV = Reader(
     expects="a CSV of blendshapes, by MediaPipe's names or numbered (bs_00 … bs_51), with a column label or emotion",
     fits=_is_scores,
     read=_read,
-    notes=lambda member: unread(head(member).columns),
+    notes=lambda member: unread(*head(member)[:2]),
     listed=True,
 )

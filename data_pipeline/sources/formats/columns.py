@@ -9,6 +9,8 @@ Case, blanks, "_", "-" and "." in a name do not count.
 import re
 from collections.abc import Iterator, Sequence
 
+from fersweep.data_pipeline.sources.labels import label_of
+
 LABEL = (
     "label",
     "emotion",
@@ -18,6 +20,7 @@ LABEL = (
     "emotions",
     "classname",
     "labelname",
+    "emotionname",
     "category",
     "target",
 )
@@ -55,10 +58,17 @@ def find(columns: Sequence[str], spellings: Sequence[str]) -> int | None:
     return next((names.index(spelling) for spelling in spellings if spelling in names), None)
 
 
-def unread(columns: Sequence[str]) -> Iterator[str]:
+def find_label(columns: Sequence[str], first: Sequence[str]) -> int | None:
+    """As `find` for LABEL; of several columns the one that has a class's name, not a number, in the `first` row."""
+    found = [index for spelling in LABEL for index, column in enumerate(columns) if folded(column) == spelling]
+    named = [index for index in found if index < len(first) and label_of(first[index])]
+    return next(iter(named or found), None)
+
+
+def unread(columns: Sequence[str], first: Sequence[str]) -> Iterator[str]:
     """What to say of columns that mean the same as one that is read."""
     for spellings in (LABEL, SPLIT, SUBJECT):
-        chosen = find(columns, spellings)
+        chosen = find_label(columns, first) if spellings == LABEL else find(columns, spellings)
         for index, column in enumerate(columns):
             if chosen is not None and index != chosen and folded(column) in spellings:
                 yield f"the column {columns[chosen]} is read, {column} is not"

@@ -16,7 +16,8 @@ from fersweep.data_pipeline.sources.formats.columns import find, folded, listed
 MAX_LINE_CHARS = 2**23  # a face of 512×512×3 pixels takes 3 million
 SEPARATORS = ",;\t|"
 SUFFIXES = (".csv", ".tsv")
-ENCODINGS = ((b"\xff\xfe", "utf-16"), (b"\xfe\xff", "utf-16"))  # by their first bytes
+UTF8 = "utf-8-sig"
+ENCODINGS = ((b"\xff\xfe\0\0", "utf-32"), (b"\xff\xfe", "utf-16"), (b"\xfe\xff", "utf-16"))  # by their first bytes
 
 SPLITS = {
     "train": ("train", "training"),
@@ -40,13 +41,6 @@ class Head(NamedTuple):
     """Cells of the first row."""
     problem: str = ""
     """Why it is no table."""
-
-
-class Dialect(NamedTuple):
-    """How a CSV is written."""
-
-    encoding: str
-    separator: str
 
 
 def split_of(name: str) -> str | None:
@@ -108,10 +102,10 @@ def head(member: Member) -> Head:
         return Head(columns, problem=str(error))
 
 
-def dialect(member: Member) -> Dialect:
-    """How a CSV is written, for other readers of CSVs."""
+def dialect(member: Member) -> tuple[str, str]:
+    """(encoding, separator) of a CSV, for other readers of CSVs."""
     with reading(member.name), _opened(member, newline="") as (text, encoding):
-        return Dialect(encoding, _separator(next(_lines(text), "")))
+        return encoding, _separator(next(_lines(text), ""))
 
 
 def sound_rows(member: Member, spread: int | None = None) -> Iterator[tuple[int, list[str]]]:
@@ -138,13 +132,10 @@ def sound_rows(member: Member, spread: int | None = None) -> Iterator[tuple[int,
             yield number, row
 
 
-def whole_rows(member: Member, columns: Sequence[str | Sequence[str]]) -> Iterator[tuple[int, list[str]]]:
-    """(number from 1, the cells of `columns`) of each row, as `sound_rows` gives them.
-
-    columns: names, or the spellings of one (see columns.py); one that the header lacks is an empty cell in every row.
-    """
+def whole_rows(member: Member, columns: Sequence[str]) -> Iterator[tuple[int, list[str]]]:
+    """(number from 1, the cells of `columns`) of each row of `sound_rows`; a column that is not there is empty."""
     names = head(member).columns
-    where = [find(names, [folded(column)] if isinstance(column, str) else column) for column in columns]
+    where = [find(names, [folded(column)]) for column in columns]
     for number, row in sound_rows(member):
         yield number, ["" if index is None else row[index] for index in where]
 
@@ -154,7 +145,10 @@ def inside(folder: str, written: str, where: str) -> str:
     slashed = written.strip().replace("\\", "/")
     name = posixpath.normpath(posixpath.join(folder, slashed))
     if slashed.startswith("/") or slashed[1:2] == ":" or name.startswith("../") or name in ("..", "."):
-        raise InputError(f"{where}: '{written}' is no file of the source; paths are relative to the list's folder")
+        raise InputError(
+            f"{where}: '{written}' is no file of the source; paths are relative to the list's folder "
+            "(give the folder that holds both the list and the images)"
+        )
     return name
 
 
@@ -170,14 +164,14 @@ def chosen(files: Files, names: Sequence[str]) -> Iterator[Member]:
 def _opened(member: Member, newline: str | None) -> Iterator[tuple[io.TextIOWrapper, str]]:
     """(text, its encoding). Bytes that are no UTF-8 come out as lone surrogates, for `_lines`."""
     with member.open() as file:
-        begin = file.read(2)
+        begin = file.read(4)
         file.seek(0)
-        encoding = next((name for mark, name in ENCODINGS if begin == mark), "utf-8-sig")
-        if begin[1:] == b"\0":  # UTF-16 without a mark: the first character is a letter of a column's name
+        encoding = next((name for mark, name in ENCODINGS if begin.startswith(mark)), UTF8)
+        if begin[1:2] == b"\0":  # UTF-16 without a mark: the first character is a letter of a column's name
             encoding = "utf-16-le"
         elif begin[:1] == b"\0":
             encoding = "utf-16-be"
-        errors = "surrogateescape" if encoding == "utf-8-sig" else "strict"
+        errors = "surrogateescape" if encoding == UTF8 else "strict"
         with io.TextIOWrapper(file, encoding=encoding, errors=errors, newline=newline) as text:
             yield text, encoding
 

@@ -14,22 +14,26 @@ from collections.abc import Iterator
 from pathlib import PurePosixPath
 
 from fersweep.common.errors import InputError
-from fersweep.data_pipeline.sources.containers import Files, Member
+from fersweep.data_pipeline.sources.containers import Files
 from fersweep.data_pipeline.sources.formats.blendshape_csv import BLENDSHAPE_CSV
-from fersweep.data_pipeline.sources.formats.columns import LABEL, PATH, SPLIT, SUBJECT, VOTES, find, unread
-from fersweep.data_pipeline.sources.formats.csv_files import chosen, head, inside, named_split, whole_rows
+from fersweep.data_pipeline.sources.formats.columns import PATH, SPLIT, SUBJECT, VOTES, find, find_label, unread
+from fersweep.data_pipeline.sources.formats.csv_files import chosen, head, inside, named_split, sound_rows
 from fersweep.data_pipeline.sources.formats.fer2013 import is_pixel_table
 from fersweep.data_pipeline.sources.formats.reader import MISSING, NO_LABEL, Clue, RawFace, Reader
 
-COLUMNS = (PATH, LABEL, SPLIT, SUBJECT, VOTES)
+OTHERS = (SPLIT, SUBJECT, VOTES)
 
 
 def _read(files: Files, names: tuple[str, ...]) -> Iterator[RawFace]:
     for member in chosen(files, names):
+        table = head(member)
+        label_column = find_label(table.columns, table.first)
+        columns = [find(table.columns, PATH), label_column, *(find(table.columns, name) for name in OTHERS)]
         num_rows = num_found = 0
         first = ""
-        for number, (path, label, split, subject, votes) in whole_rows(member, COLUMNS):
+        for number, row in sound_rows(member):
             where = f"{member.name} row {number}"
+            path, label, split, subject, votes = ("" if index is None else row[index] for index in columns)
             places = _places(files, member.name, path, where)
             image = next((image for place in places if (image := files.find(place)) is not None), None)
             num_rows, num_found = num_rows + 1, num_found + (image is not None)
@@ -45,7 +49,7 @@ def _read(files: Files, names: tuple[str, ...]) -> Iterator[RawFace]:
             )
         if num_rows and not num_found:
             raise InputError(
-                f"{member.name}: none of its {num_rows:,} images is there ({first}): "
+                f"{member.name}: no image of its {num_rows:,} rows is there ({first}): "
                 "give the folder that holds both the list and the images"
             )
 
@@ -87,11 +91,7 @@ def _votes(written: str, where: str) -> dict[str, float] | None:
 
 
 def _is_list(clue: Clue) -> bool:
-    return find(clue.columns, PATH) is not None and find(clue.columns, LABEL) is not None
-
-
-def _notes(member: Member) -> Iterator[str]:
-    yield from unread(head(member).columns)
+    return find(clue.columns, PATH) is not None and find_label(clue.columns, clue.first) is not None
 
 
 FACES_CSV = Reader(
@@ -100,7 +100,7 @@ FACES_CSV = Reader(
     fits=_is_list,
     claims=lambda clue: _is_list(clue) and not is_pixel_table(clue) and not BLENDSHAPE_CSV.fits(clue),
     read=_read,
-    notes=_notes,
+    notes=lambda member: unread(*head(member)[:2]),
     listed=True,
     beside=True,
 )

@@ -18,12 +18,12 @@ from fersweep.common.errors import InputError
 from fersweep.data_pipeline.sources.containers import Files, Member
 from fersweep.data_pipeline.sources.decode import ELIDED, num_pixels, side_of
 from fersweep.data_pipeline.sources.formats.columns import (
-    LABEL,
     PATH,
     PIXELS,
     SPLIT,
     SUBJECT,
     find,
+    find_label,
     folded,
     listed,
     numbered,
@@ -31,13 +31,13 @@ from fersweep.data_pipeline.sources.formats.columns import (
 )
 from fersweep.data_pipeline.sources.formats.csv_files import Head, chosen, head, named_split, sound_rows
 from fersweep.data_pipeline.sources.formats.reader import NO_LABEL, Clue, RawFace, Reader
-from fersweep.data_pipeline.sources.labels import label_of
 
 FER2013_LABELS = ("angry", "disgust", "fear", "happy", "sad", "surprise", "neutral")  # ids 0–6
 CKEXTENDED_LABELS = (*FER2013_LABELS, "contempt")
 OFFICIAL = ("training", "publictest", "privatetest")
 PREFIXES = ("pixel", "pixels", "pix", "px", "p", "")
 LEAST = 64  # pixels of a face: 8×8
+MOST_NAMES = 100  # rows whose classes are no numbers: then none is
 _NEGATIVE = re.compile(r"(?<![eE])-")
 
 
@@ -53,7 +53,7 @@ class Columns(NamedTuple):
 
 def columns_of(table: Head | Clue) -> Columns | None:
     """None: it is no table of pixels."""
-    label, pixels = find(table.columns, LABEL), _pixel_columns(table)
+    label, pixels = find_label(table.columns, table.first), _pixel_columns(table)
     if label is None or not pixels:
         return None
     return Columns(label, pixels, find(table.columns, SPLIT), find(table.columns, SUBJECT))
@@ -127,9 +127,9 @@ def _id(cell: str) -> int | None:
 
 
 def _named(cell: str, labels: tuple[str, ...], where: str) -> str:
-    """The class of a cell that holds an id, or a name. InputError where it is neither."""
+    """The class of a cell that holds an id, or a word. InputError where it is neither."""
     number = _id(cell)
-    if number is None and label_of(cell) is not None:
+    if number is None and any(map(str.isalpha, cell)):
         return cell
     if number is None or number >= len(labels):
         ckplus = "; CK+ in these columns has 7 for contempt: --format ckextended" if number == 7 else ""
@@ -139,19 +139,17 @@ def _named(cell: str, labels: tuple[str, ...], where: str) -> str:
 
 
 def _has_fer2013_ids(member: Member, table: Head, columns: Columns) -> bool:
-    """Are its classes the numbers 0–6 in FER2013's order?"""
-    if not table.first or _id(table.first[columns.label]) is None:
-        return False
+    """Are the numbers among its classes in FER2013's order?"""
     if _is_official(table, columns):
         return True
     if [folded(table.columns[position]) for position in (columns.label, columns.pixels[0])] != ["emotion", "pixels"]:
         return False
-    ids = set[int | None]()
-    for _, row in sound_rows(member, columns.pixels[0]):
-        ids.add(_id(row[columns.label]))
-        if ids >= set(range(len(FER2013_LABELS))):
-            return True
-    return False
+    missing: set[int | None] = set(range(len(FER2013_LABELS)))
+    for number, row in sound_rows(member, columns.pixels[0]):
+        missing.discard(_id(row[columns.label]))
+        if not missing or (number > MOST_NAMES and len(missing) == len(FER2013_LABELS)):
+            break
+    return not missing
 
 
 def _is_official(table: Head, columns: Columns) -> bool:
@@ -174,7 +172,7 @@ def _notes(member: Member) -> Iterator[str]:
     if not _is_official(table, columns) and _has_fer2013_ids(member, table, columns):
         order = ", ".join(f"{number} {label}" for number, label in enumerate(FER2013_LABELS))
         yield f"{table.columns[columns.label]} is read as FER2013's ids: {order}; if they are others, write names"
-    yield from unread(table.columns)
+    yield from unread(table.columns, table.first)
 
 
 def _read(files: Files, names: tuple[str, ...], *, labels: tuple[str, ...]) -> Iterator[RawFace]:

@@ -29,7 +29,7 @@ def test_header_with_blanks(tmp_path: Path):
     [
         ("0,1 2 3,Training", r"row 2: 3 pixels found, 4 expected"),
         ("9,1 2 3 4,Training", r"row 2: emotion is '9', expected 0 \(angry\) to 6"),
-        ("x,1 2 3 4,Training", r"row 2: emotion is 'x', expected 0 \(angry\) to 6 \(neutral\) or a name"),
+        ("-1,1 2 3 4,Training", r"row 2: emotion is '-1', expected 0 \(angry\) to 6 \(neutral\) or a name"),
         ("12,1 2 3 4,Training", r"row 2: emotion is '12'"),
         ("7,1 2 3 4,Training", r"row 2: emotion is '7', .*: --format ckextended"),
         ("0,1 2 3 4,Sunday", r"row 2: Usage is 'Sunday'"),
@@ -161,7 +161,7 @@ def test_a_list_without_its_images(tmp_path: Path):
     (tmp_path / "faces.csv").write_text("path,label\na.png,happy\nb.png,sad\n")
     with pytest.raises(
         InputError,
-        match=r"faces.csv: none of its 2 images is there \(row 1: 'a.png' was looked for as a.png\): give the folder",
+        match=r"faces.csv: no image of its 2 rows is there \(row 1: 'a.png' was looked for as a.png\): give the folder",
     ):
         survey(tmp_path / "faces.csv")
 
@@ -202,8 +202,9 @@ def test_a_list_written_on_windows(tmp_path: Path):
         ("blend1,blend2,emotion,split\n0.1,0.2,sad,monday\n", "x.csv:1: split is 'monday'"),
         (
             "blend1,blend2,emotion\n0.1,2,sad\n",
-            r"x.csv: scores must lie between 0 and 1, but go from 0.1 to 2; divide percents",
+            r"x.csv: scores must lie between 0 and 1, but go from 0.1 to 2$",
         ),
+        ("blend1,blend2,emotion\n50.1,2,sad\n", r"but go from 2 to 50.1 \(in percent\? divide them by 100\)"),
         ("blend1,blend2,emotion\n0.1,-2,sad\n", r"x.csv: scores must lie between 0 and 1, but go from -2 to 0.1$"),
         ("blend1,blend2,emotion\n0.1,,sad\n", r"no face that can be used \(1 a score missing or no number\)"),
     ],
