@@ -20,7 +20,7 @@ from fersweep.common.errors import InputError, hint
 from fersweep.data_pipeline.sources.containers import Member, is_archive, opened, reading
 from fersweep.data_pipeline.sources.decode import MAX_IMAGE_BYTES, TOO_LARGE, UNREADABLE, Face, Kind
 from fersweep.data_pipeline.sources.formats import READERS
-from fersweep.data_pipeline.sources.formats.csv_files import chosen, head
+from fersweep.data_pipeline.sources.formats.csv_files import chosen, head, splits_by_name
 from fersweep.data_pipeline.sources.formats.folders import is_image
 from fersweep.data_pipeline.sources.formats.reader import MISSING, Clue, RawFace, Reader
 from fersweep.data_pipeline.sources.labels import Naming, check_map, unmapped
@@ -132,6 +132,8 @@ class Source:
         reader = READERS[self.format]
         if reader.warning:
             yield reader.warning
+        if splits := splits_by_name(self.lists) if reader.by_split else {}:
+            yield ", ".join(f"{name} is {split}" for name, split in splits.items()) + ", by their names"
         if reader.notes is not None:
             with opened(self.root) as files:
                 for member in chosen(files, self.lists):
@@ -165,8 +167,10 @@ def open_source(path: Path, format: str | None = None, labels: Mapping[str, str]
     if not reader.listed:
         return Source(path, format, labels, path)
     lists = claimed.get(format) or fitting[format]
-    if lists.count > 1 and not reader.several:
-        raise InputError(f"{path} is ambiguous: it holds {' and '.join(lists.names[:3])}; give the one that you mean")
+    if lists.count > 1 and not reader.several and not (reader.by_split and splits_by_name(lists.names)):
+        or_name = ", or name them by their splits: train.csv, val.csv, test.csv" if reader.by_split else ""
+        names = " and ".join(lists.names[:3])
+        raise InputError(f"{path} is ambiguous: it holds {names}; give the one that you mean{or_name}")
     beside = reader.beside and path.is_file() and not is_archive(path)
     return Source(path, format, labels, path.parent if beside else path, tuple(lists.names))
 

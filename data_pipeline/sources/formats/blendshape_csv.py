@@ -23,7 +23,15 @@ from fersweep.common.errors import InputError
 from fersweep.data_pipeline.sources.containers import Files, Member, reading
 from fersweep.data_pipeline.sources.formats.blendshape_columns import LEAST, families, scores
 from fersweep.data_pipeline.sources.formats.columns import PATH, SPLIT, SUBJECT, find, find_label, listed, unread
-from fersweep.data_pipeline.sources.formats.csv_files import UTF8, Head, chosen, dialect, head, named_split
+from fersweep.data_pipeline.sources.formats.csv_files import (
+    UTF8,
+    Head,
+    chosen,
+    dialect,
+    head,
+    named_split,
+    splits_by_name,
+)
 from fersweep.data_pipeline.sources.formats.reader import NO_LABEL, Clue, RawFace, Reader
 from fersweep.data_pipeline.vocabulary import BLENDSHAPES
 
@@ -49,13 +57,15 @@ def _columns(table: Head, where: str) -> _Columns:
 
 
 def _read(files: Files, names: tuple[str, ...]) -> Iterator[RawFace]:
+    splits = splits_by_name(names)
     for member in chosen(files, names):
         table = head(member)
-        columns, name = _columns(table, member.name), posixpath.basename(member.name)
+        columns, split = _columns(table, member.name), splits.get(member.name)
+        name = member.name if splits else posixpath.basename(member.name)
         start, num_sound, seen = 0, 0, _Range()
         for batch in _batches(member, table.columns):
             values = _scores(batch, columns)
-            for face in _rows(batch, columns, values, name, start):
+            for face in _rows(batch, columns, values, name, start, split):
                 num_sound += face.drop is None
                 yield face
             start += batch.num_rows
@@ -116,7 +126,9 @@ def _scores(batch: pa.RecordBatch, columns: _Columns) -> np.ndarray:
     return values
 
 
-def _rows(batch: pa.RecordBatch, columns: _Columns, values: np.ndarray, name: str, start: int) -> Iterator[RawFace]:
+def _rows(
+    batch: pa.RecordBatch, columns: _Columns, values: np.ndarray, name: str, start: int, split: str | None
+) -> Iterator[RawFace]:
     known = values[:, list(columns.scores)]
     missing: np.ndarray = np.any(np.isnan(known), axis=1)
     outside: np.ndarray = np.any((known < 0) | (known > 1), axis=1)
@@ -132,7 +144,7 @@ def _rows(batch: pa.RecordBatch, columns: _Columns, values: np.ndarray, name: st
             f"{where} {paths[row]}" if paths[row] else where,
             labels[row],
             data[row * width : (row + 1) * width],
-            named_split(splits[row], where) if splits[row] else None,
+            named_split(splits[row], where) if splits[row] else split,
             subjects[row] or None,
             drop=drop if labels[row] else NO_LABEL,
         )
@@ -172,4 +184,5 @@ BLENDSHAPE_CSV = Reader(
     read=_read,
     notes=lambda member: unread(*head(member)[:2]),
     listed=True,
+    by_split=True,
 )

@@ -5,8 +5,10 @@ import csv
 import io
 import itertools
 import posixpath
+import re
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
+from pathlib import PurePosixPath
 from typing import NamedTuple
 
 from fersweep.common.errors import InputError
@@ -55,6 +57,23 @@ def named_split(name: str, where: str, column: str = "split") -> str | None:
     if (split := split_of(name)) is None:
         raise InputError(f"{where}: {column} is '{name}', expected train, val or test")
     return split
+
+
+def splits_by_name(lists: Sequence[str]) -> dict[str, str]:
+    """List → split, where each of several is named by one of its own: train.csv and test.csv, or train/a.csv and test/a.csv.
+
+    Empty where they are not.
+    """
+    splits = {name: _split_in(PurePosixPath(name).stem) or _split_in(PurePosixPath(name).parent.name) for name in lists}
+    found = {name: split for name, split in splits.items() if split is not None}
+    apart = len(set(found.values())) == len(found) == len(lists) > 1
+    return found if apart and "train" in found.values() else {}
+
+
+def _split_in(name: str) -> str | None:
+    """The one split that a word of `name` is: val of `fer_val_2`."""
+    splits = {split for word in re.findall("[a-z]+", name.lower()) if (split := split_of(word)) is not None}
+    return splits.pop() if len(splits) == 1 else None
 
 
 def is_table(name: str) -> bool:

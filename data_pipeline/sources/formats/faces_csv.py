@@ -17,7 +17,14 @@ from fersweep.common.errors import InputError
 from fersweep.data_pipeline.sources.containers import Files
 from fersweep.data_pipeline.sources.formats.blendshape_csv import BLENDSHAPE_CSV
 from fersweep.data_pipeline.sources.formats.columns import PATH, SPLIT, SUBJECT, VOTES, find, find_label, unread
-from fersweep.data_pipeline.sources.formats.csv_files import chosen, head, inside, named_split, sound_rows
+from fersweep.data_pipeline.sources.formats.csv_files import (
+    chosen,
+    head,
+    inside,
+    named_split,
+    sound_rows,
+    splits_by_name,
+)
 from fersweep.data_pipeline.sources.formats.fer2013 import is_pixel_table
 from fersweep.data_pipeline.sources.formats.reader import MISSING, NO_LABEL, Clue, RawFace, Reader
 
@@ -25,6 +32,7 @@ OTHERS = (SPLIT, SUBJECT, VOTES)
 
 
 def _read(files: Files, names: tuple[str, ...]) -> Iterator[RawFace]:
+    splits = splits_by_name(names)
     for member in chosen(files, names):
         table = head(member)
         label_column = find_label(table.columns, table.first)
@@ -42,7 +50,7 @@ def _read(files: Files, names: tuple[str, ...]) -> Iterator[RawFace]:
                 places[0] if image is None else image.name,
                 label.strip(),
                 b"" if image is None else image,
-                named_split(split, where),
+                named_split(split, where) or splits.get(member.name),
                 subject.strip() or None,
                 _votes(votes, where),
                 drop=MISSING if image is None else None if label.strip() else NO_LABEL,
@@ -102,5 +110,6 @@ FACES_CSV = Reader(
     read=_read,
     notes=lambda member: unread(*head(member)[:2]),
     listed=True,
+    by_split=True,
     beside=True,
 )

@@ -29,7 +29,7 @@ from fersweep.data_pipeline.sources.formats.columns import (
     numbered,
     unread,
 )
-from fersweep.data_pipeline.sources.formats.csv_files import Head, chosen, head, named_split, sound_rows
+from fersweep.data_pipeline.sources.formats.csv_files import Head, chosen, head, named_split, sound_rows, splits_by_name
 from fersweep.data_pipeline.sources.formats.reader import NO_LABEL, Clue, RawFace, Reader
 
 FER2013_LABELS = ("angry", "disgust", "fear", "happy", "sad", "surprise", "neutral")  # ids 0–6
@@ -176,8 +176,14 @@ def _notes(member: Member) -> Iterator[str]:
 
 
 def _read(files: Files, names: tuple[str, ...], *, labels: tuple[str, ...]) -> Iterator[RawFace]:
+    splits = splits_by_name(names)
     for member in chosen(files, names):
-        yield from read_rows(member, labels)
+        for face in read_rows(member, labels):
+            if splits:
+                face = face._replace(
+                    source=f"{member.name}:{face.source.rpartition(':')[2]}", split=face.split or splits[member.name]
+                )
+            yield face
 
 
 def is_pixel_table(clue: Clue) -> bool:
@@ -196,6 +202,7 @@ FER2013_CSV = Reader(
     read=partial(_read, labels=FER2013_LABELS),
     notes=_notes,
     listed=True,
+    by_split=True,
 )
 CKEXTENDED = Reader(
     kind="text",

@@ -36,14 +36,16 @@ def _read(files: Files, names: tuple[str, ...]) -> Iterator[RawFace]:
                 if face is None or row is None:
                     raise InputError(f"{both}: the {'first' if face is None else 'second'} has more rows")
                 number, (usage, *cells) = row
-                if split_of(usage) != face.split:
+                if face.split is not None and split_of(usage) != face.split:
                     raise InputError(
                         f"{both}: row {number} is {usage or 'nothing'} in the one, {face.split} in the other"
                     )
                 votes = _counts(cells, f"{votes_file.name} row {number}")
                 top, drop = _majority(votes)
                 label = EMOTIONS[top] if drop is None else ""
-                yield face._replace(label=label, votes=dict(zip(EMOTIONS, votes, strict=False)), drop=drop)
+                yield face._replace(
+                    split=split_of(usage), label=label, votes=dict(zip(EMOTIONS, votes, strict=False)), drop=drop
+                )
 
 
 def _counts(cells: list[str], where: str) -> list[int]:

@@ -61,6 +61,8 @@ class Reader:
     """A CSV or a list contains or names the faces; else every image is one."""
     several: bool = False
     """There may be more than one such list in a source."""
+    by_split: bool = False
+    """There may be several where their names tell the splits apart."""
     beside: bool = False
     """Other files are read beside the list: where the list alone is given, they are looked for in its folder."""
     warning: str | None = None

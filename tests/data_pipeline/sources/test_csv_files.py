@@ -25,7 +25,9 @@ def table(rows: Sequence[Sequence[str]], separator: str = ",") -> str:
     return "".join(separator.join(row) + "\n" for row in rows)
 
 
-def pixel_rows(written: Sequence[str] = BLANKS, labels: Sequence[str] = NAMES, usage: str = "Training"):
+def pixel_rows(
+    written: Sequence[str] = BLANKS, labels: Sequence[str] = NAMES, usage: str = "Training"
+) -> list[list[str]]:
     rows = [[label, f'"{face}"', usage] for label, face in zip(labels, written, strict=True)]
     return [["emotion", "pixels", "Usage"], *rows]
 
@@ -232,6 +234,28 @@ def test_a_list_says_where_it_looked(tmp_path: Path):
         InputError, match=r"\(row 1: 'c/0.png' was looked for as a/b/c/0.png and a/c/0.png and c/0.png\)"
     ):
         survey(tmp_path)
+
+
+LISTS = {
+    "path": lambda number: ({f"{number}.png": encoded(FACES[number])}, f"path,label\n../{number}.png,happy\n"),
+    "pixels": lambda number: ({}, f"label,pixels\nhappy,{BLANKS[number]}\n"),
+    "blendshapes": lambda number: ({}, table([["label", *BLENDSHAPES], ["happy", *map(str, np.roll(SCORES, number))]])),
+}
+
+
+@pytest.mark.parametrize("names", [("a/train.csv", "a/fer_test_2.csv"), ("train/labels.csv", "test/labels.csv")])
+@pytest.mark.parametrize("kind", LISTS)
+def test_several_lists_are_splits_by_their_names(kind: str, names: tuple[str, str], tmp_path: Path):
+    for number, name in enumerate(names):
+        files, text = LISTS[kind](number)
+        write_folder(tmp_path, files | {name: text.encode()})
+    faces = list(open_source(tmp_path).faces())
+    assert sorted(str(face.split) for face in faces) == ["test", "train"]
+    assert len({face.source for face in faces}) == 2
+    assert survey(tmp_path).warnings == [f"{tmp_path}: {names[1]} is test, {names[0]} is train, by their names"]
+    (tmp_path / names[1]).rename(tmp_path / "other.csv")
+    with pytest.raises(InputError, match=r"ambiguous: it holds .*; give the one that you mean, or name them by their"):
+        open_source(tmp_path)
 
 
 # --- what cannot be read ---
