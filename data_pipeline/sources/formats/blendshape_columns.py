@@ -8,7 +8,7 @@ there must be all 52 (or 51: the first is `_neutral`). Numbers that begin elsewh
 """
 
 import re
-from collections.abc import Sequence
+from functools import lru_cache
 
 from fersweep.common.errors import InputError
 from fersweep.data_pipeline.sources.formats.columns import folded, numbered
@@ -26,17 +26,18 @@ Family = list[tuple[int, int]]
 """(index into BLENDSHAPES, position in the CSV)."""
 
 
-def families(columns: Sequence[str]) -> list[Family]:
+@lru_cache(maxsize=2)
+def families(columns: tuple[str, ...]) -> list[Family]:
     """The columns that are blendshapes, or are meant to be, by their prefixes."""
     by_name: dict[str, Family] = {}
     for position, column in enumerate(columns):
-        if named := _named(column):
+        if not column[-1:].isdigit() and (named := _named(column)):
             by_name.setdefault(named[0], []).append((named[1], position))
     by_number = [family for prefix, family in numbered(columns).items() if _is_numbered(prefix, family)]
     return by_number + [family for family in by_name.values() if family[1:] or family[0][0]]  # not `neutral` alone
 
 
-def scores(columns: Sequence[str], where: str) -> dict[int, int]:
+def scores(columns: tuple[str, ...], where: str) -> dict[int, int]:
     """Index into BLENDSHAPES → position. InputError where a number is none of MediaPipe's, or two columns are one score."""
     positions: dict[int, int] = {}
     for family in families(columns):

@@ -8,6 +8,7 @@ Case, blanks, "_", "-" and "." in a name do not count.
 
 import re
 from collections.abc import Iterator, Sequence
+from functools import lru_cache
 
 from fersweep.data_pipeline.sources.labels import label_of
 
@@ -52,33 +53,46 @@ def folded(name: str) -> str:
     return _PUNCTUATION.sub("", name).casefold()
 
 
-def find(columns: Sequence[str], spellings: Sequence[str]) -> int | None:
+@lru_cache(maxsize=2)
+def _positions(columns: tuple[str, ...]) -> dict[str, list[int]]:
+    """Folded name → where it stands. Kept, since all readers ask for the same one: a face's pixels may be 150,000 columns."""
+    positions: dict[str, list[int]] = {}
+    for position, column in enumerate(columns):
+        positions.setdefault(folded(column), []).append(position)
+    return positions
+
+
+def find(columns: tuple[str, ...], spellings: Sequence[str]) -> int | None:
     """Position of the column with the first of `spellings` (folded) that there is."""
-    names = [folded(column) for column in columns]
-    return next((names.index(spelling) for spelling in spellings if spelling in names), None)
+    return next(iter(_find_all(columns, spellings)), None)
 
 
-def find_label(columns: Sequence[str], first: Sequence[str]) -> int | None:
+def _find_all(columns: tuple[str, ...], spellings: Sequence[str]) -> list[int]:
+    return [position for spelling in spellings for position in _positions(columns).get(spelling, ())]
+
+
+def find_label(columns: tuple[str, ...], first: Sequence[str]) -> int | None:
     """As `find` for LABEL; of several columns the one that has a class's name, not a number, in the `first` row."""
-    found = [index for spelling in LABEL for index, column in enumerate(columns) if folded(column) == spelling]
-    named = [index for index in found if index < len(first) and label_of(first[index])]
+    found = _find_all(columns, LABEL)
+    named = [position for position in found if position < len(first) and label_of(first[position])]
     return next(iter(named or found), None)
 
 
-def unread(columns: Sequence[str], first: Sequence[str]) -> Iterator[str]:
+def unread(columns: tuple[str, ...], first: Sequence[str]) -> Iterator[str]:
     """What to say of columns that mean the same as one that is read."""
     for spellings in (LABEL, SPLIT, SUBJECT):
         chosen = find_label(columns, first) if spellings == LABEL else find(columns, spellings)
-        for index, column in enumerate(columns):
-            if chosen is not None and index != chosen and folded(column) in spellings:
-                yield f"the column {columns[chosen]} is read, {column} is not"
+        for position in _find_all(columns, spellings):
+            if chosen is not None and position != chosen:
+                yield f"the column {columns[chosen]} is read, {columns[position]} is not"
 
 
-def numbered(columns: Sequence[str]) -> dict[str, list[tuple[int, int]]]:
+@lru_cache(maxsize=2)
+def numbered(columns: tuple[str, ...]) -> dict[str, list[tuple[int, int]]]:
     """Families of columns named by a prefix and a number, `bs_00` as `bs0`: prefix, folded → [(number, position)]."""
     families: dict[str, list[tuple[int, int]]] = {}
     for position, column in enumerate(columns):
-        if parts := _NUMBERED.fullmatch(column):
+        if column[-1:].isdigit() and (parts := _NUMBERED.fullmatch(column)):
             families.setdefault(folded(parts[1]), []).append((int(parts[2]), position))
     return families
 

@@ -16,6 +16,7 @@ from fersweep.data_pipeline.sources.containers import Files, Member, reading
 from fersweep.data_pipeline.sources.formats.columns import find, folded, listed
 
 MAX_LINE_CHARS = 2**23  # a face of 512×512×3 pixels takes 3 million
+MAX_COLUMNS = 10**6
 SEPARATORS = ",;\t|"
 SUFFIXES = (".csv", ".tsv")
 UTF8 = "utf-8-sig"
@@ -90,6 +91,8 @@ def rows(member: Member) -> Iterator[list[str]]:
         try:
             first = next(every_line, "\n")
             for row in csv.reader(itertools.chain([first], every_line), delimiter=_separator(first)):
+                if len(row) > MAX_COLUMNS:
+                    raise csv.Error(f"more than {MAX_COLUMNS:,} columns")
                 yield row if number else [name.strip() for name in row]
                 number += 1
         except (csv.Error, UnicodeError) as error:
@@ -213,6 +216,8 @@ def _lines(text: io.TextIOWrapper) -> Iterator[str]:
 
 def _separator(line: str) -> str:
     """That of SEPARATORS which cuts the header into the most columns."""
+    if '"' not in line:
+        return max(SEPARATORS, key=line.count)
     return max(SEPARATORS, key=lambda separator: len(next(csv.reader([line], delimiter=separator), ())))
 
 

@@ -13,7 +13,7 @@ from contextlib import contextmanager
 
 from fersweep.common.errors import InputError
 from fersweep.data_pipeline.sources.containers import Files, Member, reading
-from fersweep.data_pipeline.sources.formats.columns import folded
+from fersweep.data_pipeline.sources.formats.columns import find, folded
 from fersweep.data_pipeline.sources.formats.csv_files import chosen, split_of, whole_rows
 from fersweep.data_pipeline.sources.formats.fer2013 import FER2013_LABELS, read_rows
 from fersweep.data_pipeline.sources.formats.reader import Clue, RawFace, Reader
@@ -89,7 +89,7 @@ def _pixels(files: Files, votes_file: str) -> Iterator[Member]:
 
 
 def _is_votes(clue: Clue) -> bool:
-    return {folded(column) for column in COLUMNS} <= set(map(folded, clue.columns))
+    return all(find(clue.columns, [folded(column)]) is not None for column in COLUMNS)
 
 
 FERPLUS = Reader(
