@@ -301,7 +301,7 @@ def blendshape_csv() -> Example:
         "0.1,0.2,0.3,x,,train,p",
     ]
     assert BLENDSHAPES[44] == "mouthSmileLeft"
-    dropped = {"a score not between 0 and 1": 3, "no label": 1}
+    dropped = {"a score not between 0 and 1": 1, "a score missing or no number": 2, "no label": 1}
     return Example({"tables/blends.csv": "\n".join(lines).encode()}, faces, dropped)
 
 

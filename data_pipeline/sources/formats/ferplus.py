@@ -12,6 +12,7 @@ from contextlib import contextmanager
 
 from fersweep.common.errors import InputError
 from fersweep.data_pipeline.sources.containers import Files, Member
+from fersweep.data_pipeline.sources.formats.columns import find, folded
 from fersweep.data_pipeline.sources.formats.csv_files import chosen, split_of, whole_rows
 from fersweep.data_pipeline.sources.formats.fer2013 import FER2013_LABELS, read_rows
 from fersweep.data_pipeline.sources.formats.reader import Clue, RawFace, Reader
@@ -36,14 +37,16 @@ def _read(files: Files, names: tuple[str, ...]) -> Iterator[RawFace]:
                 if face is None or row is None:
                     raise InputError(f"{both}: the {'first' if face is None else 'second'} has more rows")
                 number, (usage, *cells) = row
-                if split_of(usage) != face.split:
+                if face.split is not None and split_of(usage) != face.split:
                     raise InputError(
                         f"{both}: row {number} is {usage or 'nothing'} in the one, {face.split} in the other"
                     )
                 votes = _counts(cells, f"{votes_file.name} row {number}")
                 top, drop = _majority(votes)
                 label = EMOTIONS[top] if drop is None else ""
-                yield face._replace(label=label, votes=dict(zip(EMOTIONS, votes, strict=False)), drop=drop)
+                yield face._replace(
+                    split=split_of(usage), label=label, votes=dict(zip(EMOTIONS, votes, strict=False)), drop=drop
+                )
 
 
 def _counts(cells: list[str], where: str) -> list[int]:
@@ -90,7 +93,7 @@ def _pixels(files: Files, votes_file: str) -> Iterator[Member]:
 
 
 def _is_votes(clue: Clue) -> bool:
-    return set(COLUMNS) <= set(clue.columns)
+    return all(find(clue.columns, [folded(column)]) is not None for column in COLUMNS)
 
 
 FERPLUS = Reader(

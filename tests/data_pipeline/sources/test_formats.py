@@ -32,10 +32,11 @@ def test_header_with_blanks(tmp_path: Path):
     [
         ("0,1 2 3,Training", r"row 2: 3 pixels found, 4 expected"),
         ("9,1 2 3 4,Training", r"row 2: emotion is '9', expected 0 \(angry\) to 6"),
-        (",1 2 3 4,Training", r"row 2: emotion is ''"),
+        ("-1,1 2 3 4,Training", r"row 2: emotion is '-1', expected 0 \(angry\) to 6 \(neutral\) or a name"),
         ("12,1 2 3 4,Training", r"row 2: emotion is '12'"),
         ("7,1 2 3 4,Training", r"row 2: emotion is '7', .*: --format ckextended"),
         ("0,1 2 3 4,Sunday", r"row 2: Usage is 'Sunday'"),
+        ("0,1 2 3 4,", r"row 2: Usage is empty, expected Training, PublicTest or PrivateTest"),
         ("0,1 2 3 4", r"row 2: 2 columns found, 3 expected"),
     ],
 )
@@ -49,9 +50,14 @@ def test_bad_csv_row(row: str, message: str, tmp_path: Path):
 @pytest.mark.parametrize(
     ("row", "reason", "message"),
     [
-        ("1 2 3 400", "pixels not whole numbers from 0 to 255", r"x.csv:1: pixel values must lie in 0–255"),
-        ("1 2 3 x", "pixels not whole numbers from 0 to 255", r"x.csv:1: pixels are not whole numbers"),
-        ("1 2 3", "not a square image", r"x.csv:1: 3 pixels are no square"),
+        (
+            "1 2 3 400",
+            "pixels not numbers from 0 to 255",
+            r"x.csv:1: pixel values must lie in 0–255 .*go from 1 to 400",
+        ),
+        ("1 2 3 -4", "pixels not numbers from 0 to 255", r"x.csv:1: pixel values must lie in 0–255 .*go from -4 to 3"),
+        ("1 2 3 x", "pixels not numbers from 0 to 255", r"x.csv:1: pixels are not numbers"),
+        ("1 2 3 4e", "pixels not numbers from 0 to 255", r"x.csv:1: pixels are not numbers"),
     ],
 )
 def test_bad_pixels(row: str, reason: str, message: str, tmp_path: Path):
@@ -248,7 +254,10 @@ def test_a_list_that_points_outside_is_refused(path: str, tmp_path: Path):
 
 def test_a_list_without_its_images(tmp_path: Path):
     (tmp_path / "faces.csv").write_text("path,label\na.png,happy\nb.png,sad\n")
-    with pytest.raises(InputError, match=r"\(2 image is missing\): give the folder that holds both"):
+    with pytest.raises(
+        InputError,
+        match=r"faces.csv: no image of its 2 rows is there \(row 1: 'a.png' was looked for as a.png\): give the folder",
+    ):
         survey(tmp_path / "faces.csv")
 
 
@@ -284,9 +293,15 @@ def test_a_list_written_on_windows(tmp_path: Path):
         ("blend1,blend2,emotion\n0.1,0.2,0\n", r"unknown class '0' \(1 faces\); say what each is: --map 0=LABEL"),
         ("blend1,blend52,emotion\n0.1,0.2,happy\n", "column blend52: blendshapes are numbered from 0 to 51"),
         ("blend1,browDownLeft,emotion\n0.1,0.2,sad\n", "columns blend1 and browDownLeft both are browDownLeft"),
-        ("blend1,blend2,emotion\n0.1,0.2\n", "is no sound CSV: .*Expected 3 columns, got 2"),
+        ("blend1,blend2,emotion\n0.1,0.2\n", r"x.csv row 1: 2 columns found, 3 expected \(blend1,blend2,emotion\)"),
         ("blend1,blend2,emotion,split\n0.1,0.2,sad,monday\n", "x.csv:1: split is 'monday'"),
-        ("blend1,blend2,emotion\n0.1,2,sad\n", r"no face that can be used \(1 a score not between 0 and 1\)"),
+        (
+            "blend1,blend2,emotion\n0.1,2,sad\n",
+            r"x.csv: scores must lie between 0 and 1, but go from 0.1 to 2$",
+        ),
+        ("blend1,blend2,emotion\n50.1,2,sad\n", r"but go from 2 to 50.1 \(in percent\? divide them by 100\)"),
+        ("blend1,blend2,emotion\n0.1,-2,sad\n", r"x.csv: scores must lie between 0 and 1, but go from -2 to 0.1$"),
+        ("blend1,blend2,emotion\n0.1,,sad\n", r"no face that can be used \(1 a score missing or no number\)"),
     ],
 )
 def test_bad_blendshapes(table: str, message: str, tmp_path: Path):
