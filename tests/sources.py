@@ -161,6 +161,39 @@ def jaffe() -> Example:
     return Example(files, faces)
 
 
+def ckplus_sequences() -> Example:
+    """Sequences of 8 frames of two persons, the second without a label; a label without its sequence."""
+    files, faces = {}, {}
+    for number in range(3 * 8):
+        subject, sequence, frame = ("S005", "S005", "S010")[number // 8], number // 8 + 1, number % 8 + 1
+        name = f"{subject}_{sequence:03d}_{frame:08d}"
+        place = f"{subject}/{sequence:03d}/{name}"
+        files[f"CK+/cohn-kanade-images/{place}.png"] = encoded(pixels(number))
+        files[f"CK+/Landmarks/{place}_landmarks.txt"] = b"1.0 2.0"
+        if number < 16 and frame in (1, 6, 7, 8):
+            label = "neutral" if frame == 1 else ("disgust", "contempt")[number // 8]
+            faces[pixels(number).tobytes()] = Expected(label, None, subject)
+        if number in (7, 15):
+            code = (3, 2)[number // 8]
+            files[f"CK+/Emotion/{place}_emotion.txt"] = f"   {code}.0000000e+00\n".encode()
+    files["CK+/Emotion/S999/001/S999_001_00000018_emotion.txt"] = b"   7.0000000e+00\n"
+    dropped = {
+        "frame between neutral and peak": 8,
+        "frame of a sequence without a label": 8,
+        "image is missing": 1,
+    }
+    return Example(files, faces, dropped)
+
+
+def named_faces(names: Mapping[str, tuple[str, str | None, str]]) -> Example:
+    """Images under `names`: name → label, split, subject."""
+    files, faces = {}, {}
+    for number, (name, said) in enumerate(names.items(), start=3):
+        files[name] = encoded(pixels(number))
+        faces[pixels(number).tobytes()] = Expected(*said)
+    return Example(files, faces)
+
+
 def rafdb() -> Example:
     labels = ("surprise", "fear", "disgust", "happy", "sad", "angry", "neutral")  # 1 to 7
     files, faces, lines = {}, {}, []
@@ -196,6 +229,47 @@ def affectnet() -> Example:
     return Example(files, faces, dropped, tar=False)
 
 
+def affectnet_npy() -> Example:
+    labels = ("neutral", "happy", "sad", "surprise", "fear", "disgust", "angry", "contempt")
+    files, faces = {}, {}
+    for number in range(NUM_FACES):
+        split = ("train", "val")[number % 2]
+        written = (np.array(str(number % 8)), np.int64(number % 8), np.array([float(number % 8)]))[number % 3]
+        files[f"AffectNet/{split}_set/images/{number}.png"] = encoded(pixels(number))
+        files[f"AffectNet/{split}_set/annotations/{number}_exp.npy"] = npy(written)
+        files[f"AffectNet/{split}_set/annotations/{number}_val.npy"] = npy(np.array("-0.5"))
+        faces[pixels(number).tobytes()] = Expected(labels[number % 8], split)
+    odd = {
+        "20": npy(np.array("8")),
+        "21": npy(np.array(b"9")),
+        "22": npy(np.array("10")),
+        "23": npy(np.array({}, dtype=object)),  # pickled
+        "24": npy(np.arange(9)),
+        "25": npy(np.array("1"))[:-1],
+        "26": npy(np.array("1")).replace(b"()", b"(9999999999999,)"),
+    }
+    for name, label in odd.items():
+        files[f"AffectNet/train_set/images/{name}.png"] = encoded(pixels(99))
+        files[f"AffectNet/train_set/annotations/{name}_exp.npy"] = label
+    files["AffectNet/val_set/images/27.png"] = encoded(pixels(99))
+    files["AffectNet/val_set/annotations/28_exp.npy"] = npy(np.array("1"))
+    dropped = {
+        "expression 8: none of the eight": 1,
+        "expression 9: uncertain": 1,
+        "expression 10: no face": 1,
+        "label cannot be read": 4,
+        "no label": 1,
+        "image is missing": 1,
+    }
+    return Example(files, faces, dropped)
+
+
+def npy(array: np.ndarray | np.generic) -> bytes:
+    file = io.BytesIO()
+    np.save(file, array)
+    return file.getvalue()
+
+
 def faces_csv() -> Example:
     lines, faces = ["path,label,split,subject,votes"], {}
     files: Files = {}
@@ -227,10 +301,32 @@ def blendshape_csv() -> Example:
         "0.1,0.2,0.3,x,,train,p",
     ]
     assert BLENDSHAPES[44] == "mouthSmileLeft"
-    dropped = {"a score not between 0 and 1": 3, "no label": 1}
+    dropped = {"a score not between 0 and 1": 1, "a score missing or no number": 2, "no label": 1}
     return Example({"tables/blends.csv": "\n".join(lines).encode()}, faces, dropped)
 
 
+JAFFE_SORTED = {
+    "jaffe/train/anger/KA.AN1.39.tiff": ("angry", "train", "KA"),
+    "jaffe/train/happy/ka.ha2.30.tiff": ("happy", "train", "KA"),
+    "jaffe/test/AN/KL-AN1-167.png": ("angry", "test", "KL"),
+    "jaffe/test/SU/kl_su3_90.tiff": ("surprise", "test", "KL"),
+    "jaffe/test/YM/YM_NE1_12_flipped.png": ("neutral", "test", "YM"),
+}
+KDEF = {
+    "KDEF/AF01/AF01ANS.JPG": ("angry", None, "F01"),
+    "KDEF/BF01/BF01AFHL.JPG": ("fear", None, "F01"),
+    "KDEF/AM01/AM01NES.JPG": ("neutral", None, "M01"),
+    "KDEF/AM35/am35sufr.jpg": ("surprise", None, "M35"),
+    "sorted/train/disgust/AM02DIS.JPG": ("disgust", "train", "M02"),
+}
+RAFD = {
+    "RafD/Rafd090_01_Caucasian_female_angry_frontal.jpg": ("angry", None, "01"),
+    "RafD/Rafd045_01_Caucasian_female_contemptuous_left.jpg": ("contempt", None, "01"),
+    "RafD/Rafd000_73_Moroccan_male_surprised_right.jpg": ("surprise", None, "73"),
+    "sorted/test/sad/Rafd180_10_Caucasian_kid_male_sad_frontal.jpg": ("sad", "test", "10"),
+}
+
+# By format; after a comma another layout of it.
 EXAMPLES: dict[str, Callable[[], Example]] = {
     "fer2013_csv": lambda: pixel_table(FER2013, "data/fer2013.csv"),
     "ferplus": ferplus,
@@ -238,9 +334,14 @@ EXAMPLES: dict[str, Callable[[], Example]] = {
     "folders": folders,
     "jonathanoheix": jonathanoheix,
     "ckplus": ckplus,
+    "ckplus, sequences": ckplus_sequences,
     "jaffe": jaffe,
+    "jaffe, sorted": lambda: named_faces(JAFFE_SORTED),
+    "kdef": lambda: named_faces(KDEF),
+    "rafd": lambda: named_faces(RAFD),
     "rafdb": rafdb,
     "affectnet": affectnet,
+    "affectnet_npy": affectnet_npy,
     "faces_csv": faces_csv,
     "blendshape_csv": blendshape_csv,
 }
@@ -260,9 +361,16 @@ def write_zip(path: Path, files: Files) -> Path:
     return path.with_suffix(".zip")
 
 
+def write_zip_of_windows(path: Path, files: Files) -> Path:
+    """With backslashes, folders as entries, a folder around all, and no suffix that says what it is."""
+    backslashed = {name.replace("/", "\\"): data for name, data in wrapped(files).items()}
+    folders = {name.rpartition("\\")[0] + "\\": b"" for name in backslashed if "\\" in name}
+    return write_zip(path, folders | backslashed).rename(path.with_suffix(".dat"))
+
+
 def write_tar(path: Path, files: Files, suffix: str = ".tar") -> Path:
     path = path.with_name(path.name + suffix)
-    kinds: dict[str, Any] = {".tar": "w", ".tar.gz": "w:gz"}
+    kinds: dict[str, Any] = {".tar": "w", ".tar.gz": "w:gz", ".tar.bz2": "w:bz2", ".txz": "w:xz"}
     with tarfile.open(path, kinds[suffix]) as archive:
         for name, data in files.items():
             info = tarfile.TarInfo(name)
@@ -275,4 +383,21 @@ def write_tar_gz(path: Path, files: Files) -> Path:
     return write_tar(path, files, ".tar.gz")
 
 
-CONTAINERS = {"folder": write_folder, "zip": write_zip, "tar": write_tar, "tar.gz": write_tar_gz}
+def write_tar_bz2(path: Path, files: Files) -> Path:
+    """As `tar cj .` writes it, without a suffix that says what it is."""
+    return write_tar(path, {f"./{name}": data for name, data in wrapped(files).items()}, ".tar.bz2").rename(path)
+
+
+def wrapped(files: Files) -> Files:
+    """In a folder that is named as the archive; an image that is in no folder stays so."""
+    return {f"wrapper/{name}" if "/" in name else name: data for name, data in files.items()}
+
+
+CONTAINERS = {
+    "folder": write_folder,
+    "zip": write_zip,
+    "zip of Windows": write_zip_of_windows,
+    "tar": write_tar,
+    "tar.gz": write_tar_gz,
+    "tar.bz2": write_tar_bz2,
+}

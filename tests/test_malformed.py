@@ -220,6 +220,7 @@ ENTRY = ZIP.index(b"PK\1\2")  # of the first face, in the directory at the end o
 SOURCES = {
     "a changed byte in a zip": (".zip", zipped({"data/fer.csv": CSV}, 0).replace(b",Training", b",PrivatTs"), "Bad CRC-32"),
     "a zip entry with a password": (".zip", ZIP[: ENTRY + 8] + b"\1" + ZIP[ENTRY + 9 :], "is encrypted (data/happy/0.png)"),
+    "a zip of a method that is not read": (".zip", ZIP[: ENTRY + 10] + b"\t" + ZIP[ENTRY + 11 :], "by zip's method 9 (data/happy"),
     "a zip name that is no UTF-8": (".zip", zipped({"data/happy/é%ff.png": FACES["data/happy/0.png"]}), "no readable archive"),
     "a tar that goes round in circles": (".tar", tar_header(TAR, 1024, 124, b"\xff" * 10 + b"\xfc\0"), "1.png is broken"),
     "an extended tar header without end": (
@@ -229,8 +230,10 @@ SOURCES = {
     ),
     "a changed byte in a tar.gz": (".tar.gz", gzip.compress(TAR)[:-8] + bytes(8), "no readable archive: CRC check failed"),
     "a tar whose second header is lost": (".tar", TAR[:1024] + bytes(512) + TAR[1536:], "it ends too early"),
-    "a row of blanks": (".csv", b"emotion,pixels,Usage\n3, ,Training\n", "no picture of "),
+    "a row of blanks": (".csv", b"emotion,pixels,Usage\n3, ,Training\n", "row 1: 0 pixels are no square face"),
     "a face of one pixel": (".csv", b"emotion,pixels,Usage\n3,7,Training\n", "source.csv:1: a face of 1×1 pixels"),
+    "a quote that does not end": (".csv", b'emotion,pixels,Usage\n3,"' + b"1 2\n" * 2_200_000, "row 1: a quote that does not end"),
+    "bytes that are no table": (".csv", bytes(5000), "source.csv has one column"),
     "a header without rows": (".csv", b"emotion,pixels,Usage\n", "source.csv holds no face"),
 }  # fmt: skip
 

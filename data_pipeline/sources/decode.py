@@ -32,10 +32,14 @@ NO_IMAGE = "not a readable image"
 CUT_OFF = "cut off"
 TOO_LARGE = "too large"
 TOO_DEEP = "more than 16 bits a pixel"
-NO_NUMBERS = "pixels not whole numbers from 0 to 255"
+NO_NUMBERS = "pixels not numbers from 0 to 255"
 NO_SQUARE = "not a square image"
+ELIDED = "numpy left pixels out ('...')"
 UNREADABLE = "cannot be read"
 NO_PIXELS = "no pixels"
+
+_LIST = bytes.maketrans(b"[](),;", b"      ")
+_LIST_CHARS = str.maketrans("[](),;", "      ")
 
 Kind = Literal["text", "image", "scores", "broken"]
 
@@ -50,7 +54,7 @@ class Face(NamedTuple):
     split: str | None
     """None where the source does not say."""
     data: bytes
-    """By `kind`: pixels as decimal text; an encoded image; 52 scores; or, of a broken one, the reason."""
+    """By `kind`: pixels as decimal text, of a square of gray or RGB; an encoded image; 52 scores; or, of a broken one, the reason."""
     kind: Kind
     """"scores": 52 float32, little-endian, in BLENDSHAPES order, NaN where the source has no such column."""
     subject: str | None = None
@@ -84,20 +88,55 @@ def decode(face: Face, colour: bool = False) -> np.ndarray:
         raise Broken(face.source, NO_PIXELS, "a row of ready-made blendshapes has no pixels")
     if face.kind == "text":
         pixels = _text(face)
-        return np.repeat(pixels[..., None], 3, axis=2) if colour else pixels
+        if pixels.ndim == 2:
+            return np.repeat(pixels[..., None], 3, axis=2) if colour else pixels
+        return pixels if colour else _luminance(pixels)
     return _image(face, colour)
 
 
 def _text(face: Face) -> np.ndarray:
-    if face.data.translate(None, b"0123456789 \t\r\n"):
-        raise Broken(face.source, NO_NUMBERS, "pixels are not whole numbers from 0 to 255, separated by blanks")
-    values = np.fromstring(face.data, dtype=np.int64, sep=" ") if face.data.strip() else np.empty(0, np.int64)
-    side = math.isqrt(len(values))
-    if side * side != len(values) or side == 0:
+    """(H, W) uint8, or (H, W, 3) where there are three numbers a pixel."""
+    plain = not face.data.translate(None, b"0123456789 \t\r\n")
+    values = np.fromstring(face.data, dtype=np.int64, sep=" ") if plain and face.data.strip() else _numbers(face)
+    side = side_of(len(values))
+    if not side:
         raise Broken(face.source, NO_SQUARE, f"{len(values)} pixels are no square image (48×48 is 2304)")
-    if values.max() > 255:
-        raise Broken(face.source, NO_NUMBERS, f"pixel values must lie in 0–255, but got {values.min()}–{values.max()}")
-    return values.astype(np.uint8).reshape(side, side)
+    if values.max() > 255 or values.min() < 0:
+        seen = f"{values.min():g} to {values.max():g}"
+        raise Broken(face.source, NO_NUMBERS, f"pixel values must lie in 0–255 (or 0–1), but go from {seen}")
+    return values.astype(np.uint8).reshape((side, side) if side * side == len(values) else (side, side, 3))
+
+
+def _numbers(face: Face) -> np.ndarray:
+    """(N,) whole numbers as they are written in lists, with fractions, or as fractions of 1."""
+    text = face.data.translate(_LIST)
+    if b"..." in text:
+        raise Broken(face.source, ELIDED)
+    try:
+        if text.translate(None, b"0123456789+-.eE \t\r\n"):
+            raise ValueError
+        values = np.array(text.split(), np.float64)
+    except ValueError:
+        raise Broken(face.source, NO_NUMBERS, "pixels are not numbers from 0 to 255, separated by blanks") from None
+    of_one = len(values) > 0 and values.max() <= 1 and b"." in text
+    return np.rint(values * 255 if of_one else values)
+
+
+def num_pixels(text: str) -> int:
+    """How many numbers `text` holds, separated by blanks or as a list: 3 of "7 8 9" and "[7, 8, 9]"."""
+    return len(text.translate(_LIST_CHARS).split())
+
+
+def side_of(num_pixels: int) -> int:
+    """Side of a square image with so many numbers, one or three a pixel; 0: there is none."""
+    return next((side for each in (1, 3) if each * (side := math.isqrt(num_pixels // each)) ** 2 == num_pixels), 0)
+
+
+def _luminance(pixels: np.ndarray) -> np.ndarray:
+    """(H, W) uint8 of (H, W, 3) RGB, as Pillow weighs them (ITU-R 601-2)."""
+    from PIL import Image
+
+    return np.asarray(Image.fromarray(pixels).convert("L"))
 
 
 def _image(face: Face, colour: bool) -> np.ndarray:

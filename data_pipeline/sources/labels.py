@@ -6,6 +6,7 @@
 A class that maps to nothing is refused by name; ids are never guessed: sources number their classes differently.
 """
 
+import re
 from collections.abc import Iterable, Mapping
 
 from fersweep.common.errors import InputError, hint
@@ -26,6 +27,17 @@ SPELLINGS = {
 
 _LABEL_OF = {spelling: label for label, spellings in SPELLINGS.items() for spelling in spellings}
 MOST_NAMED = 12  # classes of a refusal
+# Folders of persons, sequences, splits or images. Two letters may be a code of an emotion, as in JAFFE.
+_NO_CLASS = re.compile(
+    r"[a-z]{1,3}[ _-]?\d{2,}(?:[ _-]\d+)*|\d+(?:[ _-]\d+)+|[ps]\d|"
+    r"(?:actor|batch|clip|fold|frame|id|part|participant|person|seq|sequence|session|set|sub|subj|subject|user|video)"
+    r"[ _-]?\d+|"
+    r"(?!an|di|fe|ha|ne|sa|su)[a-z]{2}|"
+    r"(?:.*[ _-])?(?:aligned|all|annotations?|cropped|crops|data|dataset|faces?|files|frames|images?|imgs?|original|"
+    r"photos?|pics|pictures|raw)|"
+    r"(?:train|val|valid|test|dev|eval)(?:ing|ation)?(?:[ _-]?(?:set|split))?|(?:public|private)test"
+)
+_HIGHEST_ID = 12  # a number up to this one may be a class: RAF-DB counts from 1 to 7, AffectNet from 0 to 10
 
 
 def label_of(name: str) -> str | None:
@@ -85,11 +97,32 @@ def unmapped(where: str, counts: Mapping[str, int]) -> InputError:
     named = [f"'{name}'" + (f" ({count:,} faces)" if count else "") for name, count in counts.items()]
     more = f" and {len(named) - MOST_NAMED} more" if len(named) > MOST_NAMED else ""
     classes = "class" if len(named) == 1 else "classes"
-    first = next(iter(counts))
+    no_classes = _no_classes(counts)
+    if len(no_classes) == len(counts):
+        return InputError(
+            f"{where}: the labels are missing, for {', '.join(named[:MOST_NAMED])}{more} looks like a folder of a person, "
+            "a sequence, a split or images, not like a class: give them with the images, as the dataset has them (CK+'s "
+            "Emotion/…_emotion.txt, AffectNet's annotations/…_exp.npy), or put each image into a folder named after its "
+            f"class ({', '.join(LABELS)}), or list them in a CSV with the columns path,label,subject"
+        )
+    first = next(name for name in counts if name not in no_classes)
     return InputError(
         f"{where}: unknown {classes} {', '.join(named[:MOST_NAMED])}{more}; say what each is: "
         f"--map {first}=LABEL (one of {', '.join(LABELS)}) or --map {first}={DROP}"
     )
+
+
+def _no_classes(names: Iterable[str]) -> set[str]:
+    """Those that do not look like names or ids of classes."""
+    numbers = {name for name in names if name.isdecimal()}
+    ids = all(len(number) <= 2 and int(number) <= _HIGHEST_ID for number in numbers)
+    return {name for name in names if _is_no_class(_folded(name))} | (set() if ids else numbers)
+
+
+def _is_no_class(name: str) -> bool:
+    """`happy_faces` may be one."""
+    labelled = any(word in _LABEL_OF for word in re.split(r"[ _-]+", name))
+    return not labelled and _NO_CLASS.fullmatch(name) is not None
 
 
 def _folded(name: str) -> str:

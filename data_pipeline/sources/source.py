@@ -17,13 +17,15 @@ from pathlib import Path
 from typing import NamedTuple
 
 from fersweep.common.errors import InputError, hint
-from fersweep.data_pipeline.sources.containers import Member, is_archive, opened, reading
+from fersweep.data_pipeline.sources.containers import Member, reading
 from fersweep.data_pipeline.sources.decode import MAX_IMAGE_BYTES, TOO_LARGE, UNREADABLE, Face, Kind
 from fersweep.data_pipeline.sources.formats import READERS
-from fersweep.data_pipeline.sources.formats.csv_files import header
+from fersweep.data_pipeline.sources.formats.csv_files import chosen, head, splits_by_name
 from fersweep.data_pipeline.sources.formats.folders import is_image
 from fersweep.data_pipeline.sources.formats.reader import MISSING, Clue, RawFace, Reader
 from fersweep.data_pipeline.sources.labels import Naming, check_map, unmapped
+from fersweep.data_pipeline.sources.opening import is_archive, opened
+from fersweep.data_pipeline.sources.unrecognised import Seen
 from fersweep.data_pipeline.vocabulary import LABELS
 
 
@@ -83,13 +85,15 @@ class Source:
         """Count classes and what is dropped, without decoding. InputError that names all classes that do not map."""
         naming = Naming(self.labels)
         classes, dropped, unknown = Counter[str](), Counter[str](), Counter[str]()
-        has_subjects = True
+        has_subjects, splits_of = True, defaultdict[str, set[str]](set)
         for face in self._raw_faces():
             if face.drop is not None:
                 dropped[face.drop] += 1
                 continue
             classes[face.label] += 1
             has_subjects = has_subjects and face.subject is not None
+            if face.subject is not None and face.split is not None:
+                splits_of[face.subject].add(face.split)
             for name in face.votes or ():
                 if name not in naming and not _maps(naming, name):
                     unknown[name] += 0
@@ -106,7 +110,10 @@ class Source:
                 dropped[f"class {name} dropped"] += count
         num_faces = sum(count for label, count in labels.values() if label is not None)
         reader = READERS[self.format]
-        warnings = [f"{self.path}: {reader.warning}"] if reader.warning else []
+        warnings = [f"{self.path}: {text}" for text in self._notes()]
+        if num_torn := sum(len(splits) > 1 for splits in splits_of.values()):
+            torn = f"{num_torn:,} of {len(splits_of):,} persons are in several of its splits"
+            warnings.append(f"{self.path}: {torn}, so scores on it flatter: --split subject draws new ones")
         return Survey(num_faces, labels, dict(dropped), warnings, reader.kind, has_subjects and num_faces > 0)
 
     def sha256(self) -> str:
@@ -126,6 +133,18 @@ class Source:
                 whole.update(face.source.encode() + b"\0" + content)
         return whole.hexdigest()
 
+    def _notes(self) -> Iterator[str]:
+        """What a user should know of the format, and of how these lists are read."""
+        reader = READERS[self.format]
+        if reader.warning:
+            yield reader.warning
+        if splits := splits_by_name(self.lists) if reader.by_split else {}:
+            yield ", ".join(f"{name} is {split}" for name, split in splits.items()) + ", by their names"
+        if reader.notes is not None:
+            with opened(self.root) as files:
+                for member in chosen(files, self.lists):
+                    yield from reader.notes(member)
+
     def _raw_faces(self) -> Iterator[RawFace]:
         with opened(self.root) as files:
             yield from READERS[self.format].read(files, self.lists)
@@ -144,26 +163,29 @@ def open_source(path: Path, format: str | None = None, labels: Mapping[str, str]
     path, labels = Path(path), check_map(labels or {})
     if format is not None and format not in READERS:
         raise InputError(f"--format {format}: no such format; {hint(format, READERS)}")
-    fitting, claimed = _recognise(path, READERS if format is None else {format: READERS[format]})
+    fitting, claimed, seen = _recognise(path, READERS if format is None else {format: READERS[format]})
     if format is None:
-        format = _decide(path, fitting, claimed)
+        format = _decide(path, fitting, claimed, seen)
     elif format not in fitting:
-        raise InputError(f"{path} holds nothing of the format {format}: expected {READERS[format].expects}")
+        expected = READERS[format].expects
+        raise InputError(f"{path} holds nothing of the format {format}: expected {expected}, but {seen.told()}")
     reader = READERS[format]
     if not reader.listed:
         return Source(path, format, labels, path)
-    seen = claimed.get(format) or fitting[format]
-    if seen.count > 1 and not reader.several:
-        raise InputError(f"{path} is ambiguous: it holds {' and '.join(seen.names[:3])}; give the one that you mean")
+    lists = claimed.get(format) or fitting[format]
+    if lists.count > 1 and not reader.several and not (reader.by_split and splits_by_name(lists.names)):
+        or_name = ", or name them by their splits: train.csv, val.csv, test.csv" if reader.by_split else ""
+        names = " and ".join(lists.names[:3])
+        raise InputError(f"{path} is ambiguous: it holds {names}; give the one that you mean{or_name}")
     beside = reader.beside and path.is_file() and not is_archive(path)
-    return Source(path, format, labels, path.parent if beside else path, tuple(seen.names))
+    return Source(path, format, labels, path.parent if beside else path, tuple(lists.names))
 
 
 EVERY_IMAGE = "folders"
 MOST_LISTS = 100  # CSVs or lists of one source
 
 
-class _Seen:
+class _Lists:
     """Files that a reader may read, and the names of the first of them."""
 
     def __init__(self) -> None:
@@ -176,33 +198,35 @@ class _Seen:
             self.names.append(name)
 
 
-def _recognise(path: Path, readers: Mapping[str, Reader]) -> tuple[dict[str, _Seen], dict[str, _Seen]]:
-    """Format → the files that its reader could read, and those that it takes for its own."""
-    fitting, claimed = defaultdict[str, _Seen](_Seen), defaultdict[str, _Seen](_Seen)
+def _recognise(path: Path, readers: Mapping[str, Reader]) -> tuple[dict[str, _Lists], dict[str, _Lists], Seen]:
+    """Format → the files that its reader could read, and those that it takes for its own; and all that there is."""
+    seen = Seen()
+    fitting, claimed = defaultdict[str, _Lists](_Lists), defaultdict[str, _Lists](_Lists)
     with opened(path) as files:
         above = path.resolve().name
         for member in files:
-            clue = Clue(member.name, f"{above}/{member.name}", header(member), is_image(member.name))
+            begin = head(member)
+            seen.add(member.name, begin)
+            clue = Clue(member.name, f"{above}/{member.name}", begin.columns, begin.first, is_image(member.name))
             for name, reader in readers.items():
                 if reader.fits(clue):
                     fitting[name].add(member.name)
                     if (reader.claims or reader.fits)(clue):
                         claimed[name].add(member.name)
-    return dict(fitting), dict(claimed)
+    return dict(fitting), dict(claimed), seen
 
 
-def _decide(path: Path, fitting: dict[str, _Seen], claimed: dict[str, _Seen]) -> str:
+def _decide(path: Path, fitting: dict[str, _Lists], claimed: dict[str, _Lists], seen: Seen) -> str:
     """The one format of a source; folders whose files all have special names are more than folders."""
     images = fitting[EVERY_IMAGE].count if EVERY_IMAGE in fitting else 0
-    if any(seen.count == images and not READERS[name].listed for name, seen in claimed.items() if name != EVERY_IMAGE):
-        claimed = {name: seen for name, seen in claimed.items() if name != EVERY_IMAGE}
+    if any(its.count == images and not READERS[name].listed for name, its in claimed.items() if name != EVERY_IMAGE):
+        claimed = {name: its for name, its in claimed.items() if name != EVERY_IMAGE}
     if not claimed and images:
         return EVERY_IMAGE
     if not claimed:
-        known = "; ".join(f"{reader.expects} ({name})" for name, reader in READERS.items())
-        raise InputError(f"{path} holds no faces; expected is one of: {known}")
+        raise seen.refusal(path)
     if len(claimed) > 1:
-        formats = " and ".join(f"{name} ({seen.names[0]})" for name, seen in claimed.items())
+        formats = " and ".join(f"{name} ({lists.names[0]})" for name, lists in claimed.items())
         which = " or ".join(f"--format {name}" for name in claimed)
         raise InputError(f"{path} is ambiguous: it may be {formats}; say which: {which}")
     return next(iter(claimed))

@@ -2,13 +2,16 @@
 
 from __future__ import annotations
 
+import bz2
 import contextlib
 import gzip
 import io
+import lzma
 import os
 import tarfile
 import zipfile
 from collections.abc import Callable
+from functools import partial
 from pathlib import Path
 
 import cv2
@@ -35,7 +38,7 @@ ODD_NAMES = [
     "data\\happy\\1.png", "C:/happy/1.png", "data/happy/1.png/2.png", "data/happy /1.png", "data/__MACOSX/happy/1.png",
     "data/\u202esad/1.png", "./happy/./1.png", "data/happy/-rf.png", "%ff.csv", "fer.csv", "x.csv/happy/1.png", ".png",
 ]  # fmt: skip
-SUFFIXES = [".csv", ".zip", ".tar", ".tar.gz", ".tgz", ".txt", ".png", "", "\udcff.csv"]
+SUFFIXES = [".csv", ".zip", ".tar", ".tar.gz", ".tgz", ".csv.gz", ".txt", ".png", "", "\udcff.csv"]
 
 
 def encoded(pixels: np.ndarray, suffix: str = ".png") -> bytes:
@@ -183,7 +186,7 @@ def tar_header(content: bytes, at: int, field: int, odd: bytes) -> bytes:
 @st.composite
 def archives(draw: st.DrawFn, files: dict[str, bytes]) -> tuple[str, bytes]:
     """(suffix, content): an archive of `files`, sound, with a lying header or with garbled bytes; perhaps another's name."""
-    kind = draw(st.sampled_from([".zip", ".tar", ".tar.gz"]))
+    kind = draw(st.sampled_from([".zip", ".tar", ".tar.gz", ".tar.bz2", ".tar.xz"]))
     if kind == ".zip":
         content = zipped(files, draw(st.sampled_from([zipfile.ZIP_DEFLATED, zipfile.ZIP_STORED, zipfile.ZIP_LZMA])))
     else:
@@ -194,8 +197,9 @@ def archives(draw: st.DrawFn, files: dict[str, bytes]) -> tuple[str, bytes]:
     elif how == "nested":
         content = zipped({"inner" + kind: content})
         kind = ".zip"
-    if kind == ".tar.gz":
-        content = gzip.compress(content, mtime=0)
+    compress = {".tar.gz": partial(gzip.compress, mtime=0), ".tar.bz2": bz2.compress, ".tar.xz": lzma.compress}
+    if kind in compress:
+        content = compress[kind](content)
     if how == "garbled":
         content = draw(garbled(content))
     return (kind if draw(st.integers(0, 9)) else draw(st.sampled_from(SUFFIXES))), content

@@ -13,6 +13,7 @@ from fersweep.data_pipeline.sources.formats.reader import MISSING, Clue, RawFace
 COLUMNS = ("subDirectory_filePath", "face_x", "face_y", "face_width", "face_height", "expression")
 CLASSES = ("neutral", "happiness", "sadness", "surprise", "fear", "disgust", "anger", "contempt")  # ids 0–7
 NO_CLASSES = {"8": "expression 8: none of the eight", "9": "expression 9: uncertain", "10": "expression 10: no face"}
+_IDS = {str(index) for index in range(len(CLASSES))}
 SPLITS = {"valid": "val", "test": "test", "train": "train", "automatically": "train"}  # part of a CSV's name → split
 
 Box = tuple[int, int, int, int]
@@ -49,13 +50,18 @@ def _read(files: Files, names: tuple[str, ...]) -> Iterator[RawFace]:
             if expression in NO_CLASSES:
                 yield RawFace(place, "", b"", split, drop=NO_CLASSES[expression])
                 continue
-            if expression not in {str(index) for index in range(len(CLASSES))}:
-                raise InputError(f"{where}: expression is '{expression}', expected 0 (neutral) to 10 (no face)")
-            label, photo = CLASSES[int(expression)], photos.find(folder, place)
+            label, photo = class_of(expression, where), photos.find(folder, place)
             if photo is None:
                 yield RawFace(place, label, b"", split, drop=MISSING)
             else:
                 yield RawFace(photo.name, label, photo, split, box=_box(left, top, width, height))
+
+
+def class_of(expression: str, where: str) -> str:
+    """InputError where `expression` is no id of a class."""
+    if expression not in _IDS:
+        raise InputError(f"{where}: expression is '{expression}', expected 0 (neutral) to 10 (no face)")
+    return CLASSES[int(expression)]
 
 
 def _box(left: str, top: str, width: str, height: str) -> Box | None:

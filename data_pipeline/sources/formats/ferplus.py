@@ -7,22 +7,24 @@ taken for a slip and does not count; what then has more than half of the votes i
 
 import itertools
 import posixpath
-import zipfile
 from collections.abc import Iterator
 from contextlib import contextmanager
 
 from fersweep.common.errors import InputError
-from fersweep.data_pipeline.sources.containers import Files, Member, reading
+from fersweep.data_pipeline.sources.containers import Files, Member
+from fersweep.data_pipeline.sources.formats.columns import find, folded
 from fersweep.data_pipeline.sources.formats.csv_files import chosen, split_of, whole_rows
 from fersweep.data_pipeline.sources.formats.fer2013 import FER2013_LABELS, read_rows
 from fersweep.data_pipeline.sources.formats.reader import Clue, RawFace, Reader
+from fersweep.data_pipeline.sources.opening import archive_in
 
 EMOTIONS = ("neutral", "happiness", "surprise", "sadness", "anger", "disgust", "fear", "contempt")
 COLUMNS = ("Usage", *EMOTIONS, "unknown", "NF")
 NO_MAJORITY = "no majority of the votes"
 DROPS = {len(EMOTIONS): "voted unknown", len(EMOTIONS) + 1: "voted to be no face"}
-PIXELS = ("fer2013.csv", "icml_face_data.csv", "fer2013.csv.zip", "icml_face_data.csv.zip")
-BESIDE = ("", "fer2013", "..")  # folders, as seen from that of fer2013new.csv
+PIXELS = ("fer2013.csv", "icml_face_data.csv")
+PACKED = (".csv.zip", ".csv.gz", ".csv.bz2", ".csv.xz", ".zip", ".tar.gz", ".tgz", ".tar", ".tar.bz2", ".tar.xz")
+BESIDE = ("", "fer2013", "data", "..")  # folders, as seen from that of fer2013new.csv
 
 
 def _read(files: Files, names: tuple[str, ...]) -> Iterator[RawFace]:
@@ -35,14 +37,16 @@ def _read(files: Files, names: tuple[str, ...]) -> Iterator[RawFace]:
                 if face is None or row is None:
                     raise InputError(f"{both}: the {'first' if face is None else 'second'} has more rows")
                 number, (usage, *cells) = row
-                if split_of(usage) != face.split:
+                if face.split is not None and split_of(usage) != face.split:
                     raise InputError(
                         f"{both}: row {number} is {usage or 'nothing'} in the one, {face.split} in the other"
                     )
                 votes = _counts(cells, f"{votes_file.name} row {number}")
                 top, drop = _majority(votes)
                 label = EMOTIONS[top] if drop is None else ""
-                yield face._replace(label=label, votes=dict(zip(EMOTIONS, votes, strict=False)), drop=drop)
+                yield face._replace(
+                    split=split_of(usage), label=label, votes=dict(zip(EMOTIONS, votes, strict=False)), drop=drop
+                )
 
 
 def _counts(cells: list[str], where: str) -> list[int]:
@@ -66,32 +70,35 @@ def _refuse_no_lookup(files: Files, name: str) -> None:
 
 @contextmanager
 def _pixels(files: Files, votes_file: str) -> Iterator[Member]:
-    """FER2013's CSV beside the votes, plain or in a zip of its own."""
+    """FER2013's CSV beside the votes, plain or packed."""
     folder = posixpath.dirname(votes_file)
-    for place in BESIDE:
-        for name in PIXELS:
-            path = posixpath.normpath(posixpath.join(folder, place, name))
-            if path.startswith("../") or (member := files.find(path)) is None:
-                continue
-            if not name.endswith(".zip"):
-                yield member
-                return
-            with reading(member.name), member.open() as file, zipfile.ZipFile(file) as archive:
-                inner = next((info for info in archive.infolist() if info.filename.endswith(PIXELS[:2])), None)
-                if inner is None:
-                    raise InputError(f"{member.name} holds no {PIXELS[0]}")
-                yield Member(PIXELS[0], inner.file_size, lambda inner=inner: archive.open(inner))
-                return
-    raise InputError(f"{votes_file} has votes alone: put {PIXELS[0]}, {PIXELS[2]} or {PIXELS[1]} beside it")
+    packed = [name.removesuffix(".csv") + suffix for name in PIXELS for suffix in PACKED]
+    for place, name in itertools.product(BESIDE, [*PIXELS, *packed]):
+        path = posixpath.normpath(posixpath.join(folder, place, name))
+        member = None if path.startswith("../") else files.find(path)
+        if member is None:
+            continue
+        if name in PIXELS:
+            yield member
+            return
+        with archive_in(member) as archive:
+            for file in archive or ():
+                if posixpath.basename(file.name) in PIXELS:
+                    yield file
+                    return
+        raise InputError(f"{member.name} holds no {' or '.join(PIXELS)}")
+    raise InputError(
+        f"{votes_file} has votes alone: put {' or '.join(PIXELS)} beside it, plain or packed (fer2013{', '.join(PACKED)})"
+    )
 
 
 def _is_votes(clue: Clue) -> bool:
-    return set(COLUMNS) <= set(clue.columns)
+    return all(find(clue.columns, [folded(column)]) is not None for column in COLUMNS)
 
 
 FERPLUS = Reader(
     kind="text",
-    expects="fer2013new.csv beside fer2013.csv, fer2013.csv.zip or icml_face_data.csv",
+    expects="fer2013new.csv beside fer2013.csv or icml_face_data.csv, plain or packed (fer2013.tar.gz, fer2013.csv.zip)",
     fits=_is_votes,
     read=_read,
     listed=True,

@@ -6,6 +6,7 @@ from pathlib import PurePosixPath
 
 from fersweep.data_pipeline.sources.containers import Files
 from fersweep.data_pipeline.sources.formats.csv_files import split_of
+from fersweep.data_pipeline.sources.formats.file_names import person_of
 from fersweep.data_pipeline.sources.formats.reader import RawFace, Reader
 from fersweep.data_pipeline.sources.labels import label_of
 
@@ -29,7 +30,8 @@ def _read(files: Files, names: tuple[str, ...]) -> Iterator[RawFace]:
             folder = path.parent.name
             official = OFFICIAL.match(path.name)
             split = split_of(official[1] if official else path.parent.parent.name)
-            yield RawFace(member.name, folder, member, split, drop=None if folder else NO_CLASS)
+            drop = None if folder else NO_CLASS
+            yield RawFace(member.name, folder, member, split, person_of(path.stem), drop=drop)
 
 
 FOLDERS = Reader(

@@ -38,6 +38,8 @@ class Clue(NamedTuple):
     """The source's own name and `name`."""
     columns: tuple[str, ...]
     """Of a CSV, stripped; empty for any other file."""
+    first: tuple[str, ...]
+    """Cells of its first row."""
     is_image: bool
     """Is it named as an image, and not hidden?"""
 
@@ -59,7 +61,11 @@ class Reader:
     """A CSV or a list contains or names the faces; else every image is one."""
     several: bool = False
     """There may be more than one such list in a source."""
+    by_split: bool = False
+    """There may be several where their names tell the splits apart."""
     beside: bool = False
     """Other files are read beside the list: where the list alone is given, they are looked for in its folder."""
     warning: str | None = None
     """What a user of this format should know."""
+    notes: Callable[[Member], Iterator[str]] | None = None
+    """What a user should know of how one list is read: assumptions, columns that are not read."""

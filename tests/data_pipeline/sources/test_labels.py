@@ -33,6 +33,37 @@ def test_unknown_classes_are_refused_all_at_once(tmp_path: Path):
 
 
 @pytest.mark.parametrize(
+    "names",
+    [
+        ["001", "002"],
+        ["S005", "S010_004"],
+        ["s1", "s2"],
+        ["KA", "KL"],
+        ["images"],
+        ["test", "train_set"],
+        ["13", "2", "person 1"],
+    ],
+)
+def test_folders_of_persons_sequences_or_images_are_not_offered_as_classes(names: list[str], tmp_path: Path):
+    path = write_folder(tmp_path / "x", {f"data/{name}/1.png": b"" for name in names})
+    for read in (survey, found):
+        with pytest.raises(
+            InputError, match=rf"the labels are missing, for '{names[0]}'.* looks like a folder"
+        ) as error:
+            read(path)
+        assert "--map" not in str(error.value)
+    assert survey(path, labels=dict.fromkeys(names, "happy")).num_faces == len(names)
+
+
+@pytest.mark.parametrize("names", [["0", "7"], ["00", "10"], ["AN", "HA"], ["001", "bored"], ["happy_faces"]])
+def test_what_may_be_a_class_is_asked_for(names: list[str], tmp_path: Path):
+    path = write_folder(tmp_path / "x", {f"{name}/1.png": b"" for name in names})
+    first = "bored" if "bored" in names else names[0]
+    with pytest.raises(InputError, match=rf"unknown class(es)? '{names[0]}'.* say what each is: --map {first}=LABEL"):
+        survey(path)
+
+
+@pytest.mark.parametrize(
     ("pairs", "message"),
     [
         (["joy"], r"--map joy: expected NAME=LABEL, for example joy=happy"),
