@@ -16,7 +16,7 @@ from typing import NamedTuple
 
 from fersweep.common.errors import InputError
 from fersweep.data_pipeline.sources.containers import Files, Member
-from fersweep.data_pipeline.sources.decode import ELIDED, num_pixels, side_of
+from fersweep.data_pipeline.sources.decode import ELIDED, NO_PIXELS, num_pixels, side_of
 from fersweep.data_pipeline.sources.formats.columns import (
     PATH,
     PIXELS,
@@ -88,14 +88,14 @@ def read_rows(member: Member, labels: tuple[str, ...]) -> Iterator[RawFace]:
         )
     by_id = labels if labels == CKEXTENDED_LABELS or _has_fer2013_ids(member, table, columns) else ()
     emotion, (first, *others) = table.columns[columns.label], columns.pixels
-    expected = None
+    official, expected = _is_official(table, columns), 0
     for number, row in sound_rows(member, None if others else first):
         where = f"{name} row {number}"
         pixels = " ".join([row[position] for position in columns.pixels]) if others else row[first]
         if pixels.count(" ") + 1 != expected:  # also where blanks are doubled
             found = num_pixels(pixels)
-            expected = expected or _checked(found, pixels, where)
-            if found != expected:
+            expected = expected or (found and _checked(found, pixels, where))
+            if found and found != expected:
                 raise InputError(f"{where}: {found} pixels found, {expected} expected, as in the first row")
         label = row[columns.label].strip()
         if by_id and label:
@@ -103,14 +103,17 @@ def read_rows(member: Member, labels: tuple[str, ...]) -> Iterator[RawFace]:
         split = None
         if columns.split is not None:
             split = named_split(row[columns.split], where, usage := table.columns[columns.split])
-            if split is None:
+            if split is None and official:
                 raise InputError(f"{where}: {usage} is empty, expected Training, PublicTest or PrivateTest")
         subject = None if columns.subject is None else row[columns.subject].strip() or None
-        yield RawFace(f"{name}:{number}", label, pixels.encode(), split, subject, drop=None if label else NO_LABEL)
+        drop = NO_LABEL if not label else NO_PIXELS if not pixels.strip() else None
+        yield RawFace(f"{name}:{number}", label, pixels.encode(), split, subject, drop=drop)
 
 
 def _checked(found: int, pixels: str, where: str) -> int:
     """`found`, the count of the first row's pixels, which is that of all rows. InputError where it is of no face."""
+    if found == 1 and not pixels.strip().isdecimal():
+        raise InputError(f"{where}: pixels are '{pixels[:40]}', expected numbers separated by blanks")
     if "..." in pixels:
         raise InputError(f"{where}: {ELIDED}; write all of them, as ' '.join(map(str, pixels.ravel()))")
     if not side_of(found):
