@@ -88,9 +88,10 @@ def test_a_column_for_each_pixel(names: list[str], tmp_path: Path):
     faces = [[label, "7", *face.split()] for label, face in zip(NAMES, BLANKS, strict=True)]
     path = write(tmp_path / "x.csv", table([["class", "", *names], *faces]))
     assert found(path) == expected(None)
-    unquoted = [[label, *face.split(), "train"] for label, face in zip(NAMES, BLANKS, strict=True)]
+    unquoted = [[label, *face.split(), "Training"] for label, face in zip("0123456", BLANKS, strict=True)]
     path = write(tmp_path / "x.csv", table([["emotion", "pixels", "Usage"], *unquoted]))
     assert found(path) == expected()
+    assert survey(path).warnings == []
 
 
 def test_large_faces_in_colour(tmp_path: Path):
