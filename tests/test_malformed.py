@@ -230,7 +230,7 @@ SOURCES = {
     ),
     "a changed byte in a tar.gz": (".tar.gz", gzip.compress(TAR)[:-8] + bytes(8), "no readable archive: CRC check failed"),
     "a tar whose second header is lost": (".tar", TAR[:1024] + bytes(512) + TAR[1536:], "it ends too early"),
-    "a row of blanks": (".csv", b"emotion,pixels,Usage\n3, ,Training\n", "row 1: 0 pixels are no square face"),
+    "a row of blanks": (".csv", b"emotion,pixels,Usage\n3, ,Training\n", "no face that can be used (1 no pixels)"),
     "a face of one pixel": (".csv", b"emotion,pixels,Usage\n3,7,Training\n", "source.csv:1: a face of 1×1 pixels"),
     "a quote that does not end": (".csv", b'emotion,pixels,Usage\n3,"' + b"1 2\n" * 2_200_000, "row 1: a quote that does not end"),
     "bytes that are no table": (".csv", bytes(5000), "source.csv has one column"),

@@ -33,8 +33,8 @@ class Seen:
         self.suffixes[path.suffix.lower() or "no suffix"] += 1
         if is_packed(name) and len(self.packed) <= MOST_SUFFIXES:
             self.packed.append(name)
-        if is_table(name) and not self.name:
-            self.name, self.head = name, head
+        if len(head.columns) > 1 or (is_table(name) and path.suffix.lower() != ".txt"):
+            self.name, self.head = self.name or name, self.head if self.name else head
 
     def refusal(self, path: Path) -> InputError:
         if path.is_file() and self.suffixes.total() == 1 and not self.name:

@@ -18,7 +18,7 @@ from fersweep.data_pipeline.sources.formats.columns import find, folded, listed
 MAX_LINE_CHARS = 2**23  # a face of 512×512×3 pixels takes 3 million
 MAX_COLUMNS = 10**6
 SEPARATORS = ",;\t|"
-SUFFIXES = (".csv", ".tsv")
+SUFFIXES = (".csv", ".tsv", ".txt")
 UTF8 = "utf-8-sig"
 ENCODINGS = ((b"\xff\xfe\0\0", "utf-32"), (b"\xff\xfe", "utf-16"), (b"\xfe\xff", "utf-16"))  # by their first bytes
 
@@ -78,7 +78,7 @@ def _split_in(name: str) -> str | None:
 
 
 def is_table(name: str) -> bool:
-    """Is it named as a CSV?"""
+    """Is it named as what may be a CSV?"""
     return name.lower().endswith(SUFFIXES)
 
 

@@ -8,6 +8,7 @@ Classes are names. Numbers are FER2013's ids only where the table shows that it 
 columns and all seven ids. Other numbers are classes that --map must name.
 """
 
+import itertools
 import re
 from collections.abc import Iterator
 from functools import partial
@@ -16,7 +17,7 @@ from typing import NamedTuple
 
 from fersweep.common.errors import InputError
 from fersweep.data_pipeline.sources.containers import Files, Member
-from fersweep.data_pipeline.sources.decode import ELIDED, num_pixels, side_of
+from fersweep.data_pipeline.sources.decode import ELIDED, NO_PIXELS, num_pixels, side_of
 from fersweep.data_pipeline.sources.formats.columns import (
     PATH,
     PIXELS,
@@ -36,6 +37,7 @@ FER2013_LABELS = ("angry", "disgust", "fear", "happy", "sad", "surprise", "neutr
 CKEXTENDED_LABELS = (*FER2013_LABELS, "contempt")
 OFFICIAL = ("training", "publictest", "privatetest")
 PREFIXES = ("pixel", "pixels", "pix", "px", "p", "")
+MAYBE_PIXELS = (*PATH, "face", "picture", "data")  # columns of paths, or of pixels: the first row says
 LEAST = 64  # pixels of a face: 8×8
 MOST_NAMES = 100  # rows whose classes are no numbers: then none is
 _NEGATIVE = re.compile(r"(?<![eE])-")
@@ -49,6 +51,14 @@ class Columns(NamedTuple):
     """One with all of a face's pixels, or one a pixel, in order."""
     split: int | None
     subject: int | None
+
+    @property
+    def spread(self) -> int | None:
+        """See `sound_rows`."""
+        return self.pixels[0] if len(self.pixels) == 1 else None
+
+    def pixels_of(self, row: list[str]) -> str:
+        return " ".join([row[position] for position in self.pixels])
 
 
 def columns_of(table: Head | Clue) -> Columns | None:
@@ -68,9 +78,7 @@ def _pixel_columns(table: Head | Clue) -> list[int]:
         if prefix in PREFIXES and count >= LEAST and begin < 2 and numbers == list(range(begin, begin + count)):
             return [position for _, position in sorted(family)]
     for position, (column, cell) in enumerate(zip(table.columns, table.first, strict=False)):
-        if (
-            folded(column) in (*PATH, "face", "picture", "data") and num_pixels(cell) >= LEAST
-        ):  # `image`, and pixels in it
+        if folded(column) in MAYBE_PIXELS and num_pixels(cell) >= LEAST:
             return [position]
     return []
 
@@ -87,15 +95,15 @@ def read_rows(member: Member, labels: tuple[str, ...]) -> Iterator[RawFace]:
             table.problem or f"{member.name}: expected columns emotion and pixels, found {listed(table.columns)}"
         )
     by_id = labels if labels == CKEXTENDED_LABELS or _has_fer2013_ids(member, table, columns) else ()
-    emotion, (first, *others) = table.columns[columns.label], columns.pixels
-    expected = None
-    for number, row in sound_rows(member, None if others else first):
+    emotion = table.columns[columns.label]
+    official, expected = _is_official(table, columns), 0
+    for number, row in sound_rows(member, columns.spread):
         where = f"{name} row {number}"
-        pixels = " ".join([row[position] for position in columns.pixels]) if others else row[first]
+        pixels = columns.pixels_of(row)
         if pixels.count(" ") + 1 != expected:  # also where blanks are doubled
             found = num_pixels(pixels)
-            expected = expected or _checked(found, pixels, where)
-            if found != expected:
+            expected = expected or (found and _checked(found, pixels, where))
+            if found and found != expected:
                 raise InputError(f"{where}: {found} pixels found, {expected} expected, as in the first row")
         label = row[columns.label].strip()
         if by_id and label:
@@ -103,14 +111,17 @@ def read_rows(member: Member, labels: tuple[str, ...]) -> Iterator[RawFace]:
         split = None
         if columns.split is not None:
             split = named_split(row[columns.split], where, usage := table.columns[columns.split])
-            if split is None:
+            if split is None and official:
                 raise InputError(f"{where}: {usage} is empty, expected Training, PublicTest or PrivateTest")
         subject = None if columns.subject is None else row[columns.subject].strip() or None
-        yield RawFace(f"{name}:{number}", label, pixels.encode(), split, subject, drop=None if label else NO_LABEL)
+        drop = NO_LABEL if not label else NO_PIXELS if not pixels.strip() else None
+        yield RawFace(f"{name}:{number}", label, pixels.encode(), split, subject, drop=drop)
 
 
 def _checked(found: int, pixels: str, where: str) -> int:
     """`found`, the count of the first row's pixels, which is that of all rows. InputError where it is of no face."""
+    if found == 1 and not pixels.strip().isdecimal():
+        raise InputError(f"{where}: pixels are '{pixels[:40]}', expected numbers separated by blanks")
     if "..." in pixels:
         raise InputError(f"{where}: {ELIDED}; write all of them, as ' '.join(map(str, pixels.ravel()))")
     if not side_of(found):
@@ -154,7 +165,10 @@ def _has_fer2013_ids(member: Member, table: Head, columns: Columns) -> bool:
 
 def _is_official(table: Head, columns: Columns) -> bool:
     """Does its Usage say that it is FER2013?"""
-    return columns.split is not None and "".join(table.first[columns.split :][:1]).strip().lower() in OFFICIAL
+    if columns.split is None:
+        return False
+    surplus = len(table.first) - len(table.columns) if columns.split > columns.pixels[-1] else 0  # see `spread`
+    return "".join(table.first[columns.split + surplus :][:1]).strip().lower() in OFFICIAL
 
 
 def _notes(member: Member) -> Iterator[str]:
@@ -162,13 +176,11 @@ def _notes(member: Member) -> Iterator[str]:
     columns = columns_of(table)
     if columns is None:
         return
-    face = next(read_rows(member, FER2013_LABELS), None)
-    if face is None or not isinstance(face.data, bytes):
-        return
-    text = face.data.decode()
-    side, count = side_of(num_pixels(text)), num_pixels(text)
-    if side and count != side * side:
-        yield f"pixels are read as {side}×{side}×3, red, green and blue of a pixel side by side; gray is their luminance"
+    for _, row in itertools.islice(sound_rows(member, columns.spread), 1):
+        count = num_pixels(columns.pixels_of(row))
+        side = side_of(count)
+        if side and count != side * side:
+            yield f"pixels are read as {side}×{side}×3, red, green and blue of a pixel side by side; gray is their luminance"
     if not _is_official(table, columns) and _has_fer2013_ids(member, table, columns):
         order = ", ".join(f"{number} {label}" for number, label in enumerate(FER2013_LABELS))
         yield f"{table.columns[columns.label]} is read as FER2013's ids: {order}; if they are others, write names"

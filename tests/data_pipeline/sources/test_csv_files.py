@@ -54,9 +54,9 @@ def test_separators_and_encodings_of_every_kind_of_csv(encoding: str, separator:
     assert found(path) == expected()
     rows = [["image", "emotion", "person"], ["é.png", "ANGRY ", "josé"]]
     (tmp_path / "é.png").write_bytes(encoded(pixels(0)))
-    path = write(tmp_path / "y.csv", table(rows, separator).encode(encoding))
+    path = write(tmp_path / "y.tsv", table(rows, separator).encode(encoding))
     assert found(path) == {pixels(0).tobytes(): Expected("angry", None, "josé")}
-    path = write(tmp_path / "z.tsv", table([SCORE_HEAD, SCORE_ROW], separator).encode(encoding))
+    path = write(tmp_path / "z.txt", table([SCORE_HEAD, SCORE_ROW], separator).encode(encoding))
     assert found(path) == {SCORES.tobytes(): Expected("happy", "test", "josé")}
 
 
@@ -88,9 +88,10 @@ def test_a_column_for_each_pixel(names: list[str], tmp_path: Path):
     faces = [[label, "7", *face.split()] for label, face in zip(NAMES, BLANKS, strict=True)]
     path = write(tmp_path / "x.csv", table([["class", "", *names], *faces]))
     assert found(path) == expected(None)
-    unquoted = [[label, *face.split(), "train"] for label, face in zip(NAMES, BLANKS, strict=True)]
+    unquoted = [[label, *face.split(), "Training"] for label, face in zip("0123456", BLANKS, strict=True)]
     path = write(tmp_path / "x.csv", table([["emotion", "pixels", "Usage"], *unquoted]))
     assert found(path) == expected()
+    assert survey(path).warnings == []
 
 
 def test_large_faces_in_colour(tmp_path: Path):
@@ -143,10 +144,11 @@ def test_numbers_are_fer2013s_where_the_table_shows_it(
 
 
 def test_of_two_columns_of_labels_that_with_names_is_read_and_it_is_said(tmp_path: Path):
-    path = write(tmp_path / "x.csv", f"label,emotion,pixels\n7,Joy,{BLANKS[0]}\n,sad,{BLANKS[1]}\n8,,{BLANKS[2]}\n")
+    rows = ["label,emotion,pixels", f"7,Joy,{BLANKS[0]}", f",sad,{BLANKS[1]}", f"8,,{BLANKS[2]}", "8,sad,"]
+    path = write(tmp_path / "x.csv", "\n".join(rows))
     assert [face.label for face in open_source(path).faces()] == ["happy", "sad"]
     result = survey(path)
-    assert result.dropped == {"no label": 1}
+    assert result.dropped == {"no label": 1, "no pixels": 1}
     assert result.warnings == [f"{path}: the column emotion is read, label is not"]
 
 
@@ -274,6 +276,7 @@ def test_several_lists_are_splits_by_their_names(kind: str, names: tuple[str, st
         (f"emotion,pixels\nsad,{BLANKS[0]} 1\n", "x.csv row 1: 65 pixels are no square face, gray or in three channels"),
         (f"emotion,pixels\nsad,{BLANKS[0]}\nsad,{BLANKS[0]} 1\n", "x.csv row 2: 65 pixels found, 64 expected"),
         (f"emotion,pixels\nsad,{BLANKS[0].replace(' ', '.5 -')}\n", r"x.csv row 1: pixels lie below 0 \(standardised\?\)"),
+        ("emotion,pixels\nsad,\nsad,iVBORw0KGgo=\n", r"x.csv row 2: pixels are 'iVBORw0KGgo=', expected numbers"),
         ("emotion,pixels\nsad,[1 2 ... 3 4]\n", r"x.csv row 1: numpy left pixels out \('...'\); write all of them"),
     ],
 )  # fmt: skip
@@ -287,6 +290,7 @@ def test_why_a_csv_is_refused(content: str | bytes, message: str, tmp_path: Path
     ("files", "given", "message"),
     [
         (("x.parquet",), "x.parquet", "x.parquet is neither a CSV nor an image: write the table as a CSV; give a CSV"),
+        (("x.txt",), "x.txt", "x.txt is neither a CSV nor an image: write the table as a CSV"),
         (("x.doc",), "x.doc", "x.doc is neither a CSV nor an image; give a CSV"),
         (
             ("a.json", "b/c.json", "d", ".e"),
