@@ -8,6 +8,11 @@ By = Literal["auto", "official", "subject", "stratified"]
 LABELS = ("angry", "disgust", "fear", "happy", "sad", "surprise", "neutral", "contempt")
 """Every label a dataset can hold, in canonical order (FER2013's ids 0–6, then FER+'s and CK+'s contempt)."""
 
+UNKNOWN = "class unknown"
+"""In counts by class: of rows and pictures whose class is not known."""
+Counts = dict[str, dict[str, int]]
+"""Faces per split and label: {"train": {"angry": 3995, …}, …}; of what is left out, per reason and label, or UNKNOWN."""
+
 BLENDSHAPES: tuple[str, ...] = (
     "_neutral", "browDownLeft", "browDownRight", "browInnerUp", "browOuterUpLeft", "browOuterUpRight", "cheekPuff",
     "cheekSquintLeft", "cheekSquintRight", "eyeBlinkLeft", "eyeBlinkRight", "eyeLookDownLeft", "eyeLookDownRight",

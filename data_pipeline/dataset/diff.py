@@ -18,9 +18,9 @@ from rich.table import Table
 from rich.text import Text
 
 from fersweep.data_pipeline.dataset.columns import codes, floats
-from fersweep.data_pipeline.dataset.manifest import Counts, Manifest, Part, read_manifest
+from fersweep.data_pipeline.dataset.manifest import Manifest, Part, read_manifest
 from fersweep.data_pipeline.dataset.parts import open_part
-from fersweep.data_pipeline.vocabulary import BLENDSHAPES, LABELS, SPLITS
+from fersweep.data_pipeline.vocabulary import BLENDSHAPES, LABELS, SPLITS, Counts
 
 NUM_EXAMPLES = 10
 SAME_SCORE = 1e-6  # two scores that differ by less are one

@@ -2,6 +2,7 @@
 
 import functools
 import json
+from collections import Counter, defaultdict
 from collections.abc import Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, NotRequired, cast
@@ -11,6 +12,7 @@ from typing_extensions import TypedDict  # which pydantic can check before Pytho
 from fersweep.common.errors import InputError
 from fersweep.common.files import write_whole
 from fersweep.data_pipeline.dataset.schema import SCHEMA_VERSION
+from fersweep.data_pipeline.vocabulary import UNKNOWN, Counts
 
 if TYPE_CHECKING:
     from pydantic import TypeAdapter
@@ -44,10 +46,6 @@ class LandmarkOptions(TypedDict):
     mediapipe: str
 
 
-Counts = dict[str, dict[str, int]]
-"""Faces per split and label: {"train": {"angry": 3995, …}, …}; of what is left out, per reason and label."""
-
-
 class Manifest(TypedDict):
     """What `manifest.json` holds. Datasets made by earlier versions lack the keys that are NotRequired."""
 
@@ -72,7 +70,8 @@ class Manifest(TypedDict):
     options: dict[str, Any]
     """Of `prepare`: see `prepare.options.Options`."""
     origins: NotRequired[dict[str, Any]]
-    """Name of a source → {"format", "num_faces", "labels", "dropped", "warnings"}: see `source.Survey`."""
+    """Name of a source → {"format", "num_faces", "labels", "left_out", "other_files", "warnings"}: see `survey.Survey`.
+    Earlier versions wrote "dropped", reason → number, for "left_out"."""
     landmarks: LandmarkOptions | None
     """None: MediaPipe did not see the faces."""
     has: NotRequired[dict[str, bool]]
@@ -83,10 +82,27 @@ class Manifest(TypedDict):
     compared: NotRequired[bool]
     """Near twins were looked for."""
     skipped: NotRequired[Counts]
+    """Reason → label → pictures that could not be used; what the sources' names and tables leave out is in `origins`."""
+    carved: NotRequired[dict[str, int]]
+    """Split → its faces that no source put there: they were drawn from train."""
     image_size: list[int] | None
     """[H, W] in pixels; None: the dataset has no pixels."""
     command: str
     parts: list[Part]
+
+
+def left_out(manifest: Manifest) -> Counts:
+    """All that the sources hold and the dataset does not: reason → label, or UNKNOWN → rows and pictures."""
+    total: dict[str, Counter[str]] = defaultdict(Counter)
+    for origin in manifest.get("origins", {}).values():
+        for reason, number in origin.get("dropped", {}).items():
+            total[reason][UNKNOWN] += number
+        for reason, labels in origin.get("left_out", {}).items():
+            total[reason].update(labels)
+    for reason, labels in manifest.get("skipped", {}).items():
+        total[reason].update(labels)
+    ordered = sorted(total.items(), key=lambda item: -item[1].total())
+    return {reason: dict(labels) for reason, labels in ordered}
 
 
 def write_manifest(directory: Path, manifest: Mapping[str, Any]) -> None:

@@ -12,10 +12,10 @@ import pyarrow as pa
 import pyarrow.compute as pc
 
 from fersweep.common.files import sha256
-from fersweep.data_pipeline.dataset.manifest import Counts, Manifest, write_manifest
+from fersweep.data_pipeline.dataset.manifest import Manifest, write_manifest
 from fersweep.data_pipeline.dataset.parts import read_part, write_part
 from fersweep.data_pipeline.dataset.schema import SCHEMA_VERSION, arrow_schema
-from fersweep.data_pipeline.vocabulary import BLENDSHAPES, LABELS, SPLITS
+from fersweep.data_pipeline.vocabulary import BLENDSHAPES, LABELS, SPLITS, Counts
 
 
 def fingerprint(tables: Iterable[pa.Table], image_size: Sequence[int] | None) -> str:

@@ -4,8 +4,7 @@ from collections.abc import Mapping
 from dataclasses import asdict, dataclass
 from typing import Any
 
-Counts = dict[str, dict[str, int]]
-"""Split (or reason) → label → faces."""
+from fersweep.data_pipeline.vocabulary import Counts
 
 
 @dataclass(frozen=True)
@@ -63,8 +62,13 @@ class Description:
     near_twins: NearTwins
     augmented: dict[str, int]
     """Label → augmented copies."""
-    skipped: Counts
-    """Reason → label → pictures that could not be used."""
+    left_out: Counts
+    """Reason → label, or UNKNOWN → rows and pictures of the sources that the dataset does not hold."""
+    other_files: dict[str, int]
+    """Suffix, or what it is → files of the sources that hold no faces."""
+    carved: dict[str, int]
+    """Split → its faces that no source put there."""
+    seed: int | None
     split_by: str | None
     folds: dict[str, int] | None
     """Fold → faces."""

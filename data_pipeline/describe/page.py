@@ -25,11 +25,11 @@ from fersweep.common.display.page import (
     subheading,
     tiles,
 )
-from fersweep.data_pipeline.dataset.manifest import Manifest
+from fersweep.data_pipeline.dataset.manifest import Manifest, left_out
 from fersweep.data_pipeline.describe import brightness, charts, pictures, poses, ridges, statistics
 from fersweep.data_pipeline.describe.description import Description
 from fersweep.data_pipeline.describe.rows import DatasetRows
-from fersweep.data_pipeline.describe.summary import describe_rows, listed
+from fersweep.data_pipeline.describe.summary import describe_rows
 from fersweep.data_pipeline.describe.train_scores import TrainScores
 from fersweep.data_pipeline.vocabulary import LABELS
 
@@ -88,8 +88,10 @@ def _head(description: Description) -> Section:
         facts.append((str(len(description.folds)), "folds"))
     if copies := sum(description.augmented.values()):
         facts.append((f"{copies:,}", "augmented copies in train, beside the faces"))
-    if skipped := sum(sum(labels.values()) for labels in description.skipped.values()):
-        facts.append((f"{skipped:,}", "pictures skipped"))
+    if num_left_out := sum(sum(labels.values()) for labels in description.left_out.values()):
+        facts.append((f"{num_left_out:,}", "rows and pictures left out"))
+    if carved := description.carved:
+        facts.append((f"{sum(carved.values()):,}", f"faces of {' and '.join(carved)} drawn from train"))
     facts.append((f"{description.num_bytes / 1e6:,.0f} MB", f"on disk, made {description.created[:10]}"))
     return Section("At a glance", tiles(facts))
 
@@ -232,16 +234,19 @@ def _origins(manifest: Manifest) -> Section:
     ]
     if mapped:
         html += subheading("Labels") + html_table(["origin", "its label", "here", "faces"], mapped)
-    dropped = [
-        [name, reason, number]
+    if reasons := left_out(manifest):
+        cells = [
+            [reason, sum(labels.values()), ", ".join(f"{label} {number:,}" for label, number in labels.items())]
+            for reason, labels in reasons.items()
+        ]
+        html += subheading("Left out") + html_table(["reason", "rows and pictures", "classes"], cells)
+    others = [
+        [name, suffix, number]
         for name, origin in origins.items()
-        for reason, number in (origin.get("dropped") or empty).items()
+        for suffix, number in (origin.get("other_files") or empty).items()
     ]
-    if dropped:
-        html += subheading("Left out by the readers") + html_table(["origin", "reason", "faces"], dropped)
-    if skipped := manifest.get("skipped"):
-        cells = [[reason, sum(labels.values()), listed(labels)] for reason, labels in skipped.items()]
-        html += subheading("Pictures that could not be used") + html_table(["reason", "pictures", "labels"], cells)
+    if others:
+        html += subheading("Other files") + html_table(["origin", "kind", "files"], others)
     warnings = [f"{name}: {text}" for name, origin in origins.items() for text in origin.get("warnings") or ()]
     if warnings:
         html += subheading("Warnings") + bullets(warnings)

@@ -1,5 +1,6 @@
 """What a dataset holds: `fersweep describe runs/data/fer2013`. As a page: page.py."""
 
+from collections import Counter
 from collections.abc import Mapping
 from pathlib import Path
 
@@ -8,11 +9,14 @@ from rich.console import Group
 from rich.table import Table
 from rich.text import Text
 
-from fersweep.data_pipeline.describe.description import Counts, Description, NearTwins, ScoreFigures, Twins
+from fersweep.data_pipeline.dataset.manifest import Manifest, left_out
+from fersweep.data_pipeline.describe.description import Description, NearTwins, ScoreFigures, Twins
 from fersweep.data_pipeline.describe.rows import DatasetRows
 from fersweep.data_pipeline.describe.statistics import DEAD_BELOW
 from fersweep.data_pipeline.describe.train_scores import TrainScores
-from fersweep.data_pipeline.vocabulary import SPLITS
+from fersweep.data_pipeline.vocabulary import LABELS, SPLITS, UNKNOWN, Counts
+
+HEAVY = 0.2  # share of a class whose loss gets a line of its own
 
 
 def describe(directory: Path) -> Description:
@@ -42,7 +46,10 @@ def describe_rows(rows: DatasetRows, scores: TrainScores | None = None) -> Descr
         twins=_twins(rows),
         near_twins=NearTwins(_across(rows, rows.is_near)),
         augmented=manifest.get("augmented", {}),
-        skipped=manifest.get("skipped", {}),
+        left_out=left_out(manifest),
+        other_files=_other_files(manifest),
+        carved=manifest.get("carved", {}),
+        seed=manifest.get("options", {}).get("seed"),
         split_by=manifest.get("split_by"),
         folds=_folds(rows),
         num_subjects=manifest.get("num_subjects") or len(rows.subjects) or None,
@@ -53,6 +60,13 @@ def describe_rows(rows: DatasetRows, scores: TrainScores | None = None) -> Descr
         created=manifest["created"],
         scores=_score_figures(scores) if scores.names else None,
     )
+
+
+def _other_files(manifest: Manifest) -> dict[str, int]:
+    files: Counter[str] = Counter()
+    for origin in manifest.get("origins", {}).values():
+        files.update(origin.get("other_files", {}))
+    return dict(files.most_common())
 
 
 def _total(counts: Counts, label: str) -> int:
@@ -159,8 +173,8 @@ def _more(description: Description) -> list[str]:
     if len(description.origins) > 1:
         numbers = {name: origin.get("num_faces") for name, origin in description.origins.items()}
         lines.append("origins: " + ", ".join(name if n is None else f"{n:,} of {name}" for name, n in numbers.items()))
-    if skipped := {reason: sum(labels.values()) for reason, labels in description.skipped.items()}:
-        lines.append("skipped: " + ", ".join(f"{number:,} {reason}" for reason, number in skipped.items()))
+    lines += _losses(description)
+    lines += _carved(description)
     if scores := description.scores:
         best = ", ".join(f"{name} {nats:.3f}" for name, nats in list(scores.information_nats.items())[:3])
         lines.append(
@@ -168,6 +182,48 @@ def _more(description: Description) -> list[str]:
             f"{scores.class_entropy_nats:.3f} nats; {len(scores.dead)} scores stay below {DEAD_BELOW}"
         )
     return lines
+
+
+def _losses(description: Description) -> list[str]:
+    """What the sources hold and the dataset does not: by reason, and the classes that lose much."""
+    lines: list[str] = []
+    if description.left_out:
+        reasons = [
+            f"{sum(labels.values()):,} {reason}{of_labels(labels)}" for reason, labels in description.left_out.items()
+        ]
+        lines.append("left out: " + "; ".join(reasons))
+    for label, num_lost, num_all in heavy_losses(description):
+        which = "all" if num_lost == num_all else f"{num_lost:,} of"
+        lines.append(f"{label}: {which} {num_all:,} of its rows and pictures are left out")
+    if others := description.other_files:
+        lines.append("other files: " + ", ".join(f"{number:,} {suffix}" for suffix, number in others.items()))
+    return lines
+
+
+def of_labels(labels: Mapping[str, int]) -> str:
+    """` (sad 12, happy 3)`; nothing where no class is known."""
+    known = [f"{label} {number:,}" for label, number in labels.items() if label != UNKNOWN]
+    return f" ({', '.join(known)})" if known else ""
+
+
+def heavy_losses(description: Description) -> list[tuple[str, int, int]]:
+    """(label, rows and pictures left out, all of them) of the labels that lose HEAVY of them or more."""
+    lost: Counter[str] = Counter()
+    for labels in description.left_out.values():
+        lost.update({label: number for label, number in labels.items() if label != UNKNOWN})
+    alls = {label: number + _total(description.counts, label) for label, number in lost.items()}
+    return [(label, lost[label], alls[label]) for label in LABELS if lost[label] >= HEAVY * alls.get(label, 1)]
+
+
+def _carved(description: Description) -> list[str]:
+    if not description.carved:
+        return []
+    splits = " and ".join(f"{number:,} faces of {split}" for split, number in description.carved.items())
+    if description.split_by in ("subject", "stratified"):
+        how = description.split_by
+    else:
+        how = "by subject where subjects are known, else stratified; no source has such a split"
+    return [f"drawn from train: {splits} (seed {description.seed}, {how})"]
 
 
 def listed(numbers: Mapping[str, int]) -> str:

@@ -18,7 +18,6 @@ import numpy as np
 import pyarrow as pa
 
 from fersweep.common.errors import InputError
-from fersweep.data_pipeline.dataset.manifest import Counts
 from fersweep.data_pipeline.dataset.parts import write_part
 from fersweep.data_pipeline.dataset.schema import arrow_schema
 from fersweep.data_pipeline.prepare.options import Options
@@ -27,7 +26,7 @@ from fersweep.data_pipeline.prepare.staging import Stage
 from fersweep.data_pipeline.splits.assign import assign
 from fersweep.data_pipeline.splits.near_twins import SIDE, near_pairs
 from fersweep.data_pipeline.splits.twins import find_near, find_twins
-from fersweep.data_pipeline.vocabulary import BLENDSHAPES, LABELS, SPLITS
+from fersweep.data_pipeline.vocabulary import BLENDSHAPES, LABELS, SPLITS, Counts
 
 MAX_COMPARED = 500_000  # faces among which near twins are looked for
 
@@ -42,6 +41,7 @@ class Settled:
     near_twin_of: np.ndarray  # the same
     compared: bool  # near twins were looked for
     skipped: Counts  # {reason: {label: faces}}
+    carved: dict[str, int]  # split → its faces that no source put there
     num_subjects: int
 
 
@@ -60,6 +60,11 @@ def settle(stage: Stage, options: Options, image_size: tuple[int, int] | None) -
         by=options.split, val_share=options.val_share, test_share=options.test_share,
         folds=options.folds, seed=options.seed,
     )  # fmt: skip
+    carved = {
+        split: num
+        for code, split in enumerate(SPLITS[1:], start=1)
+        if (num := int(((splits == code) & (known.splits != code)).sum()))
+    }
     twins = find_twins(known.ids, splits)
     near = np.where(twins < 0, find_near(pairs, splits), -1)  # an exact twin is no near twin
     skipped = {
@@ -70,7 +75,7 @@ def settle(stage: Stage, options: Options, image_size: tuple[int, int] | None) -
         }
         for reason in sorted({reason for reason, _ in known.skipped})
     }
-    return Settled(splits, folds, twins, near, compared, skipped, len(known.subject_codes))
+    return Settled(splits, folds, twins, near, compared, skipped, carved, len(known.subject_codes))
 
 
 def chosen_for_augmentation(settled: Settled) -> np.ndarray:

@@ -10,6 +10,7 @@ from typing import Annotated, Literal, get_args
 from fersweep.common.errors import InputError, hint
 from fersweep.common.options import Option
 from fersweep.data_pipeline.sources.labels import read_map
+from fersweep.data_pipeline.sources.split_names import read_split_folders
 from fersweep.data_pipeline.vocabulary import By
 
 SIDES = range(8, 1024 + 1)  # of a face, in pixels
@@ -38,6 +39,17 @@ class Options:
         ),
     ] = field(default_factory=dict[str, str])
     """The sources' class names → LABELS, or "drop"; beside the spellings that are known."""
+    split_folders: Annotated[
+        Mapping[str, str],
+        Option(
+            "Which split a folder is, where its name does not say: train, val, test, or none.",
+            SPLIT,
+            flag="--split-folder",
+            metavar="FOLDER=SPLIT",
+            given=list[str],
+            read=read_split_folders,
+        ),
+    ] = field(default_factory=dict[str, str])
     crop: Annotated[Crop, Option("auto: find the face in pictures that are no face already; or none.", READ)] = "auto"
     faces: Annotated[Faces, Option("Of a picture with several: the largest, or all.", READ)] = "largest"
     image_size: Annotated[

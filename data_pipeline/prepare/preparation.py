@@ -127,7 +127,9 @@ def _opened(sources: Sequence[Path], formats: Sequence[str], options: Options) -
         raise InputError(f"format: {len(formats)} are given for {len(sources)} sources; give one for all, or one each")
     names = list(formats) * len(sources) if len(formats) == 1 else list(formats) or [None] * len(sources)
     labels = dict(options.labels)
-    return [open_source(Path(path), name, labels) for path, name in zip(sources, names, strict=True)]
+    return [
+        open_source(Path(path), name, labels, options.split_folders) for path, name in zip(sources, names, strict=True)
+    ]
 
 
 def _kind(sources: Sequence[Source], surveys: Sequence[Survey]) -> str:
@@ -213,7 +215,8 @@ def _manifest_fields(
                 "format": source.format,
                 "num_faces": survey.num_faces,
                 "labels": {label: count._asdict() for label, count in survey.labels.items()},
-                "dropped": survey.dropped,
+                "left_out": survey.left_out,
+                "other_files": survey.other_files,
                 "warnings": survey.warnings,
             }
             for name, source, survey in zip(names, sources, surveys, strict=True)
@@ -225,6 +228,7 @@ def _manifest_fields(
         "num_subjects": settled.num_subjects,
         "compared": settled.compared,
         "skipped": settled.skipped,
+        "carved": settled.carved,
     }
 
 

@@ -3,6 +3,7 @@
 import io
 import tarfile
 import zipfile
+from collections import Counter
 from collections.abc import Callable, Iterator
 from contextlib import suppress
 from functools import cached_property, partial
@@ -24,7 +25,7 @@ class Zip:
     by_name = True
 
     def __init__(self, path: Path, archive: zipfile.ZipFile):
-        self.path, self.archive = path, archive
+        self.path, self.archive, self.left_out = path, archive, Counter[str]()
 
     def __iter__(self) -> Iterator[Member]:
         for name, info in sorted(self._names, key=lambda pair: pair[0]):
@@ -83,7 +84,7 @@ class Tar:
     by_name = False
 
     def __init__(self, path: Path, open: Callable[[], IO[bytes]]):
-        self.path, self.open = path, open
+        self.path, self.open, self.left_out = path, open, Counter[str]()
 
     def find(self, name: str) -> Member | None:
         raise InputError(
@@ -125,7 +126,7 @@ class CompressedTable:
     by_name = True
 
     def __init__(self, path: Path, name: str, num_bytes: int, open: Callable[[], IO[bytes]]):
-        self.path, self.member = path, Member(name, num_bytes, open)
+        self.path, self.member, self.left_out = path, Member(name, num_bytes, open), Counter[str]()
 
     def __iter__(self) -> Iterator[Member]:
         yield self.member

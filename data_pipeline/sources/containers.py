@@ -6,12 +6,17 @@ InputError that names the archive or the member. `opened` of opening.py finds ou
 
 import os
 import stat
+from collections import Counter
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
 from typing import IO, NamedTuple, Protocol
 
 from fersweep.common.errors import InputError
+
+BROKEN_LINK = "link that leads nowhere"
+READ_ANYWAY = "link to a folder that is read anyway"
+NO_FILE = "neither a file nor a folder"
 
 
 class Member(NamedTuple):
@@ -29,6 +34,8 @@ class Files(Protocol):
     """What was opened."""
     by_name: bool
     """Can they be looked up by name?"""
+    left_out: Counter[str]
+    """Reason → links and other things that are no files: of the last iteration."""
 
     def __iter__(self) -> Iterator[Member]: ...
 
@@ -83,39 +90,65 @@ def refuse_no_source(path: Path) -> None:
         raise InputError(f"{path} is neither a file nor a folder: {wanted}")
 
 
+def as_member(name: str, file: Path) -> Member:
+    """A file of a folder under its name within it."""
+    return Member(printable(name), file.stat().st_size, lambda: file.open("rb"))
+
+
 class OneFile:
     by_name = True
 
     def __init__(self, path: Path):
-        self.path = path
+        self.path, self.left_out = path, Counter[str]()
 
     def __iter__(self) -> Iterator[Member]:
-        yield Member(printable(self.path.name), self.path.stat().st_size, lambda: self.path.open("rb"))
+        yield as_member(self.path.name, self.path)
 
     def find(self, name: str) -> Member | None:
         return next((member for member in self if member.name == name), None)
 
 
 class Folder:
+    """Links are followed, also to places outside: datasets are made of links to another disk. A folder is read once,
+    so that a link to one that is read anyway, or that contains the link, is left out."""
+
     by_name = True
 
     def __init__(self, path: Path):
-        self.path = path
+        self.path, self.left_out = path, Counter[str]()
 
     def __iter__(self) -> Iterator[Member]:
         with reading(str(self.path)):
-            yield from self._below(self.path, "")
+            for name, file in self.files():
+                yield as_member(name, file)
 
-    def _below(self, folder: Path, prefix: str) -> Iterator[Member]:
-        """In the order of their whole names; only names of one folder and its parents are in memory."""
+    def files(self) -> Iterator[tuple[str, Path]]:
+        """(name within the folder, path) in the order of the whole names. OSError where a folder cannot be read."""
+        self.left_out.clear()
+        yield from self._below(self.path, "", {self.path.resolve()})
+
+    def _below(self, folder: Path, prefix: str, linked: set[Path]) -> Iterator[tuple[str, Path]]:
+        """Only names of one folder and its parents are in memory. `linked`: what links to folders led to, and the root."""
         with os.scandir(folder) as entries:
-            names = [(f"{entry.name}/" if _is_folder(entry) else entry.name) for entry in entries]
+            names = [(f"{entry.name}/" if entry.is_dir() else entry.name) for entry in entries]
         for name in sorted(names):
-            if name.endswith("/"):
-                yield from self._below(folder / name[:-1], prefix + name)
-            elif (file := folder / name).is_file():
-                size = file.stat().st_size
-                yield Member(printable(prefix + name), size, lambda file=file: file.open("rb"))
+            file = folder / name.rstrip("/")
+            if not name.endswith("/"):
+                if file.is_file():
+                    yield prefix + name, file
+                else:
+                    self.left_out[BROKEN_LINK if file.is_symlink() else NO_FILE] += 1
+            elif not file.is_symlink():
+                yield from self._below(file, prefix + name, linked)
+            elif any(
+                target.is_relative_to(known) or known.is_relative_to(target)
+                for target in [file.resolve()]
+                for known in linked
+            ):
+                self.left_out[READ_ANYWAY] += 1
+            else:
+                linked.add(file.resolve())
+                yield from self._below(file, prefix + name, linked)
 
     def find(self, name: str) -> Member | None:
         file = self.path / name
@@ -124,7 +157,3 @@ class Folder:
         except (OSError, ValueError):  # too long a name, a NUL in it
             return None
         return None if size is None else Member(name, size, lambda: file.open("rb"))
-
-
-def _is_folder(entry: os.DirEntry[str]) -> bool:
-    return entry.is_dir(follow_symlinks=False)  # links to folders may form a loop

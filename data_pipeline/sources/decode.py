@@ -17,6 +17,7 @@ import numpy as np
 
 from fersweep.common.errors import InputError
 from fersweep.common.processes import silent_stderr
+from fersweep.data_pipeline.sources.pictures import FORMATS
 
 if TYPE_CHECKING:
     from PIL import Image
@@ -24,7 +25,6 @@ if TYPE_CHECKING:
 
 MAX_IMAGE_BYTES = 64 * 2**20
 MAX_IMAGE_PIXELS = 64 * 2**20
-FORMATS = ("JPEG", "PNG", "BMP", "WEBP", "TIFF", "PPM", "GIF")  # of Pillow's many: EPS would run Ghostscript
 ORIENTATION = 0x0112  # EXIF
 
 EMPTY = "empty file"

@@ -10,45 +10,24 @@ are never used as paths. The formats are in formats/.
 """
 
 import hashlib
-from collections import Counter, defaultdict
+from collections import defaultdict
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field
-from pathlib import Path
-from typing import NamedTuple
+from pathlib import Path, PurePosixPath
 
 from fersweep.common.errors import InputError, hint
 from fersweep.data_pipeline.sources.containers import Member, reading
 from fersweep.data_pipeline.sources.decode import MAX_IMAGE_BYTES, TOO_LARGE, UNREADABLE, Face, Kind
 from fersweep.data_pipeline.sources.formats import READERS
 from fersweep.data_pipeline.sources.formats.csv_files import chosen, head, splits_by_name
-from fersweep.data_pipeline.sources.formats.folders import is_image
-from fersweep.data_pipeline.sources.formats.reader import MISSING, Clue, RawFace, Reader
+from fersweep.data_pipeline.sources.formats.reader import Clue, RawFace, Reader
 from fersweep.data_pipeline.sources.labels import Naming, check_map, unmapped
 from fersweep.data_pipeline.sources.opening import is_archive, opened
+from fersweep.data_pipeline.sources.pictures import is_picture
+from fersweep.data_pipeline.sources.split_names import NO_SPLIT, check_split_folders
+from fersweep.data_pipeline.sources.survey import Survey, survey
 from fersweep.data_pipeline.sources.unrecognised import Seen
 from fersweep.data_pipeline.vocabulary import LABELS
-
-
-class ClassCount(NamedTuple):
-    """Of a class of a source: our label, None where it is dropped, and all of its faces."""
-
-    label: str | None
-    num_faces: int
-
-
-class Survey(NamedTuple):
-    """What a source holds by its names and tables; no image was read."""
-
-    num_faces: int
-    """Without those dropped."""
-    labels: dict[str, ClassCount]
-    """By the source's names of its classes."""
-    dropped: dict[str, int]
-    """Reason → faces that are left out."""
-    warnings: list[str]
-    kind: Kind
-    has_subjects: bool
-    """Every face says who it is."""
 
 
 @dataclass(frozen=True)
@@ -62,6 +41,10 @@ class Source:
     """What is read: `path`, or the folder of a list that names files beside it."""
     lists: tuple[str, ...] = ()
     """The files of `root` that hold or name the faces; none where every image is one."""
+    split_folders: Mapping[str, str] = field(default_factory=dict[str, str])
+    """Folder → the split of the faces below it, or "none" (`--split-folder`)."""
+    seen: Seen | None = field(default=None, compare=False, repr=False)
+    """The files of `path`."""
 
     def faces(self) -> Iterator[Face]:
         """Every face that is not dropped, in the order of the CSV, the sorted names (folder, zip) or the archive (tar).
@@ -82,39 +65,11 @@ class Source:
                 yield Face(face.source, label, face.split, data, how, face.subject, votes, face.box)
 
     def survey(self) -> Survey:
-        """Count classes and what is dropped, without decoding. InputError that names all classes that do not map."""
-        naming = Naming(self.labels)
-        classes, dropped, unknown = Counter[str](), Counter[str](), Counter[str]()
-        has_subjects, splits_of = True, defaultdict[str, set[str]](set)
-        for face in self._raw_faces():
-            if face.drop is not None:
-                dropped[face.drop] += 1
-                continue
-            classes[face.label] += 1
-            has_subjects = has_subjects and face.subject is not None
-            if face.subject is not None and face.split is not None:
-                splits_of[face.subject].add(face.split)
-            for name in face.votes or ():
-                if name not in naming and not _maps(naming, name):
-                    unknown[name] += 0
-        unknown.update({name: count for name, count in classes.items() if not _maps(naming, name)})
-        if unknown:
-            raise unmapped(str(self.path), unknown)
-        if dropped and not classes:
-            why = ", ".join(f"{count:,} {reason}" for reason, count in dropped.items())
-            tip = ": give the folder that holds both the list and the images" if dropped[MISSING] else ""
-            raise InputError(f"{self.path} holds no face that can be used ({why}){tip}")
-        labels = {name: ClassCount(naming[name], count) for name, count in classes.items()}
-        for name, (label, count) in labels.items():
-            if label is None:
-                dropped[f"class {name} dropped"] += count
-        num_faces = sum(count for label, count in labels.values() if label is not None)
-        reader = READERS[self.format]
-        warnings = [f"{self.path}: {text}" for text in self._notes()]
-        if num_torn := sum(len(splits) > 1 for splits in splits_of.values()):
-            torn = f"{num_torn:,} of {len(splits_of):,} persons are in several of its splits"
-            warnings.append(f"{self.path}: {torn}, so scores on it flatter: --split subject draws new ones")
-        return Survey(num_faces, labels, dict(dropped), warnings, reader.kind, has_subjects and num_faces > 0)
+        """Count classes and what is left out, without decoding. InputError that names all classes that do not map."""
+        seen = self.seen if self.root == self.path else None
+        return survey(
+            self.path, self._raw_faces(), self.format, self.lists, self.labels, self._known_folders, seen, self._notes()
+        )
 
     def sha256(self) -> str:
         """sha256 (hex) of the file; of a folder's names and contents; of a list and of all that is read beside it."""
@@ -146,21 +101,33 @@ class Source:
                     yield from reader.notes(member)
 
     def _raw_faces(self) -> Iterator[RawFace]:
+        known, reader = self._known_folders, READERS[self.format]
         with opened(self.root) as files:
-            yield from READERS[self.format].read(files, self.lists)
+            for face in reader.read(files, self.lists):
+                yield face if reader.listed or not known else _with_split(face, known)
+
+    @property
+    def _known_folders(self) -> dict[str, str]:
+        return {name.casefold(): split for name, split in self.split_folders.items()}
 
 
-def open_source(path: Path, format: str | None = None, labels: Mapping[str, str] | None = None) -> Source:
+def open_source(
+    path: Path,
+    format: str | None = None,
+    labels: Mapping[str, str] | None = None,
+    split_folders: Mapping[str, str] | None = None,
+) -> Source:
     """Find out what `path` holds.
 
     Args:
         path: a CSV, a list of images, a folder, or an archive.
         format: a key of READERS; None: the one that it looks like.
         labels: the source's names of classes → ours or "drop", before all known spellings; see labels.py.
+        split_folders: folder → the split of the faces below it, or "none", before all known names.
 
     InputError where the source is missing, broken, empty or not of that format, or where it may be of several.
     """
-    path, labels = Path(path), check_map(labels or {})
+    path, labels, split_folders = Path(path), check_map(labels or {}), check_split_folders(split_folders or {})
     if format is not None and format not in READERS:
         raise InputError(f"--format {format}: no such format; {hint(format, READERS)}")
     fitting, claimed, seen = _recognise(path, READERS if format is None else {format: READERS[format]})
@@ -171,14 +138,14 @@ def open_source(path: Path, format: str | None = None, labels: Mapping[str, str]
         raise InputError(f"{path} holds nothing of the format {format}: expected {expected}, but {seen.told()}")
     reader = READERS[format]
     if not reader.listed:
-        return Source(path, format, labels, path)
+        return Source(path, format, labels, path, (), split_folders, seen)
     lists = claimed.get(format) or fitting[format]
     if lists.count > 1 and not reader.several and not (reader.by_split and splits_by_name(lists.names)):
         or_name = ", or name them by their splits: train.csv, val.csv, test.csv" if reader.by_split else ""
         names = " and ".join(lists.names[:3])
         raise InputError(f"{path} is ambiguous: it holds {names}; give the one that you mean{or_name}")
     beside = reader.beside and path.is_file() and not is_archive(path)
-    return Source(path, format, labels, path.parent if beside else path, tuple(lists.names))
+    return Source(path, format, labels, path.parent if beside else path, tuple(lists.names), split_folders, seen)
 
 
 EVERY_IMAGE = "folders"
@@ -205,14 +172,18 @@ def _recognise(path: Path, readers: Mapping[str, Reader]) -> tuple[dict[str, _Li
     with opened(path) as files:
         above = path.resolve().name
         for member in files:
-            begin = head(member)
-            seen.add(member.name, begin)
-            clue = Clue(member.name, f"{above}/{member.name}", begin.columns, begin.first, is_image(member.name))
+            begin, pictured = head(member), is_picture(member)
+            seen.add(member.name, begin, pictured)
+            clue = Clue(member.name, f"{above}/{member.name}", begin.columns, begin.first, pictured)
             for name, reader in readers.items():
+                if reader.reads is not None and reader.reads(member.name):
+                    seen.read[name][PurePosixPath(member.name).suffix.lower() or "no suffix"] += not pictured
+                    seen.read_pictures[name] += pictured
                 if reader.fits(clue):
                     fitting[name].add(member.name)
                     if (reader.claims or reader.fits)(clue):
                         claimed[name].add(member.name)
+        seen.left_out = dict(files.left_out)
     return dict(fitting), dict(claimed), seen
 
 
@@ -232,13 +203,11 @@ def _decide(path: Path, fitting: dict[str, _Lists], claimed: dict[str, _Lists], 
     return next(iter(claimed))
 
 
-def _maps(naming: Naming, name: str) -> bool:
-    """Does the class map to a label, or is it dropped?"""
-    try:
-        naming[name]
-    except KeyError:
-        return False
-    return True
+def _with_split(face: RawFace, known: Mapping[str, str]) -> RawFace:
+    """The face with the split of the innermost folder that the user named."""
+    above = PurePosixPath(face.source).parent.parts
+    named = next((known[name.casefold()] for name in reversed(above) if name.casefold() in known), None)
+    return face if named is None else face._replace(split=None if named == NO_SPLIT else named)
 
 
 def _votes(votes: Mapping[str, float], naming: Naming) -> tuple[float, ...]:

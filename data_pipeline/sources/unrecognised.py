@@ -1,12 +1,14 @@
 """What a source holds where no reader knows it: one short line of what was seen and what would be right."""
 
-from collections import Counter
+from collections import Counter, defaultdict
+from collections.abc import Mapping
 from pathlib import Path, PurePosixPath
 
 from fersweep.common.errors import InputError
 from fersweep.data_pipeline.sources.formats.columns import find_label, listed
 from fersweep.data_pipeline.sources.formats.csv_files import Head, is_table
 from fersweep.data_pipeline.sources.opening import is_packed
+from fersweep.data_pipeline.sources.pictures import is_hidden
 
 TABULAR = {".parquet", ".feather", ".xlsx", ".xls", ".ods", ".json", ".jsonl", ".npy", ".npz", ".pkl", ".pickle", ".h5",
            ".hdf5", ".mat", ".arff", ".txt", ".dat"}  # fmt: skip
@@ -22,13 +24,25 @@ class Seen:
 
     def __init__(self) -> None:
         self.suffixes = Counter[str]()
+        """Of the files that are neither hidden nor pictures."""
+        self.read: defaultdict[str, Counter[str]] = defaultdict(Counter)
+        """Format → suffix → those that its reader reads beside the faces."""
+        self.read_pictures = Counter[str]()
+        """Format → pictures that its reader reads beside the faces, if there are others of them."""
+        self.num_hidden = self.num_pictures = 0
+        self.left_out: Mapping[str, int] = {}
+        """Reason → links and other things that are no files."""
         self.packed: list[str] = []
         self.name, self.head = "", Head()
         """Of the first CSV."""
 
-    def add(self, name: str, head: Head) -> None:
+    def add(self, name: str, head: Head, is_picture: bool) -> None:
         path = PurePosixPath(name)
-        if any(part.startswith((".", "__MACOSX")) for part in path.parts):
+        if is_hidden(name):
+            self.num_hidden += 1
+            return
+        if is_picture:
+            self.num_pictures += 1
             return
         self.suffixes[path.suffix.lower() or "no suffix"] += 1
         if is_packed(name) and len(self.packed) <= MOST_SUFFIXES:

@@ -6,14 +6,16 @@ place_outputs(inputs, Path("drawn"))    # {Path("photo.jpg"): Path("drawn/photo.
 
 from __future__ import annotations
 
+from collections import Counter
 from collections.abc import Sequence
 from pathlib import Path
 from typing import NamedTuple
 
 from fersweep.common.errors import InputError
 from fersweep.common.files import check_target, check_writable
-from fersweep.data_pipeline.sources.formats.folders import IMAGE_SUFFIXES
+from fersweep.data_pipeline.sources.containers import Folder, as_member
 from fersweep.data_pipeline.sources.labels import label_of
+from fersweep.data_pipeline.sources.pictures import is_hidden, is_picture, picture_suffixes
 from fersweep.results.predict.outputs import CODECS, PICTURES
 from fersweep.results.predict.video_frames import Clip
 
@@ -30,6 +32,7 @@ class Picture(NamedTuple):
 class Inputs(NamedTuple):
     pictures: list[Picture]
     clips: list[Path | int]  # files, and numbers of cameras
+    left_out: Counter[str]  # suffix, or what it is → files and links of folders that are no pictures
 
     @property
     def alone(self) -> bool:
@@ -39,7 +42,7 @@ class Inputs(NamedTuple):
 
 def sort_inputs(names: Sequence[str]) -> Inputs:
     """Pictures and clips by name. Raises InputError for what does not exist, is neither, or is a folder without pictures."""
-    inputs = Inputs([], [])
+    inputs = Inputs([], [], Counter())
     for name in names:
         path = Path(name)
         if name.isdecimal() and not path.exists():
@@ -47,8 +50,8 @@ def sort_inputs(names: Sequence[str]) -> Inputs:
         elif not path.exists():
             raise InputError(f"{path}: there is no such file")
         elif path.is_dir():
-            inputs.pictures.extend(_in_folder(path))
-        elif path.suffix.lower() in IMAGE_SUFFIXES or _is_picture(path):
+            inputs.pictures.extend(_in_folder(path, inputs.left_out))
+        elif path.suffix.lower() in picture_suffixes() or _opens(path):
             inputs.pictures.append(Picture(path, Path(path.name), folder=False))
         else:
             Clip(path).close()
@@ -56,17 +59,30 @@ def sort_inputs(names: Sequence[str]) -> Inputs:
     return inputs
 
 
-def _in_folder(folder: Path) -> list[Picture]:
-    """All pictures in a folder and the folders in it, by name; those in a folder called like a class have its label."""
-    paths = sorted(path for path in folder.rglob("*") if path.suffix.lower() in IMAGE_SUFFIXES and path.is_file())
-    places = [path.relative_to(folder) for path in paths]
-    visible = [place for place in places if not any(part.startswith((".", "__MACOSX")) for part in place.parts)]
-    if not visible:
-        raise InputError(f"{folder}: there are no pictures in it ({', '.join(sorted(IMAGE_SUFFIXES))})")
-    return [Picture(folder / place, place, folder=True, true=label_of(place.parent.name)) for place in visible]
+def _in_folder(folder: Path, left_out: Counter[str]) -> list[Picture]:
+    """All pictures in a folder and the folders in it, by name; those in a folder called like a class have its label.
+
+    What is a picture, `prepare` decides in the same way. `left_out` gets what is none.
+    """
+    files, pictures, others = Folder(folder), list[Picture](), Counter[str]()
+    try:
+        for name, path in files.files():
+            place = Path(name)
+            if is_picture(as_member(name, path)):
+                pictures.append(Picture(folder / place, place, folder=True, true=label_of(place.parent.name)))
+            else:
+                others["hidden" if is_hidden(name) else place.suffix.lower() or "without a suffix"] += 1
+    except OSError as error:
+        raise InputError(f"{error.filename or folder}: cannot be read ({error.strerror})") from None
+    others.update(files.left_out)
+    if not pictures:
+        has = ", ".join(f"{number:,} {what}" for what, number in others.most_common()) or "nothing"
+        raise InputError(f"{folder}: there are no pictures in it, but {has}")
+    left_out.update(others)
+    return pictures
 
 
-def _is_picture(path: Path) -> bool:
+def _opens(path: Path) -> bool:
     """Whether Pillow can open it; of a video it reads the first bytes alone."""
     from PIL import Image
 

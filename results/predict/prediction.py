@@ -86,6 +86,9 @@ def run(
     Raises InputError, before anything is written, if an input, a model or a place to write to is wrong.
     """
     inputs = sort_inputs(names)
+    if inputs.left_out:
+        others = ", ".join(f"{number:,} {what}" for what, number in inputs.left_out.most_common())
+        print(f"no pictures, left out: {others}", file=sys.stderr)
     targets = place_outputs(inputs, options.out) if options.out else {}
     if options.grid:
         check_target(options.grid, "--grid", PICTURES)

@@ -7,8 +7,8 @@ from pathlib import PurePosixPath
 from fersweep.common.errors import InputError
 from fersweep.data_pipeline.sources.containers import Files, Member
 from fersweep.data_pipeline.sources.formats.csv_files import chosen, inside, whole_rows
-from fersweep.data_pipeline.sources.formats.folders import is_image
 from fersweep.data_pipeline.sources.formats.reader import MISSING, Clue, RawFace, Reader
+from fersweep.data_pipeline.sources.pictures import is_picture
 
 COLUMNS = ("subDirectory_filePath", "face_x", "face_y", "face_width", "face_height", "expression")
 CLASSES = ("neutral", "happiness", "sadness", "surprise", "fear", "disgust", "anger", "contempt")  # ids 0–7
@@ -30,7 +30,7 @@ class _Photos:
         if (photo := self.files.find(inside(folder, name, folder or "list"))) is not None:
             return photo
         if self.folders is None:
-            places = (PurePosixPath(member.name) for member in self.files if is_image(member.name))
+            places = (PurePosixPath(member.name) for member in self.files if is_picture(member))
             self.folders = sorted({str(PurePosixPath(*place.parts[:-2])) for place in places if len(place.parts) > 2})
         for index, place in enumerate(self.folders):
             if (photo := self.files.find(posixpath.join(place, name))) is not None:

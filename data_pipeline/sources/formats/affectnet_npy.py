@@ -8,15 +8,16 @@ import io
 import math
 import re
 from collections.abc import Iterator
+from pathlib import PurePosixPath
 
 import numpy as np
 
 from fersweep.common.errors import InputError
 from fersweep.data_pipeline.sources.containers import Files, Member, reading
 from fersweep.data_pipeline.sources.formats.affectnet import NO_CLASSES, class_of
-from fersweep.data_pipeline.sources.formats.csv_files import split_of
-from fersweep.data_pipeline.sources.formats.folders import is_image
 from fersweep.data_pipeline.sources.formats.reader import MISSING, NO_LABEL, RawFace, Reader
+from fersweep.data_pipeline.sources.pictures import is_picture
+from fersweep.data_pipeline.sources.split_names import split_of_folders
 
 IMAGE = re.compile(r"((?:.*/)?)images/([^/]+)\.\w+")  # the set's folder, the face's name
 LABEL_FILE = re.compile(r"((?:.*/)?)annotations/([^/.][^/]*)_exp\.npy")
@@ -30,11 +31,11 @@ def _read(files: Files, names: tuple[str, ...]) -> Iterator[RawFace]:
     unseen, own_name = set(labels), files.path.resolve().name.split(".")[0]
     for member in files:
         image = IMAGE.fullmatch(member.name)
-        if image is None or not is_image(member.name):
+        if image is None or not is_picture(member):
             continue
         key = image[1] + image[2]
         unseen.discard(key)
-        expression, split = labels.get(key), _split(image[1] or own_name)
+        expression, split = labels.get(key), split_of_folders(PurePosixPath(image[1] or own_name).parts)
         if expression is None:
             yield RawFace(member.name, "", member, split, drop=BAD_LABEL if key in labels else NO_LABEL)
         elif expression in NO_CLASSES:
@@ -76,14 +77,10 @@ def _label(member: Member) -> str | None:
     return str(int(number)) if number.is_integer() else None
 
 
-def _split(folder: str) -> str | None:
-    """Of a set's folder: `…/val_set/`."""
-    return split_of(folder.rstrip("/").rpartition("/")[2].lower().removesuffix("_set"))
-
-
 AFFECTNET_NPY = Reader(
     kind="image",
     expects="train_set/images/0.jpg with train_set/annotations/0_exp.npy, and val_set",
     fits=lambda clue: LABEL_FILE.fullmatch(clue.name) is not None,
     read=_read,
+    reads=lambda name: re.search(r"annotations/[^/]+\.npy$", name) is not None,
 )

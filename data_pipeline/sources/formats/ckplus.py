@@ -15,9 +15,10 @@ from typing import NamedTuple
 
 from fersweep.common.errors import InputError
 from fersweep.data_pipeline.sources.containers import Files, Member, reading
-from fersweep.data_pipeline.sources.formats.csv_files import split_of
-from fersweep.data_pipeline.sources.formats.folders import NO_CLASS, is_image
+from fersweep.data_pipeline.sources.formats.folders import NO_CLASS
 from fersweep.data_pipeline.sources.formats.reader import MISSING, Clue, RawFace, Reader
+from fersweep.data_pipeline.sources.pictures import is_picture
+from fersweep.data_pipeline.sources.split_names import split_of_folders
 
 NAME = re.compile(r"(?:.*/)?((S\d{3})_\d{3})_(\d{8})(?:[^\d/][^/]*)?\.\w+")  # sequence, person, frame
 LABEL_FILE = re.compile(r"(?:.*/)?(S\d{3}_\d{3})_\d{8}_emotion\.txt")
@@ -41,7 +42,7 @@ class _Sequence(NamedTuple):
 def _read(files: Files, names: tuple[str, ...]) -> Iterator[RawFace]:
     sequences = _sequences(files)
     for member in files:
-        if not is_image(member.name):
+        if not is_picture(member):
             continue
         folder, name = PurePosixPath(member.name).parent, NAME.fullmatch(member.name)
         if name is None:
@@ -55,7 +56,7 @@ def _read(files: Files, names: tuple[str, ...]) -> Iterator[RawFace]:
             )
         else:
             drop = None if folder.name else NO_CLASS
-            yield RawFace(member.name, folder.name, member, split_of(folder.parent.name), name[2], drop=drop)
+            yield RawFace(member.name, folder.name, member, split_of_folders(folder.parts[:-1]), name[2], drop=drop)
     for sequence in sequences.values():
         if not sequence.peak:
             yield RawFace(sequence.label_file, sequence.label, b"", drop=MISSING)
@@ -79,7 +80,7 @@ def _sequences(files: Files) -> Mapping[str, _Sequence]:
     for member in files:
         if file := LABEL_FILE.fullmatch(member.name):
             labels[file[1]] = (_label(member), member.name)
-        elif (frame := NAME.fullmatch(member.name)) and is_image(member.name):
+        elif (frame := NAME.fullmatch(member.name)) and is_picture(member):
             last[frame[1]] = sorted({*last[frame[1]], int(frame[3])})[-NUM_PEAK_FRAMES:]
     return {name: _Sequence(*label, last.get(name, [])) for name, label in labels.items()}
 
@@ -107,4 +108,5 @@ CKPLUS = Reader(
     expects="images named like S010_004_00000017.png, in class folders or beside files like S010_004_00000017_emotion.txt",
     fits=_is_ckplus,
     read=_read,
+    reads=lambda name: LABEL_FILE.fullmatch(name) is not None,
 )

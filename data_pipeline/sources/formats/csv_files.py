@@ -14,6 +14,7 @@ from typing import NamedTuple
 from fersweep.common.errors import InputError
 from fersweep.data_pipeline.sources.containers import Files, Member, reading
 from fersweep.data_pipeline.sources.formats.columns import find, folded, listed
+from fersweep.data_pipeline.sources.split_names import split_of
 
 MAX_LINE_CHARS = 2**23  # a face of 512×512×3 pixels takes 3 million
 MAX_COLUMNS = 10**6
@@ -21,14 +22,6 @@ SEPARATORS = ",;\t|"
 SUFFIXES = (".csv", ".tsv", ".txt")
 UTF8 = "utf-8-sig"
 ENCODINGS = ((b"\xff\xfe\0\0", "utf-32"), (b"\xff\xfe", "utf-16"), (b"\xfe\xff", "utf-16"))  # by their first bytes
-
-SPLITS = {
-    "train": ("train", "training"),
-    "val": ("val", "valid", "validation", "publictest"),
-    "test": ("test", "testing", "privatetest"),
-}
-"""Split → how sources spell it, in lower case."""
-_SPLIT_OF = {spelling: split for split, spellings in SPLITS.items() for spelling in spellings}
 
 
 class NoTable(InputError):
@@ -44,11 +37,6 @@ class Head(NamedTuple):
     """Cells of the first row."""
     problem: str = ""
     """Why it is no table."""
-
-
-def split_of(name: str) -> str | None:
-    """The split of which `name` is a known spelling, in any case; None: it is no known spelling."""
-    return _SPLIT_OF.get(name.strip().lower())
 
 
 def named_split(name: str, where: str, column: str = "split") -> str | None:

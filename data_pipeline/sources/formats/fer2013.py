@@ -34,6 +34,8 @@ from fersweep.data_pipeline.sources.formats.csv_files import Head, chosen, head,
 from fersweep.data_pipeline.sources.formats.reader import NO_LABEL, Clue, RawFace, Reader
 
 FER2013_LABELS = ("angry", "disgust", "fear", "happy", "sad", "surprise", "neutral")  # ids 0–6
+PUBLISHED = {"train": 28_709, "val": 3_589, "test": 3_589}
+"""Split → rows, as Kaggle has them."""
 CKEXTENDED_LABELS = (*FER2013_LABELS, "contempt")
 OFFICIAL = ("training", "publictest", "privatetest")
 PREFIXES = ("pixel", "pixels", "pix", "px", "p", "")
@@ -213,6 +215,7 @@ FER2013_CSV = Reader(
     claims=lambda clue: is_pixel_table(clue) and not _is_ckextended(clue),
     read=partial(_read, labels=FER2013_LABELS),
     notes=_notes,
+    official=PUBLISHED,
     listed=True,
     by_split=True,
 )

@@ -13,10 +13,11 @@ from contextlib import contextmanager
 from fersweep.common.errors import InputError
 from fersweep.data_pipeline.sources.containers import Files, Member
 from fersweep.data_pipeline.sources.formats.columns import find, folded
-from fersweep.data_pipeline.sources.formats.csv_files import chosen, split_of, whole_rows
-from fersweep.data_pipeline.sources.formats.fer2013 import FER2013_LABELS, read_rows
+from fersweep.data_pipeline.sources.formats.csv_files import chosen, whole_rows
+from fersweep.data_pipeline.sources.formats.fer2013 import FER2013_LABELS, PUBLISHED, read_rows
 from fersweep.data_pipeline.sources.formats.reader import Clue, RawFace, Reader
 from fersweep.data_pipeline.sources.opening import archive_in
+from fersweep.data_pipeline.sources.split_names import split_of
 
 EMOTIONS = ("neutral", "happiness", "surprise", "sadness", "anger", "disgust", "fear", "contempt")
 COLUMNS = ("Usage", *EMOTIONS, "unknown", "NF")
@@ -101,6 +102,8 @@ FERPLUS = Reader(
     expects="fer2013new.csv beside fer2013.csv or icml_face_data.csv, plain or packed (fer2013.tar.gz, fer2013.csv.zip)",
     fits=_is_votes,
     read=_read,
+    reads=lambda name: posixpath.basename(name).startswith(tuple(name.removesuffix(".csv") for name in PIXELS)),
+    official=PUBLISHED,
     listed=True,
     beside=True,
 )

@@ -5,31 +5,24 @@ from collections.abc import Iterator
 from pathlib import PurePosixPath
 
 from fersweep.data_pipeline.sources.containers import Files
-from fersweep.data_pipeline.sources.formats.csv_files import split_of
 from fersweep.data_pipeline.sources.formats.file_names import person_of
 from fersweep.data_pipeline.sources.formats.reader import RawFace, Reader
 from fersweep.data_pipeline.sources.labels import label_of
+from fersweep.data_pipeline.sources.pictures import is_picture
+from fersweep.data_pipeline.sources.split_names import split_of, split_of_folders
 
-IMAGE_SUFFIXES = {".jpg", ".jpeg", ".png", ".bmp", ".webp", ".tif", ".tiff", ".pgm", ".gif"}
 OFFICIAL = re.compile(r"(Training|PublicTest|PrivateTest)_\d+")  # FER2013's file names keep the official split
 JONATHANOHEIX = re.compile(r"(?:.*/)?images/(?:train|validation)/[a-z]+/\d+\.jpg")
 NO_CLASS = "in no class folder"
 
 
-def is_image(name: str) -> bool:
-    """Is it named as an image, and not hidden?"""
-    path = PurePosixPath(name)
-    hidden = any(part.startswith((".", "__MACOSX")) and part != ".." for part in path.parts)
-    return path.suffix.lower() in IMAGE_SUFFIXES and not hidden
-
-
 def _read(files: Files, names: tuple[str, ...]) -> Iterator[RawFace]:
     for member in files:
-        if is_image(member.name):
+        if is_picture(member):
             path = PurePosixPath(member.name)
             folder = path.parent.name
             official = OFFICIAL.match(path.name)
-            split = split_of(official[1] if official else path.parent.parent.name)
+            split = split_of(official[1]) if official else split_of_folders(path.parts[:-2])
             drop = None if folder else NO_CLASS
             yield RawFace(member.name, folder, member, split, person_of(path.stem), drop=drop)
 

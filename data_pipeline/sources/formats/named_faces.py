@@ -8,18 +8,18 @@ from functools import partial
 from pathlib import PurePosixPath
 
 from fersweep.data_pipeline.sources.containers import Files
-from fersweep.data_pipeline.sources.formats.csv_files import split_of
 from fersweep.data_pipeline.sources.formats.file_names import Said, jaffe, kdef, rafd
-from fersweep.data_pipeline.sources.formats.folders import is_image
 from fersweep.data_pipeline.sources.formats.reader import Clue, RawFace, Reader
 from fersweep.data_pipeline.sources.labels import label_of
+from fersweep.data_pipeline.sources.pictures import is_picture
+from fersweep.data_pipeline.sources.split_names import split_of_folders
 
 
 def _read(
     files: Files, names: tuple[str, ...], *, parse: Callable[[str], Said | None], other: str
 ) -> Iterator[RawFace]:
     for member in files:
-        if not is_image(member.name):
+        if not is_picture(member):
             continue
         path = PurePosixPath(member.name)
         said, folder = parse(path.stem), path.parent
@@ -27,7 +27,7 @@ def _read(
             yield RawFace(member.name, "", member, drop=other)
         else:
             label = folder.name if label_of(folder.name) else said.label
-            yield RawFace(member.name, label, member, split_of(folder.parent.name), said.subject)
+            yield RawFace(member.name, label, member, split_of_folders(folder.parts[:-1]), said.subject)
 
 
 def _reader(name: str, example: str, parse: Callable[[str], Said | None]) -> Reader:

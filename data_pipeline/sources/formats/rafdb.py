@@ -8,8 +8,8 @@ from pathlib import PurePosixPath
 from fersweep.common.errors import InputError
 from fersweep.data_pipeline.sources.containers import Files
 from fersweep.data_pipeline.sources.formats.csv_files import chosen, lines
-from fersweep.data_pipeline.sources.formats.folders import is_image
 from fersweep.data_pipeline.sources.formats.reader import MISSING, RawFace, Reader
+from fersweep.data_pipeline.sources.pictures import is_picture
 
 CLASSES = {
     "1": "surprise",
@@ -29,7 +29,7 @@ def _read(files: Files, names: tuple[str, ...]) -> Iterator[RawFace]:
     places: dict[str, str] = {}
     for member in files:
         image = IMAGE.fullmatch(PurePosixPath(member.name).stem)
-        if image and is_image(member.name) and (image[2] or image[1] not in places):
+        if image and is_picture(member) and (image[2] or image[1] not in places):
             places[image[1]] = member.name
     table = [line for member in chosen(files, names) for line in lines(member)]
     for number, line in enumerate(table, start=1):
@@ -51,6 +51,7 @@ RAFDB = Reader(
     expects=f"{LISTS[0]} beside the images that it names",
     fits=lambda clue: PurePosixPath(clue.name).name in LISTS,
     read=_read,
+    reads=lambda name: (image := IMAGE.fullmatch(PurePosixPath(name).stem)) is not None and image[2] is None,
     listed=True,
     beside=True,
 )

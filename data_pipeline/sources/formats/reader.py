@@ -65,6 +65,10 @@ class Reader:
     """There may be several where their names tell the splits apart."""
     beside: bool = False
     """Other files are read beside the list: where the list alone is given, they are looked for in its folder."""
+    reads: Callable[[str], bool] | None = None
+    """By its name: is it a file that is read beside the faces, or a copy of one?"""
+    official: Mapping[str, int] | None = None
+    """Split → faces, as published."""
     warning: str | None = None
     """What a user of this format should know."""
     notes: Callable[[Member], Iterator[str]] | None = None

@@ -1,0 +1,167 @@
+"""What a source holds by its names and tables, and what of it is left out, by reason and class; no image is read."""
+
+from collections import Counter, defaultdict
+from collections.abc import Iterable, Iterator, Mapping
+from pathlib import Path, PurePosixPath
+from typing import NamedTuple
+
+from fersweep.common.errors import InputError
+from fersweep.data_pipeline.sources.decode import Kind
+from fersweep.data_pipeline.sources.formats import READERS
+from fersweep.data_pipeline.sources.formats.reader import MISSING, RawFace, Reader
+from fersweep.data_pipeline.sources.labels import Naming, unmapped
+from fersweep.data_pipeline.sources.split_names import MAY_BE, split_in
+from fersweep.data_pipeline.sources.unrecognised import Seen
+from fersweep.data_pipeline.vocabulary import SPLITS, UNKNOWN, Counts
+
+UNLISTED = "picture that the list does not use"
+
+
+class ClassCount(NamedTuple):
+    """Of a class of a source: our label, None where it is dropped, and all of its faces."""
+
+    label: str | None
+    num_faces: int
+
+
+class Survey(NamedTuple):
+    """What a source holds by its names and tables."""
+
+    num_faces: int
+    """Without those left out."""
+    labels: dict[str, ClassCount]
+    """By the source's names of its classes."""
+    left_out: Counts
+    """Reason → label, or UNKNOWN → rows and pictures."""
+    other_files: dict[str, int]
+    """Suffix, or what it is → files that hold no faces."""
+    warnings: list[str]
+    kind: Kind
+    has_subjects: bool
+    """Every face says who it is."""
+
+    @property
+    def dropped(self) -> dict[str, int]:
+        """Reason → rows and pictures that are left out."""
+        return {reason: sum(labels.values()) for reason, labels in self.left_out.items()}
+
+
+def survey(
+    path: Path, faces: Iterable[RawFace], format: str, lists: Iterable[str], labels: Mapping[str, str],
+    splits: Mapping[str, str], seen: Seen | None, notes: Iterable[str],
+) -> Survey:  # fmt: skip
+    """Count the faces of the source `path`. InputError that names all classes that do not map, or folders that may be splits.
+
+    Args:
+        format: a key of READERS.
+        lists: the files that hold or name the faces.
+        labels: `--map`. splits: `--split-folder`, for messages: they are in `faces` already.
+        seen: the files of the source; None: others are read beside it, so that its folder is not all its own.
+        notes: what a user should know of the format, and of how its lists are read.
+    """
+    reader = READERS[format]
+    naming, own_splits = Naming(labels), Counter[str | None]()
+    classes, unknown = Counter[str](), Counter[str]()
+    left_out: defaultdict[str, Counter[str]] = defaultdict(Counter)
+    has_subjects, splits_of, num_pictures = True, defaultdict[str, set[str]](set), 0
+    folders: dict[str, str | None] = {}
+    for face in faces:
+        num_pictures += not isinstance(face.data, bytes)
+        own_splits[face.split] += 1
+        if face.drop is not None:
+            left_out[face.drop][_label(naming, face.label)] += 1
+            continue
+        classes[face.label] += 1
+        has_subjects = has_subjects and face.subject is not None
+        if face.subject is not None and face.split is not None:
+            splits_of[face.subject].add(face.split)
+        if not reader.listed:
+            folders.setdefault(str(PurePosixPath(face.source).parent), face.split)
+        for name in face.votes or ():
+            if name not in naming and not _maps(naming, name):
+                unknown[name] += 0
+    unknown.update({name: count for name, count in classes.items() if not _maps(naming, name)})
+    if unknown:
+        raise unmapped(str(path), unknown)
+    if left_out and not classes:
+        why = ", ".join(f"{sum(counts.values()):,} {reason}" for reason, counts in left_out.items())
+        tip = ": give the folder that holds both the list and the images" if left_out[MISSING] else ""
+        raise InputError(f"{path} holds no face that can be used ({why}){tip}")
+    _ask_for_splits(path, folders, splits)
+    found = {name: ClassCount(naming[name], count) for name, count in classes.items()}
+    for name, (label, count) in found.items():
+        if label is None:
+            left_out[f"class {name} dropped"][UNKNOWN] += count
+    for reason, count in seen.left_out.items() if seen is not None else ():
+        left_out[reason][UNKNOWN] += count
+    num_unused = 0 if seen is None else seen.num_pictures - seen.read_pictures[format] - num_pictures
+    if reader.kind == "image" and reader.listed and num_unused > 0:
+        left_out[UNLISTED][UNKNOWN] = num_unused
+    num_faces = sum(count for label, count in found.values() if label is not None)
+    warnings = [f"{path}: {text}" for text in [*notes, *_official(own_splits, reader)]]
+    if num_torn := sum(len(splits) > 1 for splits in splits_of.values()):
+        torn = f"{num_torn:,} of {len(splits_of):,} persons are in several of its splits"
+        warnings.append(f"{path}: {torn}, so scores on it flatter: --split subject draws new ones")
+    others = {} if seen is None else _other_files(seen, format, lists)
+    reasons = {reason: dict(counts) for reason, counts in left_out.items() if counts}
+    return Survey(num_faces, found, reasons, others, warnings, reader.kind, has_subjects and num_faces > 0)
+
+
+def _label(naming: Naming, name: str) -> str:
+    """Our label of a face that is left out, UNKNOWN where it has none."""
+    return (naming[name] if name and _maps(naming, name) else None) or UNKNOWN
+
+
+def _maps(naming: Naming, name: str) -> bool:
+    """Does the class map to a label, or is it dropped?"""
+    try:
+        naming[name]
+    except KeyError:
+        return False
+    return True
+
+
+def _ask_for_splits(path: Path, folders: Mapping[str, str | None], known: Mapping[str, str]) -> None:
+    """InputError where a folder above class folders may be a split, and does not say which.
+
+    Args:
+        folders: folder of faces → their split, None where it names none.
+        known: folders that the user named.
+    """
+    beside: set[tuple[str, ...]] = set()  # the folders that hold those of splits
+    for folder in folders:
+        parts = PurePosixPath(folder).parts[:-1]
+        beside |= {parts[:depth] for depth, name in enumerate(parts) if split_in(name) in SPLITS}
+    for folder, split in folders.items():
+        parts = PurePosixPath(folder).parts[:-1]
+        for depth, name in enumerate(parts) if split is None else ():
+            may_be = split_in(name) == MAY_BE
+            if name.casefold() not in known and (may_be or parts[:depth] in beside):
+                why = "may be a split" if may_be else "is beside folders of splits, and names none"
+                raise InputError(
+                    f"{path}: the folder {name} {why}: say which it is, --split-folder {name}=train (or val, test, none)"
+                )
+
+
+def _official(splits: Mapping[str | None, int], reader: Reader) -> Iterator[str]:
+    """A note where a published dataset's splits have other sizes than it has."""
+    official = reader.official
+    if official is None:
+        return
+    here = {split: splits.get(split, 0) for split in SPLITS}
+    is_it = any(here[split] == count for split, count in official.items()) or 2 * sum(here.values()) > sum(
+        official.values()
+    )
+    if is_it and None not in splits and here != dict(official):
+        sizes = ", ".join(f"{count:,} {split}" if count else f"no {split}" for split, count in here.items())
+        wanted = ", ".join(f"{count:,} {split}" for split, count in official.items())
+        yield f"it has {sizes} rows; as published it has {wanted}"
+
+
+def _other_files(seen: Seen, format: str, lists: Iterable[str]) -> dict[str, int]:
+    """Suffix → files that are neither pictures nor read."""
+    others = Counter(seen.suffixes)
+    others.subtract(PurePosixPath(name).suffix.lower() or "no suffix" for name in lists)
+    others.subtract(seen.read[format])
+    counts = {suffix: count for suffix, count in others.most_common() if count > 0}
+    return counts | ({"hidden": seen.num_hidden} if seen.num_hidden else {})
