@@ -118,13 +118,18 @@ def _numbers(face: Face) -> np.ndarray:
         values = np.array(text.split(), np.float64)
     except ValueError:
         raise Broken(face.source, NO_NUMBERS, "pixels are not numbers from 0 to 255, separated by blanks") from None
+    # face by face: one of 0 to 255 that has no pixel above 1 is black anyway
     of_one = len(values) > 0 and values.max() <= 1 and b"." in text
     return np.rint(values * 255 if of_one else values)
 
 
+def numbers_in(text: str) -> list[str]:
+    """The numbers of `text`, separated by blanks or as a list: 7, 8 and 9 of "7 8 9" and "[7, 8, 9]"."""
+    return text.translate(_LIST_CHARS).split()
+
+
 def num_pixels(text: str) -> int:
-    """How many numbers `text` holds, separated by blanks or as a list: 3 of "7 8 9" and "[7, 8, 9]"."""
-    return len(text.translate(_LIST_CHARS).split())
+    return len(numbers_in(text))
 
 
 def side_of(num_pixels: int) -> int:

@@ -22,7 +22,16 @@ import pyarrow.csv
 from fersweep.common.errors import InputError
 from fersweep.data_pipeline.sources.containers import Files, Member, reading
 from fersweep.data_pipeline.sources.formats.blendshape_columns import LEAST, families, scores
-from fersweep.data_pipeline.sources.formats.columns import PATH, SPLIT, SUBJECT, find, find_label, listed, unread
+from fersweep.data_pipeline.sources.formats.columns import (
+    PATH,
+    SPLIT,
+    SUBJECT,
+    class_name,
+    find,
+    find_label,
+    listed,
+    unread,
+)
 from fersweep.data_pipeline.sources.formats.csv_files import (
     UTF8,
     Head,
@@ -142,7 +151,7 @@ def _rows(
         drop = NO_SCORE if missing[row] else BAD_SCORE if outside[row] else None
         yield RawFace(
             f"{where} {paths[row]}" if paths[row] else where,
-            labels[row],
+            class_name(labels[row]),
             data[row * width : (row + 1) * width],
             named_split(splits[row], where) if splits[row] else split,
             subjects[row] or None,

@@ -45,6 +45,7 @@ PIXELS = ("pixels", "pixel", "imagepixels", "pixelvalues")
 MOST_NAMED = 8  # columns of a message
 
 _NUMBERED = re.compile(r"(\D*)(\d{1,9})")
+_WHOLE = re.compile(r"\d+\.0")
 _PUNCTUATION = re.compile(r"[\s_.\-]+")
 
 
@@ -76,6 +77,12 @@ def find_label(columns: tuple[str, ...], first: Sequence[str]) -> int | None:
     found = _find_all(columns, LABEL)
     named = [position for position in found if position < len(first) and label_of(first[position])]
     return next(iter(named or found), None)
+
+
+def class_name(cell: str) -> str:
+    """The class of a cell: pandas writes 3 as 3.0 where other rows are empty."""
+    name = cell.strip()
+    return name.removesuffix(".0") if _WHOLE.fullmatch(name) else name
 
 
 def unread(columns: tuple[str, ...], first: Sequence[str]) -> Iterator[str]:

@@ -16,7 +16,16 @@ from pathlib import PurePosixPath
 from fersweep.common.errors import InputError
 from fersweep.data_pipeline.sources.containers import Files
 from fersweep.data_pipeline.sources.formats.blendshape_csv import BLENDSHAPE_CSV
-from fersweep.data_pipeline.sources.formats.columns import PATH, SPLIT, SUBJECT, VOTES, find, find_label, unread
+from fersweep.data_pipeline.sources.formats.columns import (
+    PATH,
+    SPLIT,
+    SUBJECT,
+    VOTES,
+    class_name,
+    find,
+    find_label,
+    unread,
+)
 from fersweep.data_pipeline.sources.formats.csv_files import (
     chosen,
     head,
@@ -44,16 +53,17 @@ def _read(files: Files, names: tuple[str, ...]) -> Iterator[RawFace]:
             path, label, split, subject, votes = ("" if index is None else row[index] for index in columns)
             places = _places(files, member.name, path, where)
             image = next((image for place in places if (image := files.find(place)) is not None), None)
+            label = class_name(label)
             num_rows, num_found = num_rows + 1, num_found + (image is not None)
             first = first or f"row {number}: '{path}' was looked for as {' and '.join(places)}"
             yield RawFace(
                 places[0] if image is None else image.name,
-                label.strip(),
+                label,
                 b"" if image is None else image,
                 named_split(split, where) or splits.get(member.name),
                 subject.strip() or None,
                 _votes(votes, where),
-                drop=MISSING if image is None else None if label.strip() else NO_LABEL,
+                drop=MISSING if image is None else None if label else NO_LABEL,
             )
         if num_rows and not num_found:
             raise InputError(

@@ -17,12 +17,13 @@ from typing import NamedTuple
 
 from fersweep.common.errors import InputError
 from fersweep.data_pipeline.sources.containers import Files, Member
-from fersweep.data_pipeline.sources.decode import ELIDED, NO_PIXELS, num_pixels, side_of
+from fersweep.data_pipeline.sources.decode import ELIDED, NO_PIXELS, num_pixels, numbers_in, side_of
 from fersweep.data_pipeline.sources.formats.columns import (
     PATH,
     PIXELS,
     SPLIT,
     SUBJECT,
+    class_name,
     find,
     find_label,
     folded,
@@ -107,7 +108,7 @@ def read_rows(member: Member, labels: tuple[str, ...]) -> Iterator[RawFace]:
             expected = expected or (found and _checked(found, pixels, where))
             if found and found != expected:
                 raise InputError(f"{where}: {found} pixels found, {expected} expected, as in the first row")
-        label = row[columns.label].strip()
+        label = class_name(row[columns.label])
         if by_id and label:
             label = _named(label, by_id, f"{where}: {emotion}")
         split = None
@@ -128,14 +129,23 @@ def _checked(found: int, pixels: str, where: str) -> int:
         raise InputError(f"{where}: {ELIDED}; write all of them, as ' '.join(map(str, pixels.ravel()))")
     if not side_of(found):
         raise InputError(f"{where}: {found} pixels are no square face, gray or in three channels (48×48 is 2304)")
+    if _is_rgba(pixels):
+        raise InputError(
+            f"{where}: four numbers a pixel, the last always 255 (RGBA?), expected one (gray) or three (RGB)"
+        )
     if "." in pixels and _NEGATIVE.search(pixels):
         raise InputError(f"{where}: pixels lie below 0 (standardised?), expected 0 to 255, or 0 to 1")
     return found
 
 
+def _is_rgba(pixels: str) -> bool:
+    opaque = set(numbers_in(pixels)[3::4])
+    return opaque <= {"255", "255.0", "1.0"} and len(opaque) == 1 and len(set(numbers_in(pixels))) > 1
+
+
 def _id(cell: str) -> int | None:
     """3 of "3" and "3.0"; None: it is no id."""
-    whole = cell.strip().removesuffix(".0")
+    whole = class_name(cell)
     return int(whole) if whole.isascii() and whole.isdigit() and len(whole) < 4 else None
 
 

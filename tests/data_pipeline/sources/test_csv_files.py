@@ -141,6 +141,9 @@ def test_numbers_are_fer2013s_where_the_table_shows_it(
             InputError, match=r"unknown classes '0' \(\d faces\), '1' .* say what each is: --map 0=LABEL"
         ):
             survey(path)
+        floats = [f"{label}.0" for label in labels]
+        path = write(tmp_path / "x.csv", table([head.split(","), *pixel_rows(BLANKS, floats, usage)[1:]]))
+        assert survey(path, labels=dict.fromkeys(labels, "happy")).num_faces == 7
 
 
 def test_of_two_columns_of_labels_that_with_names_is_read_and_it_is_said(tmp_path: Path):
@@ -277,6 +280,7 @@ def test_several_lists_are_splits_by_their_names(kind: str, names: tuple[str, st
         (f"emotion,pixels\nsad,{BLANKS[0]}\nsad,{BLANKS[0]} 1\n", "x.csv row 2: 65 pixels found, 64 expected"),
         (f"emotion,pixels\nsad,{BLANKS[0].replace(' ', '.5 -')}\n", r"x.csv row 1: pixels lie below 0 \(standardised\?\)"),
         ("emotion,pixels\nsad,\nsad,iVBORw0KGgo=\n", r"x.csv row 2: pixels are 'iVBORw0KGgo=', expected numbers"),
+        (f"label,pixels\nsad,{'1 2 3 255 ' * 64}\n", r"x.csv row 1: four numbers a pixel, .* \(RGBA\?\)"),
         ("emotion,pixels\nsad,[1 2 ... 3 4]\n", r"x.csv row 1: numpy left pixels out \('...'\); write all of them"),
     ],
 )  # fmt: skip
