@@ -49,11 +49,10 @@ def complain(message: object, code: int) -> int:
 
 def write(path: Path, text: str) -> None:
     """Write a file whole or not at all, and say so."""
-    from fersweep.common.errors import InputError
-    from fersweep.common.files import write_whole
+    from fersweep.common.files import cannot_write, write_whole
 
     try:
         write_whole(path, text.encode())
     except OSError as error:
-        raise InputError(f"{path} cannot be written: {error.strerror}") from None
+        raise cannot_write(path, error) from None
     say(f"written: {path}")
