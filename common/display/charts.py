@@ -42,7 +42,7 @@ def dress(figure: Figure, height: int, **layout: Any) -> Figure:
         legend={"orientation": "h", "x": 0, "xanchor": "left", "y": 1.02, "yanchor": "bottom"},
         hoverlabel={"align": "left"},
     )
-    figure.update_xaxes(automargin=True, gridcolor="#eef1f4")
+    figure.update_xaxes(automargin=True, gridcolor="#eef1f4", autotickangles=[0, 45, 90])
     figure.update_yaxes(automargin=True, gridcolor="#eef1f4")
     return figure.update_layout(**layout)
 

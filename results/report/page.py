@@ -64,9 +64,7 @@ def write_report(
     start, sweep_dir = time.perf_counter(), Path(sweep_dir)
     path = Path(out) if out else sweep_dir / FILE
     try:
-        library = (
-            None if out else shared_library(sweep_dir.parents[1], sweep_dir, f"Write it anew: {_command(sweep_dir)}")
-        )
+        library = None if out else shared_library(sweep_dir.parents[1], sweep_dir, _otherwise(sweep_dir))
         content = render(sweep_dir, trees, faces, library).encode()
         write_whole(path, content, sync=False)
     except OSError as error:
@@ -109,6 +107,11 @@ def render_still(sweep_dir: Path, trees: Figures | None = None) -> str:
 
 def _command(sweep_dir: Path) -> str:
     return f"fersweep report {Path(sweep_dir).name}{home_option(Path(sweep_dir).parents[1])}"
+
+
+def _otherwise(sweep_dir: Path) -> str:
+    command = _command(sweep_dir)
+    return f"In its place the page is written anew by `{command}`; as one file, to pass on, by `{command} --out FILE`."
 
 
 def _read(sweep_dir: Path, trees: Figures | None) -> tuple[ReportData, SweepTrials, str, str]:
