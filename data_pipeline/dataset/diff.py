@@ -298,4 +298,4 @@ def _recorded(manifest: Manifest) -> Mapping[str, Any]:
 
 def _short(value: Any) -> str:
     text = "-" if value is None else str(value)
-    return text if len(text) <= 60 else f"{text[:40]}…{text[-16:]}"
+    return text if len(text) <= 200 else f"{text[:120]} … {text[-60:]}"
