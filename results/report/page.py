@@ -64,7 +64,7 @@ def write_report(
     start, sweep_dir = time.perf_counter(), Path(sweep_dir)
     path = Path(out) if out else sweep_dir / FILE
     try:
-        library = None if out else shared_library(sweep_dir.parents[1], sweep_dir, _otherwise(sweep_dir))
+        library = None if out else shared_library(sweep_dir, _otherwise(sweep_dir))
         content = render(sweep_dir, trees, faces, library).encode()
         write_whole(path, content, sync=False)
     except OSError as error:
