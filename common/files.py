@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import errno
 import fcntl
 import hashlib
 import os
@@ -49,6 +50,14 @@ def write_whole(path: Path, data: bytes, sync: bool = True) -> None:
         file.flush()
         if sync:
             os.fsync(file.fileno())
+
+
+def cannot_write(path: Path, error: OSError) -> Exception:
+    """What to raise where a file that the user named cannot be written: an InputError, since another name would do;
+    a RuntimeError where it would not, as the disk is full or damaged.
+    """
+    of_disk = error.errno in (errno.ENOSPC, errno.EDQUOT, errno.EIO, errno.EFBIG)
+    return (RuntimeError if of_disk else InputError)(f"{path} cannot be written: {error.strerror or error}")
 
 
 @contextmanager

@@ -5,6 +5,8 @@
 
 from __future__ import annotations
 
+import itertools
+import math
 from collections.abc import Sequence
 from typing import TYPE_CHECKING, Any
 
@@ -20,6 +22,7 @@ if TYPE_CHECKING:
 
 
 DPI = 90
+FINE = (1, 1.5, 2, 3, 4, 5, 6, 7, 8, 9)
 
 
 def chart(x: str = "", y: str = "", height: int = 400, **layout: Any) -> Figure:
@@ -32,7 +35,6 @@ def chart(x: str = "", y: str = "", height: int = 400, **layout: Any) -> Figure:
 def dress(figure: Figure, height: int, **layout: Any) -> Figure:
     """Give a figure, also one of Optuna's, the look of all others."""
     figure.update_layout(
-        template="plotly_white",
         title=None,
         height=height,
         font={"size": 12, "color": INK},
@@ -40,7 +42,7 @@ def dress(figure: Figure, height: int, **layout: Any) -> Figure:
         legend={"orientation": "h", "x": 0, "xanchor": "left", "y": 1.02, "yanchor": "bottom"},
         hoverlabel={"align": "left"},
     )
-    figure.update_xaxes(automargin=True, gridcolor="#eef1f4")
+    figure.update_xaxes(automargin=True, gridcolor="#eef1f4", autotickangles=[0, 45, 90])
     figure.update_yaxes(automargin=True, gridcolor="#eef1f4")
     return figure.update_layout(**layout)
 
@@ -48,6 +50,21 @@ def dress(figure: Figure, height: int, **layout: Any) -> Figure:
 def side_by_side(parts: Sequence[Figure | Markup], width: int = 480) -> Markup:
     """Figures, or HTML, in as many columns of at least `width` px as the page has room for."""
     return columns([part if isinstance(part, Markup) else plot(part) for part in parts], width)
+
+
+def log_ticks(low: float, high: float) -> list[float]:
+    """At most five round values from `low` to `high`, both above 0, for a logarithmic axis; no two so near that their
+    texts meet on a chart of 270 px.
+    """
+    first, last = math.floor(math.log10(low)), math.ceil(math.log10(high))
+    inside: list[float] = []
+    for steps, every in ((FINE, 1), ((1, 2, 5), 1), ((1, 3), 1), ((1,), 1), ((1,), 2), ((1,), 4)):
+        ticks = [step * 10.0**power for power in range(first, last + 1, every) for step in steps]
+        inside = [tick for tick in ticks if low * 0.999 <= tick <= high * 1.001]
+        gaps = [math.log(after / before) for before, after in itertools.pairwise(inside)]
+        if len(inside) <= 5 and min(gaps, default=1.0) >= 0.2 * math.log(high / low):
+            return inside
+    return inside[:5]
 
 
 def make_figure(width: float, height: float, num_axes: int) -> tuple[matplotlib.figure.Figure, list[Axes]]:

@@ -2,8 +2,8 @@
 
     page("Sweep cnn", "What was searched.", [Section("Trials", html_table(["trial"], [["0007"]]), "The best ones.")])
 
-It loads nothing, so it opens offline, as an e-mail's attachment, and in the sandboxed frame in which MLflow shows
-artifacts. The templates, the style and the script are in page_files/. Text is escaped where it is put into a page; HTML
+It loads nothing, so it opens offline and as an e-mail's attachment; only `page(…, library=…)` leaves the script that
+draws out, and looks for it beside the page. The templates, the style and the script are in page_files/. Text is escaped where it is put into a page; HTML
 is a `Markup`, made by `plot`, `html_table` and the others here, or by `Markup("<p>{}</p>").format(text)`, which escapes too.
 """
 
@@ -43,16 +43,42 @@ class Section:
     note: str = ""
 
 
-def page(title: str, lead: str, sections: Sequence[Section]) -> str:
-    """The page: `title` and `lead` (text), links to the sections, the sections. plotly.js is in it, once, if a figure is."""
-    plotly = ""
-    if any('class="plot"' in section.html for section in sections):
-        from plotly.offline import get_plotlyjs
+def page(title: str, lead: str, sections: Sequence[Section], library: Library | None = None) -> str:
+    """The page: `title` and `lead` (text), links to the sections, the sections.
 
-        plotly = get_plotlyjs()
+    library: where plotly.js is; None: it is in the page, once, if a figure is (4.8 MB).
+    """
+    has_plots = any('class="plot"' in section.html for section in sections)
     style, script = ((FILES / name).read_text(encoding="utf-8") for name in ("page.css", "page.js"))
-    template = _templates().get_template("page.html.jinja")
-    return template.render(title=title, lead=lead, sections=sections, style=style, plotly=plotly, script=script)
+    return (
+        _templates()
+        .get_template("page.html.jinja")
+        .render(
+            title=title,
+            lead=lead,
+            sections=sections,
+            style=style,
+            library=library if has_plots else None,
+            plotly=plotly_script() if has_plots and library is None else "",
+            script=script if has_plots else "",
+            look=_plotly_white() if has_plots else "",
+        )
+    )
+
+
+@dataclass(frozen=True)
+class Library:
+    """plotly.js outside of a page. `address` is relative to the page; `otherwise` says what to do where it is missing."""
+
+    address: str
+    otherwise: str
+
+
+def plotly_script() -> str:
+    """plotly.js, of the installed version."""
+    from plotly.offline import get_plotlyjs
+
+    return get_plotlyjs()
 
 
 @dataclass(frozen=True)
@@ -75,7 +101,13 @@ def plot(figure: Figure, min_width: int = 0, choices: Choices | None = None) -> 
 
     min_width: px below which it scrolls in its own box.
     """
-    content = str(figure.to_json())
+    from plotly.io import json as plotly_json
+
+    if min_width:  # the shadow that says so lies below the figure
+        figure.update_layout(paper_bgcolor="rgba(0,0,0,0)", plot_bgcolor="rgba(0,0,0,0)")
+    parts = cast(dict[str, Any], figure.to_plotly_json())
+    parts["layout"].pop("template", None)  # 7 kB, the same for all figures: once in the page
+    content = str(plotly_json.to_json_plotly(parts))
     if choices is not None:
         values = {key: _typed(value) for key, value in choices.values.items()}
         content = f'{content[:-1]},"choices":{json.dumps({"bindings": choices.bindings, "values": values})}}}'
@@ -83,13 +115,13 @@ def plot(figure: Figure, min_width: int = 0, choices: Choices | None = None) -> 
         "plot",
         figure=content.replace("<", "\\u003c"),  # no tag can end the script; in JSON, < is in strings alone
         lists=choices.lists if choices else {},
-        height=figure.layout["height"] or HEIGHT,
+        height=parts["layout"].get("height") or HEIGHT,
         min_width=min_width,
     )
 
 
 def html_table(columns: Sequence[str], rows: Sequence[Sequence[Any]]) -> Markup:
-    """A table that scrolls in its own box where it is wider than the page.
+    """A table that scrolls in its own box where it is wider than the page, with a shadow that says so.
 
     Cells are text or numbers: numbers, also those that are text already (1,234, 5.6%), are at the right, floats with
     four digits; None is a dash.
@@ -97,7 +129,8 @@ def html_table(columns: Sequence[str], rows: Sequence[Sequence[Any]]) -> Markup:
     numeric = [all(_is_number(row[i]) for row in rows) for i in range(len(columns))]
     heads = [(name, "num" if is_num else None) for name, is_num in zip(columns, numeric, strict=True)]
     cells = [[_cell(cell, is_num) for cell, is_num in zip(row, numeric, strict=True)] for row in rows]
-    return _part("table", heads=heads, rows=cells)
+    label = f"Table: {', '.join(name for name in columns if name) or 'facts'}"
+    return _part("table", heads=heads, rows=cells, label=label)
 
 
 def tiles(facts: Sequence[tuple[str, str]]) -> Markup:
@@ -155,6 +188,15 @@ def beside(wide: Markup, narrow: Markup) -> Markup:
 def escape(text: Any) -> str:
     """Text for a plotly figure, which takes it for HTML of a kind. What goes into a page is escaped by its template."""
     return str(markupsafe.escape(text))
+
+
+@cache
+def _plotly_white() -> str:
+    """Plotly's template of that name, as JSON."""
+    from plotly.io import templates
+
+    white = cast(Any, templates["plotly_white"])
+    return json.dumps(white.to_plotly_json()).replace("<", "\\u003c")
 
 
 @cache

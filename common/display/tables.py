@@ -6,18 +6,16 @@ from collections.abc import Collection, Sequence
 from typing import TYPE_CHECKING, Any, cast
 
 if TYPE_CHECKING:
-    from rich.table import Table
+    from fersweep.common.display.fitting_table import FittingTable
 
 
-def table(columns: Sequence[str], num_text: int, title: str = "", wraps: Collection[str] = ()) -> Table:
-    """A table without rows. The first `num_text` columns are text, the others numbers; `wraps`: columns that may wrap."""
-    from rich import box
-    from rich.table import Table
+def table(columns: Sequence[str], num_text: int, title: str = "", wraps: Collection[str] = ()) -> FittingTable:
+    """A table without rows. The first `num_text` columns are text, the others numbers, or, where `wraps` names them, text
+    at the right. In a terminal that is too narrow for it text folds, and columns go on below: nothing is cut.
+    """
+    from fersweep.common.display.fitting_table import FittingTable
 
-    empty = Table(title=title or None, title_justify="left", box=box.SIMPLE_HEAD, pad_edge=False)
-    for index, name in enumerate(columns):
-        empty.add_column(name, justify="left" if index < num_text else "right", no_wrap=name not in wraps)
-    return empty
+    return FittingTable(columns, num_text, title, wraps)
 
 
 def age(seconds: float) -> str:

@@ -14,9 +14,9 @@ import numpy as np
 import pyarrow as pa
 import pyarrow.compute as pc
 from rich.console import Group
-from rich.table import Table
 from rich.text import Text
 
+from fersweep.common.display.tables import table
 from fersweep.data_pipeline.dataset.columns import codes, floats
 from fersweep.data_pipeline.dataset.manifest import Manifest, Part, read_manifest
 from fersweep.data_pipeline.dataset.parts import open_part
@@ -162,10 +162,10 @@ def render(result: Difference) -> Group:
             lines.append(f"{title}: {change.num:,} faces ({pairs})")
     if scores.num:
         lines.append(f"other scores: {scores.num:,} faces, rms {scores.rms:.2g}, at most {scores.max:.2g} apart")
-    table = Table("recorded", "A", "B", box=None, pad_edge=False)
+    recorded = table(["recorded", "A", "B"], 3)
     for key, values in result.manifest.items():
-        table.add_row(key, *map(_short, values))
-    return Group(*map(Text, lines), *([table] if result.manifest else []))
+        recorded.add_row(key, *map(_short, values))
+    return Group(*map(Text, lines), *([recorded] if result.manifest else []))
 
 
 class _Faces:
@@ -298,4 +298,4 @@ def _recorded(manifest: Manifest) -> Mapping[str, Any]:
 
 def _short(value: Any) -> str:
     text = "-" if value is None else str(value)
-    return text if len(text) <= 60 else f"{text[:40]}…{text[-16:]}"
+    return text if len(text) <= 200 else f"{text[:120]} … {text[-60:]}"

@@ -23,7 +23,7 @@ import pyarrow as pa
 import pyarrow.compute as pc
 
 from fersweep.common.errors import InputError, hint
-from fersweep.common.files import new_directory
+from fersweep.common.files import cannot_write, new_directory
 from fersweep.data_pipeline.dataset.columns import codes, floats, images
 from fersweep.data_pipeline.dataset.manifest import Manifest, read_manifest
 from fersweep.data_pipeline.dataset.parts import open_part
@@ -81,14 +81,14 @@ def export_dataset(directory: Path, out: Path, layout: str) -> Export:
 
 @contextlib.contextmanager
 def _fresh(out: Path) -> Iterator[Path]:
-    """`new_directory`, with an InputError where `out` is taken or cannot be written."""
+    """`new_directory`, with an InputError where `out` is taken or cannot be written; a RuntimeError where the disk is full."""
     if out.exists() and (not out.is_dir() or any(out.iterdir())):
         raise InputError(f"{out} exists and is not empty: give a new directory")
     try:
         with new_directory(out.resolve()) as unfinished:
             yield unfinished
     except OSError as error:
-        raise InputError(f"{error.filename or out} cannot be written: {error.strerror}") from None
+        raise cannot_write(Path(error.filename or out), error) from None
 
 
 # --- layouts ---

@@ -7,6 +7,7 @@ twins of val and test; each figure's text says which faces it shows, and how man
 from __future__ import annotations
 
 import json
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
@@ -38,24 +39,35 @@ MIN_TSNE = 10
 SEED = 0
 
 
-def render(directory: Path, faces: bool = True) -> str:
-    """The page as HTML. InputError where the dataset is damaged. `faces`: whether faces may be on it."""
+def render(
+    directory: Path, faces: bool = True, tell: Callable[[str, float], object] = lambda _step, _done: None
+) -> str:
+    """The page as HTML. InputError where the dataset is damaged.
+
+    Args:
+        faces: whether faces may be on it.
+        tell: is called with what is drawn next, and which share of the parts is done.
+    """
+    tell("reading", 0.0)
     rows = DatasetRows(directory)
     scores = TrainScores(rows)
     description = describe_rows(rows, scores)
-    sections = [
-        _head(description),
-        _classes(rows, description, scores.labels),
-        *([pictures.samples(rows, scores.labels, scores.split)] if faces else []),
-        pictures.not_found(rows, scores.labels, faces),
-        pictures.twins(rows, scores.labels, description.twins, faces),
-        pictures.near_twins(rows, scores.labels, faces),
-        *_of_scores(scores),
-        brightness.section(rows, scores, faces),
-        *poses.sections(rows, scores),
-        _origins(rows.manifest),
-        _making(rows.manifest),
-    ]
+    parts: dict[str, Callable[[], list[Section]]] = {
+        "classes": lambda: [_head(description), _classes(rows, description, scores.labels)],
+        "samples": lambda: [pictures.samples(rows, scores.labels, scores.split)] if faces else [],
+        "faces that were not found": lambda: [pictures.not_found(rows, scores.labels, faces)],
+        "twins": lambda: [pictures.twins(rows, scores.labels, description.twins, faces)],
+        "near twins": lambda: [pictures.near_twins(rows, scores.labels, faces)],
+        "distributions of scores": lambda: _alone(scores),
+        "pairs of scores, maps": lambda: _together(scores),
+        "brightness": lambda: [brightness.section(rows, scores, faces)],
+        "poses": lambda: poses.sections(rows, scores),
+        "sources": lambda: [_origins(rows.manifest), _making(rows.manifest)],
+    }
+    sections: list[Section] = []
+    for index, (name, make) in enumerate(parts.items(), 1):
+        tell(name, index / (len(parts) + 1))
+        sections += make()
     size = description.image_size
     content = f"of {size[0]}×{size[1]} pixels" if size else "as blendshapes alone"
     lead = (
@@ -122,14 +134,18 @@ def _fold_table(rows: DatasetRows, num_folds: int, labels: list[str]) -> list[li
     return [[fold, *(int((faces & mask).sum()) for mask in of_label)] for fold, faces in enumerate(in_fold)]
 
 
-def _of_scores(scores: TrainScores) -> list[Section]:
-    """All figures of the scores of train faces; a sentence where there are no scores."""
+def _alone(scores: TrainScores) -> list[Section]:
+    """Figures of each score of train faces; a sentence where there are no scores."""
     if not scores.names:
         return [Section("Blendshapes", note=f"No face of {scores.split} has blendshapes.")]
-    sections = [_information(scores), _distributions(scores)]
-    if len(scores.y) > 2:
-        sections += [_correlations(scores), _pairs(scores), _planes(scores)]
-    return sections
+    return [_information(scores), _distributions(scores)]
+
+
+def _together(scores: TrainScores) -> list[Section]:
+    """Figures of several scores at once, if there are faces enough."""
+    if not scores.names or len(scores.y) <= 2:
+        return []
+    return [_correlations(scores), _pairs(scores), _planes(scores)]
 
 
 def _information(scores: TrainScores) -> Section:

@@ -6,9 +6,10 @@ from pathlib import Path
 
 import numpy as np
 from rich.console import Group
-from rich.table import Table
 from rich.text import Text
 
+from fersweep.common.display.fitting_table import FittingTable
+from fersweep.common.display.tables import table
 from fersweep.data_pipeline.dataset.manifest import Manifest, left_out
 from fersweep.data_pipeline.describe.description import Description, NearTwins, ScoreFigures, Twins
 from fersweep.data_pipeline.describe.rows import DatasetRows
@@ -138,17 +139,16 @@ def render(description: Description) -> Group:
     )
 
 
-def _count_table(description: Description) -> Table:
+def _count_table(description: Description) -> FittingTable:
     counts, has_lost = description.counts, description.landmarks is not None
-    table = Table("label", *counts, *["no face found"] * has_lost, box=None, pad_edge=False)
-    for column in table.columns[1:]:
-        column.justify = "right"
+    shown = table(["label", *counts, *["no face found"] * has_lost], 1)
     for label in description.classes:
         numbers = (f"{counts[split].get(label, 0):,}" for split in counts)
-        table.add_row(label, *numbers, *[f"{description.lost[label]:.1%}"] * has_lost)
+        shown.add_row(label, *numbers, *[f"{description.lost[label]:.1%}"] * has_lost)
     totals = (f"{sum(counts[split].values()):,}" for split in counts)
-    table.add_row("all", *totals, *[f"{1 - description.detected_share:.1%}"] * has_lost, style="bold")
-    return table
+    shown.add_section()
+    shown.add_row("all", *totals, *[f"{1 - description.detected_share:.1%}"] * has_lost, style="bold")
+    return shown
 
 
 def _twin_line(twins: Twins) -> str:

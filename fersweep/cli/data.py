@@ -8,7 +8,7 @@ from typing import Annotated
 import typer
 
 from fersweep.cli.options import Address, AsJson, Dataset, Landmarker, spread
-from fersweep.cli.output import say, show, write
+from fersweep.cli.output import progress_bar, say, show, write
 from fersweep.data_pipeline.prepare.options import READ, Options
 
 app = typer.Typer()
@@ -85,7 +85,9 @@ def describe(
     if html is not None:
         from fersweep.data_pipeline.describe.page import render
 
-        write(html, render(dataset, faces=not no_faces))
+        with progress_bar("page") as tell:
+            page = render(dataset, faces=not no_faces, tell=tell)
+        write(html, page)
     show(summary.describe(dataset), summary.render, as_json)
 
 

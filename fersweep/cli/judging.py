@@ -49,7 +49,9 @@ def report(
     out: Annotated[
         Path | None,
         typer.Option(
-            dir_okay=False, help="Where to write it; default: report.html in the sweep's directory.", metavar="FILE"
+            dir_okay=False,
+            help="Where to write it, as one file to pass on; default: report.html in the sweep's directory.",
+            metavar="FILE",
         ),
     ] = None,
     trees: Trees = False,
@@ -59,15 +61,16 @@ def report(
     home: Home = RUNS,
     as_json: AsJson = False,
 ) -> None:
-    """Write a sweep's story as one HTML page that opens offline; its MLflow run gets it, too."""
+    """Write a sweep's story as one HTML page that opens offline; its MLflow run gets one of still pictures."""
     from fersweep.results.evaluate.tree_baseline import tree_baseline_of
     from fersweep.results.record.home import find_sweep
-    from fersweep.results.report.page import write_report
+    from fersweep.results.report.page import render_still, write_report
     from fersweep.results.tracking import report_upload
 
     directory = find_sweep(home, name)
-    written = write_report(directory, out, tree_baseline_of(directory) if trees else None, not no_faces)
+    baseline = tree_baseline_of(directory) if trees else None
+    written = write_report(directory, out, baseline, not no_faces)
     say(f"written: {written.report}")
-    in_mlflow = report_upload.upload(directory, Path(written.report))
+    in_mlflow = report_upload.upload(directory, render_still(directory, baseline))
     if as_json:
         show({**asdict(written), "mlflow": in_mlflow}, None, as_json)

@@ -1,4 +1,4 @@
-"""Comparisons as tables for the terminal; 80 columns are enough for three sweeps."""
+"""Comparisons as tables for the terminal."""
 
 from __future__ import annotations
 
@@ -41,9 +41,7 @@ def render_sweep(compared: SweepTrials) -> RenderableType:
     head = f"{compared.sweep}: {compared.trainable} on {compared.dataset.name}. {by_state(compared.states, 'No trials yet')}; "
     head += f"{compared.total_epochs} epochs. {ranking(compared)}"
     scores = [compared.metric, *(name for name in VAL_SCORES if name != compared.metric)]
-    first = table(
-        ["trial", "state", "epoch", *(_heading(name) for name in scores), AGAINST], num_text=2, wraps=["state"]
-    )
+    first = table(["trial", "state", "epoch", *(_heading(name) for name in scores), AGAINST], num_text=2)
     recall = table(["recall", *compared.classes], num_text=1)
     mirrored = table(
         ["with mirror image (tta)", *(_heading(name.replace("_tta", "")) for name in TTA_SCORES)], num_text=1
@@ -174,7 +172,7 @@ def difference_cells(pair: Pair) -> list[str]:
 
 def _side_by_side(summaries: Sequence[SweepSummary]) -> RenderableType:
     names, columns = [summary.sweep for summary in summaries], [facts(summary) for summary in summaries]
-    shown = table(["", *names], num_text=1 + len(names), wraps=names)
+    shown = table(["", *names], num_text=1 + len(names))
     for heading in dict.fromkeys(heading for column in columns for heading in column):
         shown.add_row(heading, *(column.get(heading, "–") for column in columns))
     return shown
@@ -188,7 +186,7 @@ def _reasons(reasons: Sequence[str]) -> list[RenderableType]:
 
 def _pairs(pairs: Sequence[Pair], score: str) -> RenderableType:
     columns = ["trials", f"{score_title(score)}, 1st − 2nd", "p", "McNemar p", "on"]
-    shown = table(columns, num_text=1, wraps=["trials", "on", columns[1]])
+    shown = table(columns, num_text=1, wraps=["on", columns[1]])
     for pair in pairs:
         difference, interval, p, mcnemar, faces = difference_cells(pair)
         if not isinstance(pair.difference, NoDifference):
@@ -208,7 +206,7 @@ def _hparams(trials: Sequence[tuple[str, Hparams]]) -> RenderableType:
     """Of (name, hparams) of each trial."""
     from rich.text import Text
 
-    shown = table(["trial", HPARAMS], num_text=2, wraps=[HPARAMS])
+    shown = table(["trial", HPARAMS], num_text=2)
     for trial, hparams in trials:
         shown.add_row(trial, Text("  ".join(f"{name}={short(value)}" for name, value in hparams.items())))
     return shown
@@ -216,7 +214,7 @@ def _hparams(trials: Sequence[tuple[str, Hparams]]) -> RenderableType:
 
 def _other_hparams(compared: ComparedTrials) -> RenderableType:
     names = [compared.a.name, compared.b.name]
-    shown = table(["hparams that differ", *names], num_text=3, wraps=names)
+    shown = table(["hparams that differ", *names], num_text=3)
     for hparam, values in compared.hparams.items():
         shown.add_row(hparam, *("–" if value is None else short(value) for value in values))
     shown.caption = f"{compared.num_same} others are the same"

@@ -1,5 +1,8 @@
 """The MLflow page over the embedded store, on this machine only: `fersweep ui`."""
 
+# Parts of MLflow have no types.
+# pyright: reportUnknownMemberType=false
+
 from __future__ import annotations
 
 import os
@@ -8,7 +11,15 @@ import sys
 from pathlib import Path
 
 from fersweep.common.errors import InputError
-from fersweep.results.mlflow_store.connection import ENVIRONMENT, follow_move, open_store, sweep_store, tracking_uri
+from fersweep.results.mlflow_store.connection import (
+    ENVIRONMENT,
+    follow_move,
+    open_home,
+    open_store,
+    sweep_store,
+    tracking_uri,
+)
+from fersweep.results.mlflow_store.saved_view import RUNS, address
 from fersweep.results.record.sweep_json import read_sweep_json
 
 HOST = "127.0.0.1"
@@ -16,18 +27,30 @@ SERVER = {
     "MLFLOW_SERVER_ENABLE_JOB_EXECUTION": "false",  # background jobs of MLflow's GenAI side
     "PYTHONWARNINGS": "ignore",
 }
-EVERYTHING = "/#/experiments?workflowType=machine_learning"  # MLflow opens on its GenAI side by default
+EXPERIMENTS = f"/#/experiments{RUNS}"
 
 
 def ui(home: Path, port: int = 5000, sweep_dir: Path | None = None) -> None:
-    """Replace this process by MLflow's server, its address on stderr: the page of everything, or a sweep's view.
+    """Replace this process by MLflow's server, its address on stderr: the page of all sweeps, or a sweep's view.
 
     Raises InputError if it cannot start, or if the sweep is recorded elsewhere.
     """
     command = server_command(home, port)
-    page = EVERYTHING if sweep_dir is None else view_of(sweep_dir)
+    page = sweeps_page(home) if sweep_dir is None else view_of(sweep_dir)
     print(f"MLflow: http://{HOST}:{port}{page} (Ctrl-C ends it)", file=sys.stderr, flush=True)
     os.execve(command[0], command, {**os.environ, **ENVIRONMENT, **SERVER})
+
+
+def sweeps_page(home: Path) -> str:
+    """Path of MLflow's page of all runs of the experiment that has any; the list of experiments if several have.
+
+    MLflow itself begins with its own experiment, Default, which is empty. It stays: whoever logs a run without naming an
+    experiment gets it there.
+    """
+    client = open_home(home)
+    known = [experiment.experiment_id for experiment in client.search_experiments()]
+    used = [experiment for experiment in known if client.search_runs([experiment], max_results=1)]
+    return f"/#/experiments/{used[0]}/runs{RUNS}" if len(used) == 1 else EXPERIMENTS
 
 
 def view_of(sweep_dir: Path) -> str:
@@ -35,7 +58,6 @@ def view_of(sweep_dir: Path) -> str:
 
     Raises InputError if the sweep is recorded by a server, and NotRecorded.
     """
-    from fersweep.results.mlflow_store.saved_view import address
     from fersweep.results.tracking.recorder_process import record
 
     sweep = read_sweep_json(sweep_dir)

@@ -12,7 +12,6 @@ from fersweep.results.record.journal import trial_name
 
 if TYPE_CHECKING:
     from rich.console import RenderableType
-    from rich.table import Table
 
 COUNTED = ("finished", "stopped", "failed", "open", "epochs", "disk")
 UNKNOWN = "–"
@@ -27,19 +26,12 @@ def render(sweeps: Sequence[SweepStatus], home: Path) -> RenderableType:
         return Text(
             f"No sweeps in {home} yet. `fersweep launch quick --data DATASET` makes one, `fersweep demo` data too."
         )
-    overview = _table(["sweep", "state", "ended", "best", "trial", "seen"], 2)
-    counts = _table(["sweep", *COUNTED], 1)
+    overview = table(["sweep", "state", "ended", "best", "trial", "seen"], 2)
+    counts = table(["sweep", *COUNTED], 1)
     for sweep in sweeps:
         overview.add_row(*_overview(sweep))
         counts.add_row(*_counts(sweep))
     return Group(overview, counts, *(Text(line) for line in map(_next, sweeps) if line))
-
-
-def _table(columns: Sequence[str], num_text: int) -> Table:
-    """A table whose first column, names of any length, may break anywhere."""
-    wrapping = table(columns, num_text, wraps=columns[:1])
-    wrapping.columns[0].overflow = "fold"
-    return wrapping
 
 
 def _overview(sweep: SweepStatus) -> list[str]:

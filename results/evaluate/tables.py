@@ -11,9 +11,9 @@ from fersweep.trainables.metrics import SCORES
 
 if TYPE_CHECKING:
     from rich.console import RenderableType
-    from rich.table import Table
     from rich.text import Text
 
+    from fersweep.common.display.fitting_table import FittingTable
     from fersweep.results.evaluate.model_judgement import Mistake, ModelJudgement
 
 
@@ -49,7 +49,7 @@ def _note(line: str) -> Text:
     return Text(line, style="dim")
 
 
-def _scores(figures: Figures, title: str) -> Table:
+def _scores(figures: Figures, title: str) -> FittingTable:
     sets, detected = figures.sets(), figures.detected
     baseline = next(iter(sets.values())).baseline
     assert baseline is not None  # evaluate always has one
@@ -65,7 +65,7 @@ def _scores(figures: Figures, title: str) -> Table:
     return shown
 
 
-def _classes(figures: Figures) -> Table:
+def _classes(figures: Figures) -> FittingTable:
     (main, ranked), *others = figures.sets().items()
     columns = ["class", "precision", "recall", "f1", "faces", *(f"recall, {key}" for key, _ in others)]
     shown = table(columns, 1, f"by class, {SETS[main]}")
@@ -76,12 +76,11 @@ def _classes(figures: Figures) -> Table:
     return shown
 
 
-def _mistakes(mistakes: Sequence[Mistake]) -> Table:
+def _mistakes(mistakes: Sequence[Mistake]) -> FittingTable:
     from rich.text import Text
 
-    shown = table(["true", "predicted", "probability", "face", "source"], 2, wraps=["source"])
+    shown = table(["true", "predicted", "probability", "face", "source"], 2, wraps=["face", "source"])
     shown.title = f"the most confident {min(WORST, len(mistakes))} of {len(mistakes)} mistakes (--json has all)"
-    shown.title_justify = "left"
     for mistake in mistakes[:WORST]:
         cells = [f"{mistake.probability:.3f}", mistake.face_id[:12], Text(mistake.source)]
         shown.add_row(mistake.true, mistake.predicted, *cells)

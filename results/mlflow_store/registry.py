@@ -169,7 +169,7 @@ def render(moves: list[Move]) -> RenderableType:
     """What `history` returned, as a table for the terminal."""
     from datetime import datetime
 
-    shown = table(["when", "version", "", "sweep", "macro-F1", "before", "by"], 7, wraps=["sweep", "by"])
+    shown = table(["when", "version", "", "sweep", "macro-F1", "before", "by"], 7)
     for move in moves:
         when = f"{datetime.fromtimestamp(move.at):%Y-%m-%d %H:%M}"
         action = f"{move.action}{' ←' if move.current else ''}"

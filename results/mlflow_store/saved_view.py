@@ -17,7 +17,7 @@ from fersweep.trainables.metrics import SCORES
 
 PREFIX = "mlflow.sharedViewState."
 MAX_PARAMS = 16  # columns; a chart of parallel coordinates has half as many at most
-RUNS = "?workflowType=machine_learning"
+RUNS = "?workflowType=machine_learning"  # MLflow's page opens on its GenAI side by default
 
 Json = dict[str, Any]  # with the keys that MLflow's page reads
 

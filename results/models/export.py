@@ -144,7 +144,7 @@ def render(exported: ExportedModel) -> RenderableType:
     from fersweep.common.display.tables import table
 
     takes = exported.input
-    shown = table(["", ""], 2, wraps=["", ""])
+    shown = table(["", ""], 2)
     for name, text in {
         "file": f"{exported.path} ({exported.bytes:,} bytes, {exported.format})",
         "takes": f"{takes.features} ({', '.join(map(str, takes.shape))}) {takes.dtype}",

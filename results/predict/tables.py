@@ -31,8 +31,7 @@ def _pictures(pictures: Sequence[PictureResult]) -> RenderableType:
     several = any(len(face.expressions) > 1 for picture in pictures for face in picture.faces)
     known = any(picture.true is not None for picture in pictures)
     texts = ["image", "face at", *(["true"] if known else []), *(["model"] if several else []), "label"]
-    shown = table([*texts, "prob.", "then"], len(texts), wraps=("image", "model", "then"))
-    shown.columns[-1].justify, shown.columns[0].overflow, shown.columns[0].min_width = "left", "fold", 16
+    shown = table([*texts, "prob.", "then"], len(texts) + 2)
     for picture in pictures:
         name, true = Text(picture.image.name), [Text(picture.true or "")] if known else []
         if not picture.faces:
@@ -47,7 +46,7 @@ def _pictures(pictures: Sequence[PictureResult]) -> RenderableType:
                 head = [Text("")] * len(head)
             name = Text("")
     judged = [right for picture in pictures for face in picture.faces if (right := picture.is_right(face)) is not None]
-    shown.caption = f"{sum(judged)} of {len(judged)} faces right" if judged else None
+    shown.caption = f"{sum(judged)} of {len(judged)} faces right" if judged else ""
     return shown
 
 
@@ -66,7 +65,7 @@ def _clips(clips: Sequence[ClipResult]) -> RenderableType:
     from rich.text import Text
 
     columns = ["video", "labels (frames of a face)", "faces", "frames", "without a face", "frames/s"]
-    shown = table(columns, 2, wraps=columns)
+    shown = table(columns, 2)
     for clip in clips:
         labels = ", ".join(f"{label} {count}" for label, count in clip.labels.items()) or "no face found"
         numbers = [str(number) for number in (clip.faces, clip.frames, clip.frames_without_face)]

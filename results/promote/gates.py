@@ -173,7 +173,7 @@ def _predict(model: FaceModel, data: Path, timed: int = 0) -> _Predicted:
 
 def render(verdicts: Sequence[Verdict], title: str) -> RenderableType:
     """Verdicts as a table for the terminal."""
-    shown = table(["gate", "wanted", "found", ""], 4, title, wraps=["wanted", "found"])
+    shown = table(["gate", "wanted", "found", ""], 4, title)
     for verdict in verdicts:
         shown.add_row(verdict.gate, verdict.wanted, verdict.found, "passed" if verdict.passed else "REFUSED")
     return shown

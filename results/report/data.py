@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass
+from typing import Any
 
 import numpy as np
 
@@ -56,10 +58,22 @@ class ReportData:
         """The metric of each epoch, float32; NaN where it has none."""
         return np.array([row.get(self.metric, np.nan) for row in trial.epochs], np.float32)
 
-    def label(self, trial: TrialRecord) -> str:
-        """A trial in a few words, as HTML."""
-        best = self.recorded.best(trial)
-        value = "no value" if best is None else f"{best[self.metric]:.4f} at epoch {best['epoch']:.0f}"
-        point = f", point {escape(trial.point)}" if trial.point else ""
-        reason = f"<br>{escape(trial.reason)}" if trial.reason else ""
-        return f"trial {trial.name}{point}: {trial.state} after {trial.num_epochs} epochs<br>{value}{reason}"
+    def hover(self, state: str, trials: Sequence[TrialRecord]) -> dict[str, Any]:
+        """What a trace with a marker for each of these trials, all of one state, says of the one under the mouse:
+        `customdata` and `hovertemplate`. Numbers, as text would be most of the page.
+        """
+        rows: list[list[float]] = []
+        for trial in trials:
+            best = self.recorded.best(trial)
+            at = (np.nan, 0) if best is None else (best[self.metric], best["epoch"])
+            rows.append([trial.number, trial.num_epochs, *at])
+        hover: dict[str, Any] = {
+            "customdata": np.array(rows, np.float32),
+            "hovertemplate": f"trial %{{customdata[0]:04d}}%{{text}}: {state} after %{{customdata[1]}} epochs<br>"
+            "%{customdata[2]:.4f} at epoch %{customdata[3]}<extra></extra>",
+            "text": [f", point {escape(trial.point)}" if trial.point else "" for trial in trials],
+        }
+        if not any(hover["text"]):
+            hover["hovertemplate"] = hover["hovertemplate"].replace("%{text}", "")
+            del hover["text"]
+        return hover

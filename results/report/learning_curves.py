@@ -26,6 +26,8 @@ if TYPE_CHECKING:
 
 
 MAX_CURVE_POINTS = 150  # of one trial
+MAX_POINTS = 20_000  # of all trials together, though each has MIN_CURVE_POINTS
+MIN_CURVE_POINTS = 30
 POINT_SYMBOL = "diamond"
 COLORS = {"train_loss": "#8a96a3", "val_loss": INK, "val_accuracy": "#009e73", "val_macro_f1": "#0072b2"}
 
@@ -70,21 +72,29 @@ def _progress(data: ReportData, x_title: str, x_of: Callable[[ReportedEpoch], fl
     line = {"color": BEST, "width": 2.5, "shape": "hv"}
     xs = [*(x for x, _, _ in points), end]
     figure.add_trace(
-        Scatter(x=xs, y=[*so_far, so_far[-1]], mode="lines", line=line, name="best so far", hoverinfo="skip")
+        Scatter(
+            x=np.array(xs),
+            y=np.array([*so_far, so_far[-1]]),
+            mode="lines",
+            line=line,
+            name="best so far",
+            hoverinfo="skip",
+        )
     )
     for state, color in STATES.items():
         in_state = [point for point in points if point[2].state == state]
         if in_state:
             symbols = [POINT_SYMBOL if trial.point else "circle" for _, _, trial in in_state]
+            if POINT_SYMBOL not in symbols:
+                symbols = "circle"
             figure.add_trace(
                 Scatter(
-                    x=[x for x, _, _ in in_state],
-                    y=[value for _, value, _ in in_state],
+                    x=np.array([x for x, _, _ in in_state], np.float32),
+                    y=np.array([value for _, value, _ in in_state], np.float32),
                     mode="markers",
                     marker={"color": color, "symbol": symbols, "size": 8, "line": {"color": "#fff", "width": 0.8}},
                     name=state,
-                    text=[data.label(trial) for _, _, trial in in_state],
-                    hovertemplate="%{text}<extra></extra>",
+                    **data.hover(state, [trial for _, _, trial in in_state]),
                 )
             )
     _baselines(figure, data, values)
@@ -132,8 +142,9 @@ def _curves(data: ReportData) -> Section:
     note = "Every trial's score on val by epoch; a cross marks where ASHA stopped it."
     if data.rungs:
         note += f" Dotted lines: the epochs at which ASHA compares trials ({', '.join(map(str, data.rungs))})."
-    if any(trial.num_epochs > MAX_CURVE_POINTS for trial in trials):
-        note += f" Long curves are drawn through {MAX_CURVE_POINTS} of their epochs."
+    limit = curve_points(len(trials))
+    if any(trial.num_epochs > limit for trial in trials):
+        note += f" Long curves are drawn through {limit} of their epochs."
     if best:
         parts.append(_one_curve(best, data))
         note += f" Beside it, all that was measured of the best trial, {best.name}: losses that part mean overfitting."
@@ -153,7 +164,7 @@ def _all_curves(data: ReportData, trials: list[TrialRecord], best: TrialRecord |
         ys: list[np.ndarray] = []
         numbers: list[np.ndarray] = []
         for trial in in_state:
-            indices = thin(trial.num_epochs)
+            indices = thin(trial.num_epochs, curve_points(len(trials)))
             xs.append(np.append(indices + 1, 0))
             ys.append(np.append(data.values(trial)[indices], np.nan))
             numbers.append(np.full(len(indices) + 1, trial.number))
@@ -199,13 +210,12 @@ def _ends(figure: Figure, data: ReportData, stopped: list[TrialRecord]) -> None:
     if stopped:
         figure.add_trace(
             Scatter(
-                x=[trial.num_epochs for trial in stopped],
-                y=[data.values(trial)[-1] for trial in stopped],
+                x=np.array([trial.num_epochs for trial in stopped], np.int32),
+                y=np.array([data.values(trial)[-1] for trial in stopped], np.float32),
                 mode="markers",
                 marker={"symbol": "x-thin", "size": 6, "line": {"width": 1.2, "color": STATES["stopped"]}},
                 name="stopped here",
-                text=[data.label(trial) for trial in stopped],
-                hovertemplate="%{text}<extra></extra>",
+                **data.hover("stopped", stopped),
             )
         )
 
@@ -229,6 +239,11 @@ def _one_curve(trial: TrialRecord, data: ReportData) -> Figure:
     if best:
         figure.add_vline(best["epoch"], line={"color": BEST, "width": 1.5})
     return figure
+
+
+def curve_points(num_trials: int) -> int:
+    """How many points of each trial's curve are drawn."""
+    return max(min(MAX_CURVE_POINTS, MAX_POINTS // num_trials), MIN_CURVE_POINTS)
 
 
 def thin(number: int, limit: int = MAX_CURVE_POINTS) -> np.ndarray:

@@ -1,4 +1,7 @@
-"""A sweep on one page: `fersweep report NAME` writes `report.html` into the sweep's directory, and into MLflow.
+"""A sweep on one page: `fersweep report NAME` writes `report.html` into the sweep's directory.
+
+That page takes plotly.js, 4.8 MB, from a file that all sweeps of the home share; with `--out FILE` it is in the page. In
+MLflow is a page with still pictures, since a page that MLflow shows can load no other file.
 
 Made of the journal and the predictions on val, so at any time: while a sweep runs, after it was interrupted, on a
 machine that has neither its checkpoints nor its faces. The recorder makes it when a sweep ends.
@@ -12,19 +15,21 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from fersweep.common.display.page import Section, folded, html_table, page, tiles
+from fersweep.common.display.page import Library, Section, folded, html_table, page, subheading, tiles
 from fersweep.common.display.tables import duration, short
 from fersweep.common.errors import InputError
-from fersweep.common.files import is_held, write_whole
+from fersweep.common.files import cannot_write, is_held, write_whole
 from fersweep.results.compare.data import SweepTrials
 from fersweep.results.compare.tables import AGAINST, by_state, epoch_cell, state_cell
 from fersweep.results.compare.trials import compare_recorded
+from fersweep.results.record.home import home_option
 from fersweep.results.record.journal import SweepRecord, read_events, trial_name
 from fersweep.results.record.recorded_sweep import load_sweep
 from fersweep.results.record.sweep_json import SweepJson
 from fersweep.results.record.timeline import Timeline
-from fersweep.results.report import learning_curves, parameters, workers
+from fersweep.results.report import learning_curves, parameters, still_pictures, workers
 from fersweep.results.report.data import ReportData
+from fersweep.results.report.library import shared_library
 from fersweep.results.scores import charts
 from fersweep.results.scores.figures import Figures
 from fersweep.results.scores.paired import p_cell
@@ -46,28 +51,71 @@ class WrittenReport:
 def write_report(
     sweep_dir: Path, out: Path | None = None, trees: Figures | None = None, faces: bool = True
 ) -> WrittenReport:
-    """Write the page of a sweep to `out` (None: `report.html` in its directory), whole or not at all.
+    """Write the page of a sweep, whole or not at all.
 
     Args:
+        out: a file that needs no other; None: `report.html` in the sweep's directory, which needs the home's plotly.js.
         trees: figures of boosted trees on the sweep's task; None: those in the sweep's `trees.json`, if there are any.
         faces: whether faces of the dataset may be on the page.
 
     Raises:
-        InputError: `out` cannot be written.
+        InputError: `out` cannot be written. RuntimeError: the disk is full or damaged.
     """
     start, sweep_dir = time.perf_counter(), Path(sweep_dir)
     path = Path(out) if out else sweep_dir / FILE
-    content = render(sweep_dir, trees, faces).encode()
     try:
+        library = None if out else shared_library(sweep_dir, _otherwise(sweep_dir))
+        content = render(sweep_dir, trees, faces, library).encode()
         write_whole(path, content, sync=False)
     except OSError as error:
-        raise InputError(f"{path} cannot be written: {error.strerror}") from None
+        raise cannot_write(path, error) from None
     seconds = round(time.perf_counter() - start, 2)
     return WrittenReport(sweep_dir.name, str(path), len(content), seconds)
 
 
-def render(sweep_dir: Path, trees: Figures | None = None, faces: bool = True) -> str:
-    """The page as HTML."""
+def render(sweep_dir: Path, trees: Figures | None = None, faces: bool = True, library: Library | None = None) -> str:
+    """The page as HTML. `library`: as of `display.page.page`."""
+    data, compared, state, lead = _read(sweep_dir, trees)
+    parts = [
+        _head(data, state),
+        _top(compared),
+        *learning_curves.sections(data),
+        *parameters.sections(data),
+        *workers.sections(data),
+        *_best(data, faces),
+        _origin(data.sweep),
+    ]
+    return page(f"Sweep {data.sweep.name}", lead, parts, library)
+
+
+def render_still(sweep_dir: Path, trees: Figures | None = None) -> str:
+    """A page of tables and still pictures, without faces: what MLflow keeps of the report."""
+    data, compared, state, lead = _read(sweep_dir, trees)
+    more = (
+        f" All charts, which answer to the mouse, are in {Path(sweep_dir) / FILE}; as one file: "
+        f"{_command(sweep_dir)} --out FILE."
+    )
+    parts = [
+        _head(data, state),
+        *still_pictures.sections(data),
+        _top(compared),
+        *workers.tables(data),
+        _origin(data.sweep),
+    ]
+    return page(f"Sweep {data.sweep.name}", lead + more, parts)
+
+
+def _command(sweep_dir: Path) -> str:
+    return f"fersweep report {Path(sweep_dir).name}{home_option(Path(sweep_dir).parents[1])}"
+
+
+def _otherwise(sweep_dir: Path) -> str:
+    command = _command(sweep_dir)
+    return f"In its place the page is written anew by `{command}`; as one file, to pass on, by `{command} --out FILE`."
+
+
+def _read(sweep_dir: Path, trees: Figures | None) -> tuple[ReportData, SweepTrials, str, str]:
+    """What pages are made of, the sweep's state, and the sentence that begins a page."""
     recorded = load_sweep(sweep_dir)
     sweep, record = recorded.sweep, recorded.record
     compared = compare_recorded(recorded, TOP, trees or _kept_trees(sweep_dir, sweep))
@@ -79,16 +127,7 @@ def render(sweep_dir: Path, trees: Figures | None = None, faces: bool = True) ->
         f"{compared.trainable} on {sweep.dataset.name} ({', '.join(sweep.classes)}), searched by the "
         f"{compared.mode} of {metric} on val, {compared.faces}. The sweep is {state}; as of {_last_event(data)}."
     )
-    parts = [
-        _head(data, state),
-        _top(compared),
-        *learning_curves.sections(data),
-        *parameters.sections(data),
-        *workers.sections(data),
-        *_best(data, faces),
-        _origin(sweep),
-    ]
-    return page(f"Sweep {sweep.name}", lead, parts)
+    return data, compared, state, lead
 
 
 def _state(sweep_dir: Path, record: SweepRecord) -> str:
@@ -139,28 +178,25 @@ def _top(compared: SweepTrials) -> Section:
         return Section("Best trials", note="No trial has a value yet.")
     scores = list(dict.fromkeys(name for row in trials for name in row.scores if name != metric))
     names = list(dict.fromkeys(name for row in trials for name in row.hparams))
-    titles = [name.removeprefix("val_") for name in scores]
-    columns = ["trial", "state", metric, "best epoch", *titles, AGAINST, *names]
+    columns = ["trial", "state", metric, "best epoch", *(name.removeprefix("val_") for name in scores), AGAINST]
     rows: list[list[Any]] = []
     for row in trials:
         first = [trial_name(row.trial), state_cell(row), f"{row.value:.4f}", epoch_cell(row)]
         others = [f"{row.scores[name]:.4f}" if name in row.scores else None for name in scores]
-        hparams = [_cell(row.hparams.get(name)) for name in names]
-        rows.append([*first, *others, p_cell(row.against_best), *hparams])
+        rows.append([*first, *others, p_cell(row.against_best)])
+    html = html_table(columns, rows)
+    if names:  # a column a trial: there may be more hparams than a page is wide
+        values = [
+            [name, *(short(row.hparams[name]) if name in row.hparams else None for row in trials)] for name in names
+        ]
+        html += subheading("Their hparams", "those that differ between trials; the others are in the sweep file below")
+        html += html_table(["hparam", *(trial_name(row.trial) for row in trials)], values)
     return Section(
         "Best trials",
-        html_table(columns, rows),
-        f"The {len(rows)} best trials, and the hparams that differ between trials; the others are in the sweep file below. "
-        f"{AGAINST}: of the difference from the first on the same faces of val (paired bootstrap, corrected for being several "
-        "comparisons); noise: 0.05 or more.",
+        html,
+        f"The {len(rows)} best trials. {AGAINST}: of the difference from the first on the same faces of val (paired "
+        "bootstrap, corrected for being several comparisons); noise: 0.05 or more.",
     )
-
-
-def _cell(hparam: Any) -> str | int | float | None:
-    """Numbers stay numbers, so that the column can be sorted."""
-    if hparam is None or (isinstance(hparam, int | float) and not isinstance(hparam, bool)):
-        return hparam
-    return short(hparam)
 
 
 def _best(data: ReportData, faces: bool) -> list[Section]:

@@ -11,13 +11,17 @@ from __future__ import annotations
 
 import math
 import warnings
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
-from fersweep.common.display.charts import chart, dress, side_by_side
+import numpy as np
+
+from fersweep.common.display.charts import chart, log_ticks, side_by_side
 from fersweep.common.display.colours import BEST, STATES
 from fersweep.common.display.page import Section, escape, plot
 from fersweep.results.record.optuna_study import study_of
 from fersweep.results.report.data import ReportData
+from fersweep.results.report.parameters_together import MIN_TRIALS as MIN_IMPORTANCES
+from fersweep.results.report.parameters_together import contour, parallel
 
 if TYPE_CHECKING:
     import optuna
@@ -25,13 +29,8 @@ if TYPE_CHECKING:
 
 
 MIN_TRIALS = 2  # with a value, for any of the plots
-MIN_IMPORTANCES = 8  # trials; with fewer, importances are noise
 FEW = 30  # trials; with fewer, importances are a hint
-MANY = 5  # a parameter with more values than this is worth an axis of a contour
 MAX_PARAMS = 8
-FINE = (1, 1.5, 2, 3, 4, 5, 6, 7, 8, 9)
-SCALE = [[0.0, "#c3cbd4"], [0.5, "#56b4e9"], [1.0, "#08306b"]]  # from the worst value to the best
-AXIS_WIDTH = 110  # px that an axis of the parallel coordinates needs
 
 
 def sections(data: ReportData) -> list[Section]:
@@ -55,8 +54,8 @@ def sections(data: ReportData) -> list[Section]:
     return [
         _important(weights, len(trials), counted),
         _slices(data, trials, shown, which),
-        _parallel(data, study, shown, which),
-        _contour(data, study, trials, shown),
+        parallel(data, study, shown, which),
+        contour(data, study, trials, shown),
     ]
 
 
@@ -150,90 +149,22 @@ def _slice(data: ReportData, trials: list[optuna.trial.FrozenTrial], name: str, 
         in_state = [trial for trial in having if data.record.trials[trial.number].state == state]
         figure.add_trace(
             Scatter(
-                x=[trial.params[name] if choices is None else escape(trial.params[name]) for trial in in_state],
-                y=[trial.value for trial in in_state],
+                x=[escape(trial.params[name]) for trial in in_state]
+                if choices is not None
+                else np.array([trial.params[name] for trial in in_state], np.float32),
+                y=np.array([trial.value for trial in in_state], np.float32),
                 mode="markers",
                 marker={
                     "color": STATES[state],
-                    "size": [9 if trial.number == best else 6 for trial in in_state],
-                    "line": {"color": BEST, "width": [2.5 if trial.number == best else 0 for trial in in_state]},
+                    "size": np.array([9 if trial.number == best else 6 for trial in in_state], np.int8),
+                    "line": {
+                        "color": BEST,
+                        "width": np.array([2.5 if trial.number == best else 0 for trial in in_state], np.float32),
+                    },
                 },
                 opacity=0.8,
-                text=[data.label(data.record.trials[trial.number]) for trial in in_state],
-                hovertemplate="%{x}<br>%{text}<extra></extra>",
+                customdata=np.array([trial.number for trial in in_state], np.int32),
+                hovertemplate=f"%{{x}}<br>trial %{{customdata:04d}}, {state}: %{{y:.4f}}<extra></extra>",
             )
         )
     return figure
-
-
-def log_ticks(low: float, high: float) -> list[float]:
-    """At most five round values from `low` to `high`, both above 0, for a logarithmic axis."""
-    first, last = math.floor(math.log10(low)), math.ceil(math.log10(high))
-    for steps, every in ((FINE, 1), ((1, 2, 5), 1), ((1,), 1), ((1,), 2), ((1,), 4)):
-        ticks = [step * 10.0**power for power in range(first, last + 1, every) for step in steps]
-        inside = [tick for tick in ticks if low * 0.999 <= tick <= high * 1.001]
-        if len(inside) <= 5:
-            return inside
-    return inside[:5]
-
-
-def _parallel(data: ReportData, study: optuna.Study, params: list[str], which: str) -> Section:
-    from optuna.visualization import plot_parallel_coordinate
-
-    figure = dress(plot_parallel_coordinate(study, params=params, target_name=data.metric), 480)
-    figure.update_layout(margin={"l": 40, "r": 50, "t": 40, "b": 10}, xaxis_tickangle=0)
-    _recolour(figure, data.mode)
-    return Section(
-        "Parallel coordinates",
-        plot(figure, min_width=AXIS_WIDTH * (len(params) + 1)),
-        f"A line for each trial through its values of {which}; the darker, the better. None: the trial has no such "
-        "parameter.",
-    )
-
-
-def _recolour(figure: Figure, mode: str) -> None:
-    """Optuna's lines fade to white where a trial is bad; here to gray."""
-    from plotly.colors import sample_colorscale
-
-    lines: list[Any] = list(figure.select_traces({"mode": "lines"}))
-    values = [float(trace["customdata"][0][1]) for trace in lines]
-    low, room = min(values), max(max(values) - min(values), 1e-9)
-    scale = SCALE if mode == "max" else [[at, color] for (at, _), (_, color) in zip(SCALE, SCALE[::-1], strict=True)]
-    for trace, value in zip(lines, values, strict=True):
-        trace.update(line={"color": sample_colorscale(scale, [(value - low) / room])[0], "width": 1.3}, opacity=0.75)
-    figure.update_traces(marker={"colorscale": scale, "reversescale": False}, selector={"mode": "markers"})
-
-
-def _contour(
-    data: ReportData, study: optuna.Study, trials: list[optuna.trial.FrozenTrial], params: list[str]
-) -> Section:
-    from optuna.visualization import plot_contour
-
-    heading = "Two parameters together"
-    shared = [name for name in params if sum(name in trial.params for trial in trials) * 2 >= len(trials)]
-    many = [name for name in shared if len({trial.params.get(name) for trial in trials}) > MANY]
-    shared = (many if len(many) > 1 else shared)[:2]
-    if len(trials) < MIN_IMPORTANCES or len(shared) < 2:
-        return Section(heading, note=f"Need {MIN_IMPORTANCES} ended trials, and two parameters that most of them have.")
-    with warnings.catch_warnings():
-        warnings.simplefilter("ignore")
-        figure = dress(plot_contour(study, params=shared, target_name=data.metric), 460)
-    figure.update_traces(
-        colorbar={"title": {"text": data.metric, "side": "right"}, "thickness": 14},
-        line_width=0,
-        selector={"type": "contour"},
-    )
-    figure.update_traces(marker={"size": 5, "line": {"width": 0}}, selector={"type": "scatter"})
-    for name, update in zip(
-        sorted(shared), (figure.update_xaxes, figure.update_yaxes), strict=True
-    ):  # as Optuna has them
-        values = [trial.params[name] for trial in trials if name in trial.params]
-        if any(getattr(trial.distributions.get(name), "log", False) for trial in trials):
-            ticks = log_ticks(min(values), max(values))
-            update(tickvals=ticks, ticktext=[f"{tick:g}" for tick in ticks])
-    return Section(
-        heading,
-        plot(figure),
-        f"{shared[0]} and {shared[1]}, the most important that take many values: between the trials, which are the dots, the "
-        "value is interpolated; where there are no dots, nothing is known.",
-    )

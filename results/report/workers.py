@@ -28,7 +28,12 @@ MAX_LANES = 60
 
 def sections(data: ReportData) -> list[Section]:
     """All three; where there is nothing to draw yet, they say so."""
-    return [_timeline(data), _saved(data), _failures(data)]
+    return [_timeline(data), *tables(data)]
+
+
+def tables(data: ReportData) -> list[Section]:
+    """What early stopping saved, and failures: what needs no figure."""
+    return [_saved(data), _failures(data)]
 
 
 def _timeline(data: ReportData) -> Section:
@@ -63,22 +68,25 @@ def _lanes(data: ReportData, lanes: list[str]) -> Figure:
             continue
         figure.add_trace(
             Bar(
-                base=[attempt.start / unit for attempt, _ in bars],
-                x=[(attempt.end - attempt.start) / unit for attempt, _ in bars],
+                base=np.array([attempt.start / unit for attempt, _ in bars], np.float32),
+                x=np.array([(attempt.end - attempt.start) / unit for attempt, _ in bars], np.float32),
                 y=[escape(lane) for _, lane in bars],
                 orientation="h",
-                marker={"color": color, "line": {"color": "#fff", "width": 1}},
+                marker={"color": color, "line": {"color": "#fff", "width": 1 if len(timeline.attempts) <= 100 else 0}},
                 name=WORDS.get(how, how),
                 text=[trial_name(attempt.trial) for attempt, _ in bars],
                 textposition="inside",
                 insidetextanchor="middle",
                 textangle=0,
-                customdata=[
-                    [attempt.trial, WORDS.get(how, how), attempt.epochs, attempt.end - attempt.start, attempt.train_s]
-                    for attempt, _ in bars
-                ],
-                hovertemplate="trial %{customdata[0]:04d}, %{customdata[1]}<br>%{customdata[2]} epochs in %{customdata[3]:.1f} s, "
-                "%{customdata[4]:.1f} s of it in epochs<extra></extra>",
+                customdata=np.array(
+                    [
+                        [attempt.trial, attempt.epochs, attempt.end - attempt.start, attempt.train_s]
+                        for attempt, _ in bars
+                    ],
+                    np.float32,
+                ),
+                hovertemplate=f"trial %{{customdata[0]:04d}}, {WORDS.get(how, how)}<br>%{{customdata[1]}} epochs in "
+                "%{customdata[2]:.1f} s, %{customdata[3]:.1f} s of it in epochs<extra></extra>",
             )
         )
     figure.update_layout(uniformtext={"minsize": 9, "mode": "hide"}, bargap=0.2)

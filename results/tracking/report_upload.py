@@ -1,4 +1,4 @@
-"""Write a finished sweep's report and upload it to its MLflow run: `python -m fersweep.results.tracking.report_upload SWEEP_DIR`."""
+"""Write a finished sweep's report, and a page of still pictures into its MLflow run: `python -m fersweep.results.tracking.report_upload SWEEP_DIR`."""
 
 from __future__ import annotations
 
@@ -12,10 +12,10 @@ from fersweep.common.processes import environment, module_command
 from fersweep.results.mlflow_store import connection
 from fersweep.results.mlflow_store.description import add_report
 from fersweep.results.record.sweep_json import read_sweep_json
-from fersweep.results.report.page import FILE, write_report
+from fersweep.results.report.page import FILE, render_still, write_report
 
 
-def upload(sweep_dir: Path, path: Path) -> bool:
+def upload(sweep_dir: Path, content: str) -> bool:
     """Upload a page as `report.html` to the sweep's parent run in MLflow, if it has one. Returns whether it is there.
 
     A store that cannot be reached is no error: stderr says so.
@@ -29,7 +29,7 @@ def upload(sweep_dir: Path, path: Path) -> bool:
         query = f"tags.`fersweep.sweep_id` = '{sweep.sweep_id}' AND tags.`fersweep.kind` = 'sweep'"
         runs = client.search_runs([experiment], query, max_results=1)
         for run in runs:
-            client.log_text(run.info.run_id, path.read_text(encoding="utf-8"), FILE)
+            client.log_text(run.info.run_id, content, FILE)
             note = add_report(run.data.tags.get("mlflow.note.content", ""), experiment, run.info.run_id)
             client.set_tag(run.info.run_id, "mlflow.note.content", note)
     except Exception as error:
@@ -49,8 +49,8 @@ def start_report(sweep_dir: Path) -> None:
 
 def main(arguments: Sequence[str]) -> int:
     try:
-        written = write_report(Path(arguments[0]))
-        upload(Path(arguments[0]), Path(written.report))
+        write_report(Path(arguments[0]))
+        upload(Path(arguments[0]), render_still(Path(arguments[0])))
     except Exception as error:
         print(f"{FILE} was not made: {connection.one_line(error, '')}", file=sys.stderr)
         return 1

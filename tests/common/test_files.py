@@ -1,6 +1,8 @@
 """Files and directories that are whole or not there, and locks that processes of any version of ours respect."""
 
+import errno
 import fcntl
+import os
 import subprocess
 import sys
 from pathlib import Path
@@ -8,7 +10,16 @@ from pathlib import Path
 import pytest
 
 from fersweep.common.errors import InputError
-from fersweep.common.files import check_target, check_writable, is_held, lock, new_directory, replacing, write_whole
+from fersweep.common.files import (
+    cannot_write,
+    check_target,
+    check_writable,
+    is_held,
+    lock,
+    new_directory,
+    replacing,
+    write_whole,
+)
 
 
 def break_off(file: Path) -> None:
@@ -101,6 +112,21 @@ def test_a_lock_ends_with_its_process_and_is_not_left_to_its_children(tmp_path: 
 def test_what_cannot_be_written_is_named(tmp_path: Path) -> None:
     with pytest.raises(InputError, match=r"^--grid: nothing can be written into .*gone \(No such file or directory\)"):
         check_writable(tmp_path / "gone", "--grid")
+
+
+@pytest.mark.parametrize(
+    ("number", "kind"),
+    [
+        (errno.ENOSPC, RuntimeError),
+        (errno.EDQUOT, RuntimeError),
+        (errno.EACCES, InputError),
+        (errno.EISDIR, InputError),
+    ],
+)
+def test_a_full_disk_is_nobodys_mistake(number: int, kind: type[Exception]) -> None:
+    error = cannot_write(Path("page.html"), OSError(number, os.strerror(number)))
+    assert type(error) is kind
+    assert str(error) == f"page.html cannot be written: {os.strerror(number)}"
 
 
 def test_a_target_has_a_name_that_can_be_written(tmp_path: Path) -> None:

@@ -11,6 +11,8 @@ from pathlib import Path
 import pytest
 
 from fersweep.cli.main import main
+from fersweep.cli.output import show
+from fersweep.common.display.tables import table
 from fersweep.common.processes import module_command
 from tests.sweeps import write_sweep
 
@@ -110,3 +112,13 @@ def test_json_is_alone_on_stdout(tmp_path: Path) -> None:
     done = run("evaluate", "tiny", "--home", tmp_path, "--split", "vla")
     assert done.returncode == 2
     assert "vla" in done.stderr
+
+
+def test_what_is_piped_is_not_cut_to_a_terminal(
+    capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.delenv("COLUMNS", raising=False)
+    shown = table(["name", *(f"class {index}" for index in range(40))], 1)
+    shown.add_row("long " * 40, *["12,345.678901"] * 40)
+    show(shown, None, as_json=False)
+    assert sum("12,345.678901" in line for line in capsys.readouterr().out.splitlines()) == 1

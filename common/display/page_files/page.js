@@ -20,10 +20,12 @@ const drawNext = () => {
   const lists = [...place.parentElement.querySelectorAll("select")];
   const draw = () => {
     if (figure.choices) choose(place, figure, lists);
-    return Plotly.react(place, figure.data, {...figure.layout, width: place.clientWidth}, config);
+    return Plotly.react(place, figure.data, {template: look, ...figure.layout, width: place.clientWidth}, config);
   };
   lists.forEach((list) => { list.onchange = draw; });
   draw().then(() => widths.observe(place));
   setTimeout(drawNext);
 };
-drawNext();
+if (typeof Plotly === "undefined") document.querySelectorAll(".missing").forEach((note) => { note.hidden = false; });
+else if (typeof Plotly === "undefined") document.querySelector(".missing").hidden = false;
+else drawNext();

@@ -236,7 +236,11 @@ def test_the_command_writes_the_page(tmp_path: Path):
 
 
 def test_a_page_without_faces(full: Path):
-    page = render(full, faces=False)
+    done: list[float] = []
+    page = render(full, faces=False, tell=lambda _, share: done.append(share))
+    assert len(done) > 5
+    assert done == sorted(done), "progress"
+    assert 0 == done[0] < done[-1] < 1
     assert "--sheet: url" not in page
     assert "different labels" in page
 

@@ -73,12 +73,11 @@ def test_the_sweeps_description_shows_its_best_trials(sweep_dir: Path) -> None:
     assert "report.html" not in note, "there is none"
 
 
-def test_the_description_leads_to_the_report(sweep_dir: Path, tmp_path: Path) -> None:
+def test_the_description_leads_to_the_report(sweep_dir: Path) -> None:
     """Which is made after the sweep's end is told; once, whoever writes the description again."""
-    (tmp_path / "report.html").write_text("<p>")
     notes, before = [], runs_of(sweep_dir)["parent"]
     for write in (
-        lambda: report_upload.upload(sweep_dir, tmp_path / "report.html"),
+        lambda: report_upload.upload(sweep_dir, "<p>"),
         lambda: recorder_process.record(sweep_dir),
     ):
         for _ in range(2):

@@ -81,6 +81,7 @@ def test_a_finished_sweep(new_sweep: NewSweep) -> None:
     assert set(wanted) < set(loaded.headings)
     assert loaded.headings[-1] == "Where it comes from"
     assert "0008" in page
+    assert ">hparam<" in page
     assert "The sweep is finished" in page
     assert "<td" in page
     assert "1 of 9 trials failed" in page
@@ -176,7 +177,13 @@ def test_two_hundred_trials_stay_light(home: Path, arrays: TaskArrays, tmp_path:
     )
     written = report.write_report(sweep_dir)
     page = Path(written.report).read_text()
-    assert len(page.encode()) == written.bytes < 15e6
+    assert len(page.encode()) == written.bytes < 1e6
+    assert len(report.render_still(sweep_dir).encode()) < 0.5e6
+    (script,) = re.findall(r'<script src="([^"]+)">', page)
+    library = (sweep_dir / script).resolve()
+    assert library.parent == tmp_path / "assets", "one for all sweeps of the home"
+    assert library.read_text().startswith("/**\n* plotly.js v")
+    assert f"need {script} beside it" in page
     assert page.count('class="plot"') < 30
     drawn = timeline.Timeline(read_events(sweep_dir / "journal.jsonl"))
     assert drawn.num_at_once == 2
@@ -200,6 +207,7 @@ def test_the_command_and_mlflow(
     assert done.exit_code == 0, done.output
     assert json.loads(done.stdout)["mlflow"] is False
     assert out.stat().st_size == json.loads(done.stdout)["bytes"]
+    assert Loaded(out.read_text()).elsewhere == [], "one file, to pass on"
     assert not (sweep_dir / "report.html").exists()
 
     started: list[list[str]] = []
@@ -220,9 +228,11 @@ def test_the_command_and_mlflow(
     assert artifacts == ["report.html"]
     done = CliRunner().invoke(app, [*asked, "--no-faces"])
     assert json.loads(done.stdout)["mlflow"] is True
-    kept = Path(client_of(sweep_dir).download_artifacts(parent, "report.html", str(tmp_path)))
-    assert kept.read_text() == (sweep_dir / "report.html").read_text()
-    assert "<img" not in kept.read_text()
+    kept = Path(client_of(sweep_dir).download_artifacts(parent, "report.html", str(tmp_path))).read_text()
+    assert Loaded(kept).tags.count("img") == 2, "history and curves; no face"
+    assert Loaded(kept).elsewhere == []
+    assert "<script" not in kept, "MLflow's frame can load nothing"
+    assert f"{sweep_dir / 'report.html'}; as one file: fersweep report" in kept
 
 
 def test_a_report_that_fails_is_told_in_a_line(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
