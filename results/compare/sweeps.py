@@ -141,6 +141,7 @@ def _scores(choice: Chosen) -> TrialScores:
         trainable=sweep.asked.trainable,
         trial=trial.number,
         state=trial.state,
+        ended=trial.ended,
         point=trial.point,
         best_epoch=int(best["epoch"]) if best else None,
         epochs=trial.num_epochs,

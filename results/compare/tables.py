@@ -18,12 +18,15 @@ from fersweep.results.compare.data import (
 )
 from fersweep.results.compare.trials import TTA_SCORES, VAL_SCORES
 from fersweep.results.record.journal import Hparams, trial_name
+from fersweep.results.scores.intervals import cell
 from fersweep.results.scores.paired import NoDifference, correction, p_cell
 
 if TYPE_CHECKING:
     from rich.console import RenderableType
 
 
+UNLIKE = "the scores above are not comparable"
+SHARED = "both on the same faces of val, so these can be compared"
 HPARAMS = "hparams that varied"
 AGAINST = "p vs best"
 NOISE = (
@@ -42,7 +45,9 @@ def render_sweep(compared: SweepTrials) -> RenderableType:
     head += f"{compared.total_epochs} epochs. {ranking(compared)}"
     scores = [compared.metric, *(name for name in VAL_SCORES if name != compared.metric)]
     first = table(
-        ["trial", "state", "epoch", *(_heading(name) for name in scores), AGAINST], num_text=2, wraps=["state"]
+        ["trial", "ended", "best epoch", *(_heading(name) for name in scores), AGAINST],
+        num_text=2,
+        wraps=["ended", "best epoch"],
     )
     recall = table(["recall", *compared.classes], num_text=1)
     mirrored = table(
@@ -50,7 +55,7 @@ def render_sweep(compared: SweepTrials) -> RenderableType:
     )
     for row in compared.trials:
         number, values = trial_name(row.trial), {compared.metric: row.value, **row.scores}
-        first.add_row(number, state_cell(row), epoch_cell(row), *_cells(values, scores), against_cell(row))
+        first.add_row(number, ended_cell(row), epoch_cell(row), *_cells(values, scores), against_cell(row))
         recall.add_row(number, *_cells(row.recall or {}, compared.classes, digits=3))
         if TTA_SCORES[0] in row.scores:
             mirrored.add_row(number, *_cells(row.scores, TTA_SCORES))
@@ -61,7 +66,8 @@ def render_sweep(compared: SweepTrials) -> RenderableType:
         recall.add_row(baseline.name, *_cells(baseline.recall, compared.classes, digits=3), style="dim")
     hparams = _hparams([(trial_name(row.trial), row.hparams) for row in compared.trials])
     optional = [mirrored] if mirrored.row_count else []
-    return Group(Text(head), first, Text(noise_note(compared), "dim"), *optional, recall, hparams)
+    notes = [Text(note, "yellow") for note in compared.notes]
+    return Group(Text(head), *notes, first, Text(noise_note(compared), "dim"), *optional, recall, hparams)
 
 
 def render_sweeps(compared: ComparedSweeps) -> RenderableType:
@@ -71,7 +77,7 @@ def render_sweeps(compared: ComparedSweeps) -> RenderableType:
 
     parts: list[RenderableType] = [_side_by_side(compared.sweeps), *_reasons(compared.reasons)]
     if compared.pairs:
-        parts += [Text(""), Text(f"The best of each, on the same faces; {correction(len(compared.pairs))}.")]
+        parts += [Text(""), Text(f"The best of each, {SHARED}; {correction(len(compared.pairs))}.")]
         parts += [_pairs(compared.pairs, compared.score)]
     if compared.trials:
         parts += [_trials(compared.trials), _hparams([(trial.name, trial.hparams) for trial in compared.trials])]
@@ -88,7 +94,7 @@ def render_trials(compared: ComparedTrials) -> RenderableType:
     a, b = compared.a, compared.b
     scores = table(["", a.name, b.name], num_text=1)
     scores.add_row("trainable", a.trainable, b.trainable)
-    scores.add_row("state", state_cell(a), state_cell(b))
+    scores.add_row("ended", ended_cell(a), ended_cell(b))
     scores.add_row("best epoch", epoch_cell(a), epoch_cell(b))
     for name in dict.fromkeys([*a.scores, *b.scores]):
         scores.add_row(name, *_cells(a.scores, [name]), *_cells(b.scores, [name]))
@@ -146,14 +152,14 @@ def score_title(score: str) -> str:
     return {"macro_f1": "macro-F1"}.get(score, score.replace("_", " "))
 
 
-def state_cell(trial: TrialRow | TrialScores) -> str:
-    """`finished`, or `finished (paper)` of a named point."""
-    return trial.state + (f" ({trial.point})" if trial.point else "")
+def ended_cell(trial: TrialRow | TrialScores) -> str:
+    """`stopped at epoch 5`, or `stopped at epoch 5 (paper)` of a named point."""
+    return trial.ended + (f" ({trial.point})" if trial.point else "")
 
 
 def epoch_cell(trial: TrialRow | TrialScores) -> str:
-    """The best epoch of those that the trial trained: `7/12`."""
-    return f"{trial.best_epoch}/{trial.epochs}"
+    """The best epoch; a dash where no epoch has a value."""
+    return "–" if trial.best_epoch is None else str(trial.best_epoch)
 
 
 def against_cell(trial: TrialRow | RankedTrial) -> str:
@@ -183,7 +189,7 @@ def _side_by_side(summaries: Sequence[SweepSummary]) -> RenderableType:
 def _reasons(reasons: Sequence[str]) -> list[RenderableType]:
     from rich.text import Text
 
-    return [Text(f"not comparable: {line}", "yellow") for line in reasons]
+    return [Text(f"{UNLIKE}: {line}", "yellow") for line in reasons]
 
 
 def _pairs(pairs: Sequence[Pair], score: str) -> RenderableType:
@@ -198,9 +204,9 @@ def _pairs(pairs: Sequence[Pair], score: str) -> RenderableType:
 
 
 def _trials(trials: Sequence[RankedTrial]) -> RenderableType:
-    shown = table(["trial", "state", "epoch", "value", AGAINST], num_text=2)
+    shown = table(["trial", "ended", "best epoch", "value", AGAINST], num_text=2, wraps=["ended", "best epoch"])
     for trial in trials:
-        shown.add_row(trial.name, trial.state, epoch_cell(trial), f"{trial.value:.4f}", against_cell(trial))
+        shown.add_row(trial.name, ended_cell(trial), epoch_cell(trial), f"{trial.value:.4f}", against_cell(trial))
     return shown
 
 
@@ -228,5 +234,5 @@ def _heading(score: str) -> str:
     return titles.get(score, score.removeprefix("val_"))
 
 
-def _cells(values: Mapping[str, float], names: Sequence[str], digits: int = 4) -> list[str]:
-    return [f"{values[name]:.{digits}f}" if name in values else "–" for name in names]
+def _cells(values: Mapping[str, float | None], names: Sequence[str], digits: int = 4) -> list[str]:
+    return [cell(values.get(name), digits) for name in names]

@@ -14,6 +14,7 @@ from fersweep.results.record.recorded_sweep import RecordedSweep, load_sweep
 from fersweep.results.record.sweep_json import SweepJson
 from fersweep.results.scores import paired
 from fersweep.results.scores.figures import Figures
+from fersweep.results.scores.intervals import known
 from fersweep.results.scores.paired import Answers, Difference, NoDifference
 from fersweep.trainables import metrics
 from fersweep.trainables.metrics import SCORES
@@ -35,6 +36,15 @@ def compare_recorded(recorded: RecordedSweep, top: int = 10, trees: Figures | No
     sweep, record = recorded.sweep, recorded.record
     varied, score = varied_hparams(record), paired.score_of(sweep)
     first_hparams = next(iter(record.trials.values())).hparams if record.trials else {}
+    ranked = recorded.ranked()[:top]
+    faces = paired.Faces(recorded)
+    answers = [paired.answers(faces, trial) for trial in ranked]
+    absent = _without_val_faces(sweep, answers)
+    notes = sweep.without_faces()
+    if absent and not sweep.num_by_class:
+        notes = [
+            f"no val faces of {', '.join(absent)}: macro-F1 is an older version's, and counts it where it is predicted"
+        ]
     return SweepTrials(
         sweep=sweep.name,
         trainable=sweep.asked.trainable,
@@ -48,8 +58,9 @@ def compare_recorded(recorded: RecordedSweep, top: int = 10, trees: Figures | No
         total_epochs=record.num_epochs,
         hparams={name: value for name, value in first_hparams.items() if name not in varied},
         score=score,
-        trials=_rows(recorded, recorded.ranked()[:top], varied, score),
-        baselines=_baselines(sweep, trees),
+        trials=_rows(recorded, ranked, answers, varied, score),
+        baselines=_baselines(sweep, absent, trees),
+        notes=notes,
     )
 
 
@@ -63,9 +74,17 @@ def varied_hparams(record: SweepRecord) -> list[str]:
     return [name for name, seen in values.items() if len(seen) > 1 or name in absent]
 
 
-def _rows(recorded: RecordedSweep, ranked: list[TrialRecord], varied: list[str], score: str) -> list[TrialRow]:
-    faces = paired.Faces(recorded)
-    answers = [paired.answers(faces, trial) for trial in ranked]
+def _without_val_faces(sweep: SweepJson, answers: list[Answers | None]) -> list[str]:
+    """Classes without faces of val; of an older sweep as far as a trial's answers tell."""
+    if sweep.num_by_class:
+        return [name for name, number in sweep.num_by_class["val"].items() if not number]
+    first = next((its_answers for its_answers in answers if its_answers is not None), None)
+    return [] if first is None else [name for index, name in enumerate(sweep.classes) if index not in first.y]
+
+
+def _rows(
+    recorded: RecordedSweep, ranked: list[TrialRecord], answers: list[Answers | None], varied: list[str], score: str
+) -> list[TrialRow]:
     against_best = paired.differences([(answers[0], other) for other in answers[1:]], score)
     rows = zip(ranked, answers, [None, *against_best][: len(ranked)], strict=True)
     return [_row(recorded, trial, varied, its_answers, difference) for trial, its_answers, difference in rows]
@@ -83,10 +102,11 @@ def _row(
     recall = None
     if answers is not None:
         counts = metrics.confusion(answers.y, answers.probabilities.argmax(axis=1), len(classes))
-        recall = dict(zip(classes, metrics.scores(counts)["recall"].tolist(), strict=True))
+        recall = dict(zip(classes, map(known, metrics.scores(counts)["recall"]), strict=True))
     return TrialRow(
         trial=trial.number,
         state=trial.state,
+        ended=trial.ended,
         point=trial.point,
         value=best[recorded.sweep.metric],
         best_epoch=int(best["epoch"]),
@@ -98,10 +118,11 @@ def _row(
     )
 
 
-def _baselines(sweep: SweepJson, trees: Figures | None) -> list[BaselineRow]:
+def _baselines(sweep: SweepJson, absent: list[str], trees: Figures | None) -> list[BaselineRow]:
+    """absent: classes without faces of val."""
     majority = sweep.baseline.majority_class
     scores = {f"val_{name}": getattr(sweep.baseline, name) for name in SCORES}
-    recall = {name: float(name == majority) for name in sweep.classes}
+    recall = {name: None if name in absent else float(name == majority) for name in sweep.classes}
     baselines = [BaselineRow(f"always {majority}", scores, recall)]
     if trees is not None:
         scores = {f"val_{name}": trees.detected.score(name).value for name in SCORES}

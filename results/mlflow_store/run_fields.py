@@ -74,7 +74,7 @@ def run_name(sweep: SweepJson, trial: TrialRecord) -> str:
 
 def end_tags(sweep: SweepJson, trial: TrialRecord) -> dict[str, str]:
     """Tags that say how and where a trial ended, and its run's name then."""
-    tags = {"mlflow.runName": run_name(sweep, trial), "fersweep.state": trial.state}
+    tags = {"mlflow.runName": run_name(sweep, trial), "fersweep.state": trial.state, "ended": trial.ended}
     workers = [report.worker for report in trial.reports if report.worker]
     hosts = list(dict.fromkeys(worker.host for worker in workers if worker.host))
     if hosts:

@@ -70,6 +70,8 @@ class SweepJson(_Part):
         asked: the resolved sweep file.
         space: searched hparam → its distribution, as Optuna writes it in JSON; empty in the oldest sweeps.
         feature_names: columns of x, in order; ["pixels"] for faces.
+        num_by_class: split → class → number of faces; empty in older sweeps, whose macro-F1 also counted, as 0, each
+            class that had no faces and was predicted.
         home: the home that holds the sweep now, which may have been moved since.
     """
 
@@ -83,6 +85,7 @@ class SweepJson(_Part):
     feature_names: list[str]
     num_train: int | None = None
     num_val: int | None = None
+    num_by_class: dict[str, dict[str, int]] = {}
     baseline: Baseline
     created: str
     command: str
@@ -118,6 +121,16 @@ class SweepJson(_Part):
         if task.fold is not None:
             faces += f" of fold {task.fold}"
         return f"{faces} of {', '.join(task.sources)}" if task.sources else faces
+
+    def without_faces(self) -> list[str]:
+        """Which classes have no faces to learn from or to be judged by, in words; [] in older sweeps."""
+        consequence = {"train": "no trial can learn it", "val": "it counts in no score"}
+        return [
+            f"no {split} faces of {name}: {consequence[split]}"
+            for split, numbers in self.num_by_class.items()
+            for name, number in numbers.items()
+            if not number
+        ]
 
     def storage(self, sweep_dir: Path) -> Storage:
         """Where the sweep's checkpoints are: its directory, or its place in the bucket that the sweep names."""

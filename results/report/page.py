@@ -17,7 +17,7 @@ from fersweep.common.display.tables import duration, short
 from fersweep.common.errors import InputError
 from fersweep.common.files import is_held, write_whole
 from fersweep.results.compare.data import SweepTrials
-from fersweep.results.compare.tables import AGAINST, by_state, epoch_cell, state_cell
+from fersweep.results.compare.tables import AGAINST, by_state, epoch_cell, ended_cell
 from fersweep.results.compare.trials import compare_recorded
 from fersweep.results.record.journal import SweepRecord, read_events, trial_name
 from fersweep.results.record.recorded_sweep import load_sweep
@@ -140,10 +140,10 @@ def _top(compared: SweepTrials) -> Section:
     scores = list(dict.fromkeys(name for row in trials for name in row.scores if name != metric))
     names = list(dict.fromkeys(name for row in trials for name in row.hparams))
     titles = [name.removeprefix("val_") for name in scores]
-    columns = ["trial", "state", metric, "best epoch", *titles, AGAINST, *names]
+    columns = ["trial", "ended", metric, "best epoch", *titles, AGAINST, *names]
     rows: list[list[Any]] = []
     for row in trials:
-        first = [trial_name(row.trial), state_cell(row), f"{row.value:.4f}", epoch_cell(row)]
+        first = [trial_name(row.trial), ended_cell(row), f"{row.value:.4f}", epoch_cell(row)]
         others = [f"{row.scores[name]:.4f}" if name in row.scores else None for name in scores]
         hparams = [_cell(row.hparams.get(name)) for name in names]
         rows.append([*first, *others, p_cell(row.against_best), *hparams])
@@ -151,7 +151,7 @@ def _top(compared: SweepTrials) -> Section:
         "Best trials",
         html_table(columns, rows),
         f"The {len(rows)} best trials, and the hparams that differ between trials; the others are in the sweep file below. "
-        f"{AGAINST}: of the difference from the first on the same faces of val (paired bootstrap, corrected for being several "
+        f"{''.join(f'{note}. ' for note in compared.notes)}{AGAINST}: of the difference from the first on the same faces of val (paired bootstrap, corrected for being several "
         "comparisons); noise: 0.05 or more.",
     )
 

@@ -24,7 +24,7 @@ from fersweep.results.record.journal import SweepRecord, TrialRecord
 from fersweep.results.record.recorded_sweep import RecordedSweep
 from fersweep.results.record.sweep_json import read_sweep_json
 
-STATUS = {"running": "RUNNING", "finished": "FINISHED", "stopped": "KILLED", "failed": "FAILED"}
+STATUS = {"running": "RUNNING", "finished": "FINISHED", "stopped": "FINISHED", "failed": "FAILED"}
 SWEEP_STATUS = {"finished": "FINISHED", "failed": "FAILED"}  # anything else: KILLED
 
 
