@@ -22,12 +22,12 @@ from fersweep.results.compare.tables import (
     against_cell,
     by_state,
     difference_cells,
+    ended_cell,
     epoch_cell,
     facts,
     noise_note,
     ranking,
     score_title,
-    ended_cell,
 )
 from fersweep.results.record.journal import Hparams, trial_name
 from fersweep.results.scores.paired import correction

@@ -9,7 +9,7 @@ import json
 from pathlib import Path
 
 from fersweep.results.compare.data import BaselineRow, SweepTrials, TrialRow
-from fersweep.results.record.journal import SweepRecord, TrialRecord
+from fersweep.results.record.journal import TrialRecord
 from fersweep.results.record.recorded_sweep import RecordedSweep, load_sweep
 from fersweep.results.record.sweep_json import SweepJson
 from fersweep.results.scores import paired
@@ -34,8 +34,8 @@ def compare(sweep_dir: Path, top: int = 10, trees: Figures | None = None) -> Swe
 def compare_recorded(recorded: RecordedSweep, top: int = 10, trees: Figures | None = None) -> SweepTrials:
     """`compare` of a sweep that was loaded."""
     sweep, record = recorded.sweep, recorded.record
-    varied, score = varied_hparams(record), paired.score_of(sweep)
-    first_hparams = next(iter(record.trials.values())).hparams if record.trials else {}
+    varied, score = varied_hparams(recorded), paired.score_of(sweep)
+    first_hparams = sweep.named(next(iter(record.trials.values()))) if record.trials else {}
     ranked = recorded.ranked()[:top]
     faces = paired.Faces(recorded)
     answers = [paired.answers(faces, trial) for trial in ranked]
@@ -64,13 +64,14 @@ def compare_recorded(recorded: RecordedSweep, top: int = 10, trees: Figures | No
     )
 
 
-def varied_hparams(record: SweepRecord) -> list[str]:
+def varied_hparams(recorded: RecordedSweep) -> list[str]:
     """Names of the hparams that are not the same in all trials, in the order in which the trials name them."""
     values: dict[str, set[str]] = {}
-    for trial in record.trials.values():
-        for name, value in trial.hparams.items():
+    trials = [recorded.sweep.named(trial) for trial in recorded.record.trials.values()]
+    for hparams in trials:
+        for name, value in hparams.items():
             values.setdefault(name, set()).add(json.dumps(value))
-    absent = {name for name in values if any(name not in trial.hparams for trial in record.trials.values())}
+    absent = {name for name in values if any(name not in hparams for hparams in trials)}
     return [name for name, seen in values.items() if len(seen) > 1 or name in absent]
 
 
@@ -99,7 +100,7 @@ def _row(
 ) -> TrialRow:
     best, classes = recorded.best(trial), recorded.sweep.classes
     assert best is not None  # ranked trials have a best epoch
-    recall = None
+    recall, hparams = None, recorded.sweep.named(trial)
     if answers is not None:
         counts = metrics.confusion(answers.y, answers.probabilities.argmax(axis=1), len(classes))
         recall = dict(zip(classes, map(known, metrics.scores(counts)["recall"]), strict=True))
@@ -113,7 +114,7 @@ def _row(
         epochs=trial.num_epochs,
         scores={name: best[name] for name in (*VAL_SCORES, *TTA_SCORES) if name in best},
         recall=recall,
-        hparams={name: trial.hparams[name] for name in varied if name in trial.hparams},
+        hparams={name: hparams[name] for name in varied if name in hparams},
         against_best=against_best,
     )
 

@@ -74,7 +74,7 @@ class _Trees:
     def predict(self, x: np.ndarray) -> np.ndarray:
         """A class without train faces has probability 0: the trees do not know of it."""
         probabilities = np.zeros((len(x), self.num_classes))
-        learned: np.ndarray = self.trees.classes_
+        learned = np.asarray(self.trees.classes_)
         probabilities[:, learned] = self.trees.predict_proba(_rows(x))
         return probabilities
 

@@ -61,7 +61,9 @@ def _what(sweep: SweepJson, trial: TrialRecord, task: Task, figures: Figures) ->
     sees = f"{described(task.feature_names)} that MediaPipe reads from a face"
     if task.spec.features == "pixels":
         sees = f"the gray face, {'×'.join(map(str, task.manifest['image_size'] or ()))} pixels"
-    hparams = ", ".join(f"{name} {short(value)}" for name, value in trial.hparams.items() if value not in (None, []))
+    hparams = ", ".join(
+        f"{name} {short(value)}" for name, value in sweep.named(trial).items() if value not in (None, [])
+    )
     return f"{what}. It sees {sees} and answers {', '.join(groups)}.\n\nHyperparameters: {hparams}."
 
 

@@ -12,10 +12,10 @@ from pydantic import BaseModel, ConfigDict, Field, ValidationError
 
 from fersweep.common.errors import InputError
 from fersweep.data_pipeline.tasks.task import Task
-from fersweep.results.record.journal import Hparams
+from fersweep.results.record.journal import Hparams, TrialRecord
 from fersweep.results.record.storage import Storage
 from fersweep.search_spaces.sweep_file.schema import Sweep
-from fersweep.search_spaces.sweep_file.searched_space import NamedPoint
+from fersweep.search_spaces.sweep_file.searched_space import NamedPoint, named_as_in_a_sweep_file
 from fersweep.trainables.metrics import SCORES
 
 
@@ -121,6 +121,10 @@ class SweepJson(_Part):
         if task.fold is not None:
             faces += f" of fold {task.fold}"
         return f"{faces} of {', '.join(task.sources)}" if task.sources else faces
+
+    def named(self, trial: TrialRecord) -> Hparams:
+        """The trial's hparams under the names that a sweep file takes."""
+        return named_as_in_a_sweep_file(self.asked, trial.params, trial.hparams)
 
     def without_faces(self) -> list[str]:
         """Which classes have no faces to learn from or to be judged by, in words; [] in older sweeps."""

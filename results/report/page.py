@@ -17,7 +17,7 @@ from fersweep.common.display.tables import duration, short
 from fersweep.common.errors import InputError
 from fersweep.common.files import is_held, write_whole
 from fersweep.results.compare.data import SweepTrials
-from fersweep.results.compare.tables import AGAINST, by_state, epoch_cell, ended_cell
+from fersweep.results.compare.tables import AGAINST, by_state, ended_cell, epoch_cell
 from fersweep.results.compare.trials import compare_recorded
 from fersweep.results.record.journal import SweepRecord, read_events, trial_name
 from fersweep.results.record.recorded_sweep import load_sweep
@@ -169,7 +169,7 @@ def _best(data: ReportData, faces: bool) -> list[Section]:
         return []
     trial = data.ranked[0]
     heading = f"The best trial, {trial.name}"
-    hparams = folded("All its hparams", json.dumps(trial.hparams, indent=1))
+    hparams = folded("All its hparams", json.dumps(data.sweep.named(trial), indent=1))
     answers = data.recorded.val_predictions(trial)
     if answers is None:
         return [Section(heading, hparams, "Its answers on val are not there, or not yet.")]

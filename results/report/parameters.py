@@ -31,6 +31,10 @@ MANY = 5  # a parameter with more values than this is worth an axis of a contour
 MAX_PARAMS = 8
 FINE = (1, 1.5, 2, 3, 4, 5, 6, 7, 8, 9)
 SCALE = [[0.0, "#c3cbd4"], [0.5, "#56b4e9"], [1.0, "#08306b"]]  # from the worst value to the best
+NOT_THE_DASHBOARDS = (
+    "`fersweep ui NAME --optuna` shows other importances: Optuna's dashboard looks at finished trials alone, and takes "
+    "their best tenth."
+)
 AXIS_WIDTH = 110  # px that an axis of the parallel coordinates needs
 
 
@@ -115,7 +119,7 @@ def _important(weights: dict[str, float], num_trials: int, counted: str) -> Sect
         plot(figure),
         f"How much the {num_best(num_trials)} best of {num_trials} trials differ from all of them in each parameter "
         f"(PED-ANOVA, Optuna's evaluator; the sum is 1).{counted}{caution} A parameter that was searched in a narrow range "
-        "looks unimportant.",
+        "looks unimportant. {NOT_THE_DASHBOARDS}",
     )
 
 
