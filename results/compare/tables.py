@@ -45,9 +45,9 @@ def render_sweep(compared: SweepTrials) -> RenderableType:
     head += f"{compared.total_epochs} epochs. {ranking(compared)}"
     scores = [compared.metric, *(name for name in VAL_SCORES if name != compared.metric)]
     first = table(
-        ["trial", "ended", "best epoch", *(_heading(name) for name in scores), AGAINST],
+        ["trial", "ended", "best\nepoch", *(_heading(name) for name in scores), AGAINST.replace("vs ", "vs\n")],
         num_text=2,
-        wraps=["ended", "best epoch"],
+        wraps=["ended"],
     )
     recall = table(["recall", *compared.classes], num_text=1)
     mirrored = table(
@@ -55,7 +55,7 @@ def render_sweep(compared: SweepTrials) -> RenderableType:
     )
     for row in compared.trials:
         number, values = trial_name(row.trial), {compared.metric: row.value, **row.scores}
-        first.add_row(number, ended_cell(row), epoch_cell(row), *_cells(values, scores), against_cell(row))
+        first.add_row(number, _state_cell(row), _epoch_cell(row), *_cells(values, scores), against_cell(row))
         recall.add_row(number, *_cells(row.recall or {}, compared.classes, digits=3))
         if TTA_SCORES[0] in row.scores:
             mirrored.add_row(number, *_cells(row.scores, TTA_SCORES))
@@ -178,6 +178,15 @@ def difference_cells(pair: Pair) -> list[str]:
     return [f"{decisive.difference:+.4f}", interval, p, f"{difference.mcnemar.p:.2g}", difference.faces]
 
 
+def _state_cell(trial: TrialRow | TrialScores) -> str:
+    """`ended_cell` where a terminal has no room for the epoch, which `_epoch_cell` has."""
+    return trial.state + (f" ({trial.point})" if trial.point else "")
+
+
+def _epoch_cell(trial: TrialRow | TrialScores) -> str:
+    return f"{epoch_cell(trial)} of {trial.epochs}"
+
+
 def _side_by_side(summaries: Sequence[SweepSummary]) -> RenderableType:
     names, columns = [summary.sweep for summary in summaries], [facts(summary) for summary in summaries]
     shown = table(["", *names], num_text=1 + len(names), wraps=names)
@@ -204,9 +213,9 @@ def _pairs(pairs: Sequence[Pair], score: str) -> RenderableType:
 
 
 def _trials(trials: Sequence[RankedTrial]) -> RenderableType:
-    shown = table(["trial", "ended", "best epoch", "value", AGAINST], num_text=2, wraps=["ended", "best epoch"])
+    shown = table(["trial", "ended", "best epoch", "value", AGAINST], num_text=2, wraps=["ended"])
     for trial in trials:
-        shown.add_row(trial.name, ended_cell(trial), epoch_cell(trial), f"{trial.value:.4f}", against_cell(trial))
+        shown.add_row(trial.name, _state_cell(trial), _epoch_cell(trial), f"{trial.value:.4f}", against_cell(trial))
     return shown
 
 
