@@ -99,6 +99,12 @@ def reasons(chosen: Sequence[Chosen]) -> list[str]:
         "classes": lambda sweep: ", ".join(sweep.classes),
         "faces": lambda sweep: sweep.faces,
     }
+    if any(0 in choice.sweep.num_by_class.get("val", {}).values() for choice in chosen):
+        facts["macro-F1"] = lambda sweep: (
+            "of classes with faces"
+            if sweep.num_by_class
+            else "an older version's, also of classes that are only predicted"
+        )
     lines: list[str] = []
     for what, fact in facts.items():
         sweeps_by_value: dict[str, list[str]] = {}

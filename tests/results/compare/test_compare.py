@@ -127,8 +127,13 @@ def test_a_class_without_val_faces_counts_in_no_score_and_says_so(
         else f"no val faces of {absent}: it counts in no score"
     )
     assert "nan" not in shown(compared)
-    assert "stopped at epoch 1" in shown(compared)
+    assert row.ended == "stopped at epoch 1"
     json.dumps(compared.as_json(), allow_nan=False)
+    if not older:
+        now = choose(tmp_path, "tiny")
+        before = dataclasses.replace(load_sweep(sweep_dir), sweep=now.sweep.model_copy(update={"num_by_class": {}}))
+        (reason,) = sweeps.reasons([now, sweeps.Chosen(paired.Faces(before), None)])
+        assert reason.startswith("other macro-F1: ")
     left = dataclasses.replace(arrays, val=dataclasses.replace(arrays.val, y=np.where(keep, arrays.val.y, 0)))
     recorded = load_sweep(sweep_dir)
     with pytest.raises(InputError, match="an older version") if older else contextlib.nullcontext():
