@@ -78,10 +78,13 @@ def named_as_in_a_sweep_file(sweep: Sweep, params: dict[str, Any], hparams: dict
     """
     replay = _Replay({**sweep.space.fix, **params})
     try:
-        made = search_spaces.load(sweep.trainable).space(replay)
+        search_spaces.load(sweep.trainable).space(replay)
     except (LookupError, ValueError, TypeError):
         return {**params, **hparams}
-    return {**replay.asked, **{k: v for k, v in hparams.items() if k in replay.asked or k not in made}}
+    searched = _probed(sweep.trainable)[
+        1
+    ]  # those that are not asked for have no part in this trial, as `l2` without use_l2
+    return {**replay.asked, **{k: v for k, v in hparams.items() if k in replay.asked or k not in searched}}
 
 
 @functools.cache
