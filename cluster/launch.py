@@ -12,6 +12,7 @@ from datetime import UTC, datetime
 from importlib import metadata
 from pathlib import Path
 
+import numpy as np
 import yaml
 
 from fersweep.cluster import capacity
@@ -68,6 +69,10 @@ def describe(asked: Sweep, data: Path, home: Path) -> tuple[SweepJson, TaskArray
         feature_names=arrays.feature_names,
         num_train=len(arrays.train.y),
         num_val=len(arrays.val.y),
+        num_by_class={
+            split: dict(zip(arrays.classes, np.bincount(y, minlength=len(arrays.classes)).tolist(), strict=True))
+            for split, y in (("train", arrays.train.y), ("val", arrays.val.y))
+        },
         baseline=Baseline.model_validate(
             {**baseline, "majority_class": arrays.classes[int(baseline["majority_class"])]}
         ),
@@ -99,6 +104,8 @@ def launch(asked: Sweep, data: Path, home: Path, address: str | None = None) -> 
     """Run a new sweep to its end. Everything is checked before anything is written."""
     directory = _refuse_existing(asked, home)
     sweep, arrays = describe(asked, data, home)
+    for line in sweep.without_faces():
+        print(line, file=sys.stderr)
     fetch(asked, sweep.older_points)
     ray_connection.connect(address)
     capacity.check_resources(asked.resources.cpus, asked.resources.gpus)
@@ -124,11 +131,14 @@ def dry(asked: Sweep, data: Path, home: Path, address: str | None = None) -> str
     fetch(asked, sweep.older_points)
     ray_connection.connect(address)
     at_once = capacity.check_resources(asked.resources.cpus, asked.resources.gpus)
+    rungs = ", ".join(map(str, asked.stop.rungs()))
     learned = Counter(trial.sweep for trial in sweep.history)
     facts = (
         f"# data {sweep.dataset.path} ({sweep.dataset.fingerprint[:12]}): "
         f"{sweep.num_train} train, {sweep.num_val} val faces, {len(sweep.feature_names)} features\n"
-        f"# rungs at epochs {asked.stop.rungs()}; {at_once} trials at once\n"
+        + "".join(f"# {line}\n" for line in sweep.without_faces())
+        + f"# {f'ASHA compares trials at epochs {rungs}' if rungs else 'no trial is stopped early'}; "
+        f"{at_once} trials at once\n"
         + "".join(f"# learns from {number} trials of sweep {name}\n" for name, number in learned.items())
         + "".join(f"# begins with the point of trial {point.name}\n" for point in sweep.points)
     )

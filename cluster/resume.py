@@ -21,10 +21,12 @@ from fersweep.cluster.driver.watchdog import BUCKET_BEAT_S, HEARTBEAT
 from fersweep.common import ray_connection
 from fersweep.common.errors import InputError
 from fersweep.common.files import is_held, write_whole
+from fersweep.data_pipeline.tasks.arrays import TaskArrays
 from fersweep.results.record.home import pull
 from fersweep.results.record.journal import SweepRecord
 from fersweep.results.record.recorded_sweep import load_sweep
 from fersweep.results.record.storage import Storage
+from fersweep.results.record.sweep_json import SweepJson
 from fersweep.search_spaces.sweep_file.overrides import change
 from fersweep.search_spaces.sweep_file.read_sweep import parse_sweep
 from fersweep.search_spaces.sweep_file.schema import Sweep
@@ -77,6 +79,7 @@ def resume(
     _refuse_changed_space(asked, sweep.space)
     sweep = sweep.model_copy(update={"asked": asked})
     arrays = sweep.task().arrays()
+    _refuse_older_scores(sweep, arrays, recorded.record)
     fetch(asked, sweep.older_points)
     ray_connection.connect(address)
     capacity.check_resources(asked.resources.cpus, asked.resources.gpus)
@@ -130,6 +133,17 @@ def _refuse_changed_space(sweep: Sweep, before: dict[str, str]) -> None:
                 f"{_drawn(before.get(name))}, is {_drawn(now.get(name))}; launch a new sweep, which can learn from this one "
                 f"(search.start_from: {{sweep: {sweep.name}}})"
             )
+
+
+def _refuse_older_scores(sweep: SweepJson, arrays: TaskArrays, record: SweepRecord) -> None:
+    """InputError if the sweep's macro-F1 so far is of an older definition, and another number than today's."""
+    absent = [name for index, name in enumerate(arrays.classes) if index not in arrays.val.y]
+    if absent and not sweep.num_by_class and record.num_epochs:
+        raise InputError(
+            f"sweep {sweep.name!r}: val has no faces of {', '.join(absent)}, and an older version of fersweep counted that in "
+            f"macro-F1, which is now of the classes with faces alone; the two must not stand in one sweep: launch a new "
+            f"one, which can begin with this one's best points (search.start_from: {{sweep: {sweep.name}, best: 3}})"
+        )
 
 
 def _drawn(distribution: str | None) -> str:

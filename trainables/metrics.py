@@ -20,30 +20,34 @@ def confusion(y: np.ndarray, predicted: np.ndarray, num_classes: int) -> np.ndar
 
 
 def scores(counts: np.ndarray) -> dict[str, np.ndarray]:
-    """Scores of one or many counts matrices at once, as scikit-learn defines them.
+    """Scores of one or many counts matrices at once. All averages are over the classes that have faces.
+
+    A class without faces has no recall, so it counts in no score; a face that is taken for it counts as wrong in its
+    own class. Macro-F1 is scikit-learn's `f1_score(y, predicted, labels=np.unique(y), average="macro")`: the mean of
+    the classes' F1 (Opitz & Burst 2019, arXiv:1911.03347). Balanced accuracy is its `balanced_accuracy_score`.
 
     Args:
         counts: (..., C, C) or (..., C, C + 1).
 
     Returns:
-        each of SCORES (...,) and `precision`, `recall`, `f1`, `support` (..., C), float64; 0 where a class was never
-        seen or predicted. Balanced accuracy averages over the classes that occur, macro-F1 over those that occur or
-        are predicted.
+        each of SCORES (...,) and `precision`, `recall`, `f1`, `support` (..., C), float64. NaN: precision, recall and
+        F1 of a class without faces, and precision of a class that is never predicted.
     """
     counts = np.asarray(counts, dtype=np.float64)
     right = np.diagonal(counts, axis1=-2, axis2=-1)
     support = counts.sum(axis=-1)
     predicted = counts.sum(axis=-2)[..., : counts.shape[-2]]
+    seen = support > 0
     recall = right / np.maximum(support, 1)
     f1 = 2 * right / np.maximum(support + predicted, 1)
-    seen, named = support > 0, support + predicted > 0
+    num_seen = np.maximum(seen.sum(axis=-1), 1)
     return {
         "accuracy": right.sum(axis=-1) / np.maximum(support.sum(axis=-1), 1),
-        "balanced_accuracy": (recall * seen).sum(axis=-1) / np.maximum(seen.sum(axis=-1), 1),
-        "macro_f1": (f1 * named).sum(axis=-1) / np.maximum(named.sum(axis=-1), 1),
-        "precision": right / np.maximum(predicted, 1),
-        "recall": recall,
-        "f1": f1,
+        "balanced_accuracy": (recall * seen).sum(axis=-1) / num_seen,
+        "macro_f1": (f1 * seen).sum(axis=-1) / num_seen,
+        "precision": np.where(seen & (predicted > 0), right / np.maximum(predicted, 1), np.nan),
+        "recall": np.where(seen, recall, np.nan),
+        "f1": np.where(seen, f1, np.nan),
         "support": support,
     }
 

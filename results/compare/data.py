@@ -15,34 +15,36 @@ class TrialRow:
     """A trial among the best of its sweep.
 
     Attributes:
+        ended: how it ended, and after how many epochs: `stopped at epoch 5`.
         point: name of the named point that it tried, if any.
         value: the sweep's metric at `best_epoch`.
         epochs: how many it trained.
         scores: VAL_SCORES and TTA_SCORES at the best epoch, as far as it has them.
-        recall: by class; None while there are no predictions.
+        recall: by class, None of one without faces of val; None while there are no predictions.
         hparams: those that vary within the sweep.
         against_best: what the best trial scores more; None for the best itself.
     """
 
     trial: int
     state: str
+    ended: str
     point: str | None
     value: float
     best_epoch: int
     epochs: int
     scores: dict[str, float]
-    recall: dict[str, float] | None
+    recall: dict[str, float | None] | None
     hparams: Hparams
     against_best: Difference | NoDifference | None
 
 
 @dataclass(frozen=True)
 class BaselineRow:
-    """Scores on val, and recall by class, of what a trial has to beat."""
+    """Scores on val, and recall by class (as in TrialRow), of what a trial has to beat."""
 
     name: str
     scores: dict[str, float]
-    recall: dict[str, float]
+    recall: dict[str, float | None]
 
 
 @dataclass(frozen=True)
@@ -56,6 +58,7 @@ class SweepTrials:
         total_epochs: of all trials.
         hparams: those that all trials have in common.
         score: which of SCORES decides what is noise.
+        notes: classes without faces, and what that means.
     """
 
     sweep: str
@@ -72,6 +75,7 @@ class SweepTrials:
     score: str
     trials: list[TrialRow]
     baselines: list[BaselineRow]
+    notes: list[str]
 
     def as_json(self) -> dict[str, Any]:
         """What `fersweep compare NAME --json` prints."""
@@ -80,13 +84,14 @@ class SweepTrials:
 
 @dataclass(frozen=True)
 class TrialScores:
-    """A trial, `name` is `cnn:7`, and its metric, VAL_SCORES and loss on val at its best epoch."""
+    """A trial, `name` is `cnn:7`, and its metric, VAL_SCORES and loss on val at its best epoch; `ended` as in TrialRow."""
 
     name: str
     sweep: str
     trainable: str
     trial: int
     state: str
+    ended: str
     point: str | None
     best_epoch: int | None
     epochs: int

@@ -17,16 +17,17 @@ from fersweep.common.display.tables import short
 from fersweep.results.compare.data import ComparedSweeps, ComparedTrials, Pair, SweepSummary, SweepTrials
 from fersweep.results.compare.tables import (
     AGAINST,
+    SHARED,
     WARNING,
     against_cell,
     by_state,
     difference_cells,
+    ended_cell,
     epoch_cell,
     facts,
     noise_note,
     ranking,
     score_title,
-    state_cell,
 )
 from fersweep.results.record.journal import Hparams, trial_name
 from fersweep.results.scores.paired import correction
@@ -39,9 +40,10 @@ def sweep_page(compared: SweepTrials) -> str:
     """The page of one sweep."""
     states, rows, baselines = by_state(compared.states, "no trials yet"), compared.trials, compared.baselines
     lead = f"{compared.trainable} on {compared.dataset.name}: {states}; {compared.total_epochs} epochs. {ranking(compared)}"
+    lead = " ".join([lead, *(f"{note}." for note in compared.notes)])
     names = list(dict.fromkeys(name for row in rows for name in row.scores))
     scores = [
-        [trial_name(row.trial), state_cell(row), epoch_cell(row), against_cell(row), *map(row.scores.get, names)]
+        [trial_name(row.trial), ended_cell(row), epoch_cell(row), against_cell(row), *map(row.scores.get, names)]
         for row in rows
     ]
     scores += [[baseline.name, "baseline", "", "", *map(baseline.scores.get, names)] for baseline in baselines]
@@ -49,7 +51,7 @@ def sweep_page(compared: SweepTrials) -> str:
     recall += [[baseline.name, *baseline.recall.values()] for baseline in baselines]
     hparams = _hparams([(trial_name(row.trial), row.hparams) for row in rows])
     sections = [
-        Section("Trials", html_table(["trial", "state", "epoch", AGAINST, *names], scores), noise_note(compared)),
+        Section("Trials", html_table(["trial", "ended", "best epoch", AGAINST, *names], scores), noise_note(compared)),
         Section("Recall", html_table(["trial", *compared.classes], recall)),
         Section("Hparams", hparams, "Those that varied."),
     ]
@@ -66,13 +68,13 @@ def sweeps_page(compared: ComparedSweeps) -> str:
         note = "With the 95 % interval of a bootstrap over the faces of val; a dash marks the baseline."
         sections.append(Section("Best trials", plot(_intervals(compared.sweeps)), note))
     if compared.pairs:
-        note = f"On the same faces of val; {correction(len(compared.pairs))}."
+        note = f"Of the best of each, {SHARED}; {correction(len(compared.pairs))}."
         sections.append(Section("Differences", _pairs(compared.pairs, compared.score), note))
     if trials := compared.trials:
         rows = [
-            [trial.name, state_cell(trial), epoch_cell(trial), trial.value, against_cell(trial)] for trial in trials
+            [trial.name, ended_cell(trial), epoch_cell(trial), trial.value, against_cell(trial)] for trial in trials
         ]
-        table = html_table(["trial", "state", "epoch", "value", AGAINST], rows)
+        table = html_table(["trial", "ended", "best epoch", "value", AGAINST], rows)
         hparams = _hparams([(trial.name, trial.hparams) for trial in trials])
         sections += [Section("Trials of all", table), Section("Hparams", hparams)]
     if compared.differences:
@@ -87,7 +89,7 @@ def trials_page(compared: ComparedTrials) -> str:
     rows = [[name, a.scores.get(name), b.scores.get(name)] for name in names]
     sections = [
         Section("Scores", _reasons(compared.reasons) + html_table(["", a.name, b.name], rows)),
-        Section("Difference", _pairs([compared.pair], compared.score), "On the same faces of val."),
+        Section("Difference", _pairs([compared.pair], compared.score), f"{SHARED[0].upper()}{SHARED[1:]}."),
         _other_hparams(compared),
     ]
     return page(f"{a.name} and {b.name}", WARNING, sections)
@@ -131,7 +133,9 @@ def _hparams(trials: Sequence[tuple[str, Hparams]]) -> Markup:
 
 
 def _reasons(reasons: Sequence[str]) -> Markup:
-    return Markup().join(Markup("<p><strong>Not comparable:</strong> {}</p>").format(line) for line in reasons)
+    return Markup().join(
+        Markup("<p><strong>The scores below are not comparable:</strong> {}</p>").format(line) for line in reasons
+    )
 
 
 def _text(value: Any) -> str | None:

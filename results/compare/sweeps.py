@@ -99,6 +99,12 @@ def reasons(chosen: Sequence[Chosen]) -> list[str]:
         "classes": lambda sweep: ", ".join(sweep.classes),
         "faces": lambda sweep: sweep.faces,
     }
+    if any(0 in choice.sweep.num_by_class.get("val", {}).values() for choice in chosen):
+        facts["macro-F1"] = lambda sweep: (
+            "of classes with faces"
+            if sweep.num_by_class
+            else "an older version's, also of classes that are only predicted"
+        )
     lines: list[str] = []
     for what, fact in facts.items():
         sweeps_by_value: dict[str, list[str]] = {}
@@ -117,7 +123,7 @@ def compare_trials(a: Chosen, b: Chosen) -> ComparedTrials:
             raise InputError(f"sweep {choice.name!r} has no trial with a score yet")
     score = paired.score_of(a.sweep)
     (difference,) = paired.differences([(a.answers(), b.answers())], score)
-    hparams_a, hparams_b = (choice.trial.hparams if choice.trial else {} for choice in (a, b))
+    hparams_a, hparams_b = (choice.sweep.named(choice.trial) if choice.trial else {} for choice in (a, b))
     both = {name: (hparams_a.get(name), hparams_b.get(name)) for name in hparams_a | hparams_b}
     other = {name: values for name, values in both.items() if json.dumps(values[0]) != json.dumps(values[1])}
     return ComparedTrials(
@@ -141,6 +147,7 @@ def _scores(choice: Chosen) -> TrialScores:
         trainable=sweep.asked.trainable,
         trial=trial.number,
         state=trial.state,
+        ended=trial.ended,
         point=trial.point,
         best_epoch=int(best["epoch"]) if best else None,
         epochs=trial.num_epochs,
@@ -183,9 +190,10 @@ def _ranked_trials(chosen: Sequence[Chosen], top: int, score: str) -> list[Ranke
     """The `top` best of all; the sweeps rank by the same metric."""
     candidates: list[tuple[float, Chosen, Hparams]] = []
     for choice in chosen:
-        varied = varied_hparams(choice.record)
+        varied = varied_hparams(choice.faces.recorded)
         for trial in choice.faces.recorded.ranked()[:top]:
-            hparams = {name: trial.hparams[name] for name in varied if name in trial.hparams}
+            named = choice.sweep.named(trial)
+            hparams = {name: named[name] for name in varied if name in named}
             value = choice.faces.recorded.value(trial) or 0.0
             candidates.append((value, Chosen(choice.faces, trial), hparams))
     candidates.sort(key=lambda candidate: candidate[0], reverse=chosen[0].sweep.mode == "max")

@@ -18,12 +18,15 @@ from fersweep.results.compare.data import (
 )
 from fersweep.results.compare.trials import TTA_SCORES, VAL_SCORES
 from fersweep.results.record.journal import Hparams, trial_name
+from fersweep.results.scores.intervals import cell
 from fersweep.results.scores.paired import NoDifference, correction, p_cell
 
 if TYPE_CHECKING:
     from rich.console import RenderableType
 
 
+UNLIKE = "the scores above are not comparable"
+SHARED = "both on the same faces of val, so these can be compared"
 HPARAMS = "hparams that varied"
 AGAINST = "p vs best"
 NOISE = (
@@ -41,14 +44,14 @@ def render_sweep(compared: SweepTrials) -> RenderableType:
     head = f"{compared.sweep}: {compared.trainable} on {compared.dataset.name}. {by_state(compared.states, 'No trials yet')}; "
     head += f"{compared.total_epochs} epochs. {ranking(compared)}"
     scores = [compared.metric, *(name for name in VAL_SCORES if name != compared.metric)]
-    first = table(["trial", "state", "epoch", *(_heading(name) for name in scores), AGAINST], num_text=2)
+    first = table(["trial", "ended", "best epoch", *(_heading(name) for name in scores), AGAINST], num_text=2)
     recall = table(["recall", *compared.classes], num_text=1)
     mirrored = table(
         ["with mirror image (tta)", *(_heading(name.replace("_tta", "")) for name in TTA_SCORES)], num_text=1
     )
     for row in compared.trials:
         number, values = trial_name(row.trial), {compared.metric: row.value, **row.scores}
-        first.add_row(number, state_cell(row), epoch_cell(row), *_cells(values, scores), against_cell(row))
+        first.add_row(number, _state_cell(row), _epoch_cell(row), *_cells(values, scores), against_cell(row))
         recall.add_row(number, *_cells(row.recall or {}, compared.classes, digits=3))
         if TTA_SCORES[0] in row.scores:
             mirrored.add_row(number, *_cells(row.scores, TTA_SCORES))
@@ -59,7 +62,8 @@ def render_sweep(compared: SweepTrials) -> RenderableType:
         recall.add_row(baseline.name, *_cells(baseline.recall, compared.classes, digits=3), style="dim")
     hparams = _hparams([(trial_name(row.trial), row.hparams) for row in compared.trials])
     optional = [mirrored] if mirrored.row_count else []
-    return Group(Text(head), first, Text(noise_note(compared), "dim"), *optional, recall, hparams)
+    notes = [Text(note, "yellow") for note in compared.notes]
+    return Group(Text(head), *notes, first, Text(noise_note(compared), "dim"), *optional, recall, hparams)
 
 
 def render_sweeps(compared: ComparedSweeps) -> RenderableType:
@@ -69,7 +73,7 @@ def render_sweeps(compared: ComparedSweeps) -> RenderableType:
 
     parts: list[RenderableType] = [_side_by_side(compared.sweeps), *_reasons(compared.reasons)]
     if compared.pairs:
-        parts += [Text(""), Text(f"The best of each, on the same faces; {correction(len(compared.pairs))}.")]
+        parts += [Text(""), Text(f"The best of each, {SHARED}; {correction(len(compared.pairs))}.")]
         parts += [_pairs(compared.pairs, compared.score)]
     if compared.trials:
         parts += [_trials(compared.trials), _hparams([(trial.name, trial.hparams) for trial in compared.trials])]
@@ -86,7 +90,7 @@ def render_trials(compared: ComparedTrials) -> RenderableType:
     a, b = compared.a, compared.b
     scores = table(["", a.name, b.name], num_text=1)
     scores.add_row("trainable", a.trainable, b.trainable)
-    scores.add_row("state", state_cell(a), state_cell(b))
+    scores.add_row("ended", ended_cell(a), ended_cell(b))
     scores.add_row("best epoch", epoch_cell(a), epoch_cell(b))
     for name in dict.fromkeys([*a.scores, *b.scores]):
         scores.add_row(name, *_cells(a.scores, [name]), *_cells(b.scores, [name]))
@@ -144,14 +148,14 @@ def score_title(score: str) -> str:
     return {"macro_f1": "macro-F1"}.get(score, score.replace("_", " "))
 
 
-def state_cell(trial: TrialRow | TrialScores) -> str:
-    """`finished`, or `finished (paper)` of a named point."""
-    return trial.state + (f" ({trial.point})" if trial.point else "")
+def ended_cell(trial: TrialRow | TrialScores) -> str:
+    """`stopped at epoch 5`, or `stopped at epoch 5 (paper)` of a named point."""
+    return trial.ended + (f" ({trial.point})" if trial.point else "")
 
 
 def epoch_cell(trial: TrialRow | TrialScores) -> str:
-    """The best epoch of those that the trial trained: `7/12`."""
-    return f"{trial.best_epoch}/{trial.epochs}"
+    """The best epoch; a dash where no epoch has a value."""
+    return "–" if trial.best_epoch is None else str(trial.best_epoch)
 
 
 def against_cell(trial: TrialRow | RankedTrial) -> str:
@@ -170,6 +174,15 @@ def difference_cells(pair: Pair) -> list[str]:
     return [f"{decisive.difference:+.4f}", interval, p, f"{difference.mcnemar.p:.2g}", difference.faces]
 
 
+def _state_cell(trial: TrialRow | TrialScores) -> str:
+    """`ended_cell` where a terminal has no room for the epoch, which `_epoch_cell` has."""
+    return trial.state + (f" ({trial.point})" if trial.point else "")
+
+
+def _epoch_cell(trial: TrialRow | TrialScores) -> str:
+    return f"{epoch_cell(trial)} of {trial.epochs}"
+
+
 def _side_by_side(summaries: Sequence[SweepSummary]) -> RenderableType:
     names, columns = [summary.sweep for summary in summaries], [facts(summary) for summary in summaries]
     shown = table(["", *names], num_text=1 + len(names))
@@ -181,7 +194,7 @@ def _side_by_side(summaries: Sequence[SweepSummary]) -> RenderableType:
 def _reasons(reasons: Sequence[str]) -> list[RenderableType]:
     from rich.text import Text
 
-    return [Text(f"not comparable: {line}", "yellow") for line in reasons]
+    return [Text(f"{UNLIKE}: {line}", "yellow") for line in reasons]
 
 
 def _pairs(pairs: Sequence[Pair], score: str) -> RenderableType:
@@ -196,9 +209,9 @@ def _pairs(pairs: Sequence[Pair], score: str) -> RenderableType:
 
 
 def _trials(trials: Sequence[RankedTrial]) -> RenderableType:
-    shown = table(["trial", "state", "epoch", "value", AGAINST], num_text=2)
+    shown = table(["trial", "ended", "best epoch", "value", AGAINST], num_text=2, wraps=["ended"])
     for trial in trials:
-        shown.add_row(trial.name, trial.state, epoch_cell(trial), f"{trial.value:.4f}", against_cell(trial))
+        shown.add_row(trial.name, _state_cell(trial), _epoch_cell(trial), f"{trial.value:.4f}", against_cell(trial))
     return shown
 
 
@@ -226,5 +239,5 @@ def _heading(score: str) -> str:
     return titles.get(score, score.removeprefix("val_"))
 
 
-def _cells(values: Mapping[str, float], names: Sequence[str], digits: int = 4) -> list[str]:
-    return [f"{values[name]:.{digits}f}" if name in values else "–" for name in names]
+def _cells(values: Mapping[str, float | None], names: Sequence[str], digits: int = 4) -> list[str]:
+    return [cell(values.get(name), digits) for name in names]

@@ -9,11 +9,12 @@ import json
 from pathlib import Path
 
 from fersweep.results.compare.data import BaselineRow, SweepTrials, TrialRow
-from fersweep.results.record.journal import SweepRecord, TrialRecord
+from fersweep.results.record.journal import TrialRecord
 from fersweep.results.record.recorded_sweep import RecordedSweep, load_sweep
 from fersweep.results.record.sweep_json import SweepJson
 from fersweep.results.scores import paired
 from fersweep.results.scores.figures import Figures
+from fersweep.results.scores.intervals import known
 from fersweep.results.scores.paired import Answers, Difference, NoDifference
 from fersweep.trainables import metrics
 from fersweep.trainables.metrics import SCORES
@@ -33,8 +34,17 @@ def compare(sweep_dir: Path, top: int = 10, trees: Figures | None = None) -> Swe
 def compare_recorded(recorded: RecordedSweep, top: int = 10, trees: Figures | None = None) -> SweepTrials:
     """`compare` of a sweep that was loaded."""
     sweep, record = recorded.sweep, recorded.record
-    varied, score = varied_hparams(record), paired.score_of(sweep)
-    first_hparams = next(iter(record.trials.values())).hparams if record.trials else {}
+    varied, score = varied_hparams(recorded), paired.score_of(sweep)
+    first_hparams = sweep.named(next(iter(record.trials.values()))) if record.trials else {}
+    ranked = recorded.ranked()[:top]
+    faces = paired.Faces(recorded)
+    answers = [paired.answers(faces, trial) for trial in ranked]
+    absent = _without_val_faces(sweep, answers)
+    notes = sweep.without_faces()
+    if absent and not sweep.num_by_class:
+        notes = [
+            f"no val faces of {', '.join(absent)}: macro-F1 is an older version's, and counts it where it is predicted"
+        ]
     return SweepTrials(
         sweep=sweep.name,
         trainable=sweep.asked.trainable,
@@ -48,24 +58,34 @@ def compare_recorded(recorded: RecordedSweep, top: int = 10, trees: Figures | No
         total_epochs=record.num_epochs,
         hparams={name: value for name, value in first_hparams.items() if name not in varied},
         score=score,
-        trials=_rows(recorded, recorded.ranked()[:top], varied, score),
-        baselines=_baselines(sweep, trees),
+        trials=_rows(recorded, ranked, answers, varied, score),
+        baselines=_baselines(sweep, absent, trees),
+        notes=notes,
     )
 
 
-def varied_hparams(record: SweepRecord) -> list[str]:
+def varied_hparams(recorded: RecordedSweep) -> list[str]:
     """Names of the hparams that are not the same in all trials, in the order in which the trials name them."""
     values: dict[str, set[str]] = {}
-    for trial in record.trials.values():
-        for name, value in trial.hparams.items():
+    trials = [recorded.sweep.named(trial) for trial in recorded.record.trials.values()]
+    for hparams in trials:
+        for name, value in hparams.items():
             values.setdefault(name, set()).add(json.dumps(value))
-    absent = {name for name in values if any(name not in trial.hparams for trial in record.trials.values())}
+    absent = {name for name in values if any(name not in hparams for hparams in trials)}
     return [name for name, seen in values.items() if len(seen) > 1 or name in absent]
 
 
-def _rows(recorded: RecordedSweep, ranked: list[TrialRecord], varied: list[str], score: str) -> list[TrialRow]:
-    faces = paired.Faces(recorded)
-    answers = [paired.answers(faces, trial) for trial in ranked]
+def _without_val_faces(sweep: SweepJson, answers: list[Answers | None]) -> list[str]:
+    """Classes without faces of val; of an older sweep as far as a trial's answers tell."""
+    if sweep.num_by_class:
+        return [name for name, number in sweep.num_by_class["val"].items() if not number]
+    first = next((its_answers for its_answers in answers if its_answers is not None), None)
+    return [] if first is None else [name for index, name in enumerate(sweep.classes) if index not in first.y]
+
+
+def _rows(
+    recorded: RecordedSweep, ranked: list[TrialRecord], answers: list[Answers | None], varied: list[str], score: str
+) -> list[TrialRow]:
     against_best = paired.differences([(answers[0], other) for other in answers[1:]], score)
     rows = zip(ranked, answers, [None, *against_best][: len(ranked)], strict=True)
     return [_row(recorded, trial, varied, its_answers, difference) for trial, its_answers, difference in rows]
@@ -80,28 +100,30 @@ def _row(
 ) -> TrialRow:
     best, classes = recorded.best(trial), recorded.sweep.classes
     assert best is not None  # ranked trials have a best epoch
-    recall = None
+    recall, hparams = None, recorded.sweep.named(trial)
     if answers is not None:
         counts = metrics.confusion(answers.y, answers.probabilities.argmax(axis=1), len(classes))
-        recall = dict(zip(classes, metrics.scores(counts)["recall"].tolist(), strict=True))
+        recall = dict(zip(classes, map(known, metrics.scores(counts)["recall"]), strict=True))
     return TrialRow(
         trial=trial.number,
         state=trial.state,
+        ended=trial.ended,
         point=trial.point,
         value=best[recorded.sweep.metric],
         best_epoch=int(best["epoch"]),
         epochs=trial.num_epochs,
         scores={name: best[name] for name in (*VAL_SCORES, *TTA_SCORES) if name in best},
         recall=recall,
-        hparams={name: trial.hparams[name] for name in varied if name in trial.hparams},
+        hparams={name: hparams[name] for name in varied if name in hparams},
         against_best=against_best,
     )
 
 
-def _baselines(sweep: SweepJson, trees: Figures | None) -> list[BaselineRow]:
+def _baselines(sweep: SweepJson, absent: list[str], trees: Figures | None) -> list[BaselineRow]:
+    """absent: classes without faces of val."""
     majority = sweep.baseline.majority_class
     scores = {f"val_{name}": getattr(sweep.baseline, name) for name in SCORES}
-    recall = {name: float(name == majority) for name in sweep.classes}
+    recall = {name: None if name in absent else float(name == majority) for name in sweep.classes}
     baselines = [BaselineRow(f"always {majority}", scores, recall)]
     if trees is not None:
         scores = {f"val_{name}": trees.detected.score(name).value for name in SCORES}

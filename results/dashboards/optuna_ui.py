@@ -24,6 +24,12 @@ from fersweep.results.record.recorded_sweep import RecordedSweep, load_sweep
 if TYPE_CHECKING:
     import optuna
 
+NOTE = """\
+**Importances here are other numbers than in `fersweep report`.** This dashboard computes its own, of finished trials alone,
+and takes their best tenth. The report counts trials that ASHA stopped with their best value, too, and takes at least five
+as the best: under ASHA those that finish are good ones, and what makes a trial bad cannot be seen in them.
+"""
+
 
 def serve(sweep_dir: Path, port: int) -> None:
     """Serve the dashboard until Ctrl-C, its address on stderr. Raises InputError if the port is taken."""
@@ -59,6 +65,7 @@ class Dashboard:
 def named_study(recorded: RecordedSweep) -> optuna.Study:
     """The sweep as a study of its name, in memory; a trial's point, and the reason of its end, are user attributes."""
     import optuna
+    from optuna_dashboard import save_note
 
     optuna.logging.set_verbosity(optuna.logging.WARNING)
     sweep = recorded.sweep
@@ -76,6 +83,7 @@ def named_study(recorded: RecordedSweep) -> optuna.Study:
         attributes = {"point": trial.point, "reason": trial.reason}
         frozen.user_attrs = {name: value for name, value in attributes.items() if value}
         study.add_trial(frozen)
+    save_note(study, NOTE)
     return study
 
 

@@ -9,7 +9,7 @@ limited to the shared classes.
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
@@ -96,6 +96,8 @@ def judge_model(
     else:
         task, answers = _task_of(model, data, split, classes, notes)
     judged = judge(_Fitted(model), task, split, tta, answers)
+    if data is None and (absent := judged.figures.absent()):
+        notes.append(without_faces(split, absent))
     mistakes = _mistakes(judged)
     pictures = None if explain is None else _explained(model, task, explain)
     return ModelJudgement(
@@ -145,7 +147,7 @@ def _task_of(
             "no class in common"
         )
     if len(shared) < len(answers):
-        notes.append(f"{split} has no faces of {', '.join(name for name in answers if name not in shared)}")
+        notes.append(without_faces(split, [name for name in answers if name not in shared]))
     used = [label for members in shared.values() for label in members]
     if unused := [label for label in labels if label not in used]:
         number = sum(counts[label] for label in unused)
@@ -175,6 +177,10 @@ def _other_views(learned: Mapping[str, Any], landmarks: Mapping[str, Any] | None
         for key in ("border", "size", "views")
         if shown[key] != known[key]
     ]
+
+
+def without_faces(split: str, classes: Sequence[str]) -> str:
+    return f"{split} has no faces of {', '.join(classes)}: counted in no score"
 
 
 class _Fitted:

@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING
 
 from fersweep.common.display.tables import table
 from fersweep.results.scores.figures import SETS, Figures
+from fersweep.results.scores.intervals import cell
 from fersweep.trainables.metrics import SCORES
 
 if TYPE_CHECKING:
@@ -70,9 +71,8 @@ def _classes(figures: Figures) -> FittingTable:
     columns = ["class", "precision", "recall", "f1", "faces", *(f"recall, {key}" for key, _ in others)]
     shown = table(columns, 1, f"by class, {SETS[main]}")
     for name in figures.classes:
-        row = ranked.per_class[name]
-        cells = [f"{row.precision:.3f}", str(row.recall_interval), f"{row.f1:.3f}", str(row.support)]
-        shown.add_row(name, *cells, *[f"{scores.per_class[name].recall:.3f}" for _, scores in others])
+        cells = ranked.per_class[name].cells()
+        shown.add_row(name, *cells, *[cell(scores.per_class[name].recall) for _, scores in others])
     return shown
 
 

@@ -79,14 +79,13 @@ def _results(
     line += f" Best `{metric}`: **{value}**, trial {links.to_trial(ranked[0])}"
     line += f"; val chose it, so it looks better there than it is. {links.markdown()}"
     names = list(dict.fromkeys(name for trial in ranked for name in trial.params))[:NUM_PARAMS]
-    table = [["trial", f"`{metric}`", "epoch", "state", *(f"`{name}`" for name in names)]]
+    table = [["trial", f"`{metric}`", "best epoch", "ended", *(f"`{name}`" for name in names)]]
     table += [["---"] * len(table[0])]
     for trial in ranked:
         best = trial.best(metric, mode) or {}
         values = [short(trial.params[name]) if name in trial.params else "" for name in names]
-        state = f"{trial.state} ({trial.point})" if trial.point else trial.state
-        epoch = f"{best['epoch']:.0f}/{trial.num_epochs}"
-        table.append([links.to_trial(trial), f"{best[metric]:.4f}", epoch, state, *values])
+        ended = f"{trial.ended} ({trial.point})" if trial.point else trial.ended
+        table.append([links.to_trial(trial), f"{best[metric]:.4f}", f"{best['epoch']:.0f}", ended, *values])
     baseline = sweep.baseline.score(metric)
     if baseline is not None:
         always = f"always {sweep.baseline.majority_class}"

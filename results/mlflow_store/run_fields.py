@@ -18,9 +18,10 @@ if TYPE_CHECKING:
 
 Values = dict[str, Any]  # of hparams, or of a sweep file's keys
 
-FORMAT_TAG, FORMAT = "fersweep.format", "2"
-"""Tag of the runs of sweeps and trials: which names their metrics have. Runs without it have `best_val_macro_f1` and
-`at_best/val_accuracy` where this version has `best/val_macro_f1` and `best/val_accuracy`."""
+FORMAT_TAG, FORMAT = "fersweep.format", "3"
+"""Tag of the runs of sweeps and trials: which names they have. Runs without it have `best_val_macro_f1` and
+`at_best/val_accuracy` where this version has `best/val_macro_f1` and `best/val_accuracy`; those of 2 lack ENDED_TAG."""
+ENDED_TAG = "ended"  # a column of MLflow's page, under this very name: `stopped at epoch 5`
 
 
 def parent_tags(sweep: SweepJson) -> dict[str, str]:
@@ -74,7 +75,7 @@ def run_name(sweep: SweepJson, trial: TrialRecord) -> str:
 
 def end_tags(sweep: SweepJson, trial: TrialRecord) -> dict[str, str]:
     """Tags that say how and where a trial ended, and its run's name then."""
-    tags = {"mlflow.runName": run_name(sweep, trial), "fersweep.state": trial.state}
+    tags = {"mlflow.runName": run_name(sweep, trial), "fersweep.state": trial.state, ENDED_TAG: trial.ended}
     workers = [report.worker for report in trial.reports if report.worker]
     hosts = list(dict.fromkeys(worker.host for worker in workers if worker.host))
     if hosts:
@@ -120,9 +121,9 @@ def totals(record: SweepRecord) -> dict[str, float]:
     return {"trials/total": len(record.trials), **by_state, "epochs/total": record.num_epochs}
 
 
-def trial_params(trial: TrialRecord) -> Values:
-    """All hparams of a trial, and what the sampler drew where an hparam is made of it (`units_0` of `units`)."""
-    return {**trial.params, **trial.hparams}
+def trial_params(sweep: SweepJson, trial: TrialRecord) -> Values:
+    """All hparams of a trial, under the names that a sweep file takes (`units_0`)."""
+    return sweep.named(trial)
 
 
 def flat(tree: Mapping[str, Any], prefix: str = "") -> Values:

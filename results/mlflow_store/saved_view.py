@@ -50,7 +50,7 @@ def _state(sweep: SweepJson) -> Json:
         "selectedColumns": [
             *(f"metrics.`{best_name(name)}`" for name in scores),
             "metrics.`best/epoch`",
-            "tags.`fersweep.state`",
+            "tags.`ended`",
             *(f"params.`{name}`" for name in searched),
         ],
         "compareRunSections": [

@@ -100,7 +100,7 @@ def _verdict(gate: str, limit: float, test: _Test, metric: str) -> Verdict:
         return Verdict(gate, f"the champion's classes: {other}", f"{own}: give it an --alias of its own", False)
     if gate == "max_recall_drop":
         drops = test.recall_drops()
-        worst = int(drops.argmax())
+        worst = int(np.nanargmax(drops))
         measured = f"{drops[worst]:+.4f} ({test.classes[worst]})"
         return Verdict(gate, f"≤ {limit:g} in each class", measured, bool(drops[worst] <= limit))
     paired_test = test.duel().score(metric)
@@ -150,7 +150,7 @@ class _Test:
         return paired(self.own.y, self.own.predicted, self.other, len(self.classes))
 
     def recall_drops(self) -> np.ndarray:
-        """(C,) recall of the champion minus that of the candidate."""
+        """(C,) recall of the champion minus that of the candidate; NaN for a class without faces."""
         return scores(self._counts(self.other))["recall"] - self.scores["recall"]
 
     def _counts(self, predicted: np.ndarray) -> np.ndarray:

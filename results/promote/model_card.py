@@ -61,7 +61,9 @@ def _what(sweep: SweepJson, trial: TrialRecord, task: Task, figures: Figures) ->
     sees = f"{described(task.feature_names)} that MediaPipe reads from a face"
     if task.spec.features == "pixels":
         sees = f"the gray face, {'×'.join(map(str, task.manifest['image_size'] or ()))} pixels"
-    hparams = ", ".join(f"{name} {short(value)}" for name, value in trial.hparams.items() if value not in (None, []))
+    hparams = ", ".join(
+        f"{name} {short(value)}" for name, value in sweep.named(trial).items() if value not in (None, [])
+    )
     return f"{what}. It sees {sees} and answers {', '.join(groups)}.\n\nHyperparameters: {hparams}."
 
 
@@ -126,21 +128,26 @@ def _scores(figures: Figures) -> str:
 def _classes(scores: FaceScores) -> str:
     lines = ["| class | precision | recall | F1 | faces |", "|---|---|---|---|---|"]
     for name, row in scores.per_class.items():
-        lines.append(f"| {name} | {row.precision:.3f} | {row.recall_interval} | {row.f1:.3f} | {row.support} |")
+        lines.append(f"| {' | '.join([name, *row.cells()])} |")
     return "\n".join(lines)
 
 
 def _limits(task: Task, figures: Figures) -> str:
     main = next(iter(figures.sets().values()))
-    worst = min(main.per_class, key=lambda name: main.per_class[name].recall)
+    recall = {name: row.recall for name, row in main.per_class.items() if row.recall is not None}
+    worst = min(recall, key=lambda name: recall[name])
     counts = np.array(figures.detected.confusion)[:, :-1]
     shares = counts / np.maximum(counts.sum(axis=1, keepdims=True), 1)
     np.fill_diagonal(shares, 0)
     true, predicted = np.unravel_index(int(shares.argmax()), shares.shape)
     limits = [
-        f"Weakest class: {worst}, recall {main.per_class[worst].recall:.3f}.",
-        f"Commonest confusion: {shares[true, predicted]:.0%} of {task.classes[true]} taken for {task.classes[predicted]}.",
+        f"Weakest class: {worst}, recall {recall[worst]:.3f}.",
+        f"Commonest confusion: {shares[true, predicted]:.0%} of {task.classes[true]} taken for {task.classes[predicted]}."
+        if shares.any()
+        else "No face of test was taken for another class.",
     ]
+    if absent := [name for name, row in main.per_class.items() if not row.support]:
+        limits.append(f"Not judged: {', '.join(absent)}, of which test has no faces; they count in no score.")
     if task.spec.features != "pixels":
         undetected = np.bincount(task.undetected("test"), minlength=len(task.classes))
         lost = undetected / np.maximum(undetected + counts.sum(axis=1), 1)

@@ -94,6 +94,11 @@ class TrialRecord:
     def num_epochs(self) -> int:
         return len(self.epochs)
 
+    @property
+    def ended(self) -> str:
+        """How the trial ended, and after how many epochs: `stopped at epoch 5`; `running` before that."""
+        return self.state if self.state == "running" else f"{self.state} at epoch {self.num_epochs}"
+
     def best(self, metric: str, mode: str) -> Row | None:
         """The metrics of the trial's best epoch (the earliest of equals), or None if it has none that is finite."""
         scored = [row for row in self.epochs if math.isfinite(row.get(metric, math.nan))]

@@ -12,10 +12,10 @@ from pydantic import BaseModel, ConfigDict, Field, ValidationError
 
 from fersweep.common.errors import InputError
 from fersweep.data_pipeline.tasks.task import Task
-from fersweep.results.record.journal import Hparams
+from fersweep.results.record.journal import Hparams, TrialRecord
 from fersweep.results.record.storage import Storage
 from fersweep.search_spaces.sweep_file.schema import Sweep
-from fersweep.search_spaces.sweep_file.searched_space import NamedPoint
+from fersweep.search_spaces.sweep_file.searched_space import NamedPoint, named_as_in_a_sweep_file
 from fersweep.trainables.metrics import SCORES
 
 
@@ -70,6 +70,8 @@ class SweepJson(_Part):
         asked: the resolved sweep file.
         space: searched hparam → its distribution, as Optuna writes it in JSON; empty in the oldest sweeps.
         feature_names: columns of x, in order; ["pixels"] for faces.
+        num_by_class: split → class → number of faces; empty in older sweeps, whose macro-F1 also counted, as 0, each
+            class that had no faces and was predicted.
         home: the home that holds the sweep now, which may have been moved since.
     """
 
@@ -83,6 +85,7 @@ class SweepJson(_Part):
     feature_names: list[str]
     num_train: int | None = None
     num_val: int | None = None
+    num_by_class: dict[str, dict[str, int]] = {}
     baseline: Baseline
     created: str
     command: str
@@ -118,6 +121,20 @@ class SweepJson(_Part):
         if task.fold is not None:
             faces += f" of fold {task.fold}"
         return f"{faces} of {', '.join(task.sources)}" if task.sources else faces
+
+    def named(self, trial: TrialRecord) -> Hparams:
+        """The trial's hparams under the names that a sweep file takes."""
+        return named_as_in_a_sweep_file(self.asked, trial.params, trial.hparams)
+
+    def without_faces(self) -> list[str]:
+        """Which classes have no faces to learn from or to be judged by, in words; [] in older sweeps."""
+        consequence = {"train": "no trial can learn it", "val": "it counts in no score"}
+        return [
+            f"no {split} faces of {name}: {consequence[split]}"
+            for split, numbers in self.num_by_class.items()
+            for name, number in numbers.items()
+            if not number
+        ]
 
     def storage(self, sweep_dir: Path) -> Storage:
         """Where the sweep's checkpoints are: its directory, or its place in the bucket that the sweep names."""

@@ -20,7 +20,7 @@ from fersweep.common.display.tables import duration, short
 from fersweep.common.errors import InputError
 from fersweep.common.files import cannot_write, is_held, write_whole
 from fersweep.results.compare.data import SweepTrials
-from fersweep.results.compare.tables import AGAINST, by_state, epoch_cell, state_cell
+from fersweep.results.compare.tables import AGAINST, by_state, ended_cell, epoch_cell
 from fersweep.results.compare.trials import compare_recorded
 from fersweep.results.record.home import home_option
 from fersweep.results.record.journal import SweepRecord, read_events, trial_name
@@ -178,10 +178,11 @@ def _top(compared: SweepTrials) -> Section:
         return Section("Best trials", note="No trial has a value yet.")
     scores = list(dict.fromkeys(name for row in trials for name in row.scores if name != metric))
     names = list(dict.fromkeys(name for row in trials for name in row.hparams))
-    columns = ["trial", "state", metric, "best epoch", *(name.removeprefix("val_") for name in scores), AGAINST]
+    titles = [name.removeprefix("val_") for name in scores]
+    columns = ["trial", "ended", metric, "best epoch", *titles, AGAINST]
     rows: list[list[Any]] = []
     for row in trials:
-        first = [trial_name(row.trial), state_cell(row), f"{row.value:.4f}", epoch_cell(row)]
+        first = [trial_name(row.trial), ended_cell(row), f"{row.value:.4f}", epoch_cell(row)]
         others = [f"{row.scores[name]:.4f}" if name in row.scores else None for name in scores]
         rows.append([*first, *others, p_cell(row.against_best)])
     html = html_table(columns, rows)
@@ -194,8 +195,8 @@ def _top(compared: SweepTrials) -> Section:
     return Section(
         "Best trials",
         html,
-        f"The {len(rows)} best trials. {AGAINST}: of the difference from the first on the same faces of val (paired "
-        "bootstrap, corrected for being several comparisons); noise: 0.05 or more.",
+        f"The {len(rows)} best trials. {''.join(f'{note}. ' for note in compared.notes)}{AGAINST}: of the difference from the "
+        "first on the same faces of val (paired bootstrap, corrected for being several comparisons); noise: 0.05 or more.",
     )
 
 
@@ -205,7 +206,7 @@ def _best(data: ReportData, faces: bool) -> list[Section]:
         return []
     trial = data.ranked[0]
     heading = f"The best trial, {trial.name}"
-    hparams = folded("All its hparams", json.dumps(trial.hparams, indent=1))
+    hparams = folded("All its hparams", json.dumps(data.sweep.named(trial), indent=1))
     answers = data.recorded.val_predictions(trial)
     if answers is None:
         return [Section(heading, hparams, "Its answers on val are not there, or not yet.")]

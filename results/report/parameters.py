@@ -31,6 +31,10 @@ if TYPE_CHECKING:
 MIN_TRIALS = 2  # with a value, for any of the plots
 FEW = 30  # trials; with fewer, importances are a hint
 MAX_PARAMS = 8
+NOT_THE_DASHBOARDS = (
+    "`fersweep ui NAME --optuna` shows other importances: Optuna's dashboard looks at finished trials alone, and takes "
+    "their best tenth."
+)
 
 
 def sections(data: ReportData) -> list[Section]:
@@ -114,7 +118,7 @@ def _important(weights: dict[str, float], num_trials: int, counted: str) -> Sect
         plot(figure),
         f"How much the {num_best(num_trials)} best of {num_trials} trials differ from all of them in each parameter "
         f"(PED-ANOVA, Optuna's evaluator; the sum is 1).{counted}{caution} A parameter that was searched in a narrow range "
-        "looks unimportant.",
+        "looks unimportant. {NOT_THE_DASHBOARDS}",
     )
 
 

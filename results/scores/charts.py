@@ -20,7 +20,8 @@ from fersweep.common.display.charts import chart, make_figure, side_by_side
 from fersweep.common.display.colours import RIGHT
 from fersweep.common.display.page import Section, escape, html_table, image, subheading
 from fersweep.results.scores import feature_charts, intervals
-from fersweep.trainables.metrics import SCORES, scores
+from fersweep.results.scores.intervals import FaceScores
+from fersweep.trainables.metrics import SCORES
 
 if TYPE_CHECKING:
     import matplotlib.figure
@@ -39,6 +40,7 @@ def sections(
     task: Task | None = None,
     split: str = "val",
     faces: bool = True,
+    figures: FaceScores | None = None,
 ) -> list[Section]:
     """Confusion matrix, scores of each class, calibration; with a task also the mistakes' faces, if it has any, and of
     blendshapes and landmarks those of right and of wrong answers.
@@ -48,11 +50,13 @@ def sections(
         probabilities: (N, C).
         task: whose `load(split)` these N faces are. Raises ValueError if they are not.
         faces: whether faces may be shown.
+        figures: of these answers, where they are known already.
     """
     if not len(y):
         return [Section("Answers", note=f"There are no answers on {split}.")]
-    counts = intervals.count(y, probabilities.argmax(axis=1), len(classes))[:, :-1]
-    parts = [_confused(classes, counts, split), _by_class(classes, counts), _calibrated(y, probabilities)]
+    figures = figures or intervals.score_faces(intervals.count(y, probabilities.argmax(axis=1), len(classes)), classes)
+    counts = np.array(figures.confusion)[:, :-1]
+    parts = [_confused(classes, counts, split), _by_class(figures), _calibrated(y, probabilities)]
     if task is None:
         return parts
     arrays = task.load(split)
@@ -72,8 +76,8 @@ def _confused(classes: Sequence[str], counts: np.ndarray, split: str) -> Section
     shares = counts / np.maximum(counts.sum(axis=1, keepdims=True), 1)
     names = [escape(name) for name in classes]
     text = [
-        [f"{count}<br>{share:.2f}" for count, share in zip(*rows, strict=True)]
-        for rows in zip(counts, shares, strict=True)
+        [f"{count}<br>{share:.2f}" if row.any() else intervals.DASH for count, share in zip(row, of_row, strict=True)]
+        for row, of_row in zip(counts, shares, strict=True)
     ]
     figure = chart("predicted", "true", height=130 + 46 * max(len(classes), 4))
     figure.add_trace(
@@ -111,24 +115,15 @@ def _confused(classes: Sequence[str], counts: np.ndarray, split: str) -> Section
     )
 
 
-def _by_class(classes: Sequence[str], counts: np.ndarray) -> Section:
-    point, drawn = scores(counts), scores(intervals.resample(counts))
-
-    def interval(name: str, index: int | None = None) -> str:
-        at = (...,) if index is None else (..., index)
-        low, high = np.percentile(drawn[name][at], [2.5, 97.5])
-        return str(intervals.Interval(value=float(point[name][at]), low=float(low), high=float(high)))
-
-    names = ("precision", "recall", "f1")
-    rows = [
-        [label, *(interval(name, i) for name in names), int(point["support"][i])] for i, label in enumerate(classes)
-    ]
-    overall = [[name.replace("_", " "), interval(name)] for name in SCORES]
+def _by_class(figures: FaceScores) -> Section:
+    rows = [[label, *row.cells()[:-1], row.support] for label, row in figures.per_class.items()]
+    overall = [[name.replace("_", " "), str(figures.score(name))] for name in SCORES]
     return Section(
         "Scores by class",
-        html_table(["class", *names, "faces"], rows) + html_table(["all classes", "score"], overall),
-        f"Each with its interval: {intervals.PROTOCOL}. Precision: of the faces predicted as the class, those that are; "
-        "recall: of the faces of the class, those that are found.",
+        html_table(["class", "precision", "recall", "f1", "faces"], rows)
+        + html_table(["classes with faces", "score"], overall),
+        f"In brackets the interval: {intervals.PROTOCOL}. Precision: of the faces predicted as the class, those that are; "
+        "recall: of the faces of the class, those that are found. A dash: not known, and counted in no score.",
     )
 
 
@@ -211,6 +206,7 @@ def draw_confusion(counts: np.ndarray, classes: list[str]) -> matplotlib.figure.
     axes.set_title("faces, and share of the true class", fontsize=9)
     for (i, j), share in np.ndenumerate(shares):
         color = "white" if share > 0.5 else "black"
-        axes.text(j, i, f"{counts[i, j]}\n{share:.2f}", ha="center", va="center", color=color, fontsize=8)
+        text = f"{counts[i, j]}\n{share:.2f}" if counts[i].any() else intervals.DASH
+        axes.text(j, i, text, ha="center", va="center", color=color, fontsize=8)
     figure.subplots_adjust(left=0.9 / (side + 0.3), right=0.97, top=1 - 0.3 / side, bottom=0.9 / side)
     return figure

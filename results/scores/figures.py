@@ -63,6 +63,10 @@ class Figures(Part):
     name: str | None = None
     refit: Refit | None = None
 
+    def absent(self) -> list[str]:
+        """Classes without faces."""
+        return [name for name in self.classes if not self.all.per_class[name].support]
+
     def sets(self) -> dict[str, FaceScores]:
         """The scores that differ, under the keys of SETS; first those that a model is ranked by."""
         same = self.detected.num_faces == self.all.num_faces

@@ -16,6 +16,7 @@ from fersweep.trainables.metrics import SCORES, confusion, guess, scores
 
 RESAMPLES = 2000
 BINS = 15
+DASH = "–"  # what cannot be known
 PROTOCOL = f"95 % percentile bootstrap over faces, {RESAMPLES} resamples, seed 0"
 
 
@@ -45,18 +46,23 @@ class Interval(Part):
 
 
 class ClassScores(Part):
-    """Scores of one class; support: its number of faces."""
+    """Scores of one class; support: its number of faces. None: what cannot be known, of a class without faces, or the
+    precision of one that is never predicted.
+    """
 
-    precision: float
-    recall: float
-    recall_low: float
-    recall_high: float
-    f1: float
+    precision: float | None
+    recall: float | None
+    recall_low: float | None
+    recall_high: float | None
+    f1: float | None
     support: int
 
-    @property
-    def recall_interval(self) -> Interval:
-        return Interval(value=self.recall, low=self.recall_low, high=self.recall_high)
+    def cells(self) -> list[str]:
+        """Precision, recall with its interval, F1 and number of faces, as every table shows them."""
+        recall = DASH
+        if self.recall is not None and self.recall_low is not None and self.recall_high is not None:
+            recall = str(Interval(value=self.recall, low=self.recall_low, high=self.recall_high))
+        return [cell(self.precision), recall, cell(self.f1), str(self.support)]
 
 
 class Guess(Part):
@@ -127,14 +133,22 @@ def count(
 
 
 def resample(counts: np.ndarray, resamples: int = RESAMPLES, seed: int = 0) -> np.ndarray:
-    """(resamples, C, C + 1) counts of as many draws of the N faces with replacement.
+    """(resamples, C, C + 1) counts of as many draws of the N faces with replacement; counts (C, C) or (C, C + 1).
 
     A draw of faces is a multinomial draw of the cells that they fall in, so no index is ever made
-    (Efron & Tibshirani, An Introduction to the Bootstrap, 1993, ch. 13: percentile intervals).
+    (Efron & Tibshirani, An Introduction to the Bootstrap, 1993, ch. 13: percentile intervals). Answers that are no class
+    with faces are drawn as the last column: the same answers give the same draws, whether the counts have a row for
+    classes without faces or not.
     """
-    num_faces = int(counts.sum())
-    draws = np.random.default_rng(seed).multinomial(num_faces, counts.ravel() / num_faces, size=resamples)
-    return draws.reshape(resamples, *counts.shape)
+    num_classes, num_faces = len(counts), int(counts.sum())
+    seen = np.flatnonzero(counts.sum(axis=1))
+    own = counts[np.ix_(seen, seen)]
+    cells = np.column_stack([own, counts[seen].sum(axis=1) - own.sum(axis=1)])
+    drawn = np.random.default_rng(seed).multinomial(num_faces, cells.ravel() / num_faces, size=resamples)
+    draws = np.zeros((resamples, num_classes, num_classes + 1), np.int64)
+    place = np.ix_(np.arange(resamples), seen, np.append(seen, num_classes))
+    draws[place] = drawn.reshape(resamples, *cells.shape)
+    return draws
 
 
 def score_faces(counts: np.ndarray, classes: Sequence[str], majority: int | None = None) -> FaceScores:
@@ -145,36 +159,47 @@ def score_faces(counts: np.ndarray, classes: Sequence[str], majority: int | None
         majority: index of the class that the baseline always guesses; None leaves the baseline out.
     """
     point, drawn = scores(counts), scores(resample(counts))
-    bounds = {name: np.percentile(drawn[name], [2.5, 97.5], axis=0) for name in (*SCORES, "recall")}
+    bounds = {name: np.percentile(drawn[name], [2.5, 97.5], axis=0) for name in SCORES}
 
     def interval(name: str) -> Interval:
         low, high = bounds[name]
         return Interval(value=float(point[name]), low=float(low), high=float(high))
 
-    low, high = bounds["recall"]
-    per_class = {
-        name: ClassScores(
-            precision=float(point["precision"][i]),
-            recall=float(point["recall"][i]),
-            recall_low=float(low[i]),
-            recall_high=float(high[i]),
-            f1=float(point["f1"][i]),
-            support=int(point["support"][i]),
+    def of_class(index: int) -> ClassScores:
+        recall = drawn["recall"][:, index]
+        recall = recall[~np.isnan(recall)]  # draws that have a face of the class
+        low, high = np.percentile(recall, [2.5, 97.5]) if len(recall) else (np.nan, np.nan)
+        return ClassScores(
+            precision=known(point["precision"][index]),
+            recall=known(point["recall"][index]),
+            recall_low=known(low),
+            recall_high=known(high),
+            f1=known(point["f1"][index]),
+            support=int(point["support"][index]),
         )
-        for i, name in enumerate(classes)
-    }
+
     figures = FaceScores(
         num_faces=int(counts.sum()),
         accuracy=interval("accuracy"),
         balanced_accuracy=interval("balanced_accuracy"),
         macro_f1=interval("macro_f1"),
-        per_class=per_class,
+        per_class={name: of_class(index) for index, name in enumerate(classes)},
         confusion=counts.tolist(),
     )
     if majority is None:
         return figures
     baseline = Guess(majority=classes[majority], **guess(counts, majority))
     return figures.model_copy(update={"baseline": baseline})
+
+
+def known(value: float) -> float | None:
+    """None for NaN."""
+    return None if np.isnan(value) else float(value)
+
+
+def cell(value: float | None, digits: int = 3) -> str:
+    """A score in a table; DASH for None."""
+    return DASH if value is None else f"{value:.{digits}f}"
 
 
 def auc(y: np.ndarray, probabilities: np.ndarray) -> float:
@@ -226,7 +251,8 @@ def as_text(figures: FaceScores) -> str:
         score = figures.score(name)
         lines.append(f"{name.replace('_', ' '):18} {score.value:.3f}  [{score.low:.3f}, {score.high:.3f}]")
     width = max(len(name) for name in figures.per_class)
-    lines += ["", f"{'':{width}}  precision  recall            f1     faces"]
+    lines += ["", f"{'':{width}}  precision  recall                f1     faces"]
     for name, row in figures.per_class.items():
-        lines.append(f"{name:{width}}  {row.precision:9.3f}  {row.recall_interval}  {row.f1:.3f}  {row.support:5d}")
+        precision, recall, f1, faces = row.cells()
+        lines.append(f"{name:{width}}  {precision:>9}  {recall:20}  {f1:5}  {faces:>5}")
     return "\n".join(lines) + "\n"

@@ -24,7 +24,7 @@ from fersweep.results.record.journal import SweepRecord, TrialRecord
 from fersweep.results.record.recorded_sweep import RecordedSweep
 from fersweep.results.record.sweep_json import read_sweep_json
 
-STATUS = {"running": "RUNNING", "finished": "FINISHED", "stopped": "KILLED", "failed": "FAILED"}
+STATUS = {"running": "RUNNING", "finished": "FINISHED", "stopped": "FINISHED", "failed": "FAILED"}
 SWEEP_STATUS = {"finished": "FINISHED", "failed": "FAILED"}  # anything else: KILLED
 
 
@@ -168,6 +168,9 @@ class Projection:
         self.runs.write_inputs(recorded)
         if trial.state == "running":
             self._set_state(recorded, trial)
+            if closing or recorded.status != "RUNNING":  # interrupted, or it goes on
+                ended = f"interrupted at epoch {trial.num_epochs}" if closing else "running"
+                self.runs.client.set_tag(recorded.run_id, run_fields.ENDED_TAG, ended)
             self.runs.set_status(recorded, "KILLED" if closing else "RUNNING", int(self._time * 1000))
         self._write_epochs(trial, recorded)
         if trial.state != "running":
@@ -199,7 +202,7 @@ class Projection:
         if recorded.is_old and self.runs.parent:
             tags |= run_fields.trial_tags(self.sweep, trial, self.runs.parent.run_id)
         if groups or tags or not recorded.has_params:
-            params = run_fields.trial_params(trial)
+            params = run_fields.trial_params(self.sweep, trial)
             self.runs.log(recorded, groups, params, [RunTag(*tag) for tag in tags.items()])
             recorded.step, recorded.is_old = trial.num_epochs, False
 

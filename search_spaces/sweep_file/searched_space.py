@@ -55,6 +55,38 @@ def sample_space(sweep: Sweep, trial: Any) -> dict[str, Any]:
         raise ValueError(f"space: {where}: {message}, but got {problem['input']!r}" if where else message) from None
 
 
+class _Replay:
+    """Takes the place of an Optuna trial: gives the values that are known, and keeps those that the space asks for."""
+
+    def __init__(self, values: dict[str, Any]):
+        self._values = values
+        self.asked: dict[str, Any] = {}
+
+    def suggest_float(self, name: str, *_: Any, **__: Any) -> Any:
+        self.asked[name] = self._values[name]
+        return self.asked[name]
+
+    suggest_int = suggest_categorical = suggest_float
+
+
+def named_as_in_a_sweep_file(sweep: Sweep, params: dict[str, Any], hparams: dict[str, Any]) -> dict[str, Any]:
+    """A trial's hparams under the names that `space.fix` and `space.range` take: `units_0`, not a list `units`.
+
+    Args:
+        params: what its sampler drew.
+        hparams: what it trains with. They stay as they are where the space has changed since.
+    """
+    replay = _Replay({**sweep.space.fix, **params})
+    try:
+        search_spaces.load(sweep.trainable).space(replay)
+    except (LookupError, ValueError, TypeError):
+        return {**params, **hparams}
+    searched = _probed(sweep.trainable)[
+        1
+    ]  # those that are not asked for have no part in this trial, as `l2` without use_l2
+    return {**replay.asked, **{k: v for k, v in hparams.items() if k in replay.asked or k not in searched}}
+
+
 @functools.cache
 def _probed(trainable: str) -> tuple[Probe, frozenset[str]]:
     """A probe that has drawn from the whole space, and the names of the hparams that it got."""

@@ -2,14 +2,17 @@
 
 from __future__ import annotations
 
+import json
 from pathlib import Path
 
+import optuna
 import pytest
 
 from fersweep import search_spaces
 from fersweep.common.errors import InputError
 from fersweep.search_spaces.sweep_file.read_sweep import read_sweep
 from fersweep.search_spaces.sweep_file.schema import Sweep
+from fersweep.search_spaces.sweep_file.searched_space import _probed, named_as_in_a_sweep_file, sample_space
 
 RECIPES = sorted(path.stem for path in search_spaces.RECIPES.glob("*.yaml"))
 
@@ -141,3 +144,18 @@ def test_fix_also_sets_what_no_space_searches() -> None:
         read_sweep("transfer", ["space.fix.precision=fp13"])
     with pytest.raises(InputError, match="no parameter is named 'widths'"):  # the space sets it, by other names
         read_sweep("cnn", ["space.fix.widths=[3]"])
+
+
+def test_hparams_are_named_as_a_sweep_file_names_them() -> None:
+    """So that what `compare` shows can be pasted into `space.fix`."""
+    sweep = read_sweep("quick", ["space.fix={num_layers: 2, units_1: 16, units_2: 8}", "space.range={}"])
+    trial = optuna.create_study(sampler=optuna.samplers.RandomSampler(seed=0)).ask()
+    hparams = sample_space(sweep, trial)
+    named = named_as_in_a_sweep_file(sweep, trial.params, hparams)
+    assert not {"units", "units_2"} & named.keys()
+    assert [named["units_0"], named["units_1"]] == hparams["units"]
+    assert named["learning_rate"] == hparams["learning_rate"]
+    fixed = named.keys() & _probed(sweep.trainable)[0].calls
+    changes = [f"space.fix.{name}={json.dumps(named[name])}" for name in sorted(fixed)]
+    assert sample_space(read_sweep("quick", ["space={}", *changes]), optuna.trial.FixedTrial({})) == hparams
+    assert named_as_in_a_sweep_file(sweep, {}, {"units": [1]}) == {"units": [1]}, "its space has changed since"

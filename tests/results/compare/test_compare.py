@@ -1,5 +1,6 @@
 """Reading a sweep back: which sweeps there are, and which trials won."""
 
+import contextlib
 import dataclasses
 import json
 import os
@@ -13,6 +14,7 @@ import pytest
 from rich.console import Console
 from sklearn.metrics import recall_score
 
+from fersweep.cluster.resume import _refuse_older_scores
 from fersweep.common.errors import InputError
 from fersweep.data_pipeline.tasks.spec import TaskSpec
 from fersweep.data_pipeline.tasks.task import Task
@@ -94,6 +96,48 @@ def test_a_sweep_under_way(tmp_path: Path, tiny_dataset: Path) -> None:
     assert compare(sweep_dir).hparams == {"rate": 0.1}
     assert "–" in shown(compare(sweep_dir))
     driver.journal.close()
+
+
+@pytest.mark.parametrize("older", [False, True])
+def test_a_class_without_val_faces_counts_in_no_score_and_says_so(
+    older: bool, tmp_path: Path, tiny_dataset: Path
+) -> None:
+    arrays = Task(tiny_dataset, TaskSpec()).arrays()
+    absent, keep = arrays.classes[2], arrays.val.y != 2
+    sweep_dir = write_sweep_json(tmp_path, tiny_dataset, arrays)
+    if not older:
+        numbers = {"train": dict.fromkeys(arrays.classes, 5), "val": {**dict.fromkeys(arrays.classes, 5), absent: 0}}
+        written = json.loads((sweep_dir / "sweep.json").read_text())
+        (sweep_dir / "sweep.json").write_text(json.dumps({**written, "num_by_class": numbers}))
+    driver = FakeDriver(sweep_dir, arrays)
+    driver.sample(0, {"rate": 0.1})
+    driver.report(0, [{"epoch": 1, METRIC: 0.5}])
+    driver.end(0, "stopped")
+    driver.journal.close()
+    storage = Storage(sweep_dir)
+    checkpoints.save_predictions(storage, 0, 1, arrays.val.y[keep], np.eye(3)[arrays.val.y[keep]].astype(np.float32))
+    compared = compare(sweep_dir)
+    (row,) = compared.trials
+    assert row.recall == {arrays.classes[0]: 1, arrays.classes[1]: 1, absent: None}
+    assert compared.baselines[0].recall[absent] is None
+    (note,) = compared.notes
+    assert note == (
+        f"no val faces of {absent}: macro-F1 is an older version's, and counts it where it is predicted"
+        if older
+        else f"no val faces of {absent}: it counts in no score"
+    )
+    assert "nan" not in shown(compared)
+    assert row.ended == "stopped at epoch 1"
+    json.dumps(compared.as_json(), allow_nan=False)
+    if not older:
+        now = choose(tmp_path, "tiny")
+        before = dataclasses.replace(load_sweep(sweep_dir), sweep=now.sweep.model_copy(update={"num_by_class": {}}))
+        (reason,) = sweeps.reasons([now, sweeps.Chosen(paired.Faces(before), None)])
+        assert reason.startswith("other macro-F1: ")
+    left = dataclasses.replace(arrays, val=dataclasses.replace(arrays.val, y=np.where(keep, arrays.val.y, 0)))
+    recorded = load_sweep(sweep_dir)
+    with pytest.raises(InputError, match="an older version") if older else contextlib.nullcontext():
+        _refuse_older_scores(recorded.sweep, left, recorded.record)
 
 
 def test_scores_with_the_mirror_image_stand_apart(tmp_path: Path, tiny_dataset: Path) -> None:
@@ -206,10 +250,11 @@ def test_sweeps_that_saw_other_faces_are_compared_on_those_that_both_saw(two: Pa
     assert [sweep["best"]["low"] < sweep["best"]["high"] for sweep in printed["sweeps"]] == [True, True]
     assert [sweep["trial_s"] > 0 for sweep in printed["sweeps"]] == [True, True]
     assert printed["differences"]["hparams"] == {"wide": [None, True]}
-    assert "not comparable: other faces" in narrow(compared)
+    assert "the scores above are not comparable: other faces" in narrow(compared)
+    assert "these can be compared" in " ".join(narrow(compared).split())
     assert max(map(len, narrow(compared).splitlines())) <= 80
     page = compared.page()
-    assert "Not comparable" in page
+    assert "The scores below are not comparable" in page
     assert "faces:0" in page
 
 

@@ -181,6 +181,7 @@ def test_optunas_dashboard_follows_the_journal(new_sweep: NewSweep) -> None:
             driver.end(number, state, "why" if state == "failed" else None)
     study = ask(dashboard, "/api/studies/0")
     assert study["name"] == sweep_dir.name
+    assert "Importances here are other numbers" in study["note"]["body"]
     assert [trial["state"] for trial in study["trials"]] == ["Complete", "Pruned", "Fail", "Running"]
     assert [trial["user_attrs"] for trial in study["trials"]] == [
         [{"key": "point", "value": "start"}], [], [{"key": "reason", "value": "why"}], []

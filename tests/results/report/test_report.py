@@ -21,7 +21,7 @@ from fersweep.results.record.recorded_sweep import load_sweep
 from fersweep.results.record.storage import Storage
 from fersweep.results.report import page as report
 from fersweep.results.report import parameters
-from fersweep.results.scores import charts, feature_charts
+from fersweep.results.scores import charts, feature_charts, intervals
 from fersweep.results.tracking import recorder_process, report_upload
 from tests.recorded import client_of, runs_of
 from tests.sweeps import UP_TO_1, NewSweep, write_journal, write_sweep_json
@@ -298,6 +298,9 @@ def test_the_most_certain_mistakes_and_what_explains_the_classes(home: Path) -> 
     assert charts.most_certain_mistakes(val.y, answers).tolist() == [5, 3]
     sections = {section.heading: section for section in charts.sections(task.classes, val.y, answers, task)}
     assert sections["Most certain mistakes"].html.count("<img") == 2
+    figures = intervals.score_faces(intervals.count(val.y, answers.argmax(axis=1), 3), task.classes)
+    for name in intervals.SCORES:
+        assert str(figures.score(name)) in sections["Scores by class"].html, "the interval that the terminal shows"
     assert task.pictures("val", [5])[1][0] in sections["Most certain mistakes"].html
     shares = feature_charts.explained(val.x, val.y)
     best = {task.feature_names[index].removesuffix("Left").removesuffix("Right") for index in np.argsort(-shares)[:6]}

@@ -17,13 +17,34 @@ def test_scores_are_scikit_learns(seed: int, num_seen: int) -> None:
     y, predicted = rng.integers(0, num_seen, 200), rng.integers(0, 4, 200)
     found = scores(intervals.count(y, predicted, 4))
     assert found["accuracy"] == pytest.approx(metrics.accuracy_score(y, predicted))
-    recall = metrics.recall_score(y, predicted, average=None, labels=range(4), zero_division=0)
-    assert found["recall"] == pytest.approx(recall)
+    recall = metrics.recall_score(y, predicted, average=None, labels=range(4), zero_division=np.nan)
+    np.testing.assert_allclose(found["recall"], recall)
     assert found["balanced_accuracy"] == pytest.approx(recall[:num_seen].mean())
-    assert found["macro_f1"] == pytest.approx(metrics.f1_score(y, predicted, average="macro", zero_division=0))
-    assert found["precision"] == pytest.approx(
-        metrics.precision_score(y, predicted, average=None, labels=range(4), zero_division=0)
-    )
+    f1 = metrics.f1_score(y, predicted, labels=np.unique(y), average="macro", zero_division=0)
+    assert found["macro_f1"] == pytest.approx(f1)
+    precision = metrics.precision_score(y, predicted, average=None, labels=range(4), zero_division=np.nan)
+    np.testing.assert_allclose(found["precision"][:num_seen], precision[:num_seen])
+
+
+def test_the_same_answers_have_one_interval_whether_or_not_classes_without_faces_are_named() -> None:
+    rng = np.random.default_rng(0)
+    y, predicted = rng.integers(0, 2, 80), rng.integers(0, 4, 80)
+    named = intervals.score_faces(intervals.count(y, predicted, 4), CLASSES)
+    other = predicted > 1
+    shared = intervals.score_faces(intervals.count(y[~other], predicted[~other], 2, y[other]), CLASSES[:2])
+    for name in intervals.SCORES:
+        assert named.score(name) == shared.score(name)
+    assert {name: named.per_class[name] for name in CLASSES[:2]} == shared.per_class
+    assert named.per_class["fear"].cells() == ["–", "–", "–", "0"]
+    assert named.as_json()["per_class"]["fear"]["recall"] is None
+    assert "nan" not in intervals.as_text(named)
+    assert intervals.FaceScores.from_json(named.as_json()) == named
+
+
+@pytest.mark.parametrize("y", [[0], [0, 0], [3, 3]])
+def test_one_class_or_two_faces_give_no_nan(y: list[int]) -> None:
+    figures = intervals.score_faces(intervals.count(np.array(y), np.zeros(len(y), int), 4), CLASSES, majority=1)
+    assert "nan" not in intervals.as_text(figures) + str(figures.as_json()).lower()
 
 
 def test_undetected_faces_count_as_wrong_and_as_no_class() -> None:
