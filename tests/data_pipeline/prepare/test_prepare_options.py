@@ -278,4 +278,4 @@ def test_a_class_that_no_source_has(faces: Path, tmp_path: Path):
     assert manifest["classes"] == ["surprise", "neutral"]
     (origin,) = manifest["origins"].values()
     assert origin["labels"]["sad"]["label"] is None
-    assert sum(origin["dropped"].values()) == origin["labels"]["sad"]["num_faces"]
+    assert sum(sum(labels.values()) for labels in origin["left_out"].values()) == origin["labels"]["sad"]["num_faces"]
