@@ -8,7 +8,8 @@ import sys
 from pathlib import Path
 
 from fersweep.common.errors import InputError
-from fersweep.results.mlflow_store.connection import ENVIRONMENT, follow_move, open_store, sweep_store, tracking_uri
+from fersweep.results.mlflow_store.addresses import artifacts_uri, tracking_uri
+from fersweep.results.mlflow_store.connection import ENVIRONMENT, follow_move, open_store, sweep_store
 from fersweep.results.record.sweep_json import read_sweep_json
 
 HOST = "127.0.0.1"
@@ -63,5 +64,4 @@ def server_command(home: Path, port: int) -> list[str]:
     check_port(port)
     follow_move(home)
     server = [sys.executable, "-m", "mlflow", "server", "--host", HOST, "--port", str(port), "--workers", "1"]
-    artifacts = (Path(home).resolve() / "artifacts").as_uri()
-    return [*server, "--backend-store-uri", tracking_uri(home), "--default-artifact-root", artifacts]
+    return [*server, "--backend-store-uri", tracking_uri(home), "--default-artifact-root", artifacts_uri(home)]

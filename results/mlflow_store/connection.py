@@ -12,6 +12,7 @@ import contextlib
 import functools
 import logging
 import os
+import shutil
 import sqlite3
 import sys
 import traceback
@@ -20,6 +21,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from fersweep.common.files import lock
+from fersweep.results.mlflow_store.addresses import artifacts_uri, sqlite_file, sqlite_uri, tracking_uri
 from fersweep.results.record.sweep_json import SweepJson
 
 if TYPE_CHECKING:
@@ -45,11 +47,6 @@ MOVED = (  # where the embedded store keeps absolute paths
     ("model_versions", "storage_location"),
 )
 REASON_LENGTH = 200
-
-
-def tracking_uri(home: Path, uri: str | None = None) -> str:
-    """`uri` if a sweep names a server, else the SQLite file of the embedded store."""
-    return uri or f"sqlite:///{Path(home).resolve() / 'mlflow.db'}"
 
 
 def home_of(sweep_dir: Path) -> Path:
@@ -106,9 +103,12 @@ def _make_store(path: Path) -> None:
     fresh = path.with_name(".mlflow.db.new")
     for leftover in path.parent.glob(f"{fresh.name}*"):
         leftover.unlink()
-    client = connect(f"sqlite:///{fresh}")
-    client.get_experiment_by_name(EXPERIMENT)  # the first call makes the tables
-    client._tracking_client.store.engine.dispose()
+    _import_mlflow()
+    _gentle_sqlite()
+    from mlflow.store.tracking.sqlalchemy_store import SqlAlchemyStore
+
+    # A client's store gives MLflow's own experiment a place below the working directory, in SQL that a ' in it breaks.
+    SqlAlchemyStore(sqlite_uri(fresh), artifacts_uri(path.parent)).engine.dispose()
     with contextlib.closing(sqlite3.connect(fresh)) as database:
         database.execute("PRAGMA journal_mode=DELETE")  # all that was written ahead is in the file
     fresh.rename(path)
@@ -116,15 +116,20 @@ def _make_store(path: Path) -> None:
 
 def connect(uri: str) -> MlflowClient:
     """A client of the tracking store and the registry at `uri`; the embedded store is created if need be."""
-    quiet()
-    if uri.startswith("sqlite:///"):
-        Path(uri.removeprefix("sqlite:///")).parent.mkdir(parents=True, exist_ok=True)
+    _import_mlflow()
+    if (file := sqlite_file(uri)) is not None:
+        file.parent.mkdir(parents=True, exist_ok=True)
         _gentle_sqlite()
-    import mlflow  # noqa: F401 - importing the package sets its loggers up; they are quietened again below
     from mlflow.tracking import MlflowClient
 
-    quiet()
     return MlflowClient(tracking_uri=uri, registry_uri=uri)
+
+
+def _import_mlflow() -> None:
+    quiet()
+    import mlflow  # noqa: F401 - importing the package sets its loggers up; they are quietened again below
+
+    quiet()
 
 
 @functools.cache
@@ -153,7 +158,7 @@ def experiment_id(client: MlflowClient, name: str, home: Path) -> str:
     if known is not None:
         return known.experiment_id
     served = client.tracking_uri.startswith(("http:", "https:"))
-    location = None if served else _artifacts(home)
+    location = None if served else artifacts_uri(home)
     try:
         return client.create_experiment(name, artifact_location=location, tags=KIND)
     except MlflowException:  # another recorder was first
@@ -164,11 +169,15 @@ def experiment_id(client: MlflowClient, name: str, home: Path) -> str:
 
 
 def delete_artifacts(client: MlflowClient, run_id: str, path: str) -> None:
-    """Delete the artifacts of a run below `path`; MLflow's client itself can only write them."""
+    """Delete the artifacts of a run in its directory `path`; MLflow's client itself can only write them."""
     from mlflow.store.artifact.artifact_repository_registry import get_artifact_repository
+    from mlflow.store.artifact.local_artifact_repo import LocalArtifactRepository
 
-    uri = str(client.get_run(run_id).info.artifact_uri)
-    get_artifact_repository(uri, client.tracking_uri).delete_artifacts(path)
+    repository = get_artifact_repository(str(client.get_run(run_id).info.artifact_uri), client.tracking_uri)
+    if isinstance(repository, LocalArtifactRepository):  # whose method takes a % in the path for an escape
+        shutil.rmtree(Path(repository.artifact_dir) / path, ignore_errors=True)
+    else:
+        repository.delete_artifacts(path)
 
 
 def follow_move(home: Path) -> None:
@@ -190,7 +199,7 @@ def follow_move(home: Path) -> None:
 
 
 def _follow_move(home: Path) -> None:
-    here = _artifacts(home)
+    here = artifacts_uri(home)
     with contextlib.closing(sqlite3.connect(home / "mlflow.db", timeout=20, isolation_level=None)) as database:
         if not _former_homes(database, here):
             return
@@ -205,11 +214,6 @@ def _follow_move(home: Path) -> None:
         database.execute("COMMIT")
     if (mlflows := sys.modules.get("mlflow.tracking._tracking_service.utils")) is not None:
         mlflows._artifact_repos_cache.clear()  # where this process, by its runs, knew the artifacts
-
-
-def _artifacts(home: Path) -> str:
-    """Address of a home's artifacts, as MLflow writes it."""
-    return (Path(home).resolve() / "artifacts").as_uri()
 
 
 def _former_homes(database: sqlite3.Connection, here: str) -> list[str]:

@@ -58,7 +58,10 @@ def log_model(checkpoint: Path, task: Task, example: np.ndarray, probabilities: 
         return mlflow.pyfunc.log_model(
             name="model",
             python_model=str(Path(__file__).with_name("pyfunc.py")),
-            artifacts={"checkpoint": str(checkpoint), **_bundle()},
+            artifacts={
+                "checkpoint": checkpoint.absolute().as_uri(),
+                **_bundle(),
+            },  # in a path, a % is an escape to MLflow
             code_paths=[_copy_code(Path(directory))],
             signature=_signature(task.feature_names, answers),
             input_example=rows,
@@ -69,7 +72,7 @@ def log_model(checkpoint: Path, task: Task, example: np.ndarray, probabilities: 
 def _bundle() -> dict[str, str]:
     """MediaPipe's bundle as an artifact. Where it cannot be had, the model looks for it where its first image comes."""
     try:
-        return {"landmarker": str(find_bundle())}
+        return {"landmarker": find_bundle().absolute().as_uri()}
     except RuntimeError:
         return {}
 

@@ -19,7 +19,7 @@ from pyarrow.fs import copy_files
 
 from fersweep.data_pipeline.faces.landmarker_bundle import NAME as BUNDLE
 from fersweep.data_pipeline.faces.landmarker_bundle import find_bundle
-from fersweep.results.mlflow_store import connection
+from fersweep.results.mlflow_store import addresses, connection
 from fersweep.results.mlflow_store.registry import MODEL
 from fersweep.results.record import journal
 from fersweep.results.record.recorded_sweep import load_sweep
@@ -88,7 +88,7 @@ def test_registered_versions_answer_with_their_own_code(home: Path, tmp_path: Pa
     environment = {
         **os.environ,
         **connection.ENVIRONMENT,
-        "MLFLOW_TRACKING_URI": connection.tracking_uri(home),
+        "MLFLOW_TRACKING_URI": addresses.tracking_uri(home),
         "PATH": path,
     }
     command = [sys.executable, "-m", "mlflow", "models", "serve", "-m", f"models:/{MODEL}/1", "--env-manager", "local"]
