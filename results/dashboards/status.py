@@ -10,7 +10,7 @@ import contextlib
 import json
 import os
 import time
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from typing import Any
 
@@ -41,6 +41,15 @@ class Driver:
 
 
 @dataclass(frozen=True)
+class Failure:
+    """A failed trial: why, and, where its process died, the last lines that this wrote."""
+
+    trial: int
+    reason: str | None
+    log: list[str]
+
+
+@dataclass(frozen=True)
 class SweepStatus:
     """What is known of a sweep. None: there is no such thing, or it cannot be read.
 
@@ -48,6 +57,7 @@ class SweepStatus:
         state: running, interrupted, failed, finished or unreadable.
         reason: interrupted: "killed" or "interrupted"; failed: as its driver said; unreadable: what is wrong.
         trials: number by the journal's state, in which a trial is "running" until its end is recorded.
+        failures: the trials that failed.
         num_trials: as the sweep file asks for.
         epochs: of all trials together.
         seen_at: last sign of life, seconds since 1970.
@@ -62,6 +72,7 @@ class SweepStatus:
     state: str = "unreadable"
     reason: str | None = None
     trials: dict[str, int] | None = None
+    failures: list[Failure] = field(default_factory=list)
     num_trials: int | None = None
     metric: str | None = None
     mode: str | None = None
@@ -138,6 +149,7 @@ def _read(directory: Path, disk_bytes: int) -> SweepStatus:
         state=state,
         reason=reason,
         trials=record.count(),
+        failures=[Failure(t.number, t.reason, t.log) for t in record.trials.values() if t.state == "failed"],
         num_trials=num_trials,
         metric=sweep.metric,
         mode=sweep.mode,

@@ -18,7 +18,7 @@ from fersweep.common.files import is_held
 from fersweep.results.dashboards.status import SweepStatus, status
 from fersweep.results.dashboards.sync import sync
 from fersweep.results.dashboards.tables import render
-from fersweep.results.mlflow_store import connection
+from fersweep.results.mlflow_store import addresses, connection
 from fersweep.results.record import journal
 from tests.sweeps import METRIC, FakeDriver, write_sweep
 
@@ -66,7 +66,7 @@ def test_a_finished_sweep(sweep_dir: Path) -> None:
     record = journal.read(sweep_dir / "journal.jsonl")
     best = record.ranked(METRIC, "max")[0]
     assert list(content) == [
-        "sweep", "directory", "disk_bytes", "state", "reason", "trials", "num_trials", "metric", "mode", "best", "epochs",
+        "sweep", "directory", "disk_bytes", "state", "reason", "trials", "failures", "num_trials", "metric", "mode", "best", "epochs",
         "seen_at", "age_s", "driver", "resume", "sync",
     ]  # fmt: skip
     assert (content["sweep"], content["state"], content["reason"], content["resume"]) == (
@@ -247,7 +247,7 @@ def test_sync_closes_what_a_dead_driver_left_open(sweep_dir: Path) -> None:
     assert [part.sweep.sync for part in synced][1:] == ["level", "left to the recorder that is at work"]
     assert synced[1].line == "tiny: MLflow is level with the journal"
     assert "unreadable" in synced[0].line
-    client = connection.connect(connection.tracking_uri(home))
+    client = connection.connect(addresses.tracking_uri(home))
     experiment = client.get_experiment_by_name("fersweep")
     assert experiment is not None
     statuses = {run.info.run_name[:4]: run.info.status for run in client.search_runs([experiment.experiment_id])}
