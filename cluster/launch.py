@@ -20,8 +20,10 @@ from fersweep.common import ray_connection
 from fersweep.common.errors import InputError
 from fersweep.common.files import check_writable, new_directory
 from fersweep.common.processes import ROOT
+from fersweep.common.text import shell
 from fersweep.data_pipeline.tasks.arrays import TaskArrays
 from fersweep.data_pipeline.tasks.task import Task
+from fersweep.results.record.home import resume_command
 from fersweep.results.record.storage import Storage
 from fersweep.results.record.sweep_json import Baseline, Learned, SweepJson, stored_at
 from fersweep.search_spaces.sweep_file.schema import Sweep
@@ -71,7 +73,7 @@ def describe(asked: Sweep, data: Path, home: Path) -> tuple[SweepJson, TaskArray
             {**baseline, "majority_class": arrays.classes[int(baseline["majority_class"])]}
         ),
         created=datetime.now(UTC).isoformat(timespec="seconds"),
-        command=" ".join(["fersweep", *sys.argv[1:]]),
+        command=shell("fersweep", *sys.argv[1:]),
         git_commit=_git_commit(),
         python=platform.python_version(),
         versions={name: metadata.version(name) for name in VERSIONS_OF},
@@ -134,7 +136,7 @@ def _refuse_existing(sweep: Sweep, home: Path) -> Path:
     check_writable(nearest, f"--home {home}")
     if directory.exists():
         raise InputError(
-            f"{directory}: a sweep of this name exists; `fersweep resume {sweep.name}` goes on with it, --name starts another"
+            f"{directory}: a sweep of this name exists; `{resume_command(directory)}` goes on with it, --name starts another"
         )
     if sweep.following is not None:
         _refuse_existing(sweep.following, home)
@@ -151,4 +153,6 @@ def _claim(address: str, content: bytes | None) -> None:
     except (OSError, ValueError) as error:
         raise InputError(f"storage {address}: {str(error).splitlines()[0]}") from None
     if exists:
-        raise InputError(f"storage {address}: a sweep is there; `fersweep resume {address}` goes on with it")
+        raise InputError(
+            f"storage {address}: a sweep is there; `{shell('fersweep', 'resume', address)}` goes on with it"
+        )

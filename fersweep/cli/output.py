@@ -8,6 +8,8 @@ from dataclasses import fields
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, TypeVar
 
+from fersweep.common.text import printable_lines
+
 if TYPE_CHECKING:
     from rich.console import RenderableType
 
@@ -23,9 +25,9 @@ def show(result: T, render: Callable[[T], RenderableType] | None, as_json: bool)
 
         print(json.dumps(result, indent=1, default=_as_json))
         return
-    from rich.console import Console
+    from fersweep.common.display.console import SafeConsole
 
-    console = Console()
+    console = SafeConsole()
     console.print(result if render is None else render(result))
 
 
@@ -36,8 +38,8 @@ def _as_json(part: Any) -> Any:
 
 
 def say(line: object) -> None:
-    """Print a line on stderr."""
-    print(line, file=sys.stderr)
+    """Print a line, or several, on stderr."""
+    print(printable_lines(line), file=sys.stderr)
 
 
 def complain(message: object, code: int) -> int:

@@ -21,6 +21,7 @@ import numpy as np
 
 from fersweep.common.files import replacing
 from fersweep.common.processes import silent_stderr
+from fersweep.common.text import FORMULA, csv_text, printable
 
 if TYPE_CHECKING:
     import pyarrow as pa
@@ -61,7 +62,10 @@ class FaceTable:
         fields = [("input", pa.string()), ("frame", pa.int64()), ("time_s", pa.float64()), ("face", pa.int64())]
         fields += [(side, pa.int32()) for side in ("left", "top", "right", "bottom")]
         for prefix, classes in zip(self._prefixes, self._recogniser.classes, strict=True):
-            fields += [(f"{prefix}label", pa.string()), *((f"{prefix}{name}", pa.float32()) for name in classes)]
+            fields += [
+                (f"{prefix}label", pa.string()),
+                *((f"{prefix}{self._text(name)}", pa.float32()) for name in classes),
+            ]
         return pa.schema(fields)
 
     def __enter__(self) -> Self:
@@ -70,6 +74,7 @@ class FaceTable:
 
         names = self._recogniser.names
         self._prefixes = [f"{name}." for name in names] if len(names) > 1 else [""]
+        self._text = csv_text if self.path.suffix.lower() == ".csv" else printable
         self._columns = self._schema()
         temporary = str(self._stack.enter_context(replacing(self.path)))
         make = pyarrow.csv.CSVWriter if self.path.suffix.lower() == ".csv" else pyarrow.parquet.ParquetWriter
@@ -79,13 +84,17 @@ class FaceTable:
     def add(self, source: str, frame: int | None, time_s: float | None, number: int, face: LabelledFace) -> None:
         """One row: face `number` of an input, or of a frame of it."""
         box = dict(zip(("left", "top", "right", "bottom"), face.box, strict=True))
-        row = {"input": source, "frame": frame, "time_s": time_s, "face": number, **box}
+        row = {"input": self._name(source), "frame": frame, "time_s": time_s, "face": number, **box}
         for prefix, expression in zip(self._prefixes, face.expressions.values(), strict=True):
-            row[f"{prefix}label"] = expression.label
-            row |= {f"{prefix}{name}": value for name, value in (expression.probabilities or {}).items()}
+            row[f"{prefix}label"] = None if expression.label is None else self._text(expression.label)
+            row |= {f"{prefix}{self._text(name)}": value for name, value in (expression.probabilities or {}).items()}
         self._rows.append(row)
         if len(self._rows) >= BATCH_ROWS:
             self._flush()
+
+    def _name(self, source: str) -> str:
+        """The name of an input, which stays one where it could be a formula."""
+        return printable(f"./{source}" if source.startswith(FORMULA) else source)
 
     def _flush(self) -> None:
         import pyarrow as pa

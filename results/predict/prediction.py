@@ -20,6 +20,7 @@ import numpy as np
 
 from fersweep.common.errors import InputError
 from fersweep.common.files import check_target
+from fersweep.common.text import printable
 from fersweep.data_pipeline.tasks.photo_reader import Seen, read_photo
 from fersweep.results.mlflow_store import registry
 from fersweep.results.models.face_model import FaceModel
@@ -105,7 +106,7 @@ def run(
         _draw(pictures, targets, options)
         clips = [_watch(Clip(clip), recogniser, options, targets.get(clip), tables) for clip in inputs.clips]
     for path in filter(None, (options.out, options.grid, *options.rows)):
-        print(f"written: {path}", file=sys.stderr)
+        print(f"written: {printable(path)}", file=sys.stderr)
     return [*pictures, *clips]
 
 

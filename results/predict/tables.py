@@ -7,6 +7,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from fersweep.common.display.tables import table
+from fersweep.common.text import printable
 from fersweep.results.predict.prediction import PictureResult
 from fersweep.results.predict.recogniser import Expression
 from fersweep.results.predict.video import ClipResult
@@ -34,7 +35,7 @@ def _pictures(pictures: Sequence[PictureResult]) -> RenderableType:
     shown = table([*texts, "prob.", "then"], len(texts), wraps=("image", "model", "then"))
     shown.columns[-1].justify, shown.columns[0].overflow, shown.columns[0].min_width = "left", "fold", 16
     for picture in pictures:
-        name, true = Text(picture.image.name), [Text(picture.true or "")] if known else []
+        name, true = Text(printable(picture.image.name)), [Text(picture.true or "")] if known else []
         if not picture.faces:
             nothing = Text("no face found" if picture.error is None else "cannot be read")
             shown.add_row(name, "", *true, *([""] if several else []), nothing)
@@ -70,5 +71,5 @@ def _clips(clips: Sequence[ClipResult]) -> RenderableType:
     for clip in clips:
         labels = ", ".join(f"{label} {count}" for label, count in clip.labels.items()) or "no face found"
         numbers = [str(number) for number in (clip.faces, clip.frames, clip.frames_without_face)]
-        shown.add_row(Text(Path(clip.video).name), Text(labels), *numbers, f"{clip.frames_per_s:.1f}")
+        shown.add_row(Text(printable(Path(clip.video).name)), Text(labels), *numbers, f"{clip.frames_per_s:.1f}")
     return shown

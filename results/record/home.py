@@ -3,11 +3,11 @@
 from __future__ import annotations
 
 import json
-import shlex
 from pathlib import Path
 
 from fersweep.common.errors import InputError
 from fersweep.common.files import write_whole
+from fersweep.common.text import shell
 from fersweep.results.record import journal
 from fersweep.results.record.storage import Storage
 
@@ -54,9 +54,9 @@ def pull(storage: Storage, sweep_dir: Path) -> None:
 
 def home_option(home: Path) -> str:
     """The option with which a command finds this home from the working directory: "" or " --home HOME"."""
-    return "" if Path(home).resolve() == Path("runs").resolve() else f" --home {shlex.quote(str(home))}"
+    return "" if Path(home).resolve() == Path("runs").resolve() else f" {shell('--home', home)}"
 
 
 def resume_command(sweep_dir: Path) -> str:
     """The command that goes on with a sweep."""
-    return f"fersweep resume {Path(sweep_dir).name}{home_option(Path(sweep_dir).parent.parent)}"
+    return f"{shell('fersweep', 'resume', Path(sweep_dir).name)}{home_option(Path(sweep_dir).parent.parent)}"
