@@ -18,12 +18,12 @@ from fersweep.cluster.driver.run_sweep import Outcome, run_sweep
 from fersweep.cluster.search.older_sweeps import best_points, history
 from fersweep.common import ray_connection
 from fersweep.common.errors import InputError
-from fersweep.common.files import check_writable, new_directory
+from fersweep.common.files import check_name, check_writable, new_directory
 from fersweep.common.processes import ROOT
 from fersweep.common.text import shell
 from fersweep.data_pipeline.tasks.arrays import TaskArrays
 from fersweep.data_pipeline.tasks.task import Task
-from fersweep.results.record.home import resume_command
+from fersweep.results.record.home import check_home, resume_command
 from fersweep.results.record.storage import Storage
 from fersweep.results.record.sweep_json import Baseline, Learned, SweepJson, stored_at
 from fersweep.search_spaces.sweep_file.schema import Sweep
@@ -47,6 +47,7 @@ VERSIONS_OF = (
 
 def describe(asked: Sweep, data: Path, home: Path) -> tuple[SweepJson, TaskArrays]:
     """What `sweep.json` is to hold, and the task's arrays. Raises InputError if the task does not fit the dataset."""
+    check_name(data, f"--data {data}")
     task = Task(data, asked.task)
     arrays = task.arrays()
     for split, part in (("train", arrays.train), ("val", arrays.val)):
@@ -130,10 +131,9 @@ def dry(asked: Sweep, data: Path, home: Path, address: str | None = None) -> str
 def _refuse_existing(sweep: Sweep, home: Path) -> Path:
     """The directory of a new sweep. InputError if it exists, or that of the sweep that is to follow, or cannot be made."""
     directory = Path(home) / "sweeps" / sweep.name
-    nearest = next(path for path in directory.parents if path.exists())
-    if not nearest.is_dir():
-        raise InputError(f"--home {home}: {nearest} is a file, where a directory is needed")
-    check_writable(nearest, f"--home {home}")
+    check_home(home)
+    if directory.parent.exists():
+        check_writable(directory.parent, f"--home {home}")
     if directory.exists():
         raise InputError(
             f"{directory}: a sweep of this name exists; `{resume_command(directory)}` goes on with it, --name starts another"

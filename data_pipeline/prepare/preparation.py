@@ -24,7 +24,7 @@ import numpy as np
 import pyarrow as pa
 
 from fersweep.common.errors import InputError
-from fersweep.common.files import lock, write_whole
+from fersweep.common.files import check_name, lock, write_whole
 from fersweep.common.ray_connection import ray_session
 from fersweep.common.text import shell
 from fersweep.data_pipeline.dataset.manifest import Manifest
@@ -75,6 +75,7 @@ def prepare(
     MediaPipe or its bundle is missing.
     """
     out, options = Path(out), options or Options()
+    check_name(out, f"--out {out}")
     report = progress or _report_nothing
     if workers is not None and workers < 1:
         raise InputError(f"workers: must be 1 or more, but got {workers}")

@@ -14,7 +14,6 @@ import logging
 import os
 import shutil
 import sqlite3
-import sys
 import traceback
 import warnings
 from pathlib import Path
@@ -22,6 +21,7 @@ from typing import TYPE_CHECKING, Any
 
 from fersweep.common.files import lock
 from fersweep.results.mlflow_store.addresses import artifacts_uri, sqlite_file, sqlite_uri, tracking_uri
+from fersweep.results.mlflow_store.other_homes import copy_of_store, follow_move, is_read_only
 from fersweep.results.record.sweep_json import SweepJson
 
 if TYPE_CHECKING:
@@ -39,13 +39,6 @@ ENVIRONMENT = {
     "MLFLOW_HTTP_REQUEST_MAX_RETRIES": "0",
     "MLFLOW_HTTP_REQUEST_TIMEOUT": "30",
 }
-MOVED = (  # where the embedded store keeps absolute paths
-    ("experiments", "artifact_location"),
-    ("runs", "artifact_uri"),
-    ("logged_models", "artifact_location"),
-    ("model_versions", "source"),
-    ("model_versions", "storage_location"),
-)
 REASON_LENGTH = 200
 
 
@@ -83,11 +76,14 @@ def quiet() -> None:
 def open_home(home: Path, uri: str | None = None) -> MlflowClient:
     """A client of the server at `uri`, or of the embedded store under `home`, wherever that was moved to.
 
-    The embedded store is created if need be, by one process at a time: MLflow itself does not guard against two.
+    The embedded store is created if need be, by one process at a time: MLflow itself does not guard against two. Of a home
+    that cannot be written, another user's, it is a client of a copy: who writes checks the home first (`check_home`).
     """
     if uri is not None:
         return connect(uri)
     home = Path(home).resolve()
+    if is_read_only(home):
+        return connect(sqlite_uri(copy_of_store(home)))
     home.mkdir(parents=True, exist_ok=True)
     with lock(home / "mlflow.lock"):
         if not (home / "mlflow.db").exists():
@@ -178,52 +174,6 @@ def delete_artifacts(client: MlflowClient, run_id: str, path: str) -> None:
         shutil.rmtree(Path(repository.artifact_dir) / path, ignore_errors=True)
     else:
         repository.delete_artifacts(path)
-
-
-def follow_move(home: Path) -> None:
-    """Let the embedded store look for its artifacts where `home` is now: MLflow keeps absolute paths.
-
-    Only paths under the home that the store was made in are rewritten, all or none; a store that did not move, or
-    does not exist, is left alone. Raises OSError if the store is damaged.
-    """
-    home = Path(home).resolve()
-    if not (home / "mlflow.db").exists():
-        return
-    try:
-        _follow_move(home)
-    except sqlite3.Error as error:
-        raise OSError(
-            f"{home / 'mlflow.db'} is damaged ({error}): put a copy back, or move it away and record the sweeps anew "
-            "(status --sync; registered models are lost)"
-        ) from None
-
-
-def _follow_move(home: Path) -> None:
-    here = artifacts_uri(home)
-    with contextlib.closing(sqlite3.connect(home / "mlflow.db", timeout=20, isolation_level=None)) as database:
-        if not _former_homes(database, here):
-            return
-        database.execute("BEGIN IMMEDIATE")
-        for before in _former_homes(database, here):
-            for table, column in MOVED:
-                database.execute(
-                    f"UPDATE {table} SET {column} = ? || substr({column}, ?) "
-                    f"WHERE {column} = ? OR substr({column}, 1, ?) = ?",
-                    (here, len(before) + 1, before, len(before) + 1, f"{before}/"),
-                )
-        database.execute("COMMIT")
-    if (mlflows := sys.modules.get("mlflow.tracking._tracking_service.utils")) is not None:
-        mlflows._artifact_repos_cache.clear()  # where this process, by its runs, knew the artifacts
-
-
-def _former_homes(database: sqlite3.Connection, here: str) -> list[str]:
-    """Directories `artifacts` of other homes that experiments of this store point at; none if the store is half made."""
-    if not database.execute("SELECT 1 FROM sqlite_master WHERE name = 'model_versions'").fetchone():
-        return []
-    locations = database.execute(
-        "SELECT DISTINCT artifact_location FROM experiments WHERE artifact_location LIKE 'file:///%/artifacts'"
-    )
-    return [location for (location,) in locations if location != here]
 
 
 def one_line(error: BaseException, uri: str) -> str:

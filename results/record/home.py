@@ -6,7 +6,7 @@ import json
 from pathlib import Path
 
 from fersweep.common.errors import InputError
-from fersweep.common.files import write_whole
+from fersweep.common.files import check_name, check_writable, write_whole
 from fersweep.common.text import shell
 from fersweep.results.record import journal
 from fersweep.results.record.storage import Storage
@@ -50,6 +50,15 @@ def pull(storage: Storage, sweep_dir: Path) -> None:
     """Make the local record of a sweep what it is in its bucket. No driver may be running it."""
     write_whole(sweep_dir / "journal.jsonl", journal.Segments(storage).read())
     write_whole(sweep_dir / "sweep.json", storage.read("sweep.json"))
+
+
+def check_home(home: Path) -> None:
+    """Raises InputError if nothing can be written under `home`, or its name is none that all who store there can hold."""
+    check_name(home, f"--home {home}")
+    nearest = next(path for path in (Path(home), *Path(home).absolute().parents) if path.exists())
+    if not nearest.is_dir():
+        raise InputError(f"--home {home}: {nearest} is a file, where a directory is needed")
+    check_writable(nearest, f"--home {home}")
 
 
 def home_option(home: Path) -> str:

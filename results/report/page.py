@@ -15,7 +15,7 @@ from typing import Any
 from fersweep.common.display.page import Section, folded, html_table, page, tiles
 from fersweep.common.display.tables import duration, short
 from fersweep.common.errors import InputError
-from fersweep.common.files import is_held, write_whole
+from fersweep.common.files import check_writable, is_held, write_whole
 from fersweep.results.compare.data import SweepTrials
 from fersweep.results.compare.tables import AGAINST, by_state, epoch_cell, state_cell
 from fersweep.results.compare.trials import compare_recorded
@@ -57,6 +57,8 @@ def write_report(
     """
     start, sweep_dir = time.perf_counter(), Path(sweep_dir)
     path = Path(out) if out else sweep_dir / FILE
+    if path.parent.is_dir():  # before what takes long
+        check_writable(path.parent, str(path))
     content = render(sweep_dir, trees, faces).encode()
     try:
         write_whole(path, content, sync=False)

@@ -11,7 +11,7 @@ from typing import Any
 import pytest
 
 from fersweep.results.dashboards.mlflow_ui import server_command
-from fersweep.results.mlflow_store import addresses, connection
+from fersweep.results.mlflow_store import addresses, connection, other_homes
 from fersweep.results.mlflow_store.registry import MODEL
 from fersweep.results.predict.prediction import champion
 from fersweep.results.promote.promotion import promote
@@ -28,7 +28,7 @@ def places(home: Path) -> set[str]:
     with sqlite3.connect(home / "mlflow.db") as database:
         found = {
             place
-            for table, column in connection.MOVED
+            for table, column in other_homes.MOVED
             for (place,) in database.execute(f"SELECT {column} FROM {table}")
         }
     return {place for place in found if place and not place.startswith("models:")}
@@ -113,5 +113,5 @@ def test_other_places_stay(tmp_path: Path) -> None:
 def test_no_store_to_move(tmp_path: Path, content: bytes | None) -> None:
     if content is not None:
         (tmp_path / "mlflow.db").write_bytes(content)
-    connection.follow_move(tmp_path)
+    other_homes.follow_move(tmp_path)
     assert sorted(path.name for path in tmp_path.iterdir()) == ([] if content is None else ["mlflow.db"])
