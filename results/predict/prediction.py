@@ -203,4 +203,7 @@ def _watch(
                 screen = stack.enter_context(Screen())
         tell = print if clip.live and screen is None and options.say else None
         result = watch(clip, recogniser, how, tables, movie, screen, tell, options.emoji)
+    if result.promised is not None:
+        read = f"{clip.num_read} of {result.promised} frames could be read"
+        print(f"{printable(clip.name)}: {read}: the file is cut off or damaged", file=sys.stderr)
     return replace(result, out=target)

@@ -70,6 +70,7 @@ def _clips(clips: Sequence[ClipResult]) -> RenderableType:
     shown = table(columns, 2, wraps=columns)
     for clip in clips:
         labels = ", ".join(f"{label} {count}" for label, count in clip.labels.items()) or "no face found"
-        numbers = [str(number) for number in (clip.faces, clip.frames, clip.frames_without_face)]
+        frames = str(clip.frames) if clip.promised is None else f"{clip.frames} of {clip.promised}"
+        numbers = [str(clip.faces), frames, str(clip.frames_without_face)]
         shown.add_row(Text(printable(Path(clip.video).name)), Text(labels), *numbers, f"{clip.frames_per_s:.1f}")
     return shown
