@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import platform
-import subprocess
 import sys
 import uuid
 from collections import Counter
@@ -19,8 +18,8 @@ from fersweep.cluster.search.older_sweeps import best_points, history
 from fersweep.common import ray_connection
 from fersweep.common.errors import InputError
 from fersweep.common.files import check_name, check_writable, new_directory
-from fersweep.common.processes import ROOT
 from fersweep.common.text import shell
+from fersweep.common.versions import own_commit, own_version
 from fersweep.data_pipeline.tasks.arrays import TaskArrays
 from fersweep.data_pipeline.tasks.task import Task
 from fersweep.results.record.home import check_home, resume_command
@@ -75,17 +74,12 @@ def describe(asked: Sweep, data: Path, home: Path) -> tuple[SweepJson, TaskArray
         ),
         created=datetime.now(UTC).isoformat(timespec="seconds"),
         command=shell("fersweep", *sys.argv[1:]),
-        git_commit=_git_commit(),
+        git_commit=own_commit(),
         python=platform.python_version(),
-        versions={name: metadata.version(name) for name in VERSIONS_OF},
+        versions={"fersweep": own_version(), **{name: metadata.version(name) for name in VERSIONS_OF}},
         home=Path(home).resolve(),
     )
     return sweep, arrays
-
-
-def _git_commit() -> str | None:
-    git = subprocess.run(["git", "rev-parse", "HEAD"], cwd=ROOT, capture_output=True, text=True, check=False)
-    return git.stdout.strip() or None
 
 
 def launch(asked: Sweep, data: Path, home: Path, address: str | None = None) -> Outcome:

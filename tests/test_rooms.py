@@ -18,6 +18,7 @@ TABLE: dict[str, str] = {
     "common/display": "text",
     "common/files": "errors processes",
     "common/ray_connection": "errors processes",
+    "common/versions": "processes",
     "common/video_file": "processes",
     "data_pipeline/sources": "vocabulary",
     "data_pipeline/faces": "vocabulary",

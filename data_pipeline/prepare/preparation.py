@@ -27,6 +27,7 @@ from fersweep.common.errors import InputError
 from fersweep.common.files import check_name, lock, write_whole
 from fersweep.common.ray_connection import ray_session
 from fersweep.common.text import shell
+from fersweep.common.versions import own
 from fersweep.data_pipeline.dataset.manifest import Manifest
 from fersweep.data_pipeline.dataset.seal import seal
 from fersweep.data_pipeline.faces.crop import SMALL
@@ -115,7 +116,14 @@ def prepare(
         write(out, stage, copies, settled, image_size, names)
         fields = _manifest_fields(opened, surveys, names, options, settled, job.sight)
         manifest = seal(
-            out, {**wanted, **fields, "image_size": image_size, "command": shell("fersweep", *sys.argv[1:])}
+            out,
+            {
+                **wanted,
+                **fields,
+                "image_size": image_size,
+                "command": shell("fersweep", *sys.argv[1:]),
+                "fersweep": own(),
+            },
         )
         report(Progress("write", num_faces, num_faces, 0.0, None))
         shutil.rmtree(out / STAGED)

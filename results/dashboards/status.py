@@ -63,6 +63,7 @@ class SweepStatus:
         seen_at: last sign of life, seconds since 1970.
         age_s: how long ago that was.
         resume: the command that goes on.
+        fersweep: the version that launched it.
         sync: whether MLflow is level with the journal; filled by `sync`.
     """
 
@@ -82,6 +83,7 @@ class SweepStatus:
     age_s: float | None = None
     driver: Driver | None = None
     resume: str | None = None
+    fersweep: str | None = None
     sync: str | None = None
 
     @property
@@ -159,6 +161,7 @@ def _read(directory: Path, disk_bytes: int) -> SweepStatus:
         age_s=None if seen_at is None else round(max(time.time() - seen_at, 0.0), 1),
         driver=replay.driver,
         resume=resume_command(directory) if goes_on else None,
+        fersweep=sweep.versions.get("fersweep"),
     )
 
 

@@ -104,6 +104,9 @@ def _protocol(sweep: SweepJson, trial: TrialRecord, figures: Figures, num_trials
         text += f" Refit for {refit.epochs} epochs; {refit.metric} on test of each seed: {values}."
         if not refit.ensemble:
             text += " The median was taken, not the best."
+    version = sweep.versions.get("fersweep")
+    if version is not None:
+        text += f" Trained by fersweep {version}{f', commit `{sweep.git_commit}`' if sweep.git_commit else ''}."
     return text
 
 
