@@ -20,6 +20,7 @@ from fersweep.results.dashboards.sync import sync
 from fersweep.results.dashboards.tables import render
 from fersweep.results.mlflow_store import addresses, connection
 from fersweep.results.record import journal
+from fersweep.results.report.page import render as render_report
 from tests.sweeps import METRIC, FakeDriver, write_sweep
 
 ROOT = Path(__file__).resolve().parents[2]
@@ -105,6 +106,23 @@ def test_a_sweep_that_stopped_short_says_how_to_go_on(
     assert (content["state"], content["reason"]) == (state, reason)
     assert content["resume"] == f"fersweep resume tiny --home {home}"
     assert "\n  fersweep resume tiny --home" in shown(status(home), home)
+
+
+def test_the_last_words_of_a_trials_process_are_shown(sweep_dir: Path) -> None:
+    ours = journal.Journal(sweep_dir / "journal.jsonl")
+    for trial in (0, 1):
+        ours.append("fault", trial=trial, kind="trial", reason="its process died", log=["one", "libx.so: \x1b[31mno"])
+        ours.append("ended", trial=trial, state="failed", reason="its process died; its last line: libx.so: no")
+    ours.close()
+    home = sweep_dir.parents[1]
+    failure = next(failure for failure in only(home)["failures"] if failure["trial"] == 1)
+    assert failure["log"] == ["one", "libx.so: \x1b[31mno"]
+    text = shown(status(home), home)
+    assert "tiny, 2 failed (0000, 0001): its process died; its last line: libx.so: no" in " ".join(text.split())
+    assert r"libx.so: \x1b[31mno" in text
+    page = render_report(sweep_dir)
+    assert "Trial 0001: the last lines of its process" in page
+    assert r"libx.so: \x1b[31mno" in page
 
 
 def test_what_a_driver_said_of_its_failure_is_shown(sweep_dir: Path) -> None:

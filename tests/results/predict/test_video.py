@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import csv
 import json
+import os
 import struct
 from pathlib import Path
 from typing import Any
@@ -177,6 +178,23 @@ def test_smoothing_follows_a_face(clip: Path, spec: str) -> None:
         result = watch(Clip(clip), recogniser, Watching(every=3, num_frames=2))
     assert (result.frames, result.faces) == (2, 1)
     assert "out" not in result.as_json()
+
+
+def test_names_that_do_not_print(
+    portrait: np.ndarray, spec: str, tmp_path: Path, capsys: pytest.CaptureFixture
+) -> None:
+    folder, table = tmp_path / "photos", tmp_path / "rows.csv"
+    folder.mkdir()
+    Image.fromarray(portrait).save(tmp_path / "a.png")
+    (tmp_path / "a.png").rename(folder / os.fsdecode(b"[red]\x1b[31m\n\xff.png"))
+    (folder / os.fsdecode(b"\xfe.jpg")).write_bytes(b"broken")
+    app(["predict", str(folder), "--model", spec, "--csv", str(table)], standalone_mode=False)
+    (row,) = rows_of(table)
+    assert row["input"] == f"{folder}/" + r"[red]\x1b[31m\n\udcff.png"
+    printed = capsys.readouterr()
+    assert r"[red]\x1b" in printed.out
+    assert r"\udcfe.jpg: cannot be read as a picture" in printed.err
+    assert "\x1b" not in printed.out + printed.err
 
 
 def test_several_models_share_the_faces(
