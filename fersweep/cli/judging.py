@@ -10,6 +10,7 @@ import typer
 
 from fersweep.cli.options import RUNS, AsJson, Home, Name, Trees
 from fersweep.cli.output import say, show, write
+from fersweep.common.text import printable
 
 app = typer.Typer()
 
@@ -67,7 +68,7 @@ def report(
 
     directory = find_sweep(home, name)
     written = write_report(directory, out, tree_baseline_of(directory) if trees else None, not no_faces)
-    say(f"written: {written.report}")
+    say(f"written: {printable(written.report)}")
     in_mlflow = report_upload.upload(directory, Path(written.report))
     if as_json:
         show({**asdict(written), "mlflow": in_mlflow}, None, as_json)

@@ -8,7 +8,7 @@ from dataclasses import fields
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, TypeVar
 
-from fersweep.common.text import printable_lines
+from fersweep.common.text import printable, printable_lines
 
 if TYPE_CHECKING:
     from rich.console import RenderableType
@@ -58,4 +58,4 @@ def write(path: Path, text: str) -> None:
         write_whole(path, text.encode())
     except OSError as error:
         raise InputError(f"{path} cannot be written: {error.strerror}") from None
-    say(f"written: {path}")
+    say(f"written: {printable(path)}")
