@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import re
 import shlex
-import unicodedata
 
 COLOURS = re.compile(r"\x1b\[[0-9;]*m")
 FORMULA = ("=", "+", "-", "@")  # what a cell begins with that a spreadsheet computes
@@ -13,11 +12,11 @@ FORMULA = ("=", "+", "-", "@")  # what a cell begins with that a spreadsheet com
 def printable(text: object) -> str:
     """Text in one line that does nothing to whoever shows it: what does not print is escaped as Python escapes it.
 
-    That is every control character (ESC, line breaks), what turns the direction of writing, what has no width, and the
-    bytes of a name that is not UTF-8. Spaces of all scripts stay.
+    That is every control character (ESC, line breaks), what turns the direction of writing, what has no width, spaces that
+    are not the one of the keyboard, and the bytes of a name that is not UTF-8.
     """
     line = str(text)
-    return line if line.isprintable() else "".join(char if _prints(char) else repr(char)[1:-1] for char in line)
+    return line if line.isprintable() else "".join(char if char.isprintable() else repr(char)[1:-1] for char in line)
 
 
 def printable_lines(text: object) -> str:
@@ -52,7 +51,3 @@ def _in_quotes(char: str) -> str:
     if "\udc80" <= char <= "\udcff":  # a byte of a name that is not UTF-8
         return f"\\x{ord(char) - 0xDC00:x}"
     return f"\\{char}" if char in "'\\" else printable(char)
-
-
-def _prints(char: str) -> bool:
-    return char.isprintable() or unicodedata.category(char) == "Zs"

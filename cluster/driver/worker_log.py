@@ -50,6 +50,8 @@ def last_words(actor: str, error: str = "") -> LastWords:
         lines = _log_of(actor)
     except Exception:  # a machine that is gone, or a Ray that keeps its logs otherwise: the log is a help, no more
         lines = []
+    if not lines and "never ran" in error:  # its process could not be started
+        return LastWords([], one_line(error.strip().splitlines()[-1], LINE_LENGTH), "")
     code = re.search(r"Worker exits with an exit code (.+)", error)
     return read_words(lines, one_line(f"exit code {code[1].rstrip('.')}", LINE_LENGTH) if code else "")
 

@@ -309,7 +309,7 @@ def test_a_storage_that_takes_no_more_ends_the_sweep_in_a_line(tmp_path: Path, t
         cp -r $DISK/runs {tmp_path}/kept""",
     )
     lines = {name: (tmp_path / f"disk.{name}").read_text() for name in ("read-only", "full")}
-    for line in ("read-only 1", "full 1", "resumed 0"):
+    for line in ("read-only 2", "full 1", "resumed 0"):
         assert line in done.stdout, (done.stdout, done.stderr, lines)
     assert "Traceback" not in done.stderr + "".join(lines.values())
     assert "Read-only file system" in lines["read-only"]

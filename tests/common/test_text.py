@@ -19,7 +19,7 @@ BAD = os.fsdecode(b"\xff")
     ("text", "shown"),
     [
         ("a photo é 笑.jpg", "a photo é 笑.jpg"),
-        ("a\u3000b\u00a0c", "a\u3000b\u00a0c"),
+        ("a\u3000b\u00a0c", r"a\u3000b\xa0c"),
         ("\x1b[31mred\n\t\u202egpj.exe\u200b" + BAD, r"\x1b[31mred\n\t\u202egpj.exe\u200b\udcff"),
     ],
 )
