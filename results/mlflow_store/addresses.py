@@ -33,3 +33,11 @@ def sqlite_file(uri: str) -> Path | None:
 def artifacts_uri(home: Path) -> str:
     """Address of a home's artifacts."""
     return (Path(home).resolve() / "artifacts").as_uri()
+
+
+def file_uri(path: Path) -> str:
+    """Address of a file or directory that is to be an artifact: MLflow takes a % in a path for an escape, but not in the
+    last part of an address.
+    """
+    path = path.absolute()
+    return f"{path.parent.as_uri()}/{path.name}"
