@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import contextlib
 import platform
-import subprocess
 import sys
 import uuid
 from collections import Counter
@@ -20,10 +19,12 @@ from fersweep.cluster.driver.run_sweep import Outcome, run_sweep
 from fersweep.cluster.search.older_sweeps import best_points, history
 from fersweep.common import ray_connection
 from fersweep.common.errors import InputError
-from fersweep.common.files import check_writable, new_directory
-from fersweep.common.processes import ROOT
+from fersweep.common.files import check_name, check_writable, new_directory
+from fersweep.common.text import shell
+from fersweep.common.versions import own_commit, own_version
 from fersweep.data_pipeline.tasks.arrays import TaskArrays
 from fersweep.data_pipeline.tasks.task import Task
+from fersweep.results.record.home import check_home, resume_command
 from fersweep.results.record.storage import Storage
 from fersweep.results.record.sweep_json import Baseline, Learned, SweepJson, stored_at
 from fersweep.search_spaces.sweep_file.schema import Sweep
@@ -47,6 +48,7 @@ VERSIONS_OF = (
 
 def describe(asked: Sweep, data: Path, home: Path) -> tuple[SweepJson, TaskArrays]:
     """What `sweep.json` is to hold, and the task's arrays. Raises InputError if the task does not fit the dataset."""
+    check_name(data, f"--data {data}")
     task = Task(data, asked.task)
     arrays = task.arrays()
     for split, part in (("train", arrays.train), ("val", arrays.val)):
@@ -77,8 +79,8 @@ def describe(asked: Sweep, data: Path, home: Path) -> tuple[SweepJson, TaskArray
             {**baseline, "majority_class": arrays.classes[int(baseline["majority_class"])]}
         ),
         created=datetime.now(UTC).isoformat(timespec="seconds"),
-        command=" ".join(["fersweep", *sys.argv[1:]]),
-        git_commit=_git_commit(),
+        command=shell("fersweep", *sys.argv[1:]),
+        git_commit=own_commit(),
         python=platform.python_version(),
         versions=_versions(),
         home=Path(home).resolve(),
@@ -87,17 +89,12 @@ def describe(asked: Sweep, data: Path, home: Path) -> tuple[SweepJson, TaskArray
 
 
 def _versions() -> dict[str, str]:
-    """Of the packages that are there: a sweep of one framework's models does without the other."""
-    versions: dict[str, str] = {}
+    """fersweep's own, and those of the packages that are there: a sweep of one framework's models does without the other."""
+    versions = {"fersweep": own_version()}
     for name in VERSIONS_OF:
         with contextlib.suppress(metadata.PackageNotFoundError):
             versions[name] = metadata.version(name)
     return versions
-
-
-def _git_commit() -> str | None:
-    git = subprocess.run(["git", "rev-parse", "HEAD"], cwd=ROOT, capture_output=True, text=True, check=False)
-    return git.stdout.strip() or None
 
 
 def launch(asked: Sweep, data: Path, home: Path, address: str | None = None) -> Outcome:
@@ -148,13 +145,12 @@ def dry(asked: Sweep, data: Path, home: Path, address: str | None = None) -> str
 def _refuse_existing(sweep: Sweep, home: Path) -> Path:
     """The directory of a new sweep. InputError if it exists, or that of the sweep that is to follow, or cannot be made."""
     directory = Path(home) / "sweeps" / sweep.name
-    nearest = next(path for path in directory.parents if path.exists())
-    if not nearest.is_dir():
-        raise InputError(f"--home {home}: {nearest} is a file, where a directory is needed")
-    check_writable(nearest, f"--home {home}")
+    check_home(home)
+    if directory.parent.exists():
+        check_writable(directory.parent, f"--home {home}")
     if directory.exists():
         raise InputError(
-            f"{directory}: a sweep of this name exists; `fersweep resume {sweep.name}` goes on with it, --name starts another"
+            f"{directory}: a sweep of this name exists; `{resume_command(directory)}` goes on with it, --name starts another"
         )
     if sweep.following is not None:
         _refuse_existing(sweep.following, home)
@@ -171,4 +167,6 @@ def _claim(address: str, content: bytes | None) -> None:
     except (OSError, ValueError) as error:
         raise InputError(f"storage {address}: {str(error).splitlines()[0]}") from None
     if exists:
-        raise InputError(f"storage {address}: a sweep is there; `fersweep resume {address}` goes on with it")
+        raise InputError(
+            f"storage {address}: a sweep is there; `{shell('fersweep', 'resume', address)}` goes on with it"
+        )

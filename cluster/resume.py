@@ -20,7 +20,7 @@ from fersweep.cluster.driver.run_sweep import DRIVEN, Outcome, run_sweep
 from fersweep.cluster.driver.watchdog import BUCKET_BEAT_S, HEARTBEAT
 from fersweep.common import ray_connection
 from fersweep.common.errors import InputError
-from fersweep.common.files import is_held, write_whole
+from fersweep.common.files import check_writable, is_held, write_whole
 from fersweep.data_pipeline.tasks.arrays import TaskArrays
 from fersweep.results.record.home import pull
 from fersweep.results.record.journal import SweepRecord
@@ -63,6 +63,7 @@ def resume(
         data: where the dataset is now, if it was moved.
         retry_failed: run failed trials once more.
     """
+    check_writable(directory, str(directory))
     if is_held(directory / "driver.lock"):  # before anything is changed
         raise InputError(f"{directory}: {DRIVEN}")
     recorded = load_sweep(directory)

@@ -3,6 +3,8 @@
 import difflib
 from collections.abc import Iterable
 
+from fersweep.common.text import printable
+
 LONGEST = 1000  # characters of a message
 
 
@@ -14,7 +16,7 @@ class InputError(ValueError):
     """
 
     def __init__(self, message: str):
-        line = "".join(char if char.isprintable() else repr(char)[1:-1] for char in message)
+        line = printable(message)
         super().__init__(line if len(line) <= LONGEST else f"{line[: LONGEST - 300]} … {line[-200:]}")
 
 

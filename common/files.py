@@ -15,6 +15,7 @@ from pathlib import Path
 from typing import Any
 
 from fersweep.common.errors import InputError
+from fersweep.common.processes import usable_home
 
 
 def sha256(path: Path) -> str:
@@ -25,6 +26,7 @@ def sha256(path: Path) -> str:
 
 def cache_directory() -> Path:
     """FERSWEEP_CACHE, or ~/.cache/fersweep."""
+    usable_home()
     return Path(os.environ.get("FERSWEEP_CACHE") or Path.home() / ".cache" / "fersweep")
 
 
@@ -87,10 +89,19 @@ def check_target(path: Path, option: str, suffixes: tuple[str, ...]) -> Path:
     return path
 
 
-def check_writable(directory: Path, what: str) -> None:
-    """Raises InputError, beginning with `what`, if no file can be made in `directory`."""
+def check_name(path: Path, what: str) -> None:
+    """Raises InputError, beginning with `what`, if a path is not UTF-8: Ray, SQLite and Parquet hold no other."""
     try:
-        tempfile.TemporaryFile(dir=directory).close()
+        str(Path(path).absolute()).encode()
+    except UnicodeEncodeError:
+        raise InputError(f"{what}: the name is not UTF-8; rename it") from None
+
+
+def check_writable(directory: Path, what: str) -> None:
+    """Raises InputError, beginning with `what`, if no file can be made in `directory`, also where the disk is full."""
+    try:
+        with tempfile.TemporaryFile(dir=directory) as file:
+            file.write(bytes(4096))
     except OSError as error:
         raise InputError(f"{what}: nothing can be written into {directory} ({error.strerror})") from None
 

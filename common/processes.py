@@ -2,10 +2,14 @@
 
 from __future__ import annotations
 
+import contextlib
+import getpass
 import os
 import site
+import stat
 import subprocess
 import sys
+import tempfile
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
@@ -60,6 +64,40 @@ def run_module(module: str, *arguments: object, otherwise: str) -> None:
     if process.returncode:
         last = (process.stderr.strip().splitlines() or [f"exit code {process.returncode}"])[-1]
         raise RuntimeError(f"{otherwise}: {last}")
+
+
+def usable_home() -> None:
+    """See to it that HOME is a directory that can be written, and the user has a name, for this process and its children.
+
+    In a container with any user id neither may be so, and Ray, MLflow, Keras, torch and matplotlib each want to write
+    there. Then HOME is a directory of this user's under the temporary directory; stderr says so when it is made.
+    """
+    try:
+        home = Path.home()
+        usable = home.is_dir() and os.access(home, os.W_OK | os.X_OK)
+    except (
+        RuntimeError,
+        OSError,
+    ):  # neither HOME nor an entry for this user id; a directory that may not be looked into
+        home, usable = None, False
+    if not usable:
+        os.environ["HOME"] = str(_temporary_home(home))
+    try:
+        getpass.getuser()
+    except (OSError, KeyError):  # no entry for this user id
+        os.environ["LOGNAME"] = f"user-{os.getuid()}"
+
+
+def _temporary_home(instead_of: Path | None) -> Path:
+    """The same one each time, unless it belongs to somebody else."""
+    place = Path(tempfile.gettempdir()) / f"fersweep-home-{os.getuid()}"
+    with contextlib.suppress(FileExistsError):
+        place.mkdir(mode=0o700)
+        print(f"HOME ({instead_of or 'not set'}) cannot be written: caches go to {place}", file=sys.stderr)
+    found = place.lstat()
+    if not stat.S_ISDIR(found.st_mode) or found.st_uid != os.getuid():
+        return Path(tempfile.mkdtemp(prefix="fersweep-"))
+    return place
 
 
 def num_threads() -> int:

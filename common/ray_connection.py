@@ -14,7 +14,7 @@ from pathlib import Path
 from typing import Any
 
 from fersweep.common.errors import InputError
-from fersweep.common.processes import python_path, silent_stderr
+from fersweep.common.processes import python_path, silent_stderr, usable_home
 
 OBJECT_STORE_BYTES = 512 * 2**20
 
@@ -46,6 +46,7 @@ def connect(address: str | None, num_cpus: int | None = None, object_store_bytes
     num_cpus, object_store_bytes: of Ray on this machine; None: what Ray takes. Workers find `fersweep` as this process
     does: installed, or at the same path on every node. Raises InputError if no cluster answers.
     """
+    usable_home()  # Ray keeps a token there
     os.environ.setdefault("RAY_ACCEL_ENV_VAR_OVERRIDE_ON_ZERO", "0")
     os.environ.setdefault("RAY_BACKEND_LOG_LEVEL", "fatal")  # its C++ side warns about Ray's own libraries
     os.environ.setdefault("RAY_USAGE_STATS_ENABLED", "0")

@@ -86,12 +86,7 @@ _PLACES = {
 
 def __getattr__(name: str) -> Any:
     if name == "__version__":
-        from importlib.metadata import PackageNotFoundError, version
-
-        try:
-            value = version("fersweep")
-        except PackageNotFoundError:
-            value = "unknown"  # a checkout that is not installed
+        value = import_module(f"{__name__}.common.versions").own_version()
     elif name in _PLACES:
         module, _, attribute = _PLACES[name].partition(":")
         value = getattr(import_module(f"{__name__}.{module}"), attribute)

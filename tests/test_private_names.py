@@ -28,6 +28,16 @@ def names(function: Callable[..., Any]) -> list[str]:
     return list(walk(function.__code__))
 
 
+def constants(function: Callable[..., Any]) -> list[str]:
+    """Strings in the code of a function, also those in tuples of them."""
+    found = [
+        part
+        for constant in function.__code__.co_consts
+        for part in (constant if isinstance(constant, tuple) else [constant])
+    ]
+    return [part for part in found if isinstance(part, str)]
+
+
 def check(true: Any, library: str, file: str, what: str) -> None:
     if not true:
         pytest.fail(f"{library} {version(library)}: {what} is gone, or is another; {file} needs it", pytrace=False)
@@ -149,6 +159,7 @@ def test_names_of_ray() -> None:
         ("_raylet.so", "RAY_AUTH_MODE", "common/ray_connection.py"),
         ("core/src/ray/gcs/gcs_server", "node has died", "cluster/driver/tune_adapters.py"),
         ("core/src/ray/gcs/gcs_server", "node was terminated", "cluster/driver/tune_adapters.py"),
+        ("_raylet.so", "Worker exits with an exit code", "cluster/driver/worker_log.py"),
         ("core/src/ray/raylet/raylet", "running low on memory", "cluster/driver/tune_adapters.py"),
         ("core/src/ray/raylet/raylet", "Selected to kill: ", "cluster/driver/tune_adapters.py"),
         ("core/src/ray/raylet/raylet", "actual memory used=%sGB", "cluster/driver/tune_adapters.py"),
@@ -161,9 +172,20 @@ def test_ray_knows_this_variable_or_says_this(place: str, text: str, file: str) 
     check(path.exists() and holds(path, text), "ray", file, f"{text!r} of ray/{place}")
 
 
+def test_ray_says_where_a_workers_log_is() -> None:
+    from ray._private import state, worker
+    from ray._private.node import Node
+
+    file = "cluster/driver/worker_log.py"
+    check("_connect_and_get_accessor" in names(state.GlobalState.actor_table), "ray", file, "state.actors")
+    check({"Pid", "NodeID"} <= set(constants(state.GlobalState._gen_actor_info)), "ray", file, "an actor's Pid, NodeID")
+    check(hasattr(worker, "_global_node"), "ray", file, "worker._global_node")
+    check(hasattr(Node, "get_logs_dir_path"), "ray", file, "Node.get_logs_dir_path")
+
+
 def test_names_of_mlflow() -> None:
     from fersweep.results.dashboards import mlflow_ui
-    from fersweep.results.mlflow_store import connection
+    from fersweep.results.mlflow_store import connection, other_homes
 
     connection.quiet()
     from mlflow import environment_variables
@@ -206,13 +228,13 @@ def test_names_of_mlflow() -> None:
         "SqlAlchemyStore.engine",
     )
     tables = Base.metadata.tables
-    for table, column in connection.MOVED:
+    for table, column in other_homes.MOVED:
         known = table in tables and column in tables[table].columns
-        check(known, "mlflow", "results/mlflow_store/connection.py", f"the column {table}.{column}")
+        check(known, "mlflow", "results/mlflow_store/other_homes.py", f"the column {table}.{column}")
     columns = {(column.table.name, column.name) for table in tables.values() for column in table.columns}
     places = {(table, name) for table, name in columns if "uri" in name or "location" in name}
-    new = places - {*connection.MOVED, ("workspaces", "trace_archival_location")}  # nobody here has workspaces
-    check(not new, "mlflow", "results/mlflow_store/connection.py", f"the list of columns with places (new: {new})")
+    new = places - {*other_homes.MOVED, ("workspaces", "trace_archival_location")}  # nobody here has workspaces
+    check(not new, "mlflow", "results/mlflow_store/other_homes.py", f"the list of columns with places (new: {new})")
 
 
 def test_the_view_in_mlflows_page(tmp_path: Path) -> None:

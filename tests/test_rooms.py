@@ -14,8 +14,12 @@ from tests.imports import ROOMS, ROOT, circles, file_graph, files, folders, grou
 # `room/*`: the entries of a registry, which a new one joins without a word here. What is not named imports nothing of
 # its room. HEAVY and ONLY say more.
 TABLE: dict[str, str] = {
+    "common/errors": "text",
+    "common/display": "text",
     "common/files": "errors processes",
     "common/ray_connection": "errors processes",
+    "common/versions": "processes",
+    "common/video_file": "processes",
     "data_pipeline/sources": "vocabulary",
     "data_pipeline/faces": "vocabulary",
     "data_pipeline/splits": "vocabulary",

@@ -11,7 +11,7 @@ from __future__ import annotations
 
 import re
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
@@ -28,7 +28,10 @@ from ray.tune.schedulers import FIFOScheduler, TrialScheduler
 from ray.tune.search import Searcher
 
 from fersweep.cluster.driver.stopping import Stopping
+from fersweep.cluster.driver.worker_log import last_words
 from fersweep.cluster.search.decisions import Search
+
+DIED = "its process died"
 
 
 @contextmanager
@@ -136,9 +139,13 @@ class SchedulerAdapter(FIFOScheduler):
                 where = f"trials/{number:04d}/hang.txt says where"
                 self._search.report(number, [], "failed", f"hung: no report in {timeout_s:g} s ({where})")
                 return
-            kind, reason = fault(raised(trial), self._actors.of.get(number, ""))
+            error, actor = raised(trial), self._actors.of.get(number, "")
+            kind, reason = fault(error, actor)
             if kind == "memory":
                 self._search.report(number, [], "failed", reason)
+            elif reason == DIED:
+                wrote = last_words(actor, str(error))
+                self._broke_off(number, kind, f"{DIED}{wrote.cause}", [], log=wrote.lines)
             else:
                 self._broke_off(number, kind, reason, [])
 
@@ -149,8 +156,9 @@ class SchedulerAdapter(FIFOScheduler):
         reason: str,
         epochs: list[dict[str, float]],
         worker: dict[str, Any] | None = None,
+        log: Sequence[str] = (),
     ) -> None:
-        self._search.fault(number, kind, reason, epochs, worker)
+        self._search.fault(number, kind, reason, epochs, worker, log)
         record = self._search.record.trials[number]
         then = "failed" if record.state == "failed" else f"goes on after epoch {record.num_epochs}"
         self._tell(f"trial {number:04d}: {reason}; {then}")
@@ -192,5 +200,5 @@ def fault(error: Exception, actor: str = "") -> tuple[str, str]:
         with_node = "node has died" in str(cause) or "node was terminated" in str(cause)
         if with_node or cause.preempted or isinstance(cause, ActorUnavailableError):
             return "infrastructure", "its machine is lost"
-        return "trial", "its process died"
+        return "trial", DIED
     return "trial", str(error).strip().splitlines()[-1].strip()

@@ -152,6 +152,7 @@ class Search:
         reason: str,
         epochs: list[dict[str, float]] | None = None,
         worker: dict[str, Any] | None = None,
+        log: Sequence[str] = (),
     ) -> None:
         """Record that an attempt at a trial failed; the trial is tried again, or fails.
 
@@ -159,9 +160,10 @@ class Search:
             kind: "trial" (its process died, or an unforeseen error was raised: at most failures.max_retries times),
                 "infrastructure" (a machine was lost: any number of times, while epochs are gained in between).
             epochs, worker: what the attempt had trained since its last report, and what its process used.
+            log: the last lines that a process wrote before it died.
         """
         self._record_epochs(number, epochs, worker)
-        self.journal.append("fault", trial=number, kind=kind, reason=reason)
+        self.journal.append("fault", trial=number, kind=kind, reason=reason, **({"log": list(log)} if log else {}))
         trial = self.record.trials[number]
         if trial.retries > self.sweep.failures.max_retries or trial.lost > MAX_LOST:
             tries = trial.retries + trial.lost

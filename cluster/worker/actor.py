@@ -17,6 +17,9 @@ from fersweep.data_pipeline.tasks.arrays import TaskArrays
 from fersweep.results.record.journal import trial_name
 from fersweep.trainables import gpu_share
 
+TRIAL_MARK = ":fersweep_trial:"
+"""What a line of this process's log begins with where a trial begins; Ray's own marks look the same."""
+
 
 class TrialActor(tune.Trainable):
     """The Ray side of a TrialSession: an actor that runs one trial after another, so that it loads its framework once."""
@@ -46,6 +49,8 @@ class TrialActor(tune.Trainable):
         try:  # building a model may fail for the trial's own reasons: that is a result, not a broken worker
             with _watched(self._settings, config["trial"]):
                 if self._session is None:
+                    for stream in (sys.stdout, sys.stderr):
+                        print(f"{TRIAL_MARK}{config['trial']}", file=stream, flush=True)
                     self._session = TrialSession(
                         self._settings, self._arrays, config["trial"], config["hparams"], config["known_epochs"]
                     )

@@ -25,6 +25,8 @@ import markupsafe
 import numpy as np
 from markupsafe import Markup
 
+from fersweep.common.text import printable_lines
+
 if TYPE_CHECKING:
     from jinja2 import Environment
     from plotly.graph_objects import Figure
@@ -206,11 +208,17 @@ def _templates() -> Environment:
     return Environment(
         loader=FileSystemLoader(FILES),
         autoescape=True,
+        finalize=_shown,
         undefined=StrictUndefined,
         trim_blocks=True,
         lstrip_blocks=True,
         keep_trailing_newline=True,
     )
+
+
+def _shown(value: Any) -> Any:
+    """Text without what does not print; HTML as it is."""
+    return printable_lines(value) if isinstance(value, str) and not isinstance(value, Markup) else value
 
 
 def _part(name: str, **values: Any) -> Markup:

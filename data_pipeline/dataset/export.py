@@ -24,6 +24,7 @@ import pyarrow.compute as pc
 
 from fersweep.common.errors import InputError, hint
 from fersweep.common.files import cannot_write, new_directory
+from fersweep.common.text import csv_text
 from fersweep.data_pipeline.dataset.columns import codes, floats, images
 from fersweep.data_pipeline.dataset.manifest import Manifest, read_manifest
 from fersweep.data_pipeline.dataset.parts import open_part
@@ -208,8 +209,17 @@ def _table(path: Path, header: Sequence[str]) -> Iterator[Any]:
 
 
 def _texts(table: pa.Table, columns: Sequence[str]) -> Iterator[tuple[str | None, ...]]:
-    """Rows as text: a float32 in as few digits as bring it back."""
-    return zip(*(table[column].cast(pa.string()).to_pylist() for column in columns), strict=True)
+    """Rows as text: a float32 in as few digits as bring it back, names so that no spreadsheet takes them for a formula."""
+    cells = ((table[column].type, table[column].cast(pa.string()).to_pylist()) for column in columns)
+    return zip(*(values if _is_number(kind) else map(_named, values) for kind, values in cells), strict=True)
+
+
+def _is_number(kind: pa.DataType) -> bool:
+    return pa.types.is_floating(kind) or pa.types.is_integer(kind) or pa.types.is_boolean(kind)
+
+
+def _named(name: str | None) -> str | None:
+    return None if name is None else csv_text(name)
 
 
 def _values(table: pa.Table, name: str, blendshapes: Sequence[str], image_size: Sequence[int]) -> np.ndarray:

@@ -88,6 +88,8 @@ class Manifest(TypedDict):
     image_size: list[int] | None
     """[H, W] in pixels; None: the dataset has no pixels."""
     command: str
+    fersweep: NotRequired[str]
+    """Its version, with the commit where it ran from its own checkout."""
     parts: list[Part]
 
 

@@ -274,6 +274,7 @@ def _making(manifest: Manifest) -> Section:
     facts = [
         ["made", manifest["created"]],
         ["command", manifest.get("command")],
+        ["fersweep", manifest.get("fersweep")],
         ["splits", manifest.get("split_by")],
         ["MediaPipe", landmarks.get("mediapipe", "not used: ready-made blendshapes")],
         *([name.replace("_", " "), _plain(value)] for name, value in landmarks.items() if name != "mediapipe"),

@@ -11,7 +11,6 @@ written last.
 import contextlib
 import json
 import os
-import shlex
 import shutil
 import sys
 import time
@@ -25,8 +24,10 @@ import numpy as np
 import pyarrow as pa
 
 from fersweep.common.errors import InputError
-from fersweep.common.files import lock, write_whole
+from fersweep.common.files import check_name, lock, write_whole
 from fersweep.common.ray_connection import ray_session
+from fersweep.common.text import shell
+from fersweep.common.versions import own
 from fersweep.data_pipeline.dataset.manifest import Manifest
 from fersweep.data_pipeline.dataset.seal import seal
 from fersweep.data_pipeline.faces.crop import SMALL
@@ -75,6 +76,7 @@ def prepare(
     MediaPipe or its bundle is missing.
     """
     out, options = Path(out), options or Options()
+    check_name(out, f"--out {out}")
     report = progress or _report_nothing
     if workers is not None and workers < 1:
         raise InputError(f"workers: must be 1 or more, but got {workers}")
@@ -113,7 +115,16 @@ def prepare(
         names = _origins(opened)
         write(out, stage, copies, settled, image_size, names)
         fields = _manifest_fields(opened, surveys, names, options, settled, job.sight)
-        manifest = seal(out, {**wanted, **fields, "image_size": image_size, "command": shlex.join(sys.argv)})
+        manifest = seal(
+            out,
+            {
+                **wanted,
+                **fields,
+                "image_size": image_size,
+                "command": shell("fersweep", *sys.argv[1:]),
+                "fersweep": own(),
+            },
+        )
         report(Progress("write", num_faces, num_faces, 0.0, None))
         shutil.rmtree(out / STAGED)
         (out / STATE).unlink()

@@ -16,33 +16,37 @@ app = typer.Typer()
 @app.command()
 def demo(home: Home = RUNS) -> None:
     """The whole job on synthetic faces made on the spot: prepare, launch, compare, promote, predict."""
-    from rich.console import Console
+    from rich.text import Text
     from skimage import data, io
 
+    from fersweep.common.display.console import SafeConsole
     from fersweep.common.files import new_directory
     from fersweep.common.ray_connection import connect
+    from fersweep.common.text import shell
     from fersweep.data_pipeline.sources.demo_faces import make_faces
     from fersweep.results.record.home import home_option
 
-    rule = Console(stderr=True, highlight=False).rule
+    def rule(step: str, *command: object) -> None:
+        SafeConsole(stderr=True).rule(Text(f"{step} {shell(*command)}".strip()), align="left")
+
     sweeps = home / "sweeps"
     name = next(n for n in ("demo", *(f"demo-{i}" for i in range(2, 10_000))) if not (sweeps / n).exists())
     connect(None)  # one Ray for both steps that need it
-    rule("1 faces: synthetic, warps of one public-domain portrait", align="left")
+    rule("1 faces: synthetic, warps of one public-domain portrait")
     faces, portrait = home / "demo" / "faces", home / "demo" / "portrait.png"
     if not faces.exists():
         with new_directory(faces) as unfinished:  # a demo that was killed here begins again
             make_faces(unfinished)
             io.imsave(portrait, data.astronaut(), check_contrast=False)  # pyright: ignore[reportUnknownMemberType, reportUnknownArgumentType]
-    rule(f"2 fersweep prepare {faces} --out {home / 'data' / 'demo'}", align="left")
+    rule("2", "fersweep", "prepare", faces, "--out", home / "data" / "demo")
     prepare(sources=[faces], out=home / "data" / "demo")
-    rule(f"3 fersweep launch quick --data {home / 'data' / 'demo'} --name {name}", align="left")
+    rule("3", "fersweep", "launch", "quick", "--data", home / "data" / "demo", "--name", name)
     launch("quick", data=home / "data" / "demo", name=name, home=home)
-    rule(f"4 fersweep promote {name} --alias demo --gate none", align="left")  # no champion of anybody's is replaced
+    rule("4", "fersweep", "promote", name, "--alias", "demo", "--gate", "none")  # no champion of anybody's is replaced
     promote(name, alias="demo", gate=["none"], home=home)
-    rule(f"5 fersweep predict {portrait} --model demo", align="left")
+    rule("5", "fersweep", "predict", portrait, "--model", "demo")
     predict(inputs=[str(portrait)], model=["demo"], home=home)
-    rule("done", align="left")
+    rule("done")
     say(
         "These faces are synthetic: the scores above say that everything works, not how good a model is.\n"
         f"Look at the trials:  .venv/bin/fersweep ui{home_option(home)}\n"

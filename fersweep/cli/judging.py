@@ -10,6 +10,7 @@ import typer
 
 from fersweep.cli.options import RUNS, AsJson, Home, Name, Trees
 from fersweep.cli.output import say, show, write
+from fersweep.common.text import printable
 
 app = typer.Typer()
 
@@ -70,7 +71,7 @@ def report(
     directory = find_sweep(home, name)
     baseline = tree_baseline_of(directory) if trees else None
     written = write_report(directory, out, baseline, not no_faces)
-    say(f"written: {written.report}")
+    say(f"written: {printable(written.report)}")
     in_mlflow = report_upload.upload(directory, render_still(directory, baseline))
     if as_json:
         show({**asdict(written), "mlflow": in_mlflow}, None, as_json)

@@ -51,7 +51,9 @@ def main() -> None:
     os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "3")
     os.environ.setdefault("GLOG_minloglevel", "3")
     from fersweep.common.errors import InputError
+    from fersweep.common.processes import usable_home
 
+    usable_home()
     try:
         code = app(prog_name="fersweep", standalone_mode=False)
     except InputError as error:

@@ -141,9 +141,12 @@ def predict(
 ) -> None:
     """Say what a model sees in the faces of photos, videos and cameras; of several models, what each sees."""
     from fersweep.results.predict import prediction, tables
+    from fersweep.results.predict.video import ClipResult
 
     results = prediction.run(inputs, model or ["champion"], home, replace(options, say=not as_json), landmarker)
     show(results, tables.render, as_json)
+    if any(isinstance(result, ClipResult) and result.promised is not None for result in results):
+        raise typer.Exit(1)  # a script is not to take what was seen of a film for the whole
 
 
 @app.command()

@@ -10,6 +10,8 @@ from dataclasses import fields
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, TypeVar
 
+from fersweep.common.text import printable, printable_lines
+
 if TYPE_CHECKING:
     from rich.console import RenderableType
 
@@ -26,9 +28,9 @@ def show(result: T, render: Callable[[T], RenderableType] | None, as_json: bool)
 
         print(json.dumps(result, indent=1, default=_as_json))
         return
-    from rich.console import Console
+    from fersweep.common.display.console import SafeConsole
 
-    console = Console()
+    console = SafeConsole()
     if not console.is_terminal and "COLUMNS" not in os.environ:
         console.width = UNBOUND  # a pipe or a file has no width
     console.print(result if render is None else render(result))
@@ -54,8 +56,8 @@ def progress_bar(what: str) -> Iterator[Callable[[str, float], None]]:
 
 
 def say(line: object) -> None:
-    """Print a line on stderr."""
-    print(line, file=sys.stderr)
+    """Print a line, or several, on stderr."""
+    print(printable_lines(line), file=sys.stderr)
 
 
 def complain(message: object, code: int) -> int:
@@ -73,4 +75,4 @@ def write(path: Path, text: str) -> None:
         write_whole(path, text.encode())
     except OSError as error:
         raise cannot_write(path, error) from None
-    say(f"written: {path}")
+    say(f"written: {printable(path)}")

@@ -111,10 +111,7 @@ def report_sweep(outcome: Outcome, as_json: bool, home: Path) -> None:
         best, epochs = following.search.num_trials, following.stop.max_epochs
         say(f"then: {following.name}, the best {best} on {share} of train, {epochs} epochs at most")
         return
-    say(
-        f"next: fersweep compare {name}{where} · fersweep report {name}{where} · fersweep promote {name}{where} · "
-        f"fersweep ui {name}{where}"
-    )
+    say("next: " + " · ".join(f"fersweep {verb} {name}{where}" for verb in ("compare", "report", "promote", "ui")))
 
 
 @app.command()

@@ -11,15 +11,11 @@ import sys
 from pathlib import Path
 
 from fersweep.common.errors import InputError
-from fersweep.results.mlflow_store.connection import (
-    ENVIRONMENT,
-    follow_move,
-    open_home,
-    open_store,
-    sweep_store,
-    tracking_uri,
-)
+from fersweep.results.mlflow_store.addresses import artifacts_uri, tracking_uri
+from fersweep.results.mlflow_store.connection import ENVIRONMENT, open_home, open_store, sweep_store
+from fersweep.results.mlflow_store.other_homes import follow_move
 from fersweep.results.mlflow_store.saved_view import RUNS, address
+from fersweep.results.record.home import check_home
 from fersweep.results.record.sweep_json import read_sweep_json
 
 HOST = "127.0.0.1"
@@ -82,8 +78,8 @@ def server_command(home: Path, port: int) -> list[str]:
     """The command of the server. Raises InputError if there is nothing to show yet or the port is taken."""
     if not (Path(home) / "mlflow.db").exists():
         raise InputError(f"nothing is recorded under {home} yet: launch a sweep first")
+    check_home(home)  # MLflow's server writes
     check_port(port)
     follow_move(home)
     server = [sys.executable, "-m", "mlflow", "server", "--host", HOST, "--port", str(port), "--workers", "1"]
-    artifacts = (Path(home).resolve() / "artifacts").as_uri()
-    return [*server, "--backend-store-uri", tracking_uri(home), "--default-artifact-root", artifacts]
+    return [*server, "--backend-store-uri", tracking_uri(home), "--default-artifact-root", artifacts_uri(home)]

@@ -10,7 +10,7 @@ import contextlib
 import json
 import os
 import time
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from typing import Any
 
@@ -41,6 +41,15 @@ class Driver:
 
 
 @dataclass(frozen=True)
+class Failure:
+    """A failed trial: why, and, where its process died, the last lines that this wrote."""
+
+    trial: int
+    reason: str | None
+    log: list[str]
+
+
+@dataclass(frozen=True)
 class SweepStatus:
     """What is known of a sweep. None: there is no such thing, or it cannot be read.
 
@@ -48,11 +57,13 @@ class SweepStatus:
         state: running, interrupted, failed, finished or unreadable.
         reason: interrupted: "killed" or "interrupted"; failed: as its driver said; unreadable: what is wrong.
         trials: number by the journal's state, in which a trial is "running" until its end is recorded.
+        failures: the trials that failed.
         num_trials: as the sweep file asks for.
         epochs: of all trials together.
         seen_at: last sign of life, seconds since 1970.
         age_s: how long ago that was.
         resume: the command that goes on.
+        fersweep: the version that launched it.
         sync: whether MLflow is level with the journal; filled by `sync`.
     """
 
@@ -62,6 +73,7 @@ class SweepStatus:
     state: str = "unreadable"
     reason: str | None = None
     trials: dict[str, int] | None = None
+    failures: list[Failure] = field(default_factory=list)
     num_trials: int | None = None
     metric: str | None = None
     mode: str | None = None
@@ -71,6 +83,7 @@ class SweepStatus:
     age_s: float | None = None
     driver: Driver | None = None
     resume: str | None = None
+    fersweep: str | None = None
     sync: str | None = None
 
     @property
@@ -138,6 +151,7 @@ def _read(directory: Path, disk_bytes: int) -> SweepStatus:
         state=state,
         reason=reason,
         trials=record.count(),
+        failures=[Failure(t.number, t.reason, t.log) for t in record.trials.values() if t.state == "failed"],
         num_trials=num_trials,
         metric=sweep.metric,
         mode=sweep.mode,
@@ -147,6 +161,7 @@ def _read(directory: Path, disk_bytes: int) -> SweepStatus:
         age_s=None if seen_at is None else round(max(time.time() - seen_at, 0.0), 1),
         driver=replay.driver,
         resume=resume_command(directory) if goes_on else None,
+        fersweep=sweep.versions.get("fersweep"),
     )
 
 

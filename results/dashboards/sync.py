@@ -7,7 +7,7 @@ from dataclasses import replace
 from pathlib import Path
 from typing import NamedTuple
 
-from fersweep.common.files import is_held
+from fersweep.common.files import check_writable, is_held
 from fersweep.results.dashboards.status import SweepStatus
 from fersweep.results.record.sweep_json import read_sweep_json
 
@@ -44,6 +44,7 @@ def _record(directory: Path, unreachable: dict[str, str]) -> str | None:
     from fersweep.results.mlflow_store import connection
     from fersweep.results.tracking import recorder_process
 
+    check_writable(directory, str(directory))
     sweep = read_sweep_json(directory)
     uri, _ = connection.sweep_store(sweep)
     if uri not in unreachable:

@@ -7,7 +7,8 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from fersweep.common.display.tables import age, table
-from fersweep.results.dashboards.status import SweepStatus
+from fersweep.common.text import printable
+from fersweep.results.dashboards.status import Failure, SweepStatus
 from fersweep.results.record.journal import trial_name
 
 if TYPE_CHECKING:
@@ -15,6 +16,7 @@ if TYPE_CHECKING:
 
 COUNTED = ("finished", "stopped", "failed", "open", "epochs", "disk")
 UNKNOWN = "–"
+NUM_REASONS, NUM_LINES = 3, 12
 
 
 def render(sweeps: Sequence[SweepStatus], home: Path) -> RenderableType:
@@ -31,7 +33,8 @@ def render(sweeps: Sequence[SweepStatus], home: Path) -> RenderableType:
     for sweep in sweeps:
         overview.add_row(*_overview(sweep))
         counts.add_row(*_counts(sweep))
-    return Group(overview, counts, *(Text(line) for line in map(_next, sweeps) if line))
+    lines = [line for sweep in sweeps for line in (*_failures(sweep), _next(sweep)) if line]
+    return Group(overview, counts, *map(Text, lines))
 
 
 def _overview(sweep: SweepStatus) -> list[str]:
@@ -53,6 +56,19 @@ def _counts(sweep: SweepStatus) -> list[str]:
     trials, epochs = sweep.trials, sweep.epochs
     numbers = [str(trials[state]) if trials else UNKNOWN for state in ("finished", "stopped", "failed", "running")]
     return [sweep.sweep, *numbers, UNKNOWN if epochs is None else str(epochs), decimal(sweep.disk_bytes)]
+
+
+def _failures(sweep: SweepStatus) -> list[str]:
+    """The commonest reasons of trials that failed, each with the last lines that the first one's process wrote."""
+    of_reason: dict[str, list[Failure]] = {}
+    for failure in sweep.failures:
+        of_reason.setdefault(str(failure.reason), []).append(failure)
+    lines: list[str] = []
+    for reason, failures in sorted(of_reason.items(), key=lambda pair: -len(pair[1]))[:NUM_REASONS]:
+        which = ", ".join(trial_name(failure.trial) for failure in failures[:3]) + ("…" if len(failures) > 3 else "")
+        lines += [f"{sweep.sweep}, {len(failures)} failed ({which}): {printable(reason)}"]
+        lines += [f"    {printable(line)}" for line in failures[0].log[:NUM_LINES]]
+    return lines
 
 
 def _next(sweep: SweepStatus) -> str:

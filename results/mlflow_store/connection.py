@@ -12,14 +12,16 @@ import contextlib
 import functools
 import logging
 import os
+import shutil
 import sqlite3
-import sys
 import traceback
 import warnings
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from fersweep.common.files import lock
+from fersweep.results.mlflow_store.addresses import artifacts_uri, sqlite_file, sqlite_uri, tracking_uri
+from fersweep.results.mlflow_store.other_homes import copy_of_store, follow_move, is_read_only
 from fersweep.results.record.sweep_json import SweepJson
 
 if TYPE_CHECKING:
@@ -37,19 +39,7 @@ ENVIRONMENT = {
     "MLFLOW_HTTP_REQUEST_MAX_RETRIES": "0",
     "MLFLOW_HTTP_REQUEST_TIMEOUT": "30",
 }
-MOVED = (  # where the embedded store keeps absolute paths
-    ("experiments", "artifact_location"),
-    ("runs", "artifact_uri"),
-    ("logged_models", "artifact_location"),
-    ("model_versions", "source"),
-    ("model_versions", "storage_location"),
-)
 REASON_LENGTH = 200
-
-
-def tracking_uri(home: Path, uri: str | None = None) -> str:
-    """`uri` if a sweep names a server, else the SQLite file of the embedded store."""
-    return uri or f"sqlite:///{Path(home).resolve() / 'mlflow.db'}"
 
 
 def home_of(sweep_dir: Path) -> Path:
@@ -86,11 +76,14 @@ def quiet() -> None:
 def open_home(home: Path, uri: str | None = None) -> MlflowClient:
     """A client of the server at `uri`, or of the embedded store under `home`, wherever that was moved to.
 
-    The embedded store is created if need be, by one process at a time: MLflow itself does not guard against two.
+    The embedded store is created if need be, by one process at a time: MLflow itself does not guard against two. Of a home
+    that cannot be written, another user's, it is a client of a copy: who writes checks the home first (`check_home`).
     """
     if uri is not None:
         return connect(uri)
     home = Path(home).resolve()
+    if is_read_only(home):
+        return connect(sqlite_uri(copy_of_store(home)))
     home.mkdir(parents=True, exist_ok=True)
     with lock(home / "mlflow.lock"):
         if not (home / "mlflow.db").exists():
@@ -106,9 +99,12 @@ def _make_store(path: Path) -> None:
     fresh = path.with_name(".mlflow.db.new")
     for leftover in path.parent.glob(f"{fresh.name}*"):
         leftover.unlink()
-    client = connect(f"sqlite:///{fresh}")
-    client.get_experiment_by_name(EXPERIMENT)  # the first call makes the tables
-    client._tracking_client.store.engine.dispose()
+    _import_mlflow()
+    _gentle_sqlite()
+    from mlflow.store.tracking.sqlalchemy_store import SqlAlchemyStore
+
+    # A client's store gives MLflow's own experiment a place below the working directory, in SQL that a ' in it breaks.
+    SqlAlchemyStore(sqlite_uri(fresh), artifacts_uri(path.parent)).engine.dispose()
     with contextlib.closing(sqlite3.connect(fresh)) as database:
         database.execute("PRAGMA journal_mode=DELETE")  # all that was written ahead is in the file
     fresh.rename(path)
@@ -116,15 +112,20 @@ def _make_store(path: Path) -> None:
 
 def connect(uri: str) -> MlflowClient:
     """A client of the tracking store and the registry at `uri`; the embedded store is created if need be."""
-    quiet()
-    if uri.startswith("sqlite:///"):
-        Path(uri.removeprefix("sqlite:///")).parent.mkdir(parents=True, exist_ok=True)
+    _import_mlflow()
+    if (file := sqlite_file(uri)) is not None:
+        file.parent.mkdir(parents=True, exist_ok=True)
         _gentle_sqlite()
-    import mlflow  # noqa: F401 - importing the package sets its loggers up; they are quietened again below
     from mlflow.tracking import MlflowClient
 
-    quiet()
     return MlflowClient(tracking_uri=uri, registry_uri=uri)
+
+
+def _import_mlflow() -> None:
+    quiet()
+    import mlflow  # noqa: F401 - importing the package sets its loggers up; they are quietened again below
+
+    quiet()
 
 
 @functools.cache
@@ -153,7 +154,7 @@ def experiment_id(client: MlflowClient, name: str, home: Path) -> str:
     if known is not None:
         return known.experiment_id
     served = client.tracking_uri.startswith(("http:", "https:"))
-    location = None if served else _artifacts(home)
+    location = None if served else artifacts_uri(home)
     try:
         return client.create_experiment(name, artifact_location=location, tags=KIND)
     except MlflowException:  # another recorder was first
@@ -164,62 +165,15 @@ def experiment_id(client: MlflowClient, name: str, home: Path) -> str:
 
 
 def delete_artifacts(client: MlflowClient, run_id: str, path: str) -> None:
-    """Delete the artifacts of a run below `path`; MLflow's client itself can only write them."""
+    """Delete the artifacts of a run in its directory `path`; MLflow's client itself can only write them."""
     from mlflow.store.artifact.artifact_repository_registry import get_artifact_repository
+    from mlflow.store.artifact.local_artifact_repo import LocalArtifactRepository
 
-    uri = str(client.get_run(run_id).info.artifact_uri)
-    get_artifact_repository(uri, client.tracking_uri).delete_artifacts(path)
-
-
-def follow_move(home: Path) -> None:
-    """Let the embedded store look for its artifacts where `home` is now: MLflow keeps absolute paths.
-
-    Only paths under the home that the store was made in are rewritten, all or none; a store that did not move, or
-    does not exist, is left alone. Raises OSError if the store is damaged.
-    """
-    home = Path(home).resolve()
-    if not (home / "mlflow.db").exists():
-        return
-    try:
-        _follow_move(home)
-    except sqlite3.Error as error:
-        raise OSError(
-            f"{home / 'mlflow.db'} is damaged ({error}): put a copy back, or move it away and record the sweeps anew "
-            "(status --sync; registered models are lost)"
-        ) from None
-
-
-def _follow_move(home: Path) -> None:
-    here = _artifacts(home)
-    with contextlib.closing(sqlite3.connect(home / "mlflow.db", timeout=20, isolation_level=None)) as database:
-        if not _former_homes(database, here):
-            return
-        database.execute("BEGIN IMMEDIATE")
-        for before in _former_homes(database, here):
-            for table, column in MOVED:
-                database.execute(
-                    f"UPDATE {table} SET {column} = ? || substr({column}, ?) "
-                    f"WHERE {column} = ? OR substr({column}, 1, ?) = ?",
-                    (here, len(before) + 1, before, len(before) + 1, f"{before}/"),
-                )
-        database.execute("COMMIT")
-    if (mlflows := sys.modules.get("mlflow.tracking._tracking_service.utils")) is not None:
-        mlflows._artifact_repos_cache.clear()  # where this process, by its runs, knew the artifacts
-
-
-def _artifacts(home: Path) -> str:
-    """Address of a home's artifacts, as MLflow writes it."""
-    return (Path(home).resolve() / "artifacts").as_uri()
-
-
-def _former_homes(database: sqlite3.Connection, here: str) -> list[str]:
-    """Directories `artifacts` of other homes that experiments of this store point at; none if the store is half made."""
-    if not database.execute("SELECT 1 FROM sqlite_master WHERE name = 'model_versions'").fetchone():
-        return []
-    locations = database.execute(
-        "SELECT DISTINCT artifact_location FROM experiments WHERE artifact_location LIKE 'file:///%/artifacts'"
-    )
-    return [location for (location,) in locations if location != here]
+    repository = get_artifact_repository(str(client.get_run(run_id).info.artifact_uri), client.tracking_uri)
+    if isinstance(repository, LocalArtifactRepository):  # whose method takes a % in the path for an escape
+        shutil.rmtree(Path(repository.artifact_dir) / path, ignore_errors=True)
+    else:
+        repository.delete_artifacts(path)
 
 
 def one_line(error: BaseException, uri: str) -> str:

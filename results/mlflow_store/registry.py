@@ -22,6 +22,7 @@ from typing import TYPE_CHECKING, Any
 from fersweep.common.display.tables import table
 from fersweep.common.errors import InputError
 from fersweep.results.mlflow_store import connection
+from fersweep.results.mlflow_store.other_homes import temporary_directory
 
 if TYPE_CHECKING:
     from mlflow.entities.model_registry import ModelVersion
@@ -85,7 +86,11 @@ def fetch(client: MlflowClient, version: ModelVersion) -> Path:
 
     mlflow.set_tracking_uri(client.tracking_uri)
     mlflow.set_registry_uri(client.tracking_uri)
-    directory = Path(download_artifacts(f"models:/{MODEL}/{version.version}", tracking_uri=client.tracking_uri))
+    uri = f"models:/{MODEL}/{version.version}"
+    try:
+        directory = Path(download_artifacts(uri, tracking_uri=client.tracking_uri))
+    except PermissionError:  # MLflow writes a file beside the model's, here into a home that can only be read
+        directory = Path(download_artifacts(uri, tracking_uri=client.tracking_uri, dst_path=temporary_directory()))
     return next(directory.glob("artifacts/*/model.json")).parent
 
 

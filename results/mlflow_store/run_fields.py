@@ -181,5 +181,7 @@ def _origin(sweep: SweepJson, kind: str) -> dict[str, str]:
         "mlflow.source.name": "fersweep",  # the page shows its last path segment; the sweep's note has the whole command
         "mlflow.source.type": "LOCAL",
     }
+    if (version := sweep.versions.get("fersweep")) is not None:
+        tags["fersweep.version"] = version
     commit = sweep.git_commit
     return {**tags, "mlflow.source.git.commit": commit} if commit else tags

@@ -3,7 +3,7 @@
 with FaceTable(path, recogniser) as table:               # .csv or .parquet: a row a face, of each frame
     table.add("clip.mp4", 0, 0.0, 1, face)
 with Movie(path, 25.0) as movie:                         # .mp4, .mkv, .mov, .avi or .webm
-    movie.write(image)
+    movie.write(image, 0.04)
 """
 
 # pyarrow has no types.
@@ -21,6 +21,8 @@ import numpy as np
 
 from fersweep.common.files import replacing
 from fersweep.common.processes import silent_stderr
+from fersweep.common.text import FORMULA, csv_text, printable
+from fersweep.common.video_file import frame_times, write_times
 
 if TYPE_CHECKING:
     import pyarrow as pa
@@ -61,7 +63,10 @@ class FaceTable:
         fields = [("input", pa.string()), ("frame", pa.int64()), ("time_s", pa.float64()), ("face", pa.int64())]
         fields += [(side, pa.int32()) for side in ("left", "top", "right", "bottom")]
         for prefix, classes in zip(self._prefixes, self._recogniser.classes, strict=True):
-            fields += [(f"{prefix}label", pa.string()), *((f"{prefix}{name}", pa.float32()) for name in classes)]
+            fields += [
+                (f"{prefix}label", pa.string()),
+                *((f"{prefix}{self._text(name)}", pa.float32()) for name in classes),
+            ]
         return pa.schema(fields)
 
     def __enter__(self) -> Self:
@@ -70,6 +75,7 @@ class FaceTable:
 
         names = self._recogniser.names
         self._prefixes = [f"{name}." for name in names] if len(names) > 1 else [""]
+        self._text = csv_text if self.path.suffix.lower() == ".csv" else printable
         self._columns = self._schema()
         temporary = str(self._stack.enter_context(replacing(self.path)))
         make = pyarrow.csv.CSVWriter if self.path.suffix.lower() == ".csv" else pyarrow.parquet.ParquetWriter
@@ -79,13 +85,17 @@ class FaceTable:
     def add(self, source: str, frame: int | None, time_s: float | None, number: int, face: LabelledFace) -> None:
         """One row: face `number` of an input, or of a frame of it."""
         box = dict(zip(("left", "top", "right", "bottom"), face.box, strict=True))
-        row = {"input": source, "frame": frame, "time_s": time_s, "face": number, **box}
+        row = {"input": self._name(source), "frame": frame, "time_s": time_s, "face": number, **box}
         for prefix, expression in zip(self._prefixes, face.expressions.values(), strict=True):
-            row[f"{prefix}label"] = expression.label
-            row |= {f"{prefix}{name}": value for name, value in (expression.probabilities or {}).items()}
+            row[f"{prefix}label"] = None if expression.label is None else self._text(expression.label)
+            row |= {f"{prefix}{self._text(name)}": value for name, value in (expression.probabilities or {}).items()}
         self._rows.append(row)
         if len(self._rows) >= BATCH_ROWS:
             self._flush()
+
+    def _name(self, source: str) -> str:
+        """The name of an input, which stays one where it could be a formula."""
+        return printable(f"./{source}" if source.startswith(FORMULA) else source)
 
     def _flush(self) -> None:
         import pyarrow as pa
@@ -102,10 +112,15 @@ class FaceTable:
 
 
 class Movie:
-    """A video without sound of frames of one size: that of the first; others are fitted to it."""
+    """A video without sound of frames of one size: that of the first; others are fitted to it.
+
+    A frame is shown when it was in its clip, whose frames need not come evenly. AVI holds no times: there a frame is
+    repeated, or left out, so that it is shown to within one frame of `fps` a second.
+    """
 
     def __init__(self, path: Path, fps: float):
         self.path, self.fps, self.num_frames = path, fps, 0
+        self._times: list[float] = []
         self._stack = ExitStack()
         self._writer: Any = None
 
@@ -113,8 +128,20 @@ class Movie:
         self._temporary = self._stack.enter_context(replacing(self.path))
         return self
 
-    def write(self, image: np.ndarray) -> None:
-        """Append an image (H, W, 3) uint8 RGB."""
+    def write(self, image: np.ndarray, time_s: float) -> None:
+        """Append an image (H, W, 3) uint8 RGB that is shown at `time_s`."""
+        if self.path.suffix.lower() != ".avi":
+            self._times.append(time_s)
+            self._append(image)
+            return
+        place = round(time_s * self.fps)
+        while 0 < self.num_frames < place:
+            self._append(self._last)
+        if self.num_frames <= place:
+            self._append(image)
+            self._last = image
+
+    def _append(self, image: np.ndarray) -> None:
         import cv2
 
         if self._writer is None:
@@ -131,11 +158,6 @@ class Movie:
         self._writer.write(cv2.cvtColor(image, cv2.COLOR_RGB2BGR))
         self.num_frames += 1
 
-    def write_until(self, image: np.ndarray, time_s: float) -> None:
-        """Append `image` as often as it takes to reach `time_s`: a camera's frames do not come evenly."""
-        while self.num_frames <= time_s * self.fps:
-            self.write(image)
-
     def __exit__(
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
     ) -> None:
@@ -144,20 +166,30 @@ class Movie:
                 self._writer.release()
             if kind is None:
                 self._check()
+                self._set_times()
         except BaseException as failure:
             self._stack.__exit__(type(failure), failure, failure.__traceback__)
             raise
         self._stack.__exit__(kind, error, trace)
 
-    def _check(self) -> None:
-        """VideoWriter reports no failure: a full disk shows in the file alone."""
+    def _set_times(self) -> None:
+        """Give the frames their times, unless they come evenly anyway: to a quarter of a frame."""
         import cv2
 
+        even = (abs(time - self._times[0] - i / self.fps) < 0.25 / self.fps for i, time in enumerate(self._times))
+        if all(even):
+            return
+        timed = self._temporary.with_stem(f"{self._temporary.stem}.timed")
+        try:
+            write_times(self._temporary, timed, self._times, cv2.VideoWriter.fourcc(*CODECS[self.path.suffix.lower()]))
+            timed.replace(self._temporary)
+        finally:
+            timed.unlink(missing_ok=True)
+
+    def _check(self) -> None:
+        """VideoWriter reports no failure: a full disk shows in the file alone."""
         if self.num_frames == 0:
             raise RuntimeError(f"{self.path}: not written, as no frame was seen")
-        with silent_stderr():
-            written = int(cv2.VideoCapture(str(self._temporary), cv2.CAP_FFMPEG).get(cv2.CAP_PROP_FRAME_COUNT))
+        written = len(frame_times(self._temporary))
         if written < self.num_frames * 0.98:
-            raise RuntimeError(
-                f"{self.path}: only {max(written, 0)} of {self.num_frames} frames could be written; disk full?"
-            )
+            raise RuntimeError(f"{self.path}: only {written} of {self.num_frames} frames could be written; disk full?")

@@ -20,6 +20,7 @@ import numpy as np
 
 from fersweep.common.errors import InputError
 from fersweep.common.files import check_target
+from fersweep.common.text import printable
 from fersweep.data_pipeline.tasks.photo_reader import Seen, read_photo
 from fersweep.results.mlflow_store import registry
 from fersweep.results.models.face_model import FaceModel
@@ -108,7 +109,7 @@ def run(
         _draw(pictures, targets, options)
         clips = [_watch(Clip(clip), recogniser, options, targets.get(clip), tables) for clip in inputs.clips]
     for path in filter(None, (options.out, options.grid, *options.rows)):
-        print(f"written: {path}", file=sys.stderr)
+        print(f"written: {printable(path)}", file=sys.stderr)
     return [*pictures, *clips]
 
 
@@ -205,4 +206,7 @@ def _watch(
                 screen = stack.enter_context(Screen())
         tell = print if clip.live and screen is None and options.say else None
         result = watch(clip, recogniser, how, tables, movie, screen, tell, options.emoji)
+    if result.promised is not None:
+        read = f"{clip.num_read} of {result.promised} frames could be read"
+        print(f"{printable(clip.name)}: {read}: the file is cut off or damaged", file=sys.stderr)
     return replace(result, out=target)

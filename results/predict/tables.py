@@ -7,6 +7,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from fersweep.common.display.tables import table
+from fersweep.common.text import printable
 from fersweep.results.predict.prediction import PictureResult
 from fersweep.results.predict.recogniser import Expression
 from fersweep.results.predict.video import ClipResult
@@ -33,7 +34,7 @@ def _pictures(pictures: Sequence[PictureResult]) -> RenderableType:
     texts = ["image", "face at", *(["true"] if known else []), *(["model"] if several else []), "label"]
     shown = table([*texts, "prob.", "then"], len(texts) + 2)
     for picture in pictures:
-        name, true = Text(picture.image.name), [Text(picture.true or "")] if known else []
+        name, true = Text(printable(picture.image.name)), [Text(picture.true or "")] if known else []
         if not picture.faces:
             nothing = Text("no face found" if picture.error is None else "cannot be read")
             shown.add_row(name, "", *true, *([""] if several else []), nothing)
@@ -68,6 +69,7 @@ def _clips(clips: Sequence[ClipResult]) -> RenderableType:
     shown = table(columns, 2)
     for clip in clips:
         labels = ", ".join(f"{label} {count}" for label, count in clip.labels.items()) or "no face found"
-        numbers = [str(number) for number in (clip.faces, clip.frames, clip.frames_without_face)]
-        shown.add_row(Text(Path(clip.video).name), Text(labels), *numbers, f"{clip.frames_per_s:.1f}")
+        frames = str(clip.frames) if clip.promised is None else f"{clip.frames} of {clip.promised}"
+        numbers = [str(clip.faces), frames, str(clip.frames_without_face)]
+        shown.add_row(Text(printable(Path(clip.video).name)), Text(labels), *numbers, f"{clip.frames_per_s:.1f}")
     return shown

@@ -2,7 +2,7 @@
 
     watch(Clip(Path("clip.mp4")), recogniser, Watching(smooth_s=0.3), tables=[…], movie=…)    # → ClipResult
 
-Memory does not grow with the clip. In most frames, faces are searched in the whole frame and around those of the frame
+Memory grows by some bytes a frame. In most frames, faces are searched in the whole frame and around those of the frame
 before; small ones are searched in all parts of it once every LOOK_S seconds (data_pipeline/faces/landmarker.py).
 """
 
@@ -16,7 +16,7 @@ import time
 from collections import Counter
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 from typing import Any, Self
 
@@ -42,6 +42,7 @@ class ClipResult:
 
     Attributes:
         video: name of the file or the camera.
+        promised: frames that the file says it has, if it is cut off or damaged and they could not all be read.
         seconds: of computing.
         frames_per_s: after the first frame.
         faces: how many were followed.
@@ -56,6 +57,7 @@ class ClipResult:
     frames_without_face: int
     faces: int
     labels: dict[str, int]
+    promised: int | None = None
     out: Path | None = None
 
     def as_json(self) -> dict[str, Any]:
@@ -104,11 +106,11 @@ def watch(
             advance(tally.rate)
             if movie is not None or screen is not None:
                 image = draw.annotate(frame.image, [face.mark for face in labelled.values()], emoji)
-                if not _show(image, frame.time_s, clip, movie, screen):
+                if not _show(image, frame.time_s, movie, screen):
                     break
             if tally.num_frames == how.num_frames:
                 break
-    return tally.result(clip.name, tracker.num_tracks)
+    return replace(tally.result(clip.name, tracker.num_tracks), promised=clip.promised())
 
 
 class _Tally:
@@ -168,13 +170,10 @@ def _answers(
     ]
 
 
-def _show(image: np.ndarray, time_s: float, clip: Clip, movie: Movie | None, screen: Screen | None) -> bool:
+def _show(image: np.ndarray, time_s: float, movie: Movie | None, screen: Screen | None) -> bool:
     """False: the window was closed."""
     if movie is not None:
-        if clip.live:
-            movie.write_until(image, time_s)
-        else:
-            movie.write(image)
+        movie.write(image, time_s)
     return screen is None or screen.show(image)
 
 

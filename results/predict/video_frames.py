@@ -17,9 +17,12 @@ import numpy as np
 
 from fersweep.common.errors import InputError
 from fersweep.common.processes import silent_stderr
+from fersweep.common.video_file import frame_times, is_cut_off
 
 DEFAULT_FPS = 25.0  # where a file does not say
+MAX_TOLD_FPS = 240.0
 MAX_FPS = 1000.0  # above it, a file's figure is not believed
+SHOWN_SHARE = 0.9  # of the frames that a file stores; where fewer can be decoded, it is damaged
 
 
 class Frame(NamedTuple):
@@ -34,8 +37,9 @@ class Clip:
     Attributes:
         name: as it is written into tables.
         live: it is a camera.
-        fps: frames a second, as the file or the camera says.
+        fps: frames a second, as most frames of the file follow each other, or as the camera says.
         num_frames: as the file says, which may be wrong; None of a camera.
+        num_read: how many `frames` came to; with `ended`, all that could be read.
     """
 
     def __init__(self, source: Path | int):
@@ -56,15 +60,23 @@ class Clip:
             self._capture.release()
             raise InputError(self._missing(source))
         self._first, self._began = first, time.perf_counter()
-        fps = self._capture.get(cv2.CAP_PROP_FPS)
+        self._path = None if isinstance(source, int) else source
+        times = np.zeros(0) if self._path is None else frame_times(self._path)
+        self._num_stored, self.num_read, self.ended = len(times), 0, False
+        interval_s = float(np.median(np.diff(times))) if len(times) > 1 else 0.0
+        stated_fps = self._capture.get(cv2.CAP_PROP_FPS)
+        fps = 1 / interval_s if interval_s > 0 else stated_fps
         self.fps = fps if 0 < fps <= MAX_FPS else DEFAULT_FPS
         count = int(self._capture.get(cv2.CAP_PROP_FRAME_COUNT))
+        if stated_fps > MAX_TOLD_FPS:  # a file of times, not frames: FFmpeg takes each tick for one
+            count = round(count / stated_fps * self.fps)
         self.num_frames = count if count > 0 and not self.live else None
 
     def _missing(self, source: Path | int) -> str:
         if isinstance(source, int):
             return f"camera {source}: there is none that can be read (0 is the first one)"
-        return f"{source}: cannot be read as a picture or a video"
+        cut_off = ": the file is cut off, and lacks its end" if source.is_file() and is_cut_off(source) else ""
+        return f"{source}: cannot be read as a picture or a video{cut_off}"
 
     def frames(self, every: int = 1) -> Iterator[Frame]:
         """Every `every`-th frame, from the first one on. The clip is closed after the last one."""
@@ -76,16 +88,29 @@ class Clip:
                 if number % every == 0:
                     yield Frame(number, time_s, cv2.cvtColor(image, cv2.COLOR_BGR2RGB))
                 number += 1
+                self.num_read = number
                 wanted = number % every == 0
                 if not self._capture.grab():
+                    self.ended = True
                     return
                 time_s = self._time(number, time_s)
                 if wanted:
                     read, image = self._capture.retrieve()
                     if not read:
+                        self.ended = True
                         return
         finally:
             self.close()
+
+    def promised(self) -> int | None:
+        """After the last frame: how many the file promised, if it is cut off or damaged, and they were fewer; else None.
+
+        A film that was trimmed without being coded anew stores some more frames than it shows.
+        """
+        if self._path is None or not self.ended or self.num_read >= (self.num_frames or 0):
+            return None
+        lacks = is_cut_off(self._path) or self.num_read < SHOWN_SHARE * self._num_stored
+        return self.num_frames if lacks else None
 
     def _time(self, number: int, before_s: float) -> float:
         """When a frame is shown: by the clock of a camera, by the file's time stamps, by counting where it has none."""

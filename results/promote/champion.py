@@ -11,6 +11,7 @@ from fersweep.common.errors import InputError
 from fersweep.common.files import lock
 from fersweep.results.mlflow_store import registry
 from fersweep.results.mlflow_store.registry import CHAMPION, MODEL
+from fersweep.results.record.home import check_home
 
 if TYPE_CHECKING:
     from mlflow.entities.model_registry import ModelVersion
@@ -63,6 +64,7 @@ def rollback(home: Path, alias: str = CHAMPION, to: str | None = None) -> Rollba
     Raises InputError if no version had it before.
     """
     client = registry.open_registry(home)
+    check_home(home)
     with lock(home / LOCK):
         now = registry.find_version(client, alias)
         if to is None:

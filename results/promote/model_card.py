@@ -12,6 +12,7 @@ from typing import Any
 import numpy as np
 
 from fersweep.common.display.tables import short
+from fersweep.common.text import printable_lines
 from fersweep.data_pipeline.tasks.features import described
 from fersweep.data_pipeline.tasks.task import Task
 from fersweep.results.record.journal import TrialRecord
@@ -48,7 +49,7 @@ def write_card(
         _limits(task, figures),
         "**Where it comes from.** " + " · ".join(f"[{name}]({link})" for name, link in links.items()),
     ]
-    return "\n\n".join(parts) + "\n"
+    return printable_lines("\n\n".join(parts)) + "\n"
 
 
 def _what(sweep: SweepJson, trial: TrialRecord, task: Task, figures: Figures) -> str:
@@ -105,6 +106,9 @@ def _protocol(sweep: SweepJson, trial: TrialRecord, figures: Figures, num_trials
         text += f" Refit for {refit.epochs} epochs; {refit.metric} on test of each seed: {values}."
         if not refit.ensemble:
             text += " The median was taken, not the best."
+    version = sweep.versions.get("fersweep")
+    if version is not None:
+        text += f" Trained by fersweep {version}{f', commit `{sweep.git_commit}`' if sweep.git_commit else ''}."
     return text
 
 

@@ -23,6 +23,7 @@ from fersweep import trainables
 from fersweep.common.processes import ROOT
 from fersweep.data_pipeline.faces.landmarker_bundle import find_bundle
 from fersweep.data_pipeline.tasks.task import Task
+from fersweep.results.mlflow_store.addresses import file_uri
 from fersweep.trainables.saved_model import read_model
 
 if TYPE_CHECKING:
@@ -58,7 +59,10 @@ def log_model(checkpoint: Path, task: Task, example: np.ndarray, probabilities: 
         return mlflow.pyfunc.log_model(
             name="model",
             python_model=str(Path(__file__).with_name("pyfunc.py")),
-            artifacts={"checkpoint": str(checkpoint), **_bundle()},
+            artifacts={
+                "checkpoint": file_uri(checkpoint),
+                **_bundle(),
+            },
             code_paths=[_copy_code(Path(directory))],
             signature=_signature(task.feature_names, answers),
             input_example=rows,
@@ -69,7 +73,7 @@ def log_model(checkpoint: Path, task: Task, example: np.ndarray, probabilities: 
 def _bundle() -> dict[str, str]:
     """MediaPipe's bundle as an artifact. Where it cannot be had, the model looks for it where its first image comes."""
     try:
-        return {"landmarker": str(find_bundle())}
+        return {"landmarker": file_uri(find_bundle())}
     except RuntimeError:
         return {}
 

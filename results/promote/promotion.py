@@ -25,6 +25,7 @@ from fersweep.results.promote import refit as refitting
 from fersweep.results.promote.champion import LOCK, same_version
 from fersweep.results.promote.gates import DEFAULT, Verdict, check, read_gates
 from fersweep.results.promote.new_version import Candidate, identity, register
+from fersweep.results.record.home import check_home
 from fersweep.results.record.recorded_sweep import load_sweep
 from fersweep.results.record.sweep_json import SweepJson
 from fersweep.results.scores.figures import Figures, Refit, Seed
@@ -106,6 +107,7 @@ def promote(
     sweep_dir = Path(sweep_dir)
     recorded = load_sweep(sweep_dir)
     sweep = recorded.sweep
+    check_home(sweep.home)
     chosen, checkpoint = recorded.choose_trial(trial)
     task = sweep.task()
     record(sweep_dir)

@@ -3,11 +3,11 @@
 from __future__ import annotations
 
 import json
-import shlex
 from pathlib import Path
 
 from fersweep.common.errors import InputError
-from fersweep.common.files import write_whole
+from fersweep.common.files import check_name, check_writable, write_whole
+from fersweep.common.text import shell
 from fersweep.results.record import journal
 from fersweep.results.record.storage import Storage
 
@@ -52,11 +52,20 @@ def pull(storage: Storage, sweep_dir: Path) -> None:
     write_whole(sweep_dir / "sweep.json", storage.read("sweep.json"))
 
 
+def check_home(home: Path) -> None:
+    """Raises InputError if nothing can be written under `home`, or its name is none that all who store there can hold."""
+    check_name(home, f"--home {home}")
+    nearest = next(path for path in (Path(home), *Path(home).absolute().parents) if path.exists())
+    if not nearest.is_dir():
+        raise InputError(f"--home {home}: {nearest} is a file, where a directory is needed")
+    check_writable(nearest, f"--home {home}")
+
+
 def home_option(home: Path) -> str:
     """The option with which a command finds this home from the working directory: "" or " --home HOME"."""
-    return "" if Path(home).resolve() == Path("runs").resolve() else f" --home {shlex.quote(str(home))}"
+    return "" if Path(home).resolve() == Path("runs").resolve() else f" {shell('--home', home)}"
 
 
 def resume_command(sweep_dir: Path) -> str:
     """The command that goes on with a sweep."""
-    return f"fersweep resume {Path(sweep_dir).name}{home_option(Path(sweep_dir).parent.parent)}"
+    return f"{shell('fersweep', 'resume', Path(sweep_dir).name)}{home_option(Path(sweep_dir).parent.parent)}"

@@ -6,7 +6,7 @@ replaying the events in order and never hold anything that is not here.
 
 Events: `session` (a driver started, was interrupted, finished), `sampled` (a trial got its hparams), `report` (a trial
 trained one or more epochs; `worker`: what its process used), `fault` (an attempt at a trial broke off, or its checkpoint
-was damaged; the trial goes on), `ended` (a trial finished, was stopped by ASHA, or failed), `reopened` (an ended trial
+was damaged; the trial goes on; `log`: the last lines that a process wrote before it died), `ended` (a trial finished, was stopped by ASHA, or failed), `reopened` (an ended trial
 runs again: more epochs, or a failed one once more).
 
 A sweep whose storage is a bucket has its journal there, in segments `journal/00000.jsonl`; the local file is a copy.
@@ -85,6 +85,7 @@ class TrialRecord:
     retries: int = 0  # attempts that broke off through the trial's own fault
     reopened: bool = False  # it had ended once before
     lost: int = 0  # attempts in a row that broke off through no fault of its own, without a new epoch
+    log: list[str] = field(default_factory=list)  # the last lines of a process that died, of the last attempt that did
 
     @property
     def name(self) -> str:
@@ -156,6 +157,7 @@ class SweepRecord:
         elif kind == "fault":
             trial.retries += event["kind"] == "trial"
             trial.lost += event["kind"] == "infrastructure"
+            trial.log = event.get("log", trial.log)
         elif kind == "ended":
             trial.state, trial.reason, trial.ended_at = event["state"], event.get("reason"), event["time"]
         else:

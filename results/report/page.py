@@ -18,7 +18,7 @@ from typing import Any
 from fersweep.common.display.page import Library, Section, folded, html_table, page, subheading, tiles
 from fersweep.common.display.tables import duration, short
 from fersweep.common.errors import InputError
-from fersweep.common.files import cannot_write, is_held, write_whole
+from fersweep.common.files import cannot_write, check_writable, is_held, write_whole
 from fersweep.results.compare.data import SweepTrials
 from fersweep.results.compare.tables import AGAINST, by_state, ended_cell, epoch_cell
 from fersweep.results.compare.trials import compare_recorded
@@ -63,6 +63,8 @@ def write_report(
     """
     start, sweep_dir = time.perf_counter(), Path(sweep_dir)
     path = Path(out) if out else sweep_dir / FILE
+    if path.parent.is_dir():  # before what takes long
+        check_writable(path.parent, str(path))
     try:
         library = None if out else shared_library(sweep_dir, _otherwise(sweep_dir))
         content = render(sweep_dir, trees, faces, library).encode()

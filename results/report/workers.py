@@ -9,10 +9,11 @@ from collections import Counter
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
+from markupsafe import Markup
 
 from fersweep.common.display.charts import chart
 from fersweep.common.display.colours import INK, STATES
-from fersweep.common.display.page import Section, escape, html_table, plot
+from fersweep.common.display.page import Section, escape, folded, html_table, plot
 from fersweep.common.display.tables import duration
 from fersweep.results.record.journal import TrialRecord, trial_name
 from fersweep.results.report.data import ReportData
@@ -23,7 +24,7 @@ if TYPE_CHECKING:
 
 ENDS = {**STATES, "fault": "#cc79a7", "open": "#009e73"}
 WORDS = {"fault": "broke off", "open": "not ended"}
-MAX_LANES = 60
+MAX_LANES, MAX_LOGS = 60, 10
 
 
 def sections(data: ReportData) -> list[Section]:
@@ -161,8 +162,13 @@ def _failures(data: ReportData) -> Section:
         [number, reason, ", ".join(names[reason][:10]) + ("…" if number > 10 else "")]
         for reason, number in Counter(str(trial.reason) for trial in failed).most_common()
     ]
+    wrote = [
+        folded(f"Trial {trial.name}: the last lines of its process", "\n".join(trial.log))
+        for trial in failed
+        if trial.log
+    ]
     return Section(
         heading,
-        html_table(["trials", "reason", "which"], rows),
+        Markup().join([html_table(["trials", "reason", "which"], rows), *wrote[:MAX_LOGS]]),
         f"{len(failed)} of {len(trials)} trials failed.{again}",
     )

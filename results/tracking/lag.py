@@ -16,6 +16,7 @@ from typing import Any
 from pydantic import BaseModel, ConfigDict
 
 from fersweep.common.files import replacing
+from fersweep.common.text import shell
 from fersweep.results.mlflow_store.connection import home_of
 from fersweep.results.record.home import home_option
 
@@ -96,7 +97,7 @@ def missing(sweep_dir: Path, why: str = "") -> str | None:
 
 def sync_command(sweep_dir: Path) -> str:
     """The command that brings MLflow level with the sweep's journal."""
-    return f"fersweep status {Path(sweep_dir).resolve().name} --sync{home_option(home_of(sweep_dir))}"
+    return f"{shell('fersweep', 'status', Path(sweep_dir).resolve().name)} --sync{home_option(home_of(sweep_dir))}"
 
 
 def _events_after(path: Path, offset: int) -> Iterator[dict[str, Any]]:

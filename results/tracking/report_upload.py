@@ -11,18 +11,21 @@ from pathlib import Path
 from fersweep.common.processes import environment, module_command
 from fersweep.results.mlflow_store import connection
 from fersweep.results.mlflow_store.description import add_report
+from fersweep.results.mlflow_store.other_homes import is_read_only
 from fersweep.results.record.sweep_json import read_sweep_json
 from fersweep.results.report.page import FILE, render_still, write_report
 
 
 def upload(sweep_dir: Path, content: str) -> bool:
-    """Upload a page as `report.html` to the sweep's parent run in MLflow, if it has one. Returns whether it is there.
+    """Upload a page as `report.html` to the sweep's parent run in MLflow, if it has one. Returns whether it is there: not
+    in a home that cannot be written.
 
     A store that cannot be reached is no error: stderr says so.
     """
     sweep = read_sweep_json(sweep_dir)
     uri = sweep.asked.tracking.uri
-    if not uri and not (connection.home_of(sweep_dir) / "mlflow.db").exists():
+    home = connection.home_of(sweep_dir)
+    if not uri and (is_read_only(home) or not (home / "mlflow.db").exists()):
         return False
     try:
         client, experiment = connection.open_store(sweep)

@@ -15,6 +15,7 @@ from ray.core.generated.common_pb2 import ActorDiedErrorContext, NodeDeathInfo
 from ray.exceptions import ActorDiedError, ActorUnavailableError, OutOfMemoryError, RayTaskError
 
 from fersweep.cluster.driver.tune_adapters import fault
+from fersweep.cluster.driver.worker_log import NUM_LINES, read_words
 from fersweep.cluster.launch import launch
 from fersweep.cluster.resume import resume
 from fersweep.cluster.search.decisions import Search, TooManyFailures
@@ -48,7 +49,7 @@ def test_a_trial_that_breaks_fails_alone(tmp_path: Path, tiny_dataset: Path, ope
         "nan": "train_loss is nan at epoch 3",
         "memory": "out of memory: Unable to allocate",
         "error": "LookupError: something that nobody foresaw at epoch 3 (3 attempts)",
-        "kill": "its process died (3 attempts)",
+        "kill": r"its process died; its last line: last words\x07 (3 attempts)",
     }
     seen = set()
     for trial in record.trials.values():
@@ -118,7 +119,8 @@ def test_a_killed_trial_process_goes_on_from_its_checkpoint(
         os.kill(pid, signal.SIGKILL)
     _, err = process.communicate(timeout=120)
     assert process.returncode == 0, err
-    assert "its process died; goes on after epoch" in err
+    assert "its process died" in err
+    assert "; goes on after epoch" in err
     record = journal.read(path)
     assert record.count()["failed"] == 0
     assert 1 <= sum(trial.retries for trial in record.trials.values()) <= 2
@@ -132,6 +134,27 @@ KILLED = (
     "Selected to kill: (Actor(aa), pid=1, actual memory used=1.50GB, worker ID=1)\n"
     "Selected to kill: (Actor(bb), pid=2, actual memory used=3.25GB, worker ID=2)"
 )
+
+
+RAYS_CRASH = "*** SIGABRT received at time=1 on cpu 0 ***", "PC: @     0x7fcc  (unknown)"
+PYTHONS_CRASH = "Fatal Python error: Aborted", "", "Stack (most recent call first):", '  File "x.py", line 3 in build'
+
+
+@pytest.mark.parametrize(
+    ("log", "exit_code", "cause", "last"),
+    [
+        ([":job_id:01", "one", "  what():  no driver", *RAYS_CRASH, *PYTHONS_CRASH], "", " (Aborted); its last line: what():  no driver", '  File "x.py", line 3 in build'),
+        ([":actor_name:A", *PYTHONS_CRASH], "", " (Aborted)", '  File "x.py", line 3 in build'),
+        (["\x1b[31mno\x1b[0m\u202elicence"], "exit code 3", r" (exit code 3); its last line: no\u202elicence", r"no\u202elicence"),
+        ([*map(str, range(99)), "x" * 999], "", f"; its last line: {'x' * 299}…", f"{'x' * 299}…"),
+        ([":job_id:01", ""], "", " without a word: killed from outside, e.g. for want of memory, or ended by native code", None),
+    ],
+)  # fmt: skip
+def test_the_last_words_of_a_process(log: list[str], exit_code: str, cause: str, last: str | None) -> None:
+    words = read_words(log, exit_code)
+    assert words.cause == cause
+    assert words.lines[-1:] == ([last] if last else [])
+    assert len(words.lines) <= 2 * NUM_LINES
 
 
 def died(message: str, **more: Any) -> ActorDiedError:
@@ -286,7 +309,7 @@ def test_a_storage_that_takes_no_more_ends_the_sweep_in_a_line(tmp_path: Path, t
         cp -r $DISK/runs {tmp_path}/kept""",
     )
     lines = {name: (tmp_path / f"disk.{name}").read_text() for name in ("read-only", "full")}
-    for line in ("read-only 1", "full 1", "resumed 0"):
+    for line in ("read-only 2", "full 1", "resumed 0"):
         assert line in done.stdout, (done.stdout, done.stderr, lines)
     assert "Traceback" not in done.stderr + "".join(lines.values())
     assert "Read-only file system" in lines["read-only"]

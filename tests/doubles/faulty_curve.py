@@ -9,6 +9,7 @@ import math
 import os
 import re
 import signal
+import sys
 import time
 from pathlib import Path
 from typing import Any, Literal
@@ -63,6 +64,7 @@ class FaultyCurve(curve.Curve):
         if fault == "error":
             raise LookupError(f"something that nobody foresaw at epoch {self.epoch}")
         if fault == "kill":
+            print("\x1b[31mlast words\a\x1b[0m", file=sys.stderr, flush=True)
             os.kill(os.getpid(), signal.SIGKILL)
         if fault == "hang":
             re.match(r"(a+)+$", "a" * 64 + "b")  # backtracks for centuries

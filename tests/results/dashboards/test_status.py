@@ -18,8 +18,9 @@ from fersweep.common.files import is_held
 from fersweep.results.dashboards.status import SweepStatus, status
 from fersweep.results.dashboards.sync import sync
 from fersweep.results.dashboards.tables import render
-from fersweep.results.mlflow_store import connection
+from fersweep.results.mlflow_store import addresses, connection
 from fersweep.results.record import journal
+from fersweep.results.report.page import render as render_report
 from tests.sweeps import METRIC, FakeDriver, write_sweep
 
 ROOT = Path(__file__).resolve().parents[2]
@@ -66,8 +67,8 @@ def test_a_finished_sweep(sweep_dir: Path) -> None:
     record = journal.read(sweep_dir / "journal.jsonl")
     best = record.ranked(METRIC, "max")[0]
     assert list(content) == [
-        "sweep", "directory", "disk_bytes", "state", "reason", "trials", "num_trials", "metric", "mode", "best", "epochs",
-        "seen_at", "age_s", "driver", "resume", "sync",
+        "sweep", "directory", "disk_bytes", "state", "reason", "trials", "failures", "num_trials", "metric", "mode", "best", "epochs",
+        "seen_at", "age_s", "driver", "resume", "fersweep", "sync",
     ]  # fmt: skip
     assert (content["sweep"], content["state"], content["reason"], content["resume"]) == (
         "tiny",
@@ -105,6 +106,23 @@ def test_a_sweep_that_stopped_short_says_how_to_go_on(
     assert (content["state"], content["reason"]) == (state, reason)
     assert content["resume"] == f"fersweep resume tiny --home {home}"
     assert "\n  fersweep resume tiny --home" in shown(status(home), home)
+
+
+def test_the_last_words_of_a_trials_process_are_shown(sweep_dir: Path) -> None:
+    ours = journal.Journal(sweep_dir / "journal.jsonl")
+    for trial in (0, 1):
+        ours.append("fault", trial=trial, kind="trial", reason="its process died", log=["one", "libx.so: \x1b[31mno"])
+        ours.append("ended", trial=trial, state="failed", reason="its process died; its last line: libx.so: no")
+    ours.close()
+    home = sweep_dir.parents[1]
+    failure = next(failure for failure in only(home)["failures"] if failure["trial"] == 1)
+    assert failure["log"] == ["one", "libx.so: \x1b[31mno"]
+    text = shown(status(home), home)
+    assert "tiny, 2 failed (0000, 0001): its process died; its last line: libx.so: no" in " ".join(text.split())
+    assert r"libx.so: \x1b[31mno" in text
+    page = render_report(sweep_dir)
+    assert "Trial 0001: the last lines of its process" in page
+    assert r"libx.so: \x1b[31mno" in page
 
 
 def test_what_a_driver_said_of_its_failure_is_shown(sweep_dir: Path) -> None:
@@ -247,7 +265,7 @@ def test_sync_closes_what_a_dead_driver_left_open(sweep_dir: Path) -> None:
     assert [part.sweep.sync for part in synced][1:] == ["level", "left to the recorder that is at work"]
     assert synced[1].line == "tiny: MLflow is level with the journal"
     assert "unreadable" in synced[0].line
-    client = connection.connect(connection.tracking_uri(home))
+    client = connection.connect(addresses.tracking_uri(home))
     experiment = client.get_experiment_by_name("fersweep")
     assert experiment is not None
     statuses = {run.info.run_name[:4]: run.info.status for run in client.search_runs([experiment.experiment_id])}

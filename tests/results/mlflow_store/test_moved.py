@@ -1,6 +1,7 @@
 """A home that was moved: everything goes on at the new place, and nothing is written to the old one."""
 
 import json
+import os
 import shutil
 import sqlite3
 import subprocess
@@ -10,11 +11,13 @@ from typing import Any
 
 import pytest
 
+from fersweep.common.errors import InputError
 from fersweep.results.dashboards.mlflow_ui import server_command
-from fersweep.results.mlflow_store import connection
+from fersweep.results.mlflow_store import addresses, connection, other_homes
 from fersweep.results.mlflow_store.registry import MODEL
 from fersweep.results.predict.prediction import champion
 from fersweep.results.promote.promotion import promote
+from fersweep.results.record.home import check_home
 from fersweep.results.tracking import recorder_process
 from tests.recorded import check_all_recorded, client_of, run_ids
 from tests.servers import free_port
@@ -24,14 +27,14 @@ pytestmark = pytest.mark.slow
 
 
 def places(home: Path) -> set[str]:
-    """Every place that the store keeps, but that of MLflow's own experiment, which lies nowhere."""
+    """Every place that the store keeps."""
     with sqlite3.connect(home / "mlflow.db") as database:
         found = {
             place
-            for table, column in connection.MOVED
+            for table, column in other_homes.MOVED
             for (place,) in database.execute(f"SELECT {column} FROM {table}")
         }
-    return {place for place in found if place and not place.startswith("models:") and "mlruns" not in place}
+    return {place for place in found if place and not place.startswith("models:")}
 
 
 def promote_elsewhere(sweep_dir: Path) -> dict[str, Any]:
@@ -44,7 +47,7 @@ def promote_elsewhere(sweep_dir: Path) -> dict[str, Any]:
 
 @pytest.mark.processes
 def test_a_moved_home_goes_on(tmp_path: Path, tiny_dataset: Path) -> None:
-    before, home = tmp_path / "old home", tmp_path / "elsewhere" / "runs_%"
+    before, home = tmp_path / "h%20x ?#", tmp_path / "elsewhere" / "runs_% b?#'\"é;&+\n"
     sweep_dir = write_sweep(before, tiny_dataset, num_trials=2)
     promoted = promote_elsewhere(sweep_dir)
     ids = run_ids(sweep_dir)
@@ -69,12 +72,70 @@ def test_a_moved_home_goes_on(tmp_path: Path, tiny_dataset: Path) -> None:
     assert len(Path(client.download_artifacts(ids["0000"], "history.csv")).read_text().splitlines()) == 1 + 11
     import mlflow
 
-    mlflow.set_tracking_uri(connection.tracking_uri(home))
+    mlflow.set_tracking_uri(addresses.tracking_uri(home))
     model = mlflow.pyfunc.load_model(f"models:/{MODEL}@champion")
     assert model.metadata.get_input_schema() is not None
     assert METRIC in client.get_run(ids["0000"]).data.metrics
     assert all(place.startswith(f"{(home / 'artifacts').as_uri()}") for place in places(home))
     assert not before.exists()
+
+
+@pytest.mark.parametrize(
+    "name",
+    [
+        "plain",
+        "a b",
+        "h%20x",
+        "q?x=1&y",
+        "h#x",
+        "it's",
+        '"',
+        "é",
+        "-x",
+        "a;b",
+        "n\nl",
+        "a@b:c",
+        "[x]",
+        "%2F..%2Fz",
+        "+",
+    ],
+)
+def test_a_homes_store_is_where_its_name_says(name: str, tmp_path: Path) -> None:
+    """As SQLAlchemy reads the address, whatever is in the name; and as `sqlite_file` reads it."""
+    from sqlalchemy import create_engine, text
+
+    home = tmp_path / name
+    home.mkdir()
+    uri = addresses.tracking_uri(home)
+    engine = create_engine(uri)
+    with engine.begin() as database:
+        database.execute(text("CREATE TABLE t (x)"))
+    engine.dispose()
+    assert [path for path in tmp_path.rglob("*") if path.is_file()] == [home / "mlflow.db"]
+    assert [path.name for path in tmp_path.iterdir()] == [name]
+    assert addresses.sqlite_file(uri) == home / "mlflow.db"
+    assert addresses.sqlite_file("http://127.0.0.1:5000") is None
+    assert uri.startswith("sqlite:///") == (name in ("plain", "-x")), "others are not taken for a path by MLflow"
+
+
+def test_another_users_home_can_be_read(tmp_path: Path, empty_store: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    shutil.copy(empty_store, tmp_path / "mlflow.db")
+    before = (tmp_path / "mlflow.db").read_bytes()
+    monkeypatch.setattr(connection, "is_read_only", lambda _: True)  # root may write everywhere
+    client = connection.open_home(tmp_path)
+    assert client.get_experiment("0").name == "Default"
+    assert client.tracking_uri != addresses.tracking_uri(tmp_path)
+    assert [path.name for path in tmp_path.iterdir()] == ["mlflow.db"]
+    assert (tmp_path / "mlflow.db").read_bytes() == before
+
+
+def test_a_home_that_cannot_be_is_told(tmp_path: Path) -> None:
+    (tmp_path / "file").touch()
+    with pytest.raises(InputError, match="is a file, where a directory is needed"):
+        check_home(tmp_path / "file" / "runs")
+    with pytest.raises(InputError, match=r"b\\udcff: the name is not UTF-8"):
+        check_home(tmp_path / os.fsdecode(b"b\xff"))
+    check_home(tmp_path / "new" / "h%20x?")
 
 
 def test_the_page_of_a_moved_home(tmp_path: Path, tiny_dataset: Path) -> None:
@@ -113,5 +174,5 @@ def test_other_places_stay(tmp_path: Path) -> None:
 def test_no_store_to_move(tmp_path: Path, content: bytes | None) -> None:
     if content is not None:
         (tmp_path / "mlflow.db").write_bytes(content)
-    connection.follow_move(tmp_path)
+    other_homes.follow_move(tmp_path)
     assert sorted(path.name for path in tmp_path.iterdir()) == ([] if content is None else ["mlflow.db"])

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import csv
 import json
+import os
 import struct
 from pathlib import Path
 from typing import Any
@@ -17,6 +18,7 @@ from PIL import Image
 from fersweep import trainables
 from fersweep.cli.main import app
 from fersweep.common.errors import InputError
+from fersweep.common.video_file import is_cut_off
 from fersweep.data_pipeline.tasks.arrays import TaskArrays
 from fersweep.data_pipeline.tasks.photo_reader import PhotoReader
 from fersweep.data_pipeline.tasks.task import Task
@@ -80,7 +82,7 @@ def test_a_video(clip: Path, spec: str, tmp_path: Path, monkeypatch: pytest.Monk
     assert isinstance(result, ClipResult)
     content = result.as_json()
     assert list(content) == [
-        "video", "frames", "seconds", "frames_per_s", "frames_without_face", "faces", "labels", "out",
+        "video", "frames", "seconds", "frames_per_s", "frames_without_face", "faces", "labels", "promised", "out",
     ]  # fmt: skip
     assert (content["video"], content["out"]) == (str(clip), str(out))
     assert (result.frames, result.frames_without_face, result.faces) == (WITH_FACE + EMPTY, EMPTY, 1)
@@ -112,6 +114,51 @@ def test_a_video(clip: Path, spec: str, tmp_path: Path, monkeypatch: pytest.Monk
     assert sorted(path.name for path in tmp_path.iterdir()) == ["first.png", "out.mp4", "rows.csv", "rows.parquet"]
 
 
+@pytest.mark.parametrize("suffix", [".mp4", ".mov", ".mkv", ".webm", ".avi"])
+def test_frames_keep_their_times(suffix: str, tmp_path: Path) -> None:
+    """Of a film whose frames come unevenly; AVI holds no times, so that its frames are repeated."""
+    path, times = tmp_path / f"uneven{suffix}", [0.0, 0.1, 0.2, 1.0, 1.033, 1.066, 2.5, 2.6]
+    with Movie(path, FPS) as movie:
+        for number, time_s in enumerate(times):
+            movie.write(np.full((64, 64, 3), 30 * number, np.uint8), time_s)
+    shown = Clip(path)
+    seen = {round(frame.image.mean() / 30): frame.time_s for frame in reversed(list(shown.frames()))}
+    assert shown.promised() is None
+    if suffix == ".avi":
+        assert all(abs(seen[number] - times[number]) <= 0.5 / FPS + 1e-6 for number in seen)
+    else:
+        assert list(seen.values())[::-1] == pytest.approx(times, abs=1e-3)
+        again = tmp_path / f"again{suffix}"
+        with Movie(again, shown.fps) as movie:
+            for frame in Clip(path).frames():
+                movie.write(frame.image, frame.time_s)
+        assert [frame.time_s for frame in Clip(again).frames()] == pytest.approx(times, abs=1e-3)
+
+
+@pytest.mark.parametrize("suffix", [".avi", ".mkv"])
+def test_a_film_that_is_cut_off(
+    suffix: str, portrait: np.ndarray, spec: str, tmp_path: Path, capsys: pytest.CaptureFixture
+) -> None:
+    """Said with what its head promised, and by the exit code; what could be seen is written all the same."""
+    path, table = tmp_path / f"film{suffix}", tmp_path / "rows.csv"
+    with Movie(path, FPS) as movie:
+        for number in range(10):
+            movie.write(np.roll(portrait, number, axis=1), number / FPS)
+    assert not is_cut_off(path)
+    content = path.read_bytes()
+    path.write_bytes(content[: len(content) * 2 // 3])
+    code = app(["predict", str(path), "--model", spec, "--csv", str(table)], standalone_mode=False)
+    printed = capsys.readouterr()
+    num_read = len({row["frame"] for row in rows_of(table)})
+    assert code == 1
+    assert 0 < num_read < 10
+    assert f"{num_read} of 10 frames could be read" in printed.err
+    assert f"{num_read} of 10" in printed.out
+
+    path.write_bytes(content[: len(content) // 3] + bytes(len(content) * 2 // 3))
+    assert is_cut_off(path), "the rest of a download that was broken off"
+
+
 def test_smoothing_follows_a_face(clip: Path, spec: str) -> None:
     """Exponential in time, of each face by itself; frames that are left out change the result little."""
     tracker = Tracker()
@@ -131,6 +178,23 @@ def test_smoothing_follows_a_face(clip: Path, spec: str) -> None:
         result = watch(Clip(clip), recogniser, Watching(every=3, num_frames=2))
     assert (result.frames, result.faces) == (2, 1)
     assert "out" not in result.as_json()
+
+
+def test_names_that_do_not_print(
+    portrait: np.ndarray, spec: str, tmp_path: Path, capsys: pytest.CaptureFixture
+) -> None:
+    folder, table = tmp_path / "photos", tmp_path / "rows.csv"
+    folder.mkdir()
+    Image.fromarray(portrait).save(tmp_path / "a.png")
+    (tmp_path / "a.png").rename(folder / os.fsdecode(b"[red]\x1b[31m\n\xff.png"))
+    (folder / os.fsdecode(b"\xfe.jpg")).write_bytes(b"broken")
+    app(["predict", str(folder), "--model", spec, "--csv", str(table)], standalone_mode=False)
+    (row,) = rows_of(table)
+    assert row["input"] == f"{folder}/" + r"[red]\x1b[31m\n\udcff.png"
+    printed = capsys.readouterr()
+    assert r"[red]\x1b" in printed.out
+    assert r"\udcfe.jpg: cannot be read as a picture" in printed.err
+    assert "\x1b" not in printed.out + printed.err
 
 
 def test_several_models_share_the_faces(
@@ -262,7 +326,7 @@ def test_a_movie_that_was_cut_off_is_told(
     """OpenCV says nothing of a full disk."""
     movie = Movie(tmp_path / "a.mp4", 10).__enter__()
     for _ in range(4):
-        movie.write(portrait)
+        movie.write(portrait, 0.0)
     monkeypatch.setattr(movie, "_writer", None)  # never released: its end is not written
     with pytest.raises(RuntimeError, match="of 4 frames could be written"):
         movie.__exit__(None, None, None)

@@ -14,7 +14,7 @@ from fersweep import trainables
 from fersweep.common.errors import InputError
 from fersweep.data_pipeline.tasks.task import Task
 from fersweep.results.evaluate.judgement import evaluate
-from fersweep.results.mlflow_store import connection
+from fersweep.results.mlflow_store import addresses, connection
 from fersweep.results.mlflow_store.registry import MODEL
 from fersweep.results.predict.prediction import champion
 from fersweep.results.promote.packaging import PHOTOS, requirements
@@ -38,7 +38,7 @@ def load_elsewhere(home: Path, cwd: Path, example: Path) -> dict:
     """
     code = f"""
 import json, sys, mlflow, numpy as np, pandas as pd
-mlflow.set_tracking_uri({connection.tracking_uri(home)!r})
+mlflow.set_tracking_uri({addresses.tracking_uri(home)!r})
 model = mlflow.pyfunc.load_model("models:/{MODEL}@champion")
 names, x = model.metadata.get_input_schema().input_names(), np.load({str(example)!r})
 assert names[0] == "image", names
@@ -74,7 +74,7 @@ def test_promoted_once_judged_once(sweep_dir: Path, tiny_dataset: Path) -> None:
 
     home = sweep_dir.parents[1]
     sweep = load_sweep(sweep_dir).sweep
-    client = connection.connect(connection.tracking_uri(home))
+    client = connection.connect(addresses.tracking_uri(home))
     run = client.get_run(found.run_id)
     assert run.data.metrics["test_macro_f1"] == figures.detected.macro_f1.value
     assert run.data.metrics["test_accuracy_all_faces"] == figures.all.accuracy.value
@@ -155,7 +155,7 @@ def test_a_net_of_pixels_loads_without_this_repository(home: Path, new_sweep: Ne
     assert figures.tta is not None
     assert figures.tta.accuracy.value == (model.predict_tta(x).argmax(1) == task.load("test").y).mean()
 
-    client = connection.connect(connection.tracking_uri(home))
+    client = connection.connect(addresses.tracking_uri(home))
     metrics = client.get_run(found.run_id).data.metrics
     assert metrics["test_tta_accuracy"] == figures.tta.accuracy.value
     assert metrics["test_accuracy"] == figures.all.accuracy.value, "never mixed up with the plain figures"

@@ -1,0 +1,53 @@
+"""Text of others as it is shown and written: names of files, classes and sweeps, messages, what processes wrote."""
+
+from __future__ import annotations
+
+import re
+import shlex
+
+COLOURS = re.compile(r"\x1b\[[0-9;]*m")
+FORMULA = ("=", "+", "-", "@")  # what a cell begins with that a spreadsheet computes
+
+
+def printable(text: object) -> str:
+    """Text in one line that does nothing to whoever shows it: what does not print is escaped as Python escapes it.
+
+    That is every control character (ESC, line breaks), what turns the direction of writing, what has no width, spaces that
+    are not the one of the keyboard, and the bytes of a name that is not UTF-8.
+    """
+    line = str(text)
+    return line if line.isprintable() else "".join(char if char.isprintable() else repr(char)[1:-1] for char in line)
+
+
+def printable_lines(text: object) -> str:
+    """The same of text in several lines."""
+    return "\n".join(map(printable, str(text).split("\n")))
+
+
+def one_line(text: object, length: int) -> str:
+    """`printable` text without colours, cut to `length` characters."""
+    line = printable(COLOURS.sub("", str(text)))
+    return line if len(line) <= length else f"{line[: length - 1]}…"
+
+
+def csv_text(text: str) -> str:
+    """Text for a cell of a CSV: printable, and no formula to a spreadsheet, which shows what follows a ' as it is."""
+    return f"'{printable(text)}" if text.startswith(FORMULA) else printable(text)
+
+
+def shell(*words: object) -> str:
+    """A command to be pasted into a shell: each word quoted where need be, what does not print as $'…'."""
+    return " ".join(map(_quoted, map(str, words)))
+
+
+def _quoted(word: str) -> str:
+    if printable(word) == word:
+        return shlex.quote(word)
+    escaped = "".join(_in_quotes(char) for char in word)
+    return f"$'{escaped}'"
+
+
+def _in_quotes(char: str) -> str:
+    if "\udc80" <= char <= "\udcff":  # a byte of a name that is not UTF-8
+        return f"\\x{ord(char) - 0xDC00:x}"
+    return f"\\{char}" if char in "'\\" else printable(char)
