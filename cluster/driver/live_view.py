@@ -42,7 +42,12 @@ def summary(
     best = "none yet"
     if ranked and (row := ranked[0].best(stop.metric, stop.mode)):
         best = f"{row[stop.metric]:.4f} (trial {ranked[0].name}, epoch {int(row['epoch'])})"
-    eta = clock(seconds / ended_here * (asked - ended)) if ended_here else "?"
+    eta = "?"
+    if ended_here:
+        eta = clock(seconds / ended_here * (asked - ended))
+    elif epochs_here:  # no trial has ended: as if each had all its epochs
+        done = sum(stop.max_epochs if t.state != "running" else t.num_epochs for t in record.trials.values())
+        eta = f"under {clock(seconds / epochs_here * max(asked * stop.max_epochs - done, 0))}"
     parts += [f"best {stop.metric} {best}", f"elapsed {clock(seconds)}", f"ETA {'stopping' if stopping else eta}"]
     parts += [f"{record.num_epochs} epochs, {epochs_here / max(seconds, 1e-9):.1f}/s"]
     return parts if baseline is None else [*parts, f"baseline {baseline:.4f}"]
