@@ -54,6 +54,6 @@ def replaced(content: dict[str, Any], keys: list[str]) -> None:
     for key in keys:
         section, part, name = [*key.split(".", 2), "", ""][:3]
         other: Any = {"fix": "range", "range": "fix"}.get(part)
-        others: Any = space[other] if isinstance(space, dict) and other in space else None
+        others = cast(dict[str, Any], space).get(other) if isinstance(space, dict) else None
         if section == "space" and name and isinstance(others, dict):
             cast(dict[str, Any], others).pop(name, None)
