@@ -7,6 +7,7 @@ import platform
 import sys
 import uuid
 from collections import Counter
+from collections.abc import Callable
 from datetime import UTC, datetime
 from importlib import metadata
 from pathlib import Path
@@ -121,13 +122,25 @@ def launch(asked: Sweep, data: Path, home: Path, address: str | None = None) -> 
     return run_sweep(sweep, arrays, directory)
 
 
-def dry(asked: Sweep, data: Path, home: Path, address: str | None = None) -> str:
-    """Check everything that `launch` checks → the resolved sweep as YAML, with its data in comments."""
+def dry(
+    asked: Sweep, data: Path, home: Path, address: str | None = None, warn: Callable[[str], None] | None = None
+) -> str:
+    """Check everything that `launch` checks → the resolved sweep as YAML, with its data in comments.
+
+    `warn`: gets a line, instead of an InputError, where this cluster has no room for a trial: the sweep may be meant for
+    another one.
+    """
     _refuse_existing(asked, home)
     sweep, _ = describe(asked, data, home)
     fetch(asked, sweep.older_points)
     ray_connection.connect(address)
-    at_once = capacity.check_resources(asked.resources.cpus, asked.resources.gpus)
+    at_once: int | str = "no"
+    try:
+        at_once = capacity.check_resources(asked.resources.cpus, asked.resources.gpus)
+    except InputError as error:
+        if warn is None:
+            raise
+        warn(f"warning: {error}; a launch here would be refused")
     rungs = ", ".join(map(str, asked.stop.rungs()))
     learned = Counter(trial.sweep for trial in sweep.history)
     facts = (

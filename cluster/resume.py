@@ -7,8 +7,6 @@ were drawn from and judged by may not change.
 from __future__ import annotations
 
 import json
-import socket
-import time
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any, NamedTuple, cast
@@ -17,7 +15,7 @@ import yaml
 
 from fersweep.cluster import capacity
 from fersweep.cluster.driver.run_sweep import DRIVEN, Outcome, run_sweep
-from fersweep.cluster.driver.watchdog import BUCKET_BEAT_S, HEARTBEAT
+from fersweep.cluster.driver.watchdog import BUCKET_BEAT_S, bucket_driver
 from fersweep.common import ray_connection
 from fersweep.common.errors import InputError
 from fersweep.common.files import check_writable, is_held, write_whole
@@ -174,14 +172,9 @@ def _yaml(value: Any) -> str:
 
 def _refuse_driven(storage: Storage) -> None:
     """InputError if a driver on some machine has written a heartbeat into the bucket lately."""
-    try:
-        at, pid, host = storage.read(HEARTBEAT).decode().split()
-    except (FileNotFoundError, ValueError):
-        return
-    silent_s = time.time() - float(at)
-    gone = host == socket.gethostname() and not Path(f"/proc/{pid}").exists() and Path("/proc/self").exists()
-    if silent_s < 2 * BUCKET_BEAT_S and not gone:
+    driver = bucket_driver(storage)
+    if driver is not None and driver.alive:
         raise InputError(
-            f"{storage.address}: process {pid} on {host} ran this sweep {silent_s:.0f} s ago; stop it, or, if it is gone, "
-            f"resume in {2 * BUCKET_BEAT_S - silent_s:.0f} s"
+            f"{storage.address}: process {driver.pid} on {driver.host} ran this sweep {driver.silent_s:.0f} s ago; stop it "
+            f"(fersweep stop), or, if it is gone, resume in {2 * BUCKET_BEAT_S - driver.silent_s:.0f} s"
         )

@@ -24,7 +24,8 @@ def load(name: str) -> ModuleType:
     if name in (elsewhere := trainables.more()):
         return importlib.import_module(elsewhere[name])
     if name not in _names():
-        raise ValueError(f"no search space named {name!r}; known: {', '.join(_names())}")
+        offered = [other for other in _names() if other != trainables.DOUBLE]
+        raise ValueError(f"no search space named {name!r}; known: {', '.join(offered)}")
     return importlib.import_module(f"{__name__}.{name}")
 
 

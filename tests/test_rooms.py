@@ -51,6 +51,7 @@ TABLE: dict[str, str] = {
     "cluster/driver": "capacity search worker",
     "cluster/launch": "capacity search worker driver",
     "cluster/resume": "capacity search worker driver",
+    "cluster/stop": "driver",
     "cluster/follow_up": "driver launch resume",
     "fersweep/__main__": "cli",
 }

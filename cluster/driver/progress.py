@@ -1,4 +1,4 @@
-"""What a person sees while a sweep runs: a live table on a terminal, a line every few seconds elsewhere."""
+"""What a person sees while a sweep runs: a live view on a terminal, a line now and then elsewhere."""
 
 from __future__ import annotations
 
@@ -7,17 +7,17 @@ import time
 from typing import Any
 
 from ray.tune import Callback
-from rich.console import Console, Group
+from rich.console import Console
 from rich.live import Live
-from rich.table import Table
+from rich.text import Text
 
+from fersweep.cluster.driver import live_view
 from fersweep.cluster.driver.checkpoint_pruning import Pruner
 from fersweep.cluster.driver.stopping import Stopping
 from fersweep.cluster.search.decisions import Search
-from fersweep.common.display.tables import clock, short
 
 REFRESH_S = 0.5
-LINE_S = 10.0
+LINE_S, MAX_LINE_S = 10.0, 300.0  # between two lines, where there is no terminal: the longer a sweep, the rarer
 
 
 class Stopped(Exception):
@@ -31,8 +31,10 @@ class Progress(Callback):
 
     def __init__(self, search: Search, stopping: Stopping, pruner: Pruner, baseline: float | None):
         self._search, self._stopping, self._pruner, self._baseline = search, stopping, pruner, baseline
-        self._console = Console(stderr=True)
-        self._live = Live(console=self._console, auto_refresh=False) if self._console.is_terminal else None
+        self._console = Console(stderr=True, highlight=False)
+        terminal = sys.stderr.isatty() and self._console.is_terminal and not self._console.is_dumb_terminal
+        self._live = Live(console=self._console, auto_refresh=False) if terminal else None
+        self._size, self._said = self._console.size, list[str]()
         self._start, self._drawn = time.time(), 0.0
         self._epochs_before = search.record.num_epochs
         self._ended_before = self._pruned = search.record.num_ended
@@ -40,7 +42,8 @@ class Progress(Callback):
     def say(self, message: str) -> None:
         """Print a message once, above what is drawn."""
         if self._live:
-            self._console.print(message, markup=False, highlight=False)
+            self._said.append(message)
+            self._console.print(message, markup=False)
         else:
             print(message, file=sys.stderr, flush=True)
 
@@ -55,7 +58,7 @@ class Progress(Callback):
             self._live.stop()
 
     def on_step_end(self, iteration: int, trials: list[Any], **info: Any) -> None:
-        if time.time() - self._drawn >= (REFRESH_S if self._live else LINE_S):
+        if time.time() - self._drawn >= self._pause_s():
             self._draw()
         if self._search.record.num_ended != self._pruned:
             self._pruned = self._search.record.num_ended
@@ -63,42 +66,35 @@ class Progress(Callback):
         if self._stopping.due(len(self._search.active)):
             raise Stopped
 
+    def _pause_s(self) -> float:
+        if self._live:
+            return REFRESH_S
+        return min(max(LINE_S, (time.time() - self._start) / 20), MAX_LINE_S)
+
     def _draw(self) -> None:
         self._drawn = time.time()
         if self._live:
-            self._live.update(Group(self._table(), self.line()), refresh=True)
+            self._live.update(Text("\n".join(self._frame()), no_wrap=True), refresh=True)
         else:
-            print(self.line(), file=sys.stderr, flush=True)
+            print("; ".join(self._summary()), file=sys.stderr, flush=True)
 
-    def line(self) -> str:
-        """One line: trials by state, best so far, speed, time left."""
-        search, stop = self._search, self._search.sweep.stop
-        counts, seconds = search.record.count(), max(time.time() - self._start, 1e-9)
-        epochs, ended = search.record.num_epochs, search.record.num_ended
-        ended_here, remaining = ended - self._ended_before, search.sweep.search.num_trials - ended
-        eta = clock(seconds / ended_here * remaining) if ended_here else "?"
-        ranked = search.record.ranked(stop.metric, stop.mode)
-        best = f"{ranked[0].value(stop.metric, stop.mode):.4f} (trial {ranked[0].name})" if ranked else "none yet"
-        baseline = "" if self._baseline is None else f"baseline {self._baseline:.4f}; "
-        states = ", ".join(f"{number} {state}" for state, number in counts.items() if number)
-        return (
-            f"{ended}/{search.sweep.search.num_trials} trials: {states or 'starting'}; best {stop.metric} {best}, "
-            f"{baseline}{epochs} epochs, {(epochs - self._epochs_before) / seconds:.1f}/s; "
-            f"{clock(seconds)} gone, {eta} to go"
+    def _summary(self) -> list[str]:
+        search, seconds = self._search, time.time() - self._start
+        ended_here = search.record.num_ended - self._ended_before
+        epochs_here = search.record.num_epochs - self._epochs_before
+        return live_view.summary(
+            search.sweep, search.record, seconds, ended_here, epochs_here, self._baseline, self._stopping.asked
         )
 
-    def _table(self) -> Table:
-        search, stop = self._search, self._search.sweep.stop
-        table = Table(title=f"sweep {search.sweep.name}: {search.sweep.trainable}", title_justify="left")
-        for column in ("trial", "state", "epochs", stop.metric, "at epoch", "hparams"):
-            table.add_column(
-                column, justify="left" if column in ("state", "hparams") else "right", no_wrap=column != "hparams"
-            )
-        running = [t for t in search.record.trials.values() if t.state == "running"]
-        best = [t for t in search.record.ranked(stop.metric, stop.mode)[:5] if t not in running]
-        for trial in [*best, *running[:8]]:
-            row = trial.best(stop.metric, stop.mode)
-            params = ", ".join(f"{name}={short(value)}" for name, value in trial.params.items())
-            value, epoch = ("", "") if row is None else (f"{row[stop.metric]:.4f}", str(int(row["epoch"])))
-            table.add_row(trial.name, trial.state, str(trial.num_epochs), value, epoch, params[:160])
-        return table
+    def _frame(self) -> list[str]:
+        """The lines to draw. Where the terminal has another size now, what it shows is broken: it is drawn anew."""
+        size, sweep = self._console.size, self._search.sweep
+        height = size.height - 1  # the line of the shell
+        lines = live_view.frame(sweep.name, self._summary(), sweep, self._search.record, size.width, height)
+        if size != self._size:
+            self._size = size
+            self._console.clear()
+            room = max(height - len(lines), 0)
+            for message in self._said[len(self._said) - min(room, len(self._said)) :]:
+                self._console.print(message, markup=False)
+        return lines

@@ -24,6 +24,7 @@ from fersweep.common import ray_connection
 from fersweep.common.errors import InputError
 from fersweep.common.files import lock
 from fersweep.data_pipeline.tasks.arrays import TaskArrays
+from fersweep.results.record import stop_request
 from fersweep.results.record.home import resume_command
 from fersweep.results.record.journal import Journal
 from fersweep.results.record.storage import Storage
@@ -31,7 +32,7 @@ from fersweep.results.record.sweep_json import Baseline, SweepJson
 from fersweep.results.tracking.recorder import Recorder
 from fersweep.search_spaces.sweep_file.schema import Sweep
 
-DRIVEN = "another process is running this sweep: wait for it, or stop it"
+DRIVEN = "another process is running this sweep: wait for it, or stop it (fersweep stop)"
 HURRY_S = 10.0  # for MLflow to catch up when the driver has to go; its recorder goes on by itself
 MAX_BREAKS = 3  # times that Ray Tune itself may fail without an epoch gained in between
 
@@ -63,11 +64,15 @@ def run_sweep(
     """
     storage, stopping = sweep.storage(directory), Stopping()
     with _alone(directory), stopping.signals():
+        stop_request.withdraw(storage)  # of an earlier driver
         journal = Journal(directory / "journal.jsonl", storage)
         search, recorder = Search(sweep.asked, journal, sweep.history, sweep.older_points), Recorder(directory)
         journal.session("started")
         recorder.start()
-        with Watchdog(directory, storage, recorder, resume_command(directory)) as watchdog, stopping.on_error():
+        watchdog = Watchdog(
+            directory, storage, recorder, stopping, lambda: journal.session("interrupted"), resume_command(directory)
+        )
+        with watchdog, stopping.on_error():
             search.settle()
             reopen(search, storage, retry_failed)
             with Pruner(search, storage) as pruner:
@@ -78,6 +83,8 @@ def run_sweep(
         with contextlib.suppress(OSError):  # a full disk: then the journal ends without it, as after a kill
             journal.session(state, **({"reason": str(stopping.error)} if stopping.error else {}))
         journal.close()
+        with contextlib.suppress(OSError):
+            stop_request.withdraw(storage)
         missing = recorder.finish() if state == "finished" else recorder.finish(HURRY_S)
     following = sweep.asked.following if state == "finished" else None
     return Outcome(state, directory, stopping.signal, stopping.error, missing, following)

@@ -1,6 +1,6 @@
-"""How a sweep is stopped before its end: by a signal, an error, or a cluster that is gone.
+"""How a sweep is stopped before its end: by a signal, `fersweep stop`, an error, or a cluster that is gone.
 
-After the first Ctrl-C or SIGTERM no trial is handed out, and those that run save and report once more. The second one
+After the first Ctrl-C or SIGTERM, or a request, no trial is handed out, and those that run save and report once more. The second one
 ends the sweep at once; at most one report of each running trial is lost.
 """
 
@@ -30,6 +30,12 @@ class Stopping:
 
     def ask(self) -> None:
         self.since = self.since or time.monotonic()
+
+    def request(self) -> None:
+        """Stop as after a Ctrl-C: somebody said `fersweep stop`."""
+        if not self.asked:
+            self.ask()
+            print("stopping, as `fersweep stop` asks: running trials report once more", file=sys.stderr, flush=True)
 
     def due(self, num_active: int) -> bool:
         """Whether the run is to end now, with this many trials that have not reported yet."""

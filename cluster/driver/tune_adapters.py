@@ -133,6 +133,9 @@ class SchedulerAdapter(FIFOScheduler):
 
     def on_trial_error(self, tune_controller: Any, trial: Trial) -> None:
         number, timeout_s = trial.config["trial"], self._search.sweep.stop.timeout_s
+        if self._stopping.asked:  # SIGTERM may have reached its process, too: it is resumed from its last checkpoint
+            self._search.active.pop(number, None)
+            return
         with self._stopping.on_error():
             silent_s = time.monotonic() - self._search.active.get(number, time.monotonic())
             if timeout_s is not None and silent_s >= timeout_s:

@@ -1,4 +1,6 @@
-"""A thread beside the driver: the sweep's heartbeat, its recorder, and whether the cluster still answers."""
+"""A thread beside the driver: the sweep's heartbeat, its recorder, whether a stop is requested, and whether the cluster
+still answers.
+"""
 
 from __future__ import annotations
 
@@ -8,25 +10,41 @@ import socket
 import sys
 import threading
 import time
+from collections.abc import Callable
 from pathlib import Path
+from typing import NamedTuple
 
+from fersweep.cluster.driver.stopping import Stopping
+from fersweep.results.record import stop_request
 from fersweep.results.record.storage import Storage
 from fersweep.results.tracking.recorder import Recorder
 
-BEAT_S, BUCKET_BEAT_S = 5.0, 30.0
+LOOK_S, BEAT_S, BUCKET_BEAT_S = 1.0, 5.0, 30.0
 HEARTBEAT = "heartbeat"
 LOST_S = 30.0  # without an answer of the cluster's head
+LOST_STOPPING_S = 3.0  # the same while the sweep stops: SIGTERM to all processes of a machine ends its Ray, too
 
 
 class Watchdog:
-    """A context manager. `head`: HOST:PORT of the cluster's head, once there is one."""
+    """A context manager. `head`: HOST:PORT of the cluster's head, once there is one. `interrupted`: writes the journal's
+    last event where the head is gone while the sweep stops.
+    """
 
-    def __init__(self, directory: Path, storage: Storage, recorder: Recorder, resume_command: str):
+    def __init__(
+        self,
+        directory: Path,
+        storage: Storage,
+        recorder: Recorder,
+        stopping: Stopping,
+        interrupted: Callable[[], None],
+        resume_command: str,
+    ):
         self.head: str | None = None
         self._directory, self._storage, self._recorder = directory, storage, recorder
-        self._resume_command = resume_command
+        self._stopping, self._interrupted, self._resume_command = stopping, interrupted, resume_command
+        self._requests = Storage(storage.address, retry_s=0)  # it looks again soon
         self._ended = threading.Event()
-        self._answered = self._stored = -float("inf")
+        self._answered = self._stored = self._beaten = -float("inf")
         self._thread = threading.Thread(target=self._run, name="watchdog", daemon=True)
 
     def __enter__(self) -> Watchdog:
@@ -42,12 +60,24 @@ class Watchdog:
 
     def _run(self) -> None:
         while True:
-            with contextlib.suppress(OSError):  # whoever writes what matters finds that the disk is full
-                self._beat()
-            self._recorder.check()
-            self._check_head()
-            if self._ended.wait(BEAT_S):
+            if time.monotonic() - self._beaten >= BEAT_S:
+                self._beaten = time.monotonic()
+                with contextlib.suppress(OSError):  # whoever writes what matters finds that the disk is full
+                    self._beat()
+                self._recorder.check()
+                self._look_for_request()
+                self._check_head()
+            elif self._stopping.asked:
+                self._check_head()
+            elif self._storage.path is not None:
+                self._look_for_request()
+            if self._ended.wait(LOOK_S):
                 return
+
+    def _look_for_request(self) -> None:
+        with contextlib.suppress(OSError):  # it looks again
+            if stop_request.requested(self._requests):
+                self._stopping.request()
 
     def _beat(self) -> None:
         (self._directory / HEARTBEAT).touch()
@@ -63,10 +93,39 @@ class Watchdog:
         now = time.monotonic()
         if self.head is None or _answers(self.head):
             self._answered = now
-        elif now - self._answered > LOST_S:
+            return
+        stopping = self._stopping.asked
+        if now - self._answered <= (LOST_STOPPING_S if stopping else LOST_S):
+            return
+        code = 1
+        if stopping:
+            code = 128 + (self._stopping.signal or 2)
+            with contextlib.suppress(OSError):
+                self._interrupted()
+        else:
             print(f"fersweep: the Ray cluster at {self.head} does not answer any more", file=sys.stderr)
-            print(f"interrupted; nothing is lost; go on with: {self._resume_command}", file=sys.stderr, flush=True)
-            os._exit(1)
+        print(f"interrupted; nothing is lost; go on with: {self._resume_command}", file=sys.stderr, flush=True)
+        os._exit(code)
+
+
+class BucketDriver(NamedTuple):
+    """The driver that wrote a heartbeat into a bucket last; `silent_s` ago. alive: it may run still."""
+
+    pid: str
+    host: str
+    silent_s: float
+    alive: bool
+
+
+def bucket_driver(storage: Storage) -> BucketDriver | None:
+    """None where no driver has run. Raises OSError."""
+    try:
+        at, pid, host = storage.read(HEARTBEAT).decode().split()
+        silent_s = time.time() - float(at)
+    except (FileNotFoundError, ValueError):
+        return None
+    gone = host == socket.gethostname() and not Path(f"/proc/{pid}").exists() and Path("/proc/self").exists()
+    return BucketDriver(pid, host, silent_s, silent_s < 2 * BUCKET_BEAT_S and not gone)
 
 
 def _answers(address: str) -> bool:

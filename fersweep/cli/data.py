@@ -17,7 +17,7 @@ group = typer.Typer(
 )
 
 
-@app.command()
+@app.command(rich_help_panel="Data", epilog="Example: fersweep prepare fer2013.csv --out runs/data/fer2013")
 @spread
 def prepare(
     *,
@@ -69,7 +69,7 @@ def prepare(
     show(summary.describe(out), summary.render, as_json)
 
 
-@app.command()
+@app.command(rich_help_panel="Data", epilog="Example: fersweep describe runs/data/fer2013 --html fer2013.html")
 def describe(
     dataset: Annotated[Path, typer.Argument(help="A dataset directory.")],
     html: Annotated[

@@ -13,7 +13,7 @@ from fersweep.cli.sweeps import launch
 app = typer.Typer()
 
 
-@app.command()
+@app.command(rich_help_panel="Data")
 def demo(home: Home = RUNS) -> None:
     """The whole job on synthetic faces made on the spot: prepare, launch, compare, promote, predict."""
     from rich.text import Text

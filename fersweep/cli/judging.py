@@ -15,7 +15,10 @@ from fersweep.common.text import printable
 app = typer.Typer()
 
 
-@app.command()
+@app.command(
+    rich_help_panel="Sweeps",
+    epilog="Examples: fersweep compare cnn\n\nfersweep compare cnn transfer --html compared.html",
+)
 def compare(
     names: Annotated[
         list[str],
@@ -44,7 +47,7 @@ def compare(
     show(compared, lambda compared: compared.render(), as_json)
 
 
-@app.command()
+@app.command(rich_help_panel="Sweeps", epilog="Example: fersweep report cnn")
 def report(
     name: Name,
     out: Annotated[

@@ -11,7 +11,7 @@ from typing import Annotated, Any
 
 import typer
 
-from fersweep.cli import data, demo, judging, models, sweeps, ui
+from fersweep.cli import data, demo, judging, models, recipes, sweeps, ui
 from fersweep.cli.output import complain
 
 USAGE_ERROR: Any = typer.BadParameter.__base__  # Typer brings its own Click and exports only the subclass
@@ -20,13 +20,13 @@ app = typer.Typer(
     name="fersweep",
     help="Hyperparameter search for facial expression recognition, on Ray, with MLflow records.",
     no_args_is_help=True,
-    add_completion=False,
+    context_settings={"help_option_names": ["-h", "--help"]},
     pretty_exceptions_enable=False,
 )
-for verbs in (demo, data, sweeps, judging, models, ui):  # in the order of --help
+for verbs in (demo, data, recipes, sweeps, judging, models, ui):  # in the order of --help
     app.add_typer(verbs.app)
-app.add_typer(data.group, name="data")
-app.add_typer(models.champion, name="champion")
+app.add_typer(data.group, name="data", rich_help_panel="Data")
+app.add_typer(models.champion, name="champion", rich_help_panel="Models")
 
 
 def _print_version(wanted: bool) -> None:
@@ -40,7 +40,8 @@ def _print_version(wanted: bool) -> None:
 @app.callback()
 def root(
     version: Annotated[
-        bool, typer.Option("--version", help="Print the version and exit.", callback=_print_version, is_eager=True)
+        bool,
+        typer.Option("--version", "-V", help="Print the version and exit.", callback=_print_version, is_eager=True),
     ] = False,
 ) -> None:
     """Options of fersweep itself."""

@@ -16,7 +16,7 @@ app = typer.Typer()
 champion = typer.Typer(help="Show the champion, its history, or go back to the one before.", no_args_is_help=True)
 
 
-@app.command()
+@app.command(rich_help_panel="Models", epilog="Example: fersweep promote cnn --gate min_macro_f1=0.55")
 def promote(
     name: Name,
     trial: TrialNumber = None,
@@ -78,7 +78,7 @@ def promote(
     show(promoted, lambda promoted: tables.render(promoted.figures, title), as_json)
 
 
-@app.command()
+@app.command(rich_help_panel="Models", epilog="Example: fersweep evaluate cnn --split val")
 def evaluate(
     model: Model,
     trial: TrialNumber = None,
@@ -118,7 +118,7 @@ def evaluate(
     show(judged, tables.render_judgement, as_json)
 
 
-@app.command()
+@app.command(rich_help_panel="Models", epilog="Example: fersweep predict photo.jpg --model champion")
 @spread
 def predict(
     *,
@@ -149,7 +149,7 @@ def predict(
         raise typer.Exit(1)  # a script is not to take what was seen of a film for the whole
 
 
-@app.command()
+@app.command(rich_help_panel="Models", epilog="Example: fersweep export champion --out champion.onnx")
 def export(
     model: Model,
     out: Annotated[

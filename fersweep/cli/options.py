@@ -12,6 +12,7 @@ from typing import Annotated, Any, Literal, TypeGuard, get_args, get_origin, get
 
 import typer
 
+from fersweep.cli import completion
 from fersweep.common.options import Option
 
 RUNS = Path("runs")
@@ -20,9 +21,10 @@ Home = Annotated[
     Path, typer.Option(envvar="FERSWEEP_HOME", help="Where sweeps and MLflow records lie.", show_default=True)
 ]
 AsJson = Annotated[bool, typer.Option("--json", help="Print JSON alone on stdout.")]
-Data = Annotated[Path, typer.Option(help="A dataset directory made by `fersweep prepare`.")]
 Dataset = Annotated[Path, typer.Argument(help="A dataset directory.")]
-Name = Annotated[str, typer.Argument(help="Name of the sweep, or its address in a bucket.")]
+Name = Annotated[
+    str, typer.Argument(help="Name of the sweep, or its address in a bucket.", autocompletion=completion.sweeps)
+]
 Model = Annotated[
     str,
     typer.Argument(

@@ -1,4 +1,4 @@
-"""Verbs about sweeps: launch, resume, status."""
+"""Verbs about sweeps: launch, resume, stop, status."""
 
 from __future__ import annotations
 
@@ -7,8 +7,10 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from fersweep.cli.options import RUNS, Address, AsJson, Data, Home, Name
+from fersweep.cli import completion
+from fersweep.cli.options import RUNS, Address, AsJson, Home, Name
 from fersweep.cli.output import complain, say, show
+from fersweep.common.errors import InputError
 
 if TYPE_CHECKING:
     from fersweep.cluster.driver.run_sweep import Outcome
@@ -16,13 +18,25 @@ if TYPE_CHECKING:
 app = typer.Typer()
 
 
-@app.command()
+@app.command(
+    rich_help_panel="Sweeps",
+    epilog="Examples: fersweep launch blendshape_dense --data runs/data/fer2013\n\nfersweep launch cnn --data runs/data/fer2013 --name mine --trials 20 --set stop.reduction=4",
+)
 def launch(
-    recipe: Annotated[str, typer.Argument(help="A recipe's name or a sweep file (YAML).", metavar="RECIPE|FILE")],
-    data: Data,
+    recipe: Annotated[
+        str | None,
+        typer.Argument(
+            help="A recipe's name (fersweep recipes lists them) or a sweep file (YAML).",
+            metavar="RECIPE|FILE",
+            autocompletion=completion.recipes,
+        ),
+    ] = None,
+    data: Annotated[
+        Path | None, typer.Option(help="A dataset directory made by `fersweep prepare`; needed.", show_default=False)
+    ] = None,
     name: Annotated[str | None, typer.Option(help="Name of the sweep; default: the file's.")] = None,
-    trials: Annotated[int | None, typer.Option(help="search.num_trials")] = None,
-    max_epochs: Annotated[int | None, typer.Option(help="stop.max_epochs")] = None,
+    trials: Annotated[int | None, typer.Option(help="How many trials (search.num_trials).", min=1)] = None,
+    max_epochs: Annotated[int | None, typer.Option(help="Epochs of a trial (stop.max_epochs).", min=1)] = None,
     set_: Annotated[
         list[str] | None, typer.Option("--set", help="Any key, e.g. stop.scheduler=none", metavar="A.B=C")
     ] = None,
@@ -37,12 +51,24 @@ def launch(
     from fersweep.cluster.follow_up import go_on
     from fersweep.cluster.launch import dry
     from fersweep.cluster.launch import launch as run
+    from fersweep.search_spaces.sweep_file import recipe_list
+    from fersweep.search_spaces.sweep_file.consistency import remarks
     from fersweep.search_spaces.sweep_file.read_sweep import read_sweep
 
+    if recipe is None:
+        show(recipe_list.recipes(), recipe_list.render, as_json)
+        raise InputError("launch wants a recipe or a sweep file, and --data")
     options = {"name": name, "search__num_trials": trials, "stop__max_epochs": max_epochs}
     sweep = read_sweep(recipe, set_ or [], **options)
+    if data is None:
+        found = ", ".join(str(path.parent) for path in sorted(home.glob("data/*/manifest.json"))) or "none"
+        raise InputError(
+            f"--data is missing: a dataset directory made by `fersweep prepare` ({home}/data has: {found})"
+        )
+    for remark in remarks(sweep):
+        say(f"note: {remark}")
     if dry_run:
-        print(dry(sweep, data, home, address))
+        print(dry(sweep, data, home, address, say))
         return
     outcome = run(sweep, data, home, address)
     report_sweep(outcome, as_json, home)
@@ -50,12 +76,12 @@ def launch(
         report_sweep(go_on(outcome, outcome.following, address), as_json, home)
 
 
-@app.command()
+@app.command(rich_help_panel="Sweeps", epilog="Examples: fersweep resume cnn\n\nfersweep resume cnn --trials +16")
 def resume(
     name: Name,
     trials: Annotated[str | None, typer.Option(help="How many trials in all, or +N more.")] = None,
     max_epochs: Annotated[
-        int | None, typer.Option(help="Epochs of a trial; finished ones whose checkpoint was kept go on.")
+        int | None, typer.Option(help="Epochs of a trial; finished ones whose checkpoint was kept go on.", min=1)
     ] = None,
     retry_failed: Annotated[bool, typer.Option("--retry-failed", help="Run failed trials once more.")] = False,
     set_: Annotated[
@@ -114,9 +140,28 @@ def report_sweep(outcome: Outcome, as_json: bool, home: Path) -> None:
     say("next: " + " · ".join(f"fersweep {verb} {name}{where}" for verb in ("compare", "report", "promote", "ui")))
 
 
-@app.command()
+@app.command(rich_help_panel="Sweeps", epilog="Example: fersweep stop cnn")
+def stop(name: Name, home: Home = RUNS, as_json: AsJson = False) -> None:
+    """Stop a running sweep, from any machine that sees its home or bucket; its trials are saved, and it can be resumed."""
+    from fersweep.cluster.stop import stop as run
+    from fersweep.results.record.home import find_sweep
+
+    stopped = run(find_sweep(home, name), say)
+    if as_json:
+        show(stopped._asdict(), None, as_json)
+    else:
+        print(stopped.line)
+    if stopped.state == "running":
+        raise typer.Exit(1)
+
+
+@app.command(rich_help_panel="Sweeps", epilog="Examples: fersweep status\n\nfersweep status cnn --watch")
 def status(
-    name: Annotated[str | None, typer.Argument(help="Name of the sweep; default: all of them.")] = None,
+    name: Annotated[
+        str | None,
+        typer.Argument(help="Name of the sweep; default: all of them.", autocompletion=completion.sweeps),
+    ] = None,
+    watch: Annotated[bool, typer.Option("--watch", help="Show it again and again, until no sweep runs.")] = False,
     sync: Annotated[
         bool, typer.Option("--sync", help="Bring MLflow level with the journal of each sweep that is not running.")
     ] = False,
@@ -126,9 +171,11 @@ def status(
     """Say where each sweep stands: running, interrupted, failed or finished; its trials, and how to go on."""
     from fersweep.results.dashboards import status as reading
     from fersweep.results.dashboards import sync as syncing
-    from fersweep.results.dashboards import tables
+    from fersweep.results.dashboards import tables, watching
 
     sweeps, failed = reading.status(home, name), False
+    if watch:
+        sweeps = watching.watch(home, name, lambda found: tables.render(found, home))
     for index, synced in enumerate(syncing.sync(sweeps) if sync else ()):
         say(synced.line)
         sweeps[index], failed = synced.sweep, failed or synced.failed

@@ -11,7 +11,7 @@ from fersweep.cli.options import RUNS, Home
 app = typer.Typer()
 
 
-@app.command()
+@app.command(rich_help_panel="Sweeps", epilog="Example: fersweep ui cnn")
 def ui(
     name: Annotated[str | None, typer.Argument(help="Name of the sweep to open; default: everything.")] = None,
     optuna: Annotated[bool, typer.Option("--optuna", help="Optuna's dashboard of the sweep instead.")] = False,

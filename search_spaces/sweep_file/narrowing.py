@@ -33,8 +33,8 @@ class NarrowedTrial:
         if name in AUTO and self._fix.get(name) == AUTO[name]:
             return AUTO[name]
         if name in self._fix:
-            return _whole(name, _inside(name, self._fix[name], low, high))
-        low, high = (_whole(name, bound) for bound in self._interval(name, low, high))
+            return _whole(name, _inside(name, self._fix[name], low, high), low, high)
+        low, high = (_whole(name, bound, low, high) for bound in self._interval(name, low, high))
         return self._trial.suggest_int(name, low, high, step=step, log=log)
 
     def suggest_categorical(self, name: str, choices: list[Any]) -> Any:
@@ -63,14 +63,16 @@ def _is_number(value: Any) -> bool:
 
 
 def _inside(name: str, value: Any, low: float, high: float) -> float:
-    if not _is_number(value) or not low <= value <= high:
+    if not _is_number(value):
+        raise ValueError(f"space: {name} = {value!r} is no number; it is in [{low}, {high}]")
+    if not low <= value <= high:
         raise ValueError(f"space: {name} = {value!r} is outside [{low}, {high}]")
     return value
 
 
-def _whole(name: str, value: float) -> int:
+def _whole(name: str, value: float, low: float, high: float) -> int:
     if value != int(value):
-        raise ValueError(f"space: {name} = {value!r} is not a whole number")
+        raise ValueError(f"space: {name} = {value!r} is not a whole number in [{low}, {high}]")
     return int(value)
 
 

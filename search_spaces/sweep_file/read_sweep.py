@@ -2,18 +2,24 @@
 
 from __future__ import annotations
 
+import re
 from pathlib import Path
 from typing import Any, cast
 
 from pydantic import ValidationError
 
-from fersweep import search_spaces
+from fersweep import search_spaces, trainables
 from fersweep.common.errors import InputError
 from fersweep.search_spaces.sweep_file import yaml_file
+from fersweep.search_spaces.sweep_file.consistency import refuse_contradictions
+from fersweep.search_spaces.sweep_file.consistency import replaced as replaced_by
+from fersweep.search_spaces.sweep_file.layers import spread_lists
 from fersweep.search_spaces.sweep_file.overrides import change, put
 from fersweep.search_spaces.sweep_file.problems import first_problem
 from fersweep.search_spaces.sweep_file.schema import Sweep
 from fersweep.search_spaces.sweep_file.searched_space import check_space
+
+OPTIONS = {"name": "--name", "search__num_trials": "--trials", "stop__max_epochs": "--max-epochs"}
 
 
 def read_sweep(recipe_or_file: str, overrides: list[str], **replaced: Any) -> Sweep:
@@ -39,24 +45,62 @@ def read_sweep(recipe_or_file: str, overrides: list[str], **replaced: Any) -> Sw
         raise InputError(
             f"{path}: a sweep file is a mapping of name, task, trainable, …; this is {type(content).__name__}"
         )
-    fields = cast(dict[str, Any], content)
+    fields, what = cast(dict[str, Any], content), str(path)
+    if path.parent == search_spaces.RECIPES:
+        what = f"recipe {path.stem}"
+    _spread_lists(fields, what, {})
+    given: dict[str, str] = {}
+    replaced_by(fields, [override.partition("=")[0] for override in overrides])
     for override in overrides:
         change(fields, override)
+        given[override.partition("=")[0]] = f"--set {override}"
+    _spread_lists(fields, what, given)
     for key, value in replaced.items():
         if value is not None:
             put(fields, key.split("__"), value)
+            given[key.replace("__", ".")] = OPTIONS.get(key, key)
     fields.setdefault("name", path.stem)
-    return parse_sweep(fields, str(path))
+    try:
+        sweep = _validated(fields)
+        refuse_contradictions(sweep)
+    except ValueError as error:
+        raise _blamed(error, what, given) from None
+    return sweep
+
+
+def _spread_lists(content: dict[str, Any], origin: str, given: dict[str, str]) -> None:
+    space, trainable = content.get("space"), content.get("trainable")
+    if isinstance(space, dict) and isinstance(trainable, str) and trainable in trainables.NAMES | trainables.more():
+        try:
+            spread_lists(cast(dict[str, Any], space), trainable, given or None)
+        except ValueError as error:
+            raise _blamed(error, origin, given) from None
+
+
+def _blamed(error: ValueError, origin: str, given: dict[str, str]) -> InputError:
+    """A mistake, said of the option that made it, or else of the file. `given`: key → option."""
+    message = str(error)
+    for key, option in reversed(given.items()):
+        about = message.startswith((f"{key}:", f"space: {key.rpartition('.')[2]} = "))
+        if about or ("." in key and re.search(rf"(?<![\w.]){re.escape(key)}(?!\w)", message)):
+            rest = message if option.startswith("--set") else message.removeprefix(f"{key}: ")
+            return InputError(f"{option}: {rest}")
+    return InputError(f"{origin}: {message}")
 
 
 def parse_sweep(content: dict[str, Any], origin: str) -> Sweep:
-    """Validate a sweep against the schema, its trainable and its space."""
+    """Validate a sweep against the schema, its trainable and its space; `origin`: how a mistake begins."""
+    try:
+        return _validated(content)
+    except ValueError as error:
+        raise InputError(f"{origin}: {error}") from None
+
+
+def _validated(content: dict[str, Any]) -> Sweep:
+    """Raises ValueError."""
     try:
         sweep = Sweep.model_validate(content)
     except ValidationError as error:
-        raise InputError(f"{origin}: {first_problem(error, content, Sweep)}") from None
-    try:
-        check_space(sweep)
-    except ValueError as error:
-        raise InputError(f"{origin}: {error}") from None
+        raise ValueError(first_problem(error, content, Sweep)) from None
+    check_space(sweep)
     return sweep

@@ -132,7 +132,7 @@ class Failures(_Part):
 
 
 class Sweep(_Part):
-    name: str = Field(pattern=r"^[A-Za-z0-9][A-Za-z0-9_.-]*$", max_length=MAX_NAME)
+    name: str = Field(max_length=MAX_NAME)
     task: TaskSpec = TaskSpec()
     trainable: str
     space: Space = Space()
@@ -144,6 +144,13 @@ class Sweep(_Part):
     failures: Failures = Field(default_factory=lambda: Failures.model_validate({}))
     keep_checkpoints: int | None = Field(5, ge=1)
     storage: str | None = None
+
+    @field_validator("name")
+    @classmethod
+    def _is_a_name(cls, value: str) -> str:
+        if not re.fullmatch(r"[A-Za-z0-9][A-Za-z0-9_.-]*", value):
+            raise ValueError("may hold letters (a to z), digits, '.', '_' and '-', and begins with a letter or a digit")
+        return value
 
     @field_validator("storage")
     @classmethod

@@ -94,6 +94,16 @@ def _probed(trainable: str) -> tuple[Probe, frozenset[str]]:
     return probe, frozenset(name for _ in range(PROBES) for name in space(probe))
 
 
+def parameters(trainable: str) -> dict[str, tuple[str, tuple[Any, ...]]]:
+    """The parameters of a trainable's whole space: name → (method of an Optuna trial, its arguments)."""
+    return dict(_probed(trainable)[0].calls)
+
+
+def drawn(sweep: Sweep) -> set[str]:
+    """The parameters that the narrowed space draws, for some of its trials."""
+    return set(_probes(sweep).distributions)
+
+
 def unsearched_hparams(trainable: str) -> frozenset[str]:
     """Hparams that the trainable's space never sets, such as `weights`; `space.fix` may set them."""
     return trainables.load(trainable).Hparams.model_fields.keys() - _probed(trainable)[1]

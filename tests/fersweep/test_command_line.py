@@ -7,13 +7,17 @@ import subprocess
 import sys
 from importlib.metadata import version
 from pathlib import Path
+from types import SimpleNamespace
 
 import pytest
 
+from fersweep.cli import completion
 from fersweep.cli.main import main
 from fersweep.cli.output import show
 from fersweep.common.display.tables import table
 from fersweep.common.processes import module_command
+from fersweep.search_spaces import RECIPES
+from fersweep.search_spaces.sweep_file.recipe_list import TIMES
 from tests.sweeps import write_sweep
 
 VERBS = [
@@ -21,8 +25,10 @@ VERBS = [
     "prepare",
     "describe",
     "data",
+    "recipes",
     "launch",
     "resume",
+    "stop",
     "status",
     "compare",
     "report",
@@ -67,7 +73,17 @@ def test_a_mistake_is_the_exit_code_of_the_process() -> None:
     ("arguments", "message"),
     [
         (["lunch"], "No such command 'lunch'. Did you mean 'launch'?"),
-        (["launch"], "Missing argument 'RECIPE|FILE'"),
+        (
+            ["launch", "quick", "--home", "{tmp}/home"],
+            "--data is missing: a dataset directory made by `fersweep prepare`",
+        ),
+        (
+            ["launch", "quick", "--data", "x", "--trials", "0"],
+            "Invalid value for '--trials': Input should be greater than or equal to 1",
+        ),
+        (["launch", "quick", "--data", "x", "--name", "a b"], "--name: may hold letters (a to z), digits"),
+        (["stop", "nothing", "--home", "{tmp}/home"], "no sweep 'nothing'"),
+        (["recipes", "quik"], "did you mean 'quick'"),
         (["launch", "quik", "--data", "x"], "did you mean 'quick'"),
         (["launch", "quick", "--data", "no/such"], "no/such is no finished dataset"),
         (["launch", "quick", "--data", "x", "--set", "stop.max_epoch=3"], "did you mean 'max_epochs'"),
@@ -122,3 +138,59 @@ def test_what_is_piped_is_not_cut_to_a_terminal(
     shown.add_row("long " * 40, *["12,345.678901"] * 40)
     show(shown, None, as_json=False)
     assert sum("12,345.678901" in line for line in capsys.readouterr().out.splitlines()) == 1
+
+
+def call(
+    arguments: list[str], capfd: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> tuple[int, str, str]:
+    """The command line in this process → exit code, stdout, stderr."""
+    monkeypatch.setattr(sys, "argv", ["fersweep", *arguments])
+    with pytest.raises(SystemExit) as end:
+        main()
+    assert isinstance(end.value.code, int)
+    printed = capfd.readouterr()
+    return end.value.code, printed.out, printed.err
+
+
+def test_recipes_are_shown_also_where_none_is_named(
+    capfd: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    code, out, _ = call(["recipes", "--json"], capfd, monkeypatch)
+    found = {one["name"]: one for one in json.loads(out)}
+    assert code == 0
+    assert found.keys() == {path.stem for path in RECIPES.glob("*.yaml")} >= TIMES.keys()
+    assert (found["fer_sota"]["needs"], found["fer_sota"]["time"]) == (["GPU"], None)
+    assert (found["transfer"]["needs"], found["seven_landmarks"]["needs"]) == (["weights"], ["--landmarks"])
+    code, out, err = call(["launch"], capfd, monkeypatch)
+    assert (code, err) == (2, "fersweep: launch wants a recipe or a sweep file, and --data\n")
+    assert all(name in out for name in found)
+    assert "curve" not in out
+    assert call(["recipes", "quick"], capfd, monkeypatch)[1] == (RECIPES / "quick.yaml").read_text()
+
+
+def test_what_does_not_run_is_not_stopped(
+    tmp_path: Path, capfd: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    directory = write_sweep(tmp_path)
+    where = ["tiny", "--home", str(tmp_path)]
+    code, out, err = call(["stop", *where], capfd, monkeypatch)
+    assert (code, err) == (0, "")
+    assert out.startswith("tiny does not run: it is ")
+    assert not (directory / "stop").exists()
+    code, out, _ = call(["status", *where, "--watch", "--json"], capfd, monkeypatch)
+    assert (code, json.loads(out)[0]["sweep"]) == (0, "tiny")
+
+
+@pytest.mark.parametrize("verb", VERBS)
+def test_every_verb_has_h(verb: str, capfd: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch) -> None:
+    code, out, _ = call([verb, "-h"], capfd, monkeypatch)
+    assert code == 0
+    assert f"fersweep {verb}" in out
+
+
+def test_the_shell_completes_recipes_and_sweeps(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    write_sweep(tmp_path)
+    monkeypatch.setenv("FERSWEEP_HOME", str(tmp_path))
+    context = SimpleNamespace(params={})
+    assert completion.sweeps(context, "ti") == ["tiny"]  # pyright: ignore[reportArgumentType]
+    assert completion.recipes("seven") == ["seven_classes", "seven_landmarks"]

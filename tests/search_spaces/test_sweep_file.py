@@ -10,6 +10,7 @@ import pytest
 
 from fersweep import search_spaces
 from fersweep.common.errors import InputError
+from fersweep.search_spaces.sweep_file.consistency import remarks
 from fersweep.search_spaces.sweep_file.read_sweep import read_sweep
 from fersweep.search_spaces.sweep_file.schema import Sweep
 from fersweep.search_spaces.sweep_file.searched_space import _probed, named_as_in_a_sweep_file, sample_space
@@ -56,7 +57,13 @@ MISTAKES = [
     ("then={best: 2, fraction: 1.5}", "then.fraction: Input should be less than or equal to 1, but got 1.5"),
     ("stop.mode=min", "stop.mode: val_macro_f1 wants mode max"),
     ("resources.cpus=0", "resources.cpus"),
-    ("name=a/b", "name:"),
+    ("name=a/b", "--set name=a/b: name: may hold letters (a to z), digits, '.', '_' and '-'"),
+    ("stop.report_s=7200", "stop.report_s: 7200 must be below stop.timeout_s, 3600"),
+    ("resources.cpus=1.5", "resources.cpus: 1.5 must be whole"),
+    ("search.start_from=[{sweep: old}, {sweep: old}]", "stands there twice"),
+    ("space.fix.units=[64, 9999]", "units_1 = 9999 is outside [4, 512]"),
+    ("space.fix.units=[]", "space.fix.units: [] must have 1 to 6 values"),
+    ("space.fix.learning_rate=fast", "--set space.fix.learning_rate=fast: space: learning_rate = 'fast' is no number"),
     ("oops", "--set 'oops': want KEY.PATH=VALUE"),
     ("name.first=x", "which has no parts"),
 ]
@@ -127,6 +134,48 @@ def test_a_range_narrows_and_a_fix_takes_out() -> None:
         assert hparams["schedule_epochs"] == sweep.stop.max_epochs
 
 
+def test_a_list_is_written_as_hparams_have_it() -> None:
+    """Of all layers, and their number with it; a range holds for each of them."""
+    sweep = read_sweep("blendshape_dense", ["space.fix.units=[64, 32]"])
+    assert not {"num_layers", "units_0", "units_1"} & sweep.space.range.keys()
+    assert {**sweep.space.fix, "num_layers": 2, "units_0": 64, "units_1": 32} == sweep.space.fix
+    net = read_sweep("cnn", ["space.fix.widths=[32, 64, 128]", "space.fix.head_dropout=[0.3, 0.2]"]).space.fix
+    assert [net[name] for name in ("num_stages", "width_2", "head_layers", "head_dropout_1")] == [3, 128, 1, 0.2]
+    ranges = read_sweep("quick", ["space.range.units=[16, 32]", "space.range.units_1=[8, 9]"]).space.range
+    assert (ranges["units_0"], ranges["units_1"]) == ([16, 32], [8, 9])
+    with pytest.raises(InputError, match=r"units=\[8\]: .* wants num_layers = 1, but it is 2"):
+        read_sweep("blendshape_dense", ["space.fix.num_layers=2", "space.fix.units=[8]"])
+
+
+def test_what_is_said_twice_is_refused_and_what_is_in_vain_is_said(tmp_path: Path) -> None:
+    assert read_sweep("cnn", ["space.fix.attention=cbam"]).space.range.get("attention") is None  # `--set` replaces it
+    both = ["space.fix.dropout=0.1", "space.range.dropout=[0, 0.2]"]
+    with pytest.raises(InputError, match=r"space.fix.dropout: dropout is in space.range, too"):
+        read_sweep("blendshape_dense", both)
+    expected = {
+        "stop.max_epochs=5": "ASHA stops no trial: stop.grace_epochs, 5, is not below stop.max_epochs, 5",
+        "stop.scheduler=none": "without effect: stop.grace_epochs and stop.reduction, as stop.scheduler is none",
+        "search.num_trials=1": "ASHA stops no trial: search.num_trials is 1",
+        "space.fix.num_layers=1": "without effect: space.range of units_1, which no trial of this space draws",
+    }
+    for override, remark in expected.items():
+        assert [line for line in remarks(read_sweep("quick", [override])) if line.startswith(remark)], override
+    learning = ["search.sampler=random", "search.start_from=[{sweep: old}]"]
+    assert "search.start_from old, as the random sampler learns nothing" in remarks(read_sweep("quick", learning))[0]
+    assert all(remarks(read_sweep(name, [])) == [] for name in RECIPES)
+
+
+def test_the_option_is_blamed() -> None:
+    with pytest.raises(InputError, match=r"^--name: may hold letters .*, but got 'a b'$"):
+        read_sweep("quick", [], name="a b")
+    with pytest.raises(InputError, match=r"^--trials: 1 is fewer than start_from's 2 points$"):
+        read_sweep("cnn", ["search.start_from=[{sweep: old, best: 2}]"], search__num_trials=1)
+    with pytest.raises(InputError, match=r"^--trials: then.best: 4 is more than search.num_trials, 3$"):
+        read_sweep("reduced_first", [], search__num_trials=3)
+    with pytest.raises(InputError, match=r"^recipe quick: unknown key 'stop.x'"):
+        read_sweep("quick", ["stop={x: 1}"])
+
+
 def test_fix_also_sets_what_no_space_searches() -> None:
     import optuna
 
@@ -136,14 +185,12 @@ def test_fix_also_sets_what_no_space_searches() -> None:
     trial = optuna.create_study(sampler=optuna.samplers.RandomSampler(seed=1)).ask()
     hparams = sample_space(read_sweep("transfer", fixed), trial)
     assert [hparams[k] for k in ("weights", "tta", "schedule_epochs", "batch_size")] == ["none", True, 7, "auto"]
-    with pytest.raises(InputError, match=r"space: width_0 = 'auto' is outside"):
+    with pytest.raises(InputError, match=r"space: width_0 = 'auto' is no number; it is in \[16, 512\]"):
         read_sweep("cnn", ["space.fix.width_0=auto"])
     with pytest.raises(InputError, match=r"space: batch_size: Input should be a valid integer.*'auto'$"):
         read_sweep("blendshape_dense", ["space.fix.batch_size=auto"])
     with pytest.raises(InputError, match=r"space: precision: Input should be 'auto', .*, but got 'fp13'$"):
         read_sweep("transfer", ["space.fix.precision=fp13"])
-    with pytest.raises(InputError, match="no parameter is named 'widths'"):  # the space sets it, by other names
-        read_sweep("cnn", ["space.fix.widths=[3]"])
 
 
 def test_hparams_are_named_as_a_sweep_file_names_them() -> None:

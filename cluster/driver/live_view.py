@@ -1,0 +1,162 @@
+"""What the live view of a sweep shows, as lines of plain text: a summary, then a line for each trial. Never taller or wider
+than the terminal; without Ray.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from typing import Any
+
+from rich.cells import cell_len, set_cell_size
+
+from fersweep.common.display.tables import clock, short
+from fersweep.results.record.journal import SweepRecord, TrialRecord
+from fersweep.search_spaces.sweep_file.schema import Sweep
+
+GAP = "  "  # between two columns
+LONGEST_VALUE = 16  # characters of an hparam
+Column = tuple[str, Callable[[TrialRecord], str]]
+
+
+def summary(
+    sweep: Sweep,
+    record: SweepRecord,
+    seconds: float,
+    ended_here: int,
+    epochs_here: int,
+    baseline: float | None,
+    stopping: bool = False,
+) -> list[str]:
+    """The parts of the summary, the most important first.
+
+    Args:
+        seconds: since this driver began; `ended_here` trials have ended since, and `epochs_here` epochs were trained.
+        baseline: the metric of always guessing the majority class, if it has one.
+        stopping: a stop was requested.
+    """
+    stop, asked, ended = sweep.stop, sweep.search.num_trials, record.num_ended
+    counts = record.count()
+    parts = [f"{ended}/{asked} trials"]
+    parts += [f"{counts[state]} {state}" for state in ("running", "stopped", "failed") if counts[state]]
+    ranked = record.ranked(stop.metric, stop.mode)
+    best = "none yet"
+    if ranked and (row := ranked[0].best(stop.metric, stop.mode)):
+        best = f"{row[stop.metric]:.4f} (trial {ranked[0].name}, epoch {int(row['epoch'])})"
+    eta = "?"
+    if ended_here:
+        eta = clock(seconds / ended_here * (asked - ended))
+    elif epochs_here:  # no trial has ended: as if each had all its epochs
+        done = sum(stop.max_epochs if t.state != "running" else t.num_epochs for t in record.trials.values())
+        eta = f"under {clock(seconds / epochs_here * max(asked * stop.max_epochs - done, 0))}"
+    parts += [f"best {stop.metric} {best}", f"elapsed {clock(seconds)}", f"ETA {'stopping' if stopping else eta}"]
+    parts += [f"{record.num_epochs} epochs, {epochs_here / max(seconds, 1e-9):.1f}/s"]
+    return parts if baseline is None else [*parts, f"baseline {baseline:.4f}"]
+
+
+def frame(title: str, parts: Sequence[str], sweep: Sweep, record: SweepRecord, width: int, height: int) -> list[str]:
+    """The whole view: at most `height` lines of at most `width` cells, the summary first."""
+    lines = _wrapped([title, *parts], width)
+    room = height - len(lines) - 1  # one for the names of the columns
+    trials = _in_order(sweep, record)
+    if room > 0 and trials:
+        hidden = len(trials) - room
+        shown = trials if hidden <= 0 else trials[: room - 1]
+        lines += _table(_columns(sweep, record), shown, width)
+        if hidden > 0:
+            lines.append(_said(trials[len(shown) :]))
+    return [_cut(line, width) for line in lines[:height]]
+
+
+def _wrapped(parts: Sequence[str], width: int) -> list[str]:
+    """The parts in lines, broken between parts alone."""
+    lines = [""]
+    for part in parts:
+        longer = f"{lines[-1]} · {part}" if lines[-1] else part
+        if lines[-1] and cell_len(longer) > width:
+            lines.append(part)
+        else:
+            lines[-1] = longer
+    return lines
+
+
+def _in_order(sweep: Sweep, record: SweepRecord) -> list[TrialRecord]:
+    """Running trials, the best first, then the others that have a value, then those without."""
+    ranked = record.ranked(sweep.stop.metric, sweep.stop.mode)
+    places = {trial.number: place for place, trial in enumerate(ranked)}
+    return sorted(
+        record.trials.values(), key=lambda t: (t.state != "running", places.get(t.number, len(places)), t.number)
+    )
+
+
+def _said(trials: Sequence[TrialRecord]) -> str:
+    running = sum(trial.state == "running" for trial in trials)
+    return f"… {len(trials)} more" + (f", {running} of them running" if running else "")
+
+
+def _columns(sweep: Sweep, record: SweepRecord) -> list[Column]:
+    """Of a trial, and of each hparam that varies among the trials."""
+    stop = sweep.stop
+
+    def value(trial: TrialRecord) -> str:
+        best = trial.value(stop.metric, stop.mode)
+        return "–" if best is None else f"{best:.4f}"
+
+    def last(trial: TrialRecord) -> str:
+        return str(trial.num_epochs)
+
+    columns: list[Column] = [
+        ("trial", lambda trial: trial.name),
+        ("state", lambda trial: trial.state),
+        ("epochs", last),
+        (stop.metric.removeprefix("val_"), value),
+    ]
+    return [*columns, *((name, _hparam(name)) for name in varying(list(record.trials.values())))]
+
+
+def _hparam(name: str) -> Callable[[TrialRecord], str]:
+    return lambda trial: _text(trial.params[name]) if name in trial.params else "–"
+
+
+def _text(value: Any) -> str:
+    text = short(value)
+    return text if cell_len(text) <= LONGEST_VALUE else f"{text[: LONGEST_VALUE - 1]}…"
+
+
+def varying(trials: Sequence[TrialRecord]) -> list[str]:
+    """The parameters that are not the same in all of these trials, as they were first drawn; of one trial all."""
+    names = list(dict.fromkeys(name for trial in trials for name in trial.params))
+    if len(trials) < 2:
+        return names
+    return [name for name in names if len({repr(trial.params.get(name)) for trial in trials}) > 1]
+
+
+def _table(columns: Sequence[Column], trials: Sequence[TrialRecord], width: int) -> list[str]:
+    """As many columns as fit, each as wide as what it holds; what does not fit is counted beside the names."""
+    cells = [[name, *(read(trial) for trial in trials)] for name, read in columns]
+    widths = [max(map(cell_len, column)) for column in cells]
+    used, fitting = -len(GAP), 0
+    for index, needed in enumerate(widths):
+        left = len(columns) - index - 1
+        tail = len(_more(left))
+        if used + len(GAP) + needed + tail > width:
+            break
+        used, fitting = used + len(GAP) + needed, index + 1
+    rows = zip(*cells[:fitting], strict=True)
+    lines = [GAP.join(_padded(*cell) for cell in zip(row, widths, range(fitting), strict=False)) for row in rows]
+    return [
+        f"{line}{_more(len(columns) - fitting) if number == 0 else ''}".rstrip() for number, line in enumerate(lines)
+    ]
+
+
+def _more(number: int) -> str:
+    return f"{GAP}+{number}" if number else ""
+
+
+def _padded(text: str, width: int, column: int) -> str:
+    """The trial and its state stand left, numbers right."""
+    space = " " * (width - cell_len(text))
+    return text + space if column < 2 else space + text
+
+
+def _cut(line: str, width: int) -> str:
+    return line if cell_len(line) <= width else f"{set_cell_size(line, width - 1)}…"

@@ -1,0 +1,59 @@
+"""What a new sweep file says twice, or in vain: refused, or remarked. Not checked where a recorded sweep is read again."""
+
+from __future__ import annotations
+
+from typing import Any, cast
+
+from fersweep.search_spaces.sweep_file.schema import Older, Sweep
+from fersweep.search_spaces.sweep_file.searched_space import drawn
+
+
+def refuse_contradictions(sweep: Sweep) -> None:
+    """Raises ValueError where two keys contradict each other, or one says something twice."""
+    for name in sorted(sweep.space.fix.keys() & sweep.space.range.keys()):
+        raise ValueError(f"space.fix.{name}: {name} is in space.range, too: want it fixed or searched, not both")
+    starts = [start.model_dump_json() if isinstance(start, Older) else start for start in sweep.search.start_from]
+    for start in starts:
+        if starts.count(start) > 1:
+            raise ValueError(f"search.start_from: {start} stands there twice")
+    stop = sweep.stop
+    if stop.timeout_s is not None and stop.report_s >= stop.timeout_s:
+        raise ValueError(
+            f"stop.report_s: {stop.report_s:g} must be below stop.timeout_s, {stop.timeout_s:g}, or every trial counts as hanging"
+        )
+    for key, amount in (("cpus", sweep.resources.cpus), ("gpus", sweep.resources.gpus)):
+        if amount > 1 and amount != int(amount):
+            raise ValueError(f"resources.{key}: {amount:g} must be whole, as it is more than one")
+
+
+def remarks(sweep: Sweep) -> list[str]:
+    """What has no effect, one line each."""
+    stop, search, lines = sweep.stop, sweep.search, list[str]()
+    if stop.scheduler == "asha" and not stop.rungs():
+        lines.append(
+            f"ASHA stops no trial: stop.grace_epochs, {stop.grace_epochs}, is not below stop.max_epochs, {stop.max_epochs}"
+        )
+    if stop.scheduler == "asha" and search.num_trials == 1:
+        lines.append("ASHA stops no trial: search.num_trials is 1, and it compares trials")
+    idle = sorted({"grace_epochs", "reduction"} & stop.model_fields_set) if stop.scheduler == "none" else []
+    if idle:
+        lines.append(f"without effect: {' and '.join(f'stop.{key}' for key in idle)}, as stop.scheduler is none")
+    if search.sampler == "random" and search.older:
+        lines.append(
+            f"without effect: search.start_from {', '.join(search.older)}, as the random sampler learns nothing"
+        )
+    never = sorted(sweep.space.range.keys() - drawn(sweep))
+    if never:
+        lines.append(f"without effect: space.range of {', '.join(never)}, which no trial of this space draws")
+    return lines
+
+
+def replaced(content: dict[str, Any], keys: list[str]) -> None:
+    """Take out of a sweep file's content what `--set space.fix.NAME` or `space.range.NAME` (among `keys`) replaces."""
+    space: Any = content.get("space")
+    for key in keys:
+        section, part, name = [*key.split(".", 2), "", ""][:3]
+        other: Any = {"fix": "range", "range": "fix"}.get(part)
+        others = cast(dict[str, Any], space).get(other) if isinstance(space, dict) else None
+        if section == "space" and name and isinstance(others, dict):
+            cast(dict[str, Any], others).pop(name, None)
