@@ -26,6 +26,8 @@ class NearTwins:
     """Faces with nearly the same pixels as one in another split."""
 
     across_splits: dict[str, int]
+    turned: dict[str, int]
+    """Those of them that are so only as mirror images or turned by up to 15°."""
 
 
 @dataclass(frozen=True)
@@ -65,6 +67,8 @@ class Description:
     """Label → augmented copies."""
     skipped: Counts
     """Reason → label → pictures that could not be used."""
+    kept_whole: dict[str, int]
+    """Label → pictures of more than 128 pixels, taken as they are: no face was found in them, or looked for."""
     split_by: str | None
     folds: dict[str, int] | None
     """Fold → faces."""

@@ -40,9 +40,10 @@ def describe_rows(rows: DatasetRows, scores: TrainScores | None = None) -> Descr
         detected_share=1.0 - num_undetected / max(manifest["num_faces"], 1),
         lost=lost,
         twins=_twins(rows),
-        near_twins=NearTwins(_across(rows, rows.is_near)),
+        near_twins=NearTwins(_across(rows, rows.is_near), manifest.get("turned_twins", {})),
         augmented=manifest.get("augmented", {}),
         skipped=manifest.get("skipped", {}),
+        kept_whole=manifest.get("kept_whole", {}),
         split_by=manifest.get("split_by"),
         folds=_folds(rows),
         num_subjects=manifest.get("num_subjects") or len(rows.subjects) or None,
@@ -149,7 +150,9 @@ def _more(description: Description) -> list[str]:
     """A line for each thing that the dataset has beside faces, labels and splits."""
     lines: list[str] = []
     if near := description.near_twins.across_splits:
-        lines.append(f"near twins, nearly the same pixels in a split above: {listed(near)}")
+        turned = description.near_twins.turned
+        how = f"; of these only mirrored or turned: {listed(turned)}" if turned else ""
+        lines.append(f"near twins, nearly the same pixels in a split above: {listed(near)}{how}")
     if description.num_subjects:
         lines.append(f"subjects: {description.num_subjects:,}")
     if folds := description.folds:
@@ -161,6 +164,9 @@ def _more(description: Description) -> list[str]:
         lines.append("origins: " + ", ".join(name if n is None else f"{n:,} of {name}" for name, n in numbers.items()))
     if skipped := {reason: sum(labels.values()) for reason, labels in description.skipped.items()}:
         lines.append("skipped: " + ", ".join(f"{number:,} {reason}" for reason, number in skipped.items()))
+    if whole := description.kept_whole:
+        listing = ", ".join(f"{number:,} {label}" for label, number in whole.items())
+        lines.append(f"kept whole, with no face found or looked for: {listing}")
     if scores := description.scores:
         best = ", ".join(f"{name} {nats:.3f}" for name, nats in list(scores.information_nats.items())[:3])
         lines.append(

@@ -61,12 +61,15 @@ class Source:
     lists: tuple[str, ...] = ()
     """The files of `root` that hold or name the faces; none where every image is one."""
 
-    def faces(self) -> Iterator[Face]:
+    def faces(self, every: int = 1) -> Iterator[Face]:
         """Every face that is not dropped, in the order of the CSV, the sorted names (folder, zip) or the archive (tar).
+
+        every: of these the first, and each that comes so many later; the contents of the others are not read.
 
         InputError at a class that does not map. A file that cannot be read is a face of the kind "broken".
         """
         naming, kind = Naming(self.labels), READERS[self.format].kind
+        number = 0
         for face in self._raw_faces():
             if face.drop is not None:
                 continue
@@ -75,7 +78,10 @@ class Source:
                 votes = None if face.votes is None else _votes(face.votes, naming)
             except KeyError as error:
                 raise unmapped(face.source, {error.args[0]: 0}) from None
-            if label is not None:
+            if label is None:
+                continue
+            number += 1
+            if (number - 1) % every == 0:
                 data, how = (face.data, kind) if isinstance(face.data, bytes) else _content(face.data)
                 yield Face(face.source, label, face.split, data, how, face.subject, votes, face.box)
 
