@@ -243,7 +243,7 @@ SPLITS: dict[str, Options] = {
 def sources() -> dict[str, Callable[[Path], Path]]:
     def twins(directory: Path) -> Path:
         """Class folders in which every face stands two to four times, twice under another class."""
-        made = make_faces(directory / "faces", 12)
+        made = make_faces(directory / "faces", 36)
         for index, path in enumerate(sorted(made.rglob("*.png"))):
             for copy in range(1 + index % 3):
                 other = path.parent if copy else made / "neutral"
