@@ -9,6 +9,9 @@ each is then correlated at every degree. On FER2013 all pairs looked at from .97
 of one person are more alike than that.
 """
 
+# Complex arrays have no types.
+# pyright: reportUnknownArgumentType=false, reportUnknownMemberType=false, reportUnknownVariableType=false
+
 import math
 
 import numpy as np
@@ -107,9 +110,8 @@ def _points(flat: np.ndarray, rings: np.ndarray) -> tuple[np.ndarray, np.ndarray
 
 def _best_correlation(a: np.ndarray, b: np.ndarray) -> np.ndarray:
     """(P,) float32: the largest over all turns, of b as it is and of its mirror image. a, b: coefficients (P, R, K)."""
-    frequencies: np.ndarray = np.arange(a.shape[2])
+    frequencies = np.arange(a.shape[2])
     turns = np.exp(1j * np.outer(frequencies, np.deg2rad(np.arange(-MAX_TURN, MAX_TURN + 1)))).astype(np.complex64)
-    upright: np.ndarray = np.einsum("prk,prk->pk", a, b.conj()) @ turns
-    swapped: np.ndarray = (-1.0) ** frequencies  # left and right
-    mirrored: np.ndarray = (np.einsum("prk,prk->pk", a, b) * swapped) @ turns
-    return np.maximum(np.real(upright).max(axis=1), np.real(mirrored).max(axis=1))
+    upright = np.einsum("prk,prk->pk", a, b.conj())
+    mirrored = np.einsum("prk,prk->pk", a, b) * (-1.0) ** frequencies  # left and right swapped
+    return np.real(np.stack([upright, mirrored]) @ turns).max(axis=(0, 2))
