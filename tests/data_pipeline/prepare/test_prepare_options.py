@@ -24,6 +24,8 @@ from fersweep.data_pipeline.prepare.staging import STAGED, Stage
 from fersweep.data_pipeline.prepare.stored_size import stored_size
 from fersweep.data_pipeline.sources.demo_faces import make_faces
 from fersweep.data_pipeline.sources.source import open_source
+from fersweep.data_pipeline.tasks.arrays import preprocessing
+from fersweep.data_pipeline.tasks.photo_reader import PhotoReader, read_photo
 from fersweep.data_pipeline.vocabulary import BLENDSHAPES
 
 pytestmark = pytest.mark.slow
@@ -178,6 +180,11 @@ def test_pixels_alone_keep_every_picture(tmp_path: Path, monkeypatch: pytest.Mon
         np.frombuffer(row, np.uint8).reshape(128, 128) for row in open_table(tmp_path / "out")["pixels"].to_pylist()
     ]
     assert sum(not face[:, :21].any() and not face[:, 107:].any() for face in faces) == 3, "40 of 60 columns"
+    model = {"feature_names": ["pixels"], "preprocessing": preprocessing(manifest)}
+    with PhotoReader(model) as reader:  # `predict` sees the same, without MediaPipe, too
+        for source, face in zip(open_table(tmp_path / "out")["source"].to_pylist(), faces, strict=True):
+            (seen,) = reader.faces(read_photo(tmp_path / "faces" / source))
+            np.testing.assert_array_equal(seen.features, face)
     with pytest.raises(TypeError):  # the landmarker that is none here
         prepare([tmp_path / "faces"], tmp_path / "found", Options(pixels_only=True, crop="auto"))
 
