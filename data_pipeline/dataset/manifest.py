@@ -81,10 +81,18 @@ class Manifest(TypedDict):
     num_subjects: NotRequired[int]
     compared: NotRequired[bool]
     """Near twins were looked for."""
+    turned_twins: NotRequired[dict[str, int]]
+    """Of `near_twins`, per split, those that are so only as mirror images or turned; older datasets did not look for them."""
     skipped: NotRequired[Counts]
     """Reason → label → pictures that could not be used; what the sources' names and tables leave out is in `origins`."""
     carved: NotRequired[dict[str, int]]
     """Split → its faces that no source put there: they were drawn from train."""
+    carved_by: NotRequired[str]
+    """"subject" or "stratified"."""
+    kept_whole: NotRequired[dict[str, int]]
+    """Pictures per label, of more than 128 pixels, that were taken as they are: no face was found in them, or looked for."""
+    fit: NotRequired[str]
+    """"pad": a picture of another shape than `image_size` is set into black. Older datasets stretched it."""
     image_size: list[int] | None
     """[H, W] in pixels; None: the dataset has no pixels."""
     command: str

@@ -25,6 +25,8 @@ class NearTwins:
     """Faces with nearly the same pixels as one in another split."""
 
     across_splits: dict[str, int]
+    turned: dict[str, int]
+    """Those of them that are so only as mirror images or turned by up to 15°."""
 
 
 @dataclass(frozen=True)
@@ -68,7 +70,11 @@ class Description:
     """Suffix, or what it is → files of the sources that hold no faces."""
     carved: dict[str, int]
     """Split → its faces that no source put there."""
+    carved_by: str | None
+    """"subject" or "stratified"; None where nothing was carved."""
     seed: int | None
+    kept_whole: dict[str, int]
+    """Label → pictures of more than 128 pixels, taken as they are: no face was found in them, or looked for."""
     split_by: str | None
     folds: dict[str, int] | None
     """Fold → faces."""

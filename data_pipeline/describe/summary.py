@@ -45,12 +45,14 @@ def describe_rows(rows: DatasetRows, scores: TrainScores | None = None) -> Descr
         detected_share=1.0 - num_undetected / max(manifest["num_faces"], 1),
         lost=lost,
         twins=_twins(rows),
-        near_twins=NearTwins(_across(rows, rows.is_near)),
+        near_twins=NearTwins(_across(rows, rows.is_near), manifest.get("turned_twins", {})),
         augmented=manifest.get("augmented", {}),
         left_out=left_out(manifest),
         other_files=_other_files(manifest),
         carved=manifest.get("carved", {}),
+        carved_by=manifest.get("carved_by"),
         seed=manifest.get("options", {}).get("seed"),
+        kept_whole=manifest.get("kept_whole", {}),
         split_by=manifest.get("split_by"),
         folds=_folds(rows),
         num_subjects=manifest.get("num_subjects") or len(rows.subjects) or None,
@@ -163,7 +165,9 @@ def _more(description: Description) -> list[str]:
     """A line for each thing that the dataset has beside faces, labels and splits."""
     lines: list[str] = []
     if near := description.near_twins.across_splits:
-        lines.append(f"near twins, nearly the same pixels in a split above: {listed(near)}")
+        turned = description.near_twins.turned
+        how = f"; of these only mirrored or turned: {listed(turned)}" if turned else ""
+        lines.append(f"near twins, nearly the same pixels in a split above: {listed(near)}{how}")
     if description.num_subjects:
         lines.append(f"subjects: {description.num_subjects:,}")
     if folds := description.folds:
@@ -175,6 +179,9 @@ def _more(description: Description) -> list[str]:
         lines.append("origins: " + ", ".join(name if n is None else f"{n:,} of {name}" for name, n in numbers.items()))
     lines += _losses(description)
     lines += _carved(description)
+    if whole := description.kept_whole:
+        listing = ", ".join(f"{number:,} {label}" for label, number in whole.items())
+        lines.append(f"kept whole, with no face found or looked for: {listing}")
     if scores := description.scores:
         best = ", ".join(f"{name} {nats:.3f}" for name, nats in list(scores.information_nats.items())[:3])
         lines.append(
@@ -189,7 +196,7 @@ def _losses(description: Description) -> list[str]:
     lines: list[str] = []
     if description.left_out:
         reasons = [
-            f"{sum(labels.values()):,} {reason}{of_labels(labels)}" for reason, labels in description.left_out.items()
+            f"{sum(labels.values()):,} × {reason}{of_labels(labels)}" for reason, labels in description.left_out.items()
         ]
         lines.append("left out: " + "; ".join(reasons))
     for label, num_lost, num_all in heavy_losses(description):
@@ -218,12 +225,10 @@ def heavy_losses(description: Description) -> list[tuple[str, int, int]]:
 def _carved(description: Description) -> list[str]:
     if not description.carved:
         return []
-    splits = " and ".join(f"{number:,} faces of {split}" for split, number in description.carved.items())
-    if description.split_by in ("subject", "stratified"):
-        how = description.split_by
-    else:
-        how = "by subject where subjects are known, else stratified; no source has such a split"
-    return [f"drawn from train: {splits} (seed {description.seed}, {how})"]
+    splits = " and ".join(f"{number:,} of {split}" for split, number in description.carved.items())
+    why = "" if description.split_by in ("subject", "stratified") else ": no source has such a split"
+    how = f"by {description.carved_by}" if description.carved_by == "subject" else description.carved_by
+    return [f"drawn from train, {how}, seed {description.seed}: {splits}{why}"]
 
 
 def listed(numbers: Mapping[str, int]) -> str:

@@ -25,6 +25,7 @@ from fersweep.data_pipeline.prepare.reading_cache import ID_BYTES
 from fersweep.data_pipeline.prepare.staging import Stage
 from fersweep.data_pipeline.splits.assign import assign
 from fersweep.data_pipeline.splits.near_twins import SIDE, near_pairs
+from fersweep.data_pipeline.splits.turned_twins import turned_pairs
 from fersweep.data_pipeline.splits.twins import find_near, find_twins
 from fersweep.data_pipeline.vocabulary import BLENDSHAPES, LABELS, SPLITS, Counts
 
@@ -42,19 +43,27 @@ class Settled:
     compared: bool  # near twins were looked for
     skipped: Counts  # {reason: {label: faces}}
     carved: dict[str, int]  # split → its faces that no source put there
+    carved_by: str | None  # "subject" or "stratified"
     num_subjects: int
+    kept_whole: dict[str, int]  # {label: pictures}: see crop.Crops
+    turned_twins: dict[str, int]  # {split: near twins that are so only mirrored or turned}
 
 
 def settle(stage: Stage, options: Options, image_size: tuple[int, int] | None) -> Settled:
     """Decide splits, folds and twins of the staged faces. InputError where no face is left."""
     compared = options.near_duplicates and image_size is not None and sum(stage.sizes) <= MAX_COMPARED
     known = _Known(image_size if compared else None)
-    for part in stage.parts(["id", "origin", "label", "split", "subject", "broken", *["pixels"] * compared]):
+    for part in stage.parts(
+        ["id", "origin", "label", "split", "subject", "broken", "is_whole", *["pixels"] * compared]
+    ):
         known.add(part)
     known.finish()
     if len(known.labels) == 0:
         raise InputError(f"no face is left of the sources: {_reasons(known.skipped)}")
-    pairs = np.empty((0, 2), np.int64) if known.thumbnails is None else near_pairs(known.thumbnails)
+    alike = pairs = np.empty((0, 2), np.int64)
+    if known.thumbnails is not None:
+        alike = near_pairs(known.thumbnails)
+        pairs = np.concatenate([alike, turned_pairs(known.thumbnails)])
     splits, folds = assign(
         known.ids, known.labels, known.splits, known.subjects, pairs,
         by=options.split, val_share=options.val_share, test_share=options.test_share,
@@ -67,6 +76,7 @@ def settle(stage: Stage, options: Options, image_size: tuple[int, int] | None) -
     }
     twins = find_twins(known.ids, splits)
     near = np.where(twins < 0, find_near(pairs, splits), -1)  # an exact twin is no near twin
+    turned = splits[(near >= 0) & (find_near(alike, splits) < 0)]
     skipped = {
         reason: {
             LABELS[label]: known.skipped[reason, label]
@@ -75,7 +85,22 @@ def settle(stage: Stage, options: Options, image_size: tuple[int, int] | None) -
         }
         for reason in sorted({reason for reason, _ in known.skipped})
     }
-    return Settled(splits, folds, twins, near, compared, skipped, carved, len(known.subject_codes))
+    whole = {LABELS[label]: known.whole[label] for label in range(len(LABELS)) if label in known.whole}
+    by_subject = options.split != "stratified" and bool((known.subjects >= 0).any())
+    carved_by = ("subject" if by_subject else "stratified") if carved else None
+    return Settled(
+        splits,
+        folds,
+        twins,
+        near,
+        compared,
+        skipped,
+        carved,
+        carved_by,
+        len(known.subject_codes),
+        whole,
+        _per_split(turned),
+    )
 
 
 def chosen_for_augmentation(settled: Settled) -> np.ndarray:
@@ -105,6 +130,11 @@ def write(
         number += 1
 
 
+def _per_split(splits: np.ndarray) -> dict[str, int]:
+    counts = np.bincount(splits, minlength=len(SPLITS)).tolist()
+    return {split: num for split, num in zip(SPLITS, counts, strict=True) if num}
+
+
 class _Known:
     """What decides splits, gathered part by part."""
 
@@ -112,6 +142,7 @@ class _Known:
         self.image_size = image_size
         self.subject_codes: dict[tuple[int, str], int] = {}
         self.skipped: Counter[tuple[str, int]] = Counter()
+        self.whole: Counter[int] = Counter()
         self._columns: dict[str, list[np.ndarray]] = {
             name: [] for name in ("ids", "labels", "splits", "subjects", "thumbnails")
         }
@@ -120,6 +151,7 @@ class _Known:
         broken = part.filter(part["broken"].is_valid())
         self.skipped.update(zip(broken["broken"].to_pylist(), broken["label"].to_pylist(), strict=True))
         part = part.filter(part["broken"].is_null())
+        self.whole.update(part.filter(part["is_whole"])["label"].to_pylist())
         columns = self._columns
         columns["ids"].append(np.array(part["id"].to_pylist(), f"S{ID_BYTES}"))
         columns["labels"].append(part["label"].to_numpy())

@@ -50,7 +50,14 @@ class Options:
             read=read_split_folders,
         ),
     ] = field(default_factory=dict[str, str])
-    crop: Annotated[Crop, Option("auto: find the face in pictures that are no face already; or none.", READ)] = "auto"
+    crop: Annotated[
+        Crop | None,
+        Option(
+            "auto: find the face in pictures that are no face already; or none. Default: auto, with --pixels-only none.",
+            READ,
+        ),
+    ] = None
+    """None: "none" with `pixels_only`, since only MediaPipe finds faces, else "auto"."""
     faces: Annotated[Faces, Option("Of a picture with several: the largest, or all.", READ)] = "largest"
     image_size: Annotated[
         tuple[int, int] | None,
@@ -65,7 +72,9 @@ class Options:
     views: Annotated[int, Option("Look at each face so many ways, 1 to 4, and take the mean.", SEE)] = 1
     landmarks: Annotated[bool, Option("Keep the 478 landmarks, too (2.9 kB a face).", SEE)] = False
     augment: Annotated[int, Option("Altered copies of each train face, for blendshape models.", SEE)] = 0
-    pixels_only: Annotated[bool, Option("No MediaPipe: for nets of pixels alone.", SEE)] = False
+    pixels_only: Annotated[
+        bool, Option("No MediaPipe: for nets of pixels alone. Pictures are kept whole, unless --crop auto.", SEE)
+    ] = False
     border: Annotated[float, Option("Black border on each side, as a share of the side.", SEE)] = 0.25
     size: Annotated[int, Option("Side in pixels at which MediaPipe sees a face.", SEE)] = 192
     """`border` and `size` of the first view: see `landmarker.Landmarker`."""
@@ -97,7 +106,7 @@ class Options:
             if not 0.0 <= share <= 0.45:
                 raise InputError(f"{name}: must lie in 0–0.45, but got {share}")
         for name, known in (("crop", Crop), ("faces", Faces), ("split", By)):
-            if getattr(self, name) not in get_args(known):
+            if getattr(self, name) not in (*get_args(known), *[None] * (name == "crop")):
                 raise InputError(
                     f"{name}: there is no '{getattr(self, name)}'; {hint(getattr(self, name), get_args(known))}"
                 )

@@ -30,19 +30,18 @@ from fersweep.common.text import shell
 from fersweep.common.versions import own
 from fersweep.data_pipeline.dataset.manifest import Manifest
 from fersweep.data_pipeline.dataset.seal import seal
-from fersweep.data_pipeline.faces.crop import SMALL
 from fersweep.data_pipeline.faces.landmarker import Landmarker
 from fersweep.data_pipeline.faces.landmarker_bundle import SHA256, find_bundle
 from fersweep.data_pipeline.prepare.assemble import Settled, chosen_for_augmentation, settle, write
 from fersweep.data_pipeline.prepare.batches import BATCH_ROWS, Chosen, Sources
 from fersweep.data_pipeline.prepare.begun import STATE, Request, begun, request
-from fersweep.data_pipeline.prepare.options import SIDES, Options
+from fersweep.data_pipeline.prepare.options import Crop, Options
 from fersweep.data_pipeline.prepare.progress import OnProgress, Progress
 from fersweep.data_pipeline.prepare.ray_stream import stream
 from fersweep.data_pipeline.prepare.reading_cache import ReadingCache, Sight, readings_directory
 from fersweep.data_pipeline.prepare.staging import Stage
+from fersweep.data_pipeline.prepare.stored_size import stored_size
 from fersweep.data_pipeline.prepare.workers import Augmenter, Extractor, Job, Ready
-from fersweep.data_pipeline.sources.decode import Broken, decode
 from fersweep.data_pipeline.sources.labels import refuse_unused
 from fersweep.data_pipeline.sources.source import Source, Survey, open_source
 
@@ -88,8 +87,13 @@ def prepare(
     kind = _kind(opened, surveys)
     if kind == "scores" and (options.landmarks or options.augment or options.views > 1):
         raise InputError("ready-made blendshapes have no pictures: leave landmarks, views and augment out")
-    image_size = None if kind == "scores" else options.image_size or _image_size(opened)
-    wanted = request(opened, replace(options, image_size=image_size))
+    image_size = options.image_size
+    if kind == "scores":
+        image_size = None
+    elif image_size is None:
+        image_size = stored_size(opened, [survey.num_faces for survey in surveys])
+    options = replace(options, image_size=image_size, crop=options.crop or _usual_crop(kind, options))
+    wanted = request(opened, options)
     if (manifest := begun(out, wanted)) is not None:
         report(Progress("finished", manifest["num_faces"], manifest["num_faces"], 0.0, 0.0))
         return manifest
@@ -138,9 +142,8 @@ def _opened(sources: Sequence[Path], formats: Sequence[str], options: Options) -
         raise InputError(f"format: {len(formats)} are given for {len(sources)} sources; give one for all, or one each")
     names = list(formats) * len(sources) if len(formats) == 1 else list(formats) or [None] * len(sources)
     labels = dict(options.labels)
-    return [
-        open_source(Path(path), name, labels, options.split_folders) for path, name in zip(sources, names, strict=True)
-    ]
+    folders = None if options.split in ("subject", "stratified") else options.split_folders
+    return [open_source(Path(path), name, labels, folders) for path, name in zip(sources, names, strict=True)]
 
 
 def _kind(sources: Sequence[Source], surveys: Sequence[Survey]) -> str:
@@ -154,26 +157,9 @@ def _kind(sources: Sequence[Source], surveys: Sequence[Survey]) -> str:
     return "image" if "image" in kinds else kinds.pop()
 
 
-def _image_size(sources: Sequence[Source]) -> tuple[int, int]:
-    """The largest of the sources' first faces; no more than SMALL a side for images."""
-    height = width = 0
-    for source in sources:
-        for face in source.faces():
-            try:
-                first = decode(face)
-            except Broken:
-                continue
-            if face.kind == "text" and not (first.shape[0] in SIDES and first.shape[1] in SIDES):
-                raise InputError(
-                    f"{face.source}: a face of {first.shape[0]}×{first.shape[1]} pixels; both sides must lie in 8–1024"
-                )
-            too_large = max(first.shape) > SMALL and face.kind == "image"
-            size = (SMALL, SMALL) if too_large else first.shape
-            height, width = max(height, size[0], SIDES[0]), max(width, size[1], SIDES[0])
-            break
-    if height == 0:
-        raise InputError(f"no picture of {', '.join(str(source.path) for source in sources)} can be read")
-    return height, width
+def _usual_crop(kind: str, options: Options) -> Crop:
+    """`crop` where it is not given. Faces of tables are never searched: those of older datasets say auto."""
+    return "none" if kind == "image" and options.pixels_only else "auto"
 
 
 def _job(
@@ -238,8 +224,11 @@ def _manifest_fields(
         "folds": options.folds,
         "num_subjects": settled.num_subjects,
         "compared": settled.compared,
+        "turned_twins": settled.turned_twins,
         "skipped": settled.skipped,
         "carved": settled.carved,
+        **({"carved_by": settled.carved_by} if settled.carved_by else {}),
+        **({"fit": "pad", "kept_whole": settled.kept_whole} if pixels else {}),
     }
 
 

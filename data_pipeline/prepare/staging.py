@@ -45,6 +45,7 @@ SEEN = [
     pa.field("pose", pa.binary(12)),
     pa.field("landmarks", pa.binary(LANDMARKS_BYTES)),
     pa.field("augmentation", pa.string()),
+    pa.field("is_whole", pa.bool_()),  # a picture kept whole: see crop.Crops
 ]
 """What a worker adds."""
 STAGED = pa.schema([*KNOWN, *SEEN])

@@ -15,7 +15,7 @@ import numpy as np
 import pyarrow as pa
 
 from fersweep.data_pipeline.faces.altered_copies import augmented
-from fersweep.data_pipeline.faces.crop import MAX_FACES, face_crops, fit
+from fersweep.data_pipeline.faces.crop import MAX_FACES, Crops, degenerate, face_crops, fit, to_gray
 from fersweep.data_pipeline.faces.landmarker import Landmarker
 from fersweep.data_pipeline.faces.landmarker_bundle import find_bundle
 from fersweep.data_pipeline.prepare.reading_cache import ID_BYTES, READING, UNKNOWN, ReadingCache, Sight, as_row
@@ -60,24 +60,33 @@ class Extractor:
         atexit.unregister(self.close)
 
     def __call__(self, batch: pa.Table) -> pa.Table:
-        rows, faces, seen = [], [], {"number": [], "of": [], "broken": []}
+        rows, faces, seen = [], [], {"number": [], "of": [], "broken": [], "is_whole": []}
         for row, face in enumerate(_faces(batch)):
             try:
                 crops, broken = self._crops(face), NO_FACE
             except Broken as error:
-                crops, broken = [], error.reason
-            for number, crop in enumerate(crops or [None]):
+                crops, broken = Crops([]), error.reason
+            for number, crop in enumerate(crops.faces or [None]):
                 rows.append(row)
-                seen["of"].append(0 if number else max(len(crops), 1))
-                faces.append(None if crop is None else fit(crop, self.job.image_size))
+                seen["of"].append(0 if number else max(len(crops.faces), 1))
+                faces.append(None if crop is None else fit(crop, self.job.image_size, keeps_aspect=True))
                 seen["number"].append(number)
                 seen["broken"].append(broken if crop is None else None)
+                seen["is_whole"].append(crops.is_whole)
         return self._staged(batch, rows, faces, seen)
 
-    def _crops(self, face: Face) -> list[np.ndarray]:
-        if face.kind == "text" or not self.job.crop:
-            return [decode(face)]
-        return face_crops(decode(face, colour=True), self._finder, face.box, self.job.all_faces)
+    def _crops(self, face: Face) -> Crops:
+        picture = decode(face, colour=face.kind != "text")
+        gray = picture if face.kind == "text" else to_gray(picture)
+        if (reason := degenerate(gray)) is not None:
+            raise Broken(face.source, reason)
+        if face.kind == "text":
+            return Crops([gray])
+        crops = face_crops(picture, self._finder if self.job.crop else None, face.box, self.job.all_faces)
+        for crop in crops.faces:
+            if (reason := degenerate(crop)) is not None:  # a box of the source beside the face
+                raise Broken(face.source, reason)
+        return crops
 
     def _finder(self) -> Landmarker:
         if self.finder is None:

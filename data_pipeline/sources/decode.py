@@ -94,6 +94,24 @@ def decode(face: Face, colour: bool = False) -> np.ndarray:
     return _image(face, colour)
 
 
+def size_of(face: Face) -> tuple[int, int]:
+    """(H, W) of what `decode` returns; of an image only its header is read. Broken where it has none."""
+    if face.kind != "image":
+        height, width = decode(face).shape
+        return height, width
+    from PIL import Image
+
+    quiet = silent_stderr() if face.data.startswith((b"II", b"MM")) else contextlib.nullcontext()
+    try:
+        with warnings.catch_warnings(), quiet:
+            warnings.simplefilter("ignore")
+            with Image.open(io.BytesIO(face.data), formats=FORMATS) as image:
+                turned = image.getexif().get(ORIENTATION, 1) in range(5, 9)  # by a quarter
+                return (image.width, image.height) if turned else (image.height, image.width)
+    except Exception:  # see _image
+        raise Broken(face.source, NO_IMAGE if face.data else EMPTY) from None
+
+
 def _text(face: Face) -> np.ndarray:
     """(H, W) uint8, or (H, W, 3) where there are three numbers a pixel."""
     plain = not face.data.translate(None, b"0123456789 \t\r\n")

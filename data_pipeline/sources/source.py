@@ -41,17 +41,20 @@ class Source:
     """What is read: `path`, or the folder of a list that names files beside it."""
     lists: tuple[str, ...] = ()
     """The files of `root` that hold or name the faces; none where every image is one."""
-    split_folders: Mapping[str, str] = field(default_factory=dict[str, str])
-    """Folder → the split of the faces below it, or "none" (`--split-folder`)."""
+    split_folders: Mapping[str, str] | None = None
+    """Folder → the split of the faces below it, or "none" (`--split-folder`); None: splits do not matter."""
     seen: Seen | None = field(default=None, compare=False, repr=False)
     """The files of `path`."""
 
-    def faces(self) -> Iterator[Face]:
+    def faces(self, every: int = 1) -> Iterator[Face]:
         """Every face that is not dropped, in the order of the CSV, the sorted names (folder, zip) or the archive (tar).
+
+        every: of these the first, and each that comes so many later; the contents of the others are not read.
 
         InputError at a class that does not map. A file that cannot be read is a face of the kind "broken".
         """
         naming, kind = Naming(self.labels), READERS[self.format].kind
+        number = 0
         for face in self._raw_faces():
             if face.drop is not None:
                 continue
@@ -60,7 +63,10 @@ class Source:
                 votes = None if face.votes is None else _votes(face.votes, naming)
             except KeyError as error:
                 raise unmapped(face.source, {error.args[0]: 0}) from None
-            if label is not None:
+            if label is None:
+                continue
+            number += 1
+            if (number - 1) % every == 0:
                 data, how = (face.data, kind) if isinstance(face.data, bytes) else _content(face.data)
                 yield Face(face.source, label, face.split, data, how, face.subject, votes, face.box)
 
@@ -68,7 +74,14 @@ class Source:
         """Count classes and what is left out, without decoding. InputError that names all classes that do not map."""
         seen = self.seen if self.root == self.path else None
         return survey(
-            self.path, self._raw_faces(), self.format, self.lists, self.labels, self._known_folders, seen, self._notes()
+            self.path,
+            self._raw_faces(),
+            self.format,
+            self.lists,
+            self.labels,
+            None if self.split_folders is None else self._known_folders,
+            seen,
+            self._notes(),
         )
 
     def sha256(self) -> str:
@@ -108,7 +121,7 @@ class Source:
 
     @property
     def _known_folders(self) -> dict[str, str]:
-        return {name.casefold(): split for name, split in self.split_folders.items()}
+        return {name.casefold(): split for name, split in (self.split_folders or {}).items()}
 
 
 def open_source(
@@ -123,11 +136,13 @@ def open_source(
         path: a CSV, a list of images, a folder, or an archive.
         format: a key of READERS; None: the one that it looks like.
         labels: the source's names of classes → ours or "drop", before all known spellings; see labels.py.
-        split_folders: folder → the split of the faces below it, or "none", before all known names.
+        split_folders: folder → the split of the faces below it, or "none", before all known names; None: the splits do
+            not matter, so that the survey asks for none.
 
     InputError where the source is missing, broken, empty or not of that format, or where it may be of several.
     """
-    path, labels, split_folders = Path(path), check_map(labels or {}), check_split_folders(split_folders or {})
+    path, labels = Path(path), check_map(labels or {})
+    check_split_folders(split_folders or {})
     if format is not None and format not in READERS:
         raise InputError(f"--format {format}: no such format; {hint(format, READERS)}")
     fitting, claimed, seen = _recognise(path, READERS if format is None else {format: READERS[format]})

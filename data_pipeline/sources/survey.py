@@ -48,14 +48,14 @@ class Survey(NamedTuple):
 
 def survey(
     path: Path, faces: Iterable[RawFace], format: str, lists: Iterable[str], labels: Mapping[str, str],
-    splits: Mapping[str, str], seen: Seen | None, notes: Iterable[str],
+    splits: Mapping[str, str] | None, seen: Seen | None, notes: Iterable[str],
 ) -> Survey:  # fmt: skip
     """Count the faces of the source `path`. InputError that names all classes that do not map, or folders that may be splits.
 
     Args:
         format: a key of READERS.
         lists: the files that hold or name the faces.
-        labels: `--map`. splits: `--split-folder`, for messages: they are in `faces` already.
+        labels: `--map`. splits: `--split-folder`, which is in `faces` already; None: nothing is asked for.
         seen: the files of the source; None: others are read beside it, so that its folder is not all its own.
         notes: what a user should know of the format, and of how its lists are read.
     """
@@ -87,7 +87,8 @@ def survey(
         why = ", ".join(f"{sum(counts.values()):,} {reason}" for reason, counts in left_out.items())
         tip = ": give the folder that holds both the list and the images" if left_out[MISSING] else ""
         raise InputError(f"{path} holds no face that can be used ({why}){tip}")
-    _ask_for_splits(path, folders, splits)
+    if splits is not None:
+        _ask_for_splits(path, folders, splits)
     found = {name: ClassCount(naming[name], count) for name, count in classes.items()}
     for name, (label, count) in found.items():
         if label is None:

@@ -37,7 +37,7 @@ def near_pairs(thumbnails: np.ndarray, min_correlation: float = 0.98) -> np.ndar
     Pictures with the same bytes are linked to their first. Constant pictures have no correlation.
 
     Standardised to mean 0 and length 1, pictures are |a - b|² = 2 (1 - r) apart. A projection on principal components
-    (of a sample) only brings them nearer, so that every pair is among those that are near there (`_candidates`); these
+    (of a sample) only brings them nearer, so that every pair is among those that are near there (`near_points`); these
     are then correlated in full. About 400 bytes a face beside the thumbnails.
     """
     flat = thumbnails.reshape(len(thumbnails), SIDE * SIDE)
@@ -46,8 +46,8 @@ def near_pairs(thumbnails: np.ndarray, min_correlation: float = 0.98) -> np.ndar
     near = [np.stack([first[copies], copies], axis=1)]
     rows = np.flatnonzero(varied & (first == np.arange(len(flat))))
     if len(rows) > 1:
-        links = _Links(len(rows))
-        for candidates in _candidates(_projected(flat, rows), math.sqrt(2 * (1 - min_correlation)) + SLACK):
+        links = Links(len(rows))
+        for candidates in near_points(_projected(flat, rows), math.sqrt(2 * (1 - min_correlation)) + SLACK):
             for begin in range(0, len(candidates), VERIFY_PAIRS):
                 pairs = links.new(candidates[begin : begin + VERIFY_PAIRS])
                 pairs = pairs[_correlation(flat, rows[pairs]) >= min_correlation]
@@ -77,7 +77,7 @@ def _projected(flat: np.ndarray, rows: np.ndarray) -> np.ndarray:
     return points
 
 
-def _candidates(points: np.ndarray, radius: float) -> Iterator[np.ndarray]:
+def near_points(points: np.ndarray, radius: float) -> Iterator[np.ndarray]:
     """Pairs (p, 2) of `points` (n, K) at most `radius` apart, a batch at a time.
 
     The leaves of a k-d tree are blocks: a block is compared, in one matrix product, with the points of itself and of
@@ -86,6 +86,8 @@ def _candidates(points: np.ndarray, radius: float) -> Iterator[np.ndarray]:
     """
     from scipy.spatial import cKDTree  # pyright: ignore[reportAttributeAccessIssue]
 
+    if len(points) < 2:
+        return
     tree = cKDTree(points, leafsize=LEAF_ROWS)
     order = tree.indices
     ordered = points[order]
@@ -133,7 +135,7 @@ def _correlation(flat: np.ndarray, pairs: np.ndarray) -> np.ndarray:
     return product(a, b) / np.sqrt(product(a, a) * product(b, b))
 
 
-class _Links:
+class Links:
     """What is linked already (union-find over arrays): a pair within one group need not be compared."""
 
     def __init__(self, num: int):

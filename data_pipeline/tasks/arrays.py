@@ -71,11 +71,15 @@ class TaskArrays:
     class_weight: np.ndarray  # (C,) float32, n / (C * n_c), from train
     fingerprint: str
     preprocessing: dict[str, Any]
-    """What inference must repeat: border, size, views, image_size, bundle, MediaPipe version."""
+    """What inference must repeat: border, size, views, image_size, fit, crop, bundle, MediaPipe version."""
     groups: dict[str, list[str]] = field(default_factory=dict)  # class → labels of the dataset
 
 
 def preprocessing(manifest: Mapping[str, Any]) -> dict[str, Any]:
     """How MediaPipe saw the faces of this dataset, which a model of it must repeat; empty for ready-made scores."""
-    size = manifest["image_size"]
-    return {**(manifest.get("landmarks") or {}), **({} if size is None else {"image_size": size})}
+    if manifest["image_size"] is None:
+        return dict(manifest.get("landmarks") or {})
+    how = {"image_size": manifest["image_size"]}
+    how |= {"fit": manifest["fit"]} if "fit" in manifest else {}
+    how |= {"crop": "none"} if manifest.get("options", {}).get("crop") == "none" else {}
+    return {**(manifest.get("landmarks") or {}), **how}

@@ -4,8 +4,8 @@
         for seen in reader.faces(read_photo(path)):          # or read_photo(bytes): JPEG, PNG and what Pillow reads
             probabilities = net.predict(seen.features[None]) # features is None where the crop shows no expression
 
-A face is treated as a face of the dataset: cropped to the same frame, made gray, resized to the dataset's image size, and
-read by the landmarker with the border, size and views of training; a model of pixels is fed the gray crop itself.
+A face is treated as a face of the dataset: found by the same rule (data_pipeline/faces/crop.py), which takes a small picture
+and one that its face fills as they are, cropped to the same frame, made gray, fitted to the dataset's image size, and read by the landmarker with the border, size and views of training; a model of pixels is fed the gray crop itself.
 
 One reader may serve several models, `PhotoReader(a, b)`: faces are found once, and a crop is read once for each
 distinct (image size, border, size, views). `Seen.views` has one View a model, in their order; `Seen.face` and
@@ -27,7 +27,7 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 import numpy as np
 
 from fersweep.common.errors import InputError
-from fersweep.data_pipeline.faces.crop import fit
+from fersweep.data_pipeline.faces.crop import MAX_FACES, degenerate, find_faces, fit, is_crop, to_gray
 from fersweep.data_pipeline.faces.landmarker import Box, Landmarker, Reading, faces_in_photo
 from fersweep.data_pipeline.faces.landmarker_bundle import find_bundle
 from fersweep.data_pipeline.tasks.features import values
@@ -36,9 +36,9 @@ if TYPE_CHECKING:
     from PIL import Image
 
 
-MAX_FACES = 20
-# FER2013's: for a model that does not name its own. Older models name no views, as there was one only.
-PREPROCESSING = {"image_size": (48, 48), "border": 0.25, "size": 192, "views": 1}
+# FER2013's: for a model that does not name its own. Older models name no views, as there was one only, and
+# no fit, as pictures were stretched.
+PREPROCESSING = {"image_size": (48, 48), "border": 0.25, "size": 192, "views": 1, "fit": "stretch", "crop": "auto"}
 MAX_PIXELS = 2**27  # of a photo: 400 MB once decoded; the largest telephones take 108 million
 
 
@@ -76,6 +76,7 @@ class _Sight(NamedTuple):
     border: float
     size: int
     views: int
+    keeps_aspect: bool
 
 
 class PhotoReader(AbstractContextManager["PhotoReader"]):
@@ -88,31 +89,44 @@ class PhotoReader(AbstractContextManager["PhotoReader"]):
         self._path: Path | None = None
         self._landmarkers: dict[tuple[float, int, int, int], Landmarker] = {}
 
-    def faces(self, photo: np.ndarray, near: Sequence[Box] | None = None) -> list[Seen]:
+    def faces(self, photo: np.ndarray, near: Sequence[Box] | None = None, film: bool = False) -> list[Seen]:
         """Faces of a photo (H, W, 3) uint8 RGB, from left to right.
 
-        A photo without any is treated as a crop itself, as a dataset's images are, if the landmarker detects a face in it.
+        A picture that is a face already is one: `crop.find_faces`. A photo in which none is found is treated as a crop
+        itself, as a dataset's images are, if the landmarker detects a face in it.
 
         Args:
             near: boxes of a video's previous frame: search the whole frame and around these only, instead of all parts of
                 the photo (a quarter of the time).
+            film: the photo is a frame of a video: however small, it is searched.
 
         Raises RuntimeError if MediaPipe's bundle is not there and cannot be fetched.
         """
         sights = [_sight(model) for model in self._models]
-        finder = self._landmarker(sights[0]._replace(views=1), MAX_FACES)
-        faces = [self._seen(box, crop, sights) for box, crop in faces_in_photo(photo, finder, near)]
-        height, width = photo.shape[:2]
+        gray = to_gray(photo)
+        height, width = gray.shape
         whole = (0, 0, width, height)
+
+        def finder() -> Landmarker:
+            return self._landmarker(sights[0]._replace(views=1), MAX_FACES)
+
+        if degenerate(gray) is not None:
+            return []
+        if film or near is not None:
+            faces = faces_in_photo(photo, finder(), near)
+        elif _leaves_whole(self._models[0]) and is_crop(gray):
+            faces = [(whole, gray)]
+        else:
+            faces = find_faces(photo, gray, finder, several=True)
         if faces or (near is not None and whole not in near):
-            return faces
-        return self._whole(photo, whole, sights)
+            return [self._seen(box, crop, sights) for box, crop in faces]
+        return self._whole(gray, whole, sights)
 
     def _seen(self, box: Box, crop: np.ndarray, sights: Sequence[_Sight]) -> Seen:
         known: dict[_Sight, Reading | None] = {}
         views: list[View] = []
         for model, sight in zip(self._models, sights, strict=True):
-            face = fit(crop, sight.image_size)
+            face = fit(crop, sight.image_size, sight.keeps_aspect)
             if model["feature_names"] == ["pixels"]:
                 views.append(View(face, face))
                 continue
@@ -121,12 +135,9 @@ class PhotoReader(AbstractContextManager["PhotoReader"]):
             views.append(View(face, _features(model["feature_names"], known[sight])))
         return Seen(box, tuple(views))
 
-    def _whole(self, photo: np.ndarray, box: Box, sights: Sequence[_Sight]) -> list[Seen]:
-        import cv2
-
-        gray = cv2.cvtColor(photo, cv2.COLOR_RGB2GRAY)
+    def _whole(self, gray: np.ndarray, box: Box, sights: Sequence[_Sight]) -> list[Seen]:
         for sight in dict.fromkeys(sights):
-            if self._landmarker(sight).read(fit(gray, sight.image_size)) is not None:
+            if self._landmarker(sight).read(fit(gray, sight.image_size, sight.keeps_aspect)) is not None:
                 return [self._seen(box, gray, sights)]
         return []
 
@@ -149,8 +160,19 @@ class PhotoReader(AbstractContextManager["PhotoReader"]):
 
 
 def _sight(model: dict[str, Any]) -> _Sight:
-    options = PREPROCESSING | model.get("preprocessing", {})
-    return _Sight(tuple(options["image_size"]), options["border"], options["size"], options["views"])
+    options = _options(model)
+    return _Sight(
+        tuple(options["image_size"]), options["border"], options["size"], options["views"], options["fit"] == "pad"
+    )
+
+
+def _options(model: dict[str, Any]) -> dict[str, Any]:
+    return PREPROCESSING | model.get("preprocessing", {})
+
+
+def _leaves_whole(model: dict[str, Any]) -> bool:
+    """No face was looked for in the pictures that the model learned from."""
+    return _options(model)["crop"] == "none"
 
 
 def _features(names: Sequence[str], reading: Reading | None) -> np.ndarray | None:
@@ -186,4 +208,9 @@ def _upright(image: Image.Image) -> np.ndarray:
     turned = ImageOps.exif_transpose(image)
     if turned.mode.startswith("I;16"):  # Pillow would cut values at 255, so that the picture turns white
         return np.repeat((np.asarray(turned) >> 8).astype(np.uint8)[..., None], 3, axis=2)
+    if turned.has_transparency_data:  # black, as in a dataset
+        from PIL import Image
+
+        turned = turned.convert("RGBA")
+        turned = Image.alpha_composite(Image.new("RGBA", turned.size, (0, 0, 0, 255)), turned)
     return np.array(turned.convert("RGB"))

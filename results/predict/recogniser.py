@@ -105,9 +105,9 @@ class Recogniser(AbstractContextManager["Recogniser"]):
                     f"--window {window}: {model.name} sees one frame; only blendshape_lstm with layout: features can see several"
                 )
 
-    def faces(self, image: np.ndarray, near: Sequence[Box] | None = None) -> list[Seen]:
+    def faces(self, image: np.ndarray, near: Sequence[Box] | None = None, film: bool = False) -> list[Seen]:
         """PhotoReader.faces."""
-        return self._reader.faces(image, near)
+        return self._reader.faces(image, near, film)
 
     def answers(self, faces: Sequence[Seen]) -> list[Answers]:
         """Of each face what each model answers. Each model is called once, for all faces."""

@@ -89,7 +89,7 @@ def watch(
                 break
             full = frame.time_s - looked_s >= LOOK_S
             looked_s = frame.time_s if full else looked_s
-            faces = recogniser.faces(frame.image, None if full else [track.box for track in tracker.tracks])
+            faces = recogniser.faces(frame.image, None if full else [track.box for track in tracker.tracks], film=True)
             tracks = tracker.follow([face.box for face in faces], frame.time_s)
             answers = _answers(recogniser, faces, tracks, frame, how)
             labelled = {

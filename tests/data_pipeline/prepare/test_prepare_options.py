@@ -21,7 +21,11 @@ from fersweep.data_pipeline.prepare import workers
 from fersweep.data_pipeline.prepare.options import Options
 from fersweep.data_pipeline.prepare.preparation import prepare as prepare_with
 from fersweep.data_pipeline.prepare.staging import STAGED, Stage
+from fersweep.data_pipeline.prepare.stored_size import stored_size
 from fersweep.data_pipeline.sources.demo_faces import make_faces
+from fersweep.data_pipeline.sources.source import open_source
+from fersweep.data_pipeline.tasks.arrays import preprocessing
+from fersweep.data_pipeline.tasks.photo_reader import PhotoReader, read_photo
 from fersweep.data_pipeline.vocabulary import BLENDSHAPES
 
 pytestmark = pytest.mark.slow
@@ -75,15 +79,24 @@ def test_a_second_dataset_looks_at_new_faces_alone(
     assert 0 < points[33, 0] < points[263, 0] < 1  # the eyes' outer corners, in the face's picture
 
 
+DEGENERATE = {
+    "fewer than 8 pixels a side": {"happy": 1},
+    "more than 4 times as long as wide": {"sad": 1},
+    "one gray value all over": {"sad": 1, "neutral": 1},
+}
+
+
 def test_broken_faces_are_skipped_and_counted(tmp_path: Path):
     source = make_faces(tmp_path / "faces", 9)
     first = sorted((source / "happy").iterdir())[0]
     (source / "happy" / "cut.png").write_bytes(first.read_bytes()[:-200])
     (source / "sad" / "empty.jpg").write_bytes(b"")
+    for name, shape in (("happy/0", (1, 1)), ("sad/0", (200, 40)), ("sad/1", (48, 48)), ("neutral/0", (300, 300))):
+        cv2.imwrite(str(source / f"{name}.png"), np.full(shape, 90, np.uint8))
     manifest = prepare([source], tmp_path / "out", Options(pixels_only=True))
     assert manifest["num_faces"] == 9
-    assert sum(sum(labels.values()) for labels in manifest["skipped"].values()) == 2
-    assert {label for labels in manifest["skipped"].values() for label in labels} == {"happy", "sad"}
+    assert manifest["skipped"] == {"cut off": {"happy": 1}, "empty file": {"sad": 1}, **DEGENERATE}
+    assert min(manifest["image_size"] or ()) > 64, "though the first picture is of one pixel"
     for path in source.rglob("*.png"):
         path.write_bytes(b"no picture")
     with pytest.raises(InputError, match=r"no picture of .* can be read"):
@@ -133,16 +146,66 @@ def test_all_faces_of_a_photo(tmp_path: Path):
     wide = np.zeros((512, 1024, 3), np.uint8)
     wide[:, :512] = photo
     wide[100:400, 600:900] = cv2.resize(photo[:350, 50:400], (300, 300))
-    for name, picture in (("happy/wide", wide), ("sad/nobody", np.zeros((300, 300, 3), np.uint8)), ("sad/one", photo)):
+    nobody = cv2.resize(np.array([[[0], [90]]], np.uint8).repeat(3, axis=2), (300, 300))
+    for name, picture in (("happy/wide", wide), ("sad/nobody", nobody), ("sad/one", photo)):
         (tmp_path / "photos" / name).parent.mkdir(parents=True, exist_ok=True)
         cv2.imwrite(str(tmp_path / "photos" / f"{name}.png"), cv2.cvtColor(picture, cv2.COLOR_RGB2BGR))
     manifest = prepare([tmp_path / "photos"], tmp_path / "all", Options(faces="all", part_rows=1))
     assert manifest["image_size"] == [128, 128]
     assert manifest["skipped"] == {"no face found in the picture": {"sad": 1}}
+    assert manifest["kept_whole"] == {}
     table = open_table(tmp_path / "all")
     assert table["label"].to_pylist() == ["happy", "happy", "sad"]
     assert table["detected"].to_pylist() == [True] * 3
-    assert prepare([tmp_path / "photos"], tmp_path / "one", Options())["num_faces"] == 2
+    manifest = prepare([tmp_path / "photos"], tmp_path / "one", Options())
+    assert (manifest["num_faces"], manifest["kept_whole"]) == (3, {"sad": 1})
+    assert open_table(tmp_path / "one")["detected"].to_pylist() == [True, False, True]
+
+
+def test_pixels_alone_keep_every_picture(tmp_path: Path, monkeypatch: pytest.MonkeyPatch):
+    """MediaPipe is asked only where --crop auto asks for it. Most pictures decide the stored size; aspect is kept."""
+    monkeypatch.setattr(workers, "Landmarker", None)
+    monkeypatch.setattr("fersweep.data_pipeline.prepare.preparation.Landmarker", None)
+    rng = np.random.default_rng(0)
+    shapes = [(224, 224)] * 3 + [(60, 60), (60, 40)] * 3
+    for number, shape in enumerate(shapes):
+        path = tmp_path / "faces" / ("happy", "sad")[number % 2] / f"{number}.png"
+        path.parent.mkdir(parents=True, exist_ok=True)
+        cv2.imwrite(str(path), rng.integers(1, 256, shape).astype(np.uint8))
+    manifest = prepare([tmp_path / "faces"], tmp_path / "out", Options(pixels_only=True))
+    assert (manifest["num_faces"], manifest["skipped"]) == (9, {})
+    assert manifest["kept_whole"] == {"happy": 2, "sad": 1}
+    assert (manifest["options"]["crop"], manifest["image_size"]) == ("none", [128, 128])
+    faces = [
+        np.frombuffer(row, np.uint8).reshape(128, 128) for row in open_table(tmp_path / "out")["pixels"].to_pylist()
+    ]
+    assert sum(not face[:, :21].any() and not face[:, 107:].any() for face in faces) == 3, "40 of 60 columns"
+    model = {"feature_names": ["pixels"], "preprocessing": preprocessing(manifest)}
+    with PhotoReader(model) as reader:  # `predict` sees the same, without MediaPipe, too
+        for source, face in zip(open_table(tmp_path / "out")["source"].to_pylist(), faces, strict=True):
+            (seen,) = reader.faces(read_photo(tmp_path / "faces" / source))
+            np.testing.assert_array_equal(seen.features, face)
+    with pytest.raises(TypeError):  # the landmarker that is none here
+        prepare([tmp_path / "faces"], tmp_path / "found", Options(pixels_only=True, crop="auto"))
+
+
+@pytest.mark.parametrize(
+    ("shapes", "size"),
+    [
+        ([(48, 48)] * 5, (48, 48)),
+        ([(1, 1), *[(48, 48)] * 5], (48, 48)),
+        ([(96, 64)] * 5, (96, 64)),
+        ([(300, 200)] * 5, (128, 128)),
+        ([(300, 300), *[(48, 48)] * 5], (48, 48)),
+        ([(64, 48), (70, 90), (100, 80), (50, 50), (400, 300)], (80, 80)),
+        ([(200, 300), (224, 224), (60, 60), (90, 70)], (128, 128)),
+    ],
+)
+def test_the_stored_size_is_that_of_most_pictures(shapes: list[tuple[int, int]], size: tuple[int, int], tmp_path: Path):
+    (tmp_path / "happy").mkdir()
+    for number, shape in enumerate(shapes):
+        cv2.imwrite(str(tmp_path / "happy" / f"{number}.png"), np.zeros(shape, np.uint8))
+    assert stored_size([open_source(tmp_path)], [len(shapes)]) == size
 
 
 def scores_csv(path: Path, num: int = 300, subjects: int | None = 20) -> Path:
@@ -187,7 +250,7 @@ SPLITS: dict[str, Options] = {
 def sources() -> dict[str, Callable[[Path], Path]]:
     def twins(directory: Path) -> Path:
         """Class folders in which every face stands two to four times, twice under another class."""
-        made = make_faces(directory / "faces", 12)
+        made = make_faces(directory / "faces", 36)
         for index, path in enumerate(sorted(made.rglob("*.png"))):
             for copy in range(1 + index % 3):
                 other = path.parent if copy else made / "neutral"

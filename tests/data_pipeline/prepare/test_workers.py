@@ -8,7 +8,17 @@ import numpy as np
 import pytest
 
 from fersweep.data_pipeline.faces.altered_copies import augmented
-from fersweep.data_pipeline.faces.crop import MAX_FACES, SMALL, face_crops, fit
+from fersweep.data_pipeline.faces.crop import (
+    CONSTANT,
+    ELONGATED,
+    MAX_FACES,
+    SMALL,
+    TINY,
+    degenerate,
+    face_crops,
+    find_faces,
+    fit,
+)
 from fersweep.data_pipeline.faces.landmarker import VIEWS, Landmarker, faces_in_photo
 from fersweep.data_pipeline.faces.landmarker_bundle import find_bundle
 from fersweep.data_pipeline.faces.mirror import MIRROR_LANDMARKS, MIRROR_SCORES
@@ -119,37 +129,71 @@ class TestCache:
 class TestCrop:
     def test_a_small_picture_is_the_face(self, face: np.ndarray, finder: Landmarker):
         colour = cv2.cvtColor(face, cv2.COLOR_GRAY2RGB)
-        (crop,) = face_crops(colour, lambda: finder, None, all_faces=False)
+        (crop,) = face_crops(colour, lambda: finder, None, all_faces=False).faces
         assert crop.shape == face.shape
 
     def test_the_face_of_a_photo_is_cropped(self, photo: np.ndarray, finder: Landmarker):
-        (crop,) = face_crops(photo, lambda: finder, None, all_faces=False)
+        (crop,) = face_crops(photo, lambda: finder, None, all_faces=False).faces
         np.testing.assert_array_equal(crop, faces_in_photo(photo, finder)[0][1])
 
     def test_a_photo_that_its_face_fills_stays_whole(self, photo: np.ndarray, finder: Landmarker):
         ((left, top, right, bottom), _) = faces_in_photo(photo, finder)[0]
         tight = cv2.resize(photo[top:bottom, left:right], (2 * SMALL, 2 * SMALL))
-        (crop,) = face_crops(tight, lambda: finder, None, all_faces=False)
+        (crop,) = face_crops(tight, lambda: finder, None, all_faces=False).faces
         assert crop.shape == (2 * SMALL, 2 * SMALL)
 
     def test_the_largest_or_all(self, photo: np.ndarray, finder: Landmarker):
         wide = np.zeros((512, 1024, 3), np.uint8)
         wide[:, :512] = photo
         wide[100:400, 600:900] = cv2.resize(photo[:350, 50:400], (300, 300))
-        (largest,) = face_crops(wide, lambda: finder, None, all_faces=False)
-        both = face_crops(wide, lambda: finder, None, all_faces=True)
+        (largest,) = face_crops(wide, lambda: finder, None, all_faces=False).faces
+        both = face_crops(wide, lambda: finder, None, all_faces=True).faces
         assert len(both) == 2
         assert len(largest) == max(map(len, both))
 
-    def test_a_photo_without_a_face_has_none(self, finder: Landmarker):
-        assert face_crops(np.zeros((300, 300, 3), np.uint8), lambda: finder, None, all_faces=False) == []
+    @pytest.mark.parametrize(
+        ("shape", "all_faces", "is_kept"),
+        [((300, 300), False, True), ((300, 300), True, False), ((300, 400), False, False), ((600, 600), False, False)],
+    )
+    def test_a_picture_without_a_face(self, shape: tuple[int, int], all_faces: bool, is_kept: bool, finder: Landmarker):
+        """Is kept whole where it is shaped like a crop of a face."""
+        found = face_crops(np.zeros((*shape, 3), np.uint8), lambda: finder, None, all_faces)
+        assert [crop.shape for crop in found.faces] == [shape] * is_kept
+        assert found.is_whole == is_kept
+
+    def test_nothing_is_looked_for_without_a_finder(self, photo: np.ndarray):
+        found = face_crops(photo, None, None, all_faces=False)
+        assert (found.faces[0].shape, found.is_whole) == (photo.shape[:2], True)
+
+    def test_predict_finds_what_prepare_finds(self, photo: np.ndarray, finder: Landmarker):
+        """A face already, the face of a photo, a wide picture whose face is high."""
+        ((left, top, right, bottom), _) = faces_in_photo(photo, finder)[0]
+        tight = np.ascontiguousarray(photo[top:bottom, left:right])
+        wide = cv2.copyMakeBorder(cv2.resize(tight, (256, 256)), 0, 0, 0, 200, cv2.BORDER_CONSTANT)
+        for picture in (cv2.resize(tight, (48, 48)), cv2.resize(tight, (256, 256)), photo, wide):
+            gray = cv2.cvtColor(picture, cv2.COLOR_RGB2GRAY)
+            (crop,) = face_crops(picture, lambda: finder, None, all_faces=False).faces
+            (((left, top, right, bottom), seen),) = find_faces(picture, gray, lambda: finder, several=True)
+            np.testing.assert_array_equal(seen, crop)
+            assert (bottom - top, right - left) == crop.shape
+        assert crop.shape[0] == crop.shape[1], "of the wide picture only its face"
+
+    @pytest.mark.parametrize(
+        ("shape", "reason"), [((7, 9), TINY), ((8, 33), ELONGATED), ((9, 9), CONSTANT), ((8, 32), CONSTANT)]
+    )
+    def test_what_shows_no_face(self, shape: tuple[int, int], reason: str):
+        gray = np.full(shape, 7, np.uint8)
+        assert degenerate(gray) == reason
+        if reason is CONSTANT:
+            gray[0, 0] = 8
+            assert degenerate(gray) is None
 
     def test_the_box_of_the_source(self, photo: np.ndarray, finder: Landmarker):
-        (crop,) = face_crops(photo, lambda: finder, (-20, 10, 80, 90), all_faces=False)
+        (crop,) = face_crops(photo, lambda: finder, (-20, 10, 80, 90), all_faces=False).faces
         assert crop.shape == (100, 100)
         assert crop[50, 0] == 0  # beyond the photo
         for wrong in ((0, 0, 10**9, 10**9), (600, 600, 700, 700)):
-            (crop,) = face_crops(photo, lambda: finder, wrong, all_faces=False)
+            (crop,) = face_crops(photo, lambda: finder, wrong, all_faces=False).faces
             assert crop.shape == photo.shape[:2]
 
 

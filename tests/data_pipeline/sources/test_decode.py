@@ -83,6 +83,18 @@ def test_fit():
     assert fit(face, (128, 96)).dtype == np.uint8
 
 
+def test_fit_keeps_the_aspect():
+    face = np.maximum(pixels(0, 96), 1)[:, :64]
+    assert (fit(face, (48, 32), keeps_aspect=True) == fit(face, (48, 32))).all()
+    assert fit(face, (96, 64), keeps_aspect=True) is face
+    padded = fit(face, (48, 48), keeps_aspect=True)
+    assert (padded[:, 8:40] == fit(face, (48, 32))).all()
+    assert not padded[:, :8].any()
+    assert not padded[:, 40:].any()
+    assert fit(face.T, (41, 48), keeps_aspect=True).shape == (41, 48)
+    assert fit(np.ones((300, 2), np.uint8), (24, 24), keeps_aspect=True).shape == (24, 24)
+
+
 @pytest.mark.realdata
 def test_real_folders_are_decoded_as_before(realdata: Path):
     faces = list(open_source(realdata / "fer2013" / "fer2013_folders_sample.zip").faces())

@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+import cv2
 import numpy as np
 import pytest
 
 from fersweep.data_pipeline.splits.near_twins import near_pairs
+from fersweep.data_pipeline.splits.turned_twins import turned_pairs
 from fersweep.data_pipeline.splits.twins import find_near
 
 
@@ -68,3 +70,27 @@ def test_few_faces_and_none() -> None:
     assert near_pairs(np.zeros((3, 24, 24), np.uint8)).shape == (0, 2)
     assert near_pairs(pictures(1).repeat(3, axis=0)).tolist() == [[0, 1], [0, 2]]
     assert near_pairs(np.stack([pictures(1)[0], 255 - pictures(1)[0], pictures(1)[0] // 2])).tolist() == [[0, 2]]
+    assert turned_pairs(np.empty((0, 24, 24), np.uint8)).shape == (0, 2)
+    assert turned_pairs(np.full((3, 24, 24), 7, np.uint8)).shape == (0, 2)
+    assert turned_pairs(pictures(1).repeat(2, axis=0)).tolist() == [[0, 1]]
+
+
+BORDERS = {"black": cv2.BORDER_CONSTANT, "edge": cv2.BORDER_REPLICATE, "reflect": cv2.BORDER_REFLECT_101}
+
+
+@pytest.mark.parametrize("border", BORDERS)
+@pytest.mark.parametrize("is_mirrored", [False, True])
+@pytest.mark.parametrize("turn", [-15, -7, 0, 10])
+def test_mirror_images_and_rotations(turn: int, is_mirrored: bool, border: str) -> None:
+    """As augmenters make them of faces of 48 pixels; other pictures are no twins, nor is what was turned further."""
+    faces = np.array([cv2.resize(face, (48, 48), interpolation=cv2.INTER_CUBIC) for face in pictures(100)])
+
+    def turned(face: np.ndarray, degrees: float) -> np.ndarray:
+        face = np.ascontiguousarray(face[:, ::-1]) if is_mirrored else face
+        matrix = cv2.getRotationMatrix2D((23.5, 23.5), degrees, 1)
+        return cv2.warpAffine(face, matrix, (48, 48), flags=cv2.INTER_LINEAR, borderMode=BORDERS[border])
+
+    copies = [turned(face, turn) for face in faces[:50]] + [turned(face, 30) for face in faces[50:60]]
+    every = [cv2.resize(face, (24, 24), interpolation=cv2.INTER_AREA) for face in [*faces, *copies]]
+    pairs = turned_pairs(np.array(every))
+    assert pairs.tolist() == [[row, 100 + row] for row in range(50)]
