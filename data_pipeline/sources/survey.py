@@ -8,7 +8,7 @@ from typing import NamedTuple
 from fersweep.common.errors import InputError
 from fersweep.data_pipeline.sources.decode import Kind
 from fersweep.data_pipeline.sources.formats import READERS
-from fersweep.data_pipeline.sources.formats.reader import MISSING, RawFace, Reader
+from fersweep.data_pipeline.sources.formats.reader import MISSING, RawFace
 from fersweep.data_pipeline.sources.labels import Naming, unmapped
 from fersweep.data_pipeline.sources.split_names import MAY_BE, split_in
 from fersweep.data_pipeline.sources.unrecognised import Seen
@@ -99,7 +99,7 @@ def survey(
     if reader.kind == "image" and reader.listed and num_unused > 0:
         left_out[UNLISTED][UNKNOWN] = num_unused
     num_faces = sum(count for label, count in found.values() if label is not None)
-    warnings = [f"{path}: {text}" for text in [*notes, *_official(own_splits, reader)]]
+    warnings = [f"{path}: {text}" for text in [*notes, *_official(own_splits, reader.official or {})]]
     if num_torn := sum(len(splits) > 1 for splits in splits_of.values()):
         torn = f"{num_torn:,} of {len(splits_of):,} persons are in several of its splits"
         warnings.append(f"{path}: {torn}, so scores on it flatter: --split subject draws new ones")
@@ -144,19 +144,18 @@ def _ask_for_splits(path: Path, folders: Mapping[str, str | None], known: Mappin
                 )
 
 
-def _official(splits: Mapping[str | None, int], reader: Reader) -> Iterator[str]:
-    """A note where a published dataset's splits have other sizes than it has."""
-    official = reader.official
-    if official is None:
+def _official(splits: Mapping[str | None, int], published: Mapping[str, int]) -> Iterator[str]:
+    """A note where what seems to be a published dataset lacks rows, or has more."""
+    is_whole_split = any(splits.get(split) == number for split, number in published.items())
+    if None in splits or not (is_whole_split or 2 * sum(splits.values()) > sum(published.values())):
         return
-    here = {split: splits.get(split, 0) for split in SPLITS}
-    is_it = any(here[split] == count for split, count in official.items()) or 2 * sum(here.values()) > sum(
-        official.values()
-    )
-    if is_it and None not in splits and here != dict(official):
-        sizes = ", ".join(f"{count:,} {split}" if count else f"no {split}" for split, count in here.items())
-        wanted = ", ".join(f"{count:,} {split}" for split, count in official.items())
-        yield f"it has {sizes} rows; as published it has {wanted}"
+    differing = [
+        f"{f'{splits[split]:,}' if splits.get(split) else 'no'} {split} rows where {number:,} were published"
+        for split, number in published.items()
+        if splits.get(split, 0) != number
+    ]
+    if differing:
+        yield f"it has {', '.join(differing)}"
 
 
 def _other_files(seen: Seen, format: str, lists: Iterable[str]) -> dict[str, int]:

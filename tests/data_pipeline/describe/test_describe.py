@@ -52,7 +52,9 @@ def full(tmp_path_factory: pytest.TempPathFactory) -> Path:
     manifest["origins"]["two"] |= {
         "num_faces": 240,
         "labels": {"joy": {"label": "happy", "num_faces": 30}, "bored": {"label": None, "num_faces": 7}},
-        "dropped": {"no face": 3},
+        "dropped": {"no face": 3},  # of an older dataset
+        "left_out": {"image is missing": {"sad": 12_000}},
+        "other_files": {".txt": 2},
         "warnings": ["its split mixes another's"],
     }
     write_manifest(directory, manifest | {"skipped": {"cut off": {"happy": 2, "sad": 1}}, "split_by": "subject"})
@@ -95,7 +97,8 @@ def test_the_page_holds_all_there_is_to_see(full: Path, full_page: str):
         assert heading in full_page
     assert "&lt;one&gt;" in full_page
     assert "<one>" not in full_page
-    for text in ("bored", "dropped", "cut off", "its split mixes another&#39;s", "augmented copies", "subjects"):
+    for text in ("bored", "dropped", "cut off", "its split mixes another&#39;s", "augmented copies", "subjects", "no face",
+                 "image is missing", "sad 12,000", ".txt"):  # fmt: skip
         assert text in full_page
     markup = re.sub(r"<script.*?</script>", "", full_page, flags=re.DOTALL)
     assert not re.search(r'(src|href)="(?!data:|#)|url\((?!data:)', markup)
@@ -138,7 +141,10 @@ def test_numbers_of_a_full_dataset(full: Path):
         "subjects: 240",
         "folds: 4 of",
         "augmented copies",
-        "3 cut off",
+        "3 × cut off (happy 2, sad 1)",
+        "12,000 × image is missing (sad 12,000)",
+        "sad: 12,001 of 12,0",
+        "other files: 2 .txt",
         "origins: <one>, 240 of two",
     ):
         assert part in text
