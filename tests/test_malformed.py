@@ -150,7 +150,7 @@ SWEEPS = {
     "resources: {cpus: .inf}": "resources.cpus: Input should be a finite number, but got inf",
     "stop: {report_s: .inf}": "stop.report_s: Input should be a finite number, but got inf",
     "space: {fix: {noise: 0.01}, range: {noise: [a]}}": "space.range.noise: ['a'] is not [low, high]",
-    "{trainable: blendshape_dense, space: {fix: {num_layers: 1, units_2: .nan}}}": "units_2 = nan is outside",
+    "{trainable: blendshape_dense, space: {fix: {num_layers: 1, units_2: .nan}}}": "units_2 = nan is no number",
     "{trainable: blendshape_dense, space: {range: {activation: []}}}": "space.range.activation: [] allows nothing",
 }
 
@@ -180,7 +180,7 @@ def source_refusal(source: Path) -> str | None:
     """The refusal of a source, by all of `prepare` up to where it turns to Ray; nothing may be written beside it."""
     try:
         with pytest.MonkeyPatch.context() as patch:
-            patch.setattr("fersweep.data_pipeline.prepare.preparation.ray_session", reach_ray)
+            patch.setattr("fersweep.data_pipeline.prepare.ray_stream.ray_session", reach_ray)
             names = ("source", "data", "happy", ".png", ".csv", "row ")
             message = refusal(lambda: prepare([source], source.parent / "out"), *names)
         assert message is not None

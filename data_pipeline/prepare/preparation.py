@@ -13,19 +13,16 @@ import json
 import os
 import shutil
 import sys
-import time
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import asdict, replace
 from importlib.metadata import version
 from pathlib import Path
 from typing import Any
 
 import numpy as np
-import pyarrow as pa
 
 from fersweep.common.errors import InputError
 from fersweep.common.files import check_name, lock, write_whole
-from fersweep.common.ray_connection import ray_session
 from fersweep.common.text import shell
 from fersweep.common.versions import own
 from fersweep.data_pipeline.dataset.manifest import Manifest
@@ -33,11 +30,11 @@ from fersweep.data_pipeline.dataset.seal import seal
 from fersweep.data_pipeline.faces.landmarker import Landmarker
 from fersweep.data_pipeline.faces.landmarker_bundle import SHA256, find_bundle
 from fersweep.data_pipeline.prepare.assemble import Settled, chosen_for_augmentation, settle, write
-from fersweep.data_pipeline.prepare.batches import BATCH_ROWS, Chosen, Sources
+from fersweep.data_pipeline.prepare.batches import Chosen, Sources
 from fersweep.data_pipeline.prepare.begun import STATE, Request, begun, request
 from fersweep.data_pipeline.prepare.options import Crop, Options
 from fersweep.data_pipeline.prepare.progress import OnProgress, Progress
-from fersweep.data_pipeline.prepare.ray_stream import stream
+from fersweep.data_pipeline.prepare.ray_stream import running
 from fersweep.data_pipeline.prepare.reading_cache import ReadingCache, Sight, readings_directory
 from fersweep.data_pipeline.prepare.staging import Stage
 from fersweep.data_pipeline.prepare.stored_size import stored_size
@@ -45,9 +42,6 @@ from fersweep.data_pipeline.prepare.workers import Augmenter, Extractor, Job, Re
 from fersweep.data_pipeline.sources.labels import refuse_unused
 from fersweep.data_pipeline.sources.source import Source, Survey, open_source
 
-BATCH_BYTES = 2**23  # of a batch of faces that are only decoded: a batch costs Ray Data a quarter of a second
-MIN_BATCH_ROWS = 16
-ALONE_ROWS = 128
 STAGED = "staged"
 
 
@@ -99,7 +93,7 @@ def prepare(
         return manifest
     job = _job(kind, image_size, options, landmarker, Path(cache or readings_directory()).resolve())
     alone = kind == "scores" or ((workers or os.cpu_count()) == 1 and address is None)
-    with _workers(alone, workers, address) as run, _unfinished(out, wanted):
+    with running(alone, workers, address) as run, _unfinished(out, wanted):
         sizes = _sizes(np.arange(sum(survey.num_faces for survey in surveys)), options.part_rows)
         stage = Stage(out / STAGED, sizes, options.part_rows)
         worker = Ready if kind == "scores" else Extractor
@@ -262,56 +256,3 @@ def _locked(out: Path) -> Iterator[None]:
     with alone:
         yield
         (out / ".lock").unlink(missing_ok=True)
-
-
-Worker = type[Extractor] | type[Ready]
-Run = Callable[[str, "Sources | Chosen", Worker, Job, Stage, OnProgress], None]
-
-
-@contextlib.contextmanager
-def _workers(alone: bool, workers: int | None, address: str | None) -> Iterator[Run]:
-    """A function that fills a stage: through Ray, or, with one worker, here, without Ray's share of a core."""
-
-    def here(phase: str, blocks: "Sources | Chosen", kind: Worker, job: Job, stage: Stage, report: OnProgress) -> None:
-        if stage.todo:
-            batches = replace(blocks, batch_rows=min(ALONE_ROWS, stage.part_rows))
-            with contextlib.closing(kind(job)) as worker:
-                _fill(phase, map(worker, batches()), stage, report)
-
-    if alone:
-        yield here
-        return
-    with ray_session(workers, address) as ray:
-
-        def through_ray(
-            phase: str, blocks: "Sources | Chosen", kind: Worker, job: Job, stage: Stage, report: OnProgress
-        ) -> None:
-            if not stage.todo:
-                return
-            num = min(workers or int(ray.cluster_resources().get("CPU", 1)), -(-stage.todo // MIN_BATCH_ROWS))
-            mean_bytes = blocks.mean_bytes
-            most = BATCH_ROWS if job.sight is not None else max(BATCH_BYTES // mean_bytes, BATCH_ROWS)
-            rows = min(max(stage.todo // (4 * num), MIN_BATCH_ROWS), most)
-            blocks = replace(blocks, batch_rows=rows)
-            size = mean_bytes * rows // 2  # half: faces vary, a batch must fill a block
-            tables = stream(ray, blocks, kind, job, workers=num, batch_rows=rows, block_bytes=size)
-            _fill(phase, tables, stage, report)
-
-        yield through_ray
-
-
-def _fill(phase: str, tables: Iterator[pa.Table], stage: Stage, report: OnProgress) -> None:
-    """Stage the workers' results, and report how far they are."""
-    total = todo = stage.todo
-    begun_at, begun_with = 0.0, 0  # the rate counts from the first batch on: workers take seconds to start
-    for table in tables:
-        stage.add(table)
-        todo = stage.todo
-        num_faces = total - todo
-        if not begun_with:
-            begun_at, begun_with = time.monotonic(), num_faces
-        rate = (num_faces - begun_with) / max(time.monotonic() - begun_at, 1e-3)
-        whole = sum(stage.sizes)
-        report(Progress(phase, whole - todo, whole, rate, todo / rate if rate else None))
-    if stage.missing:
-        raise RuntimeError(f"{todo} faces did not come back from the workers; run the same command again")

@@ -1,14 +1,28 @@
-"""Streams of faces through Ray Data: one reader on this machine, workers of one core each, wherever the cluster has them.
+"""Faces through the workers into a stage: in this process, or through Ray Data, with one reader on this machine and workers of one
+core each, wherever the cluster has them.
 
 Blocks are small and few are in memory, which does not grow with the source. The only module of this room that imports ray.
 """
 
+import contextlib
 import logging
 import re
+import time
 from collections.abc import Callable, Iterator
+from dataclasses import replace
 from typing import Any
 
 import pyarrow as pa
+
+from fersweep.common.ray_connection import ray_session
+from fersweep.data_pipeline.prepare.batches import BATCH_ROWS, Chosen, Sources
+from fersweep.data_pipeline.prepare.progress import OnProgress, Progress
+from fersweep.data_pipeline.prepare.staging import Stage
+from fersweep.data_pipeline.prepare.workers import Extractor, Job, Ready
+
+BATCH_BYTES = 2**23  # of a batch of faces that are only decoded: a batch costs Ray Data a quarter of a second
+MIN_BATCH_ROWS = 16
+ALONE_ROWS = 128
 
 Blocks = Callable[[], Iterator[pa.Table]]
 
@@ -76,3 +90,56 @@ def _datasource(blocks: Blocks) -> Any:
             return [ReadTask(blocks, BlockMetadata(num_rows=None, size_bytes=None, input_files=None, exec_stats=None))]
 
     return Faces()
+
+
+Worker = type[Extractor] | type[Ready]
+Run = Callable[[str, "Sources | Chosen", Worker, Job, Stage, OnProgress], None]
+
+
+@contextlib.contextmanager
+def running(alone: bool, workers: int | None, address: str | None) -> Iterator[Run]:
+    """A function that fills a stage: through Ray, or, with one worker, here, without Ray's share of a core."""
+
+    def here(phase: str, blocks: "Sources | Chosen", kind: Worker, job: Job, stage: Stage, report: OnProgress) -> None:
+        if stage.todo:
+            batches = replace(blocks, batch_rows=min(ALONE_ROWS, stage.part_rows))
+            with contextlib.closing(kind(job)) as worker:
+                _fill(phase, map(worker, batches()), stage, report)
+
+    if alone:
+        yield here
+        return
+    with ray_session(workers, address) as ray:
+
+        def through_ray(
+            phase: str, blocks: "Sources | Chosen", kind: Worker, job: Job, stage: Stage, report: OnProgress
+        ) -> None:
+            if not stage.todo:
+                return
+            num = min(workers or int(ray.cluster_resources().get("CPU", 1)), -(-stage.todo // MIN_BATCH_ROWS))
+            mean_bytes = blocks.mean_bytes
+            most = BATCH_ROWS if job.sight is not None else max(BATCH_BYTES // mean_bytes, BATCH_ROWS)
+            rows = min(max(stage.todo // (4 * num), MIN_BATCH_ROWS), most)
+            blocks = replace(blocks, batch_rows=rows)
+            size = mean_bytes * rows // 2  # half: faces vary, a batch must fill a block
+            tables = stream(ray, blocks, kind, job, workers=num, batch_rows=rows, block_bytes=size)
+            _fill(phase, tables, stage, report)
+
+        yield through_ray
+
+
+def _fill(phase: str, tables: Iterator[pa.Table], stage: Stage, report: OnProgress) -> None:
+    """Stage the workers' results, and report how far they are."""
+    total = todo = stage.todo
+    begun_at, begun_with = 0.0, 0  # the rate counts from the first batch on: workers take seconds to start
+    for table in tables:
+        stage.add(table)
+        todo = stage.todo
+        num_faces = total - todo
+        if not begun_with:
+            begun_at, begun_with = time.monotonic(), num_faces
+        rate = (num_faces - begun_with) / max(time.monotonic() - begun_at, 1e-3)
+        whole = sum(stage.sizes)
+        report(Progress(phase, whole - todo, whole, rate, todo / rate if rate else None))
+    if stage.missing:
+        raise RuntimeError(f"{todo} faces did not come back from the workers; run the same command again")

@@ -59,7 +59,9 @@ def test_a_home_that_cannot_be_written(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture
 ) -> None:
     monkeypatch.setattr(processes.tempfile, "tempdir", str(tmp_path))
-    monkeypatch.setenv("HOME", "/nonexistent")
+    (tmp_path / "file").touch()
+    no_home = str(tmp_path / "file" / "home")
+    monkeypatch.setenv("HOME", no_home)
     monkeypatch.setattr(processes.getpass, "getuser", lambda: {}["no such user"])
     monkeypatch.setenv("LOGNAME", "")
     processes.usable_home()
@@ -68,13 +70,13 @@ def test_a_home_that_cannot_be_written(
     assert os.environ["LOGNAME"] == f"user-{os.getuid()}"
     assert home.stat().st_mode & 0o777 == 0o700
     assert f"caches go to {home}" in capsys.readouterr().err
-    os.environ["HOME"] = "/nonexistent"
+    os.environ["HOME"] = no_home
     processes.usable_home()
     assert capsys.readouterr().err == "", "said when it is made"
 
     home.rename(tmp_path / "other")
     home.symlink_to(tmp_path / "other")
-    os.environ["HOME"] = "/nonexistent"
+    os.environ["HOME"] = no_home
     processes.usable_home()
     assert os.environ["HOME"] != str(home), "a link may be anybody's"
 

@@ -14,7 +14,7 @@ from fersweep.common.errors import InputError
 from fersweep.data_pipeline.dataset.manifest import read_manifest
 from fersweep.data_pipeline.dataset.parts import open_table
 from fersweep.data_pipeline.describe.summary import describe
-from fersweep.data_pipeline.faces.crop import fit
+from fersweep.data_pipeline.faces.crop import CONSTANT, fit
 from fersweep.data_pipeline.faces.landmarker import Landmarker
 from fersweep.data_pipeline.faces.landmarker_bundle import find_bundle
 from fersweep.data_pipeline.prepare.options import Options
@@ -193,6 +193,6 @@ def test_real_faces(realdata: Path, tmp_path: Path, ray_session: None):
             fourth.writestr(name, sample.read(name))
     manifest = prepare([tmp_path / "fourth.zip"], tmp_path / "out", workers=2)
     assert len(names) == 2516
-    assert manifest["num_faces"] == 629
+    assert (manifest["num_faces"], manifest["skipped"]) == (628, {CONSTANT: {"neutral": 1}})
     assert describe(tmp_path / "out").detected_share > 0.95
     assert set(manifest["counts"]) == {"train", "val", "test"}

@@ -225,7 +225,7 @@ def scores_csv(path: Path, num: int = 300, subjects: int | None = 20) -> Path:
 def test_ready_made_blendshapes_need_no_mediapipe(tmp_path: Path, monkeypatch: pytest.MonkeyPatch):
     monkeypatch.setattr("fersweep.data_pipeline.prepare.preparation.Landmarker", None)
     source = scores_csv(tmp_path / "scores.csv")
-    monkeypatch.setattr("fersweep.data_pipeline.prepare.preparation.ray_session", None)
+    monkeypatch.setattr("fersweep.data_pipeline.prepare.ray_stream.ray_session", None)
     manifest = prepare_with([source], tmp_path / "out", Options(part_rows=64), workers=2)
     assert manifest["image_size"] is manifest["landmarks"] is None
     assert manifest["blendshapes"] == list(BLENDSHAPES[1:5])
