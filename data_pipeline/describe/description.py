@@ -56,10 +56,10 @@ class Description:
     classes: list[str]
     counts: Counts
     undetected: Counts
-    detected_share: float
-    """Of all faces, those in which MediaPipe found one."""
+    detected_share: float | None
+    """Of all faces, those in which MediaPipe found one; None: it was not asked, and the source has no scores."""
     lost: dict[str, float]
-    """Label → share of its faces in which MediaPipe found none."""
+    """Label → share of its faces in which MediaPipe found none; empty where it was not asked."""
     twins: Twins
     near_twins: NearTwins
     augmented: dict[str, int]

@@ -84,7 +84,7 @@ def _head(description: Description) -> Section:
     splits = ", ".join(f"{sum(labels.values()):,} {split}" for split, labels in description.counts.items())
     facts = [(f"{description.num_faces:,}", f"faces: {splits}"), (str(len(description.classes)), "classes")]
     if description.landmarks is not None:
-        facts.append((f"{description.detected_share:.1%}", "of them found by MediaPipe"))
+        facts.append((f"{description.detected_share or 0:.1%}", "of them found by MediaPipe"))
     crossing = sum(twins.across_splits.values())
     facts.append((f"{twins.faces:,}", f"faces with a twin of the same pixels; {crossing:,} across splits"))
     facts.append((f"{twins.conflicting:,}", "groups of twins whose labels differ"))

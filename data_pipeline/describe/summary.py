@@ -28,8 +28,9 @@ def describe(directory: Path) -> Description:
 def describe_rows(rows: DatasetRows, scores: TrainScores | None = None) -> Description:
     """`describe` of rows that are in memory already, and of the scores of their train faces (None: they are read)."""
     manifest = rows.manifest
-    counts, undetected = manifest["counts"], manifest["undetected"]
-    lost = {label: _total(undetected, label) / _total(counts, label) for label in manifest["classes"]}
+    counts, looked = manifest["counts"], manifest["landmarks"] is not None or bool(manifest.get("blendshapes", True))
+    undetected = manifest["undetected"] if looked else {}
+    lost = {label: _total(undetected, label) / _total(counts, label) for label in manifest["classes"] if looked}
     num_undetected = sum(sum(labels.values()) for labels in undetected.values())
     scores = scores or TrainScores(rows)
     return Description(
@@ -42,7 +43,7 @@ def describe_rows(rows: DatasetRows, scores: TrainScores | None = None) -> Descr
         classes=manifest["classes"],
         counts=counts,
         undetected=undetected,
-        detected_share=1.0 - num_undetected / max(manifest["num_faces"], 1),
+        detected_share=1.0 - num_undetected / max(manifest["num_faces"], 1) if looked else None,
         lost=lost,
         twins=_twins(rows),
         near_twins=NearTwins(_across(rows, rows.is_near), manifest.get("turned_twins", {})),
@@ -149,7 +150,7 @@ def _count_table(description: Description) -> FittingTable:
         shown.add_row(label, *numbers, *[f"{description.lost[label]:.1%}"] * has_lost)
     totals = (f"{sum(counts[split].values()):,}" for split in counts)
     shown.add_section()
-    shown.add_row("all", *totals, *[f"{1 - description.detected_share:.1%}"] * has_lost, style="bold")
+    shown.add_row("all", *totals, *[f"{1 - (description.detected_share or 0):.1%}"] * has_lost, style="bold")
     return shown
 
 
@@ -177,6 +178,7 @@ def _more(description: Description) -> list[str]:
     if len(description.origins) > 1:
         numbers = {name: origin.get("num_faces") for name, origin in description.origins.items()}
         lines.append("origins: " + ", ".join(name if n is None else f"{n:,} of {name}" for name, n in numbers.items()))
+    lines += _empty(description)
     lines += _losses(description)
     lines += _carved(description)
     if whole := description.kept_whole:
@@ -220,6 +222,18 @@ def heavy_losses(description: Description) -> list[tuple[str, int, int]]:
         lost.update({label: number for label, number in labels.items() if label != UNKNOWN})
     alls = {label: number + _total(description.counts, label) for label, number in lost.items()}
     return [(label, lost[label], alls[label]) for label in LABELS if lost[label] >= HEAVY * alls.get(label, 1)]
+
+
+def _empty(description: Description) -> list[str]:
+    """The splits without faces, and the classes that lack faces in one."""
+    lines: list[str] = []
+    for split, needs in (("val", "a search needs them (--val-share)"), ("test", "`promote` needs them (--test-share)")):
+        counts = description.counts.get(split, {})
+        if not counts and not (split == "val" and description.folds):
+            lines.append(f"no faces in {split}: {needs}")
+        elif counts and (lacking := [label for label in description.classes if not counts.get(label)]):
+            lines.append(f"no faces of {', '.join(lacking)} in {split}")
+    return lines
 
 
 def _carved(description: Description) -> list[str]:

@@ -45,6 +45,7 @@ class Settled:
     carved: dict[str, int]  # split → its faces that no source put there
     carved_by: str | None  # "subject" or "stratified"
     num_subjects: int
+    kept: dict[int, int]  # number of a source → its faces
     kept_whole: dict[str, int]  # {label: pictures}: see crop.Crops
     turned_twins: dict[str, int]  # {split: near twins that are so only mirrored or turned}
 
@@ -98,6 +99,7 @@ def settle(stage: Stage, options: Options, image_size: tuple[int, int] | None) -
         carved,
         carved_by,
         len(known.subject_codes),
+        dict(known.kept),
         whole,
         _per_split(turned),
     )
@@ -142,6 +144,7 @@ class _Known:
         self.image_size = image_size
         self.subject_codes: dict[tuple[int, str], int] = {}
         self.skipped: Counter[tuple[str, int]] = Counter()
+        self.kept: Counter[int] = Counter()
         self.whole: Counter[int] = Counter()
         self._columns: dict[str, list[np.ndarray]] = {
             name: [] for name in ("ids", "labels", "splits", "subjects", "thumbnails")
@@ -151,6 +154,7 @@ class _Known:
         broken = part.filter(part["broken"].is_valid())
         self.skipped.update(zip(broken["broken"].to_pylist(), broken["label"].to_pylist(), strict=True))
         part = part.filter(part["broken"].is_null())
+        self.kept.update(part["origin"].to_pylist())
         self.whole.update(part.filter(part["is_whole"])["label"].to_pylist())
         columns = self._columns
         columns["ids"].append(np.array(part["id"].to_pylist(), f"S{ID_BYTES}"))

@@ -9,6 +9,7 @@ written last.
 """
 
 import contextlib
+import errno
 import json
 import os
 import shutil
@@ -39,6 +40,7 @@ from fersweep.data_pipeline.prepare.reading_cache import ReadingCache, Sight, re
 from fersweep.data_pipeline.prepare.staging import Stage
 from fersweep.data_pipeline.prepare.stored_size import stored_size
 from fersweep.data_pipeline.prepare.workers import Augmenter, Extractor, Job, Ready
+from fersweep.data_pipeline.sources import split_names
 from fersweep.data_pipeline.sources.labels import refuse_unused
 from fersweep.data_pipeline.sources.source import Source, Survey, open_source
 
@@ -78,6 +80,7 @@ def prepare(
     opened = _opened(sources, formats, options)
     surveys = [source.survey() for source in opened]
     refuse_unused(options.labels, (name for survey in surveys for name in survey.labels))
+    split_names.refuse_unused(options.split_folders, (name for survey in surveys for name in survey.folders))
     kind = _kind(opened, surveys)
     if kind == "scores" and (options.landmarks or options.augment or options.views > 1):
         raise InputError("ready-made blendshapes have no pictures: leave landmarks, views and augment out")
@@ -204,13 +207,13 @@ def _manifest_fields(
         "origins": {
             name: {
                 "format": source.format,
-                "num_faces": survey.num_faces,
+                "num_faces": settled.kept.get(number, 0),
                 "labels": {label: count._asdict() for label, count in survey.labels.items()},
                 "left_out": survey.left_out,
                 "other_files": survey.other_files,
                 "warnings": survey.warnings,
             }
-            for name, source, survey in zip(names, sources, surveys, strict=True)
+            for number, (name, source, survey) in enumerate(zip(names, sources, surveys, strict=True))
         },
         "landmarks": None if sight is None else {**asdict(sight), **mediapipe},
         "has": {"pixels": pixels, "landmarks": options.landmarks},
@@ -233,7 +236,7 @@ def _report_nothing(_: Progress) -> None:
 @contextlib.contextmanager
 def _unfinished(out: Path, wanted: Request) -> Iterator[None]:
     """`out` is locked, and STATE in it says what it is to become. An InputError of the sources leaves nothing behind."""
-    with _locked(out):
+    with _told(out), _locked(out):
         write_whole(out / STATE, json.dumps(wanted, indent=1).encode())
         try:
             yield
@@ -244,6 +247,19 @@ def _unfinished(out: Path, wanted: Request) -> Iterator[None]:
             with contextlib.suppress(OSError):  # other files are in it
                 out.rmdir()
             raise
+
+
+@contextlib.contextmanager
+def _told(out: Path) -> Iterator[None]:
+    """What the disk refuses is said with the place. InputError where nothing can be written, RuntimeError where it is full."""
+    try:
+        yield
+    except OSError as error:
+        if error.errno in (errno.EROFS, errno.EACCES, errno.EPERM, errno.ENOTDIR):
+            raise InputError(f"--out {out}: cannot be written ({error.strerror})") from None
+        if error.errno in (errno.ENOSPC, errno.EDQUOT, errno.EIO):
+            raise RuntimeError(f"{out}: {error.strerror}; what is done is kept: run the same command again") from None
+        raise
 
 
 @contextlib.contextmanager

@@ -14,6 +14,7 @@ from typing import IO, NamedTuple, Protocol
 
 from fersweep.common.errors import InputError
 
+EMPTY_FOLDER = "empty folder"
 BROKEN_LINK = "link that leads nowhere"
 READ_ANYWAY = "link to a folder that is read anyway"
 NO_FILE = "neither a file nor a folder"
@@ -131,6 +132,8 @@ class Folder:
         """Only names of one folder and its parents are in memory. `linked`: what links to folders led to, and the root."""
         with os.scandir(folder) as entries:
             names = [(f"{entry.name}/" if entry.is_dir() else entry.name) for entry in entries]
+        if not names:
+            self.left_out[EMPTY_FOLDER] += 1
         for name in sorted(names):
             file = folder / name.rstrip("/")
             if not name.endswith("/"):

@@ -52,6 +52,7 @@ def read_map(pairs: Iterable[str]) -> dict[str, str]:
         name, equals, label = (part.strip() for part in pair.rpartition("="))
         if not equals or not name:
             raise InputError(f"--map {pair}: expected NAME=LABEL, for example joy=happy, or NAME={DROP}")
+        label = label_of(label) or label
         if labels.get(name, label) != label:
             raise InputError(f"--map {pair}: {name} was mapped to {labels[name]} before")
         labels[name] = label
@@ -116,13 +117,13 @@ def _no_classes(names: Iterable[str]) -> set[str]:
     """Those that do not look like names or ids of classes."""
     numbers = {name for name in names if name.isdecimal()}
     ids = all(len(number) <= 2 and int(number) <= _HIGHEST_ID for number in numbers)
-    return {name for name in names if _is_no_class(_folded(name))} | (set() if ids else numbers)
+    return {name for name in names if is_no_class(name)} | (set() if ids else numbers)
 
 
-def _is_no_class(name: str) -> bool:
-    """`happy_faces` may be one."""
-    labelled = any(word in _LABEL_OF for word in re.split(r"[ _-]+", name))
-    return not labelled and _NO_CLASS.fullmatch(name) is not None
+def is_no_class(name: str) -> bool:
+    """Does it look like a folder of a person, a sequence, a split or images? `happy_faces` may be a class."""
+    labelled = any(word in _LABEL_OF for word in re.split(r"[ _-]+", _folded(name)))
+    return not labelled and _NO_CLASS.fullmatch(_folded(name)) is not None
 
 
 def _folded(name: str) -> str:

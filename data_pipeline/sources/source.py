@@ -107,7 +107,10 @@ class Source:
         if reader.warning:
             yield reader.warning
         if splits := splits_by_name(self.lists) if reader.by_split else {}:
-            yield ", ".join(f"{name} is {split}" for name, split in splits.items()) + ", by their names"
+            yield (
+                ", ".join(f"{name} is {split}" for name, split in splits.items())
+                + ", by their names, where a row does not say"
+            )
         if reader.notes is not None:
             with opened(self.root) as files:
                 for member in chosen(files, self.lists):

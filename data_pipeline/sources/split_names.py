@@ -1,7 +1,7 @@
 """How sources call their splits: in tables, and in the names of folders and files."""
 
 import re
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 
 from fersweep.common.errors import InputError, hint
 from fersweep.data_pipeline.vocabulary import SPLITS
@@ -53,6 +53,17 @@ def read_split_folders(pairs: Sequence[str]) -> dict[str, str]:
             raise InputError(f"--split-folder {pair}: expected FOLDER=SPLIT, for example eval=test")
         folders[name] = split
     return check_split_folders(folders)
+
+
+def refuse_unused(folders: Mapping[str, str], names: Iterable[str]) -> None:
+    """InputError where `folders` names a folder that is not among `names`, those of all sources: it is mistyped."""
+    there = {name.casefold(): name for name in names}
+    for name, split in folders.items():
+        if name.casefold() not in there:
+            raise InputError(
+                f"--split-folder {name}={split}: no class folder is below such a folder; "
+                f"{hint(name, sorted(there.values()), 'there are')}"
+            )
 
 
 def check_split_folders(folders: Mapping[str, str]) -> dict[str, str]:

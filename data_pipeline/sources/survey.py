@@ -9,11 +9,12 @@ from fersweep.common.errors import InputError
 from fersweep.data_pipeline.sources.decode import Kind
 from fersweep.data_pipeline.sources.formats import READERS
 from fersweep.data_pipeline.sources.formats.reader import MISSING, RawFace
-from fersweep.data_pipeline.sources.labels import Naming, unmapped
-from fersweep.data_pipeline.sources.split_names import MAY_BE, split_in
+from fersweep.data_pipeline.sources.labels import Naming, label_of, unmapped
+from fersweep.data_pipeline.sources.split_names import MAY_BE, split_in, split_of, split_of_folders
 from fersweep.data_pipeline.sources.unrecognised import Seen
 from fersweep.data_pipeline.vocabulary import SPLITS, UNKNOWN, Counts
 
+MOST_NAMED = 6  # folders of a note
 UNLISTED = "picture that the list does not use"
 
 
@@ -39,6 +40,8 @@ class Survey(NamedTuple):
     kind: Kind
     has_subjects: bool
     """Every face says who it is."""
+    folders: frozenset[str]
+    """Names of the folders above those of classes."""
 
     @property
     def dropped(self) -> dict[str, int]:
@@ -99,13 +102,18 @@ def survey(
     if reader.kind == "image" and reader.listed and num_unused > 0:
         left_out[UNLISTED][UNKNOWN] = num_unused
     num_faces = sum(count for label, count in found.values() if label is not None)
-    warnings = [f"{path}: {text}" for text in [*notes, *_official(own_splits, reader.official or {})]]
+    own_notes = [
+        *_official(own_splits, reader.official or {}),
+        *(_of_folders(folders, has_subjects) if format == "folders" else ()),
+    ]
+    warnings = [f"{path}: {text}" for text in [*notes, *own_notes]]
     if num_torn := sum(len(splits) > 1 for splits in splits_of.values()):
         torn = f"{num_torn:,} of {len(splits_of):,} persons are in several of its splits"
         warnings.append(f"{path}: {torn}, so scores on it flatter: --split subject draws new ones")
     others = {} if seen is None else _other_files(seen, format, lists)
     reasons = {reason: dict(counts) for reason, counts in left_out.items() if counts}
-    return Survey(num_faces, found, reasons, others, warnings, reader.kind, has_subjects and num_faces > 0)
+    above = frozenset(part for folder in folders for part in PurePosixPath(folder).parts[:-1])
+    return Survey(num_faces, found, reasons, others, warnings, reader.kind, has_subjects and num_faces > 0, above)
 
 
 def _label(naming: Naming, name: str) -> str:
@@ -142,6 +150,36 @@ def _ask_for_splits(path: Path, folders: Mapping[str, str | None], known: Mappin
                 raise InputError(
                     f"{path}: the folder {name} {why}: say which it is, --split-folder {name}=train (or val, test, none)"
                 )
+
+
+def _of_folders(folders: Mapping[str, str | None], has_subjects: bool) -> Iterator[str]:
+    """How folders above those of classes are read: as splits, or not at all.
+
+    Args:
+        folders: folder of faces → their split, None where it names none.
+    """
+    said: dict[str, str] = {}
+    unread: defaultdict[tuple[str, ...], set[str]] = defaultdict(set)  # by the folders above
+    by_file_names = False
+    for folder, split in folders.items():
+        above = PurePosixPath(folder).parts[:-1]
+        by_file_names = by_file_names or (split is not None and split_of_folders(PurePosixPath(folder).parts) != split)
+        for depth, name in enumerate(above):
+            if split is not None and split_in(name) == split:
+                said[name] = split
+            elif split_in(name) is None and label_of(name) is None:
+                unread[above[:depth]].add(name)
+    if by_file_names:
+        yield "the files' own names say the splits (PublicTest_… is val), or --split-folder does"
+    if odd := [f"{name} is {split}" for name, split in said.items() if split_of(name) != split]:
+        yield f"{', '.join(odd)}, by the names of the folders"
+    names = sorted(max(unread.values(), key=len, default=set[str]()))
+    if len(names) > 1 and not has_subjects:
+        more = f", … ({len(names):,})" if len(names) > MOST_NAMED else ""
+        yield (
+            f"the folders above the classes ({', '.join(names[:MOST_NAMED])}{more}) are not read: if they are persons, "
+            "give a CSV with the columns path,label,subject, or the same persons learn and test"
+        )
 
 
 def _official(splits: Mapping[str | None, int], published: Mapping[str, int]) -> Iterator[str]:

@@ -51,7 +51,7 @@ class Seen:
             self.name, self.head = self.name or name, self.head if self.name else head
 
     def refusal(self, path: Path) -> InputError:
-        if path.is_file() and self.suffixes.total() == 1 and not self.name:
+        if path.is_file() and self.suffixes.total() == 1 and not self.name and not self.packed:
             as_csv = ": write the table as a CSV" if TABULAR & set(self.suffixes) else ""
             return InputError(f"{path} is neither a CSV nor an image{as_csv}; {RIGHT}")
         return InputError(f"{path} holds no faces: {self.told()}; {RIGHT}")

@@ -70,7 +70,7 @@ def _frame(member: Member, name: re.Match[str], sequence: _Sequence | None) -> R
         return RawFace(member.name, sequence.label, member, subject=name[2])
     if int(name[3]) <= 1:
         return RawFace(member.name, CLASSES[0], member, subject=name[2])
-    return RawFace(member.name, sequence.label, member, drop=BETWEEN)
+    return RawFace(member.name, "", member, drop=BETWEEN)  # nothing that its class loses
 
 
 def _sequences(files: Files) -> Mapping[str, _Sequence]:
@@ -79,23 +79,27 @@ def _sequences(files: Files) -> Mapping[str, _Sequence]:
     last: dict[str, list[int]] = defaultdict(list)
     for member in files:
         if file := LABEL_FILE.fullmatch(member.name):
-            labels[file[1]] = (_label(member), member.name)
+            if (label := _label(member)) is not None:
+                labels[file[1]] = (label, member.name)
         elif (frame := NAME.fullmatch(member.name)) and is_picture(member):
             last[frame[1]] = sorted({*last[frame[1]], int(frame[3])})[-NUM_PEAK_FRAMES:]
     return {name: _Sequence(*label, last.get(name, [])) for name, label in labels.items()}
 
 
-def _label(member: Member) -> str:
+def _label(member: Member) -> str | None:
+    """The class that a file says; None: it cannot be read. InputError at a number that is no class of CK+."""
     with reading(member.name), member.open() as file:
         written = file.read(MAX_LABEL_BYTES).decode("utf-8-sig", "replace").strip()
     try:
-        return {float(index): label for index, label in enumerate(CLASSES)}[float(written)]
-    except (ValueError, KeyError):
-        last = len(CLASSES) - 1
-        raise InputError(
-            f"{member.name} says {written[:20]!r}, expected the number of an emotion, 0 ({CLASSES[0]}) to {last} "
-            f"({CLASSES[last]})"
-        ) from None
+        number = float(written)
+    except ValueError:
+        return None
+    if number in range(len(CLASSES)):
+        return CLASSES[int(number)]
+    raise InputError(
+        f"{member.name} says {written[:20]!r}, expected the number of an emotion, 0 ({CLASSES[0]}) to {len(CLASSES) - 1} "
+        f"({CLASSES[-1]})"
+    )
 
 
 def _is_ckplus(clue: Clue) -> bool:

@@ -82,7 +82,7 @@ def test_describe(tiny_dataset: Path):
     as_json = description.as_json()
     assert json.loads(json.dumps(as_json)) == as_json
     assert as_json["twins"] == {"groups": 12, "faces": 24, "conflicting": 0, "across_splits": {"train": 12}}
-    assert 0.02 < 1 - description.detected_share < 0.1
+    assert 0.02 < 1 - (description.detected_share or 0) < 0.1
     console = Console(width=200, record=True, file=io.StringIO())
     console.print(render(description))
     assert description.fingerprint in console.export_text()

@@ -257,7 +257,9 @@ def test_several_lists_are_splits_by_their_names(kind: str, names: tuple[str, st
     faces = list(open_source(tmp_path).faces())
     assert sorted(str(face.split) for face in faces) == ["test", "train"]
     assert len({face.source for face in faces}) == 2
-    assert survey(tmp_path).warnings == [f"{tmp_path}: {names[1]} is test, {names[0]} is train, by their names"]
+    assert survey(tmp_path).warnings == [
+        f"{tmp_path}: {names[1]} is test, {names[0]} is train, by their names, where a row does not say"
+    ]
     (tmp_path / names[1]).rename(tmp_path / "other.csv")
     with pytest.raises(InputError, match=r"ambiguous: it holds .*; give the one that you mean, or name them by their"):
         open_source(tmp_path)

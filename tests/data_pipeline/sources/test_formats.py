@@ -119,12 +119,23 @@ def test_sequences_without_their_labels(tmp_path: Path):
         survey(write_folder(tmp_path / "labels", labels))
 
 
-@pytest.mark.parametrize("written", [b"8", b"", b"3.5", b"\xff", b"nan"])
+@pytest.mark.parametrize("written", [b"8", b"3.5", b"nan"])
 def test_a_bad_label_of_a_sequence(written: bytes, tmp_path: Path):
     path = write_folder(tmp_path / "x", EXAMPLES["ckplus, sequences"]().files)
     (path / "CK+/Emotion/S005/001/S005_001_00000008_emotion.txt").write_bytes(written)
     with pytest.raises(InputError, match=r"S005_001_00000008_emotion.txt says '.*', expected .* 0 \(neutral\) to 7"):
         survey(path)
+
+
+@pytest.mark.parametrize("written", [b"", b"\xff"])
+def test_a_label_of_a_sequence_that_cannot_be_read_is_none(written: bytes, tmp_path: Path):
+    path = write_folder(tmp_path / "x", EXAMPLES["ckplus, sequences"]().files)
+    before = survey(path)
+    (path / "CK+/Emotion/S005/001/S005_001_00000008_emotion.txt").write_bytes(written)
+    assert survey(path).num_faces < before.num_faces
+    assert survey(path).dropped["frame of a sequence without a label"] > before.dropped.get(
+        "frame of a sequence without a label", 0
+    )
 
 
 def test_a_short_sequence_has_only_its_peak(tmp_path: Path):

@@ -11,6 +11,7 @@ from PIL import Image
 from fersweep.common.errors import InputError
 from fersweep.data_pipeline.sources.decode import decode
 from fersweep.data_pipeline.sources.source import open_source
+from fersweep.data_pipeline.sources.split_names import refuse_unused
 from fersweep.data_pipeline.sources.survey import _official
 from tests.sources import encoded, pixels, write_folder
 
@@ -87,3 +88,24 @@ def test_a_list_without_its_images(tmp_path: Path):
         "image is missing": {"sad": 10, "happy": 9},
         "picture that the list does not use": {"class unknown": 1},
     }
+
+
+def test_what_folders_above_and_below_classes_are_read_as(tmp_path: Path):
+    files = {
+        f"TrainingSet/{name}/1.png": encoded(pixels(number))
+        for number, name in enumerate(["happy", "sad/anna", "sad/S010"])
+    }
+    files |= {f"TrainingSet/p{number}/happy/1.png": encoded(pixels(9 + number)) for number in range(3)}
+    source = open_source(write_folder(tmp_path / "x", files), labels={"anna": "sad"}, split_folders={})
+    assert [(face.label, face.split, face.subject) for face in source.faces()] == [
+        *[("happy", "train", None)] * 4,
+        *(("sad", "train", "S010"), ("sad", "train", None)),
+    ]
+    by_name, unread = source.survey().warnings
+    assert by_name.endswith(": TrainingSet is train, by the names of the folders")
+    assert "the folders above the classes (p0, p1, p2) are not read: if they are persons" in unread
+    assert source.survey().folders == {"TrainingSet", "p0", "p1", "p2", "sad"}
+    with pytest.raises(
+        InputError, match=r"--split-folder trainingst=test: no class folder .* did you mean 'TrainingSet'"
+    ):
+        refuse_unused({"trainingst": "test"}, source.survey().folders)
