@@ -118,7 +118,7 @@ def _important(weights: dict[str, float], num_trials: int, counted: str) -> Sect
         plot(figure),
         f"How much the {num_best(num_trials)} best of {num_trials} trials differ from all of them in each parameter "
         f"(PED-ANOVA, Optuna's evaluator; the sum is 1).{counted}{caution} A parameter that was searched in a narrow range "
-        "looks unimportant. {NOT_THE_DASHBOARDS}",
+        f"looks unimportant. {NOT_THE_DASHBOARDS}",
     )
 
 
