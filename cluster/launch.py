@@ -55,6 +55,10 @@ def describe(asked: Sweep, data: Path, home: Path) -> tuple[SweepJson, TaskArray
     for split, part in (("train", arrays.train), ("val", arrays.val)):
         if not len(part.y):
             raise InputError(f"{data}: the task leaves no faces in {split}")
+    if len(judged := np.unique(arrays.val.y)) < 2:
+        raise InputError(
+            f"{data}: val has faces of {arrays.classes[int(judged[0])]} alone, which ranks no trials: it needs two classes"
+        )
     baseline = majority_baseline(arrays.train.y, arrays.val.y, len(arrays.classes))
     sweep = SweepJson(
         sweep=asked,

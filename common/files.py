@@ -32,7 +32,8 @@ def cache_directory() -> Path:
 
 @contextmanager
 def replacing(path: Path) -> Iterator[Path]:
-    """A name to write to, which becomes `path` when the block ends well; otherwise nothing is left."""
+    """A name to write to, which becomes `path` when the block ends well; otherwise nothing is left. A link stays one."""
+    path = path.resolve() if path.is_symlink() else path
     temporary = path.with_name(f".{path.stem}.{os.getpid()}.tmp{path.suffix}")
     try:
         yield temporary

@@ -23,12 +23,20 @@ PROBE_S = 10.0
 
 @contextmanager
 def reaching(address: str | None) -> Iterator[None]:
-    """Around `ray.init(address=address)`: InputError where no cluster answers. None is this machine, where Ray is started.
+    """Around `ray.init(address=address)`: InputError where no cluster answers. None is this machine, where Ray is started:
+    RuntimeError where it does not start.
 
     HOST:PORT is tried first: without a listener there, Ray itself waits for many minutes.
     """
     if address is None:
-        yield
+        try:
+            yield
+        except Exception as error:  # Ray raises a bare one, of several lines
+            reason = str(error).strip().splitlines()[0] if str(error).strip() else type(error).__name__
+            raise RuntimeError(
+                f"Ray did not start on this machine: {reason} (is it busy, or short of memory? run the command again; "
+                "Ray's logs are in /tmp/ray/session_latest/logs)"
+            ) from error
         return
     try:
         if ":" in address:

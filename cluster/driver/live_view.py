@@ -42,7 +42,7 @@ def summary(
     best = "none yet"
     if ranked and (row := ranked[0].best(stop.metric, stop.mode)):
         best = f"{row[stop.metric]:.4f} (trial {ranked[0].name}, epoch {int(row['epoch'])})"
-    eta = "?"
+    eta = "? (workers are starting)"
     if ended_here:
         eta = clock(seconds / ended_here * (asked - ended))
     elif epochs_here:  # no trial has ended: as if each had all its epochs

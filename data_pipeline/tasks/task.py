@@ -17,7 +17,7 @@ from pathlib import Path
 import numpy as np
 import pyarrow as pa
 
-from fersweep.common.errors import InputError
+from fersweep.common.errors import InputError, hint
 from fersweep.data_pipeline.dataset.columns import read_rows
 from fersweep.data_pipeline.dataset.manifest import read_manifest
 from fersweep.data_pipeline.dataset.parts import open_table
@@ -255,4 +255,4 @@ def _joined(first: Arrays, second: Arrays) -> Arrays:
 
 def _check_label(label: str, labels: Sequence[str], key: str) -> None:
     if label not in labels:
-        raise InputError(f"{key}: there is no label '{label}'; there are {', '.join(labels)}")
+        raise InputError(f"{key}: there is no label '{label}'; {hint(label, labels, 'there are')}")

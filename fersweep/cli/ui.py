@@ -15,7 +15,7 @@ app = typer.Typer()
 def ui(
     name: Annotated[str | None, typer.Argument(help="Name of the sweep to open; default: everything.")] = None,
     optuna: Annotated[bool, typer.Option("--optuna", help="Optuna's dashboard of the sweep instead.")] = False,
-    port: Annotated[int, typer.Option(help="Port on 127.0.0.1.")] = 5000,
+    port: Annotated[int, typer.Option(help="Port on 127.0.0.1.", min=1, max=65535)] = 5000,
     home: Home = RUNS,
 ) -> None:
     """Open the MLflow UI, or Optuna's dashboard of a sweep, on this machine's loopback address."""

@@ -66,14 +66,24 @@ def comparison(
         raise InputError("--trees needs one sweep: name one, without a trial")
     if of_trials:
         if len(names) != 2:
+            for name in names:
+                sweeps.choose(home, name)  # one that does not exist is said first
             raise InputError(f"two trials are compared at a time, but got {' '.join(names)}")
+        _refuse_twice(names)
         a, b = (sweeps.choose(home, name) for name in names)
         return Comparison(sweeps.compare_trials(a, b), tables.render_trials, page.trials_page)
+    _refuse_twice(names)
     if len(names) > 1:
         return Comparison(sweeps.compare_sweeps(home, names, top), tables.render_sweeps, page.sweeps_page)
     directory = find_sweep(home, names[0])
     compared = trials.compare(directory, top, trees(directory) if trees else None)
     return Comparison(compared, tables.render_sweep, page.sweep_page)
+
+
+def _refuse_twice(names: Sequence[str]) -> None:
+    for index, name in enumerate(names):
+        if name in names[:index]:
+            raise InputError(f"{name} is named twice: name what it is compared with")
 
 
 def _within(names: Sequence[str], trial: str) -> str:

@@ -43,6 +43,8 @@ def render_sweep(compared: SweepTrials) -> RenderableType:
 
     head = f"{compared.sweep}: {compared.trainable} on {compared.dataset.name}. {by_state(compared.states, 'No trials yet')}; "
     head += f"{compared.total_epochs} epochs. {ranking(compared)}"
+    if len(compared.trials) < (num_trials := sum(compared.states.values())):
+        head += f" Shown: the best {len(compared.trials)} of {num_trials} trials (--top)."
     scores = [compared.metric, *(name for name in VAL_SCORES if name != compared.metric)]
     first = table(["trial", "ended", "best epoch", *(_heading(name) for name in scores), AGAINST], num_text=2)
     recall = table(["recall", *compared.classes], num_text=1)

@@ -90,6 +90,10 @@ def judge_model(
     split = split or ("val" if data is None else "test")
     if split not in SPLITS:
         raise InputError(f"--split {split}: want one of {', '.join(SPLITS)}")
+    if model.classes and classes:
+        raise InputError(
+            f"--classes is for models that do not name their classes; this one says {', '.join(model.classes)}"
+        )
     notes: list[str] = []
     if data is None:
         task, answers = _own_task(model, home), model.classes

@@ -95,8 +95,9 @@ def run(
         check_target(options.grid, "--grid", PICTURES)
         if not inputs.pictures:
             raise InputError(f"--grid {options.grid}: there are no pictures to make a grid of")
-    for path in options.rows:
-        check_target(path, f"--{path.suffix[1:]}", (".csv", ".parquet"))
+    for path, suffix in ((options.csv, ".csv"), (options.parquet, ".parquet")):
+        if path is not None:
+            check_target(path, f"--{suffix[1:]}", (suffix,))
     with ExitStack() as stack:
         recogniser = stack.enter_context(Recogniser([open_model(spec, home) for spec in specs], bundle))
         recogniser.check_window(options.watching.window)

@@ -30,7 +30,10 @@ def first_problem(error: ValidationError, content: Any, schema: type[BaseModel])
         return f"{where!r} is missing"
     message = problem["msg"].removeprefix("Value error, ")
     names_key = not path or message.startswith(f"{path[0]}.")  # as our own checks do
-    return message if names_key else f"{where}: {message}, but got {value!r}"
+    yaml = (
+        "" if value not in (True, False) or "string" not in message else " (YAML reads yes, no, on, off so: quote them)"
+    )
+    return message if names_key else f"{where}: {message}, but got {value!r}{yaml}"
 
 
 def _path(problem: Any, content: Any) -> list[str]:

@@ -267,7 +267,7 @@ def test_ready_made_blendshapes(tmp_path: Path):
     [
         (
             {"classes": {"a": ["hapy"], "b": ["sad"]}},
-            "classes.a: there is no label 'hapy'; there are happy, sad, neutral",
+            "classes.a: there is no label 'hapy'; did you mean 'happy'?",
         ),
         ({"classes": {"a": ["happy", "sad"], "b": ["sad"]}}, "'sad' is in 'a' and in 'b'"),
         ({"classes": {"a": ["happy"]}}, "two classes or more"),

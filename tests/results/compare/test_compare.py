@@ -277,7 +277,9 @@ def test_the_join_is_of_the_same_faces(two: Path, tiny_dataset: Path) -> None:
 
 
 def test_sweeps_of_the_same_faces_have_one_ranking(two: Path) -> None:
-    printed = comparison(two, ["faces", "faces"], top=4).as_json()
+    with pytest.raises(InputError, match="faces is named twice"):
+        comparison(two, ["faces", "faces"])
+    printed = sweeps.compare_sweeps(two, ["faces", "faces"], 4).as_json()
     assert printed["reasons"] == []
     assert [row["trial"] for row in printed["trials"]] == [0, 0, 1, 1]
     assert printed["trials"][1]["against_best"]["p"] == 1
