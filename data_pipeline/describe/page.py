@@ -276,7 +276,12 @@ def _making(manifest: Manifest) -> Section:
         ["command", manifest.get("command")],
         ["fersweep", manifest.get("fersweep")],
         ["splits", manifest.get("split_by")],
-        ["MediaPipe", landmarks.get("mediapipe", "not used: ready-made blendshapes")],
+        [
+            "MediaPipe",
+            landmarks.get(
+                "mediapipe", "not used" if manifest.get("blendshapes") == [] else "not used: ready-made blendshapes"
+            ),
+        ],
         *([name.replace("_", " "), _plain(value)] for name, value in landmarks.items() if name != "mediapipe"),
         ["fingerprint", manifest["fingerprint"]],
         ["parts", len(manifest["parts"])],
