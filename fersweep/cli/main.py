@@ -11,7 +11,7 @@ from typing import Annotated, Any
 
 import typer
 
-from fersweep.cli import data, demo, judging, models, recipes, sweeps, ui
+from fersweep.cli import cluster, data, demo, judging, models, sweeps, ui
 from fersweep.cli.output import complain
 
 USAGE_ERROR: Any = typer.BadParameter.__base__  # Typer brings its own Click and exports only the subclass
@@ -23,9 +23,10 @@ app = typer.Typer(
     context_settings={"help_option_names": ["-h", "--help"]},
     pretty_exceptions_enable=False,
 )
-for verbs in (demo, data, recipes, sweeps, judging, models, ui):  # in the order of --help
+for verbs in (demo, data, sweeps, cluster, judging, models, ui):  # in the order of --help
     app.add_typer(verbs.app)
 app.add_typer(data.group, name="data", rich_help_panel="Data")
+app.add_typer(cluster.group, name="cluster", rich_help_panel="Cluster")
 app.add_typer(models.champion, name="champion", rich_help_panel="Models")
 
 

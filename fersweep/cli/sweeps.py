@@ -1,4 +1,4 @@
-"""Verbs about sweeps: launch, resume, stop, status."""
+"""Verbs about sweeps: recipes, launch, resume, stop, status."""
 
 from __future__ import annotations
 
@@ -16,6 +16,31 @@ if TYPE_CHECKING:
     from fersweep.cluster.driver.run_sweep import Outcome
 
 app = typer.Typer()
+
+
+@app.command(rich_help_panel="Sweeps", epilog="Example: fersweep recipes cnn > my_sweep.yaml")
+def recipes(
+    name: Annotated[
+        str | None,
+        typer.Argument(help="A recipe, to print its sweep file; default: all.", autocompletion=completion.recipes),
+    ] = None,
+    as_json: AsJson = False,
+) -> None:
+    """List the shipped recipes: task, needs, and time; or print one as YAML."""
+    from fersweep.search_spaces import recipe
+    from fersweep.search_spaces.sweep_file import recipe_list, yaml_file
+
+    if name is None:
+        show(recipe_list.recipes(), recipe_list.render, as_json)
+        return
+    try:
+        path = recipe(name)
+    except ValueError as error:
+        raise InputError(str(error)) from None
+    if as_json:
+        show(yaml_file.read(path), None, as_json)
+    else:
+        print(path.read_text(), end="")
 
 
 @app.command(

@@ -7,7 +7,7 @@ space:     {fix: {optimizer: adam}, range: {learning_rate: [1e-5, 1e-2]}}
 search:    {sampler: tpe, num_trials: 64, seed: 7, start_from: [seed_paper, {sweep: lstm-small, best: 4}]}
 stop:      {metric: val_macro_f1, mode: max, scheduler: asha, grace_epochs: 5, max_epochs: 200, reduction: 3}
 then:      null                                  # or {best: 4, fraction: 1.0, max_epochs: null}: a second sweep
-resources: {cpus: 1, gpus: 0}
+resources: {cpus: 1, gpus: 0, accelerator: null}  # of a trial: gpus is 1 or a share of one; accelerator: e.g. A100
 tracking:  {uri: null, experiment: null}
 failures:  {max_retries: 2, max_failed_share: 0.5}
 keep_checkpoints: 5
@@ -113,8 +113,11 @@ class Then(_Part):
 
 
 class Resources(_Part):
+    """What a trial gets. gpus: 1, or a share of one GPU; accelerator: Ray's name of the kind of GPU, null: any."""
+
     cpus: int | float = Field(1, gt=0)
     gpus: int | float = Field(0, ge=0)
+    accelerator: str | None = None
 
 
 class Tracking(_Part):

@@ -1,0 +1,1 @@
+"""What keeps a sweep from running on a cluster, and its remedy."""

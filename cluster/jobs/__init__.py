@@ -1,0 +1,1 @@
+"""Sweeps as Ray jobs: they survive the machine that launched them."""
