@@ -51,7 +51,7 @@ TABLE: dict[str, str] = {
     "cluster/driver": "capacity search worker",
     "cluster/launchers": "",
     "cluster/jobs": "capacity driver",
-    "cluster/planning": "capacity search worker",
+    "cluster/planning": "capacity search worker launch",
     "cluster/doctor": "capacity",
     "cluster/launch": "capacity search worker driver",
     "cluster/resume": "capacity search worker driver",

@@ -19,6 +19,7 @@ from fersweep.common.files import is_held
 from fersweep.results.record.home import find_sweep, resume_command
 from fersweep.results.record.journal import DAMAGE, SweepRecord, read_events
 from fersweep.results.record.sweep_json import read_sweep_json
+from fersweep.results.record.timeline import planned_and_taken
 
 UNREADABLE = (OSError, *DAMAGE)  # what reading a broken record may raise
 
@@ -64,6 +65,7 @@ class SweepStatus:
         age_s: how long ago that was.
         resume: the command that goes on.
         fersweep: the version that launched it.
+        planned: how long the sweep was planned to take, and how long it took, in words; once it has finished.
         sync: whether MLflow is level with the journal; filled by `sync`.
     """
 
@@ -84,6 +86,7 @@ class SweepStatus:
     driver: Driver | None = None
     resume: str | None = None
     fersweep: str | None = None
+    planned: str | None = None
     sync: str | None = None
 
     @property
@@ -162,6 +165,7 @@ def _read(directory: Path, disk_bytes: int) -> SweepStatus:
         driver=replay.driver,
         resume=resume_command(directory) if goes_on else None,
         fersweep=sweep.versions.get("fersweep"),
+        planned=planned_and_taken(sweep, directory) if state == "finished" else None,
     )
 
 
