@@ -10,6 +10,7 @@ stdin, or dies.
 
 from __future__ import annotations
 
+import contextlib
 import json
 import subprocess
 import tempfile
@@ -18,7 +19,7 @@ from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
 from statistics import mean, median
-from typing import Any
+from typing import IO, Any
 
 from fersweep.cluster.planning.costs import Costs, TrialCost
 from fersweep.cluster.planning.measure import Tried
@@ -34,7 +35,8 @@ MOST_AT_ONCE = 16  # processes of a calibration
 MOST_TRIALS = 48  # that are tried
 STARTUP_TRIALS = 10  # of Optuna's TPE, which are drawn at random whatever the earlier ones gave
 BUDGET_S = 15.0  # for the trials of a process, beside its start
-PATIENCE_S = 900.0  # for one trial
+CLUSTER_PATIENCE_S = 900.0  # for tasks to find places on a cluster, and to end
+PATIENCE_S = 10.0  # for a child to clean up
 
 Trials = Sequence[tuple[int, dict[str, Any]]]  # number in its sweep, hparams
 
@@ -71,74 +73,86 @@ def calibrate(
     with _children(sweep, home, at_once, gpus, trials, budget_s) as children:
         say(f"calibration: {at_once} process{'' if at_once == 1 else 'es'} at once, about {budget_s + 10:.0f} s")
         for child in children:
-            lines += _answers(child)
+            lines += child.answers()
     return as_costs(lines, sure, at_once, gpus)
+
+
+class _Child:
+    """A process of measure.py."""
+
+    def __init__(self, variables: dict[str, str], errors: IO[str]):
+        self._errors = errors
+        self._process = subprocess.Popen(
+            module_command("fersweep.cluster.planning.measure"),
+            stdin=subprocess.PIPE,
+            stdout=subprocess.PIPE,
+            stderr=self._errors,
+            text=True,
+            env=variables,
+            process_group=0,  # a Ctrl-C is ours: the child ends with its stdin
+        )
+
+    def ask(self, content: dict[str, Any]) -> None:
+        assert self._process.stdin is not None
+        with contextlib.suppress(BrokenPipeError):  # `answers` says why it ended
+            self._process.stdin.write(json.dumps(content) + "\n")
+            self._process.stdin.flush()
+
+    def answers(self) -> Iterator[dict[str, Any]]:
+        """Its lines up to `done`. Raises RuntimeError if it ends before."""
+        assert self._process.stdout is not None
+        for line in self._process.stdout:
+            answer: dict[str, Any] = json.loads(line)
+            if answer.get("done"):
+                return
+            yield answer
+        code = self._process.wait()
+        self._errors.seek(0)
+        last = (self._errors.read().strip().splitlines() or [f"exit code {code}"])[-1]
+        raise RuntimeError(f"the calibration broke off: {last}")
+
+    def end(self) -> None:
+        """Close its stdin, which ends it, and wait."""
+        assert self._process.stdin is not None
+        try:
+            with contextlib.suppress(BrokenPipeError):
+                self._process.stdin.close()
+            self._process.wait(PATIENCE_S)
+        except subprocess.TimeoutExpired:
+            self._process.kill()
+            self._process.wait()
+        if self._process.stdout is not None:
+            self._process.stdout.close()
 
 
 @contextmanager
 def _children(
     sweep: SweepJson, home: Path, at_once: int, gpus: int, trials: Trials, budget_s: float
-) -> Iterator[list[subprocess.Popen[str]]]:
+) -> Iterator[list[_Child]]:
     asked = sweep.asked
     scratch = home if home.is_dir() else Path(tempfile.gettempdir())  # where a sweep's checkpoints go, if that is there
-    children: list[subprocess.Popen[str]] = []
-    try:
-        for index in range(at_once):
-            variables = {"TF_CPP_MIN_LOG_LEVEL": "3", **environment()}
-            variables.setdefault("OMP_NUM_THREADS", str(max(int(asked.resources.cpus), 1)))  # as Ray does
-            variables["CUDA_VISIBLE_DEVICES"] = str(index % gpus) if gpus and asked.resources.gpus else ""
-            if 0 < asked.resources.gpus < 1 and gpus:
-                variables[gpu_share.SHARE] = str(asked.resources.gpus)
-            child = subprocess.Popen(
-                module_command("fersweep.cluster.planning.measure"),
-                stdin=subprocess.PIPE,
-                stdout=subprocess.PIPE,
-                stderr=subprocess.PIPE,
-                text=True,
-                env=variables,
-                process_group=0,  # a Ctrl-C is ours: the child ends with its stdin
-            )
-            children.append(child)
-            assert child.stdin is not None
-            content = {
-                "sweep": asked.model_dump(mode="json"),
-                "data": str(sweep.dataset.path),
-                "scratch": str(scratch),
-                "trials": trials[index::at_once],
-                "budget_s": budget_s,
-            }
-            child.stdin.write(json.dumps(content) + "\n")
-            child.stdin.flush()
-        yield children
-    finally:
-        for child in children:
-            _end(child)
-
-
-def _end(child: subprocess.Popen[str]) -> None:
-    assert child.stdin is not None
-    try:
-        child.stdin.close()
-        child.wait(5)
-    except (OSError, subprocess.TimeoutExpired):
-        child.kill()
-        child.wait()
-    for stream in (child.stdout, child.stderr):
-        if stream is not None:
-            stream.close()
-
-
-def _answers(child: subprocess.Popen[str]) -> Iterator[dict[str, Any]]:
-    """The lines of a child up to its `done`. Raises RuntimeError if it ends before."""
-    assert child.stdout is not None
-    assert child.stderr is not None
-    for line in child.stdout:
-        answer: dict[str, Any] = json.loads(line)
-        if answer.get("done"):
-            return
-        yield answer
-    last = (child.stderr.read().strip().splitlines() or [f"exit code {child.wait()}"])[-1]
-    raise RuntimeError(f"the calibration broke off: {last}")
+    children: list[_Child] = []
+    with contextlib.ExitStack() as files:
+        try:
+            for index in range(at_once):
+                variables = {"TF_CPP_MIN_LOG_LEVEL": "3", **environment()}
+                variables.setdefault("OMP_NUM_THREADS", str(max(int(asked.resources.cpus), 1)))  # as Ray does
+                variables["CUDA_VISIBLE_DEVICES"] = str(index % gpus) if gpus and asked.resources.gpus else ""
+                if 0 < asked.resources.gpus < 1 and gpus:
+                    variables[gpu_share.SHARE] = str(asked.resources.gpus)
+                children.append(_Child(variables, files.enter_context(tempfile.TemporaryFile("w+"))))
+                content = {
+                    "sweep": asked.model_dump(mode="json"),
+                    "data": str(sweep.dataset.path),
+                    "scratch": str(scratch),
+                    "trials": trials[index::at_once],
+                    "budget_s": budget_s,
+                }
+                children[-1].ask(content)
+            yield children
+        finally:
+            for child in children:
+                child.end()
 
 
 def calibrate_on_cluster(
@@ -160,9 +174,9 @@ def calibrate_on_cluster(
     shared = ray.put(arrays)
     parts = [task.remote(sweep.asked, shared, trials[index::at_once], budget_s) for index in range(at_once)]
     try:
-        answers = ray.get(parts, timeout=PATIENCE_S)
+        answers = ray.get(parts, timeout=CLUSTER_PATIENCE_S)
     except GetTimeoutError:
-        raise RuntimeError(f"the calibration had no place on the cluster within {PATIENCE_S:.0f} s") from None
+        raise RuntimeError(f"the calibration had no place on the cluster within {CLUSTER_PATIENCE_S:.0f} s") from None
     finally:
         for part in parts:
             ray.cancel(part, force=True)

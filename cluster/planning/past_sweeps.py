@@ -32,7 +32,7 @@ def past_costs(sweep: SweepJson, home: Path, at_once: int, hosts: Collection[str
     names: list[str] = []
     for recorded in _similar(sweep, home):
         timeline = Timeline(read_events(recorded.directory / "journal.jsonl"))
-        if timeline.num_at_once != at_once:
+        if timeline.num_at_once != min(at_once, len(recorded.record.trials)):
             continue
         costs, start_s = _costs(sweep, recorded, timeline, hosts)
         if costs:
@@ -80,8 +80,10 @@ def _costs(
         cost = _cost(trial, attempt, checkpoint_bytes).scaled(_ratio(sweep, recorded.sweep))
         (firsts if first else costs).append(cost)
     build_s = median(cost.build_s for cost in costs) if costs else 0.0
-    starts = [max(cost.build_s - build_s, 0.0) for cost in firsts]  # a worker's first trial has its start, too
-    return [*costs, *(replace(cost, build_s=build_s) for cost in firsts)], starts
+    first_s = median(cost.first_s for cost in costs) if costs else 0.0
+    # A worker's first trial has its start in it, too, of which a part is in its first epoch.
+    starts = [max(cost.build_s - build_s, 0.0) + max(cost.first_s - first_s, 0.0) for cost in firsts]
+    return [*costs, *(replace(cost, build_s=build_s, first_s=first_s) for cost in firsts)], starts
 
 
 def _cost(trial: TrialRecord, attempt: Attempt, checkpoint_bytes: int) -> TrialCost:

@@ -79,9 +79,7 @@ def _bottlenecks(estimates: Sequence[Estimate]) -> list[str]:
         lines.append(f"bottleneck{where}: {estimate.bottleneck}, {percent(share)} of the workers' time")
         lines[-1] += f": {ADVICE[estimate.bottleneck]}"
         if estimate.shares["waiting"] > 0.25:
-            lines.append(
-                f"  workers wait {percent(estimate.shares['waiting'])} of it for the last trials"
-            )
+            lines.append(f"  workers wait {percent(estimate.shares['waiting'])} of it for the last trials")
     return lines
 
 
