@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import contextlib
-import os
 import time
 from collections.abc import Callable, Sequence
 from dataclasses import asdict, dataclass, replace
@@ -22,6 +21,7 @@ from fersweep.cluster.planning.needs import Memory, disk_bytes, memory_of
 from fersweep.cluster.planning.past_sweeps import past_costs
 from fersweep.cluster.planning.simulation import Run
 from fersweep.cluster.planning.suggestions import Suggestions, time_suggestions
+from fersweep.common import ray_address
 from fersweep.common.errors import InputError
 from fersweep.data_pipeline.tasks.arrays import TaskArrays
 from fersweep.data_pipeline.tasks.task import Task
@@ -73,13 +73,16 @@ def plan(
 ) -> Plan:
     """The plan of a sweep. Raises InputError where `launch` would, and where every trial that is tried fails."""
     options, began = options or Options(), time.perf_counter()
-    _refuse(asked, options)
+    if options.gpus is not None and not asked.resources.gpus:
+        raise InputError(
+            f"--gpus {options.gpus}: the sweep's trials ask for no GPU; give them a share, e.g. --set resources.gpus=0.25"
+        )
     start = time.perf_counter()
     sweep, arrays = describe(asked, data, home)
     read_s = time.perf_counter() - start
     fetch(asked, sweep.older_points)
-    remote = address not in (None, "local") or (address is None and "RAY_ADDRESS" in os.environ)
-    machines = machine.cluster(address) if remote else machine.this_machine(asked.resources.gpus > 0)
+    named = ray_address.resolve(address)
+    machines = machine.this_machine(asked.resources.gpus > 0) if named is None else machine.cluster(named)
     places = machines.places(asked.resources)
     costs = _costs(sweep, arrays, home, machines, places, options, say)
     costs = replace(costs, read_s=max(costs.read_s, read_s))
@@ -88,8 +91,11 @@ def plan(
         sweeps.append((asked.following, _scaled(costs, sweep, data, asked.following)))
     suggestions = time_suggestions(sweep)
     found = [_in_place(sweeps, machines.where, sum(places), suggestions, machines, options)] if sum(places) else []
+    if machines.grown(asked.resources) > sum(places):
+        where = f"{machines.where}, grown to its limit"
+        found.append(_in_place(sweeps, where, machines.grown(asked.resources), suggestions, machines, options))
     if options.gpus:
-        at_once = options.gpus * int(1 / asked.resources.gpus + 1e-9)
+        at_once = machine.places_on_gpus(options.gpus, asked.resources)
         where = f"{options.gpus} GPU{'' if options.gpus == 1 else 's'}"
         found.append(_in_place(sweeps, where, at_once, suggestions, None, options, options.gpus, not costs.on_gpu))
     stages = found[0].stages if found else _in_place(sweeps, "", 1, suggestions, None, options).stages
@@ -110,17 +116,6 @@ def plan(
     )
     _keep(made, asked, sweep, home)
     return made
-
-
-def _refuse(asked: Sweep, options: Options) -> None:
-    if options.gpus is not None and not asked.resources.gpus:
-        raise InputError(
-            f"--gpus {options.gpus}: the sweep's trials ask for no GPU; give them a share, e.g. --set resources.gpus=0.25"
-        )
-    if asked.resources.gpus > 1:
-        raise InputError(
-            f"resources.gpus: {asked.resources.gpus:g}: a trial uses one GPU or a share of one; a sweep is parallel over trials"
-        )
 
 
 def _costs(

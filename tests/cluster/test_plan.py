@@ -111,7 +111,8 @@ def test_a_range_is_wider_where_trials_differ_and_known_trials_are_not_drawn() -
     ],
 )
 def test_the_bottleneck_is_what_takes_most(part: str, name: str) -> None:
-    run = Run(sweep_s=20.0, **{"train_s": 3.0, "save_s": 2.0, part: 9.0})
+    run = Run(sweep_s=20.0, train_s=3.0, save_s=2.0)
+    setattr(run, part, 9.0)
     assert estimate.bottleneck(estimate.shares([run], 1, 0.0)) == name
     assert sum(estimate.shares([run], 1, 0.0).values()) == pytest.approx(1.0)
     assert estimate.bottleneck(estimate.shares([run], 1, 30.0)) == "reading data"
