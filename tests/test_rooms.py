@@ -53,7 +53,7 @@ TABLE: dict[str, str] = {
     "cluster/driver": "capacity search worker",
     "cluster/launchers": "",
     "cluster/jobs": "capacity driver",
-    "cluster/planning": "capacity search worker launch",
+    "cluster/planning": "capacity search worker launch launchers",
     "cluster/doctor": "capacity",
     "cluster/cluster_nodes": "capacity",
     "cluster/launch": "capacity cluster_nodes search worker driver",
