@@ -53,6 +53,7 @@ class Cluster:
             "--block",
         ]
         environment = {**os.environ, **ENVIRONMENT, **(environment or {})}
+        environment.pop("CUDA_VISIBLE_DEVICES", None)  # it hides logical GPUs, too
         node = subprocess.Popen(command, stdout=self._log, stderr=self._log, env=environment, start_new_session=True)
         self.nodes.append(node)
         deadline = time.monotonic() + 60
