@@ -127,7 +127,7 @@ def ray(trials: int, scratch: Path) -> dict[str, Any]:
     watched = Watched(Search)
     (scratch / "many.yaml").write_text(SWEEP.format(sampler="tpe", trials=trials))
     outcome = launch.launch(
-        read_sweep(str(scratch / "many.yaml"), []), write_tiny_dataset(scratch / "tiny"), scratch / "home"
+        read_sweep(str(scratch / "many.yaml"), []), write_tiny_dataset(scratch / "tiny"), scratch / "home", "local"
     )
     events = list(read_events(outcome.directory / "journal.jsonl"))
     times = [event["time"] for event in events if event["event"] == "report"]

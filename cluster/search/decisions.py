@@ -93,6 +93,7 @@ class Search:
     def _sample(self, number: int) -> None:
         from optuna.distributions import distribution_to_json
 
+        start = time.perf_counter()
         suggestion = self._sampler.suggest(self.record, number)
         distributions = {name: distribution_to_json(d) for name, d in suggestion.distributions.items()}
         self.journal.append(
@@ -102,6 +103,7 @@ class Search:
             params=suggestion.params,
             distributions=distributions,
             point=suggestion.point,
+            suggest_s=round(time.perf_counter() - start, 6),
         )
 
     def study(self) -> optuna.Study:

@@ -12,13 +12,14 @@ import itertools
 import math
 from bisect import bisect_left, insort
 from collections.abc import Container, Iterable
+from dataclasses import replace
 from typing import Any
 
 import optuna
 from optuna.trial import FrozenTrial, TrialState
 
 from fersweep.results.record.optuna_study import freeze
-from fersweep.results.record.trial_record import TrialRecord
+from fersweep.results.record.trial_record import Epochs, TrialRecord
 
 NEWEST = 500  # ended and not failed
 BEST = 25  # the most trials that TPE takes for good (optuna.samplers._tpe.sampler.default_gamma)
@@ -81,6 +82,8 @@ class KnownTrials:
         return [frozen for _, frozen in self._frozen.values()]
 
     def _freeze(self, trial: TrialRecord) -> FrozenTrial:
+        if trial.state == "running":  # what it has reached so far is nothing to any sampler
+            trial = replace(trial, epochs=Epochs())
         frozen = freeze(trial, self._metric, self._mode)
         frozen.number = trial.number + 1 if trial.number >= 0 else trial.number  # 0 is the trial that is asked for
         return frozen
