@@ -17,8 +17,10 @@ from fersweep.cluster import capacity
 from fersweep.cluster.driver.run_sweep import DRIVEN, Outcome, run_sweep
 from fersweep.cluster.driver.watchdog import BUCKET_BEAT_S, bucket_driver
 from fersweep.common import ray_connection
+from fersweep.common.buckets import resolved
 from fersweep.common.errors import InputError
 from fersweep.common.files import check_writable, is_held, write_whole
+from fersweep.data_pipeline.tasks import node_arrays
 from fersweep.data_pipeline.tasks.arrays import TaskArrays
 from fersweep.results.record.home import pull
 from fersweep.results.record.journal import SweepRecord
@@ -49,7 +51,7 @@ def resume(
     trials: str | None = None,
     max_epochs: int | None = None,
     overrides: list[str] | None = None,
-    data: Path | None = None,
+    data: str | Path | None = None,
     retry_failed: bool = False,
 ) -> Outcome:
     """Resume the sweep in `directory`, on the Ray cluster at `address`.
@@ -72,12 +74,12 @@ def resume(
         recorded = load_sweep(directory)
     sweep = recorded.sweep
     if data is not None:
-        dataset = sweep.dataset.model_copy(update={"path": Path(data).resolve()})
+        dataset = sweep.dataset.model_copy(update={"path": resolved(data)})
         sweep = sweep.model_copy(update={"dataset": dataset})
     asked = _changed(sweep.asked, recorded.record, trials, max_epochs, overrides or [])
     _refuse_changed_space(asked, sweep.space)
     sweep = sweep.model_copy(update={"asked": asked})
-    arrays = sweep.task().arrays()
+    arrays = node_arrays.load(sweep.task())
     _refuse_older_scores(sweep, arrays, recorded.record)
     fetch(asked, sweep.older_points)
     ray_connection.connect(address)
