@@ -170,7 +170,7 @@ def _make_room(root: Path, num_bytes: int, what: str, keep: str) -> None:
         if each.name != keep and _remove_unused(root, each.name):
             taken, free = taken - each.num_bytes, free + each.num_bytes
     if taken + num_bytes > most or num_bytes > free:
-        limit = f"its disk has {_gb(free)} free" if num_bytes > free else f"{_gb(most)} are the most"
+        limit = f"FERSWEEP_CACHE_GB is {chosen}" if chosen and num_bytes <= free else f"its disk has {_gb(free)} free"
         raise InputError(
             f"{what} needs {_gb(num_bytes)} of {root}, where {_gb(taken)} are in use, and {limit}: make room, raise "
             "FERSWEEP_CACHE_GB, or name a directory on a larger disk in FERSWEEP_STAGED"
@@ -215,4 +215,4 @@ def _num_bytes(path: Path) -> int:
 
 
 def _gb(num_bytes: float) -> str:
-    return f"{num_bytes / 1e9:,.1f} GB"
+    return f"{num_bytes / 1e9:,.1f} GB" if num_bytes >= 1e9 else f"{num_bytes / 1e6:,.1f} MB"
