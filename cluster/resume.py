@@ -14,6 +14,7 @@ from typing import Any, NamedTuple, cast
 import yaml
 
 from fersweep.cluster import capacity
+from fersweep.cluster.driver.notifications import webhook
 from fersweep.cluster.driver.run_sweep import DRIVEN, Outcome, run_sweep
 from fersweep.cluster.driver.watchdog import BUCKET_BEAT_S, bucket_driver
 from fersweep.common import ray_connection
@@ -31,7 +32,7 @@ from fersweep.search_spaces.sweep_file.schema import Sweep
 from fersweep.search_spaces.sweep_file.searched_space import distributions, fetch
 
 MAY_CHANGE = ("search.num_trials", "stop.max_epochs", "stop.report_s", "stop.timeout_s", "keep_checkpoints")
-MAY_CHANGE_BELOW = ("resources.", "failures.")
+MAY_CHANGE_BELOW = ("resources.", "failures.", "notify")
 
 
 class Difference(NamedTuple):
@@ -76,6 +77,7 @@ def resume(
         sweep = sweep.model_copy(update={"dataset": dataset})
     asked = _changed(sweep.asked, recorded.record, trials, max_epochs, overrides or [])
     _refuse_changed_space(asked, sweep.space)
+    webhook(asked)
     sweep = sweep.model_copy(update={"asked": asked})
     arrays = sweep.task().arrays()
     _refuse_older_scores(sweep, arrays, recorded.record)

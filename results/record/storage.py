@@ -25,6 +25,7 @@ from pathlib import Path
 from typing import Any, TypeVar
 
 from fersweep.common.files import new_directory, write_whole
+from fersweep.common.text import masked
 
 RETRY_S = 60.0
 T = TypeVar("T")
@@ -129,7 +130,10 @@ class Storage:
         if self._opened is None:
             from pyarrow.fs import FileSystem
 
-            self._opened = FileSystem.from_uri(self.address)
+            try:
+                self._opened = FileSystem.from_uri(self.address)
+            except (OSError, ValueError) as error:  # it quotes the address
+                raise type(error)(masked(str(error))) from None
         assert self._opened is not None
         return self._opened
 

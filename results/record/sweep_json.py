@@ -7,10 +7,12 @@ from __future__ import annotations
 
 import json
 from pathlib import Path
+from typing import Annotated
 
-from pydantic import BaseModel, ConfigDict, Field, ValidationError
+from pydantic import AfterValidator, BaseModel, ConfigDict, Field, ValidationError
 
 from fersweep.common.errors import InputError
+from fersweep.common.text import masked
 from fersweep.data_pipeline.tasks.task import Task
 from fersweep.results.record.journal import Hparams, TrialRecord
 from fersweep.results.record.storage import Storage
@@ -88,7 +90,7 @@ class SweepJson(_Part):
     num_by_class: dict[str, dict[str, int]] = {}
     baseline: Baseline
     created: str
-    command: str
+    command: Annotated[str, AfterValidator(masked)]
     git_commit: str | None = None
     python: str | None = None
     versions: dict[str, str] = {}
