@@ -54,7 +54,7 @@ TABLE: dict[str, str] = {
     "cluster/launchers": "",
     "cluster/jobs": "capacity driver",
     "cluster/planning": "capacity search worker",
-    "cluster/doctor": "capacity cluster_nodes",
+    "cluster/doctor": "capacity driver",
     "cluster/cluster_nodes": "capacity",
     "cluster/launch": "capacity cluster_nodes search worker driver",
     "cluster/resume": "capacity cluster_nodes search worker driver",
