@@ -17,6 +17,7 @@ import yaml
 
 from fersweep.cluster import capacity
 from fersweep.cluster.cluster_nodes import check_nodes
+from fersweep.cluster.driver.notifications import webhook
 from fersweep.cluster.driver.run_sweep import Outcome, run_sweep
 from fersweep.cluster.search.older_sweeps import best_points, history
 from fersweep.common import ray_connection
@@ -108,6 +109,7 @@ def _versions() -> dict[str, str]:
 def launch(asked: Sweep, data: str | Path, home: Path, address: str | None = None) -> Outcome:
     """Run a new sweep to its end. Everything is checked before anything is written."""
     directory = _refuse_existing(asked, home)
+    webhook(asked)
     sweep, arrays = describe(asked, data, home)
     for line in sweep.without_faces():
         print(line, file=sys.stderr)
@@ -139,6 +141,7 @@ def dry(
     another one.
     """
     _refuse_existing(asked, home)
+    webhook(asked)
     sweep, _ = describe(asked, data, home)
     fetch(asked, sweep.older_points)
     ray_connection.connect(address)

@@ -16,6 +16,7 @@ import yaml
 
 from fersweep.cluster import capacity
 from fersweep.cluster.cluster_nodes import check_nodes
+from fersweep.cluster.driver.notifications import webhook
 from fersweep.cluster.driver.run_sweep import DRIVEN, Outcome, run_sweep
 from fersweep.cluster.driver.watchdog import BUCKET_BEAT_S, SILENT_S, bucket_driver, directory_driver
 from fersweep.common import ray_connection
@@ -35,7 +36,7 @@ from fersweep.search_spaces.sweep_file.schema import Sweep
 from fersweep.search_spaces.sweep_file.searched_space import distributions, fetch
 
 MAY_CHANGE = ("search.num_trials", "stop.max_epochs", "stop.report_s", "stop.timeout_s", "keep_checkpoints")
-MAY_CHANGE_BELOW = ("resources.", "failures.")
+MAY_CHANGE_BELOW = ("resources.", "failures.", "notify")
 
 
 class Difference(NamedTuple):
@@ -86,6 +87,7 @@ def resume(
         asked = _no_smaller(asked, sweep.asked)
     _refuse_differences(sweep.asked, asked, recorded.record)
     _refuse_changed_space(asked, sweep.space)
+    webhook(asked)
     sweep = sweep.model_copy(update={"asked": asked})
     arrays = node_arrays.load(sweep.task())
     _refuse_older_scores(sweep, arrays, recorded.record)

@@ -7,12 +7,13 @@ from __future__ import annotations
 
 import json
 from pathlib import Path
-from typing import Any
+from typing import Annotated, Any
 
-from pydantic import BaseModel, ConfigDict, Field, ValidationError, field_validator
+from pydantic import AfterValidator, BaseModel, ConfigDict, Field, ValidationError, field_validator
 
 from fersweep.common.buckets import is_address
 from fersweep.common.errors import InputError
+from fersweep.common.text import masked
 from fersweep.data_pipeline.tasks.task import Task
 from fersweep.results.record.journal import Hparams, TrialRecord
 from fersweep.results.record.storage import Storage
@@ -97,7 +98,7 @@ class SweepJson(_Part):
     num_by_class: dict[str, dict[str, int]] = {}
     baseline: Baseline
     created: str
-    command: str
+    command: Annotated[str, AfterValidator(masked)]
     git_commit: str | None = None
     python: str | None = None
     versions: dict[str, str] = {}
