@@ -35,6 +35,12 @@ Model = Annotated[
 Alias = Annotated[str, typer.Option(help="Alias of the registered version.")]
 TrialNumber = Annotated[int | None, typer.Option(help="Number of the trial; default: the best.")]
 Address = Annotated[str | None, typer.Option(help="Address of a running Ray cluster; default: Ray on this machine.")]
+TrustNetwork = Annotated[
+    bool,
+    typer.Option(
+        "--trust-network", help="With --submit: also to a Jobs API that is open to its network without a token."
+    ),
+]
 Landmarker = Annotated[
     Path | None, typer.Option(help="Path of face_landmarker.task; default: cache, package, download.")
 ]
