@@ -60,8 +60,8 @@ class JobsApi(NamedTuple):
         from ray.dashboard.modules.job import sdk
         from ray.job_submission import JobSubmissionClient
 
-        for module in (sdk, dashboard_sdk):
-            module.logger.setLevel(logging.WARNING)
+        for logger in (logging.getLogger("ray"), sdk.logger, dashboard_sdk.logger):
+            logger.setLevel(logging.WARNING)
         return JobSubmissionClient(self.address, headers=dict(self.headers))
 
 
@@ -84,7 +84,9 @@ def open_api(address: str | None) -> JobsApi:
     headers = {"Authorization": f"Bearer {secret}"}
     code, version = _ask(url, named, headers)
     if code != 200:
-        raise InputError(f"{named}: the cluster has another token than {_token_place()}: want the one of its head")
+        raise InputError(
+            f"{named}: the cluster has another token than {ray_address.token_place()}: want the one of its head"
+        )
     return JobsApi(url, named, headers, version)
 
 
@@ -172,9 +174,3 @@ def _reason(error: Exception) -> str:
     found = re.search(r"\[Errno -?\d+\] ([^'\")]+)|(timed out)|(Remote end closed[^'\")]*)|(BadStatusLine)", text)
     line = next(filter(None, found.groups()), text) if found else text
     return printable(line or type(error).__name__)[:200]
-
-
-def _token_place() -> str:
-    if os.environ.get("RAY_AUTH_TOKEN"):
-        return "RAY_AUTH_TOKEN"
-    return os.environ.get("RAY_AUTH_TOKEN_PATH") or "~/.ray/auth_token"

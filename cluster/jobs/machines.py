@@ -107,15 +107,14 @@ def render(status: ClusterStatus) -> RenderableType:
         begun = "–" if job.started_at is None else f"{age(max(now - job.started_at, 0.0))} ago"
         where = job.storage or job.home or "–"
         jobs.add_row(job.sweep or "–", one_line(job.id, 90), job.state.lower(), one_line(where, 200), begun)
-    free = sum(node.gpus - node.used_gpus for node in status.nodes)
+    total, used = sum(node.gpus for node in status.nodes), sum(node.used_gpus for node in status.nodes)
     number = f"{len(status.nodes)} machines" if len(status.nodes) != 1 else "1 machine"
-    lines = [
-        f"{status.address}: Ray {status.ray}, {number}, {free:g} of {sum(node.gpus for node in status.nodes):g} GPUs free, "
-        + ("asks for a token" if status.has_token else "asks for no token")
-    ]
+    gpus = f"{total - used:g} of {total:g} GPUs free" if total else "no GPUs"
+    token = "asks for a token" if status.has_token else "asks for no token"
+    lines = [f"{status.address}: Ray {status.ray}, {number}, {gpus}, {token}"]
     lines += [f"waiting for a place: {number} × {_wanted(wanted)}" for wanted, number in status.waiting]
-    if hidden := len(status.jobs) - NUM_JOBS:
-        lines += [f"and {hidden} older jobs"] if hidden > 0 else []
+    if (hidden := len(status.jobs) - NUM_JOBS) > 0:
+        lines.append(f"and {hidden} older jobs")
     parts: Iterable[RenderableType] = [machines, *([jobs] if status.jobs else [])]
     return Group(*parts, *map(Text, lines))
 

@@ -63,10 +63,9 @@ def submit(
         metadata |= {STORAGE: sweep.storage} if sweep.storage else {}
         job = jobs.submit(number, sweep.name, entrypoint(data, home), _environment(directory, modules), **metadata)
     where = f" {shell('--address', api.address)}" if address else ""
-    say(
-        f"sent: {sweep.name} is job {job.id} on {api.address}; this machine is not needed any more. "
-        f"Watch it: fersweep cluster logs {sweep.name} --follow{where}; stop it: fersweep cluster stop {sweep.name}{where}"
-    )
+    say(f"sent: {sweep.name} is job {job.id} on {api.address}; this machine is not needed any more")
+    say(f"watch it: fersweep cluster logs {sweep.name} --follow{where}")
+    say(f"stop it:  fersweep cluster stop {sweep.name}{where}")
     job = jobs.wait(job, lambda job: job.joined, BEGIN_S)
     return _begun(jobs, jobs.wait(job, lambda _: False, CHECK_S))
 
@@ -147,19 +146,17 @@ def _number(jobs: Jobs, sweep: Sweep) -> int:
 
 def _remarks(sweep: Sweep, data: str, home: Path, machines: list[Node]) -> list[str]:
     """What may be wrong with the places, and cannot be known here."""
-    alone = len(machines) == 1 and machines[0].host == socket.gethostname()
-    if alone:
+    if len(machines) == 1 and machines[0].host == socket.gethostname():
         return []
-    lines: list[str] = []
-    for option, place in (("--data", data), ("--home", str(home))):
-        if "://" in place or (option == "--home" and sweep.storage):
-            continue
-        if Path(place).exists():
-            lines.append(
-                f"note: {option} {place} is there on this machine; all machines of the cluster must see it, too"
-                + (", or set `storage` to a bucket" if option == "--home" else "; or give a bucket (s3://…)")
-            )
-    return lines
+    places = {"--data": data} if "://" not in data else {}
+    places |= {} if sweep.storage else {"--home": str(home)}
+    here = [f"{option} {place}" for option, place in places.items() if Path(place).exists()]
+    if not here:
+        return []
+    return [
+        f"note: {' and '.join(here)}: there on this machine; every machine of the cluster must see the same under this name "
+        f"(else a bucket: {' and '.join({'--data': '--data s3://…', '--home': 'storage: s3://…'}[option] for option in places)})"
+    ]
 
 
 def _begun(jobs: Jobs, job: Job) -> Job:

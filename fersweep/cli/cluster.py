@@ -78,7 +78,7 @@ def cluster_submit(
 
     launch(
         recipe,
-        Path(data) if "://" not in data else data,
+        data,
         name,
         trials,
         max_epochs,
@@ -121,7 +121,7 @@ def cluster_logs(
     jobs = Jobs(open_api(address))
     job = jobs.newest(name)
     for text in jobs.follow(job) if follow else [jobs.log(job)]:
-        print(printable_lines(text), end="", flush=True)
+        print(printable_lines(text.expandtabs()), end="", flush=True)
     if follow and (job := jobs.look(job)).state != "SUCCEEDED":
         say(f"{name}: job {job.id} is {job.state.lower()}")
         raise typer.Exit(1)

@@ -57,7 +57,12 @@ def launch(
         ),
     ] = None,
     data: Annotated[
-        Path | None, typer.Option(help="A dataset directory made by `fersweep prepare`; needed.", show_default=False)
+        str | None,
+        typer.Option(
+            help="A dataset made by `fersweep prepare`, a directory or s3://…, gs://…; needed.",
+            metavar="DATASET",
+            show_default=False,
+        ),
     ] = None,
     name: Annotated[str | None, typer.Option(help="Name of the sweep; default: the file's.")] = None,
     trials: Annotated[int | None, typer.Option(help="How many trials (search.num_trials).", min=1)] = None,
@@ -103,13 +108,13 @@ def launch(
     if submit:
         from fersweep.cluster.jobs import submission
 
-        job = submission.submit(sweep, str(data), home, address, say, trust_network)
+        job = submission.submit(sweep, data, home, address, say, trust_network)
         show(job, lambda job: f"{sweep.name}: job {job.id} is {job.state.lower()}", as_json)
         return
     if dry_run:
-        print(dry(sweep, data, home, address, say))
+        print(dry(sweep, Path(data), home, address, say))
         return
-    outcome = (launch_or_resume if resume else run)(sweep, data, home, address)
+    outcome = (launch_or_resume if resume else run)(sweep, Path(data), home, address)
     report_sweep(outcome, as_json, home)
     if outcome.following is not None:
         report_sweep(go_on(outcome, outcome.following, address), as_json, home)

@@ -11,6 +11,7 @@ from pathlib import Path
 from typing import Any, NamedTuple
 
 from fersweep.common.files import is_held
+from fersweep.results.record import journal
 from fersweep.results.record.storage import Storage
 
 HEARTBEAT, LOCK = "heartbeat", "driver.lock"
@@ -25,6 +26,14 @@ class OtherDriver(NamedTuple):
     host: str
     silent_s: float
     alive: bool
+
+
+def last_session(directory: Path) -> dict[str, Any] | None:
+    """The journal's last event of a session: how its last driver began, or ended."""
+    last: dict[str, Any] | None = None
+    for event in journal.read_events(directory / "journal.jsonl"):
+        last = event if event["event"] == "session" else last
+    return last
 
 
 def directory_driver(directory: Path, last: dict[str, Any] | None) -> OtherDriver | None:
