@@ -116,8 +116,8 @@ def launch(asked: Sweep, data: str | Path, home: Path, address: str | None = Non
     fetch(asked, sweep.older_points)
     ray_connection.connect(address)
     capacity.check(asked.resources)
-    check_nodes(asked.resources)
     storage, content = sweep.storage(directory), sweep.as_bytes()
+    check_nodes(asked.resources, None if storage.path is None else Path(home))
     if storage.path is None:
         if asked.following is not None:
             _claim(stored_at(str(asked.storage), asked.following.name), None)
