@@ -132,6 +132,10 @@ class Slurm(_Part):
 
 
 class Aws(_Part):
+    """ami: the image of head and workers, with NVIDIA's driver. instance_profile: the rights of head and workers."""
+
+    ami: Word | None = None
+    instance_profile: Word | None = None
     region: Word = "us-west-2"
     head_instance: Word = "m7i.large"
     worker_instance: Word = "g6.xlarge"
@@ -139,6 +143,9 @@ class Aws(_Part):
 
 
 class Gcp(_Part):
+    """source_image: of head and workers, with NVIDIA's driver and Docker."""
+
+    source_image: Word = "projects/deeplearning-platform-release/global/images/family/common-cu129-ubuntu-2404-nvidia-580"
     project: Word
     region: Word = "us-central1"
     zone: Word = "us-central1-a"
