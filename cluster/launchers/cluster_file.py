@@ -108,6 +108,9 @@ class Ssh(_Part):
         names = [host.host for host in self.hosts]
         if double := next((name for name in names if names.count(name) > 1), None):
             raise ValueError(f"ssh.hosts: {double!r} is there twice")
+        users = sorted({name.rpartition("@")[0] for name in names})
+        if len(users) > 1:
+            raise ValueError(f"ssh.hosts: one user on all hosts, not {', '.join(user or 'none' for user in users)}")
         return self
 
 
