@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
-from fersweep.cluster.launchers.clouds import Library, ray_up_files
+import re
+
+from fersweep.cluster.launchers.clouds import Library, ray_up_files, wants_cpus
 from fersweep.cluster.launchers.cluster_file import ClusterFile
 from fersweep.common.errors import InputError
 
 SUMMARY = "EC2 by Ray's launcher (`ray up`): workers from none to `nodes`"
-NEXT = "cd {{ out | shell }} && ray up ray-aws.yaml  (its first lines say what comes before)"
+NEXT = "cd {{ out | shell }} && ray up ray.yaml  (its first lines say what comes before)"
 
 AMI = "/aws/service/deeplearning/ami/x86_64/base-oss-nvidia-driver-gpu-ubuntu-24.04/latest/ami-id"
 
@@ -24,4 +26,7 @@ def render(cluster: ClusterFile) -> dict[str, str]:
             "aws: aws.instance_profile is missing: the rights by which the head starts workers, and all use the bucket "
             "(docs/how-to/aws.md says which)"
         )
+    machine = cluster.aws.worker_instance
+    size = re.fullmatch(r"[a-z0-9-]+\.(\d*)xlarge", machine)
+    wants_cpus(cluster, "aws", machine, 4 * int(size[1] or 1) if size else None)
     return ray_up_files(cluster, "aws", Library("boto3", "boto3"))

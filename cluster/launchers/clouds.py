@@ -85,7 +85,7 @@ def ray_up_files(cluster: ClusterFile, target: str, library: Library, **values: 
     wants_free_port(cluster, target)
     command = driver(cluster, f"127.0.0.1:{cluster.port}") if cluster.run is not None else None
     text = fill(
-        f"{target}/ray-{target}.yaml.jinja",
+        f"{target}/ray.yaml.jinja",
         cluster=cluster,
         command=command,
         library=library,
@@ -93,7 +93,7 @@ def ray_up_files(cluster: ClusterFile, target: str, library: Library, **values: 
         resources=worker_resources(cluster),
         **values,
     )
-    return {f"ray-{target}.yaml": text} | ({} if cluster.image else {"code/overrides.txt": OVERRIDES})
+    return {"ray.yaml": text} | ({} if cluster.image else {"code/overrides.txt": OVERRIDES})
 
 
 def worker_resources(cluster: ClusterFile) -> dict[str, int]:
@@ -104,6 +104,14 @@ def worker_resources(cluster: ClusterFile) -> dict[str, int]:
     if cluster.accelerator is not None:
         resources[f"accelerator_type:{cluster.accelerator}"] = 1
     return resources
+
+
+def wants_cpus(cluster: ClusterFile, target: str, machine: str, has: int | None) -> None:
+    """Raises InputError where a worker would be said to have more CPUs than its machine has; None: not known."""
+    if has is not None and cluster.cpus > has:
+        raise InputError(
+            f"{target}: cpus: {cluster.cpus}: a {machine} has {has}; give cpus: {has}, or another {target}.worker_instance"
+        )
 
 
 def _values(words: list[str], name: str) -> list[str]:

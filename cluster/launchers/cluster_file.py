@@ -141,7 +141,7 @@ class Aws(_Part):
     instance_profile: Word | None = None
     region: Word = "us-west-2"
     head_instance: Word = "m7i.large"
-    worker_instance: Word = "g6.xlarge"
+    worker_instance: Word = "g6.2xlarge"
     disk_gb: int = Field(100, ge=1)
 
 

@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
-from fersweep.cluster.launchers.clouds import Library, ray_up_files
+import re
+
+from fersweep.cluster.launchers.clouds import Library, ray_up_files, wants_cpus
 from fersweep.cluster.launchers.cluster_file import ClusterFile
 from fersweep.common.errors import InputError
 
 SUMMARY = "Google Cloud by Ray's launcher (`ray up`): workers from none to `nodes`"
-NEXT = "cd {{ out | shell }} && ray up ray-gcp.yaml  (its first lines say what comes before)"
+NEXT = "cd {{ out | shell }} && ray up ray.yaml  (its first lines say what comes before)"
 
 ATTACHED = {name: f"nvidia-tesla-{name.lower()}" for name in ("T4", "V100", "P100", "P4")}  # to machines of the N1 series
 BUILT_IN = ("a2-", "a3-", "a4-", "a4x-", "g2-", "g4-")  # series whose machines have their GPUs
@@ -17,8 +19,11 @@ def render(cluster: ClusterFile) -> dict[str, str]:
     """Raises InputError where a machine would be refused, or would have no GPU."""
     if cluster.gcp is None:
         raise InputError("gcp: gcp.project is missing, e.g. gcp: {project: my-project}")
+    machine = cluster.gcp.worker_instance
+    size = re.fullmatch(r"[a-z0-9]+-(?:standard|highmem|highcpu)-(\d+)", machine)
+    wants_cpus(cluster, "gcp", machine, int(size[1]) if size else None)
     library = Library("google-api-python-client", "googleapiclient.discovery")
-    return ray_up_files(cluster, "gcp", library, gcp=cluster.gcp, attached=_attached(cluster, cluster.gcp.worker_instance))
+    return ray_up_files(cluster, "gcp", library, gcp=cluster.gcp, attached=_attached(cluster, machine))
 
 
 def _attached(cluster: ClusterFile, machine: str) -> str | None:

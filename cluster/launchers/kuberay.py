@@ -17,12 +17,14 @@ NEXT = "kubectl apply -f {{ (out ~ ('/rayjob.yaml' if cluster.run else '/rayclus
 MAX_NAME = 47  # characters of a RayJob's; KubeRay makes its cluster's from it
 PORT = 6379  # of Ray's head: KubeRay's own
 CLAIM_PATH = "/shared"  # where the claim is mounted, if nothing of the file says so
+OF_THE_IMAGE = {"/bin", "/dev", "/etc", "/home", "/lib", "/opt", "/proc", "/root", "/run", "/sys", "/tmp", "/usr", "/var"}
 
 
 def render(cluster: ClusterFile) -> dict[str, str]:
     """Raises InputError where the operator would refuse it, or a sweep would be lost with its pods."""
     _check(cluster)
     claim = cluster.kubernetes.claim
+    command = driver(cluster, f"127.0.0.1:{PORT}") if cluster.run is not None else None
     values = {
         "cluster": cluster,
         "namespace": cluster.kubernetes.namespace,
@@ -33,11 +35,12 @@ def render(cluster: ClusterFile) -> dict[str, str]:
         "head_memory": _memory(cluster.head.memory_gb),
         "worker_memory": _memory(cluster.memory_gb),
         "deadline_s": math.ceil(cluster.max_hours * 3600) if cluster.max_hours else None,
-        "where": "the bucket" if is_bucket(cluster.storage) else "the volume",
-        "entrypoint": plain_words("kuberay", driver(cluster, f"127.0.0.1:{PORT}")) if cluster.run is not None else None,
+        "in_bucket": is_bucket(cluster.storage),
+        "command": command,
+        "entrypoint": plain_words("kuberay", command) if command else None,
     }
     files = {"raycluster.yaml": fill("kuberay/raycluster.yaml.jinja", **values)}
-    if cluster.run is not None:
+    if command:
         files["rayjob.yaml"] = fill("kuberay/rayjob.yaml.jinja", **values)
     return files
 
@@ -53,6 +56,8 @@ def _check(cluster: ClusterFile) -> None:
         if name is not None and not re.fullmatch(r"[a-z0-9]([a-z0-9.-]{0,251}[a-z0-9])?", name):
             raise InputError(f"kuberay: kubernetes.{key}: {name!r} is no name in Kubernetes: small letters, digits, - and .")
     if cluster.kubernetes.claim is not None:
+        if cluster.run is not None and cluster.storage is None and option(cluster, "--home") is None:
+            raise InputError("kuberay: run: without --home or storage, sweeps lie on the head's disk, which goes with its pod")
         return
     if not is_bucket(cluster.storage):
         raise InputError(
@@ -74,7 +79,9 @@ def _mount(cluster: ClusterFile) -> str:
         parts = PurePosixPath(path).parts
         if parts[0] != "/" or len(parts) < 2:
             raise InputError(f"kuberay: {key}: {path}: must be an absolute path below the one where the volume is mounted")
-        tops[f"/{parts[1]}"] = key
+        if (top := f"/{parts[1]}") in OF_THE_IMAGE:
+            raise InputError(f"kuberay: {key}: {path}: {top} of the image would be hidden by the volume; take e.g. {CLAIM_PATH}/…")
+        tops[top] = key
     if len(tops) > 1:
         (one, key), (other, of) = list(tops.items())[:2]
         raise InputError(f"kuberay: {key} is below {one}, {of} below {other}: the volume is mounted at one place; use one of them")

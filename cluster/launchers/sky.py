@@ -11,7 +11,7 @@ from fersweep.common.errors import InputError
 
 SUMMARY = "a SkyPilot task: the cheapest place that has the GPUs, spot with recovery"
 NEXT = (
-    "cd {{ out | shell }} && sky {{ ('jobs launch' if cluster.spot else 'launch') | words }} --secret RAY_AUTH_TOKEN sky.yaml"
+    "cd {{ out | shell }} && sky {{ (['jobs', 'launch'] if cluster.spot else 'launch') | shell }} --secret RAY_AUTH_TOKEN sky.yaml"
     "  (its first lines say what comes before)"
 )
 
