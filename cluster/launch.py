@@ -16,6 +16,7 @@ import numpy as np
 import yaml
 
 from fersweep.cluster import capacity
+from fersweep.cluster.cluster_nodes import check_nodes
 from fersweep.cluster.driver.run_sweep import Outcome, run_sweep
 from fersweep.cluster.search.older_sweeps import best_points, history
 from fersweep.common import ray_connection
@@ -110,7 +111,8 @@ def launch(asked: Sweep, data: Path, home: Path, address: str | None = None) -> 
         print(line, file=sys.stderr)
     fetch(asked, sweep.older_points)
     ray_connection.connect(address)
-    capacity.check_resources(asked.resources.cpus, asked.resources.gpus)
+    capacity.check(asked.resources)
+    check_nodes(asked.resources)
     storage, content = sweep.storage(directory), sweep.as_bytes()
     if storage.path is None:
         if asked.following is not None:
@@ -138,13 +140,13 @@ def dry(
     sweep, _ = describe(asked, data, home)
     fetch(asked, sweep.older_points)
     ray_connection.connect(address)
-    at_once: int | str = "no"
     try:
-        at_once = capacity.check_resources(asked.resources.cpus, asked.resources.gpus)
+        capacity.check(asked.resources)
     except InputError as error:
         if warn is None:
             raise
         warn(f"warning: {error}; a launch here would be refused")
+    at_once = capacity.places(asked.resources) or "no"
     rungs = ", ".join(map(str, asked.stop.rungs()))
     learned = Counter(trial.sweep for trial in sweep.history)
     facts = (
