@@ -11,7 +11,7 @@ from fersweep.common.errors import InputError
 
 SUMMARY = "hosts that ssh reaches: a script that starts Ray on them, and YAML for `ray up`"
 NEXT = "{{ (out ~ '/cluster.sh') | shell }} up"
-LONGEST = 22  # characters of a temporary directory's name: 38 with /tmp and a user's id, and Ray adds up to 69 for its sockets
+LONGEST = 18  # characters of its name: 34 with /tmp and a user's id, and Ray adds up to 73 for its sockets
 
 
 def render(cluster: ClusterFile) -> dict[str, str]:
@@ -21,7 +21,9 @@ def render(cluster: ClusterFile) -> dict[str, str]:
     cpus = [cluster.cpus if host.cpus is None else host.cpus for host in hosts]
     gpus = [cluster.gpus if host.gpus is None else host.gpus for host in hosts]
     temp = temporary_directory(cluster.name)
-    start = f"ulimit -n $(ulimit -Hn); RAY_AUTH_MODE=token {shlex.quote(cluster.ssh.python)} -m ray.scripts.scripts start"
+    start = (
+        f"ulimit -n $(ulimit -Hn); RAY_AUTH_MODE=token {shlex.quote(cluster.ssh.python)} -m ray.scripts.scripts start"
+    )
     # Ray's YAML knows one kind of host.
     options = f"--disable-usage-stats --temp-dir={temp}-$(id -u) --num-cpus={min(cpus)} --num-gpus={min(gpus)}"
     of_head = "--dashboard-host=127.0.0.1 --autoscaling-config=~/ray_bootstrap_config.yaml"
