@@ -9,7 +9,7 @@ from fersweep.cluster.launchers.cluster_file import ClusterFile
 from fersweep.common.errors import InputError
 
 SUMMARY = "EC2 by Ray's launcher (`ray up`): workers from none to `nodes`"
-NEXT = "cd {{ out | shell }} && ray up ray.yaml  (its first lines say what comes before)"
+NEXT = "fersweep cluster up {{ out | shell }}  (the first lines of its ray.yaml say what comes before)"
 
 AMI = "/aws/service/deeplearning/ami/x86_64/base-oss-nvidia-driver-gpu-ubuntu-24.04/latest/ami-id"
 

@@ -3,17 +3,16 @@
 from __future__ import annotations
 
 import re
-from importlib.metadata import version
 from typing import NamedTuple
 
 from fersweep.cluster.launchers.cluster_file import ClusterFile
 from fersweep.cluster.launchers.templates import fill
 from fersweep.common.errors import InputError
 
-RAY_VERSION = version("ray")
 TAKEN_PORTS = {8076, 8265, 10001, 52365, 52366}  # of Ray's object manager, dashboard, client, and agents
 WORKER_PORTS = range(10002, 20000)  # of Ray's processes
 TWO_SHELLS = re.compile(r"[A-Za-z0-9_.,:/@=+-]+")  # characters that no shell takes for more than they are
+HOME = "/tmp/fersweep/runs"  # on the driver's machine, where `run` names none
 DATA_BUCKET = "--data s3://bucket/fer2013"
 
 # What OpenCV and MediaPipe link to (Ubuntu 24.04).
@@ -29,12 +28,25 @@ class Library(NamedTuple):
     module: str
 
 
-def driver(cluster: ClusterFile, address: str, *options: str) -> list[str]:
-    """The command of the driver: it starts the sweep, or goes on with it. Raises InputError where `run` is not given."""
-    words = ["python", "-m", "fersweep", "launch", *cluster.arguments, *options]
-    if cluster.storage is not None and not any(word.startswith("storage=") for word in _values(words, "--set")):
-        words += ["--set", f"storage={cluster.storage}"]
-    return [*words, "--resume", "--address", address]
+def arguments(cluster: ClusterFile, target: str) -> list[str]:
+    """`run`, with a home, for `fersweep launch` and `fersweep cluster submit`.
+
+    Raises InputError where `run` is not given, or names a home that is another directory on each machine.
+    """
+    words = cluster.arguments
+    home = option(cluster, "--home")
+    if home is None:  # what the sweep is lies in the bucket: this is made again from it
+        words += ["--home", HOME]
+    elif not home.startswith("/"):
+        raise InputError(
+            f"{target}: run: --home {home}: on the cluster it would be another directory; give an absolute path"
+        )
+    return words
+
+
+def driver(cluster: ClusterFile, target: str, address: str) -> list[str]:
+    """The command of the driver: it starts the sweep, or goes on with it. Raises InputError as `arguments` does."""
+    return ["python", "-m", "fersweep", "launch", *arguments(cluster, target), "--resume", "--address", address]
 
 
 def plain_words(target: str, words: list[str]) -> str:
@@ -58,18 +70,22 @@ def is_bucket(address: str | None) -> bool:
     return address is not None and re.match(r"[a-z0-9]+://", address) is not None
 
 
-def wants_buckets(cluster: ClusterFile, target: str) -> None:
-    """Raises InputError where something lies on a path, which machines of a cloud do not share."""
+def wants_buckets(cluster: ClusterFile, target: str, unless: str = "") -> None:
+    """Raises InputError where something lies on a path, which machines of a cloud do not share. unless: what would help."""
+    advice = f"{unless}, or a bucket" if unless else "a bucket"
     if not is_bucket(cluster.storage):
-        given = "null" if cluster.storage is None else cluster.storage
         raise InputError(
-            f"{target}: storage: {given}: these machines share no directory, and their disks go with them; "
-            "give a bucket, e.g. storage: s3://bucket/sweeps"
+            f"{target}: storage: {cluster.storage or 'null'}: what lies on these machines goes with them; "
+            f"give {advice}, e.g. storage: s3://bucket/sweeps"
         )
-    data = option(cluster, "--data")
+    data, home = option(cluster, "--data"), option(cluster, "--home")
     if data is not None and not is_bucket(data):
         raise InputError(
-            f"{target}: run: --data {data}: these machines share no directory; give a bucket, e.g. {DATA_BUCKET}"
+            f"{target}: run: --data {data}: these machines share no directory; give {advice}, e.g. {DATA_BUCKET}"
+        )
+    if home is not None and not home.startswith(("/tmp/", "/home/")):
+        raise InputError(
+            f"{target}: run: --home {home}: these machines share no directory; leave it out, sweeps lie in the bucket"
         )
 
 
@@ -83,11 +99,10 @@ def ray_up_files(cluster: ClusterFile, target: str, library: Library, **values: 
     """The cluster's YAML and, without an image, what its set-up needs. Raises InputError."""
     wants_buckets(cluster, target)
     wants_free_port(cluster, target)
-    command = driver(cluster, f"127.0.0.1:{cluster.port}") if cluster.run is not None else None
     text = fill(
         f"{target}/ray.yaml.jinja",
         cluster=cluster,
-        command=command,
+        run=arguments(cluster, target) if cluster.run is not None else None,
         library=library,
         libraries=SYSTEM_LIBRARIES,
         resources=worker_resources(cluster),

@@ -148,7 +148,9 @@ class Aws(_Part):
 class Gcp(_Part):
     """source_image: of head and workers, with NVIDIA's driver and Docker."""
 
-    source_image: Word = "projects/deeplearning-platform-release/global/images/family/common-cu129-ubuntu-2404-nvidia-580"
+    source_image: Word = (
+        "projects/deeplearning-platform-release/global/images/family/common-cu129-ubuntu-2404-nvidia-580"
+    )
     project: Word
     region: Word = "us-central1"
     zone: Word = "us-central1-a"
@@ -219,13 +221,16 @@ class ClusterFile(_Part):
 
     @property
     def arguments(self) -> list[str]:
-        """Of `fersweep launch`; `--resume --address …` is added. Raises InputError where `run` is not given."""
+        """Of `fersweep launch`, with `storage`; `--resume --address …` is added. Raises InputError where `run` is not given."""
         if self.run is None:
             raise InputError(
                 "the cluster file has no `run`: the arguments of `fersweep launch`, "
                 "e.g. run: cnn --data /shared/fer2013 --home /shared/runs"
             )
-        return _launch_arguments(self.run)
+        words = _launch_arguments(self.run)
+        if self.storage is not None and not any(word.removeprefix("--set=").startswith("storage=") for word in words):
+            words += ["--set", f"storage={self.storage}"]
+        return words
 
 
 def _launch_arguments(run: str) -> list[str]:

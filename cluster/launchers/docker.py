@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
-from fersweep.cluster.launchers.cluster_file import ClusterFile
 from fersweep.cluster.launchers.clouds import SYSTEM_LIBRARIES, driver, is_bucket, option
+from fersweep.cluster.launchers.cluster_file import ClusterFile
 from fersweep.cluster.launchers.templates import fill
 from fersweep.common.errors import InputError
 from fersweep.data_pipeline.faces.landmarker_bundle import SHA256
@@ -32,7 +32,7 @@ def render(cluster: ClusterFile) -> dict[str, str]:
 
 def _command(cluster: ClusterFile) -> list[str]:
     """Without a cluster: Ray of the container."""
-    return driver(cluster, "local") if cluster.run is not None else ["fersweep", "demo"]
+    return driver(cluster, "docker", "local") if cluster.run is not None else ["fersweep", "demo"]
 
 
 def _mounts(cluster: ClusterFile) -> list[tuple[str, bool]]:
@@ -46,10 +46,14 @@ def _mounts(cluster: ClusterFile) -> list[tuple[str, bool]]:
         if path is None or is_bucket(path):
             continue
         if not path.startswith("/"):
-            raise InputError(f"docker: {key}: {path}: must be an absolute path, the same in the container as on this machine")
+            raise InputError(
+                f"docker: {key}: {path}: must be an absolute path, the same in the container as on this machine"
+            )
         mounts[path] = mounts.get(path, True) and read_only
     if cluster.run is not None and option(cluster, "--home") is None:
-        raise InputError("docker: run: --home is missing: sweeps would lie in the container, and go with it; e.g. --home /shared/runs")
+        raise InputError(
+            "docker: run: --home is missing: sweeps would lie in the container, and go with it; e.g. --home /shared/runs"
+        )
     return list(mounts.items())
 
 

@@ -9,9 +9,11 @@ from fersweep.cluster.launchers.cluster_file import ClusterFile
 from fersweep.common.errors import InputError
 
 SUMMARY = "Google Cloud by Ray's launcher (`ray up`): workers from none to `nodes`"
-NEXT = "cd {{ out | shell }} && ray up ray.yaml  (its first lines say what comes before)"
+NEXT = "fersweep cluster up {{ out | shell }}  (the first lines of its ray.yaml say what comes before)"
 
-ATTACHED = {name: f"nvidia-tesla-{name.lower()}" for name in ("T4", "V100", "P100", "P4")}  # to machines of the N1 series
+ATTACHED = {
+    name: f"nvidia-tesla-{name.lower()}" for name in ("T4", "V100", "P100", "P4")
+}  # to machines of the N1 series
 BUILT_IN = ("a2-", "a3-", "a4-", "a4x-", "g2-", "g4-")  # series whose machines have their GPUs
 
 

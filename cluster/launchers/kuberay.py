@@ -4,39 +4,46 @@ from __future__ import annotations
 
 import math
 import re
+from importlib.metadata import version
 from pathlib import PurePosixPath
 
+from fersweep.cluster.launchers.clouds import (
+    arguments,
+    driver,
+    is_bucket,
+    option,
+    plain_words,
+    wants_buckets,
+)
 from fersweep.cluster.launchers.cluster_file import ClusterFile
-from fersweep.cluster.launchers.clouds import DATA_BUCKET, RAY_VERSION, driver, is_bucket, option, plain_words
 from fersweep.cluster.launchers.templates import fill
 from fersweep.common.errors import InputError
 
 SUMMARY = "Kubernetes by KubeRay: a RayJob for one sweep, a RayCluster for many"
 NEXT = "kubectl apply -f {{ (out ~ ('/rayjob.yaml' if cluster.run else '/raycluster.yaml')) | shell }}"
 
-MAX_NAME = 47  # characters of a RayJob's; KubeRay makes its cluster's from it
 PORT = 6379  # of Ray's head: KubeRay's own
 CLAIM_PATH = "/shared"  # where the claim is mounted, if nothing of the file says so
-OF_THE_IMAGE = {"/bin", "/dev", "/etc", "/home", "/lib", "/opt", "/proc", "/root", "/run", "/sys", "/tmp", "/usr", "/var"}
+OF_THE_IMAGE = {"bin", "dev", "etc", "home", "lib", "opt", "proc", "root", "run", "sys", "tmp", "usr", "var"}
 
 
 def render(cluster: ClusterFile) -> dict[str, str]:
     """Raises InputError where the operator would refuse it, or a sweep would be lost with its pods."""
     _check(cluster)
     claim = cluster.kubernetes.claim
-    command = driver(cluster, f"127.0.0.1:{PORT}") if cluster.run is not None else None
+    command = driver(cluster, "kuberay", f"127.0.0.1:{PORT}") if cluster.run is not None else None
     values = {
         "cluster": cluster,
         "namespace": cluster.kubernetes.namespace,
         "claim": claim,
         "secret": cluster.kubernetes.secret,
         "mount": _mount(cluster) if claim else None,
-        "ray_version": RAY_VERSION,
+        "ray_version": version("ray"),
         "head_memory": _memory(cluster.head.memory_gb),
         "worker_memory": _memory(cluster.memory_gb),
         "deadline_s": math.ceil(cluster.max_hours * 3600) if cluster.max_hours else None,
         "in_bucket": is_bucket(cluster.storage),
-        "command": command,
+        "run": arguments(cluster, "kuberay") if cluster.run is not None else None,
         "entrypoint": plain_words("kuberay", command) if command else None,
     }
     files = {"raycluster.yaml": fill("kuberay/raycluster.yaml.jinja", **values)}
@@ -47,44 +54,52 @@ def render(cluster: ClusterFile) -> dict[str, str]:
 
 def _check(cluster: ClusterFile) -> None:
     if cluster.image is None:
-        raise InputError("kuberay: image is missing: pods run a container image with fersweep in it (target docker makes it)")
-    if len(cluster.name) > MAX_NAME:
-        raise InputError(f"kuberay: name: {cluster.name} has {len(cluster.name)} characters; a RayJob's has {MAX_NAME} at most")
+        raise InputError(
+            "kuberay: image is missing: pods run a container image with fersweep in it (target docker makes it)"
+        )
     if cluster.port != PORT:
-        raise InputError(f"kuberay: port: {cluster.port}: a pod has its ports to itself, and KubeRay takes {PORT}; leave it out")
+        raise InputError(
+            f"kuberay: port: {cluster.port}: a pod has its ports to itself, and KubeRay takes {PORT}; leave it out"
+        )
     for key, name in cluster.kubernetes.model_dump().items():
         if name is not None and not re.fullmatch(r"[a-z0-9]([a-z0-9.-]{0,251}[a-z0-9])?", name):
-            raise InputError(f"kuberay: kubernetes.{key}: {name!r} is no name in Kubernetes: small letters, digits, - and .")
-    if cluster.kubernetes.claim is not None:
-        if cluster.run is not None and cluster.storage is None and option(cluster, "--home") is None:
-            raise InputError("kuberay: run: without --home or storage, sweeps lie on the head's disk, which goes with its pod")
-        return
-    if not is_bucket(cluster.storage):
+            raise InputError(
+                f"kuberay: kubernetes.{key}: {name!r} is no name in Kubernetes: small letters, digits, - and ."
+            )
+    if cluster.kubernetes.claim is None:
+        wants_buckets(cluster, "kuberay", "a volume that all pods mount (kubernetes.claim)")
+    elif cluster.run is not None and cluster.storage is None and option(cluster, "--home") is None:
         raise InputError(
-            f"kuberay: storage: {cluster.storage or 'null'}: a pod's disk goes with it; give a bucket, "
-            "e.g. storage: s3://bucket/sweeps, or a volume that all pods mount (kubernetes.claim)"
+            "kuberay: run: without --home or storage, sweeps lie on the head's disk, which goes with its pod"
         )
-    data = option(cluster, "--data")
-    if data is not None and not is_bucket(data):
-        raise InputError(f"kuberay: run: --data {data}: no pod has it without kubernetes.claim; or a bucket, e.g. {DATA_BUCKET}")
 
 
 def _mount(cluster: ClusterFile) -> str:
     """The top directory of the paths in the file: all of them must be on the volume."""
-    given = {"storage": cluster.storage, "run: --data": option(cluster, "--data"), "run: --home": option(cluster, "--home")}
+    given = {
+        "storage": cluster.storage,
+        "run: --data": option(cluster, "--data"),
+        "run: --home": option(cluster, "--home"),
+    }
     tops: dict[str, str] = {}
     for key, path in given.items():
         if path is None or is_bucket(path):
             continue
         parts = PurePosixPath(path).parts
         if parts[0] != "/" or len(parts) < 2:
-            raise InputError(f"kuberay: {key}: {path}: must be an absolute path below the one where the volume is mounted")
-        if (top := f"/{parts[1]}") in OF_THE_IMAGE:
-            raise InputError(f"kuberay: {key}: {path}: {top} of the image would be hidden by the volume; take e.g. {CLAIM_PATH}/…")
-        tops[top] = key
+            raise InputError(
+                f"kuberay: {key}: {path}: must be an absolute path below the one where the volume is mounted"
+            )
+        if parts[1] in OF_THE_IMAGE:
+            raise InputError(
+                f"kuberay: {key}: {path}: /{parts[1]} of the image would be hidden by the volume; take e.g. {CLAIM_PATH}/…"
+            )
+        tops[f"/{parts[1]}"] = key
     if len(tops) > 1:
         (one, key), (other, of) = list(tops.items())[:2]
-        raise InputError(f"kuberay: {key} is below {one}, {of} below {other}: the volume is mounted at one place; use one of them")
+        raise InputError(
+            f"kuberay: {key} is below {one}, {of} below {other}: the volume is mounted at one place; use one of them"
+        )
     return next(iter(tops), CLAIM_PATH)
 
 

@@ -4,8 +4,8 @@ from __future__ import annotations
 
 import math
 
-from fersweep.cluster.launchers.cluster_file import ClusterFile
 from fersweep.cluster.launchers.clouds import OVERRIDES, SYSTEM_LIBRARIES, driver, wants_buckets, wants_free_port
+from fersweep.cluster.launchers.cluster_file import ClusterFile
 from fersweep.cluster.launchers.templates import fill
 from fersweep.common.errors import InputError
 
@@ -30,7 +30,7 @@ def render(cluster: ClusterFile) -> dict[str, str]:
     text = fill(
         "sky/sky.yaml.jinja",
         cluster=cluster,
-        command=driver(cluster, "")[:-1],
+        command=driver(cluster, "sky", "")[:-1],
         accelerators=f"{kind}:{cluster.gpus}" if kind else None,
         memory_gb=math.ceil(cluster.memory_gb),
         libraries=SYSTEM_LIBRARIES,
