@@ -65,7 +65,7 @@ class Plan:
 
 def plan(
     asked: Sweep,
-    data: Path,
+    data: str | Path,
     home: Path,
     address: str | None = None,
     options: Options | None = None,
@@ -136,7 +136,7 @@ def _costs(
     return calibrate(sweep, home, max(here.places(sweep.asked.resources)[0], 1), here.gpus, budget_s=budget, say=say)
 
 
-def _scaled(costs: Costs, sweep: SweepJson, data: Path, following: Sweep) -> Costs:
+def _scaled(costs: Costs, sweep: SweepJson, data: str | Path, following: Sweep) -> Costs:
     """What the trials of the sweep that follows cost: those of the first, on its own number of faces."""
     arrays = Task(data, following.task).arrays()
     ratio = faces_ratio(len(arrays.train.y), len(arrays.val.y), sweep.num_train or 0, sweep.num_val or 0)
