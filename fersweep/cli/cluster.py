@@ -17,39 +17,6 @@ group = typer.Typer(help="Files that start a cluster, and the jobs on it.", no_a
 
 @app.command(
     rich_help_panel="Cluster",
-    epilog="Examples: fersweep doctor\n\nfersweep doctor cnn --data runs/data/fer2013 --address 10.0.0.1:6379",
-)
-def doctor(
-    recipe: Annotated[
-        str | None,
-        typer.Argument(
-            help="What is to run: its storage, tracking server and resources are checked, too.",
-            metavar="[RECIPE|FILE]",
-            autocompletion=completion.recipes,
-            show_default=False,
-        ),
-    ] = None,
-    data: Annotated[str | None, typer.Option(help="A dataset that every node is to read.", show_default=False)] = None,
-    set_: Annotated[list[str] | None, typer.Option("--set", help="As for launch.", metavar="A.B=C")] = None,
-    address: Address = None,
-    home: Annotated[
-        str, typer.Option(envvar="FERSWEEP_HOME", help="Where sweeps lie: a directory, or a bucket (s3://…).")
-    ] = str(RUNS),
-    as_json: AsJson = False,
-) -> None:
-    """Check every node: versions, GPUs, storage, clock, disk, limits. Exit code 1 if a sweep could not run."""
-    from fersweep.cluster.doctor.diagnosis import diagnose
-    from fersweep.cluster.doctor.tables import render
-    from fersweep.search_spaces.sweep_file.read_sweep import read_sweep
-
-    diagnosis = diagnose(address, home, data, read_sweep(recipe, set_ or []) if recipe else None)
-    show(diagnosis, render, as_json)
-    if not diagnosis.could_run:
-        raise typer.Exit(1)
-
-
-@app.command(
-    rich_help_panel="Cluster",
     epilog="Examples: fersweep plan cnn --data runs/data/fer2013\n\nfersweep plan fer_sota --data runs/data/fer2013 --gpus 8 --price-per-gpu-hour 1.5",
 )
 def plan(
@@ -97,6 +64,39 @@ def plan(
         say(f"note: {remark}")
     price = price_of(Path("cluster.yaml")) if price_per_gpu_hour is None else price_per_gpu_hour
     show(run(sweep, data, home, address, Options(gpus, price, calibrate), say), render, as_json)
+
+
+@app.command(
+    rich_help_panel="Cluster",
+    epilog="Examples: fersweep doctor\n\nfersweep doctor cnn --data runs/data/fer2013 --address 10.0.0.1:6379",
+)
+def doctor(
+    recipe: Annotated[
+        str | None,
+        typer.Argument(
+            help="What is to run: its storage, tracking server and resources are checked, too.",
+            metavar="[RECIPE|FILE]",
+            autocompletion=completion.recipes,
+            show_default=False,
+        ),
+    ] = None,
+    data: Annotated[str | None, typer.Option(help="A dataset that every node is to read.", show_default=False)] = None,
+    set_: Annotated[list[str] | None, typer.Option("--set", help="As for launch.", metavar="A.B=C")] = None,
+    address: Address = None,
+    home: Annotated[
+        str, typer.Option(envvar="FERSWEEP_HOME", help="Where sweeps lie: a directory, or a bucket (s3://…).")
+    ] = str(RUNS),
+    as_json: AsJson = False,
+) -> None:
+    """Check every node: versions, GPUs, storage, clock, disk, limits. Exit code 1 if a sweep could not run."""
+    from fersweep.cluster.doctor.diagnosis import diagnose
+    from fersweep.cluster.doctor.tables import render
+    from fersweep.search_spaces.sweep_file.read_sweep import read_sweep
+
+    diagnosis = diagnose(address, home, data, read_sweep(recipe, set_ or []) if recipe else None)
+    show(diagnosis, render, as_json)
+    if not diagnosis.could_run:
+        raise typer.Exit(1)
 
 
 @group.command(
