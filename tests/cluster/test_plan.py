@@ -22,13 +22,13 @@ from fersweep.cluster.planning.past_sweeps import past_costs
 from fersweep.cluster.planning.plan import Options, plan
 from fersweep.cluster.planning.simulation import Overhead, Run, Rung, simulate
 from fersweep.cluster.planning.suggestions import Suggestions
+from fersweep.cluster.plans import find_plan, save_plan
 from fersweep.cluster.search import asha
 from fersweep.common.errors import InputError
 from fersweep.data_pipeline.tasks.task import Task
 from fersweep.results.dashboards.status import status
 from fersweep.results.record.journal import SweepRecord
-from fersweep.results.record.plans import Planned, find_plan, save_plan
-from fersweep.results.record.sweep_json import read_sweep_json
+from fersweep.results.record.sweep_json import Planned, read_sweep_json
 from fersweep.results.record.timeline import planned_and_taken
 from fersweep.search_spaces.sweep_file.read_sweep import parse_sweep
 from fersweep.search_spaces.sweep_file.schema import Stop, Sweep
