@@ -109,7 +109,7 @@ def plan(
         took_s=time.perf_counter() - began,
         stages=stages,
         estimates=found,
-        memory=memory_of(costs, max(places, default=0)),
+        memory=memory_of(costs, 1 if machines.connected else sum(places)),
         disk_bytes=disk_bytes(asked, costs.trials, max(sum(places), 1), sweep.num_val or 0, len(sweep.classes)),
         resources=asked.resources.model_dump(),
         notes=_notes(asked, costs, machines, sum(places), found),

@@ -145,10 +145,11 @@ def test_the_first_trials_are_those_that_the_sweep_will_draw(tiny_dataset: Path,
 def test_where_every_trial_fails_the_plan_says_why() -> None:
     lines = [{"start_s": 1.0}, {"trial": 0, "failed": "val_loss is nan"}, {"trial": 1, "failed": "val_loss is nan"}]
     with pytest.raises(InputError, match=r"all 2 trials that were tried failed; 2 with: val_loss is nan"):
-        as_costs(lines, 2, 1, 0)
-    found = as_costs([*lines, {"trial": 12, "epoch_s": 1.0, "epochs": 3}], 10, 1, 0)
+        as_costs(lines, [], 2, 1, 0)
+    found = as_costs([*lines, {"trial": 12, "epoch_s": 1.0, "epochs": 3}], [(12, {"top": 0.5})], 10, 1, 0)
     assert found.failed == {"val_loss is nan": 2}
     assert found.trials[0].trial is None  # not one of the sure ones
+    assert found.trials[0].hparams == {"top": 0.5}
 
 
 def test_a_part_of_the_faces_is_the_same_share_of_both_splits(tiny_dataset: Path) -> None:
