@@ -37,10 +37,10 @@ from fersweep.results.record.storage import Storage
 from fersweep.search_spaces.sweep_file.schema import Sweep
 from fersweep.trainables import gpu_share
 
-FIRST_FACES, LEAST_FACES = 256, 512  # of train: with which a process warms up, and of a trial that is tried
+FIRST_FACES, LEAST_FACES = 256, 256  # of train: with which a process warms up, and of a trial that is tried
 EPOCH_S = 2.0  # the longest epoch that is tried: it takes fewer faces where all would take longer
-MIN_STEPS = 8  # batches of an epoch that is tried, at least
-LEAST_EPOCHS, MOST_EPOCHS, TRIAL_S = 2, 6, 1.5  # epochs of a trial after its first: at least, at most, and for how long
+MIN_STEPS = 4  # batches of an epoch that is tried, at least
+LEAST_EPOCHS, MOST_EPOCHS, TRIAL_S = 1, 6, 1.5  # epochs of a trial after its first: at least, at most, and for how long
 SPAWN_S = 2.0  # of Ray, from wanting a worker to its first line of Python
 
 Trials = Sequence[tuple[int, dict[str, Any]]]  # number in its sweep, hparams

@@ -259,3 +259,21 @@ def test_a_curve_is_planned_for_here_and_for_gpus(
     console = Console(width=80, record=True, file=io.StringIO())
     console.print(tables.render(found))
     assert max(map(len, console.export_text().splitlines())) <= 80
+
+
+@pytest.mark.parametrize(
+    ("value", "beside", "text"),
+    [
+        (0.004, None, "0 s"),
+        (0.0968, None, "0.097 s"),
+        (1.0, None, "1.0 s"),
+        (86.4, None, "86 s"),
+        (102.0, 86.4, "102 s"),
+        (90.0, None, "1.5 min"),
+        (720.0, None, "12 min"),
+        (12240.0, None, "3.4 h"),
+        (216000.0, None, "2.5 days"),
+    ],
+)
+def test_times_have_the_digits_that_can_be_meant(value: float, beside: float | None, text: str) -> None:
+    assert tables.seconds(value, beside) == text
