@@ -138,9 +138,10 @@ def _source(costs: Costs) -> list[str]:
     tried = len(costs.trials)
     if costs.source == "calibration":
         share = "" if costs.faces_share > 0.995 else f" on {percent(costs.faces_share)} of the faces"
+        differed = f"; epochs of a trial differed by {percent(costs.spread)}" if costs.spread >= 0.005 else ""
         return [
             f"from a calibration: {tried} trials of this sweep's space, {costs.epochs_tried} epochs{share}, "
-            f"{costs.at_once} at once; epochs of a trial differed by {percent(costs.spread)}"
+            f"{costs.at_once} at once{differed}"
         ]
     return [f"from past sweeps: {tried} trials of {', '.join(costs.sweeps)}; --calibrate measures anew"]
 
