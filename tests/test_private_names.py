@@ -127,6 +127,14 @@ def test_what_tune_counts_callbacks_with() -> None:
     check(counts, "ray", "cluster/driver/tune_adapters.py", "usage.tag_callbacks, which tune.run calls,")
 
 
+def test_the_averages_that_tune_keeps() -> None:
+    from ray.tune.experiment import Trial
+    from ray.tune.trainable.metadata import _TrainingRunMetadata
+
+    keeps = "update_metric" in names(Trial.update_last_result) and "update_metric" in vars(_TrainingRunMetadata)
+    check(keeps, "ray", "cluster/driver/lean_trials.py", "_TrainingRunMetadata.update_metric, which keeps averages,")
+
+
 def test_what_ray_starts_its_monitors_with() -> None:
     from ray._private.node import Node
 

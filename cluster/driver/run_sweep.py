@@ -162,6 +162,7 @@ def _run_tune(
     from ray import tune
     from ray.tune import PlacementGroupFactory
 
+    from fersweep.cluster.driver.lean_trials import lean_trials
     from fersweep.cluster.driver.places import Places, given_to_tune
     from fersweep.cluster.driver.tune_adapters import (
         Actors,
@@ -179,7 +180,13 @@ def _run_tune(
     scratch = directory.resolve() / ".tune"  # nobody needs it, not even after a kill
     shutil.rmtree(scratch, ignore_errors=True)
     try:
-        with warnings.catch_warnings(), memory_is_a_trials_fault(), callbacks_are_not_counted(), given_to_tune(places):
+        with (
+            warnings.catch_warnings(),
+            memory_is_a_trials_fault(),
+            callbacks_are_not_counted(),
+            given_to_tune(places),
+            lean_trials(),
+        ):
             warnings.simplefilter("ignore")
             tune.run(
                 tune.with_parameters(TrialActor, arrays=arrays, settings=settings),

@@ -15,7 +15,7 @@ import pytest
 from fersweep.cluster.driver import checkpoint_pruning
 from fersweep.cluster.driver.live_view import Varying
 from fersweep.cluster.search import known_trials
-from fersweep.cluster.search.asha import survives
+from fersweep.cluster.search.asha import _quantile, survives
 from fersweep.cluster.search.decisions import Search
 from fersweep.cluster.search.known_trials import KnownTrials
 from fersweep.results.record.journal import STATES, SweepRecord
@@ -175,6 +175,14 @@ def test_of_many_trials_the_same_are_good_and_the_newest_are_not_forgotten(
     good_of_these, _ = _split_trials(anew, [trial for trial in frozen if trial.state in states], known_trials.BEST)
     assert [trial.params for trial in good_of_these] == [trial.params for trial in good]
     assert [trial.number - 1 for trial in good_of_these] == [trial.number for trial in good]
+
+
+def test_a_quantile_is_numpys_to_the_bit() -> None:
+    rng = np.random.default_rng(0)
+    for _ in range(300):
+        values = np.sort(rng.normal(size=rng.integers(1, 60)).round(int(rng.integers(1, 17))))
+        share = 1 - 1 / float(rng.choice([1.5, 2, 3, 4, 7]))
+        assert _quantile(values.tolist(), share) == np.quantile(values, share)
 
 
 def test_a_journal_says_how_long_a_suggestion_took(tmp_path: Any, open_journal: Any) -> None:
