@@ -20,7 +20,7 @@ from fersweep.cluster.search.decisions import Search
 from fersweep.cluster.search.known_trials import KnownTrials
 from fersweep.results.record.journal import STATES, SweepRecord
 from fersweep.results.record.optuna_study import study_of
-from fersweep.results.record.trial_record import Epochs, TrialRecord
+from fersweep.results.record.trial_record import Epochs, Report, Reports, TrialRecord, WorkerUsage
 from tests.cluster.test_search import make_sweep
 
 METRIC = "val_macro_f1"
@@ -210,3 +210,19 @@ def test_epochs_read_as_the_rows_that_they_were() -> None:
         assert [type(value) for value in epochs[3].values()] == [type(value) for value in odd.values()]
         epochs.append(rows[0])
         assert len(epochs) == 5
+
+
+def test_reports_read_as_they_were() -> None:
+    reports, made = (
+        Reports(),
+        [
+            Report(1.5, 1, WorkerUsage("node-1", 12, 99.5, 2**40 + 1, None, 0.0)),
+            Report(2.5, 3),
+            Report(3.5, 4, WorkerUsage(None, 12)),
+        ],
+    )
+    for report in made:
+        reports.append(report)
+    assert reports == made
+    assert reports[-2:] == made[-2:]
+    assert type(reports[0].worker[3]) is int  # type: ignore[index]
