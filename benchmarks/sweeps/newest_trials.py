@@ -6,6 +6,9 @@
 with noise of 0.05; the same seeds with either view.
 """
 
+# Parts of optuna have no types.
+# pyright: reportUnknownMemberType=false, reportUnknownArgumentType=false
+
 from __future__ import annotations
 
 import argparse
