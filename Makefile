@@ -6,16 +6,19 @@ COMPILE := $(BIN)/uv pip compile pyproject.toml --extra landmarker --extra pretr
            --universal --python-version 3.11 --no-annotate --no-header -q -o requirements.lock
 TWO := -n 2 --dist loadgroup --no-loadscope-reorder  # tests/conftest.py makes the groups and their order
 
-.PHONY: demo test quick check bench lock clean setup
+.PHONY: demo test quick clusters check bench lock clean setup
 
 demo: setup
 	$(BIN)/fersweep demo
 
 test: setup
-	$(BIN)/pytest $(TWO)
+	$(BIN)/pytest $(TWO) -m "not clusters"
 
 quick: setup
-	$(BIN)/pytest $(TWO) -m "not ray and not processes and not slow"
+	$(BIN)/pytest $(TWO) -m "not ray and not processes and not slow and not clusters"
+
+clusters: setup  # network namespaces, Slurm, an autoscaler, Ray jobs: what is not on this machine is skipped
+	$(BIN)/pytest -m clusters
 
 check: setup
 	$(BIN)/ruff check .

@@ -16,12 +16,13 @@ import numpy as np
 import yaml
 
 from fersweep.cluster import capacity
+from fersweep.cluster.cluster_nodes import check_nodes
 from fersweep.cluster.driver.run_sweep import Outcome, run_sweep
 from fersweep.cluster.search.older_sweeps import best_points, history
 from fersweep.common import ray_connection
-from fersweep.common.buckets import name_of, resolved
 from fersweep.common.errors import InputError
 from fersweep.common.files import check_name, check_writable, new_directory
+from fersweep.common.stores.buckets import name_of, resolved
 from fersweep.common.text import shell
 from fersweep.common.versions import own_commit, own_version
 from fersweep.data_pipeline.tasks import node_arrays
@@ -112,7 +113,8 @@ def launch(asked: Sweep, data: str | Path, home: Path, address: str | None = Non
         print(line, file=sys.stderr)
     fetch(asked, sweep.older_points)
     ray_connection.connect(address)
-    capacity.check_resources(asked.resources.cpus, asked.resources.gpus)
+    capacity.check(asked.resources)
+    check_nodes(asked.resources)
     storage, content = sweep.storage(directory), sweep.as_bytes()
     if storage.path is None:
         if asked.following is not None:
@@ -140,13 +142,13 @@ def dry(
     sweep, _ = describe(asked, data, home)
     fetch(asked, sweep.older_points)
     ray_connection.connect(address)
-    at_once: int | str = "no"
     try:
-        at_once = capacity.check_resources(asked.resources.cpus, asked.resources.gpus)
+        capacity.check(asked.resources)
     except InputError as error:
         if warn is None:
             raise
         warn(f"warning: {error}; a launch here would be refused")
+    at_once = capacity.places(asked.resources) or "no"
     rungs = ", ".join(map(str, asked.stop.rungs()))
     learned = Counter(trial.sweep for trial in sweep.history)
     facts = (

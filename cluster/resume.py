@@ -7,6 +7,7 @@ were drawn from and judged by may not change.
 from __future__ import annotations
 
 import json
+import time
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any, NamedTuple, cast
@@ -14,12 +15,13 @@ from typing import Any, NamedTuple, cast
 import yaml
 
 from fersweep.cluster import capacity
+from fersweep.cluster.cluster_nodes import check_nodes
 from fersweep.cluster.driver.run_sweep import DRIVEN, Outcome, run_sweep
-from fersweep.cluster.driver.watchdog import BUCKET_BEAT_S, bucket_driver
+from fersweep.cluster.driver.watchdog import BUCKET_BEAT_S, SILENT_S, bucket_driver, directory_driver
 from fersweep.common import ray_connection
-from fersweep.common.buckets import resolved
 from fersweep.common.errors import InputError
 from fersweep.common.files import check_writable, is_held, write_whole
+from fersweep.common.stores.buckets import resolved
 from fersweep.data_pipeline.tasks import node_arrays
 from fersweep.data_pipeline.tasks.arrays import TaskArrays
 from fersweep.results.record.home import pull
@@ -53,10 +55,14 @@ def resume(
     overrides: list[str] | None = None,
     data: str | Path | None = None,
     retry_failed: bool = False,
+    asked: Sweep | None = None,
+    wait_s: float = 0.0,
 ) -> Outcome:
     """Resume the sweep in `directory`, on the Ray cluster at `address`.
 
     Args:
+        asked: the whole sweep file as it is now, instead of `trials`, `max_epochs` and `overrides`.
+        wait_s: for another driver of the sweep to end.
         trials: how many in all, or `+N` more.
         max_epochs: of each trial from now on; those that had all of theirs go on if their checkpoint was kept.
         overrides: `key.path=value` of what may change.
@@ -64,26 +70,29 @@ def resume(
         retry_failed: run failed trials once more.
     """
     check_writable(directory, str(directory))
-    if is_held(directory / "driver.lock"):  # before anything is changed
-        raise InputError(f"{directory}: {DRIVEN}")
     recorded = load_sweep(directory)
     storage = recorded.storage
+    _refuse_driven(directory, storage, wait_s)  # before anything is changed
     if storage.path is None:
-        _refuse_driven(storage)
         pull(storage, directory)  # another machine may have gone on with it
         recorded = load_sweep(directory)
     sweep = recorded.sweep
     if data is not None:
         dataset = sweep.dataset.model_copy(update={"path": resolved(data)})
         sweep = sweep.model_copy(update={"dataset": dataset})
-    asked = _changed(sweep.asked, recorded.record, trials, max_epochs, overrides or [])
+    if asked is None:
+        asked = _changed(sweep.asked, trials, max_epochs, overrides or [])
+    else:
+        asked = _no_smaller(asked, sweep.asked)
+    _refuse_differences(sweep.asked, asked, recorded.record)
     _refuse_changed_space(asked, sweep.space)
     sweep = sweep.model_copy(update={"asked": asked})
     arrays = node_arrays.load(sweep.task())
     _refuse_older_scores(sweep, arrays, recorded.record)
     fetch(asked, sweep.older_points)
     ray_connection.connect(address)
-    capacity.check_resources(asked.resources.cpus, asked.resources.gpus)
+    capacity.check(asked.resources)
+    check_nodes(asked.resources)
     content = sweep.as_bytes()
     if content != (directory / "sweep.json").read_bytes():
         if storage.path is None:
@@ -92,10 +101,8 @@ def resume(
     return run_sweep(sweep, arrays, directory, retry_failed=retry_failed)
 
 
-def _changed(
-    asked: Sweep, record: SweepRecord, trials: str | None, max_epochs: int | None, overrides: list[str]
-) -> Sweep:
-    """The sweep with what is asked for now; InputError if that changes what its trials depend on."""
+def _changed(asked: Sweep, trials: str | None, max_epochs: int | None, overrides: list[str]) -> Sweep:
+    """The sweep with what is asked for now."""
     content = asked.model_dump(mode="json")
     for override in overrides:
         change(content, override)
@@ -103,19 +110,31 @@ def _changed(
         content["search"]["num_trials"] = _number(trials, asked.search.num_trials)
     if max_epochs is not None:
         content["stop"]["max_epochs"] = max_epochs
-    sweep = parse_sweep(content, asked.name)
-    for difference in differences(asked.model_dump(mode="json"), sweep.model_dump(mode="json")):
+    return parse_sweep(content, asked.name)
+
+
+def _no_smaller(asked: Sweep, before: Sweep) -> Sweep:
+    """The sweep file with no fewer trials and epochs than the sweep was extended to since (`resume --trials +16`)."""
+    num_trials = max(asked.search.num_trials, before.search.num_trials)
+    max_epochs = max(asked.stop.max_epochs, before.stop.max_epochs)
+    search = asked.search.model_copy(update={"num_trials": num_trials})
+    stop = asked.stop.model_copy(update={"max_epochs": max_epochs})
+    return asked.model_copy(update={"search": search, "stop": stop})
+
+
+def _refuse_differences(before: Sweep, sweep: Sweep, record: SweepRecord) -> None:
+    """InputError if what is asked for now changes what the trials so far depend on."""
+    for difference in differences(before.model_dump(mode="json"), sweep.model_dump(mode="json")):
         if difference.key not in MAY_CHANGE and not difference.key.startswith(MAY_CHANGE_BELOW):
             raise InputError(
-                f"{difference.key} is {_yaml(difference.before)} in sweep {asked.name!r}, not {_yaml(difference.now)}: its trials so far rest on that; launch a "
-                f"new sweep, which can learn from this one (search.start_from: {{sweep: {asked.name}}})"
+                f"{difference.key} is {_yaml(difference.before)} in sweep {before.name!r}, not {_yaml(difference.now)}: its trials so far rest on that; launch a "
+                f"new sweep, which can learn from this one (search.start_from: {{sweep: {before.name}}})"
             )
     if sweep.search.num_trials < len(record.trials):
         raise InputError(f"--trials {sweep.search.num_trials}: the sweep has {len(record.trials)} trials already")
     longest = max((trial.num_epochs for trial in record.trials.values()), default=0)
     if sweep.stop.max_epochs < longest:
         raise InputError(f"--max-epochs {sweep.stop.max_epochs}: a trial has trained {longest} epochs already")
-    return sweep
 
 
 def _number(text: str, before: int) -> int:
@@ -172,11 +191,29 @@ def _yaml(value: Any) -> str:
     return yaml.safe_dump(value, default_flow_style=True).removesuffix("\n").removesuffix("\n...")
 
 
-def _refuse_driven(storage: Storage) -> None:
-    """InputError if a driver on some machine has written a heartbeat into the bucket lately."""
-    driver = bucket_driver(storage)
-    if driver is not None and driver.alive:
-        raise InputError(
-            f"{storage.address}: process {driver.pid} on {driver.host} ran this sweep {driver.silent_s:.0f} s ago; stop it "
-            f"(fersweep stop), or, if it is gone, resume in {2 * BUCKET_BEAT_S - driver.silent_s:.0f} s"
+def _refuse_driven(directory: Path, storage: Storage, wait_s: float) -> None:
+    """InputError if another driver runs the sweep, and still does after `wait_s`."""
+    deadline = time.monotonic() + wait_s
+    while (reason := _driven(directory, storage)) is not None:
+        if time.monotonic() >= deadline:
+            raise InputError(reason)
+        time.sleep(1.0)
+
+
+def _driven(directory: Path, storage: Storage) -> str | None:
+    """By whom the sweep is run now, in a line: on this machine, on another that shares its directory, or through its bucket."""
+    if is_held(directory / "driver.lock"):
+        return f"{directory}: {DRIVEN}"
+    if storage.path is not None:
+        driver = directory_driver(directory)
+        return driver and (
+            f"{directory}: process {driver.pid} on {driver.host} ran this sweep {driver.silent_s:.0f} s ago; stop it "
+            f"(fersweep stop), or, if it is gone, resume in {SILENT_S - driver.silent_s:.0f} s"
         )
+    driver = bucket_driver(storage)
+    if driver is None or not driver.alive:
+        return None
+    return (
+        f"{storage.address}: process {driver.pid} on {driver.host} ran this sweep {driver.silent_s:.0f} s ago; stop it "
+        f"(fersweep stop), or, if it is gone, resume in {2 * BUCKET_BEAT_S - driver.silent_s:.0f} s"
+    )

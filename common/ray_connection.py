@@ -7,80 +7,83 @@ from __future__ import annotations
 
 import logging
 import os
-import socket
+import tempfile
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
+from fersweep.common import ray_address
 from fersweep.common.errors import InputError
 from fersweep.common.processes import python_path, silent_stderr, usable_home
+from fersweep.common.ray_address import Address
+from fersweep.common.shipped_code import shipped
 
 OBJECT_STORE_BYTES = 512 * 2**20
 
-PROBE_S = 10.0
+
+@contextmanager
+def starting() -> Iterator[None]:
+    """Around a `ray.init` that starts Ray on this machine: RuntimeError where it does not start."""
+    try:
+        yield
+    except Exception as error:  # Ray raises a bare one, of several lines
+        reason = str(error).strip().splitlines()[0] if str(error).strip() else type(error).__name__
+        logs = Path(os.environ.get("RAY_TMPDIR") or tempfile.gettempdir(), "ray", "session_latest", "logs")
+        raise RuntimeError(
+            f"Ray did not start on this machine: {reason} (is it busy, or short of memory? run the command again; "
+            f"Ray's logs are in {logs})"
+        ) from error
 
 
 @contextmanager
-def reaching(address: str | None) -> Iterator[None]:
-    """Around `ray.init(address=address)`: InputError where no cluster answers. None is this machine, where Ray is started:
-    RuntimeError where it does not start.
-
-    HOST:PORT is tried first: without a listener there, Ray itself waits for many minutes.
-    """
-    if address is None:
-        try:
-            yield
-        except Exception as error:  # Ray raises a bare one, of several lines
-            reason = str(error).strip().splitlines()[0] if str(error).strip() else type(error).__name__
-            raise RuntimeError(
-                f"Ray did not start on this machine: {reason} (is it busy, or short of memory? run the command again; "
-                "Ray's logs are in /tmp/ray/session_latest/logs)"
-            ) from error
-        return
+def joining(address: Address) -> Iterator[None]:
+    """Around a `ray.init` that joins a cluster which has just answered: InputError where that fails."""
     try:
-        if ":" in address:
-            host, _, port = address.split("://")[-1].rpartition(":")
-            socket.create_connection((host.strip("[]"), int(port)), timeout=PROBE_S).close()
         yield
-    except (OSError, ValueError, OverflowError) as error:
-        reason = str(error).splitlines()[0]
-        raise InputError(f"--address {address}: no Ray cluster answers there: {reason}") from None
+    except (OSError, ValueError, RuntimeError) as error:
+        reason = (str(error).strip().splitlines() or [type(error).__name__])[0]
+        raise InputError(f"{address.named}: this process cannot join the Ray cluster there: {reason}") from None
 
 
 def connect(address: str | None, num_cpus: int | None = None, object_store_bytes: int | None = None) -> None:
-    """Connect to the Ray cluster at `address`, or start Ray here; an earlier connection of this process is kept.
+    """Join the Ray cluster at `address` (ray_address.resolve), or start Ray here; an earlier connection of this process is kept.
 
-    num_cpus, object_store_bytes: of Ray on this machine; None: what Ray takes. Workers find `fersweep` as this process
-    does: installed, or at the same path on every node. Raises InputError if no cluster answers.
+    num_cpus, object_store_bytes: of Ray on this machine; None: what Ray takes. Workers of a cluster get our code with
+    their runtime environment; those of this machine find it where this process does. InputError if no cluster answers.
     """
     usable_home()  # Ray keeps a token there
     os.environ.setdefault("RAY_ACCEL_ENV_VAR_OVERRIDE_ON_ZERO", "0")
     os.environ.setdefault("RAY_BACKEND_LOG_LEVEL", "fatal")  # its C++ side warns about Ray's own libraries
     os.environ.setdefault("RAY_USAGE_STATS_ENABLED", "0")
     os.environ.setdefault("RAY_prestart_worker_first_driver", "0")  # they lack our runtime_env: no trial could use them
-    if address and (Path.home() / ".ray" / "auth_token").exists():  # a head with a token asks for it
-        os.environ.setdefault("RAY_AUTH_MODE", "token")
+    os.environ["RAY_ENABLE_UV_RUN_RUNTIME_ENV"] = "0"  # below `uv run` Ray would upload the working directory
     import ray
 
     if ray.is_initialized():
         return
-    of_this_machine: dict[str, Any] = {
-        "num_cpus": num_cpus,
-        "object_store_memory": object_store_bytes,
-        "include_dashboard": False,
-    }
-    variables = {"TF_CPP_MIN_LOG_LEVEL": "3", "GLOG_minloglevel": "3", "PYTHONPATH": python_path()}
+    cluster = ray_address.resolve(address)
+    variables = {"TF_CPP_MIN_LOG_LEVEL": "3", "GLOG_minloglevel": "3"}
     if trainables := os.environ.get("FERSWEEP_TRAINABLES"):
         variables["FERSWEEP_TRAINABLES"] = trainables
-    with reaching(address), silent_stderr(), _no_idle_monitors():
-        ray.init(
-            address=address or "local",  # not one that happens to run here
-            log_to_driver=False,
-            logging_level=logging.CRITICAL,
-            runtime_env={"env_vars": variables},
-            **({} if address else of_this_machine),
-        )
+    if cluster is None:
+        with starting(), silent_stderr(), _no_idle_monitors():
+            ray.init(
+                address="local",  # not one that happens to run here
+                num_cpus=num_cpus,
+                object_store_memory=object_store_bytes,
+                include_dashboard=False,
+                log_to_driver=False,
+                logging_level=logging.CRITICAL,
+                runtime_env={"env_vars": {**variables, "PYTHONPATH": python_path()}},
+            )
+        return
+    if ray_address.check(cluster):
+        os.environ.setdefault("RAY_AUTH_MODE", "token")
+    os.environ["RAY_OVERRIDE_JOB_RUNTIME_ENV"] = "1"  # in a job, ours replaces what the job was sent with
+    runtime_env = {"env_vars": variables, "py_modules": shipped()}
+    with joining(cluster), silent_stderr():
+        ray.init(address=cluster.where, log_to_driver=False, logging_level=logging.CRITICAL, runtime_env=runtime_env)
 
 
 @contextmanager

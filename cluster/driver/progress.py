@@ -11,6 +11,7 @@ from rich.console import Console
 from rich.live import Live
 from rich.text import Text
 
+from fersweep.cluster import capacity
 from fersweep.cluster.driver import live_view
 from fersweep.cluster.driver.checkpoint_pruning import Pruner
 from fersweep.cluster.driver.stopping import Stopping
@@ -18,6 +19,7 @@ from fersweep.cluster.search.decisions import Search
 
 REFRESH_S = 0.5
 LINE_S, MAX_LINE_S = 10.0, 300.0  # between two lines, where there is no terminal: the longer a sweep, the rarer
+PLACE_S = 4.0  # without a place for any trial, until that is said
 
 
 class Stopped(Exception):
@@ -36,6 +38,7 @@ class Progress(Callback):
         self._live = Live(console=self._console, auto_refresh=False) if terminal else None
         self._size, self._said = self._console.size, list[str]()
         self._start, self._drawn = time.time(), 0.0
+        self._waited = self._waits_since = self._waits_said = 0.0  # when no trial had a place, and when that was said
         self._epochs_before = search.record.num_epochs
         self._ended_before = self._pruned = search.record.num_ended
 
@@ -57,6 +60,10 @@ class Progress(Callback):
         if self._live:
             self._live.stop()
 
+    def on_step_begin(self, iteration: int, trials: list[Any], **info: Any) -> None:
+        if iteration == 0:
+            self._stopping.take_signals()
+
     def on_step_end(self, iteration: int, trials: list[Any], **info: Any) -> None:
         if time.time() - self._drawn >= self._pause_s():
             self._draw()
@@ -65,6 +72,19 @@ class Progress(Callback):
             self._pruner.prune()
         if self._stopping.due(len(self._search.active)):
             raise Stopped
+
+    def waits_for_a_place(self) -> None:
+        """Called about once a second while no trial runs, because the cluster has no place for one."""
+        now = time.time()
+        self._waits_since = now if now - self._waited > LINE_S else self._waits_since
+        self._waited = now
+        if now - max(self._waits_since, self._waits_said) >= (
+            PLACE_S if self._waits_said < self._waits_since else MAX_LINE_S
+        ):
+            self._waits_said = now
+            self.say(capacity.shortage(self._search.sweep.resources))
+        if now - self._drawn >= self._pause_s():
+            self._draw()
 
     def _pause_s(self) -> float:
         if self._live:

@@ -159,8 +159,11 @@ def _run_tune(
     os.environ["TUNE_GLOBAL_CHECKPOINT_S"] = str(24 * 3600)  # and the state
     os.environ["TUNE_PRINT_ALL_TRIAL_ERRORS"] = "0"
     os.environ["RAY_AIR_NEW_OUTPUT"] = "0"  # Tune prints nothing: progress.py does
+    os.environ["TUNE_MAX_PENDING_TRIALS_PG"] = "100000"  # places.py says how many
     from ray import tune
+    from ray.tune import PlacementGroupFactory
 
+    from fersweep.cluster.driver.places import Places, given_to_tune
     from fersweep.cluster.driver.tune_adapters import (
         Actors,
         SchedulerAdapter,
@@ -172,20 +175,20 @@ def _run_tune(
 
     sweep = search.sweep
     settings = trial_settings(sweep, directory, storage)
-    actors = Actors()
+    actors, request = Actors(), PlacementGroupFactory([capacity.bundle(sweep.resources)])
+    places = Places(request)
     scratch = directory.resolve() / ".tune"  # nobody needs it, not even after a kill
     shutil.rmtree(scratch, ignore_errors=True)
     try:
-        with warnings.catch_warnings(), memory_is_a_trials_fault(), callbacks_are_not_counted():
+        with warnings.catch_warnings(), memory_is_a_trials_fault(), callbacks_are_not_counted(), given_to_tune(places):
             warnings.simplefilter("ignore")
             tune.run(
                 tune.with_parameters(TrialActor, arrays=node_arrays.told(arrays), settings=settings),
                 name=sweep.name,
-                search_alg=SearchAdapter(search, stopping),
+                search_alg=SearchAdapter(search, stopping, places, progress.waits_for_a_place),
                 scheduler=SchedulerAdapter(search, stopping, actors, progress.say),
                 num_samples=-1,  # the search says when it is over
-                max_concurrent_trials=capacity.check_resources(sweep.resources.cpus, sweep.resources.gpus),
-                resources_per_trial={"cpu": sweep.resources.cpus, "gpu": sweep.resources.gpus},
+                resources_per_trial=request,
                 reuse_actors=True,
                 max_failures=0,  # the search hands out a broken attempt again
                 raise_on_failed_trial=False,

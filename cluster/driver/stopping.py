@@ -1,6 +1,6 @@
 """How a sweep is stopped before its end: by a signal, `fersweep stop`, an error, or a cluster that is gone.
 
-After the first Ctrl-C or SIGTERM, or a request, no trial is handed out, and those that run save and report once more. The second one
+After the first Ctrl-C, SIGTERM or SIGUSR1, or a request, no trial is handed out, and those that run save and report once more. The second one
 ends the sweep at once; at most one report of each running trial is lost.
 """
 
@@ -9,10 +9,12 @@ from __future__ import annotations
 import contextlib
 import signal
 import sys
+import threading
 import time
 from collections.abc import Iterator
 from types import FrameType
 
+SIGNALS = (signal.SIGINT, signal.SIGTERM, signal.SIGUSR1)  # the last: a scheduler's warning that the time is nearly up
 GRACE_S = 20.0  # for running trials to report once more; machines that are taken away often give 30
 
 
@@ -54,13 +56,26 @@ class Stopping:
 
     @contextlib.contextmanager
     def signals(self) -> Iterator[None]:
-        """SIGINT and SIGTERM request a stop while the block runs; the second one raises KeyboardInterrupt."""
-        before = {number: signal.signal(number, self._on_signal) for number in (signal.SIGINT, signal.SIGTERM)}
+        """SIGINT, SIGTERM and SIGUSR1 request a stop while the block runs; the second one raises KeyboardInterrupt.
+
+        In another thread than the main one they belong to the program that runs it.
+        """
+        if threading.current_thread() is not threading.main_thread():
+            yield
+            return
+        before = {number: signal.getsignal(number) for number in SIGNALS}
+        self.take_signals()
         try:
             yield
         finally:
             for number, handler in before.items():
                 signal.signal(number, handler)
+
+    def take_signals(self) -> None:
+        """Set the handlers, where they can be set; again when `tune.run` has begun, which takes SIGUSR1 for itself."""
+        if threading.current_thread() is threading.main_thread():
+            for number in SIGNALS:
+                signal.signal(number, self._on_signal)
 
     def _on_signal(self, number: int, frame: FrameType | None) -> None:
         again, self.signal = self.signal is not None, self.signal or number

@@ -1,4 +1,4 @@
-"""The two places where Ray Tune asks: which trial is next (a Searcher), and does this one go on (a scheduler).
+"""What Ray Tune asks: which trial is next (a Searcher), and does this one go on (a scheduler).
 
 Both only pass the question on to cluster/search/decisions.py. A Tune trial is one attempt at a trial of the sweep: what broke off
 is handed out again as a new one.
@@ -27,11 +27,13 @@ from ray.tune.experiment import Trial
 from ray.tune.schedulers import FIFOScheduler, TrialScheduler
 from ray.tune.search import Searcher
 
+from fersweep.cluster.driver.places import Places
 from fersweep.cluster.driver.stopping import Stopping
 from fersweep.cluster.driver.worker_log import last_words
 from fersweep.cluster.search.decisions import Search
 
 DIED = "its process died"
+SOON_S = 1.0  # in which Ray grants a place where there is one
 
 
 @contextmanager
@@ -70,19 +72,37 @@ def callbacks_are_not_counted() -> Iterator[None]:
 class SearchAdapter(Searcher):
     """Hands out the assignments of a Search as Tune configs."""
 
-    def __init__(self, search: Search, stopping: Stopping):
+    def __init__(self, search: Search, stopping: Stopping, places: Places, idle: Callable[[], None]):
         super().__init__()  # the metric stays in the search: Tune would want it flat in every result
-        self._search, self._stopping = search, stopping
+        self._search, self._stopping, self._places, self._idle = search, stopping, places, idle
 
     def suggest(self, trial_id: str) -> dict[str, Any] | None:
-        assignment = None
+        assignment, waits = None, False
         with self._stopping.on_error():
             if not self._stopping.asked:
-                assignment = self._search.next()
+                waits = bool(self._search.active)  # one of them may break off and come back
+                if remaining := self._search.remaining:
+                    waits = True
+                    if self._has_place(remaining):
+                        assignment = self._search.next()
+                else:
+                    self._places.want(0, len(self._search.active))
         if assignment is not None:
             return vars(assignment).copy()
-        waits = self._search.active and not self._stopping.asked  # one of them may break off and come back
         return None if waits else Searcher.FINISHED  # type: ignore[return-value]
+
+    def _has_place(self, remaining: int) -> bool:
+        """Whether there is a place for one of the `remaining` trials. While none runs, Tune asks here alone, once a second."""
+        num_active = len(self._search.active)
+        self._places.want(remaining, num_active)
+        deadline = time.monotonic() + (0 if num_active else SOON_S)
+        while self._places.free(num_active) <= 0:
+            if time.monotonic() >= deadline:
+                if not num_active:
+                    self._idle()
+                return False
+            time.sleep(0.02)
+        return True
 
     def on_trial_complete(self, trial_id: str, result: dict[str, Any] | None = None, error: bool = False) -> None:
         """Nothing: the journal has it."""

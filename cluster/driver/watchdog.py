@@ -12,14 +12,15 @@ import threading
 import time
 from collections.abc import Callable
 from pathlib import Path
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 from fersweep.cluster.driver.stopping import Stopping
-from fersweep.results.record import stop_request
+from fersweep.results.record import journal, stop_request
 from fersweep.results.record.storage import Storage
 from fersweep.results.tracking.recorder import Recorder
 
 LOOK_S, BEAT_S, BUCKET_BEAT_S = 1.0, 5.0, 30.0
+SILENT_S = 3 * BEAT_S  # a driver that shares the directory and beats no more is dead
 HEARTBEAT = "heartbeat"
 LOST_S = 30.0  # without an answer of the cluster's head
 LOST_STOPPING_S = 3.0  # the same while the sweep stops: SIGTERM to all processes of a machine ends its Ray, too
@@ -108,8 +109,8 @@ class Watchdog:
         os._exit(code)
 
 
-class BucketDriver(NamedTuple):
-    """The driver that wrote a heartbeat into a bucket last; `silent_s` ago. alive: it may run still."""
+class OtherDriver(NamedTuple):
+    """The driver that wrote a sweep's heartbeat last; `silent_s` ago. alive: it may run still."""
 
     pid: str
     host: str
@@ -117,7 +118,24 @@ class BucketDriver(NamedTuple):
     alive: bool
 
 
-def bucket_driver(storage: Storage) -> BucketDriver | None:
+def directory_driver(directory: Path) -> OtherDriver | None:
+    """A driver on another machine that shares the directory and beats still; None where there is none.
+
+    A shared file system may not show the lock of another machine, but it shows its heartbeat.
+    """
+    last: dict[str, Any] | None = None
+    for event in journal.read_events(directory / "journal.jsonl"):
+        last = event if event["event"] == "session" else last
+    if last is None or last["action"] != "started" or last["host"] == socket.gethostname():
+        return None
+    try:
+        silent_s = max(time.time() - (directory / HEARTBEAT).stat().st_mtime, 0.0)
+    except FileNotFoundError:
+        return None
+    return OtherDriver(str(last["pid"]), last["host"], silent_s, True) if silent_s < SILENT_S else None
+
+
+def bucket_driver(storage: Storage) -> OtherDriver | None:
     """None where no driver has run. Raises OSError."""
     try:
         at, pid, host = storage.read(HEARTBEAT).decode().split()
@@ -125,7 +143,7 @@ def bucket_driver(storage: Storage) -> BucketDriver | None:
     except (FileNotFoundError, ValueError):
         return None
     gone = host == socket.gethostname() and not Path(f"/proc/{pid}").exists() and Path("/proc/self").exists()
-    return BucketDriver(pid, host, silent_s, silent_s < 2 * BUCKET_BEAT_S and not gone)
+    return OtherDriver(pid, host, silent_s, silent_s < 2 * BUCKET_BEAT_S and not gone)
 
 
 def _answers(address: str) -> bool:

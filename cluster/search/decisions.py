@@ -67,6 +67,12 @@ class Search:
         """Trials that have not ended and are with no worker: an interrupted driver or a lost worker left them."""
         return [t.number for t in self.record.trials.values() if t.state == "running" and t.number not in self.active]
 
+    @property
+    def remaining(self) -> int:
+        """How many trials are still to be handed out: those that are waiting, and those that were not sampled yet."""
+        all_trials = max(self.sweep.search.num_trials, len(self.record.trials))
+        return all_trials - self.record.num_ended - len(self.active)
+
     def done(self) -> bool:
         """Whether every trial that was asked for has ended."""
         return self.record.num_ended == len(self.record.trials) >= self.sweep.search.num_trials

@@ -1,7 +1,7 @@
 """A dataset on this machine's own disk, wherever it is: `local("s3://faces/fer2013")`, `local("runs/data/fer2013")`.
 
 One in a bucket, or on a file system of other machines, is staged: copied once a machine, each part checked against the
-manifest, into the directory that common/node_cache.py keeps. A path on this machine's disk is taken as it is. FERSWEEP_STAGE
+manifest, into the directory that common/stores/node_cache.py keeps. A path on this machine's disk is taken as it is. FERSWEEP_STAGE
 is `always` to stage every path, or `never` to stage none.
 """
 
@@ -16,9 +16,9 @@ from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path, PurePosixPath
 from typing import Any
 
-from fersweep.common import node_cache
-from fersweep.common.buckets import OF_THE_DISK, Bucket, is_address, name_of, retried
 from fersweep.common.errors import InputError
+from fersweep.common.stores import node_cache
+from fersweep.common.stores.buckets import OF_THE_DISK, Bucket, is_address, name_of, retried
 from fersweep.data_pipeline.dataset.manifest import UNFINISHED, Manifest, Part, parse_manifest
 from fersweep.data_pipeline.dataset.parts import read_part
 from fersweep.data_pipeline.dataset.seal import fingerprint

@@ -5,7 +5,7 @@
     arrays = node_arrays.opened(told)           # a worker
 
 So a worker is never sent more than SENT_BYTES, whatever the dataset: the rest it maps from its machine's disk, where the
-dataset is staged (dataset/staged.py) and the arrays are made of it by the first process that asks (common/node_cache.py).
+dataset is staged (dataset/staged.py) and the arrays are made of it by the first process that asks (common/stores/node_cache.py).
 """
 
 from __future__ import annotations
@@ -22,9 +22,9 @@ from typing import Any
 
 import numpy as np
 
-from fersweep.common import node_cache
-from fersweep.common.buckets import name_of, resolved
 from fersweep.common.errors import InputError
+from fersweep.common.stores import node_cache
+from fersweep.common.stores.buckets import name_of, resolved
 from fersweep.data_pipeline.dataset.staged import identity
 from fersweep.data_pipeline.tasks.arrays import Arrays, TaskArrays
 from fersweep.data_pipeline.tasks.spec import TaskSpec

@@ -34,7 +34,12 @@ Model = Annotated[
 ]
 Alias = Annotated[str, typer.Option(help="Alias of the registered version.")]
 TrialNumber = Annotated[int | None, typer.Option(help="Number of the trial; default: the best.")]
-Address = Annotated[str | None, typer.Option(help="Address of a running Ray cluster; default: Ray on this machine.")]
+Address = Annotated[
+    str | None,
+    typer.Option(
+        help="HOST:PORT of a Ray cluster's head, auto (the cluster on this machine), or local; default: RAY_ADDRESS, else local."
+    ),
+]
 Landmarker = Annotated[
     Path | None, typer.Option(help="Path of face_landmarker.task; default: cache, package, download.")
 ]

@@ -72,6 +72,9 @@ def launch(
     ] = None,
     address: Address = None,
     home: Home = RUNS,
+    resume: Annotated[
+        bool, typer.Option("--resume", help="Go on with the sweep if it is there, start it if not.")
+    ] = False,
     dry_run: Annotated[
         bool, typer.Option("--dry-run", help="Check everything, print the resolved sweep, stop.")
     ] = False,
@@ -81,6 +84,7 @@ def launch(
     from fersweep.cluster.follow_up import go_on
     from fersweep.cluster.launch import dry
     from fersweep.cluster.launch import launch as run
+    from fersweep.cluster.launch_or_resume import launch_or_resume
     from fersweep.search_spaces.sweep_file import recipe_list
     from fersweep.search_spaces.sweep_file.consistency import remarks
     from fersweep.search_spaces.sweep_file.read_sweep import read_sweep
@@ -100,7 +104,7 @@ def launch(
     if dry_run:
         print(dry(sweep, data, home, address, say))
         return
-    outcome = run(sweep, data, home, address)
+    outcome = (launch_or_resume if resume else run)(sweep, data, home, address)
     report_sweep(outcome, as_json, home)
     if outcome.following is not None:
         report_sweep(go_on(outcome, outcome.following, address), as_json, home)

@@ -4,8 +4,10 @@ from __future__ import annotations
 
 from typing import Any, cast
 
-from fersweep.search_spaces.sweep_file.schema import Older, Sweep
+from fersweep.search_spaces.sweep_file.schema import Older, Resources, Sweep
 from fersweep.search_spaces.sweep_file.searched_space import drawn
+
+LEAST = 0.01  # of a CPU or a GPU
 
 
 def refuse_contradictions(sweep: Sweep) -> None:
@@ -21,9 +23,23 @@ def refuse_contradictions(sweep: Sweep) -> None:
         raise ValueError(
             f"stop.report_s: {stop.report_s:g} must be below stop.timeout_s, {stop.timeout_s:g}, or every trial counts as hanging"
         )
-    for key, amount in (("cpus", sweep.resources.cpus), ("gpus", sweep.resources.gpus)):
-        if amount > 1 and amount != int(amount):
-            raise ValueError(f"resources.{key}: {amount:g} must be whole, as it is more than one")
+    refuse_amounts(sweep.resources)
+
+
+def refuse_amounts(resources: Resources) -> None:
+    """Raises ValueError for amounts that no trial can use or that Ray cannot reserve."""
+    for key, amount in (("cpus", resources.cpus), ("gpus", resources.gpus)):
+        if 0 < amount < LEAST:
+            raise ValueError(f"resources.{key}: {amount:g} is less than {LEAST:g}, the least that a trial can get")
+    if resources.gpus > 1:
+        raise ValueError(
+            f"resources.gpus: {resources.gpus:g}, but a trial trains on one GPU, and a sweep uses many by running trials side "
+            f"by side: want 1, or a share such as 0.5"
+        )
+    if resources.cpus > 1 and resources.cpus != int(resources.cpus):
+        raise ValueError(f"resources.cpus: {resources.cpus:g} must be whole, as it is more than one")
+    if resources.accelerator is not None and not resources.gpus:
+        raise ValueError(f"resources.accelerator: {resources.accelerator}, but resources.gpus is 0: want 1, or a share")
 
 
 def remarks(sweep: Sweep) -> list[str]:

@@ -14,8 +14,8 @@ from fersweep import trainables
 from fersweep.cluster.driver.run_sweep import Outcome
 from fersweep.cluster.launch import dry, launch
 from fersweep.cluster.resume import resume
-from fersweep.common.buckets import Bucket
 from fersweep.common.errors import InputError
+from fersweep.common.stores.buckets import Bucket
 from fersweep.data_pipeline.tasks import node_arrays
 from fersweep.results.record.recorded_sweep import load_sweep
 from fersweep.search_spaces.sweep_file.read_sweep import read_sweep
@@ -129,8 +129,8 @@ def test_what_the_cluster_or_the_data_lacks_is_refused_before_anything_is_writte
     home = tmp_path / "runs"
     with pytest.raises(InputError, match=r"resources\.cpus: a trial wants 64 CPUs, but the largest node has 2"):
         launch(curve_sweep(tmp_path, "big", cpus=64), tiny_dataset, home)
-    with pytest.raises(InputError, match=r"resources\.gpus: a trial wants 8 GPUs"):
-        launch(read_sweep("quick", ["resources.gpus=8"]), tiny_dataset, home)
+    with pytest.raises(InputError, match=r"resources\.gpus: a trial wants 1 GPUs, but the largest node has 0"):
+        launch(read_sweep("quick", ["resources.gpus=1"]), tiny_dataset, home)
     with pytest.raises(InputError, match=r"'angry'.*happy, sad, neutral"):
         launch(read_sweep("quick", ["task.classes={a: [angry], b: [sad]}"]), tiny_dataset, home)
     with pytest.raises(InputError, match=r"manifest\.json"):

@@ -7,8 +7,15 @@ from collections.abc import Iterator
 
 import pytest
 
+from fersweep.common import ray_address
 from fersweep.common.errors import InputError
-from fersweep.common.ray_connection import reaching
+from fersweep.common.ray_address import Address, check, resolve
+from fersweep.common.ray_connection import joining, starting
+
+
+@pytest.fixture(autouse=True)
+def no_cluster_is_named(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.delenv("RAY_ADDRESS", raising=False)
 
 
 @pytest.fixture
@@ -17,34 +24,65 @@ def listener() -> Iterator[socket.socket]:
         yield server
 
 
-@pytest.mark.parametrize("address", ["127.0.0.1:nobody", "127.0.0.1:99999", "ray://127.0.0.1:x"])
-def test_nobody_there(address: str) -> None:
-    expected = f"^--address {address}: no Ray cluster answers there: .+$"
-    with pytest.raises(InputError, match=expected), reaching(address):
-        pytest.fail("the block must not run")
+@pytest.mark.parametrize(
+    ("address", "line"),
+    [
+        ("127.0.0.1:nobody", "no Ray cluster answers there: want HOST:PORT"),
+        ("127.0.0.1:99999", "no Ray cluster answers there: want HOST:PORT"),
+        ("somewhere", "no Ray cluster answers there: want HOST:PORT"),
+        ("ray://127.0.0.1:10001", "Ray Client loses a sweep with its connection"),
+        ("http://127.0.0.1:8265", "http:// addresses are for --submit"),
+    ],
+)
+def test_what_is_no_address(address: str, line: str) -> None:
+    with pytest.raises(InputError, match=f"^--address {address}: .*{line}"):
+        resolve(address)
+
+
+def test_who_named_it(monkeypatch: pytest.MonkeyPatch) -> None:
+    assert resolve(None) is None
+    assert resolve("10.0.0.1:6379") == Address("10.0.0.1:6379", "--address 10.0.0.1:6379")
+    monkeypatch.setenv("RAY_ADDRESS", "10.0.0.2:6379")
+    assert resolve("local") is None
+    assert resolve("10.0.0.1:6379") == Address("10.0.0.1:6379", "--address 10.0.0.1:6379")
+    for address in (None, "auto"):
+        assert resolve(address) == Address("10.0.0.2:6379", "RAY_ADDRESS=10.0.0.2:6379")
+
+
+def test_auto_joins_no_cluster_by_chance(monkeypatch: pytest.MonkeyPatch) -> None:
+    heads: set[str] = set()
+    monkeypatch.setattr("ray._private.services.find_gcs_addresses", lambda: heads)
+    monkeypatch.setattr("ray._private.services.find_bootstrap_address", lambda _: None)
+    with pytest.raises(InputError, match=r"^--address auto: no Ray cluster answers there: none runs on this machine"):
+        resolve("auto")
+    heads.add("10.0.0.1:1")
+    assert resolve("auto") == Address("10.0.0.1:1", "--address auto")
+    heads.add("10.0.0.1:2")
+    with pytest.raises(InputError, match=r"several Ray clusters run on this machine \(10.0.0.1:1, 10.0.0.1:2\)"):
+        resolve("auto")
 
 
 def test_a_port_that_nobody_listens_on(listener: socket.socket) -> None:
     port = listener.getsockname()[1]
     listener.close()
-    with pytest.raises(InputError, match="refused"), reaching(f"127.0.0.1:{port}"):
-        pytest.fail("the block must not run")
+    with pytest.raises(InputError, match=r"^RAY_ADDRESS=x: no Ray cluster answers there: .*refused"):
+        check(Address(f"127.0.0.1:{port}", "RAY_ADDRESS=x"))
 
 
-def test_somebody_there(listener: socket.socket) -> None:
-    ran = []
-    with reaching(f"ray://127.0.0.1:{listener.getsockname()[1]}"):
-        ran.append(True)
-    assert ran
+def test_a_listener_that_is_no_head(listener: socket.socket, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(ray_address, "PROBE_S", 0.2)
+    port = listener.getsockname()[1]
+    with pytest.raises(InputError, match="what listens there is no head of Ray"):
+        check(Address(f"127.0.0.1:{port}", "--address x"))
 
 
 def test_what_ray_says_of_an_address_is_one_line() -> None:
-    expected = r"^--address auto: no Ray cluster answers there: none found$"
-    with pytest.raises(InputError, match=expected), reaching("auto"):
+    expected = r"^--address a:1: this process cannot join the Ray cluster there: none found$"
+    with pytest.raises(InputError, match=expected), joining(Address("a:1", "--address a:1")):
         raise ConnectionError("none found\nand much more")
 
 
 def test_a_fault_of_this_machine_is_no_mistake_of_the_user() -> None:
-    with pytest.raises(RuntimeError, match=r"Ray did not start on this machine: broken \(") as caught, reaching(None):
+    with pytest.raises(RuntimeError, match=r"Ray did not start on this machine: broken \(") as caught, starting():
         raise ValueError("broken\nand its stack")
     assert not isinstance(caught.value, InputError)

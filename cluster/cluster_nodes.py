@@ -1,0 +1,85 @@
+"""What runs on each node of a cluster, asked before a sweep begins: our code, Python, and the packages that trials need."""
+
+# Parts of Ray have no types.
+# pyright: reportUnknownMemberType=false, reportUnknownVariableType=false, reportUnknownArgumentType=false
+
+from __future__ import annotations
+
+import platform
+import sys
+from importlib import metadata
+from typing import Any, NamedTuple
+
+from fersweep.cluster.capacity import places_on
+from fersweep.common.errors import InputError
+from fersweep.common.shipped_code import code_fingerprint
+from fersweep.search_spaces.sweep_file.schema import Resources
+
+ANSWER_S = 60.0  # for all nodes together: each has to start a process first
+PACKAGES = ("numpy", "torch", "tensorflow", "keras")
+
+
+class Software(NamedTuple):
+    """What a process has. code: fingerprint of fersweep's; packages: name → version, "" where it is not installed."""
+
+    code: str
+    python: str
+    packages: dict[str, str]
+
+
+def software() -> Software:
+    """Of this process; imports none of the packages."""
+    packages: dict[str, str] = {}
+    for name in PACKAGES:
+        try:
+            packages[name] = metadata.version(name)
+        except metadata.PackageNotFoundError:
+            packages[name] = ""
+    return Software(code_fingerprint(), platform.python_version(), packages)
+
+
+def check_nodes(resources: Resources) -> None:
+    """Ask the live nodes of the cluster that this process has joined, those that hold trials. InputError where one runs other
+    code of fersweep, or lacks what this process has; another version of a package is said in a line. A node that joins
+    later gets our code.
+
+    Nothing is asked of a Ray on this machine alone.
+    """
+    import ray
+    from ray.util.scheduling_strategies import NodeAffinitySchedulingStrategy
+
+    machines: list[dict[str, Any]] = [node for node in ray.nodes() if node["Alive"]]
+    here = ray.get_runtime_context().get_node_id()
+    others = [node for node in machines if node["NodeID"] != here and places_on(node["Resources"], resources)]
+    if not others:
+        return
+    ask = ray.remote(num_cpus=0, max_retries=0)(software)
+    answers: dict[Any, str] = {}
+    for node in others:
+        there: Any = NodeAffinitySchedulingStrategy(node["NodeID"], soft=False)
+        answers[ask.options(scheduling_strategy=there).remote()] = node["NodeManagerAddress"]
+    ready, silent = ray.wait(list(answers), num_returns=len(answers), timeout=ANSWER_S)
+    for answer in silent:
+        print(f"node {answers[answer]} has not answered within {ANSWER_S:g} s; trials may wait for it", file=sys.stderr)
+        ray.cancel(answer)
+    for answer in ready:
+        try:
+            theirs = ray.get(answer)
+        except Exception as error:
+            reason = str(error).strip().splitlines()[-1].strip()
+            raise InputError(f"node {answers[answer]}: no worker of ours starts there: {reason}") from None
+        _compare(answers[answer], theirs, software())
+
+
+def _compare(node: str, theirs: Software, ours: Software) -> None:
+    if theirs.code != ours.code:
+        raise InputError(
+            f"node {node} runs other code of fersweep ({theirs.code[:12]}, not {ours.code[:12]}): something there comes before "
+            f"what is sent to it; look at PYTHONPATH and sitecustomize"
+        )
+    for name, version in {**ours.packages, "Python": ours.python}.items():
+        there = theirs.python if name == "Python" else theirs.packages[name]
+        if version and not there:
+            raise InputError(f"node {node} has no {name}: install there what this machine has (requirements.lock)")
+        if version and there != version:
+            print(f"node {node} has {name} {there}, this machine {version}", file=sys.stderr)

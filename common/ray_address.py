@@ -1,0 +1,137 @@
+"""Which Ray cluster is meant, and whether it answers: told within seconds, where Ray itself waits for many minutes."""
+
+# Parts of Ray have no types.
+# pyright: reportUnknownMemberType=false, reportUnknownVariableType=false, reportUnknownArgumentType=false
+
+from __future__ import annotations
+
+import os
+from pathlib import Path
+from typing import Any, NamedTuple
+
+from fersweep.common.errors import InputError
+
+PROBE_S = 5.0
+LOCAL = "local"
+
+
+class Address(NamedTuple):
+    """HOST:PORT of a cluster's head, and who named it: `--address HOST:PORT`, `RAY_ADDRESS=HOST:PORT`, `--address auto`."""
+
+    where: str
+    named: str
+
+
+def resolve(address: str | None) -> Address | None:
+    """The cluster that `address` means; None: Ray is to be started on this machine.
+
+    None is RAY_ADDRESS, where it is set, else this machine; "local" always is this machine; "auto" is RAY_ADDRESS, else the
+    cluster that runs on this machine. InputError for what is no address, and where "auto" finds none, or several.
+    """
+    named = f"--address {address}"
+    if address in (None, "auto") and (of_environment := os.environ.get("RAY_ADDRESS")):
+        named, address = f"RAY_ADDRESS={of_environment}", of_environment
+    if address in (None, LOCAL):
+        return None
+    if address == "auto":
+        return Address(_on_this_machine(), named)
+    scheme, mark, rest = address.rpartition("://")
+    if scheme == "ray":
+        raise InputError(
+            f"{named}: Ray Client loses a sweep with its connection; on a machine of the cluster want HOST:PORT of its head "
+            f"(6379 by default), from elsewhere `fersweep launch --submit --address http://HOST:8265`"
+        )
+    if mark:
+        raise InputError(
+            f"{named}: want HOST:PORT of the head (6379 by default); {scheme}:// addresses are for --submit"
+        )
+    host, _, port = rest.rpartition(":")
+    if not host or not port.isdecimal() or not 0 < int(port) < 65536:
+        raise InputError(f"{named}: no Ray cluster answers there: want HOST:PORT (6379 by default), or auto, or local")
+    return Address(address, named)
+
+
+def _on_this_machine() -> str:
+    from ray._private.services import find_bootstrap_address, find_gcs_addresses
+
+    heads: set[str] = set(find_gcs_addresses())
+    newest = find_bootstrap_address(None)
+    if newest and (newest in heads or not heads):
+        heads.add(newest)
+    if not heads:
+        raise InputError("--address auto: no Ray cluster answers there: none runs on this machine; want HOST:PORT")
+    if len(heads) > 1:
+        raise InputError(
+            f"--address auto: several Ray clusters run on this machine ({', '.join(sorted(heads))}): name one of them"
+        )
+    return heads.pop()
+
+
+def check(address: Address) -> bool:
+    """See to it that a Ray cluster of our version answers → whether it asks for a token. InputError if it does not.
+
+    The question is the one that Ray's own nodes ask their head (NodeInfoGcsService.CheckAlive in gcs_service.proto).
+    """
+    import ray
+
+    if os.environ.get("RAY_USE_TLS", "0") != "0":
+        return token() is not None  # asked in the clear, it would not answer
+    version, asks_for_token = _version(address, None), False
+    if version is None:
+        asks_for_token, secret = True, token()
+        if secret is None:
+            raise InputError(
+                f"{address.named}: the cluster asks for a token: put it into ~/.ray/auth_token, or its file's name into "
+                f"RAY_AUTH_TOKEN_PATH"
+            )
+        version = _version(address, secret)
+        if version is None:
+            raise InputError(
+                f"{address.named}: the cluster has another token than {_token_place()}: want the one of its head"
+            )
+    if version != ray.__version__:
+        raise InputError(
+            f"{address.named}: the cluster runs Ray {version}, this machine {ray.__version__}: want the same on both"
+        )
+    return asks_for_token
+
+
+def _version(address: Address, secret: str | None) -> str | None:
+    """The cluster's version of Ray; None where it does not take the token. InputError where no cluster answers."""
+    import grpc
+    from ray.core.generated import gcs_service_pb2, gcs_service_pb2_grpc
+
+    answer: Any = None
+    credentials = [("authorization", f"Bearer {secret}")] if secret else None
+    with grpc.insecure_channel(address.where, options=(("grpc.enable_http_proxy", 0),)) as channel:
+        try:
+            messages: Any = gcs_service_pb2
+            request = messages.CheckAliveRequest()
+            service = gcs_service_pb2_grpc.NodeInfoGcsServiceStub(channel)
+            answer = service.CheckAlive(request, timeout=PROBE_S, metadata=credentials)
+        except grpc.RpcError as error:
+            code = error.code()
+            if code == grpc.StatusCode.UNAUTHENTICATED:
+                return None
+            reason = str(error.details()).rpartition(": ")[2]
+            if code != grpc.StatusCode.UNAVAILABLE or "refused" not in reason.lower():
+                reason += f"; what listens there is no head of Ray, or does not answer within {PROBE_S:g} s"
+            raise InputError(f"{address.named}: no Ray cluster answers there: {reason}") from None
+    return answer.ray_version
+
+
+def token() -> str | None:
+    """The token of this process for clusters that ask for one, where Ray looks for it; None: there is none."""
+    if secret := os.environ.get("RAY_AUTH_TOKEN"):
+        return secret.strip()
+    path = Path(os.environ.get("RAY_AUTH_TOKEN_PATH") or Path.home() / ".ray" / "auth_token")
+    try:
+        return path.read_text().strip() or None
+    except (OSError, UnicodeDecodeError):
+        return None
+
+
+def _token_place() -> str:
+    if os.environ.get("RAY_AUTH_TOKEN"):
+        return "RAY_AUTH_TOKEN"
+    return os.environ.get("RAY_AUTH_TOKEN_PATH") or "~/.ray/auth_token"
