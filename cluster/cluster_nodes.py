@@ -13,6 +13,9 @@ from typing import Any, NamedTuple
 from fersweep.cluster.capacity import places_on
 from fersweep.common.errors import InputError
 from fersweep.common.shipped_code import code_fingerprint
+from fersweep.data_pipeline.tasks import node_arrays
+from fersweep.data_pipeline.tasks.arrays import TaskArrays
+from fersweep.data_pipeline.tasks.node_arrays import NodeArrays
 from fersweep.search_spaces.sweep_file.schema import Resources
 
 ANSWER_S = 60.0  # for all nodes together: each has to start a process first
@@ -20,27 +23,31 @@ PACKAGES = ("numpy", "torch", "tensorflow", "keras")
 
 
 class Software(NamedTuple):
-    """What a process has. code: fingerprint of fersweep's; packages: name → version, "" where it is not installed."""
+    """What a process has. code: fingerprint of fersweep's; packages: name → version, "" where it is not installed; obstacle:
+    why it cannot read the data, "" where it can.
+    """
 
     code: str
     python: str
     packages: dict[str, str]
+    obstacle: str = ""
 
 
-def software() -> Software:
-    """Of this process; imports none of the packages."""
+def software(arrays: TaskArrays | NodeArrays | None = None) -> Software:
+    """Of this process; imports none of the packages. `arrays`: as workers are told of them."""
     packages: dict[str, str] = {}
     for name in PACKAGES:
         try:
             packages[name] = metadata.version(name)
         except metadata.PackageNotFoundError:
             packages[name] = ""
-    return Software(code_fingerprint(), platform.python_version(), packages)
+    obstacle = "" if arrays is None else node_arrays.obstacle(arrays)
+    return Software(code_fingerprint(), platform.python_version(), packages, obstacle)
 
 
-def check_nodes(resources: Resources) -> None:
+def check_nodes(resources: Resources, arrays: TaskArrays) -> None:
     """Ask the live nodes of the cluster that this process has joined, those that hold trials. InputError where one runs other
-    code of fersweep, or lacks what this process has; another version of a package is said in a line. A node that joins
+    code of fersweep, lacks what this process has, or does not find the dataset of `arrays` that it would have to read; another version of a package is said in a line. A node that joins
     later gets our code.
 
     Nothing is asked of a Ray on this machine alone.
@@ -53,11 +60,13 @@ def check_nodes(resources: Resources) -> None:
     others = [node for node in machines if node["NodeID"] != here and places_on(node["Resources"], resources)]
     if not others:
         return
-    ask = ray.remote(num_cpus=0, max_retries=0)(software)
+    ask: Any = ray.remote(num_cpus=0, max_retries=0)(software)
     answers: dict[Any, str] = {}
+    told = node_arrays.told(arrays)
+    read = told if isinstance(told, NodeArrays) else None  # those that are sent are no business of the node's
     for node in others:
         there: Any = NodeAffinitySchedulingStrategy(node["NodeID"], soft=False)
-        answers[ask.options(scheduling_strategy=there).remote()] = node["NodeManagerAddress"]
+        answers[ask.options(scheduling_strategy=there).remote(read)] = node["NodeManagerAddress"]
     ready, silent = ray.wait(list(answers), num_returns=len(answers), timeout=ANSWER_S)
     for answer in silent:
         print(f"node {answers[answer]} has not answered within {ANSWER_S:g} s; trials may wait for it", file=sys.stderr)
@@ -77,6 +86,8 @@ def _compare(node: str, theirs: Software, ours: Software) -> None:
             f"node {node} runs other code of fersweep ({theirs.code[:12]}, not {ours.code[:12]}): something there comes before "
             f"what is sent to it; look at PYTHONPATH and sitecustomize"
         )
+    if theirs.obstacle:
+        raise InputError(f"node {node}: {theirs.obstacle}")
     for name, version in {**ours.packages, "Python": ours.python}.items():
         there = theirs.python if name == "Python" else theirs.packages[name]
         if version and not there:

@@ -114,7 +114,7 @@ def launch(asked: Sweep, data: str | Path, home: Path, address: str | None = Non
     fetch(asked, sweep.older_points)
     ray_connection.connect(address)
     capacity.check(asked.resources)
-    check_nodes(asked.resources)
+    check_nodes(asked.resources, arrays)
     storage, content = sweep.storage(directory), sweep.as_bytes()
     if storage.path is None:
         if asked.following is not None:

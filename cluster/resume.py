@@ -92,7 +92,7 @@ def resume(
     fetch(asked, sweep.older_points)
     ray_connection.connect(address)
     capacity.check(asked.resources)
-    check_nodes(asked.resources)
+    check_nodes(asked.resources, arrays)
     content = sweep.as_bytes()
     if content != (directory / "sweep.json").read_bytes():
         if storage.path is None:

@@ -37,8 +37,7 @@ def local(place: str | Path) -> Path:
     """
     if not is_address(place) and not _is_to_be_staged(Path(place)):
         return Path(place)
-    source = _Source(place)
-    content = source.manifest()
+    source, content = _Source(place), manifest_of(place)
     manifest = parse_manifest(content, f"{place}: manifest.json")
     if lacking := [key for key in ("fingerprint", "image_size", "parts") if key not in manifest]:
         raise InputError(f"{place}: manifest.json lacks {', '.join(lacking)}: prepare the dataset anew")
@@ -51,6 +50,20 @@ def local(place: str | Path) -> Path:
 
     name = f"dataset-{identity(content)[:32]}"
     return node_cache.entry(name, num_bytes + len(content), make, f"the dataset {name_of(place)}")
+
+
+def manifest_of(place: str | Path) -> bytes:
+    """The manifest.json of the dataset at `place`, where it is stored. InputError where there is none, or no answer."""
+    try:
+        if is_address(place):
+            return Bucket(str(place), MANIFEST_S).read("manifest.json")
+        return (Path(place) / "manifest.json").read_bytes()
+    except (FileNotFoundError, NotADirectoryError):
+        raise InputError(f"{place} {UNFINISHED}") from None
+    except (OSError, ValueError) as error:  # of an address that is none, pyarrow raises a ValueError
+        if isinstance(error, InputError):
+            raise
+        raise InputError(f"{place} cannot be read: {_line(error)}") from None
 
 
 def identity(manifest: bytes) -> str:
@@ -73,17 +86,7 @@ class _Source:
 
     def __init__(self, place: str | Path):
         self.place = place
-        self._bucket = Bucket(str(place), MANIFEST_S) if is_address(place) else None
-
-    def manifest(self) -> bytes:
-        try:
-            if self._bucket is None:
-                return (Path(self.place) / "manifest.json").read_bytes()
-            return self._bucket.read("manifest.json")
-        except (FileNotFoundError, NotADirectoryError):
-            raise InputError(f"{self.place} {UNFINISHED}") from None
-        except (OSError, ValueError) as error:  # of an address that is none, pyarrow raises a ValueError
-            raise InputError(f"{self.place} cannot be read: {_line(error)}") from None
+        self._bucket = Bucket(str(place)) if is_address(place) else None
 
     def open(self, name: str) -> Any:
         return (Path(self.place) / name).open("rb") if self._bucket is None else self._bucket.stream(name)
