@@ -1,4 +1,6 @@
-"""What runs on each node of a cluster, asked before a sweep begins: our code, Python, and the packages that trials need."""
+"""What each node of a cluster has, asked before a sweep begins: our code, Python, the packages that trials need, and the
+directory that checkpoints go to.
+"""
 
 # Parts of Ray have no types.
 # pyright: reportUnknownMemberType=false, reportUnknownVariableType=false, reportUnknownArgumentType=false
@@ -7,7 +9,11 @@ from __future__ import annotations
 
 import platform
 import sys
+import tempfile
+from collections.abc import Iterator
+from contextlib import contextmanager
 from importlib import metadata
+from pathlib import Path
 from typing import Any, NamedTuple
 
 from fersweep.cluster.capacity import places_on
@@ -23,18 +29,20 @@ PACKAGES = ("numpy", "torch", "tensorflow", "keras")
 
 
 class Software(NamedTuple):
-    """What a process has. code: fingerprint of fersweep's; packages: name → version, "" where it is not installed; obstacle:
-    why it cannot read the data, "" where it can.
+    """What a process has. code: fingerprint of fersweep's; packages: name → version, "" where it is not installed.
+
+    sees: whether a file that another process has just made is there. obstacle: why it cannot read the data, "" where it can.
     """
 
     code: str
     python: str
     packages: dict[str, str]
+    sees: bool = True
     obstacle: str = ""
 
 
-def software(arrays: TaskArrays | NodeArrays | None = None) -> Software:
-    """Of this process; imports none of the packages. `arrays`: as workers are told of them."""
+def software(mark: str | None = None, arrays: NodeArrays | None = None) -> Software:
+    """Of this process; imports none of the packages. `mark`: the file to look for; `arrays`: whose dataset to look for."""
     packages: dict[str, str] = {}
     for name in PACKAGES:
         try:
@@ -42,13 +50,15 @@ def software(arrays: TaskArrays | NodeArrays | None = None) -> Software:
         except metadata.PackageNotFoundError:
             packages[name] = ""
     obstacle = "" if arrays is None else node_arrays.obstacle(arrays)
-    return Software(code_fingerprint(), platform.python_version(), packages, obstacle)
+    sees = mark is None or Path(mark).exists()
+    return Software(code_fingerprint(), platform.python_version(), packages, sees, obstacle)
 
 
-def check_nodes(resources: Resources, arrays: TaskArrays) -> None:
+def check_nodes(resources: Resources, arrays: TaskArrays, shared: Path | None = None) -> None:
     """Ask the live nodes of the cluster that this process has joined, those that hold trials. InputError where one runs other
-    code of fersweep, lacks what this process has, or does not find the dataset of `arrays` that it would have to read; another version of a package is said in a line. A node that joins
-    later gets our code.
+    code of fersweep, lacks what this process has, does not see the directory `shared`, or does not find the dataset of
+    `arrays` that it would have to read; another version of a package is said in a line. A node that joins later gets our
+    code.
 
     Nothing is asked of a Ray on this machine alone.
     """
@@ -63,11 +73,12 @@ def check_nodes(resources: Resources, arrays: TaskArrays) -> None:
     ask: Any = ray.remote(num_cpus=0, max_retries=0)(software)
     answers: dict[Any, str] = {}
     told = node_arrays.told(arrays)
-    read = told if isinstance(told, NodeArrays) else None  # those that are sent are no business of the node's
-    for node in others:
-        there: Any = NodeAffinitySchedulingStrategy(node["NodeID"], soft=False)
-        answers[ask.options(scheduling_strategy=there).remote(read)] = node["NodeManagerAddress"]
-    ready, silent = ray.wait(list(answers), num_returns=len(answers), timeout=ANSWER_S)
+    dataset = told if isinstance(told, NodeArrays) else None  # small arrays are sent: no node needs their dataset
+    with _marked(shared) as mark:
+        for node in others:
+            there: Any = NodeAffinitySchedulingStrategy(node["NodeID"], soft=False)
+            answers[ask.options(scheduling_strategy=there).remote(mark, dataset)] = node["NodeManagerAddress"]
+        ready, silent = ray.wait(list(answers), num_returns=len(answers), timeout=ANSWER_S)
     for answer in silent:
         print(f"node {answers[answer]} has not answered within {ANSWER_S:g} s; trials may wait for it", file=sys.stderr)
         ray.cancel(answer)
@@ -78,6 +89,22 @@ def check_nodes(resources: Resources, arrays: TaskArrays) -> None:
             reason = str(error).strip().splitlines()[-1].strip()
             raise InputError(f"node {answers[answer]}: no worker of ours starts there: {reason}") from None
         _compare(answers[answer], theirs, software())
+        if not theirs.sees:
+            raise InputError(
+                f"--home {shared}: node {answers[answer]} does not see what this machine writes there: want a directory that all "
+                f"machines share, or a bucket (storage: s3://… in the sweep file)"
+            )
+
+
+@contextmanager
+def _marked(shared: Path | None) -> Iterator[str | None]:
+    """The name of a file in a directory, or in the nearest one above that is there; None without a directory."""
+    if shared is None:
+        yield None
+        return
+    nearest = next(path for path in (shared, *shared.absolute().parents) if path.is_dir())
+    with tempfile.NamedTemporaryFile(prefix=".fersweep-", dir=nearest.resolve()) as mark:
+        yield mark.name
 
 
 def _compare(node: str, theirs: Software, ours: Software) -> None:

@@ -20,6 +20,8 @@ def first_problem(error: ValidationError, content: Any, schema: type[BaseModel])
         no_fields: dict[str, FieldInfo] = {}
         fields = schema.model_fields
         for part in path[:-1]:
+            if part.isdigit():
+                continue  # of a list, whose type says what its items are
             annotation = fields[part].annotation if part in fields else None
             parts = [
                 getattr(kind, "model_fields", {}) for kind in (annotation, *get_args(annotation))
@@ -30,6 +32,8 @@ def first_problem(error: ValidationError, content: Any, schema: type[BaseModel])
         return f"{where!r} is missing"
     message = problem["msg"].removeprefix("Value error, ")
     names_key = not path or message.startswith(f"{path[0]}.")  # as our own checks do
+    if path[:1] == ["notify"] and path[1:2] != ["on"] and not names_key:
+        return f"{where}: {message}"  # the value may be a webhook's address, which is a secret
     yaml = (
         "" if value not in (True, False) or "string" not in message else " (YAML reads yes, no, on, off so: quote them)"
     )

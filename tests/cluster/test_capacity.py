@@ -59,6 +59,7 @@ def test_what_the_cluster_may_have(monkeypatch: pytest.MonkeyPatch) -> None:
     more: list[Group] = []
     monkeypatch.setattr(capacity, "nodes", lambda: live)
     monkeypatch.setattr(capacity, "groups", lambda: more)
+    monkeypatch.setattr(capacity, "autoscales", lambda: False)
     gpu = resources(gpus=0.5)
     capacity.check(resources())
     with pytest.raises(InputError, match=r"^resources\.gpus: a trial wants 0\.5 GPUs, but the largest node has 0$"):
