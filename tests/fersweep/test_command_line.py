@@ -89,6 +89,21 @@ def test_a_mistake_is_the_exit_code_of_the_process() -> None:
         (["launch", "quick", "--data", "x", "--set", "stop.max_epoch=3"], "did you mean 'max_epochs'"),
         (["prepare", "no/such.csv", "--out", "{tmp}/out"], "no/such.csv"),
         (["describe", "no/such"], "no/such is no finished dataset"),
+        *(
+            (
+                [*verb, "s3://me:hidden@b/x", *where],
+                "an address holds no credentials",
+            )  # so it has arrived as an address
+            for verb, where in (
+                (["launch", "quick", "--data"], ["--home", "{tmp}/home"]),
+                (["launch", "quick", "--dry-run", "--data"], ["--home", "{tmp}/home"]),
+                (["launch", "quick", "--resume", "--data"], ["--home", "{tmp}/home"]),
+                (["plan", "quick", "--data"], ["--home", "{tmp}/home"]),
+                (["describe"], []),
+                (["data", "verify"], []),
+            )
+        ),
+        (["prepare", "x.csv", "--out", "s3://b/x"], "a dataset is made on a disk"),
         (["compare", "nothing", "--home", "{tmp}/home"], "no sweep 'nothing'"),
         (["resume", "nothing", "--home", "{tmp}/home"], "no sweep 'nothing'"),
         (["status", "nothing", "--home", "{tmp}/home"], "no sweep 'nothing'"),
