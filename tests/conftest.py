@@ -24,6 +24,8 @@ os.environ.setdefault(
 )  # at Ray's 15 trials would get nothing while other tests use the cores
 READINGS = tempfile.TemporaryDirectory(prefix="readings-")
 os.environ["FERSWEEP_READINGS"] = READINGS.name  # not the user's
+for name in ("AWS_ACCESS_KEY_ID", "AWS_SECRET_ACCESS_KEY"):
+    os.environ[name] = "nobody"  # Ray's nodes have keys of their own: those of the shared one are these
 os.environ["FERSWEEP_TRAINABLES"] = "tests.doubles.faulty_curve"
 LONGEST_FIRST = ("ray", "processes", "slow", "")  # markers; the last is none
 os.fsync = lambda *_: None  # in this process: no test cuts the power, and a journal's events would wait for the disk

@@ -15,7 +15,6 @@ from typing import Any
 from fersweep.cluster.doctor.findings import Asked, Finding, ok, problem, reason, warning
 from fersweep.common.errors import InputError
 from fersweep.common.files import write_whole
-from fersweep.common.text import masked
 from fersweep.data_pipeline.dataset.manifest import read_manifest
 from fersweep.results.record.storage import Storage
 
@@ -32,7 +31,7 @@ def check_storage(asked: Asked) -> Iterator[Finding]:
     """Write, read and delete a small file and one of 16 MB, where checkpoints go."""
     storage = Storage(asked.probe, retry_s=5)
     if storage.path is None:
-        where, kind, remedy = masked(str(asked.storage)), "bucket", BUCKET_REMEDY
+        where, kind, remedy = str(asked.storage), "bucket", BUCKET_REMEDY
     else:
         where, kind = str(asked.home), "directory"
         remedy = f"look at who owns {where}, and whether its disk is full or read-only"
@@ -94,7 +93,7 @@ def _write(storage: Storage, name: str, content: bytes) -> None:
 def check_dataset(asked: Asked) -> Iterator[Finding]:
     if asked.data is None:
         return
-    where = masked(asked.data)
+    where = asked.data
     try:
         fingerprint = dataset_fingerprint(asked.data)
     except (OSError, ValueError) as error:

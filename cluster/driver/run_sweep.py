@@ -171,6 +171,7 @@ def _run_tune(
         SchedulerAdapter,
         SearchAdapter,
         callbacks_are_not_counted,
+        keys_stay_here,
         memory_is_a_trials_fault,
     )
     from fersweep.cluster.worker.actor import TrialActor
@@ -182,7 +183,13 @@ def _run_tune(
     scratch = directory.resolve() / ".tune"  # nobody needs it, not even after a kill
     shutil.rmtree(scratch, ignore_errors=True)
     try:
-        with warnings.catch_warnings(), memory_is_a_trials_fault(), callbacks_are_not_counted(), given_to_tune(places):
+        with (
+            warnings.catch_warnings(),
+            memory_is_a_trials_fault(),
+            callbacks_are_not_counted(),
+            keys_stay_here(),
+            given_to_tune(places),
+        ):
             warnings.simplefilter("ignore")
             tune.run(
                 tune.with_parameters(TrialActor, arrays=arrays, settings=settings),
