@@ -27,6 +27,7 @@ class Cluster:
         self.address = f"127.0.0.1:{free_port()}"
         self._log = (directory / "ray.log").open("ab")
         self.nodes: list[subprocess.Popen[bytes]] = []
+        self.wrap: list[str] = []  # a command that runs the next nodes, e.g. in a namespace
 
     def __enter__(self) -> Cluster:
         self._start("--head", f"--port={self.address.rpartition(':')[2]}", "--include-dashboard=false")
@@ -37,6 +38,7 @@ class Cluster:
 
     def _start(self, *arguments: str) -> subprocess.Popen[bytes]:
         command = [
+            *self.wrap,
             RAY,
             "start",
             *arguments,
