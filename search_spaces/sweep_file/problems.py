@@ -20,6 +20,8 @@ def first_problem(error: ValidationError, content: Any, schema: type[BaseModel])
         no_fields: dict[str, FieldInfo] = {}
         fields = schema.model_fields
         for part in path[:-1]:
+            if part.isdigit():
+                continue  # of a list, whose type says what its items are
             annotation = fields[part].annotation if part in fields else None
             parts = [
                 getattr(kind, "model_fields", {}) for kind in (annotation, *get_args(annotation))

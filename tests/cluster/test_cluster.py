@@ -5,7 +5,6 @@ from __future__ import annotations
 import json
 import shutil
 import time
-from collections.abc import Iterator
 from pathlib import Path
 
 import numpy as np
@@ -99,21 +98,6 @@ def test_a_lost_head(tmp_path: Path, tiny_dataset: Path, ray_address: str) -> No
     assert after.count()["finished"] + after.count()["stopped"] == 4
     for number, trial in before.trials.items():
         assert after.trials[number].epochs[: trial.num_epochs] == trial.epochs
-
-
-@pytest.fixture
-def bucket() -> Iterator[str]:
-    """A bucket on an S3 server on the loopback address."""
-    from moto.server import ThreadedMotoServer
-    from pyarrow.fs import FileSystem
-
-    server = ThreadedMotoServer(ip_address="127.0.0.1", port=free_port(), verbose=False)
-    server.start()
-    host, port = server.get_host_and_port()
-    options = f"?endpoint_override={host}:{port}&scheme=http&region=us-east-1"
-    FileSystem.from_uri(f"s3://sweeps{options}&allow_bucket_creation=true")[0].create_dir("sweeps")
-    yield f"s3://sweeps/team{options}"
-    server.stop()
 
 
 def stored(bucket: str, sweep: Sweep) -> Storage:
