@@ -72,7 +72,8 @@ class Asked:
         home: directory of sweeps; None where they are in a bucket.
         storage: address of a bucket, or None.
         probe: a directory that all nodes are to see, or its address in the bucket: it may be written to, and is deleted later.
-        data: directory or address of the dataset, or None; fingerprint: as the driver's machine reads it.
+        data: directory or address of the dataset, or None; fingerprint: as the driver's machine reads it; is_sent: it is
+            small enough that the driver sends its faces to trials, else each node reads it.
         sweep: what is to run, or None.
         framework: of the sweep's trainable: torch, tensorflow or numpy.
         driver: software of the driver.
@@ -85,6 +86,7 @@ class Asked:
     probe: str
     data: str | None
     fingerprint: str | None
+    is_sent: bool
     sweep: Sweep | None
     framework: str | None
     driver: Software

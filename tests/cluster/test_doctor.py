@@ -38,7 +38,8 @@ def asked(tmp_path: Path, tiny_dataset: Path, monkeypatch: pytest.MonkeyPatch) -
         storage=None,
         probe=str(tmp_path / "runs" / "probe"),
         data=data,
-        fingerprint=storage_checks.dataset_fingerprint(data),
+        fingerprint=storage_checks.manifest_of(data)["fingerprint"],
+        is_sent=True,
         sweep=read_sweep("quick", []),
         framework="tensorflow",
         driver=software(),
@@ -159,7 +160,9 @@ def test_a_dataset_that_is_another_one_or_absent(asked: Asked, tmp_path: Path) -
     assert (other.level, "is another dataset here" in other.text) == ("problem", True)
     gone = replace(asked, data=str(tmp_path / "gone"))
     assert levels(found(gone, "dataset")) == ["problem"]
-    assert levels(found(replace(gone, node=Node("two", is_driver=False)), "dataset")) == ["warning"]
+    elsewhere = replace(gone, node=Node("two", is_driver=False))
+    assert levels(found(elsewhere, "dataset")) == ["warning"]
+    assert levels(found(replace(elsewhere, is_sent=False), "dataset")) == ["problem"]
 
 
 def test_limits_of_a_machine(asked: Asked, monkeypatch: pytest.MonkeyPatch) -> None:
