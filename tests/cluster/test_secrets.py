@@ -21,7 +21,9 @@ from fersweep.cluster.doctor.diagnosis import Diagnosis
 from fersweep.cluster.doctor.findings import ok, problem
 from fersweep.cluster.doctor.tables import render
 from fersweep.cluster.launch import launch
+from fersweep.cluster.launchers.cluster_file import read_cluster_file
 from fersweep.common.display.console import SafeConsole
+from fersweep.common.errors import InputError
 from fersweep.results.record.sweep_json import read_sweep_json
 from fersweep.results.report.page import write_report
 from fersweep.search_spaces.sweep_file.read_sweep import read_sweep
@@ -162,6 +164,14 @@ def test_a_literal_secret_is_refused_with_what_would_be_right(
         assert "sesame" not in told
         assert told.count("\n") == 1
     assert not (tmp_path / "runs").exists()
+    for line in (
+        f"storage: s3://{USER}:{PASSWORD}@bucket/x",
+        f"run: cnn --set tracking.uri=http://{USER}:{PASSWORD}@h",
+    ):
+        (tmp_path / "cluster.yaml").write_text(f"name: c\n{line}\n")
+        with pytest.raises(InputError, match=r"(storage|run): holds a password.* environment") as told_by_render:
+            read_cluster_file(tmp_path / "cluster.yaml")
+        assert "sesame" not in str(told_by_render.value)
 
 
 def test_a_record_of_an_earlier_version_shows_no_secret(tmp_path: Path) -> None:
