@@ -15,6 +15,7 @@ from pathlib import Path
 from urllib.parse import quote
 
 import pytest
+import yaml
 
 from fersweep.cli import main as command_line
 from fersweep.cluster.doctor.diagnosis import Diagnosis
@@ -22,6 +23,7 @@ from fersweep.cluster.doctor.findings import ok, problem
 from fersweep.cluster.doctor.tables import render
 from fersweep.cluster.launch import launch
 from fersweep.cluster.launchers.cluster_file import read_cluster_file
+from fersweep.cluster.launchers.rendering import EXAMPLE
 from fersweep.common.display.console import SafeConsole
 from fersweep.common.errors import InputError
 from fersweep.results.record.sweep_json import read_sweep_json
@@ -164,11 +166,10 @@ def test_a_literal_secret_is_refused_with_what_would_be_right(
         assert "sesame" not in told
         assert told.count("\n") == 1
     assert not (tmp_path / "runs").exists()
-    for line in (
-        f"storage: s3://{USER}:{PASSWORD}@bucket/x",
-        f"run: cnn --set tracking.uri=http://{USER}:{PASSWORD}@h",
-    ):
-        (tmp_path / "cluster.yaml").write_text(f"name: c\n{line}\n")
+    given = {"storage": f"s3://{USER}:{PASSWORD}@bucket/x", "run": f"cnn --set tracking.uri=http://{USER}:{PASSWORD}@h"}
+    for key, value in given.items():
+        content = {**yaml.safe_load(EXAMPLE.read_text()), key: value}
+        (tmp_path / "cluster.yaml").write_text(yaml.safe_dump(content))
         with pytest.raises(InputError, match=r"(storage|run): holds a password.* environment") as told_by_render:
             read_cluster_file(tmp_path / "cluster.yaml")
         assert "sesame" not in str(told_by_render.value)
