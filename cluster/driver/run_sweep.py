@@ -173,6 +173,7 @@ def _run_tune(
         SchedulerAdapter,
         SearchAdapter,
         callbacks_are_not_counted,
+        keys_stay_here,
         memory_is_a_trials_fault,
     )
     from fersweep.cluster.worker.actor import TrialActor
@@ -188,6 +189,7 @@ def _run_tune(
             warnings.catch_warnings(),
             memory_is_a_trials_fault(),
             callbacks_are_not_counted(),
+            keys_stay_here(),
             given_to_tune(places),
             lean_trials(),
         ):
