@@ -63,7 +63,7 @@ def check_nodes(resources: Resources, shared: Path | None = None) -> None:
     others = [node for node in machines if node["NodeID"] != here and places_on(node["Resources"], resources)]
     if not others:
         return
-    ask = ray.remote(num_cpus=0, max_retries=0)(software)
+    ask: Any = ray.remote(num_cpus=0, max_retries=0)(software)
     answers: dict[Any, str] = {}
     with _marked(shared) as mark:
         for node in others:
