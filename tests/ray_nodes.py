@@ -2,16 +2,14 @@
 
 from __future__ import annotations
 
+import json
 import os
-import shutil
 import subprocess
 import sys
-import tempfile
 import time
-import urllib.error
-import urllib.request
-from collections.abc import Sequence
 from pathlib import Path
+
+from ray.util import get_node_ip_address
 
 from tests.processes import below, kill_all
 from tests.servers import free_port
@@ -25,12 +23,11 @@ RAY = str(Path(sys.executable).with_name("ray"))
 
 
 class Cluster:
-    """A head; `add` brings further nodes. Each node has `num_cpus` CPUs. Use as a context manager."""
+    """A head; `add` brings further nodes. Each node has `num_cpus` CPUs, and logical GPUs. Use as a context manager."""
 
-    def __init__(self, directory: Path, num_cpus: int = 1):
-        self.num_cpus = num_cpus
+    def __init__(self, directory: Path, num_cpus: int = 1, num_gpus: int = 0):
+        self.num_cpus, self.num_gpus = num_cpus, num_gpus
         self.address = f"127.0.0.1:{free_port()}"
-        self.environment = {**os.environ, **ENVIRONMENT}
         self._log = (directory / "ray.log").open("ab")
         self.nodes: list[subprocess.Popen[bytes]] = []
 
@@ -41,21 +38,28 @@ class Cluster:
     def add(self) -> subprocess.Popen[bytes]:
         return self._start(f"--address={self.address}")
 
-    def _start(self, *arguments: str, below_command: Sequence[str] = ()) -> subprocess.Popen[bytes]:
+    def _start(
+        self,
+        *arguments: str,
+        ip: str | None = "127.0.0.1",
+        environment: dict[str, str] | None = None,
+        runs_it: tuple[str, ...] = (),
+    ) -> subprocess.Popen[bytes]:
         command = [
-            *below_command,
+            *runs_it,
             RAY,
             "start",
             *arguments,
-            "--node-ip-address=127.0.0.1",
+            *([f"--node-ip-address={ip}"] if ip else []),
             f"--num-cpus={self.num_cpus}",
+            f"--num-gpus={self.num_gpus}",
             "--disable-usage-stats",
             "--include-log-monitor=false",
             "--block",
         ]
-        node = subprocess.Popen(
-            command, stdout=self._log, stderr=self._log, env=self.environment, start_new_session=True
-        )
+        environment = {**os.environ, **ENVIRONMENT, **(environment or {})}
+        environment.pop("CUDA_VISIBLE_DEVICES", None)  # it hides logical GPUs, too
+        node = subprocess.Popen(command, stdout=self._log, stderr=self._log, env=environment, start_new_session=True)
         self.nodes.append(node)
         deadline = time.monotonic() + 60
         while not below(node.pid, "raylet/raylet"):
@@ -76,51 +80,64 @@ class Cluster:
         self._log.close()
 
 
-class JobsCluster(Cluster):
-    """One with a Jobs API on loopback, and a token. Its workers do not see what is in the directory `hidden`."""
+NO_COMMANDS = (
+    "initialization_commands",
+    "setup_commands",
+    "head_setup_commands",
+    "worker_setup_commands",
+    "head_start_ray_commands",
+    "worker_start_ray_commands",
+    "cluster_synced_files",
+    "rsync_exclude",
+    "rsync_filter",
+)
+HEAD_ID = "f" * 51 + "00000"  # as Ray's fake provider names its head
 
-    def __init__(self, directory: Path, token: str, hidden: Path):
-        super().__init__(directory)
-        self.hidden, self.api = hidden, f"http://127.0.0.1:{free_port()}"
-        self._temporary: list[str] = []
-        self.environment |= {"RAY_AUTH_MODE": "token", "RAY_AUTH_TOKEN": token}
-        self.environment["PATH"] = f"{Path(RAY).parent}:{os.environ['PATH']}"  # a job's `python`
-        self.environment.pop("PYTHONPATH", None)  # nodes get our code from who joins them
 
-    def __enter__(self) -> JobsCluster:
-        of_head = [
-            f"--port={self.address.rpartition(':')[2]}",
-            "--include-dashboard=true",
-            "--dashboard-host=127.0.0.1",
-        ]
-        self._start("--head", *of_head, f"--dashboard-port={self.api.rpartition(':')[2]}", *self._own())
-        deadline = time.monotonic() + 60
-        while not self._answers():
-            assert time.monotonic() < deadline, "the Jobs API does not answer"
-            time.sleep(0.2)
+class AutoscalingCluster(Cluster):
+    """A head without CPUs, whose autoscaler adds up to `most` nodes of one CPU and one logical GPU, as processes of Ray's fake
+    provider on this machine. (`ray.cluster_utils.AutoscalingCluster` reads a file that Ray's wheel lacks, and stops every
+    Ray of the machine.)
+    """
+
+    def __init__(self, directory: Path, most: int = 2):
+        super().__init__(directory, num_cpus=0)
+        self._config = directory / "autoscaler.json"
+        port = self.address.rpartition(":")[2]
+        self.address = f"{get_node_ip_address()}:{port}"
+        provider = {
+            "type": "external",
+            "module": "ray.autoscaler._private.fake_multi_node.node_provider.FakeMultiNodeProvider",
+            "launch_multiple": True,
+            "head_node_id": HEAD_ID,
+            "gcs_address": self.address,
+        }
+        kinds = {
+            "ray.head.default": {"resources": {"CPU": 0}, "node_config": {}, "max_workers": 0},
+            "gpu": {"resources": {"CPU": 1, "GPU": 1}, "node_config": {}, "min_workers": 0, "max_workers": most},
+        }
+        content = {
+            "cluster_name": "fake",
+            "max_workers": most,
+            "upscaling_speed": 100.0,
+            "idle_timeout_minutes": 0.1,
+            "provider": provider,
+            "head_node_type": "ray.head.default",
+            "available_node_types": kinds,
+            **{key: {} for key in ("auth", "docker", "file_mounts")},
+            **{key: [] for key in NO_COMMANDS},
+        }
+        self._config.write_text(json.dumps(content))
+
+    def __enter__(self) -> Cluster:
+        port = self.address.rpartition(":")[2]
+        environment = {
+            "AUTOSCALER_UPDATE_INTERVAL_S": "1",
+            "RAY_FAKE_CLUSTER": "1",
+            "RAY_enable_autoscaler_v2": "1",
+            "RAY_CLOUD_INSTANCE_ID": HEAD_ID,
+            "RAY_OVERRIDE_NODE_ID_FOR_TESTING": HEAD_ID,
+        }
+        options = (f"--port={port}", "--include-dashboard=false", f"--autoscaling-config={self._config}")
+        self._start("--head", *options, ip=None, environment=environment)
         return self
-
-    def add(self) -> subprocess.Popen[bytes]:
-        hide = 'mount -t tmpfs none "$0" && exec "$@"'
-        private = ["unshare", "--mount", "--propagation", "private", "sh", "-c", hide, str(self.hidden)]
-        return self._start(f"--address={self.address}", *self._own(), below_command=private)
-
-    def _own(self) -> list[str]:
-        """Options that two nodes on one machine may not share. Sockets lie in the directory: its name is short."""
-        self._temporary.append(tempfile.mkdtemp(prefix="ray-"))
-        ports = ("dashboard-agent-listen-port", "dashboard-agent-grpc-port", "metrics-export-port")
-        return [f"--temp-dir={self._temporary[-1]}", *(f"--{name}={free_port()}" for name in ports)]
-
-    def _answers(self) -> bool:
-        try:
-            urllib.request.urlopen(f"{self.api}/api/version", timeout=5).close()
-        except urllib.error.HTTPError as error:
-            return error.code == 401
-        except OSError:
-            return False
-        return True
-
-    def __exit__(self, *exception: object) -> None:
-        super().__exit__(*exception)
-        for directory in self._temporary:
-            shutil.rmtree(directory, ignore_errors=True)

@@ -24,7 +24,7 @@ from fersweep.cluster.launch import describe
 from fersweep.common.errors import InputError
 from fersweep.common.files import check_name, is_held
 from fersweep.common.ray_connection import shipped
-from fersweep.common.text import shell
+from fersweep.common.text import masked, shell
 from fersweep.results.record.drivers import LOCK
 from fersweep.search_spaces.sweep_file.schema import Sweep
 
@@ -63,7 +63,7 @@ def submit(
         say(line)
     with tempfile.TemporaryDirectory(prefix="fersweep-job-") as directory:
         write_sweep(sweep, Path(directory) / "sweep.yaml")
-        metadata = {HOME: str(home), COMMAND: shell("fersweep", *sys.argv[1:])}
+        metadata = {HOME: str(home), COMMAND: masked(shell("fersweep", *sys.argv[1:]))}
         metadata |= {STORAGE: sweep.storage} if sweep.storage else {}
         job = jobs.submit(
             number, sweep.name, entrypoint(data, home), runtime_environment(Path(directory), modules), **metadata

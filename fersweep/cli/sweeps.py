@@ -131,7 +131,7 @@ def resume(
     set_: Annotated[
         list[str] | None, typer.Option("--set", help="What may change, e.g. resources.cpus=2", metavar="A.B=C")
     ] = None,
-    data: Annotated[Path | None, typer.Option(help="The dataset's directory, if it was moved.")] = None,
+    data: Annotated[str | None, typer.Option(help="Where the dataset is, if it was moved.", metavar="DATASET")] = None,
     address: Address = None,
     home: Home = RUNS,
     as_json: AsJson = False,

@@ -12,8 +12,8 @@ import pytest
 
 from fersweep.results.record import checkpoints, journal
 from fersweep.results.record.recorded_sweep import load_sweep
+from tests.jobs_cluster import JobsCluster
 from tests.processes import kill, num_lines, run, start, wait_until, write_curve
-from tests.ray_nodes import JobsCluster
 
 TOKEN = "the-token-of-the-tests"
 CLIENT = {"RAY_AUTH_MODE": "", "RAY_AUTH_TOKEN": TOKEN}
