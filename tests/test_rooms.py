@@ -54,7 +54,7 @@ TABLE: dict[str, str] = {
     "results/dashboards": "record scores mlflow_store tracking",
     "cluster/driver": "capacity search worker",
     "cluster/launchers": "",
-    "cluster/jobs": "capacity driver",
+    "cluster/jobs": "launch",
     "cluster/planning": "capacity search worker",
     "cluster/doctor": "capacity driver",
     "cluster/cluster_nodes": "capacity",

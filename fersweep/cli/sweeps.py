@@ -112,9 +112,9 @@ def launch(
         show(job, lambda job: f"{sweep.name}: job {job.id} is {job.state.lower()}", as_json)
         return
     if dry_run:
-        print(dry(sweep, Path(data), home, address, say))
+        print(dry(sweep, data, home, address, say))
         return
-    outcome = (launch_or_resume if resume else run)(sweep, Path(data), home, address)
+    outcome = (launch_or_resume if resume else run)(sweep, data, home, address)
     report_sweep(outcome, as_json, home)
     if outcome.following is not None:
         report_sweep(go_on(outcome, outcome.following, address), as_json, home)
