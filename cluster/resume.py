@@ -19,8 +19,10 @@ from fersweep.cluster.cluster_nodes import check_nodes
 from fersweep.cluster.driver.run_sweep import DRIVEN, Outcome, run_sweep
 from fersweep.cluster.driver.watchdog import BUCKET_BEAT_S, SILENT_S, bucket_driver, directory_driver
 from fersweep.common import ray_connection
+from fersweep.common.buckets import resolved
 from fersweep.common.errors import InputError
 from fersweep.common.files import check_writable, is_held, write_whole
+from fersweep.data_pipeline.tasks import node_arrays
 from fersweep.data_pipeline.tasks.arrays import TaskArrays
 from fersweep.results.record.home import pull
 from fersweep.results.record.journal import SweepRecord
@@ -51,7 +53,7 @@ def resume(
     trials: str | None = None,
     max_epochs: int | None = None,
     overrides: list[str] | None = None,
-    data: Path | None = None,
+    data: str | Path | None = None,
     retry_failed: bool = False,
     asked: Sweep | None = None,
     wait_s: float = 0.0,
@@ -76,7 +78,7 @@ def resume(
         recorded = load_sweep(directory)
     sweep = recorded.sweep
     if data is not None:
-        dataset = sweep.dataset.model_copy(update={"path": Path(data).resolve()})
+        dataset = sweep.dataset.model_copy(update={"path": resolved(data)})
         sweep = sweep.model_copy(update={"dataset": dataset})
     if asked is None:
         asked = _changed(sweep.asked, trials, max_epochs, overrides or [])
@@ -85,7 +87,7 @@ def resume(
     _refuse_differences(sweep.asked, asked, recorded.record)
     _refuse_changed_space(asked, sweep.space)
     sweep = sweep.model_copy(update={"asked": asked})
-    arrays = sweep.task().arrays()
+    arrays = node_arrays.load(sweep.task())
     _refuse_older_scores(sweep, arrays, recorded.record)
     fetch(asked, sweep.older_points)
     ray_connection.connect(address)

@@ -15,8 +15,10 @@ from tests.imports import ROOMS, ROOT, circles, file_graph, files, folders, grou
 # its room. HEAVY and ONLY say more.
 TABLE: dict[str, str] = {
     "common/errors": "text",
+    "common/buckets": "errors",
     "common/display": "text",
     "common/files": "errors processes",
+    "common/node_cache": "errors files",
     "common/ray_address": "errors",
     "common/ray_connection": "errors processes ray_address shipped_code",
     "common/shipped_code": "errors",

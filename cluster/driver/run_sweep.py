@@ -23,6 +23,7 @@ from fersweep.cluster.worker.trial_settings import trial_settings
 from fersweep.common import ray_connection
 from fersweep.common.errors import InputError
 from fersweep.common.files import lock
+from fersweep.data_pipeline.tasks import node_arrays
 from fersweep.data_pipeline.tasks.arrays import TaskArrays
 from fersweep.results.record import stop_request
 from fersweep.results.record.home import resume_command
@@ -182,7 +183,7 @@ def _run_tune(
         with warnings.catch_warnings(), memory_is_a_trials_fault(), callbacks_are_not_counted(), given_to_tune(places):
             warnings.simplefilter("ignore")
             tune.run(
-                tune.with_parameters(TrialActor, arrays=arrays, settings=settings),
+                tune.with_parameters(TrialActor, arrays=node_arrays.told(arrays), settings=settings),
                 name=sweep.name,
                 search_alg=SearchAdapter(search, stopping, places, progress.waits_for_a_place),
                 scheduler=SchedulerAdapter(search, stopping, actors, progress.say),

@@ -21,7 +21,7 @@ Home = Annotated[
     Path, typer.Option(envvar="FERSWEEP_HOME", help="Where sweeps and MLflow records lie.", show_default=True)
 ]
 AsJson = Annotated[bool, typer.Option("--json", help="Print JSON alone on stdout.")]
-Dataset = Annotated[Path, typer.Argument(help="A dataset directory.")]
+Dataset = Annotated[str, typer.Argument(help="A dataset directory, or its address in a bucket.", metavar="DATASET")]
 Name = Annotated[
     str, typer.Argument(help="Name of the sweep, or its address in a bucket.", autocompletion=completion.sweeps)
 ]

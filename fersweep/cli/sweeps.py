@@ -57,7 +57,12 @@ def launch(
         ),
     ] = None,
     data: Annotated[
-        Path | None, typer.Option(help="A dataset directory made by `fersweep prepare`; needed.", show_default=False)
+        str | None,
+        typer.Option(
+            help="A dataset made by `fersweep prepare`, a directory or s3://…, gs://…; needed.",
+            metavar="DATASET",
+            show_default=False,
+        ),
     ] = None,
     name: Annotated[str | None, typer.Option(help="Name of the sweep; default: the file's.")] = None,
     trials: Annotated[int | None, typer.Option(help="How many trials (search.num_trials).", min=1)] = None,
@@ -116,7 +121,7 @@ def resume(
     set_: Annotated[
         list[str] | None, typer.Option("--set", help="What may change, e.g. resources.cpus=2", metavar="A.B=C")
     ] = None,
-    data: Annotated[Path | None, typer.Option(help="The dataset's directory, if it was moved.")] = None,
+    data: Annotated[str | None, typer.Option(help="Where the dataset is, if it was moved.", metavar="DATASET")] = None,
     address: Address = None,
     home: Home = RUNS,
     as_json: AsJson = False,

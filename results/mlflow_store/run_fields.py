@@ -7,6 +7,7 @@ from collections.abc import Iterator, Mapping
 from datetime import datetime
 from typing import TYPE_CHECKING, Any, cast
 
+from fersweep.common.buckets import is_address
 from fersweep.results.record.journal import Report, SweepRecord, TrialRecord
 from fersweep.results.record.sweep_json import SweepJson
 from fersweep.results.scores.figures import SETS, Figures
@@ -153,7 +154,7 @@ def dataset_input(sweep: SweepJson, context: str = "train, val") -> DatasetInput
     learned = Dataset(
         name=dataset.name,
         digest=dataset.fingerprint.removeprefix("sha256:")[:12],
-        source_type="local",
+        source_type=str(dataset.path).partition("://")[0] if is_address(dataset.path) else "local",
         source=source,
         profile=json.dumps({"classes": sweep.classes, "num_features": len(sweep.feature_names)}),
     )

@@ -36,8 +36,8 @@ def find_sweep(home: Path, name: str) -> Path:
 def _adopt(sweeps: Path, address: str) -> Path:
     """The local directory of a sweep in a bucket: made anew if the machine that had it is lost."""
     address = address.rstrip("/")
+    storage = Storage(address, retry_s=1)
     try:
-        storage = Storage(address, retry_s=1)
         directory = sweeps / json.loads(storage.read("sweep.json"))["sweep"]["name"]
     except (OSError, ValueError, KeyError) as error:
         raise InputError(f"{address}: no sweep is stored there: {str(error).splitlines()[0]}") from None
