@@ -29,6 +29,7 @@ from fersweep.results.record.drivers import LOCK
 from fersweep.search_spaces.sweep_file.schema import Sweep
 
 MAX_UPLOAD_BYTES = 100 * 2**20  # what Ray's dashboard takes (DASHBOARD_CLIENT_MAX_SIZE)
+PYTHON = "python3"  # of the head, by its PATH; Debian's own has no `python`
 BEGIN_S, CHECK_S = 120.0, 5.0  # for the job's environment and its driver; for what this checks on the cluster
 
 
@@ -79,7 +80,7 @@ def submit(
 def entrypoint(data: str, home: Path) -> str:
     """The job's command, for /bin/sh. Ray gives the driver the cluster's address in RAY_ADDRESS."""
     arguments = ["sweep.yaml", "--data", data, "--home", str(home), "--resume"]
-    return shlex.join(["python", "-m", "fersweep", "launch", *arguments])
+    return shlex.join([PYTHON, "-m", "fersweep", "launch", *arguments])
 
 
 def write_sweep(sweep: Sweep, path: Path) -> None:
@@ -169,5 +170,10 @@ def _begun(jobs: Jobs, job: Job) -> Job:
     if job.state == "FAILED":
         last = next((line for line in reversed(jobs.log(job).splitlines()) if line.strip()), job.message)
         reason = f"job {job.id}: {last.strip().removeprefix('fersweep: ')}"
+        if job.exit_code == 127 or "No module named" in last:
+            reason += (
+                f" (its driver is what `{PYTHON}` is on the head: start Ray there with PATH=DIRECTORY:$PATH, the directory "
+                f"being that of a Python with fersweep's requirements)"
+            )
         raise InputError(reason) if job.exit_code == 2 else RuntimeError(reason)
     return job

@@ -58,8 +58,8 @@ def nobody(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
 
 def test_a_jobs_command_quotes_every_name(tmp_path: Path) -> None:
     """Ray hands it to /bin/sh."""
-    (tmp_path / "python").write_text('#!/bin/sh\nprintf "%s\\0" "$@"\n')
-    (tmp_path / "python").chmod(0o755)
+    (tmp_path / submission.PYTHON).write_text('#!/bin/sh\nprintf "%s\\0" "$@"\n')
+    (tmp_path / submission.PYTHON).chmod(0o755)
     places = [(data, home) for data in NAMES for home in NAMES[:2]]
     command = " ; ".join(submission.entrypoint(data, Path(home)) for data, home in places)
     env = {"PATH": f"{tmp_path}:{os.environ['PATH']}"}
