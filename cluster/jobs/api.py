@@ -119,7 +119,7 @@ def _resolve(address: str | None) -> tuple[str, str]:
     """(address, what named it)."""
     named = f"--address {address}"
     if address is None:
-        address, named = HERE, f"{HERE} (no --address, RAY_API_SERVER_ADDRESS or RAY_ADDRESS)"
+        address, named = HERE, f"{HERE} (by default; --address and RAY_API_SERVER_ADDRESS name another)"
         for variable in ("RAY_ADDRESS", "RAY_API_SERVER_ADDRESS"):
             value = os.environ.get(variable, "")
             if value.startswith(("http://", "https://")):

@@ -1,6 +1,6 @@
 """Send a sweep to a cluster as a job, which goes on without the machine that sent it: `fersweep launch … --submit`.
 
-The job has the resolved sweep file, and our code (common/ray_connection.py: shipped); data and home are places that the
+The job has the resolved sweep file, and our code (common/shipped_code.py); data and home are places that the
 cluster sees. Its command is `fersweep launch … --resume`, so that sending it again goes on with the sweep.
 """
 
@@ -23,7 +23,7 @@ from fersweep.cluster.jobs.machines import Node, nodes
 from fersweep.cluster.launch import describe
 from fersweep.common.errors import InputError
 from fersweep.common.files import check_name, is_held
-from fersweep.common.ray_connection import shipped
+from fersweep.common.shipped_code import shipped
 from fersweep.common.text import masked, shell
 from fersweep.results.record.drivers import LOCK
 from fersweep.search_spaces.sweep_file.schema import Sweep
@@ -92,6 +92,10 @@ def check_places(data: str, home: Path) -> None:
     """InputError where --data or --home cannot mean the same place on every machine of a cluster."""
     for option, place in (("--data", data), ("--home", str(home))):
         check_name(Path(place), f"{option} {place}")
+        if masked(place) != place:
+            raise InputError(
+                f"{option} {place} holds a key: give it without one; the cluster's nodes read keys from their environment"
+            )
         if option == "--data" and "://" in place:
             continue
         if not Path(place).is_absolute():
@@ -129,13 +133,16 @@ def runtime_environment(directory: Path, modules: list[str]) -> dict[str, Any]:
 
 def _check_here(sweep: Sweep, data: str, home: Path, say: Callable[[str], None]) -> None:
     """What `launch` checks, as far as this machine sees the places."""
-    older = sweep.search.older or sweep.search.best_of
-    if (Path(data) / "manifest.json").is_file() and (home.is_dir() or not older):
-        described, _ = describe(sweep, Path(data), home)
+    if "://" in data:
+        return
+    if not (Path(data) / "manifest.json").is_file():
+        say(f"note: this machine does not see --data {data}: the job checks it when it begins")
+    elif (sweep.search.older or sweep.search.best_of) and not home.is_dir():
+        say(f"note: this machine does not see --home {home}: the job looks there for the older sweeps when it begins")
+    else:
+        described, _ = describe(sweep, data, home)
         for line in described.without_faces():
             say(line)
-    else:
-        say(f"note: this machine does not see --data {data}: the job checks it when it begins")
 
 
 def next_number(earlier: Sequence[Job], sweep: Sweep) -> int:

@@ -79,6 +79,7 @@ def test_a_jobs_command_quotes_every_name(tmp_path: Path) -> None:
         ("/data", "runs", "--home runs: on the cluster it would be another directory"),
         ("/data", "s3://bucket/runs", "--home s3:/bucket/runs: on the cluster it would be another directory"),
         ("/d\udcff", "/runs", "the name is not UTF-8"),
+        ("s3://faces/fer?secret_key=abc", "/runs", "--data s3://faces/fer?secret_key=*** holds a key"),
     ],
 )
 def test_places_that_a_cluster_cannot_mean(data: str, home: str, message: str) -> None:
