@@ -61,7 +61,7 @@ def test_a_job_outlives_who_sent_it(cluster: JobsCluster, tmp_path: Path, tiny_d
     (found,) = json.loads(client("status", "c", "--home", home, "--json")[0])
     assert found["state"] == "running"
     told = json.loads(client("cluster", "status", *at, "--json")[0])
-    assert len(told["nodes"]) == 2
+    assert len(told["nodes"]) == 2, cluster.log.read_text()
     assert [(job["id"], job["state"], job["home"]) for job in told["jobs"]] == [("c@1", "RUNNING", str(home))]
     assert "/4 trials; 2 running" in client("cluster", "logs", "c", *at)[0]
     again = ["cluster", "submit", tmp_path / "moved.yaml", "--name", "c", *places, *at]
@@ -113,7 +113,7 @@ def test_a_token_is_asked_for(cluster: JobsCluster, tmp_path: Path, tiny_dataset
         for env, line in ((nobody, "the cluster asks for a token"), (wrong, "has another token than RAY_AUTH_TOKEN")):
             out, err = client(*verb, "--address", cluster.api, code=2, env=env)
             assert line in err
-            assert (out, err.count("\n")) == ("", 1)
+            assert (out, err.count("\n")) == ("", 1), err
     assert not (tmp_path / "runs").exists()
 
 
