@@ -179,24 +179,26 @@ def test_an_api_open_to_the_network(monkeypatch: pytest.MonkeyPatch) -> None:
         refuse_open(open_api(address), "127.0.0.2")
 
 
-def test_a_machine_as_the_dashboard_tells_it(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_machine_as_the_dashboard_tells_it() -> None:
     def worker(**used: float) -> dict[str, Any]:
         return {"usedResources": {name: {"resourceSlots": [{"allocation": part}]} for name, part in used.items()}}
 
-    raylet = {
-        "state": "ALIVE",
-        "nodeManagerAddress": "10.0.0.2",
-        "nodeManagerHostname": "b",
-        "isHeadNode": False,
-        "resourcesTotal": {"CPU": 8.0, "GPU": 2.0, "acceleratorType:A100": 1.0},
-        "coreWorkersStats": [worker(GPU=0.25, CPU=1.0), worker(GPU=0.25), {}],
-    }
-    head = {"state": "ALIVE", "nodeManagerAddress": "10.0.0.9", "isHeadNode": True}
-    answer = {"data": {"summary": [{"raylet": raylet}, {"raylet": {"state": "DEAD"}}, {}, {"raylet": head}]}}
+    listed = [
+        {
+            "node_id": "b",
+            "node_ip": "10.0.0.2",
+            "state": "ALIVE",
+            "resources_total": {"CPU": 8.0, "GPU": 2.0, "accelerator_type:A100": 1.0},
+        },
+        {"node_id": "c", "state": "DEAD"},
+        {"node_id": "a", "node_ip": "10.0.0.9", "state": "ALIVE", "is_head_node": True, "resources_total": None},
+    ]
+    raylet = {"nodeId": "b", "coreWorkersStats": [worker(GPU=0.25, CPU=1.0), worker(GPU=0.25), {}]}
+    answer = {"data": {"result": {"result": listed}, "summary": [{"hostname": "host", "raylet": raylet}, {}]}}
     with dashboard(None, answer) as (address, _):
         found = machines.nodes(api.JobsApi(address, address, {}, "2.60.0"))
     assert [node.is_head for node in found] == [True, False]
-    assert found[1] == machines.Node("10.0.0.2", "b", False, 8.0, 2.0, 1.0, 0.5, "A100")
+    assert found[1] == machines.Node("10.0.0.2", "host", False, 8.0, 2.0, 1.0, 0.5, "A100")
 
 
 def test_up_and_down_are_the_targets_own(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
