@@ -21,7 +21,6 @@ class JobsCluster(Cluster):
     def __init__(self, directory: Path, token: str, hidden: Path):
         super().__init__(directory)
         self.hidden, self.api = hidden, f"http://127.0.0.1:{free_port()}"
-        self.log = directory / "ray.log"
         self._temporary: list[str] = []
         self._environment = {
             "RAY_AUTH_MODE": "token",
