@@ -30,6 +30,7 @@ from fersweep.data_pipeline.tasks import node_arrays
 from fersweep.data_pipeline.tasks.arrays import TaskArrays
 from fersweep.data_pipeline.tasks.task import Task
 from fersweep.results.record.home import check_home, resume_command
+from fersweep.results.record.plans import find_plan
 from fersweep.results.record.storage import Storage
 from fersweep.results.record.sweep_json import Baseline, Learned, SweepJson, stored_at
 from fersweep.search_spaces.sweep_file.schema import Sweep
@@ -92,6 +93,7 @@ def describe(asked: Sweep, data: str | Path, home: Path) -> tuple[SweepJson, Tas
         git_commit=own_commit(),
         python=platform.python_version(),
         versions=_versions(),
+        planned=find_plan(home, asked, arrays.fingerprint),
         home=Path(home).resolve(),
     )
     return sweep, arrays

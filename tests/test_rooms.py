@@ -55,7 +55,7 @@ TABLE: dict[str, str] = {
     "cluster/driver": "capacity search worker",
     "cluster/launchers": "",
     "cluster/jobs": "launch",
-    "cluster/planning": "capacity search worker",
+    "cluster/planning": "capacity search worker launch",
     "cluster/doctor": "capacity driver",
     "cluster/cluster_nodes": "capacity",
     "cluster/launch": "capacity cluster_nodes search worker driver",

@@ -170,6 +170,8 @@ def report_sweep(outcome: Outcome, as_json: bool, home: Path) -> None:
     from fersweep.results.compare.tables import render_sweep
     from fersweep.results.compare.trials import compare
     from fersweep.results.record.home import home_option, resume_command
+    from fersweep.results.record.sweep_json import read_sweep_json
+    from fersweep.results.record.timeline import planned_and_taken
 
     name, where, again = outcome.directory.name, home_option(home), resume_command(outcome.directory)
     if outcome.missing:
@@ -182,6 +184,8 @@ def report_sweep(outcome: Outcome, as_json: bool, home: Path) -> None:
     following = outcome.following
     if following is None or not as_json:
         show(compare(outcome.directory, top=5), render_sweep, as_json)
+    if planned := planned_and_taken(read_sweep_json(outcome.directory), outcome.directory):
+        say(planned)
     if following is not None:
         share = "all" if following.task.fraction == 1 else f"{following.task.fraction:g}"
         best, epochs = following.search.num_trials, following.stop.max_epochs

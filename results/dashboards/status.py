@@ -23,6 +23,7 @@ from fersweep.results.record.home import find_sweep, pull, resume_command
 from fersweep.results.record.journal import DAMAGE, SweepRecord, read_events
 from fersweep.results.record.storage import Storage
 from fersweep.results.record.sweep_json import read_sweep_json
+from fersweep.results.record.timeline import planned_and_taken
 
 UNREADABLE = (OSError, *DAMAGE)  # what reading a broken record may raise
 
@@ -69,6 +70,7 @@ class SweepStatus:
         resume: the command that goes on.
         fersweep: the version that launched it.
         storage: its bucket.
+        planned: how long the sweep was planned to take, and how long it took, in words; once it has finished.
         sync: whether MLflow is level with the journal; filled by `sync`.
     """
 
@@ -90,6 +92,7 @@ class SweepStatus:
     resume: str | None = None
     fersweep: str | None = None
     storage: str | None = None
+    planned: str | None = None
     sync: str | None = None
 
     @property
@@ -191,6 +194,7 @@ def _read(directory: Path, disk_bytes: int) -> SweepStatus:
         resume=resume_command(directory) if goes_on else None,
         fersweep=sweep.versions.get("fersweep"),
         storage=sweep.asked.storage,
+        planned=planned_and_taken(sweep, directory) if state == "finished" else None,
     )
 
 

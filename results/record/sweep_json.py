@@ -16,6 +16,7 @@ from fersweep.common.errors import InputError
 from fersweep.common.text import masked
 from fersweep.data_pipeline.tasks.task import Task
 from fersweep.results.record.journal import Hparams, TrialRecord
+from fersweep.results.record.plans import Planned
 from fersweep.results.record.storage import Storage
 from fersweep.search_spaces.sweep_file.schema import Sweep
 from fersweep.search_spaces.sweep_file.searched_space import NamedPoint, named_as_in_a_sweep_file
@@ -82,6 +83,7 @@ class SweepJson(_Part):
         feature_names: columns of x, in order; ["pixels"] for faces.
         num_by_class: split → class → number of faces; empty in older sweeps, whose macro-F1 also counted, as 0, each
             class that had no faces and was predicted.
+        planned: what `fersweep plan` said of this sweep and these data, if anything.
         home: the home that holds the sweep now, which may have been moved since.
     """
 
@@ -102,6 +104,7 @@ class SweepJson(_Part):
     git_commit: str | None = None
     python: str | None = None
     versions: dict[str, str] = {}
+    planned: Planned | None = None
     home: Path
 
     @property

@@ -172,6 +172,7 @@ def _head(data: ReportData, state: str) -> Section:
         (f"{record.num_ended} of {num_trials}", f"trials ended; {by_state(record.count(), 'none sampled yet')}"),
         (str(record.num_epochs), "epochs of all trials"),
         (duration(timeline.active_s), f"active time; {timeline.num_at_once} trials at once at most"),
+        *([(duration(planned.sweep_s), f"planned ({planned.source})")] if (planned := data.sweep.planned) else []),
         (state, f"state; sessions: {record.sessions}"),
     ]
     return Section("At a glance", tiles(facts))
