@@ -213,6 +213,19 @@ def test_up_and_down_are_the_targets_own(tmp_path: Path, monkeypatch: pytest.Mon
     (place / "ray.yaml").write_text("")
     with pytest.raises(InputError, match="Ray asks before it starts machines that cost money, and nobody can answer"):
         up_down.step("up", None, False, False)
+    monkeypatch.setenv("HOME", str(tmp_path))
+    (place / "ray.yaml").write_text("file_mounts: {~/fersweep: code, ~/.ray/auth_token: ~/.ray/auth_token}")
+    with pytest.raises(
+        InputError, match=r"ray\.yaml: code goes to every machine, and is not there: its first lines say"
+    ):
+        up_down.step("up", None, True, False)
+    (place / "code").mkdir()
+    with pytest.raises(
+        InputError, match="auth_token goes to every machine, and is not there: `ray get-auth-token --gen"
+    ):
+        up_down.step("up", None, True, False)
+    (tmp_path / ".ray").mkdir()
+    (tmp_path / ".ray" / "auth_token").touch()
     assert up_down.step("up", None, True, False).line == "ray up fer-ssh/ray.yaml --no-config-cache --yes"
     assert up_down.step("down", None, False, True).line == "ray down fer-ssh/ray.yaml"
     (place / "cluster.sh").write_text('printf %s "$*" > "$PWD/told"; exit 3\n')

@@ -14,6 +14,7 @@ from fersweep.results.record import checkpoints, journal
 from fersweep.results.record.recorded_sweep import load_sweep
 from tests.jobs_cluster import JobsCluster
 from tests.processes import kill, num_lines, run, start, wait_until, write_curve
+from tests.recorded import check_all_recorded
 
 TOKEN = "the-token-of-the-tests"
 CLIENT = {"RAY_AUTH_MODE": "", "RAY_AUTH_TOKEN": TOKEN}
@@ -88,6 +89,7 @@ def test_a_job_outlives_who_sent_it(cluster: JobsCluster, tmp_path: Path, tiny_d
         assert after.trials[trial.number].epochs[: trial.num_epochs] == trial.epochs
     trained = sum(len(event["epochs"]) for event in journal.read_events(path) if event["event"] == "report")
     assert trained == sum(trial.num_epochs for trial in after.trials.values()), "no epoch twice"
+    check_all_recorded(path.parent)  # SIGTERM went to the recorder, too
     assert "does not run: its job c@2 finished" in client("cluster", "stop", "c", *at)[0]
 
 
