@@ -55,14 +55,20 @@ class JobsApi(NamedTuple):
         """Ray's own client. Raises RuntimeError."""
         import logging
 
-        os.environ["RAY_API_SERVER_ADDRESS"] = self.address  # Ray's client prefers RAY_ADDRESS to what it is given
         from ray.dashboard.modules import dashboard_sdk
         from ray.dashboard.modules.job import sdk
         from ray.job_submission import JobSubmissionClient
 
         for logger in (logging.getLogger("ray"), sdk.logger, dashboard_sdk.logger):
             logger.setLevel(logging.WARNING)
-        return JobSubmissionClient(self.address, headers=dict(self.headers))
+        variable = "RAY_API_SERVER_ADDRESS"
+        before = os.environ.get(variable)
+        os.environ[variable] = self.address  # Ray's client prefers it, and RAY_ADDRESS, to the address that it is given
+        try:
+            return JobSubmissionClient(self.address, headers=dict(self.headers))
+        finally:
+            del os.environ[variable]
+            os.environ.update({} if before is None else {variable: before})
 
 
 def open_api(address: str | None) -> JobsApi:
