@@ -8,6 +8,8 @@ Ray counts resources in ten-thousandths. A share of a GPU is of one GPU: shares 
 
 from __future__ import annotations
 
+import json
+import time
 from collections.abc import Mapping, Sequence
 from typing import Any, NamedTuple
 
@@ -17,6 +19,7 @@ from fersweep.search_spaces.sweep_file.schema import Resources
 
 UNITS = 10_000  # Ray's smallest amount is 1 / UNITS
 MANY = 10**6
+REPORT_S = 2.0  # for an autoscaler that has just begun to say what there is
 A_LITTLE = 0.001  # of an accelerator_type: each node of that kind has 1
 
 
@@ -61,7 +64,7 @@ def check(resources: Resources) -> None:
     live, more = nodes(), groups()
     if any(places_on(node, resources) for node in live):
         return
-    if any(group.most and places_on(group.resources, resources) for group in more):
+    if any(group.most and places_on(group.resources, resources) for group in more) or (not more and autoscales()):
         return
     kinds = [*live, *(group.resources for group in more if group.most)]
     whose = "the largest node has" if not more else "the largest node that the cluster may have has"
@@ -107,6 +110,32 @@ def groups() -> list[Group]:
         Group(dict(group.resources), group.max_count if group.max_count >= 0 else MANY)
         for group in config.node_group_configs
     ]
+
+
+def autoscales() -> bool:
+    """Whether the connected cluster has an autoscaler, which does not say what kinds of nodes it may add.
+
+    Ray's first one reports the kinds that run: a cluster without an autoscaler has a kind `node_ID` for each node.
+    """
+    from ray import _raylet
+    from ray._private.ray_constants import DEBUG_AUTOSCALING_STATUS
+    from ray.experimental.internal_kv import _internal_kv_get
+
+    names: Any = _raylet
+    if (
+        _internal_kv_get(
+            names.GCS_AUTOSCALER_V2_ENABLED_KEY.encode(), namespace=names.GCS_AUTOSCALER_STATE_NAMESPACE.encode()
+        )
+        == b"1"
+    ):
+        return True
+    deadline = time.monotonic() + REPORT_S
+    while time.monotonic() < deadline:
+        report = json.loads(_internal_kv_get(DEBUG_AUTOSCALING_STATUS) or b"{}").get("autoscaler_report")
+        if report:
+            return not all(kind.startswith("node_") for kind in report["active_nodes"])
+        time.sleep(0.2)
+    return False
 
 
 def places(resources: Resources) -> int:

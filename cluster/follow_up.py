@@ -20,7 +20,7 @@ def go_on(
     following: Sweep,
     address: str | None = None,
     *,
-    data: Path | None = None,
+    data: str | Path | None = None,
     retry_failed: bool = False,
 ) -> Outcome:
     """Run the sweep that follows a finished one, or resume it if it has begun. `data`, `retry_failed`: as in `resume`.

@@ -17,16 +17,20 @@ import yaml
 
 from fersweep.cluster import capacity
 from fersweep.cluster.cluster_nodes import check_nodes
+from fersweep.cluster.driver.notifications import webhook
 from fersweep.cluster.driver.run_sweep import Outcome, run_sweep
 from fersweep.cluster.search.older_sweeps import best_points, history
 from fersweep.common import ray_connection
+from fersweep.common.buckets import name_of, resolved
 from fersweep.common.errors import InputError
 from fersweep.common.files import check_name, check_writable, new_directory
 from fersweep.common.text import shell
 from fersweep.common.versions import own_commit, own_version
+from fersweep.data_pipeline.tasks import node_arrays
 from fersweep.data_pipeline.tasks.arrays import TaskArrays
 from fersweep.data_pipeline.tasks.task import Task
 from fersweep.results.record.home import check_home, resume_command
+from fersweep.results.record.plans import find_plan
 from fersweep.results.record.storage import Storage
 from fersweep.results.record.sweep_json import Baseline, Learned, SweepJson, stored_at
 from fersweep.search_spaces.sweep_file.schema import Sweep
@@ -48,11 +52,11 @@ VERSIONS_OF = (
 )
 
 
-def describe(asked: Sweep, data: Path, home: Path) -> tuple[SweepJson, TaskArrays]:
+def describe(asked: Sweep, data: str | Path, home: Path) -> tuple[SweepJson, TaskArrays]:
     """What `sweep.json` is to hold, and the task's arrays. Raises InputError if the task does not fit the dataset."""
-    check_name(data, f"--data {data}")
+    check_name(Path(data), f"--data {data}")
     task = Task(data, asked.task)
-    arrays = task.arrays()
+    arrays = node_arrays.load(task)
     for split, part in (("train", arrays.train), ("val", arrays.val)):
         if not len(part.y):
             raise InputError(f"{data}: the task leaves no faces in {split}")
@@ -66,8 +70,8 @@ def describe(asked: Sweep, data: Path, home: Path) -> tuple[SweepJson, TaskArray
         sweep_id=uuid.uuid4().hex,
         space=distributions(asked),
         dataset=Learned(
-            path=Path(data).resolve(),
-            name=Path(data).resolve().name,
+            path=resolved(data),
+            name=name_of(resolved(data)),
             fingerprint=arrays.fingerprint,
             classes=task.manifest["classes"],
         ),
@@ -89,6 +93,7 @@ def describe(asked: Sweep, data: Path, home: Path) -> tuple[SweepJson, TaskArray
         git_commit=own_commit(),
         python=platform.python_version(),
         versions=_versions(),
+        planned=find_plan(home, asked, arrays.fingerprint),
         home=Path(home).resolve(),
     )
     return sweep, arrays
@@ -103,17 +108,18 @@ def _versions() -> dict[str, str]:
     return versions
 
 
-def launch(asked: Sweep, data: Path, home: Path, address: str | None = None) -> Outcome:
+def launch(asked: Sweep, data: str | Path, home: Path, address: str | None = None) -> Outcome:
     """Run a new sweep to its end. Everything is checked before anything is written."""
     directory = _refuse_existing(asked, home)
+    webhook(asked)
     sweep, arrays = describe(asked, data, home)
     for line in sweep.without_faces():
         print(line, file=sys.stderr)
     fetch(asked, sweep.older_points)
     ray_connection.connect(address)
     capacity.check(asked.resources)
-    check_nodes(asked.resources)
     storage, content = sweep.storage(directory), sweep.as_bytes()
+    check_nodes(asked.resources, None if storage.path is None else Path(home))
     if storage.path is None:
         if asked.following is not None:
             _claim(stored_at(str(asked.storage), asked.following.name), None)
@@ -129,7 +135,7 @@ def launch(asked: Sweep, data: Path, home: Path, address: str | None = None) -> 
 
 
 def dry(
-    asked: Sweep, data: Path, home: Path, address: str | None = None, warn: Callable[[str], None] | None = None
+    asked: Sweep, data: str | Path, home: Path, address: str | None = None, warn: Callable[[str], None] | None = None
 ) -> str:
     """Check everything that `launch` checks → the resolved sweep as YAML, with its data in comments.
 
@@ -137,6 +143,7 @@ def dry(
     another one.
     """
     _refuse_existing(asked, home)
+    webhook(asked)
     sweep, _ = describe(asked, data, home)
     fetch(asked, sweep.older_points)
     ray_connection.connect(address)

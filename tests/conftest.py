@@ -24,6 +24,12 @@ os.environ.setdefault(
 )  # at Ray's 15 trials would get nothing while other tests use the cores
 READINGS = tempfile.TemporaryDirectory(prefix="readings-")
 os.environ["FERSWEEP_READINGS"] = READINGS.name  # not the user's
+STAGED = tempfile.TemporaryDirectory(prefix="staged-")
+os.environ["FERSWEEP_STAGED"] = os.environ["STAGED_BY_WORKERS"] = STAGED.name  # and Ray's workers
+os.environ |= {
+    "AWS_ACCESS_KEY_ID": "nobody",
+    "AWS_SECRET_ACCESS_KEY": "nothing",
+}  # else a worker looks for a machine's role
 os.environ["FERSWEEP_TRAINABLES"] = "tests.doubles.faulty_curve"
 LONGEST_FIRST = ("ray", "processes", "slow", "")  # markers; the last is none
 os.fsync = lambda *_: None  # in this process: no test cuts the power, and a journal's events would wait for the disk
@@ -45,6 +51,7 @@ def pytest_collection_finish() -> None:
 def pytest_unconfigure() -> None:
     gc.unfreeze()
     READINGS.cleanup()
+    STAGED.cleanup()
 
 
 @pytest.hookimpl(tryfirst=True)  # before xdist reads the groups, and before -m reads the markers

@@ -6,10 +6,13 @@ import contextlib
 import os
 import signal
 import subprocess
+import sys
 import time
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
+
+import pytest
 
 from fersweep.common.processes import module_command
 from tests.doubles.changed_driver import VARIABLES
@@ -108,3 +111,14 @@ def below(pid: int, needle: str) -> list[int]:
         return one in parents and (parents[one] == pid or is_below(parents[one]))
 
     return [one for one, command in commands.items() if needle in command and is_below(one)]
+
+
+def in_a_small_disk(tmp_path: Path, commands: str) -> subprocess.CompletedProcess[str]:
+    """Run a script where $DISK is a file system of 40 MB of its own."""
+    if subprocess.run(["unshare", "-rm", "true"], capture_output=True, check=False).returncode:
+        pytest.skip("this machine lets nobody mount a file system (unshare -rm)")
+    (tmp_path / "disk").mkdir()
+    script = f"set -u; DISK={tmp_path / 'disk'}; mount -t tmpfs -o size=40m tmpfs $DISK || exit 99\n{commands}"
+    environment = {**os.environ, "PYTHONPATH": str(ROOT), "PYTHON": sys.executable}
+    command = ["unshare", "-rm", "bash", "-c", script]
+    return subprocess.run(command, capture_output=True, text=True, env=environment, timeout=300, check=False)

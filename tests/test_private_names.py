@@ -12,6 +12,7 @@ from typing import Any
 
 import pytest
 
+from fersweep.cluster.search.known_trials import BEST
 from fersweep.results.record.recorded_sweep import load_sweep
 from tests.sweeps import write_sweep
 
@@ -272,6 +273,15 @@ def test_names_of_optuna() -> None:
         "optuna",
         "search_spaces/sweep_file/searched_space.py",
         "Distribution._contains",
+    )
+    from optuna.samplers._tpe.sampler import default_gamma
+
+    most = max(map(default_gamma, range(10_000)))
+    check(
+        most == BEST,
+        "optuna",
+        "cluster/search/known_trials.py",
+        "default_gamma, which takes at most 25 trials for good",
     )
     study = optuna.create_study()
     is_storage = isinstance(study._storage, optuna.storages.BaseStorage)

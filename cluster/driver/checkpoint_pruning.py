@@ -6,6 +6,7 @@ from concurrent.futures import ThreadPoolExecutor
 
 from fersweep.cluster.search.decisions import Search
 from fersweep.results.record import checkpoints
+from fersweep.results.record.derived import Ends
 from fersweep.results.record.journal import TrialRecord
 from fersweep.results.record.storage import Storage
 
@@ -18,13 +19,18 @@ class Pruner:
     def __init__(self, search: Search, storage: Storage):
         self._search, self._storage = search, storage
         self._kept: dict[int, frozenset[int]] = {}  # trial → epochs whose checkpoints it has
+        self._best: set[int] = set()
+        self._num_ends = 0  # of the record's, so many were looked at
         self._thread = ThreadPoolExecutor(1, thread_name_prefix="pruner")
 
     def prune(self) -> None:
         """Delete what the trials that have ended since the last call no longer need."""
         stop, record = self._search.sweep.stop, self._search.record
+        ends = record.derived(Ends).numbers
         best = {trial.number for trial in record.kept(stop.metric, stop.mode, self._search.sweep.keep_checkpoints)}
-        for trial in record.trials.values():
+        changed = {*ends[self._num_ends :], *(best ^ self._best)}
+        self._num_ends, self._best = len(ends), best
+        for trial in (record.trials[number] for number in sorted(changed)):
             if trial.state == "running":
                 self._kept.pop(trial.number, None)
             elif self._kept.get(trial.number) != (wanted := self._wanted(trial, trial.number in best)):

@@ -4,7 +4,8 @@ than the terminal; without Ray.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
+from itertools import islice
 from typing import Any
 
 from rich.cells import cell_len, set_cell_size
@@ -38,15 +39,14 @@ def summary(
     counts = record.count()
     parts = [f"{ended}/{asked} trials"]
     parts += [f"{counts[state]} {state}" for state in ("running", "stopped", "failed") if counts[state]]
-    ranked = record.ranked(stop.metric, stop.mode)
-    best = "none yet"
-    if ranked and (row := ranked[0].best(stop.metric, stop.mode)):
-        best = f"{row[stop.metric]:.4f} (trial {ranked[0].name}, epoch {int(row['epoch'])})"
+    first, best = next(iter(record.ranking(stop.metric, stop.mode)), None), "none yet"
+    if first and (row := first.best(stop.metric, stop.mode)):
+        best = f"{row[stop.metric]:.4f} (trial {first.name}, epoch {int(row['epoch'])})"
     eta = "? (workers are starting)"
     if ended_here:
         eta = clock(seconds / ended_here * (asked - ended))
     elif epochs_here:  # no trial has ended: as if each had all its epochs
-        done = sum(stop.max_epochs if t.state != "running" else t.num_epochs for t in record.trials.values())
+        done = ended * stop.max_epochs + sum(trial.num_epochs for trial in record.running.values())
         eta = f"under {clock(seconds / epochs_here * max(asked * stop.max_epochs - done, 0))}"
     parts += [f"best {stop.metric} {best}", f"elapsed {clock(seconds)}", f"ETA {'stopping' if stopping else eta}"]
     parts += [f"{record.num_epochs} epochs, {epochs_here / max(seconds, 1e-9):.1f}/s"]
@@ -57,13 +57,13 @@ def frame(title: str, parts: Sequence[str], sweep: Sweep, record: SweepRecord, w
     """The whole view: at most `height` lines of at most `width` cells, the summary first."""
     lines = _wrapped([title, *parts], width)
     room = height - len(lines) - 1  # one for the names of the columns
-    trials = _in_order(sweep, record)
-    if room > 0 and trials:
-        hidden = len(trials) - room
-        shown = trials if hidden <= 0 else trials[: room - 1]
+    if room > 0 and record.trials:
+        hides = len(record.trials) > room
+        shown = list(islice(_in_order(sweep, record), room - hides))
         lines += _table(_columns(sweep, record), shown, width)
-        if hidden > 0:
-            lines.append(_said(trials[len(shown) :]))
+        if hides:
+            running = len(record.running) - sum(trial.state == "running" for trial in shown)
+            lines.append(_said(len(record.trials) - len(shown), running))
     return [_cut(line, width) for line in lines[:height]]
 
 
@@ -79,18 +79,16 @@ def _wrapped(parts: Sequence[str], width: int) -> list[str]:
     return lines
 
 
-def _in_order(sweep: Sweep, record: SweepRecord) -> list[TrialRecord]:
+def _in_order(sweep: Sweep, record: SweepRecord) -> Iterator[TrialRecord]:
     """Running trials, the best first, then the others that have a value, then those without."""
-    ranked = record.ranked(sweep.stop.metric, sweep.stop.mode)
-    places = {trial.number: place for place, trial in enumerate(ranked)}
-    return sorted(
-        record.trials.values(), key=lambda t: (t.state != "running", places.get(t.number, len(places)), t.number)
-    )
+    ranking = record.ranking(sweep.stop.metric, sweep.stop.mode)
+    yield from sorted(record.running.values(), key=ranking.place)
+    yield from (trial for trial in ranking if trial.state != "running")
+    yield from (trial for trial in record.trials.values() if trial.state != "running" and trial not in ranking)
 
 
-def _said(trials: Sequence[TrialRecord]) -> str:
-    running = sum(trial.state == "running" for trial in trials)
-    return f"… {len(trials)} more" + (f", {running} of them running" if running else "")
+def _said(hidden: int, running: int) -> str:
+    return f"… {hidden} more" + (f", {running} of them running" if running else "")
 
 
 def _columns(sweep: Sweep, record: SweepRecord) -> list[Column]:
@@ -110,7 +108,7 @@ def _columns(sweep: Sweep, record: SweepRecord) -> list[Column]:
         ("epochs", last),
         (stop.metric.removeprefix("val_"), value),
     ]
-    return [*columns, *((name, _hparam(name)) for name in varying(list(record.trials.values())))]
+    return [*columns, *((name, _hparam(name)) for name in record.derived(Varying).names())]
 
 
 def _hparam(name: str) -> Callable[[TrialRecord], str]:
@@ -122,12 +120,26 @@ def _text(value: Any) -> str:
     return text if cell_len(text) <= LONGEST_VALUE else f"{text[: LONGEST_VALUE - 1]}…"
 
 
-def varying(trials: Sequence[TrialRecord]) -> list[str]:
-    """The parameters that are not the same in all of these trials, as they were first drawn; of one trial all."""
-    names = list(dict.fromkeys(name for trial in trials for name in trial.params))
-    if len(trials) < 2:
-        return names
-    return [name for name in names if len({repr(trial.params.get(name)) for trial in trials}) > 1]
+class Varying:
+    """The parameters that are not the same in all trials (kept level with a record: results/record/derived.py)."""
+
+    def __init__(self) -> None:
+        self._values: dict[str, set[str]] = {}  # two different ones of each parameter are enough
+        self._seen: set[int] = set()
+
+    def see(self, trial: TrialRecord) -> None:
+        if trial.number in self._seen:
+            return
+        for name in trial.params:
+            self._values.setdefault(name, {repr(None)} if self._seen else set())
+        for name, values in self._values.items():
+            if len(values) < 2:
+                values.add(repr(trial.params.get(name)))
+        self._seen.add(trial.number)
+
+    def names(self) -> list[str]:
+        """As they were first drawn; of one trial all."""
+        return [name for name, values in self._values.items() if len(values) > 1 or len(self._seen) < 2]
 
 
 def _table(columns: Sequence[Column], trials: Sequence[TrialRecord], width: int) -> list[str]:

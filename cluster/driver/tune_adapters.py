@@ -141,7 +141,9 @@ class SchedulerAdapter(FIFOScheduler):
                 self._search.journal.append("fault", trial=number, kind="checkpoint", reason=note)
                 self._tell(note)
             if status == "storage":
-                raise StorageError(f"trial {number:04d} could not save its checkpoint: {result['reason']}")
+                raise StorageError(
+                    f"trial {number:04d} could not read its data or save its checkpoint: {result['reason']}"
+                )
             if status == "fault":
                 self._broke_off(number, "trial", result["reason"], result["epochs"], worker)
             else:

@@ -1,35 +1,45 @@
 """ASHA: at each rung a trial goes on if it is among the best 1/reduction of those that have reached the rung.
 
-Li et al. 2018, arXiv:1810.05934; asynchronous, by quantile as in Ray Tune and Syne Tune. It keeps no state: a rung is
-computed from what each trial of the journal had reached there.
+Li et al. 2018, arXiv:1810.05934; asynchronous, by quantile as in Ray Tune and Syne Tune. A rung is a function of the
+journal: the best value of each trial within its epochs.
 """
 
 from __future__ import annotations
 
-import math
+from array import array
 
 import numpy as np
 
 from fersweep.results.record.journal import SweepRecord
+from fersweep.results.record.trial_record import TrialRecord
 from fersweep.search_spaces.sweep_file.schema import Stop
 
 
-def rung(record: SweepRecord, stop: Stop, level: int) -> dict[int, float]:
-    """Trial number → best value within `level` epochs, of every trial that reached that rung with a finite value."""
-    better, worst = (max, -math.inf) if stop.mode == "max" else (min, math.inf)
-    table: dict[int, float] = {}
-    for trial in record.trials.values():
-        if trial.num_epochs >= level:
-            finite = [row[stop.metric] for row in trial.epochs[:level] if math.isfinite(row[stop.metric])]
-            table[trial.number] = better(finite, default=worst)
-    return {number: value for number, value in table.items() if math.isfinite(value)}
+class Rung:
+    """The trials that have reached `level` epochs, and their values there; kept level with a record (record/derived.py).
+
+    Attributes:
+        values: trial → best value within the first `level` epochs, negative where the sweep minimises; None: none is finite.
+        finite: those that are not None.
+    """
+
+    def __init__(self, level: int, metric: str, mode: str):
+        self._level, self._metric, self._mode = level, metric, mode
+        self.values: dict[int, float | None] = {}
+        self.finite = array("d")
+
+    def see(self, trial: TrialRecord) -> None:
+        if trial.num_epochs < self._level or trial.number in self.values:  # these epochs do not change any more
+            return
+        value = trial.value(self._metric, self._mode, self._level)
+        if value is not None:
+            value = value if self._mode == "max" else -value
+            self.finite.append(value)
+        self.values[trial.number] = value
 
 
 def survives(record: SweepRecord, stop: Stop, number: int, level: int) -> bool:
     """Whether trial `number` goes on from the rung at `level` epochs. The trial itself is among those compared."""
-    table = rung(record, stop, level)
-    if number not in table:
-        return False
-    sign = 1 if stop.mode == "max" else -1
-    cutoff = np.quantile([sign * value for value in table.values()], 1 - 1 / stop.reduction)
-    return bool(sign * table[number] >= cutoff)
+    rung = record.derived(Rung, level, stop.metric, stop.mode)
+    value = rung.values.get(number)
+    return value is not None and bool(value >= np.quantile(np.array(rung.finite), 1 - 1 / stop.reduction))

@@ -1,8 +1,9 @@
 """The search itself, without Ray: which trial comes next, and whether one goes on. Everything is read from the journal.
 
-Samplers and ASHA keep no state of their own. Optuna's study is projected from the trials in the journal for each
-suggestion (16 ms at 100 trials, most of it the sampler), and a rung is a look at what each trial had reached there.
-So a search that was interrupted and resumed suggests and stops exactly as one that was not, given the same history.
+Samplers and ASHA keep no state of their own. What they look at, the trials as Optuna's and the rungs, is a function of the
+journal, kept level with it event by event (results/record/derived.py): so a suggestion and a report cost at 5,000 trials
+what they cost at 500 (docs/measurements.md). A search that was interrupted and resumed suggests and stops exactly as one
+that was not, given the same history.
 """
 
 from __future__ import annotations
@@ -65,7 +66,7 @@ class Search:
 
     def waiting(self) -> list[int]:
         """Trials that have not ended and are with no worker: an interrupted driver or a lost worker left them."""
-        return [t.number for t in self.record.trials.values() if t.state == "running" and t.number not in self.active]
+        return [number for number in self.record.running if number not in self.active]
 
     @property
     def remaining(self) -> int:
@@ -92,6 +93,7 @@ class Search:
     def _sample(self, number: int) -> None:
         from optuna.distributions import distribution_to_json
 
+        start = time.perf_counter()
         suggestion = self._sampler.suggest(self.record, number)
         distributions = {name: distribution_to_json(d) for name, d in suggestion.distributions.items()}
         self.journal.append(
@@ -101,6 +103,7 @@ class Search:
             params=suggestion.params,
             distributions=distributions,
             point=suggestion.point,
+            suggest_s=round(time.perf_counter() - start, 6),
         )
 
     def study(self) -> optuna.Study:

@@ -13,7 +13,10 @@ from ray import tune
 
 from fersweep.cluster.worker.trial_session import TrialReport, TrialSession, verdict
 from fersweep.cluster.worker.trial_settings import TrialSettings
+from fersweep.common.errors import InputError
+from fersweep.data_pipeline.tasks import node_arrays
 from fersweep.data_pipeline.tasks.arrays import TaskArrays
+from fersweep.data_pipeline.tasks.node_arrays import NodeArrays
 from fersweep.results.record.journal import trial_name
 from fersweep.trainables import gpu_share
 
@@ -25,7 +28,10 @@ class TrialActor(tune.Trainable):
     """The Ray side of a TrialSession: an actor that runs one trial after another, so that it loads its framework once."""
 
     def setup(
-        self, config: dict[str, Any], arrays: TaskArrays | None = None, settings: TrialSettings | None = None
+        self,
+        config: dict[str, Any],
+        arrays: TaskArrays | NodeArrays | None = None,
+        settings: TrialSettings | None = None,
     ) -> None:
         assert arrays is not None
         assert settings is not None
@@ -34,7 +40,7 @@ class TrialActor(tune.Trainable):
         os.environ.pop(gpu_share.SHARE, None)  # no framework is loaded yet: each reads it when it is
         if 0 < settings.gpus < 1:
             os.environ[gpu_share.SHARE] = str(settings.gpus)
-        self._arrays, self._settings = arrays, settings
+        self._told, self._arrays, self._settings = arrays, None, settings
         self._config, self._session = config, None
 
     def reset_config(self, new_config: dict[str, Any]) -> bool:
@@ -46,6 +52,10 @@ class TrialActor(tune.Trainable):
 
     def _report(self) -> TrialReport:
         config = self._config
+        try:  # once a process; large ones are read by the first process of a machine, while the others wait
+            self._arrays = self._arrays or node_arrays.opened(self._told)
+        except InputError as error:
+            return TrialReport([], "storage", str(error))
         try:  # building a model may fail for the trial's own reasons: that is a result, not a broken worker
             with _watched(self._settings, config["trial"]):
                 if self._session is None:

@@ -17,6 +17,8 @@ from fersweep.data_pipeline.vocabulary import UNKNOWN, Counts
 if TYPE_CHECKING:
     from pydantic import TypeAdapter
 
+UNFINISHED = "is no finished dataset: it has no manifest.json (`prepare` makes one)"
+
 
 class Part(TypedDict):
     """A Parquet file of the dataset."""
@@ -123,9 +125,16 @@ def read_manifest(directory: Path) -> Manifest:
     """The manifest of a dataset. InputError where it is missing, broken, or of another schema version."""
     path = Path(directory) / "manifest.json"
     try:
-        manifest: Any = json.loads(path.read_bytes())
+        content = path.read_bytes()
     except (FileNotFoundError, NotADirectoryError):
-        raise InputError(f"{directory} is no finished dataset: it has no manifest.json (`prepare` makes one)") from None
+        raise InputError(f"{directory} {UNFINISHED}") from None
+    return parse_manifest(content, str(path))
+
+
+def parse_manifest(content: bytes, path: str) -> Manifest:
+    """A manifest that was read from `path`. InputError as in `read_manifest`."""
+    try:
+        manifest: Any = json.loads(content)
     except (UnicodeDecodeError, json.JSONDecodeError) as error:
         raise InputError(f"{path} is broken ({error}): prepare the dataset anew") from None
     version: Any = cast(dict[str, Any], manifest).get("schema_version") if isinstance(manifest, dict) else None

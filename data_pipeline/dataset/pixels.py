@@ -19,10 +19,15 @@ from fersweep.data_pipeline.dataset.parts import part_file, read_part, unreadabl
 HEADER_BYTES = 32  # of a page: more than is read of it
 
 
-def pixels(directory: Path, rows: np.ndarray | None = None, manifest: Manifest | None = None) -> np.ndarray:
+def pixels(
+    directory: Path,
+    rows: np.ndarray | None = None,
+    manifest: Manifest | None = None,
+    out: np.ndarray | None = None,
+) -> np.ndarray:
     """(n, H, W) uint8: faces of a dataset, those of `rows` (n,) in their order, or all.
 
-    Rows are counted over the whole dataset. Beside the result at most one part is in memory, in pages that the system
+    Rows are counted over the whole dataset. `out`: an array to write them to. Beside the result at most one part is in memory, in pages that the system
     may drop. InputError where the dataset has no pixels, or a part is missing or truncated; IndexError for a row out
     of range.
     """
@@ -35,7 +40,7 @@ def pixels(directory: Path, rows: np.ndarray | None = None, manifest: Manifest |
     rows = np.arange(sum(sizes)) if rows is None else np.asarray(rows, np.int64)
     if len(rows) and not (rows.min() >= 0 and rows.max() < sum(sizes)):
         raise IndexError(f"rows must lie in 0–{sum(sizes) - 1}, but got {rows.min()}–{rows.max()}")
-    faces = np.empty((len(rows), *image_size), np.uint8)
+    faces = np.empty((len(rows), *image_size), np.uint8) if out is None else out
     rising = bool((rows[1:] > rows[:-1]).all())
     start = 0
     for part, size in zip(manifest["parts"], sizes, strict=True):

@@ -147,7 +147,7 @@ def _count_table(description: Description) -> FittingTable:
     shown = table(["label", *counts, *["no face found"] * has_lost], 1)
     for label in description.classes:
         numbers = (f"{counts[split].get(label, 0):,}" for split in counts)
-        shown.add_row(label, *numbers, *[f"{description.lost[label]:.1%}"] * has_lost)
+        shown.add_row(label, *numbers, *[f"{description.lost.get(label, 0):.1%}"] * has_lost)
     totals = (f"{sum(counts[split].values()):,}" for split in counts)
     shown.add_section()
     shown.add_row("all", *totals, *[f"{1 - (description.detected_share or 0):.1%}"] * has_lost, style="bold")

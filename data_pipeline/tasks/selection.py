@@ -26,12 +26,14 @@ from fersweep.data_pipeline.vocabulary import SPLITS
 class Selection:
     """`spec`'s choice of the rows of the dataset at `dataset`, which has the manifest `manifest`.
 
-    `class_of`: label → class index, of the labels that the task is about. InputError for a fold or a source that the
+    `class_of`: label → class index, of the labels that the task is about; `place`: what the user calls the dataset. InputError for a fold or a source that the
     dataset does not have.
     """
 
-    def __init__(self, dataset: Path, manifest: Manifest, spec: TaskSpec, class_of: Mapping[str, int]):
-        self._dataset, self._spec, self._class_of = dataset, spec, class_of
+    def __init__(
+        self, dataset: Path, manifest: Manifest, spec: TaskSpec, class_of: Mapping[str, int], place: str | Path
+    ):
+        self._dataset, self._spec, self._class_of, self._place = dataset, spec, class_of, place
         self._labels: list[str] = manifest["classes"]
         self._num_classes = max(class_of.values(), default=-1) + 1
         self._num_folds: int | None = manifest.get("folds")
@@ -41,15 +43,15 @@ class Selection:
     def _check_fold(self) -> None:
         fold, num_folds = self._spec.fold, self._num_folds
         if fold is not None and not num_folds:
-            raise InputError(f"task.fold: {self._dataset} has no folds (`prepare --folds 10` makes them); leave it out")
+            raise InputError(f"task.fold: {self._place} has no folds (`prepare --folds 10` makes them); leave it out")
         if fold is not None and num_folds and fold >= num_folds:
-            raise InputError(f"task.fold: {self._dataset} has the folds 0 to {num_folds - 1}, but got {fold}")
+            raise InputError(f"task.fold: {self._place} has the folds 0 to {num_folds - 1}, but got {fold}")
 
     def _check_sources(self, known: list[str]) -> None:
         for name in self._spec.sources or ():
             if name not in known:
                 raise InputError(
-                    f"task.sources: {self._dataset} has no source '{name}'; it has {', '.join(known) or 'none by name'}"
+                    f"task.sources: {self._place} has no source '{name}'; it has {', '.join(known) or 'none by name'}"
                 )
         if self._spec.sources == []:
             raise InputError("task.sources: the list is empty; leave it out for all sources")
@@ -58,7 +60,7 @@ class Selection:
         """Raise InputError if val is one of several folds and the spec does not say which."""
         if self._num_folds and self._spec.fold is None:
             raise InputError(
-                f"task.fold: {self._dataset} has {self._num_folds} folds; say which is val, 0 to {self._num_folds - 1}"
+                f"task.fold: {self._place} has {self._num_folds} folds; say which is val, 0 to {self._num_folds - 1}"
             )
 
     @cached_property

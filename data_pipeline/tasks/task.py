@@ -11,7 +11,8 @@ Shapes: N faces, F features, C classes, H × W pixels.
 # pyright: reportUnknownArgumentType=false, reportUnknownMemberType=false
 # pyright: reportUnknownParameterType=false, reportUnknownVariableType=false
 
-from collections.abc import Sequence
+import math
+from collections.abc import Callable, Sequence
 from pathlib import Path
 
 import numpy as np
@@ -22,16 +23,22 @@ from fersweep.data_pipeline.dataset.columns import read_rows
 from fersweep.data_pipeline.dataset.manifest import read_manifest
 from fersweep.data_pipeline.dataset.parts import open_table
 from fersweep.data_pipeline.dataset.pixels import pixels
+from fersweep.data_pipeline.dataset.staged import local
 from fersweep.data_pipeline.tasks import features
 from fersweep.data_pipeline.tasks.arrays import Arrays, TaskArrays, class_votes, preprocessing, vectors
 from fersweep.data_pipeline.tasks.selection import Selection
 from fersweep.data_pipeline.tasks.spec import TaskSpec
 from fersweep.data_pipeline.vocabulary import BLENDSHAPES
 
+NAME = np.dtype("U64")  # of a face: sha256 in hex
+Allocate = Callable[[str, tuple[int, ...], np.dtype], np.ndarray]
+"""(name, shape, dtype) → an array to be filled."""
+
 
 class Task:
-    """`spec` applied to the dataset at `dataset`.
+    """`spec` applied to the dataset at `dataset`, a path or a bucket's address: its `place`.
 
+    The attribute `dataset` is its directory on this machine, where it is staged if need be (dataset/staged.py).
     `learned`: a model is to be trained, so every class needs a train face; False: a model is to be judged.
     `feature_names`: those that a model wants, in its order, instead of those that the spec would choose.
     InputError for a class, label, feature, fold or source that the dataset does not have, or a class without train faces.
@@ -39,12 +46,12 @@ class Task:
 
     def __init__(
         self,
-        dataset: Path,
+        dataset: str | Path,
         spec: TaskSpec | None = None,
         learned: bool = True,
         feature_names: Sequence[str] | None = None,
     ):
-        self.dataset = Path(dataset)
+        self.place, self.dataset = dataset, local(dataset)
         self.spec = spec = spec or TaskSpec()
         self.manifest = read_manifest(self.dataset)
         self.groups = _groups(spec, self.manifest["classes"])
@@ -54,7 +61,7 @@ class Task:
             for label in spec.balance:
                 _check_label(label, list(self._class_of), "task.balance")
         self._detected = None if spec.features == "pixels" else True
-        self._rows = Selection(self.dataset, self.manifest, spec, self._class_of)
+        self._rows = Selection(self.dataset, self.manifest, spec, self._class_of, self.place)
         self._check_features()
         if learned:
             self._rows.check_val()
@@ -73,16 +80,51 @@ class Task:
         x is (N, F) float32, `feature_names` with scores and coordinates as they are, or (N, H, W) uint8. train has no
         twins of val and test, and is balanced and cut to a fraction as the spec says.
         """
-        rows, y = self._rows.chosen(split, self._detected)
+        return self._faces([split], in_memory)
+
+    def _faces(self, splits: Sequence[str], allocate: Allocate) -> Arrays:
+        """Faces of the splits, one after the other."""
+        chosen = [self._rows.chosen(split, self._detected) for split in splits]
+        y = np.concatenate([classes for _, classes in chosen])
+        x = allocate("x", (len(y), *self.x_shape), np.dtype(np.uint8 if self.spec.features == "pixels" else np.float32))
+        face_ids = allocate("face_ids", (len(y),), NAME)
+        votes: list[np.ndarray | None] = []
+        start = 0
+        for split, (rows, classes) in zip(splits, chosen, strict=True):
+            here = slice(start, start + len(rows))
+            self._read(rows, x[here], face_ids[here])
+            given = None if split == "test" else self._table(["votes"], rows)["votes"]  # a model is judged by labels
+            votes.append(None if given is None else class_votes(given, classes, self._class_of, len(self.classes)))
+            start += len(rows)
+        known = [each for each in votes if each is not None]
+        return Arrays(
+            x, y, np.ones(len(y), np.float32), face_ids, np.concatenate(known) if len(known) == len(votes) else None
+        )
+
+    def _read(self, rows: np.ndarray, x: np.ndarray, face_ids: np.ndarray) -> None:
+        """Write features and names of rows of the dataset (rising) to x (n, …) and face_ids (n,)."""
         if self.spec.features == "pixels":
-            x = pixels(self.dataset, rows, self.manifest)
-        else:
-            x = self._vectors(self.feature_names, rows)
-        table = self._table(["face_id", *["votes"] * (split != "test")], rows)  # a model is judged by labels
-        votes = None
-        if split != "test":
-            votes = class_votes(table["votes"], y, self._class_of, len(self.classes))
-        return Arrays(x, y, np.ones(len(y), np.float32), _texts(table["face_id"]), votes)
+            pixels(self.dataset, rows, self.manifest, out=x)
+        columns, start = self._columns_of(self.feature_names), 0
+        for table in read_rows(self.dataset, self.manifest, ["face_id", *columns], rows):
+            here = slice(start, start + table.num_rows)
+            face_ids[here] = table["face_id"].to_pylist()
+            if columns:
+                x[here] = vectors(table, self.feature_names)
+            start += table.num_rows
+
+    @property
+    def x_shape(self) -> tuple[int, ...]:
+        """Of one face: (F,), or (H, W)."""
+        size = self.manifest["image_size"]
+        return tuple(size) if self.spec.features == "pixels" and size is not None else (len(self.feature_names),)
+
+    def num_bytes(self, with_val: bool = False) -> int:
+        """Of `arrays(with_val)`."""
+        sizes = {split: len(self._rows.chosen(split, self._detected)[0]) for split in ("train", "val")}
+        x_bytes = math.prod(self.x_shape) * (1 if self.spec.features == "pixels" else 4)
+        other_bytes = NAME.itemsize + 8 + 4 * len(self.classes)  # class and weight, votes
+        return (sizes["train"] + sizes["val"] * (2 if with_val else 1)) * (x_bytes + other_bytes)
 
     def undetected(self, split: str) -> np.ndarray:
         """(M,) int32: classes of the faces of `split` without blendshapes: in figures over all faces they are wrong."""
@@ -112,16 +154,14 @@ class Task:
         sources = self._table(["source"], chosen)["source"].take(pa.array(place)).to_pylist()
         return pixels(self.dataset, chosen, self.manifest)[place], sources
 
-    def arrays(self, with_val: bool = False) -> TaskArrays:
+    def arrays(self, with_val: bool = False, allocate: Callable[[str], Allocate] = lambda _: in_memory) -> TaskArrays:
         """train, val and the statistics of train. `with_val`: train is train and val together, for a
-        last training. InputError if there are no val faces.
+        last training. `allocate`: split → what makes its large arrays. InputError if there are no val faces.
         """
-        train, val = self.load("train"), self.load("val")
+        val = self._faces(["val"], allocate("val"))
         if len(val.y) == 0:
-            raise InputError(
-                f"{self.dataset} has no val faces of {self.classes}: a search needs them to compare trials"
-            )
-        train = _joined(train, val) if with_val else train
+            raise InputError(f"{self.place} has no val faces of {self.classes}: a search needs them to compare trials")
+        train = self._faces(["train", "val"] if with_val else ["train"], allocate("train"))
         counts = np.bincount(train.y, minlength=len(self.classes))
         if self.spec.features == "pixels":
             blocks = np.array_split(train.x, len(train.x) // 1024 + 1)  # bincount copies its input as int64
@@ -148,10 +188,10 @@ class Task:
         wanted = self.spec.features
         if wanted == "pixels" and not self.has_pixels:
             raise InputError(
-                f"task.features: {self.dataset} is made of ready-made blendshapes and has no pixels; use features: blendshapes"
+                f"task.features: {self.place} is made of ready-made blendshapes and has no pixels; use features: blendshapes"
             )
         if "landmarks" in wanted and not (self.manifest.get("has") or {}).get("landmarks"):
-            raise InputError(f"task.features: {self.dataset} has no landmarks; prepare it with --landmarks")
+            raise InputError(f"task.features: {self.place} has no landmarks; prepare it with --landmarks")
         if wanted == "pixels" and self.spec.informative is not None:
             raise InputError("task.informative: it chooses among blendshapes and landmarks, not among pixels")
 
@@ -162,7 +202,7 @@ class Task:
             if not count:
                 seen = "" if self._detected is None else " in which MediaPipe found a face"
                 raise InputError(
-                    f"task.classes.{name}: no train face{seen} is left with a label of {self.groups[name]} in {self.dataset}"
+                    f"task.classes.{name}: no train face{seen} is left with a label of {self.groups[name]} in {self.place}"
                 )
 
     def _check_names(self, names: Sequence[str], key: str) -> None:
@@ -172,7 +212,7 @@ class Task:
         features.check_names(names, key)
         for name in names:
             if name in BLENDSHAPES and name not in self._blendshapes:
-                raise InputError(f"{key}: {self.dataset} has no {name}; it has {', '.join(self._blendshapes)}")
+                raise InputError(f"{key}: {self.place} has no {name}; it has {', '.join(self._blendshapes)}")
 
     @property
     def _blendshapes(self) -> list[str]:
@@ -200,9 +240,7 @@ class Task:
             return list(wanted)
         x = self._vectors(known, self._rows.chosen("train", self._detected)[0])
         if len(x) == 0:
-            raise InputError(
-                f"{self.dataset}: MediaPipe found no face of {self.classes} in train; use features: pixels"
-            )
+            raise InputError(f"{self.place}: MediaPipe found no face of {self.classes} in train; use features: pixels")
         varies = (x.max(axis=0) >= self.spec.varying_min) & (x.max(axis=0) > x.min(axis=0))
         names = [name for name, keep in zip(known, varies, strict=True) if keep]
         if not names:
@@ -220,10 +258,21 @@ class Task:
 
     def _vectors(self, names: Sequence[str], rows: np.ndarray) -> np.ndarray:
         """(n, F) float32 features of rows of the dataset (rising)."""
-        columns = [name for name in names if name in BLENDSHAPES]
-        columns += ["landmarks"] * (len(columns) < len(names))
+        columns = self._columns_of(names)
         parts = [vectors(table, names) for table in read_rows(self.dataset, self.manifest, columns, rows)]
         return np.concatenate(parts) if parts else np.zeros((0, len(names)), np.float32)
+
+    def _columns_of(self, names: Sequence[str]) -> list[str]:
+        """Columns of the dataset that these features are made of; none for pixels, which are mapped."""
+        if self.spec.features == "pixels":
+            return []
+        columns = [name for name in names if name in BLENDSHAPES]
+        return [*columns, *["landmarks"] * (len(columns) < len(names))]
+
+
+def in_memory(name: str, shape: tuple[int, ...], dtype: np.dtype) -> np.ndarray:
+    """An `Allocate`."""
+    return np.empty(shape, dtype)
 
 
 def _texts(column: pa.ChunkedArray) -> np.ndarray:
@@ -243,14 +292,6 @@ def _groups(spec: TaskSpec, labels: Sequence[str]) -> dict[str, list[str]]:
     if len(groups) < 2:
         raise InputError(f"task.classes: a task needs two classes or more, but got {list(groups)}")
     return groups
-
-
-def _joined(first: Arrays, second: Arrays) -> Arrays:
-    """The faces of both, one after the other; votes only if both have them."""
-    names = ("x", "y", "weight", "face_ids")
-    both = {name: np.concatenate([getattr(first, name), getattr(second, name)]) for name in names}
-    votes = None if first.votes is None or second.votes is None else np.concatenate([first.votes, second.votes])
-    return Arrays(**both, votes=votes)
 
 
 def _check_label(label: str, labels: Sequence[str], key: str) -> None:

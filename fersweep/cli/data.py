@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from pathlib import Path
 from typing import Annotated
 
@@ -9,6 +10,7 @@ import typer
 
 from fersweep.cli.options import Address, AsJson, Dataset, Landmarker, spread
 from fersweep.cli.output import progress_bar, say, show, write
+from fersweep.common.errors import InputError
 from fersweep.data_pipeline.prepare.options import READ, Options
 
 app = typer.Typer()
@@ -51,6 +53,11 @@ def prepare(
     from fersweep.data_pipeline.prepare.preparation import prepare as run
     from fersweep.data_pipeline.prepare.progress import bars
 
+    if re.match(r"\w+:/", str(out)):
+        raise InputError(
+            f"--out {out}: a dataset is made on a disk; `aws s3 sync` or `rclone copy` then takes it to a bucket"
+        )
+
     with bars(Console(stderr=True)) as progress:
         manifest = run(
             sources,
@@ -71,7 +78,7 @@ def prepare(
 
 @app.command(rich_help_panel="Data", epilog="Example: fersweep describe runs/data/fer2013 --html fer2013.html")
 def describe(
-    dataset: Annotated[Path, typer.Argument(help="A dataset directory.")],
+    dataset: Dataset,
     html: Annotated[
         Path | None,
         typer.Option("--html", dir_okay=False, help="Also write all there is to see in it as a page.", metavar="FILE"),
@@ -80,23 +87,26 @@ def describe(
     as_json: AsJson = False,
 ) -> None:
     """Say what a dataset holds: faces per split and class, those lost, twins, what the scores tell; or show it on a page."""
+    from fersweep.data_pipeline.dataset.staged import local
     from fersweep.data_pipeline.describe import summary
 
+    directory = local(dataset)
     if html is not None:
         from fersweep.data_pipeline.describe.page import render
 
         with progress_bar("page") as tell:
-            page = render(dataset, faces=not no_faces, tell=tell)
+            page = render(directory, faces=not no_faces, tell=tell)
         write(html, page)
-    show(summary.describe(dataset), summary.render, as_json)
+    show(summary.describe(directory), summary.render, as_json)
 
 
 @group.command("verify")
 def data_verify(dataset: Dataset, as_json: AsJson = False) -> None:
     """Check every part against the manifest, and pixels against their names; exit code 1 where something is wrong."""
     from fersweep.data_pipeline.dataset import verify as verification
+    from fersweep.data_pipeline.dataset.staged import local
 
-    result = verification.verify(dataset)
+    result = verification.verify(local(dataset))
     show(result, verification.render, as_json)
     if not result.sound:
         raise typer.Exit(1)
@@ -116,19 +126,21 @@ def data_export(
 ) -> None:
     """Write a dataset's faces for other tools; `prepare` reads the CSVs and the folders back."""
     from fersweep.data_pipeline.dataset.export import export_dataset
+    from fersweep.data_pipeline.dataset.staged import local
 
-    written = export_dataset(dataset, out, layout)
+    written = export_dataset(local(dataset), out, layout)
     line = f"written: {written.out}, {written.num_faces:,} faces: {', '.join(written.files)}"
     show(written, lambda _: line, as_json)
 
 
 @group.command("diff")
 def data_diff(
-    a: Annotated[Path, typer.Argument(help="A dataset directory.")],
-    b: Annotated[Path, typer.Argument(help="Another one.")],
+    a: Annotated[str, typer.Argument(help="A dataset directory, or its address in a bucket.", metavar="A")],
+    b: Annotated[str, typer.Argument(help="Another one.", metavar="B")],
     as_json: AsJson = False,
 ) -> None:
     """Say what differs between two datasets: faces, labels, splits, scores, options and sources."""
     from fersweep.data_pipeline.dataset import diff as difference
+    from fersweep.data_pipeline.dataset.staged import local
 
-    show(difference.diff(a, b), difference.render, as_json)
+    show(difference.diff(local(a), local(b)), difference.render, as_json)

@@ -41,7 +41,7 @@ def demo(home: Home = RUNS) -> None:
     rule("2", "fersweep", "prepare", faces, "--out", home / "data" / "demo")
     prepare(sources=[faces], out=home / "data" / "demo")
     rule("3", "fersweep", "launch", "quick", "--data", home / "data" / "demo", "--name", name)
-    launch("quick", data=home / "data" / "demo", name=name, home=home)
+    launch("quick", data=str(home / "data" / "demo"), name=name, home=home)
     rule("4", "fersweep", "promote", name, "--alias", "demo", "--gate", "none")  # no champion of anybody's is replaced
     promote(name, alias="demo", gate=["none"], home=home)
     rule("5", "fersweep", "predict", portrait, "--model", "demo")

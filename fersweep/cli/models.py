@@ -83,7 +83,7 @@ def evaluate(
     model: Model,
     trial: TrialNumber = None,
     data: Annotated[
-        Path | None, typer.Option(help="A dataset to judge it on; default: the one of its sweep.", metavar="DATASET")
+        str | None, typer.Option(help="A dataset to judge it on; default: the one of its sweep.", metavar="DATASET")
     ] = None,
     split: Annotated[
         str | None, typer.Option(help="train, val or test; default: val of its sweep's dataset, test of another.")

@@ -21,7 +21,7 @@ Home = Annotated[
     Path, typer.Option(envvar="FERSWEEP_HOME", help="Where sweeps and MLflow records lie.", show_default=True)
 ]
 AsJson = Annotated[bool, typer.Option("--json", help="Print JSON alone on stdout.")]
-Dataset = Annotated[Path, typer.Argument(help="A dataset directory.")]
+Dataset = Annotated[str, typer.Argument(help="A dataset directory, or its address in a bucket.", metavar="DATASET")]
 Name = Annotated[
     str, typer.Argument(help="Name of the sweep, or its address in a bucket.", autocompletion=completion.sweeps)
 ]
@@ -38,6 +38,12 @@ Address = Annotated[
     str | None,
     typer.Option(
         help="HOST:PORT of a Ray cluster's head, auto (the cluster on this machine), or local; default: RAY_ADDRESS, else local."
+    ),
+]
+TrustNetwork = Annotated[
+    bool,
+    typer.Option(
+        "--trust-network", help="With --submit: also to a Jobs API that is open to its network without a token."
     ),
 ]
 Landmarker = Annotated[

@@ -62,7 +62,7 @@ def judge(model: Predictor, task: Task, split: str, tta: bool = False, answers: 
         )
     faces = task.load(split)
     if not len(faces.y):
-        raise InputError(f"{task.dataset}: split {split!r} has no faces of {', '.join(task.classes)}")
+        raise InputError(f"{task.place}: split {split!r} has no faces of {', '.join(task.classes)}")
     sees_pixels = task.spec.features == "pixels"
     undetected = np.empty(0, np.int32) if sees_pixels else task.undetected(split)
     y_train = task.load("train").y

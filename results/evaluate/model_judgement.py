@@ -18,6 +18,7 @@ import numpy as np
 
 from fersweep.common.errors import InputError
 from fersweep.data_pipeline.dataset.manifest import read_manifest
+from fersweep.data_pipeline.dataset.staged import local
 from fersweep.data_pipeline.tasks.task import Task
 from fersweep.data_pipeline.vocabulary import SPLITS
 from fersweep.results.evaluate.judgement import Judgement, judge
@@ -60,7 +61,7 @@ class ModelJudgement(Judgement):
             "model": self.model,
             **origin,
             "origin": origin,
-            "data": str(self.task.dataset),
+            "data": str(self.task.place),
             **self.figures.as_json(),
             "notes": self.notes,
             "mistakes": [asdict(mistake) for mistake in self.mistakes],
@@ -71,7 +72,7 @@ class ModelJudgement(Judgement):
 def judge_model(
     model: FaceModel,
     home: Path,
-    data: Path | None = None,
+    data: str | Path | None = None,
     split: str | None = None,
     tta: bool = False,
     classes: list[str] | None = None,
@@ -135,10 +136,10 @@ def _own_task(model: FaceModel, home: Path) -> Task:
 
 
 def _task_of(
-    model: FaceModel, data: Path, split: str, classes: list[str] | None, notes: list[str]
+    model: FaceModel, data: str | Path, split: str, classes: list[str] | None, notes: list[str]
 ) -> tuple[Task, list[str]]:
     """The task of those classes that model and dataset share, and the model's answers. What is left out goes to `notes`."""
-    manifest = read_manifest(data)
+    manifest = read_manifest(local(data))
     counts = manifest["counts"].get(split, {})
     labels = [label for label in manifest["classes"] if counts.get(label)]
     answers = model.classes or classes or manifest["classes"]

@@ -31,7 +31,7 @@ def html(judged: ModelJudgement) -> str:
     charts = sections(task.classes, judged.y, judged.probabilities, task, judged.split, figures=answers)
     if figures.shared:  # answers of another class have no column, and no probability among the classes' own
         charts.insert(0, Section("Answers", note=f"What follows is of {SETS['shared']}."))
-    lead = f"Dataset {task.dataset}, fingerprint {figures.fingerprint[:12]}"
+    lead = f"Dataset {task.place}, fingerprint {figures.fingerprint[:12]}"
     return page(
         judgement_title(judged), lead, [Section("Scores [95 % interval]", html_table(columns, rows), notes), *charts]
     )

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from typing import TYPE_CHECKING
 
+from fersweep.common.buckets import name_of
 from fersweep.common.display.tables import table
 from fersweep.results.scores.figures import SETS, Figures
 from fersweep.results.scores.intervals import cell
@@ -34,7 +35,7 @@ def render_judgement(judged: ModelJudgement) -> RenderableType:
 
 
 def judgement_title(judged: ModelJudgement) -> str:
-    return f"{judged.model} on {judged.split} of {judged.task.dataset.name}"
+    return f"{judged.model} on {judged.split} of {name_of(judged.task.place)}"
 
 
 def render(figures: Figures, title: str) -> RenderableType:

@@ -7,6 +7,8 @@ from collections.abc import Iterator, Mapping
 from datetime import datetime
 from typing import TYPE_CHECKING, Any, cast
 
+from fersweep.common.buckets import is_address
+from fersweep.common.text import masked
 from fersweep.results.record.journal import Report, SweepRecord, TrialRecord
 from fersweep.results.record.sweep_json import SweepJson
 from fersweep.results.scores.figures import SETS, Figures
@@ -138,10 +140,10 @@ def flat(tree: Mapping[str, Any], prefix: str = "") -> Values:
 
 
 def params(values: Mapping[str, Any]) -> list[Param]:
-    """MLflow params; lists as JSON."""
+    """MLflow params; lists as JSON, addresses without passwords."""
     from mlflow.entities import Param
 
-    return [Param(k, v if isinstance(v, str) else json.dumps(v, default=str)) for k, v in values.items()]
+    return [Param(k, masked(v) if isinstance(v, str) else json.dumps(v, default=str)) for k, v in values.items()]
 
 
 def dataset_input(sweep: SweepJson, context: str = "train, val") -> DatasetInput:
@@ -153,7 +155,7 @@ def dataset_input(sweep: SweepJson, context: str = "train, val") -> DatasetInput
     learned = Dataset(
         name=dataset.name,
         digest=dataset.fingerprint.removeprefix("sha256:")[:12],
-        source_type="local",
+        source_type=str(dataset.path).partition("://")[0] if is_address(dataset.path) else "local",
         source=source,
         profile=json.dumps({"classes": sweep.classes, "num_features": len(sweep.feature_names)}),
     )

@@ -76,7 +76,7 @@ class FaceModel:
         """What fersweep.trainables.restore returns; None for a model without a checkpoint."""
         return trainables.restore(self.checkpoint) if self.checkpoint else None
 
-    def task(self, data: Path, groups: dict[str, list[str]] | None) -> Task:
+    def task(self, data: str | Path, groups: dict[str, list[str]] | None) -> Task:
         """The task of judging this model on a dataset: what it sees of the faces of `groups`' labels."""
         spec = TaskSpec(features=self.features, classes=groups)
         return Task(data, spec, learned=False, feature_names=self.described["feature_names"])

@@ -18,6 +18,7 @@ import numpy as np
 from fersweep import trainables
 from fersweep.common.files import new_directory
 from fersweep.common.processes import run_module
+from fersweep.data_pipeline.tasks import node_arrays
 from fersweep.results.record.journal import TrialRecord
 from fersweep.results.record.recorded_sweep import load_sweep
 from fersweep.results.record.sweep_json import SweepJson, read_sweep_json
@@ -59,7 +60,7 @@ def _main(arguments: Sequence[str]) -> None:
     recorded = load_sweep(sweep_dir)
     sweep, trial = recorded.sweep, recorded.record.trials[number]
     seed = int(np.random.default_rng([sweep.asked.search.seed, number, 1 + index]).integers(2**31))
-    arrays = sweep.task().arrays(with_val=True)
+    arrays = node_arrays.load(sweep.task(), with_val=True)
     model = trainables.load(sweep.asked.trainable).build(trial.hparams, arrays, seed)
     model.fit(best_epoch(sweep, trial))
     model.save(out)

@@ -4,7 +4,7 @@
 else hears of the event. The Optuna study, ASHA's rungs and the MLflow runs are made of it: they are rebuilt by
 replaying the events in order and never hold anything that is not here.
 
-Events: `session` (a driver started, was interrupted, finished), `sampled` (a trial got its hparams), `report` (a trial
+Events: `session` (a driver started, was interrupted, finished), `sampled` (a trial got its hparams; `suggest_s`: how long its suggestion took), `report` (a trial
 trained one or more epochs; `worker`: what its process used), `fault` (an attempt at a trial broke off, or its checkpoint
 was damaged; the trial goes on; `log`: the last lines that a process wrote before it died), `ended` (a trial finished, was stopped by ASHA, or failed), `reopened` (an ended trial
 runs again: more epochs, or a failed one once more).
@@ -16,101 +16,28 @@ from __future__ import annotations
 
 import errno
 import json
-import math
 import os
 import socket
+import sys
 import time
-from collections.abc import Iterator
+from collections.abc import Callable, Hashable, Iterator
 from dataclasses import dataclass, field
+from itertools import islice
 from pathlib import Path
-from typing import Any, NamedTuple
+from typing import Any, TypeVar, cast
 
 from fersweep.common.errors import InputError
 from fersweep.common.files import write_whole
+from fersweep.results.record.derived import Derived, Ranking, Totals
 from fersweep.results.record.storage import Storage
+from fersweep.results.record.trial_record import Event, Report, TrialRecord, WorkerUsage
+from fersweep.results.record.trial_record import Hparams as Hparams  # imported from here by name
+from fersweep.results.record.trial_record import Row as Row
+from fersweep.results.record.trial_record import trial_name as trial_name
 
 STATES = ("running", "finished", "stopped", "failed")
 
-Event = dict[str, Any]  # a line of the journal
-Row = dict[str, float]  # metrics of an epoch, `epoch` among them
-Hparams = dict[str, Any]  # what a trial trains with
-
-
-def trial_name(number: int) -> str:
-    """Directory and MLflow run name of a trial, e.g. `0007`."""
-    return f"{number:04d}"
-
-
-class WorkerUsage(NamedTuple):
-    """What a trial's process used when it reported; None: not measured."""
-
-    host: str | None = None
-    pid: int | None = None
-    cpu_percent: float | None = None  # 100 for each core that was busy all the time since the last report
-    rss_bytes: int | None = None
-    gpu_memory_bytes: int | None = None  # held by the framework of this process
-    gpu_percent: float | None = None  # how busy the whole GPU was
-
-    @classmethod
-    def of(cls, event: Event) -> WorkerUsage | None:
-        """What a `report` says of its worker; None in journals of earlier versions."""
-        worker = event.get("worker")
-        return cls(*map(worker.get, cls._fields)) if worker else None
-
-
-class Report(NamedTuple):
-    """A report of a trial: seconds since 1970 (UTC), the last epoch that it had trained, and what its process used."""
-
-    time: float
-    epoch: int
-    worker: WorkerUsage | None = None
-
-
-@dataclass
-class TrialRecord:
-    """A trial as the journal has it. Times are seconds since 1970 (UTC); `reported_at` has one for each epoch."""
-
-    number: int
-    hparams: Hparams
-    params: dict[str, Any] = field(default_factory=dict)  # as the sampler drew them
-    distributions: dict[str, str] = field(default_factory=dict)
-    point: str | None = None
-    state: str = "running"
-    reason: str | None = None
-    epochs: list[Row] = field(default_factory=list)
-    reported_at: list[float] = field(default_factory=list)
-    reports: list[Report] = field(default_factory=list)  # those with a new epoch
-    sampled_at: float = 0.0
-    ended_at: float | None = None
-    retries: int = 0  # attempts that broke off through the trial's own fault
-    reopened: bool = False  # it had ended once before
-    lost: int = 0  # attempts in a row that broke off through no fault of its own, without a new epoch
-    log: list[str] = field(default_factory=list)  # the last lines of a process that died, of the last attempt that did
-
-    @property
-    def name(self) -> str:
-        return trial_name(self.number)
-
-    @property
-    def num_epochs(self) -> int:
-        return len(self.epochs)
-
-    @property
-    def ended(self) -> str:
-        """How the trial ended, and after how many epochs: `stopped at epoch 5`; `running` before that."""
-        return self.state if self.state == "running" else f"{self.state} at epoch {self.num_epochs}"
-
-    def best(self, metric: str, mode: str) -> Row | None:
-        """The metrics of the trial's best epoch (the earliest of equals), or None if it has none that is finite."""
-        scored = [row for row in self.epochs if math.isfinite(row.get(metric, math.nan))]
-        if not scored:
-            return None
-        return max(scored, key=lambda row: row[metric]) if mode == "max" else min(scored, key=lambda row: row[metric])
-
-    def value(self, metric: str, mode: str) -> float | None:
-        """The metric at the best epoch: what the trial is ranked by."""
-        best = self.best(metric, mode)
-        return None if best is None else best[metric]
+D = TypeVar("D", bound=Derived)
 
 
 @dataclass
@@ -121,6 +48,7 @@ class SweepRecord:
     action: str | None = None
     sessions: int = 0
     unjudged: tuple[int, int] | None = None  # the last event, if it is a report: its trial, and its epochs before
+    _derived: dict[tuple[Any, ...], Derived] = field(default_factory=dict, repr=False, compare=False)
 
     def apply(self, event: Event) -> None:
         """Fold one event in. An epoch that is already known is ignored, so a repeated report changes nothing."""
@@ -135,12 +63,16 @@ class SweepRecord:
                 number=event["trial"],
                 hparams=event["hparams"],
                 params=event.get("params", {}),
-                distributions=event.get("distributions", {}),
+                distributions={name: sys.intern(text) for name, text in event.get("distributions", {}).items()},
                 point=event.get("point"),
                 sampled_at=event["time"],
             )
         elif kind in ("report", "fault", "ended", "reopened"):
             self._apply_to(self.trials[event["trial"]], event)
+        else:
+            return
+        for derived in self._derived.values():
+            derived.see(self.trials[event["trial"]])
 
     def _apply_to(self, trial: TrialRecord, event: Event) -> None:
         kind = event["event"]
@@ -164,31 +96,44 @@ class SweepRecord:
             trial.state, trial.reason, trial.ended_at, trial.retries = "running", None, None, 0
             trial.reopened = True
 
-    def ranked(self, metric: str, mode: str) -> list[TrialRecord]:
+    def derived(self, kind: Callable[..., D], *arguments: Hashable) -> D:
+        """What derived.py keeps level with this record: `kind(*arguments)`, the same one at each call."""
+        key = (kind, *arguments)
+        if key not in self._derived:
+            made = self._derived[key] = kind(*arguments)
+            for trial in self.trials.values():
+                made.see(trial)
+        return cast("D", self._derived[key])
+
+    def ranking(self, metric: str, mode: str) -> Ranking:
         """Trials that have a finite value, best first; failed trials are left out."""
-        sign = -1 if mode == "max" else 1
-        alive = [trial for trial in self.trials.values() if trial.state != "failed"]
-        ranks = [
-            (sign * value, trial.number, trial) for trial in alive if (value := trial.value(metric, mode)) is not None
-        ]
-        return [trial for _, _, trial in sorted(ranks)]
+        return self.derived(Ranking, metric, mode)
+
+    def ranked(self, metric: str, mode: str) -> list[TrialRecord]:
+        """The same as a list."""
+        return list(self.ranking(metric, mode))
 
     def kept(self, metric: str, mode: str, number: int | None) -> list[TrialRecord]:
         """The ended trials whose checkpoints are kept, best first: `number` of them (None: all)."""
-        return [trial for trial in self.ranked(metric, mode) if trial.state != "running"][:number]
+        return list(islice((trial for trial in self.ranking(metric, mode) if trial.state != "running"), number))
+
+    @property
+    def running(self) -> dict[int, TrialRecord]:
+        """Trials that have not ended."""
+        return self.derived(Totals).running
 
     @property
     def num_epochs(self) -> int:
         """Epochs of all trials together."""
-        return sum(trial.num_epochs for trial in self.trials.values())
+        return self.derived(Totals).num_epochs
 
     @property
     def num_ended(self) -> int:
-        return sum(trial.state != "running" for trial in self.trials.values())
+        return len(self.trials) - len(self.running)
 
     def count(self) -> dict[str, int]:
         """Number of trials by state."""
-        return {state: sum(trial.state == state for trial in self.trials.values()) for state in STATES}
+        return {state: self.derived(Totals).states[state] for state in STATES}
 
 
 DAMAGE = (ValueError, LookupError, TypeError, AttributeError, RecursionError)  # what replaying a damaged line may raise
@@ -235,6 +180,7 @@ class Journal:
         _cut_torn_line(path)
         self.record = read(path)
         self._file = path.open("ab", buffering=0)
+        self.observers: list[Callable[[Event], None]] = []  # called with each event that is written; must not raise
 
     def append(self, event: str, **fields: Any) -> None:
         """Write one event and fold it into `self.record`. NaN and Inf are written as JSON's usual extensions."""
@@ -251,6 +197,8 @@ class Journal:
             self._file.truncate(end)
             raise OSError(error.errno, error.strerror, str(self.path)) from None
         self.record.apply(entry)
+        for observer in self.observers:
+            observer(entry)
 
     def session(self, action: str, **fields: Any) -> None:
         self.append("session", action=action, pid=os.getpid(), host=socket.gethostname(), **fields)

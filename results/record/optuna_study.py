@@ -8,19 +8,19 @@ running ones RUNNING. Importing this module loads no Optuna.
 
 from __future__ import annotations
 
-from collections.abc import Iterable
 from dataclasses import replace
+from functools import lru_cache
 from typing import TYPE_CHECKING
 
 from fersweep.results.record.journal import SweepRecord, TrialRecord
 
 if TYPE_CHECKING:
     import optuna
+    from optuna.distributions import BaseDistribution
 
 
 def freeze(trial: TrialRecord, metric: str, mode: str) -> optuna.trial.FrozenTrial:
     """A trial of the journal as one of Optuna's."""
-    from optuna.distributions import json_to_distribution
     from optuna.trial import TrialState, create_trial
 
     value = trial.value(metric, mode)
@@ -34,21 +34,17 @@ def freeze(trial: TrialRecord, metric: str, mode: str) -> optuna.trial.FrozenTri
         state=state,
         value=value if state in (TrialState.COMPLETE, TrialState.PRUNED) else None,
         params=trial.params,
-        distributions={name: json_to_distribution(text) for name, text in trial.distributions.items()},
-        intermediate_values={int(row["epoch"]): row[metric] for row in trial.epochs},
+        distributions={name: _distribution(text) for name, text in trial.distributions.items()},
+        intermediate_values=dict(enumerate(trial.epochs.column(metric), 1)),
     )
 
 
-def new_study(
-    mode: str, trials: Iterable[optuna.trial.FrozenTrial], sampler: optuna.samplers.BaseSampler | None = None
-) -> optuna.Study:
-    """A study in memory that holds `trials`."""
-    import optuna
+@lru_cache(1000)
+def _distribution(text: str) -> BaseDistribution:
+    """The same one for all trials; nobody changes it."""
+    from optuna.distributions import json_to_distribution
 
-    direction = "maximize" if mode == "max" else "minimize"
-    study = optuna.create_study(direction=direction, sampler=sampler or optuna.samplers.RandomSampler(seed=0))
-    study.add_trials(trials)
-    return study
+    return json_to_distribution(text)
 
 
 def study_of(record: SweepRecord, metric: str, mode: str, judge_stopped: bool = False) -> optuna.Study:
@@ -57,8 +53,13 @@ def study_of(record: SweepRecord, metric: str, mode: str, judge_stopped: bool = 
     judge_stopped: stopped trials that have a value are COMPLETE, too. Optuna's plots and importances look at complete
     trials alone, which under ASHA are the good ones: what makes a trial bad could not be seen.
     """
+    import optuna
+
     trials: list[optuna.trial.FrozenTrial] = []
     for trial in record.trials.values():
         complete = judge_stopped and trial.state == "stopped" and trial.value(metric, mode) is not None
         trials.append(freeze(replace(trial, state="finished") if complete else trial, metric, mode))
-    return new_study(mode, trials)
+    direction = "maximize" if mode == "max" else "minimize"
+    study = optuna.create_study(direction=direction, sampler=optuna.samplers.RandomSampler(seed=0))
+    study.add_trials(trials)
+    return study

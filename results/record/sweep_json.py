@@ -7,12 +7,16 @@ from __future__ import annotations
 
 import json
 from pathlib import Path
+from typing import Annotated, Any
 
-from pydantic import BaseModel, ConfigDict, Field, ValidationError
+from pydantic import AfterValidator, BaseModel, ConfigDict, Field, ValidationError, field_validator
 
+from fersweep.common.buckets import is_address
 from fersweep.common.errors import InputError
+from fersweep.common.text import masked
 from fersweep.data_pipeline.tasks.task import Task
 from fersweep.results.record.journal import Hparams, TrialRecord
+from fersweep.results.record.plans import Planned
 from fersweep.results.record.storage import Storage
 from fersweep.search_spaces.sweep_file.schema import Sweep
 from fersweep.search_spaces.sweep_file.searched_space import NamedPoint, named_as_in_a_sweep_file
@@ -24,12 +28,19 @@ class _Part(BaseModel):
 
 
 class Learned(_Part):
-    """The dataset that a sweep learns: where it is, and what it was when the sweep was launched."""
+    """The dataset that a sweep learns: where it is, a path or a bucket's address, and what it was when the sweep was
+    launched.
+    """
 
-    path: Path
+    path: Path | str
     name: str
     fingerprint: str
     classes: list[str] = []
+
+    @field_validator("path", mode="before")
+    @classmethod
+    def _a_path_is_one(cls, value: Any) -> Any:
+        return Path(value) if isinstance(value, str) and not is_address(value) else value
 
 
 class OlderTrial(_Part):
@@ -72,6 +83,7 @@ class SweepJson(_Part):
         feature_names: columns of x, in order; ["pixels"] for faces.
         num_by_class: split → class → number of faces; empty in older sweeps, whose macro-F1 also counted, as 0, each
             class that had no faces and was predicted.
+        planned: what `fersweep plan` said of this sweep and these data, if anything.
         home: the home that holds the sweep now, which may have been moved since.
     """
 
@@ -88,10 +100,11 @@ class SweepJson(_Part):
     num_by_class: dict[str, dict[str, int]] = {}
     baseline: Baseline
     created: str
-    command: str
+    command: Annotated[str, AfterValidator(masked)]
     git_commit: str | None = None
     python: str | None = None
     versions: dict[str, str] = {}
+    planned: Planned | None = None
     home: Path
 
     @property
@@ -147,7 +160,7 @@ class SweepJson(_Part):
         fingerprint, learned = task.manifest["fingerprint"], self.dataset.fingerprint
         if fingerprint != learned:
             raise InputError(
-                f"{task.dataset}: its fingerprint {fingerprint[:12]} is not that of the data that the sweep learned, "
+                f"{task.place}: its fingerprint {fingerprint[:12]} is not that of the data that the sweep learned, "
                 f"{learned[:12]}: launch a new sweep on it"
             )
         return task
@@ -166,7 +179,7 @@ def read_sweep_json(sweep_dir: Path) -> SweepJson:
         content = json.loads(path.read_text())
         before, home = Path(content["home"]), path.resolve().parents[2]
         data = Path(content["dataset"]["path"])
-        if not data.exists() and data.is_relative_to(before):
+        if not is_address(content["dataset"]["path"]) and not data.exists() and data.is_relative_to(before):
             content["dataset"]["path"] = str(home / data.relative_to(before))
         return SweepJson.model_validate({**content, "home": str(home)})
     except ValidationError as error:

@@ -15,6 +15,7 @@ from pathlib import Path
 from typing import NamedTuple
 
 from fersweep.results.record.journal import Event, read_events
+from fersweep.results.record.sweep_json import SweepJson
 
 
 @dataclass
@@ -56,6 +57,8 @@ class Timeline:
         breaks: where one session followed another.
         active_s: up to the last event.
         began, last: first and last event, seconds since 1970 (UTC).
+        suggest_s: how long each suggestion took; journals of earlier versions do not say.
+        most_reports: that came within one second.
     """
 
     def __init__(self, events: Iterable[Event]):
@@ -66,6 +69,9 @@ class Timeline:
         self.began: float | None = None
         self._open: dict[int, Attempt] = {}
         self.last = self._session = 0.0
+        self.suggest_s: list[float] = []
+        self.most_reports = 0
+        self._reports = 0, 0  # the second of the last report, and how many have come in it
         self._num_epochs = 0
         for event in events:
             self._apply(event)
@@ -89,6 +95,7 @@ class Timeline:
         self.last = time
         if kind == "sampled":
             self._begin(event["trial"], self.active_s)
+            self.suggest_s += [event["suggest_s"]] if "suggest_s" in event else []
         elif kind == "report":
             self._report(event)
         elif kind in ("fault", "ended"):
@@ -100,6 +107,9 @@ class Timeline:
         return self._open[trial]
 
     def _report(self, event: Event) -> None:
+        second, number = self._reports
+        self._reports = int(event["time"]), number + 1 if int(event["time"]) == second else 1
+        self.most_reports = max(self.most_reports, self._reports[1])
         trial, known = event["trial"], self.epochs.setdefault(event["trial"], [])
         fresh, train_s = 0, 0.0
         for row in event["epochs"]:
@@ -181,3 +191,13 @@ def cost(journal: Path) -> Cost:
         elif kind != "session":
             since.pop(trial, None)
     return Cost(wall_s + last - started, trial_s)
+
+
+def planned_and_taken(sweep: SweepJson, sweep_dir: Path) -> str | None:
+    """How long a sweep was planned to take, and how long it took, in words; None where `fersweep plan` was not asked, or for
+    other numbers of trials and epochs.
+    """
+    planned, asked = sweep.planned, sweep.asked
+    if planned is None or (planned.num_trials, planned.max_epochs) != (asked.search.num_trials, asked.stop.max_epochs):
+        return None
+    return planned.against(cost(sweep_dir / "journal.jsonl").wall_s)

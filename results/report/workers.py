@@ -16,6 +16,7 @@ from fersweep.common.display.colours import INK, STATES
 from fersweep.common.display.page import Section, escape, folded, html_table, plot
 from fersweep.common.display.tables import duration
 from fersweep.results.record.journal import TrialRecord, trial_name
+from fersweep.results.record.timeline import Timeline
 from fersweep.results.report.data import ReportData
 
 if TYPE_CHECKING:
@@ -53,8 +54,16 @@ def _timeline(data: ReportData) -> Section:
         plot(_lanes(data, lanes[:MAX_LANES])),
         f"Which trial was with a worker when, {whose}. {timeline.num_at_once} at once at most; their time was idle for "
         f"{timeline.idle_share():.1%} and spent in epochs for {timeline.training_share():.1%}; the rest went into starting, "
-        f"saving and waiting.{breaks}{left_out}",
+        f"saving and waiting. {_driver(timeline)}{breaks}{left_out}",
     )
+
+
+def _driver(timeline: Timeline) -> str:
+    """What the sweep's driver had to do."""
+    reports = f"At most {timeline.most_reports} reports came in one second"
+    if not timeline.suggest_s:
+        return f"{reports}."
+    return f"A suggestion took the driver {1e3 * float(np.median(timeline.suggest_s)):.0f} ms (median). {reports}."
 
 
 def _lanes(data: ReportData, lanes: list[str]) -> Figure:

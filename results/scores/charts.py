@@ -61,7 +61,7 @@ def sections(
         return parts
     arrays = task.load(split)
     if not np.array_equal(arrays.y, y):
-        raise ValueError(f"the answers are of other faces than those of {split} in {task.dataset}")
+        raise ValueError(f"the answers are of other faces than those of {split} in {task.place}")
     if faces and task.has_pixels:
         parts.append(_mistakes(classes, y, probabilities, task, split))
     if task.spec.features != "pixels":

@@ -59,6 +59,7 @@ def test_what_the_cluster_may_have(monkeypatch: pytest.MonkeyPatch) -> None:
     more: list[Group] = []
     monkeypatch.setattr(capacity, "nodes", lambda: live)
     monkeypatch.setattr(capacity, "groups", lambda: more)
+    monkeypatch.setattr(capacity, "autoscales", lambda: False)
     gpu = resources(gpus=0.5)
     capacity.check(resources())
     with pytest.raises(InputError, match=r"^resources\.gpus: a trial wants 0\.5 GPUs, but the largest node has 0$"):
@@ -74,7 +75,7 @@ def test_what_the_cluster_may_have(monkeypatch: pytest.MonkeyPatch) -> None:
     ):
         capacity.check(resources(cpus=16, gpus=1))
     more[0] = Group({"CPU": 8.0, "GPU": 1.0}, 0)
-    with pytest.raises(InputError, match="a trial wants 0\.5 GPUs"):
+    with pytest.raises(InputError, match=r"a trial wants 0\.5 GPUs"):
         capacity.check(gpu)
     live += [{"CPU": 1, "GPU": 1}]
     with pytest.raises(InputError, match=r"wants 4 CPUs and 1 GPUs, which no node has together"):

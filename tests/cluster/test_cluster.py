@@ -5,7 +5,6 @@ from __future__ import annotations
 import json
 import shutil
 import time
-from collections.abc import Iterator
 from pathlib import Path
 
 import numpy as np
@@ -101,23 +100,6 @@ def test_a_lost_head(tmp_path: Path, tiny_dataset: Path, ray_address: str) -> No
         assert after.trials[number].epochs[: trial.num_epochs] == trial.epochs
 
 
-@pytest.fixture
-def bucket(monkeypatch: pytest.MonkeyPatch) -> Iterator[str]:
-    """A bucket on an S3 server on the loopback address."""
-    from moto.server import ThreadedMotoServer
-    from pyarrow.fs import FileSystem
-
-    monkeypatch.setenv("AWS_ACCESS_KEY_ID", "nobody")
-    monkeypatch.setenv("AWS_SECRET_ACCESS_KEY", "nothing")
-    server = ThreadedMotoServer(ip_address="127.0.0.1", port=free_port(), verbose=False)
-    server.start()
-    host, port = server.get_host_and_port()
-    options = f"?endpoint_override={host}:{port}&scheme=http&region=us-east-1"
-    FileSystem.from_uri(f"s3://sweeps{options}&allow_bucket_creation=true")[0].create_dir("sweeps")
-    yield f"s3://sweeps/team{options}"
-    server.stop()
-
-
 def stored(bucket: str, sweep: Sweep) -> Storage:
     prefix, _, options = bucket.partition("?")
     return Storage(f"{prefix}/{sweep.name}?{options}")
@@ -183,9 +165,7 @@ def test_a_bucket_that_is_not_there_is_refused(tmp_path: Path, tiny_dataset: Pat
         resume(find_sweep(tmp_path / "runs", bucket))
 
 
-def test_a_bucket_that_stays_away_is_no_trials_fault(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setenv("AWS_ACCESS_KEY_ID", "nobody")
-    monkeypatch.setenv("AWS_SECRET_ACCESS_KEY", "nothing")
+def test_a_bucket_that_stays_away_is_no_trials_fault() -> None:
     away = Storage(f"s3://sweeps/c?endpoint_override=127.0.0.1:{free_port()}&scheme=http&region=us-east-1", retry_s=0)
     with pytest.raises(OSError, match="AWS") as caught:
         away.write("sweep.json", b"{}")

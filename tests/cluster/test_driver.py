@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import signal
 import socket
 import threading
 from pathlib import Path
@@ -86,3 +87,14 @@ def test_a_request_stops_a_driver_and_a_ray_that_is_gone_ends_it(
     assert err.endswith("interrupted; nothing is lost; go on with: fersweep resume c\n")
     stop_request.withdraw(storage)
     assert not stop_request.requested(storage)
+
+
+def test_sigusr1_stops_as_sigterm_does() -> None:
+    """A batch system's warning; `tune.run` takes the signal for itself, and the driver takes it back."""
+    stopping, before = Stopping(), signal.getsignal(signal.SIGUSR1)
+    with stopping.signals():
+        signal.signal(signal.SIGUSR1, signal.SIG_IGN)
+        stopping.take_signals()
+        signal.raise_signal(signal.SIGUSR1)
+        assert (stopping.asked, stopping.signal) == (True, signal.SIGUSR1)
+    assert signal.getsignal(signal.SIGUSR1) == before

@@ -4,8 +4,6 @@ from __future__ import annotations
 
 import os
 import signal
-import subprocess
-import sys
 from pathlib import Path
 from typing import Any
 
@@ -26,7 +24,7 @@ from fersweep.results.record.recorded_sweep import load_sweep
 from fersweep.results.record.storage import Storage
 from fersweep.search_spaces.sweep_file.read_sweep import read_sweep
 from tests.cluster.conftest import OpenJournal
-from tests.processes import ROOT, UNRECORDED, below, kill, num_lines, run, start, wait_until, write_curve
+from tests.processes import UNRECORDED, below, in_a_small_disk, kill, num_lines, run, start, wait_until, write_curve
 from tests.recorded import check_all_recorded
 
 FAULTY = "noise: 0.0, rate: 0.3, fault_at: 3, epoch_s: 0.0"
@@ -274,17 +272,6 @@ def test_a_damaged_checkpoint_is_passed_over_and_said(
     assert f"trial 0000 goes on from epoch {newest - 1}" in err
     record = journal.read(directory / "journal.jsonl")
     assert [row["epoch"] for row in record.trials[0].epochs] == list(range(1, 28))
-
-
-def in_a_small_disk(tmp_path: Path, commands: str) -> subprocess.CompletedProcess[str]:
-    """Run a script where $DISK is a file system of 40 MB of its own."""
-    if subprocess.run(["unshare", "-rm", "true"], capture_output=True, check=False).returncode:
-        pytest.skip("this machine lets nobody mount a file system (unshare -rm)")
-    (tmp_path / "disk").mkdir()
-    script = f"set -u; DISK={tmp_path / 'disk'}; mount -t tmpfs -o size=40m tmpfs $DISK || exit 99\n{commands}"
-    environment = {**os.environ, "PYTHONPATH": str(ROOT), "PYTHON": sys.executable}
-    command = ["unshare", "-rm", "bash", "-c", script]
-    return subprocess.run(command, capture_output=True, text=True, env=environment, timeout=300, check=False)
 
 
 NUM_IN_A_SMALL_DISK = 16

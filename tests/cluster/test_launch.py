@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import fcntl
 import json
+import os
 from pathlib import Path
 from typing import Any
 
@@ -13,10 +14,13 @@ from fersweep import trainables
 from fersweep.cluster.driver.run_sweep import Outcome
 from fersweep.cluster.launch import dry, launch
 from fersweep.cluster.resume import resume
+from fersweep.common.buckets import Bucket
 from fersweep.common.errors import InputError
+from fersweep.data_pipeline.tasks import node_arrays
 from fersweep.results.record.recorded_sweep import load_sweep
 from fersweep.search_spaces.sweep_file.read_sweep import read_sweep
 from fersweep.search_spaces.sweep_file.schema import Sweep
+from tests.datasets import write_tiny_dataset
 from tests.processes import write_curve
 
 
@@ -59,14 +63,30 @@ def test_a_real_model_is_searched(tmp_path: Path, tiny_dataset: Path) -> None:
 
 
 @pytest.mark.usefixtures("ray_session", "nothing_is_recorded")
-def test_an_image_model_is_searched(tmp_path: Path, tiny_dataset: Path) -> None:
+def test_an_image_model_is_searched(
+    tmp_path: Path, tiny_dataset: Path, bucket: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """On a dataset in a bucket, whose arrays the worker is not sent: it stages the dataset as another machine would."""
+    monkeypatch.setattr(node_arrays, "SENT_BYTES", 0)
+    monkeypatch.setenv("FERSWEEP_STAGED", str(tmp_path / "of the driver"))
+    data = bucket.replace("/team?", "/faces/tiny?")
+    for path in sorted(path for path in tiny_dataset.rglob("*") if path.is_file()):
+        Bucket(data).write(str(path.relative_to(tiny_dataset)), path.read_bytes())
     small = [f"space.range.width_{i}=[16, 16]" for i in range(4)]
     sweep = read_sweep("cnn", [*small, "stop.grace_epochs=1"], search__num_trials=2, stop__max_epochs=2)
-    recorded = load_sweep(launch(sweep, tiny_dataset, tmp_path).directory)
+    recorded = load_sweep(launch(sweep, data, tmp_path).directory)
     record = recorded.record
+    assert (recorded.sweep.dataset.path, recorded.sweep.dataset.name) == (data, "tiny")
     assert recorded.sweep.feature_names == ["pixels"]
     assert {trial.state for trial in record.trials.values()} <= {"finished", "stopped"}
     assert record.num_epochs >= 3
+    staged = Path(os.environ["STAGED_BY_WORKERS"])
+    assert {path.name.partition("-")[0] for path in staged.iterdir()} >= {"dataset", "arrays"}
+    write_tiny_dataset(tmp_path / "tiny", seed=1)
+    for path in sorted(path for path in (tmp_path / "tiny").rglob("*") if path.is_file()):
+        Bucket(data).write(str(path.relative_to(tmp_path / "tiny")), path.read_bytes())
+    with pytest.raises(InputError, match="is not that of the data that the sweep learned"):
+        resume(recorded.directory, trials="+1")
 
 
 @pytest.mark.usefixtures("ray_session", "nothing_is_recorded")

@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import json
+import os
 import shutil
+import threading
 from pathlib import Path
 from typing import Any
 
@@ -12,6 +14,7 @@ import pytest
 
 from fersweep import search_spaces
 from fersweep.cluster.launch import dry, launch
+from fersweep.cluster.launch_or_resume import launch_or_resume
 from fersweep.cluster.resume import resume
 from fersweep.cluster.search.decisions import Search
 from fersweep.common.errors import InputError
@@ -209,3 +212,37 @@ def test_a_new_sweep_learns_from_an_older_one(directory: Path, tmp_path: Path, o
             dry(start_from(tmp_path, older), data, home)
     with pytest.raises(InputError, match="sweep 'c' has trainable 'curve', not 'faulty_curve'"):
         dry(start_from(tmp_path, "{sweep: c}", trainable="faulty_curve"), data, home)
+
+
+def test_launch_or_resume(directory: Path) -> None:
+    """What a scheduler runs again and again: it launches, goes on, leaves a finished sweep, and refuses another one."""
+    home, data = directory.parents[1], directory.parents[1] / "data" / "tiny"
+    asked = load_sweep(directory).sweep.asked
+    before = read(directory)
+    assert launch_or_resume(asked, data, home).state == "finished"
+    assert read(directory).trials == before.trials
+    more = asked.model_copy(update={"search": asked.search.model_copy(update={"num_trials": 9})})
+    assert launch_or_resume(more, data, home).state == "finished"
+    assert len(read(directory).trials) == 9
+    assert launch_or_resume(asked, data, home).state == "finished", "it was extended since the file was written"
+    other = asked.model_copy(update={"stop": asked.stop.model_copy(update={"reduction": 4})})
+    with pytest.raises(InputError, match=r"stop\.reduction is 3 in sweep 'c', not 4"):
+        launch_or_resume(other, data, home)
+    assert load_sweep(directory).sweep.asked == more
+    new = asked.model_copy(update={"name": "new", "search": asked.search.model_copy(update={"num_trials": 1})})
+    states: list[str] = []
+    thread = threading.Thread(target=lambda: states.append(launch_or_resume(new, data, home).state))
+    thread.start()
+    thread.join()
+    assert states == ["finished"], "in a thread of another program, which has its own signals"
+
+
+def test_a_driver_on_another_machine_that_shares_the_directory(directory: Path) -> None:
+    path = directory / "journal.jsonl"
+    event = {"event": "session", "action": "started", "time": 0, "pid": 7, "host": "elsewhere"}
+    path.write_text(path.read_text() + json.dumps(event) + "\n")
+    (directory / "heartbeat").touch()
+    with pytest.raises(InputError, match=r"process 7 on elsewhere ran this sweep \d s ago; stop it"):
+        resume(directory)
+    os.utime(directory / "heartbeat", (0, 0))
+    assert resume(directory).state == "finished"

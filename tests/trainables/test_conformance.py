@@ -17,6 +17,7 @@ import pytest
 from pydantic import ValidationError
 
 from fersweep import search_spaces, trainables
+from fersweep.data_pipeline.tasks import node_arrays
 from fersweep.data_pipeline.tasks.arrays import TaskArrays
 from fersweep.data_pipeline.tasks.spec import TaskSpec
 from fersweep.data_pipeline.tasks.task import Task
@@ -82,20 +83,27 @@ CASES = [
 ]
 
 
+def mapped(task: Task) -> TaskArrays:
+    """Arrays of files that nothing can write to, as workers have those of a large dataset. GO_ON has the same in memory."""
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(node_arrays, "SENT_BYTES", 0)
+        return node_arrays.load(task)
+
+
 @pytest.fixture(scope="module")
 def blendshapes(tiny_dataset: Path) -> TaskArrays:
-    return Task(tiny_dataset, TaskSpec()).arrays()
+    return mapped(Task(tiny_dataset, TaskSpec()))
 
 
 @pytest.fixture(scope="module")
 def both(tmp_path_factory: pytest.TempPathFactory) -> TaskArrays:
     dataset = write_tiny_dataset(tmp_path_factory.mktemp("data") / "landmarks", landmarks=True)
-    return Task(dataset, TaskSpec(features="blendshapes+landmarks")).arrays()
+    return mapped(Task(dataset, TaskSpec(features="blendshapes+landmarks")))
 
 
 @pytest.fixture(scope="module")
 def pixels(tiny_dataset: Path) -> TaskArrays:
-    return Task(tiny_dataset, TaskSpec(features="pixels")).arrays()
+    return mapped(Task(tiny_dataset, TaskSpec(features="pixels")))
 
 
 @pytest.fixture

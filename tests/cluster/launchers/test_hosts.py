@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import os
-import shutil
 import subprocess
 import sys
 from collections.abc import Iterator
@@ -13,10 +12,9 @@ import pytest
 import yaml
 
 from fersweep.cluster.launchers.rendering import render
-from fersweep.results.record import journal
 from tests.cluster.launchers import hosts
 from tests.cluster.launchers.hosts import Network
-from tests.processes import UNRECORDED, num_lines, wait_until, write_curve
+from tests.processes import UNRECORDED
 
 pytestmark = [
     pytest.mark.clusters,

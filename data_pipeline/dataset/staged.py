@@ -1,0 +1,151 @@
+"""A dataset on this machine's own disk, wherever it is: `local("s3://faces/fer2013")`, `local("runs/data/fer2013")`.
+
+One in a bucket, or on a file system of other machines, is staged: copied once a machine, each part checked against the
+manifest, into the directory that common/node_cache.py keeps. A path on this machine's disk is taken as it is. FERSWEEP_STAGE
+is `always` to stage every path, or `never` to stage none.
+"""
+
+from __future__ import annotations
+
+import functools
+import hashlib
+import os
+import sys
+import threading
+from concurrent.futures import ThreadPoolExecutor
+from pathlib import Path, PurePosixPath
+from typing import Any
+
+from fersweep.common import node_cache
+from fersweep.common.buckets import OF_THE_DISK, Bucket, is_address, name_of, retried
+from fersweep.common.errors import InputError
+from fersweep.data_pipeline.dataset.manifest import UNFINISHED, Manifest, Part, parse_manifest
+from fersweep.data_pipeline.dataset.parts import read_part
+from fersweep.data_pipeline.dataset.seal import fingerprint
+
+AT_ONCE = 8  # parts that are read at a time
+PIECE_BYTES = 8 * 2**20
+MANIFEST_S = 10.0  # for which a bucket that does not answer is asked for the manifest
+MODES = ("always", "never")
+
+
+def local(place: str | Path) -> Path:
+    """The directory of the dataset at `place`, a path or a bucket's address, on this machine.
+
+    A bucket is asked for the manifest each time, so that a dataset that was changed is staged anew. InputError where there
+    is no dataset, where it is not whole, and where there is no room for it.
+    """
+    if not is_address(place) and not _is_to_be_staged(Path(place)):
+        return Path(place)
+    source = _Source(place)
+    content = source.manifest()
+    manifest = parse_manifest(content, f"{place}: manifest.json")
+    if lacking := [key for key in ("fingerprint", "image_size", "parts") if key not in manifest]:
+        raise InputError(f"{place}: manifest.json lacks {', '.join(lacking)}: prepare the dataset anew")
+    num_bytes = sum(part["num_bytes"] for part in manifest["parts"])
+
+    def make(directory: Path) -> None:
+        print(f"staging {place} ({num_bytes / 1e9:,.1f} GB) on this machine: {directory.parent}", file=sys.stderr)
+        _copy(source, manifest, directory)
+        (directory / "manifest.json").write_bytes(content)
+
+    name = f"dataset-{identity(content)[:32]}"
+    return node_cache.entry(name, num_bytes + len(content), make, f"the dataset {name_of(place)}")
+
+
+def identity(manifest: bytes) -> str:
+    """What tells a dataset from every other, its preprocessing included: sha256 (hex) of its manifest.json."""
+    return hashlib.sha256(manifest).hexdigest()
+
+
+def _is_to_be_staged(path: Path) -> bool:
+    mode = os.environ.get("FERSWEEP_STAGE")
+    if mode and mode not in MODES:
+        raise InputError(f"FERSWEEP_STAGE={mode}: want {' or '.join(MODES)}, or nothing: paths of other machines alone")
+    return mode == "always" or (mode != "never" and _is_remote(path.absolute()))
+
+
+_is_remote = functools.cache(node_cache.is_on_network)
+
+
+class _Source:
+    """Files of a dataset where it is stored."""
+
+    def __init__(self, place: str | Path):
+        self.place = place
+        self._bucket = Bucket(str(place), MANIFEST_S) if is_address(place) else None
+
+    def manifest(self) -> bytes:
+        try:
+            if self._bucket is None:
+                return (Path(self.place) / "manifest.json").read_bytes()
+            return self._bucket.read("manifest.json")
+        except (FileNotFoundError, NotADirectoryError):
+            raise InputError(f"{self.place} {UNFINISHED}") from None
+        except (OSError, ValueError) as error:  # of an address that is none, pyarrow raises a ValueError
+            raise InputError(f"{self.place} cannot be read: {_line(error)}") from None
+
+    def open(self, name: str) -> Any:
+        return (Path(self.place) / name).open("rb") if self._bucket is None else self._bucket.stream(name)
+
+
+def _copy(source: _Source, manifest: Manifest, directory: Path) -> None:
+    """Copy the parts that the directory lacks. Raises InputError for one that is not as the manifest has it."""
+    stopped = threading.Event()
+
+    def copy(part: Part) -> None:
+        _copy_part(source, part, directory, stopped)
+
+    pool = ThreadPoolExecutor(AT_ONCE)
+    try:
+        for _ in pool.map(copy, manifest["parts"]):
+            pass
+    finally:  # also of Ctrl-C: none of the other parts is waited for
+        stopped.set()
+        pool.shutdown(cancel_futures=True)
+    if all("sha256" in part for part in manifest["parts"]):
+        return
+    tables = (read_part(directory / part["file"]) for part in manifest["parts"])
+    if fingerprint(tables, manifest["image_size"]) != manifest["fingerprint"]:
+        raise InputError(f"{source.place} is damaged: its parts have another fingerprint than its manifest says")
+
+
+def _copy_part(source: _Source, part: Part, directory: Path, stopped: threading.Event) -> None:
+    name = PurePosixPath(part["file"])
+    if name.is_absolute() or ".." in name.parts:
+        raise InputError(f"{source.place}: manifest.json names a part outside of the dataset, {name}")
+    target = directory / name
+    if target.exists():  # of a call that broke off: it has its name because it is whole
+        return
+    target.parent.mkdir(parents=True, exist_ok=True)
+    unfinished = target.with_name(f"{target.name}.tmp")
+
+    def copy() -> tuple[int, str]:
+        digest, num_bytes = hashlib.sha256(), 0
+        with source.open(str(name)) as stream, unfinished.open("wb") as file:
+            while (piece := stream.read(PIECE_BYTES)) and not stopped.is_set():
+                num_bytes += file.write(piece)
+                digest.update(piece)
+        return num_bytes, digest.hexdigest()
+
+    try:
+        num_bytes, digest = retried(copy)
+    except FileNotFoundError:
+        raise InputError(f"{source.place}: {name} is missing: copy the dataset anew") from None
+    except OSError as error:
+        if error.errno in OF_THE_DISK:  # of this machine's
+            raise
+        raise InputError(f"{source.place}: {name} cannot be read: {_line(error)}") from None
+    if stopped.is_set():
+        return
+    if num_bytes != part["num_bytes"]:
+        raise InputError(
+            f"{source.place}: {name} has {num_bytes} bytes, not {part['num_bytes']}: it is not the manifest's; copy the dataset anew"
+        )
+    if digest != part.get("sha256", digest):
+        raise InputError(f"{source.place}: the sha256 of {name} is not the manifest's; copy the dataset anew")
+    unfinished.rename(target)
+
+
+def _line(error: Exception) -> str:
+    return (str(error).splitlines() or [type(error).__name__])[0]
