@@ -13,6 +13,7 @@ from typing import Any
 import pytest
 import yaml
 
+from fersweep.cli.main import main
 from fersweep.cluster import launchers
 from fersweep.cluster.launchers import templates
 from fersweep.cluster.launchers.cluster_file import MAX_NAME, ClusterFile, read_cluster_file
@@ -116,6 +117,35 @@ def test_the_ssh_script_says_the_same_on_a_host(tmp_path: Path) -> None:
     assert "u@h1: FAILED: does not run\nu@h2: FAILED: does not run\n" in done.stderr
     assert HOSTILE in (tmp_path / "arguments").read_text().split("\n")
     assert not (tmp_path / "PWNED").exists()
+
+
+def test_rays_yaml_is_what_ray_up_takes() -> None:
+    from ray.autoscaler._private.util import prepare_config, validate_config
+
+    text = launchers.load("ssh").render(read_cluster_file(EXAMPLE))["ray.yaml"]
+    config = prepare_config(yaml.safe_load(text))
+    validate_config(config)
+    assert config["available_node_types"]["local.cluster.node"]["max_workers"] == 1
+    assert "ray stop" not in " ".join(commands(config))
+
+
+def test_the_verb(tmp_path: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.chdir(tmp_path)
+
+    def run(*arguments: str) -> tuple[object, str]:
+        monkeypatch.setattr("sys.argv", ["fersweep", "cluster", "render", *arguments])
+        with pytest.raises(SystemExit) as ended:
+            main()
+        out, err = capsys.readouterr()
+        return ended.value.code, out + err
+
+    code, said = run()
+    assert code == 0
+    assert all(f"\n{target}" in said for target in launchers.TARGETS)
+    assert run("slurm") == (2, "fersweep: cluster.yaml: no such file; `fersweep cluster render example` writes one\n")
+    assert run("example")[1].startswith("written: cluster.yaml\nnext: fersweep cluster render TARGET")
+    assert run("slurm") == (0, "written: fer-slurm/fer.sbatch\nnext: sbatch fer-slurm/fer.sbatch\n")
+    assert run("ssh", "--out", "a b")[1].endswith("next: 'a b/cluster.sh' up\n")
 
 
 @pytest.mark.parametrize(
