@@ -1,4 +1,6 @@
-"""What runs on each node of a cluster, asked before a sweep begins: our code, Python, and the packages that trials need."""
+"""What each node of a cluster has, asked before a sweep begins: our code, Python, the packages that trials need, and the
+directory that checkpoints go to.
+"""
 
 # Parts of Ray have no types.
 # pyright: reportUnknownMemberType=false, reportUnknownVariableType=false, reportUnknownArgumentType=false
@@ -7,7 +9,11 @@ from __future__ import annotations
 
 import platform
 import sys
+import tempfile
+from collections.abc import Iterator
+from contextlib import contextmanager
 from importlib import metadata
+from pathlib import Path
 from typing import Any, NamedTuple
 
 from fersweep.cluster.capacity import places_on
@@ -20,28 +26,32 @@ PACKAGES = ("numpy", "torch", "tensorflow", "keras")
 
 
 class Software(NamedTuple):
-    """What a process has. code: fingerprint of fersweep's; packages: name → version, "" where it is not installed."""
+    """What a process has. code: fingerprint of fersweep's; packages: name → version, "" where it is not installed.
+
+    sees: whether a file that another process has just made is there.
+    """
 
     code: str
     python: str
     packages: dict[str, str]
+    sees: bool = True
 
 
-def software() -> Software:
-    """Of this process; imports none of the packages."""
+def software(mark: str | None = None) -> Software:
+    """Of this process; imports none of the packages. `mark`: the file to look for."""
     packages: dict[str, str] = {}
     for name in PACKAGES:
         try:
             packages[name] = metadata.version(name)
         except metadata.PackageNotFoundError:
             packages[name] = ""
-    return Software(code_fingerprint(), platform.python_version(), packages)
+    return Software(code_fingerprint(), platform.python_version(), packages, mark is None or Path(mark).exists())
 
 
-def check_nodes(resources: Resources) -> None:
+def check_nodes(resources: Resources, shared: Path | None = None) -> None:
     """Ask the live nodes of the cluster that this process has joined, those that hold trials. InputError where one runs other
-    code of fersweep, or lacks what this process has; another version of a package is said in a line. A node that joins
-    later gets our code.
+    code of fersweep, lacks what this process has, or does not see the directory `shared`; another version of a package is
+    said in a line. A node that joins later gets our code.
 
     Nothing is asked of a Ray on this machine alone.
     """
@@ -53,12 +63,13 @@ def check_nodes(resources: Resources) -> None:
     others = [node for node in machines if node["NodeID"] != here and places_on(node["Resources"], resources)]
     if not others:
         return
-    ask = ray.remote(num_cpus=0, max_retries=0)(software)
+    ask: Any = ray.remote(num_cpus=0, max_retries=0)(software)
     answers: dict[Any, str] = {}
-    for node in others:
-        there: Any = NodeAffinitySchedulingStrategy(node["NodeID"], soft=False)
-        answers[ask.options(scheduling_strategy=there).remote()] = node["NodeManagerAddress"]
-    ready, silent = ray.wait(list(answers), num_returns=len(answers), timeout=ANSWER_S)
+    with _marked(shared) as mark:
+        for node in others:
+            there: Any = NodeAffinitySchedulingStrategy(node["NodeID"], soft=False)
+            answers[ask.options(scheduling_strategy=there).remote(mark)] = node["NodeManagerAddress"]
+        ready, silent = ray.wait(list(answers), num_returns=len(answers), timeout=ANSWER_S)
     for answer in silent:
         print(f"node {answers[answer]} has not answered within {ANSWER_S:g} s; trials may wait for it", file=sys.stderr)
         ray.cancel(answer)
@@ -69,6 +80,22 @@ def check_nodes(resources: Resources) -> None:
             reason = str(error).strip().splitlines()[-1].strip()
             raise InputError(f"node {answers[answer]}: no worker of ours starts there: {reason}") from None
         _compare(answers[answer], theirs, software())
+        if not theirs.sees:
+            raise InputError(
+                f"--home {shared}: node {answers[answer]} does not see what this machine writes there: want a directory that all "
+                f"machines share, or a bucket (storage: s3://… in the sweep file)"
+            )
+
+
+@contextmanager
+def _marked(shared: Path | None) -> Iterator[str | None]:
+    """The name of a file in a directory, or in the nearest one above that is there; None without a directory."""
+    if shared is None:
+        yield None
+        return
+    nearest = next(path for path in (shared, *shared.absolute().parents) if path.is_dir())
+    with tempfile.NamedTemporaryFile(prefix=".fersweep-", dir=nearest.resolve()) as mark:
+        yield mark.name
 
 
 def _compare(node: str, theirs: Software, ours: Software) -> None:

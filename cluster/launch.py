@@ -17,6 +17,7 @@ import yaml
 
 from fersweep.cluster import capacity
 from fersweep.cluster.cluster_nodes import check_nodes
+from fersweep.cluster.driver.notifications import webhook
 from fersweep.cluster.driver.run_sweep import Outcome, run_sweep
 from fersweep.cluster.search.older_sweeps import best_points, history
 from fersweep.common import ray_connection
@@ -29,6 +30,7 @@ from fersweep.data_pipeline.tasks import node_arrays
 from fersweep.data_pipeline.tasks.arrays import TaskArrays
 from fersweep.data_pipeline.tasks.task import Task
 from fersweep.results.record.home import check_home, resume_command
+from fersweep.results.record.plans import find_plan
 from fersweep.results.record.storage import Storage
 from fersweep.results.record.sweep_json import Baseline, Learned, SweepJson, stored_at
 from fersweep.search_spaces.sweep_file.schema import Sweep
@@ -91,6 +93,7 @@ def describe(asked: Sweep, data: str | Path, home: Path) -> tuple[SweepJson, Tas
         git_commit=own_commit(),
         python=platform.python_version(),
         versions=_versions(),
+        planned=find_plan(home, asked, arrays.fingerprint),
         home=Path(home).resolve(),
     )
     return sweep, arrays
@@ -108,14 +111,15 @@ def _versions() -> dict[str, str]:
 def launch(asked: Sweep, data: str | Path, home: Path, address: str | None = None) -> Outcome:
     """Run a new sweep to its end. Everything is checked before anything is written."""
     directory = _refuse_existing(asked, home)
+    webhook(asked)
     sweep, arrays = describe(asked, data, home)
     for line in sweep.without_faces():
         print(line, file=sys.stderr)
     fetch(asked, sweep.older_points)
     ray_connection.connect(address)
     capacity.check(asked.resources)
-    check_nodes(asked.resources)
     storage, content = sweep.storage(directory), sweep.as_bytes()
+    check_nodes(asked.resources, None if storage.path is None else Path(home))
     if storage.path is None:
         if asked.following is not None:
             _claim(stored_at(str(asked.storage), asked.following.name), None)
@@ -139,6 +143,7 @@ def dry(
     another one.
     """
     _refuse_existing(asked, home)
+    webhook(asked)
     sweep, _ = describe(asked, data, home)
     fetch(asked, sweep.older_points)
     ray_connection.connect(address)

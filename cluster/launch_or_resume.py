@@ -16,7 +16,7 @@ from fersweep.search_spaces.sweep_file.schema import Sweep
 WAIT_S = 90.0  # for the driver before this one to end, or its heartbeat to be old
 
 
-def launch_or_resume(asked: Sweep, data: Path, home: Path, address: str | None = None) -> Outcome:
+def launch_or_resume(asked: Sweep, data: str | Path, home: Path, address: str | None = None) -> Outcome:
     """Run the sweep to its end, from where it is. A finished one is left as it is.
 
     Raises InputError where its trials so far rest on something else than what is asked for now.

@@ -16,14 +16,15 @@ import yaml
 
 from fersweep.cluster import capacity
 from fersweep.cluster.cluster_nodes import check_nodes
+from fersweep.cluster.driver.notifications import webhook
 from fersweep.cluster.driver.run_sweep import DRIVEN, Outcome, run_sweep
-from fersweep.cluster.driver.watchdog import BUCKET_BEAT_S, SILENT_S, bucket_driver, directory_driver
 from fersweep.common import ray_connection
 from fersweep.common.buckets import resolved
 from fersweep.common.errors import InputError
 from fersweep.common.files import check_writable, is_held, write_whole
 from fersweep.data_pipeline.tasks import node_arrays
 from fersweep.data_pipeline.tasks.arrays import TaskArrays
+from fersweep.results.record.drivers import BUCKET_BEAT_S, SILENT_S, bucket_driver, directory_driver, last_session
 from fersweep.results.record.home import pull
 from fersweep.results.record.journal import SweepRecord
 from fersweep.results.record.recorded_sweep import load_sweep
@@ -35,7 +36,7 @@ from fersweep.search_spaces.sweep_file.schema import Sweep
 from fersweep.search_spaces.sweep_file.searched_space import distributions, fetch
 
 MAY_CHANGE = ("search.num_trials", "stop.max_epochs", "stop.report_s", "stop.timeout_s", "keep_checkpoints")
-MAY_CHANGE_BELOW = ("resources.", "failures.")
+MAY_CHANGE_BELOW = ("resources.", "failures.", "notify")
 
 
 class Difference(NamedTuple):
@@ -86,13 +87,14 @@ def resume(
         asked = _no_smaller(asked, sweep.asked)
     _refuse_differences(sweep.asked, asked, recorded.record)
     _refuse_changed_space(asked, sweep.space)
+    webhook(asked)
     sweep = sweep.model_copy(update={"asked": asked})
     arrays = node_arrays.load(sweep.task())
     _refuse_older_scores(sweep, arrays, recorded.record)
     fetch(asked, sweep.older_points)
     ray_connection.connect(address)
     capacity.check(asked.resources)
-    check_nodes(asked.resources)
+    check_nodes(asked.resources, None if storage.path is None else directory.parent.parent)
     content = sweep.as_bytes()
     if content != (directory / "sweep.json").read_bytes():
         if storage.path is None:
@@ -205,7 +207,7 @@ def _driven(directory: Path, storage: Storage) -> str | None:
     if is_held(directory / "driver.lock"):
         return f"{directory}: {DRIVEN}"
     if storage.path is not None:
-        driver = directory_driver(directory)
+        driver = directory_driver(directory, last_session(directory))
         return driver and (
             f"{directory}: process {driver.pid} on {driver.host} ran this sweep {driver.silent_s:.0f} s ago; stop it "
             f"(fersweep stop), or, if it is gone, resume in {SILENT_S - driver.silent_s:.0f} s"

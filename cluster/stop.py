@@ -2,20 +2,17 @@
 
 from __future__ import annotations
 
-import socket
 import time
 from collections.abc import Callable
 from pathlib import Path
 from typing import NamedTuple
 
-from fersweep.cluster.driver.watchdog import BEAT_S, bucket_driver
 from fersweep.common.display.tables import age
-from fersweep.common.files import is_held
 from fersweep.results.dashboards.status import SweepStatus, status
 from fersweep.results.record import stop_request
-from fersweep.results.record.home import pull, resume_command
+from fersweep.results.record.drivers import BEAT_S
+from fersweep.results.record.home import resume_command
 from fersweep.results.record.recorded_sweep import load_sweep
-from fersweep.results.record.storage import Storage
 
 WAIT_S = 60.0  # for a driver to end; its trials get 20 s
 POLL_S = 0.5
@@ -36,7 +33,7 @@ def stop(directory: Path, say: Callable[[str], None], wait_s: float = WAIT_S) ->
     A sweep that does not run is left as it is. Raises OSError where a bucket does not answer.
     """
     storage = load_sweep(directory).storage
-    found, alive = _look(directory, storage)
+    found, alive = _look(directory)
     if not alive:
         return _stopped(found, f"does not run: {_why(found)}")
     driver = f"process {found.driver.pid} on {found.driver.host}" if found.driver else "its driver"
@@ -45,7 +42,7 @@ def stop(directory: Path, say: Callable[[str], None], wait_s: float = WAIT_S) ->
     deadline = time.monotonic() + wait_s
     while alive and time.monotonic() < deadline:
         time.sleep(POLL_S if storage.path is not None else BEAT_S)
-        found, alive = _look(directory, storage)
+        found, alive = _look(directory)
         if alive and not stop_request.requested(storage):  # a driver that has just begun took it for an old one
             stop_request.request(storage)
     if alive:
@@ -54,19 +51,10 @@ def stop(directory: Path, say: Callable[[str], None], wait_s: float = WAIT_S) ->
     return _stopped(found, "had just ended" if found.state == "finished" else "is stopped")
 
 
-def _look(directory: Path, storage: Storage) -> tuple[SweepStatus, bool]:
+def _look(directory: Path) -> tuple[SweepStatus, bool]:
     """The sweep's state, and whether a driver runs it, here or elsewhere."""
-    if storage.path is None and not is_held(directory / "driver.lock"):
-        pull(storage, directory)
     (found,) = status(directory.parent.parent, directory.name)
-    if found.state == "running":
-        return found, True
-    if storage.path is None:
-        driver = bucket_driver(storage)
-        return found, driver is not None and driver.alive
-    # A shared file system may not show the lock of another machine, but it shows its heartbeat.
-    elsewhere = found.driver is not None and found.driver.host != socket.gethostname()
-    return found, found.reason == "killed" and elsewhere and (found.age_s or 0.0) < 3 * BEAT_S
+    return found, found.state == "running"
 
 
 def _why(found: SweepStatus) -> str:

@@ -22,6 +22,7 @@ from pathlib import Path
 from typing import Any, TypeVar
 
 from fersweep.common.errors import InputError
+from fersweep.common.text import masked
 
 RETRY_S = 60.0
 OF_THE_DISK = (errno.ENOSPC, errno.EDQUOT, errno.EROFS, errno.EFBIG)
@@ -133,6 +134,9 @@ class Bucket:
         if self._opened is None:
             from pyarrow.fs import FileSystem
 
-            self._opened = FileSystem.from_uri(self.address)
+            try:
+                self._opened = FileSystem.from_uri(self.address)
+            except (OSError, ValueError) as error:  # it quotes the address
+                raise type(error)(masked(str(error))) from None
         assert self._opened is not None
         return self._opened

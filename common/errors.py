@@ -3,7 +3,7 @@
 import difflib
 from collections.abc import Iterable
 
-from fersweep.common.text import printable
+from fersweep.common.text import masked, printable
 
 LONGEST = 1000  # characters of a message
 
@@ -11,12 +11,13 @@ LONGEST = 1000  # characters of a message
 class InputError(ValueError):
     """What the user gave is wrong. The message is one line: what, where, and what would be right.
 
-    It quotes what it was given, which may be anything: what does not print is escaped, and a long one loses its middle.
+    It quotes what it was given, which may be anything: what does not print is escaped, a long one loses its middle, and
+    passwords in addresses are left out.
     The command line prints the message and exits with status 2. What fails at run time is a RuntimeError (status 1).
     """
 
     def __init__(self, message: str):
-        line = printable(message)
+        line = masked(printable(message))
         super().__init__(line if len(line) <= LONGEST else f"{line[: LONGEST - 300]} … {line[-200:]}")
 
 

@@ -87,7 +87,7 @@ def check(address: Address) -> bool:
         version = _version(address, secret)
         if version is None:
             raise InputError(
-                f"{address.named}: the cluster has another token than {_token_place()}: want the one of its head"
+                f"{address.named}: the cluster has another token than {token_place()}: want the one of its head"
             )
     if version != ray.__version__:
         raise InputError(
@@ -131,7 +131,7 @@ def token() -> str | None:
         return None
 
 
-def _token_place() -> str:
+def token_place() -> str:
     if os.environ.get("RAY_AUTH_TOKEN"):
         return "RAY_AUTH_TOKEN"
     return os.environ.get("RAY_AUTH_TOKEN_PATH") or "~/.ray/auth_token"

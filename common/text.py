@@ -7,6 +7,18 @@ import shlex
 
 COLOURS = re.compile(r"\x1b\[[0-9;]*m")
 FORMULA = ("=", "+", "-", "@")  # what a cell begins with that a spreadsheet computes
+HIDDEN = "***"
+# USER:PASSWORD@ in an address, where no port and path is; a password may hold "@" and "/". Of a server also what stands
+# alone before the "@", which may be a token (of `abfss://container@account` it is none).
+PASSWORD = re.compile(
+    r"""(\b[a-z][a-z0-9+.-]*://)[^\s'"`<>/@:]*:(?!\d{1,5}(?:[/?#,;)\s'"`]|$))[^\s'"`<>]*@""", re.IGNORECASE
+)
+TOKEN = re.compile(r"""(\bhttps?://)[^\s'"`<>/@]+@""", re.IGNORECASE)
+SECRET_OPTION = re.compile(
+    r"""([?&;](?:[\w.-]*(?:password|passwd|secret|token|access_key|secret_key|account_key|api_key|apikey|signature)|pwd|sig)=)"""
+    r"""[^&;\s'"`<>]+""",
+    re.IGNORECASE,
+)
 
 
 def printable(text: object) -> str:
@@ -17,6 +29,18 @@ def printable(text: object) -> str:
     """
     line = str(text)
     return line if line.isprintable() else "".join(char if char.isprintable() else repr(char)[1:-1] for char in line)
+
+
+def masked(text: str) -> str:
+    """Text in which no address shows a password or a token: `http://***@host`, `…?password=***`.
+
+    For all that is shown or written: errors, logs, commands, pages. What has none is returned as it is.
+    """
+    if "://" not in text:
+        return text
+    for pattern in (PASSWORD, TOKEN):
+        text = pattern.sub(rf"\1{HIDDEN}@", text)
+    return SECRET_OPTION.sub(rf"\1{HIDDEN}", text)
 
 
 def printable_lines(text: object) -> str:

@@ -15,7 +15,7 @@ from tests.imports import ROOMS, ROOT, circles, file_graph, files, folders, grou
 # its room. HEAVY and ONLY say more.
 TABLE: dict[str, str] = {
     "common/errors": "text",
-    "common/buckets": "errors",
+    "common/buckets": "errors text",
     "common/display": "text",
     "common/files": "errors processes",
     "common/node_cache": "errors files",
@@ -54,9 +54,9 @@ TABLE: dict[str, str] = {
     "results/dashboards": "record scores mlflow_store tracking",
     "cluster/driver": "capacity search worker",
     "cluster/launchers": "",
-    "cluster/jobs": "capacity driver",
-    "cluster/planning": "capacity search worker",
-    "cluster/doctor": "capacity",
+    "cluster/jobs": "capacity driver launch",
+    "cluster/planning": "capacity search worker launch",
+    "cluster/doctor": "capacity driver",
     "cluster/cluster_nodes": "capacity",
     "cluster/launch": "capacity cluster_nodes search worker driver",
     "cluster/resume": "capacity cluster_nodes search worker driver",

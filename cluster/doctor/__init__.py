@@ -1,1 +1,1 @@
-"""What keeps a sweep from running on a cluster, and its remedy."""
+"""`fersweep doctor`: could a sweep run here, and what is in its way? A check is a function `check_…` of a file that checks.py names."""

@@ -16,6 +16,7 @@ from typing import Any
 
 from fersweep.cluster import capacity
 from fersweep.cluster.driver.checkpoint_pruning import Pruner
+from fersweep.cluster.driver.notifications import Notifier
 from fersweep.cluster.driver.stopping import Stopping
 from fersweep.cluster.driver.watchdog import Watchdog
 from fersweep.cluster.search.decisions import Search
@@ -26,7 +27,7 @@ from fersweep.common.files import lock
 from fersweep.data_pipeline.tasks import node_arrays
 from fersweep.data_pipeline.tasks.arrays import TaskArrays
 from fersweep.results.record import stop_request
-from fersweep.results.record.home import resume_command
+from fersweep.results.record.home import resume_command, status_command
 from fersweep.results.record.journal import Journal
 from fersweep.results.record.storage import Storage
 from fersweep.results.record.sweep_json import Baseline, SweepJson
@@ -68,6 +69,7 @@ def run_sweep(
         stop_request.withdraw(storage)  # of an earlier driver
         journal = Journal(directory / "journal.jsonl", storage)
         search, recorder = Search(sweep.asked, journal, sweep.history, sweep.older_points), Recorder(directory)
+        notifier = Notifier(sweep.asked, journal, status_command(directory))
         journal.session("started")
         recorder.start()
         watchdog = Watchdog(
@@ -87,6 +89,7 @@ def run_sweep(
         with contextlib.suppress(OSError):
             stop_request.withdraw(storage)
         missing = recorder.finish() if state == "finished" else recorder.finish(HURRY_S)
+        notifier.finish()
     following = sweep.asked.following if state == "finished" else None
     return Outcome(state, directory, stopping.signal, stopping.error, missing, following)
 

@@ -12,16 +12,14 @@ import threading
 import time
 from collections.abc import Callable
 from pathlib import Path
-from typing import Any, NamedTuple
 
 from fersweep.cluster.driver.stopping import Stopping
-from fersweep.results.record import journal, stop_request
+from fersweep.results.record import stop_request
+from fersweep.results.record.drivers import BEAT_S, BUCKET_BEAT_S, HEARTBEAT
 from fersweep.results.record.storage import Storage
 from fersweep.results.tracking.recorder import Recorder
 
-LOOK_S, BEAT_S, BUCKET_BEAT_S = 1.0, 5.0, 30.0
-SILENT_S = 3 * BEAT_S  # a driver that shares the directory and beats no more is dead
-HEARTBEAT = "heartbeat"
+LOOK_S = 1.0
 LOST_S = 30.0  # without an answer of the cluster's head
 LOST_STOPPING_S = 3.0  # the same while the sweep stops: SIGTERM to all processes of a machine ends its Ray, too
 
@@ -107,43 +105,6 @@ class Watchdog:
             print(f"fersweep: the Ray cluster at {self.head} does not answer any more", file=sys.stderr)
         print(f"interrupted; nothing is lost; go on with: {self._resume_command}", file=sys.stderr, flush=True)
         os._exit(code)
-
-
-class OtherDriver(NamedTuple):
-    """The driver that wrote a sweep's heartbeat last; `silent_s` ago. alive: it may run still."""
-
-    pid: str
-    host: str
-    silent_s: float
-    alive: bool
-
-
-def directory_driver(directory: Path) -> OtherDriver | None:
-    """A driver on another machine that shares the directory and beats still; None where there is none.
-
-    A shared file system may not show the lock of another machine, but it shows its heartbeat.
-    """
-    last: dict[str, Any] | None = None
-    for event in journal.read_events(directory / "journal.jsonl"):
-        last = event if event["event"] == "session" else last
-    if last is None or last["action"] != "started" or last["host"] == socket.gethostname():
-        return None
-    try:
-        silent_s = max(time.time() - (directory / HEARTBEAT).stat().st_mtime, 0.0)
-    except FileNotFoundError:
-        return None
-    return OtherDriver(str(last["pid"]), last["host"], silent_s, True) if silent_s < SILENT_S else None
-
-
-def bucket_driver(storage: Storage) -> OtherDriver | None:
-    """None where no driver has run. Raises OSError."""
-    try:
-        at, pid, host = storage.read(HEARTBEAT).decode().split()
-        silent_s = time.time() - float(at)
-    except (FileNotFoundError, ValueError):
-        return None
-    gone = host == socket.gethostname() and not Path(f"/proc/{pid}").exists() and Path("/proc/self").exists()
-    return OtherDriver(pid, host, silent_s, silent_s < 2 * BUCKET_BEAT_S and not gone)
 
 
 def _answers(address: str) -> bool:

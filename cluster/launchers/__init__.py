@@ -17,6 +17,11 @@ from fersweep.common.errors import InputError, hint
 TARGETS = {
     "ssh": "fersweep.cluster.launchers.ssh",
     "slurm": "fersweep.cluster.launchers.slurm",
+    "sky": "fersweep.cluster.launchers.sky",
+    "aws": "fersweep.cluster.launchers.aws",
+    "gcp": "fersweep.cluster.launchers.gcp",
+    "kuberay": "fersweep.cluster.launchers.kuberay",
+    "docker": "fersweep.cluster.launchers.docker",
 }
 
 

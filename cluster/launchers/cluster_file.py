@@ -135,13 +135,22 @@ class Slurm(_Part):
 
 
 class Aws(_Part):
+    """ami: the image of head and workers, with NVIDIA's driver. instance_profile: the rights of head and workers."""
+
+    ami: Word | None = None
+    instance_profile: Word | None = None
     region: Word = "us-west-2"
     head_instance: Word = "m7i.large"
-    worker_instance: Word = "g6.xlarge"
+    worker_instance: Word = "g6.2xlarge"
     disk_gb: int = Field(100, ge=1)
 
 
 class Gcp(_Part):
+    """source_image: of head and workers, with NVIDIA's driver and Docker."""
+
+    source_image: Word = (
+        "projects/deeplearning-platform-release/global/images/family/common-cu129-ubuntu-2404-nvidia-580"
+    )
     project: Word
     region: Word = "us-central1"
     zone: Word = "us-central1-a"
@@ -212,13 +221,16 @@ class ClusterFile(_Part):
 
     @property
     def arguments(self) -> list[str]:
-        """Of `fersweep launch`; `--resume --address …` is added. Raises InputError where `run` is not given."""
+        """Of `fersweep launch`, with `storage`; `--resume --address …` is added. Raises InputError where `run` is not given."""
         if self.run is None:
             raise InputError(
                 "the cluster file has no `run`: the arguments of `fersweep launch`, "
                 "e.g. run: cnn --data /shared/fer2013 --home /shared/runs"
             )
-        return _launch_arguments(self.run)
+        words = _launch_arguments(self.run)
+        if self.storage is not None and not any(word.removeprefix("--set=").startswith("storage=") for word in words):
+            words += ["--set", f"storage={self.storage}"]
+        return words
 
 
 def _launch_arguments(run: str) -> list[str]:

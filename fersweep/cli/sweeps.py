@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 from fersweep.cli import completion
-from fersweep.cli.options import RUNS, Address, AsJson, Home, Name
+from fersweep.cli.options import RUNS, Address, AsJson, Home, Name, TrustNetwork
 from fersweep.cli.output import complain, say, show
 from fersweep.common.errors import InputError
 
@@ -78,6 +78,10 @@ def launch(
     dry_run: Annotated[
         bool, typer.Option("--dry-run", help="Check everything, print the resolved sweep, stop.")
     ] = False,
+    submit: Annotated[
+        bool, typer.Option("--submit", help="Send it as a job to the cluster whose Jobs API --address names.")
+    ] = False,
+    trust_network: TrustNetwork = False,
     as_json: AsJson = False,
 ) -> None:
     """Run a sweep: search the hparams of a trainable on a dataset. One with `then:` is followed by a second one."""
@@ -101,10 +105,16 @@ def launch(
         )
     for remark in remarks(sweep):
         say(f"note: {remark}")
-    if dry_run:
-        print(dry(sweep, data, home, address, say))
+    if submit:
+        from fersweep.cluster.jobs import submission
+
+        job = submission.submit(sweep, data, home, address, say, trust_network)
+        show(job, lambda job: f"{sweep.name}: job {job.id} is {job.state.lower()}", as_json)
         return
-    outcome = (launch_or_resume if resume else run)(sweep, data, home, address)
+    if dry_run:
+        print(dry(sweep, Path(data), home, address, say))
+        return
+    outcome = (launch_or_resume if resume else run)(sweep, Path(data), home, address)
     report_sweep(outcome, as_json, home)
     if outcome.following is not None:
         report_sweep(go_on(outcome, outcome.following, address), as_json, home)
@@ -154,6 +164,8 @@ def report_sweep(outcome: Outcome, as_json: bool, home: Path) -> None:
     from fersweep.results.compare.tables import render_sweep
     from fersweep.results.compare.trials import compare
     from fersweep.results.record.home import home_option, resume_command
+    from fersweep.results.record.sweep_json import read_sweep_json
+    from fersweep.results.record.timeline import planned_and_taken
 
     name, where, again = outcome.directory.name, home_option(home), resume_command(outcome.directory)
     if outcome.missing:
@@ -166,6 +178,8 @@ def report_sweep(outcome: Outcome, as_json: bool, home: Path) -> None:
     following = outcome.following
     if following is None or not as_json:
         show(compare(outcome.directory, top=5), render_sweep, as_json)
+    if planned := planned_and_taken(read_sweep_json(outcome.directory), outcome.directory):
+        say(planned)
     if following is not None:
         share = "all" if following.task.fraction == 1 else f"{following.task.fraction:g}"
         best, epochs = following.search.num_trials, following.stop.max_epochs

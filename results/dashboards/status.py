@@ -1,6 +1,7 @@
 """The state of every sweep, read from its directory alone: `fersweep status`.
 
-A sweep is running while its driver holds `driver.lock`, whatever its journal says last: a killed driver wrote no end.
+A sweep is running while its driver holds `driver.lock`, or has a heartbeat on another machine, whatever its journal says
+last: a killed driver wrote no end. One in a bucket is looked up there if it is asked for by name.
 Imports neither Ray nor MLflow nor a framework, so that it takes no longer than reading the journals.
 """
 
@@ -9,6 +10,7 @@ from __future__ import annotations
 import contextlib
 import json
 import os
+import sys
 import time
 from dataclasses import asdict, dataclass, field
 from pathlib import Path
@@ -16,9 +18,12 @@ from typing import Any
 
 from fersweep.common.errors import InputError
 from fersweep.common.files import is_held
-from fersweep.results.record.home import find_sweep, resume_command
+from fersweep.results.record.drivers import LOCK, beat, is_driven
+from fersweep.results.record.home import find_sweep, pull, resume_command
 from fersweep.results.record.journal import DAMAGE, SweepRecord, read_events
+from fersweep.results.record.storage import Storage
 from fersweep.results.record.sweep_json import read_sweep_json
+from fersweep.results.record.timeline import planned_and_taken
 
 UNREADABLE = (OSError, *DAMAGE)  # what reading a broken record may raise
 
@@ -64,6 +69,8 @@ class SweepStatus:
         age_s: how long ago that was.
         resume: the command that goes on.
         fersweep: the version that launched it.
+        storage: its bucket.
+        planned: how long the sweep was planned to take, and how long it took, in words; once it has finished.
         sync: whether MLflow is level with the journal; filled by `sync`.
     """
 
@@ -84,6 +91,8 @@ class SweepStatus:
     driver: Driver | None = None
     resume: str | None = None
     fersweep: str | None = None
+    storage: str | None = None
+    planned: str | None = None
     sync: str | None = None
 
     @property
@@ -101,18 +110,40 @@ class SweepStatus:
 
 @dataclass(frozen=True)
 class _Replay:
-    """A replayed journal: its trials, when its last event was, and what the last driver wrote of itself."""
+    """A replayed journal: its trials, when its last event was, and the last event that a driver wrote of itself."""
 
     record: SweepRecord
     last_event_at: float | None
-    driver: Driver | None
-    reason: str | None
+    session: dict[str, Any] | None
+
+    @property
+    def driver(self) -> Driver | None:
+        return None if self.session is None else Driver(self.session.get("pid"), self.session.get("host"))
 
 
 def status(home: Path, name: str | None = None) -> list[SweepStatus]:
     """What is known of each sweep under `home`, by name, or of `name` alone. InputError if there is no sweep `name`."""
-    directories = [find_sweep(home, name)] if name else _sweeps(home)
-    return [_describe(directory) for directory in directories]
+    if name is None:
+        return [_describe(directory) for directory in _sweeps(home)]
+    directory = find_sweep(home, name)
+    if "://" not in name:
+        _refresh(directory)
+    return [_describe(directory)]
+
+
+def _refresh(directory: Path) -> None:
+    """Make the record of a sweep in a bucket what it is there: a driver on another machine may have gone on with it."""
+    with contextlib.suppress(*UNREADABLE):
+        storage = read_sweep_json(directory).storage(directory)
+        if storage.path is not None or is_held(directory / LOCK):
+            return
+        try:
+            pull(Storage(storage.address, retry_s=1), directory)
+        except OSError as error:
+            print(
+                f"{directory.name}: {storage.address} does not answer ({_one_line(error)}): this is of old",
+                file=sys.stderr,
+            )
 
 
 def _sweeps(home: Path) -> list[Path]:
@@ -132,17 +163,17 @@ def _describe(directory: Path) -> SweepStatus:
 
 
 def _read(directory: Path, disk_bytes: int) -> SweepStatus:
-    running = is_held(
-        directory / "driver.lock"
-    )  # before the journal: a driver that ends in between has written its end
+    held = is_held(directory / LOCK)  # before the journal: a driver that ends in between has written its end
     try:
         sweep = read_sweep_json(directory)
     except InputError as error:
         raise InputError(f"sweep.json is not a sweep's record: {_one_line(error.__cause__ or error)}") from error
     replay = _replay(directory / "journal.jsonl")
     record, num_trials = replay.record, sweep.asked.search.num_trials
-    state, reason = _state(running, record.action, replay.reason)
-    seen_at = max(filter(None, (replay.last_event_at, _beat(directory / "heartbeat"))), default=None)
+    state, reason = _state(held, record.action, (replay.session or {}).get("reason"))
+    if reason == "killed" and is_driven(directory, sweep.storage(directory), replay.session):
+        state, reason = "running", None
+    seen_at = max(filter(None, (replay.last_event_at, beat(directory))), default=None)
     goes_on = state in ("interrupted", "failed") or (state == "finished" and record.num_ended < num_trials)
     return SweepStatus(
         sweep=directory.name,
@@ -162,6 +193,8 @@ def _read(directory: Path, disk_bytes: int) -> SweepStatus:
         driver=replay.driver,
         resume=resume_command(directory) if goes_on else None,
         fersweep=sweep.versions.get("fersweep"),
+        storage=sweep.asked.storage,
+        planned=planned_and_taken(sweep, directory) if state == "finished" else None,
     )
 
 
@@ -174,17 +207,17 @@ def _best(record: SweepRecord, metric: str, mode: str) -> Best | None:
 
 def _replay(path: Path) -> _Replay:
     """One pass: journals are long."""
-    record, last_event_at, driver, reason, line = SweepRecord(), None, None, None, 1
+    record, last_event_at, session, line = SweepRecord(), None, None, 1
     try:
         for event in read_events(path):
             record.apply(event)
             last_event_at = float(event["time"])
             if event["event"] == "session":
-                driver, reason = Driver(event.get("pid"), event.get("host")), event.get("reason")
+                session = event
             line += 1
     except UNREADABLE as error:
         raise InputError(f"{path.name}, line {line}: {_one_line(error)}") from error
-    return _Replay(record, last_event_at, driver, reason)
+    return _Replay(record, last_event_at, session)
 
 
 def _state(running: bool, action: str | None, reason: str | None) -> tuple[str, str | None]:
@@ -194,14 +227,6 @@ def _state(running: bool, action: str | None, reason: str | None) -> tuple[str, 
     if action in ("finished", "failed"):
         return action, reason
     return "interrupted", "interrupted" if action == "interrupted" else "killed"
-
-
-def _beat(path: Path) -> float | None:
-    """When the driver last touched its heartbeat, if it has one."""
-    try:
-        return path.stat().st_mtime
-    except OSError:
-        return None
 
 
 def _disk_bytes(directory: Path) -> int:

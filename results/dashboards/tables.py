@@ -33,7 +33,7 @@ def render(sweeps: Sequence[SweepStatus], home: Path) -> RenderableType:
     for sweep in sweeps:
         overview.add_row(*_overview(sweep))
         counts.add_row(*_counts(sweep))
-    lines = [line for sweep in sweeps for line in (*_failures(sweep), _next(sweep)) if line]
+    lines = [line for sweep in sweeps for line in (*_failures(sweep), _planned(sweep), _next(sweep)) if line]
     return Group(overview, counts, *map(Text, lines))
 
 
@@ -69,6 +69,10 @@ def _failures(sweep: SweepStatus) -> list[str]:
         lines += [f"{sweep.sweep}, {len(failures)} failed ({which}): {printable(reason)}"]
         lines += [f"    {printable(line)}" for line in failures[0].log[:NUM_LINES]]
     return lines
+
+
+def _planned(sweep: SweepStatus) -> str:
+    return f"{sweep.sweep}: {sweep.planned}" if sweep.planned else ""
 
 
 def _next(sweep: SweepStatus) -> str:

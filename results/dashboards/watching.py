@@ -13,7 +13,7 @@ from fersweep.results.dashboards.status import SweepStatus, status
 if TYPE_CHECKING:
     from rich.console import RenderableType
 
-REFRESH_S = 2.0
+REFRESH_S, BUCKET_S = 2.0, 10.0  # from a bucket the whole journal is read
 
 
 def watch(home: Path, name: str | None, render: Callable[[list[SweepStatus]], RenderableType]) -> list[SweepStatus]:
@@ -30,6 +30,6 @@ def watch(home: Path, name: str | None, render: Callable[[list[SweepStatus]], Re
         while any(sweep.state == "running" for sweep in found):
             if sys.stderr.isatty():
                 live.update(render(found), refresh=True)
-            time.sleep(REFRESH_S)
+            time.sleep(BUCKET_S if name and found[0].storage else REFRESH_S)
             found = status(home, name)
     return found

@@ -20,6 +20,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from fersweep.common.files import lock
+from fersweep.common.text import masked
 from fersweep.results.mlflow_store.addresses import artifacts_uri, sqlite_file, sqlite_uri, tracking_uri
 from fersweep.results.mlflow_store.other_homes import copy_of_store, follow_move, is_read_only
 from fersweep.results.record.sweep_json import SweepJson
@@ -177,7 +178,9 @@ def delete_artifacts(client: MlflowClient, run_id: str, path: str) -> None:
 
 
 def one_line(error: BaseException, uri: str) -> str:
-    """What went wrong with the store at `uri`, without the many lines that HTTP and SQL libraries make of it."""
+    """What went wrong with the store at `uri`, without the many lines that HTTP and SQL libraries make of it, and without
+    the passwords in addresses.
+    """
     of_mlflow = any(parent.__name__ == "MlflowException" for parent in type(error).__mro__)  # without importing MLflow
     if not of_mlflow and not isinstance(error, OSError):
         frames = traceback.extract_tb(error.__traceback__)[-1:]  # a mistake of ours: say where
@@ -187,7 +190,7 @@ def one_line(error: BaseException, uri: str) -> str:
     while uri.startswith("http") and (below := _below(cause)):
         cause = below
     if cause is not error and (isinstance(cause, OSError) or type(cause).__module__.startswith("urllib3")):
-        return f"{uri} does not answer ({_short(getattr(cause, 'strerror', None) or str(cause))})"
+        return f"{masked(uri)} does not answer ({_short(getattr(cause, 'strerror', None) or str(cause))})"
     return _short(str(error))
 
 
@@ -201,5 +204,5 @@ def _below(error: BaseException) -> BaseException | None:
 
 
 def _short(text: str) -> str:
-    line = next(iter(text.strip().splitlines()), "")
+    line = masked(next(iter(text.strip().splitlines()), ""))
     return line if len(line) <= REASON_LENGTH else f"{line[:REASON_LENGTH]}…"

@@ -8,6 +8,7 @@ from datetime import datetime
 from typing import TYPE_CHECKING, Any, cast
 
 from fersweep.common.buckets import is_address
+from fersweep.common.text import masked
 from fersweep.results.record.journal import Report, SweepRecord, TrialRecord
 from fersweep.results.record.sweep_json import SweepJson
 from fersweep.results.scores.figures import SETS, Figures
@@ -139,10 +140,10 @@ def flat(tree: Mapping[str, Any], prefix: str = "") -> Values:
 
 
 def params(values: Mapping[str, Any]) -> list[Param]:
-    """MLflow params; lists as JSON."""
+    """MLflow params; lists as JSON, addresses without passwords."""
     from mlflow.entities import Param
 
-    return [Param(k, v if isinstance(v, str) else json.dumps(v, default=str)) for k, v in values.items()]
+    return [Param(k, masked(v) if isinstance(v, str) else json.dumps(v, default=str)) for k, v in values.items()]
 
 
 def dataset_input(sweep: SweepJson, context: str = "train, val") -> DatasetInput:

@@ -2,13 +2,16 @@
 
 from __future__ import annotations
 
+import contextlib
 import json
 from pathlib import Path
+from typing import Any
 
 from fersweep.common.errors import InputError
-from fersweep.common.files import check_name, check_writable, write_whole
-from fersweep.common.text import shell
+from fersweep.common.files import check_name, check_writable, is_held, write_whole
+from fersweep.common.text import masked, shell
 from fersweep.results.record import journal
+from fersweep.results.record.drivers import LOCK
 from fersweep.results.record.storage import Storage
 
 
@@ -34,20 +37,33 @@ def find_sweep(home: Path, name: str) -> Path:
 
 
 def _adopt(sweeps: Path, address: str) -> Path:
-    """The local directory of a sweep in a bucket: made anew if the machine that had it is lost."""
+    """The local directory of a sweep in a bucket, as it is there now, unless a driver here is ahead of it."""
     address = address.rstrip("/")
+    if masked(address) != address:
+        raise InputError(
+            f"{address} holds a key, which shells and process lists would show. Give it without one: keys are read from the "
+            "environment (AWS_ACCESS_KEY_ID and AWS_SECRET_ACCESS_KEY, GOOGLE_APPLICATION_CREDENTIALS)"
+        )
     storage = Storage(address, retry_s=1)
     try:
-        directory = sweeps / json.loads(storage.read("sweep.json"))["sweep"]["name"]
+        stored = json.loads(storage.read("sweep.json"))
+        directory: Path = sweeps / stored["sweep"]["name"]
+        here: dict[str, Any] = {}
+        with contextlib.suppress(FileNotFoundError):
+            here = json.loads((directory / "sweep.json").read_bytes())
+        if here and here.get("sweep_id") != stored.get("sweep_id"):
+            raise InputError(f"{address}: {directory} is another sweep of this name: want another --home")
+        if not is_held(directory / LOCK):
+            pull(storage, directory)
+    except InputError:
+        raise
     except (OSError, ValueError, KeyError) as error:
         raise InputError(f"{address}: no sweep is stored there: {str(error).splitlines()[0]}") from None
-    if not (directory / "sweep.json").exists():
-        pull(storage, directory)
     return directory
 
 
 def pull(storage: Storage, sweep_dir: Path) -> None:
-    """Make the local record of a sweep what it is in its bucket. No driver may be running it."""
+    """Make the local record of a sweep what it is in its bucket. No driver may be running it on this machine."""
     write_whole(sweep_dir / "journal.jsonl", journal.Segments(storage).read())
     write_whole(sweep_dir / "sweep.json", storage.read("sweep.json"))
 
@@ -64,6 +80,11 @@ def check_home(home: Path) -> None:
 def home_option(home: Path) -> str:
     """The option with which a command finds this home from the working directory: "" or " --home HOME"."""
     return "" if Path(home).resolve() == Path("runs").resolve() else f" {shell('--home', home)}"
+
+
+def status_command(sweep_dir: Path) -> str:
+    """The command that says where a sweep stands."""
+    return f"{shell('fersweep', 'status', Path(sweep_dir).name)}{home_option(Path(sweep_dir).parent.parent)}"
 
 
 def resume_command(sweep_dir: Path) -> str:

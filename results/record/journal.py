@@ -180,6 +180,7 @@ class Journal:
         _cut_torn_line(path)
         self.record = read(path)
         self._file = path.open("ab", buffering=0)
+        self.observers: list[Callable[[Event], None]] = []  # called with each event that is written; must not raise
 
     def append(self, event: str, **fields: Any) -> None:
         """Write one event and fold it into `self.record`. NaN and Inf are written as JSON's usual extensions."""
@@ -196,6 +197,8 @@ class Journal:
             self._file.truncate(end)
             raise OSError(error.errno, error.strerror, str(self.path)) from None
         self.record.apply(entry)
+        for observer in self.observers:
+            observer(entry)
 
     def session(self, action: str, **fields: Any) -> None:
         self.append("session", action=action, pid=os.getpid(), host=socket.gethostname(), **fields)

@@ -7,14 +7,16 @@ from __future__ import annotations
 
 import json
 from pathlib import Path
-from typing import Any
+from typing import Annotated, Any
 
-from pydantic import BaseModel, ConfigDict, Field, ValidationError, field_validator
+from pydantic import AfterValidator, BaseModel, ConfigDict, Field, ValidationError, field_validator
 
 from fersweep.common.buckets import is_address
 from fersweep.common.errors import InputError
+from fersweep.common.text import masked
 from fersweep.data_pipeline.tasks.task import Task
 from fersweep.results.record.journal import Hparams, TrialRecord
+from fersweep.results.record.plans import Planned
 from fersweep.results.record.storage import Storage
 from fersweep.search_spaces.sweep_file.schema import Sweep
 from fersweep.search_spaces.sweep_file.searched_space import NamedPoint, named_as_in_a_sweep_file
@@ -81,6 +83,7 @@ class SweepJson(_Part):
         feature_names: columns of x, in order; ["pixels"] for faces.
         num_by_class: split → class → number of faces; empty in older sweeps, whose macro-F1 also counted, as 0, each
             class that had no faces and was predicted.
+        planned: what `fersweep plan` said of this sweep and these data, if anything.
         home: the home that holds the sweep now, which may have been moved since.
     """
 
@@ -97,10 +100,11 @@ class SweepJson(_Part):
     num_by_class: dict[str, dict[str, int]] = {}
     baseline: Baseline
     created: str
-    command: str
+    command: Annotated[str, AfterValidator(masked)]
     git_commit: str | None = None
     python: str | None = None
     versions: dict[str, str] = {}
+    planned: Planned | None = None
     home: Path
 
     @property

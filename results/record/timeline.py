@@ -15,6 +15,7 @@ from pathlib import Path
 from typing import NamedTuple
 
 from fersweep.results.record.journal import Event, read_events
+from fersweep.results.record.sweep_json import SweepJson
 
 
 @dataclass
@@ -190,3 +191,13 @@ def cost(journal: Path) -> Cost:
         elif kind != "session":
             since.pop(trial, None)
     return Cost(wall_s + last - started, trial_s)
+
+
+def planned_and_taken(sweep: SweepJson, sweep_dir: Path) -> str | None:
+    """How long a sweep was planned to take, and how long it took, in words; None where `fersweep plan` was not asked, or for
+    other numbers of trials and epochs.
+    """
+    planned, asked = sweep.planned, sweep.asked
+    if planned is None or (planned.num_trials, planned.max_epochs) != (asked.search.num_trials, asked.stop.max_epochs):
+        return None
+    return planned.against(cost(sweep_dir / "journal.jsonl").wall_s)

@@ -18,13 +18,14 @@ from typing import Any
 from fersweep.common.display.page import Library, Section, folded, html_table, page, subheading, tiles
 from fersweep.common.display.tables import duration, short
 from fersweep.common.errors import InputError
-from fersweep.common.files import cannot_write, check_writable, is_held, write_whole
+from fersweep.common.files import cannot_write, check_writable, write_whole
 from fersweep.results.compare.data import SweepTrials
 from fersweep.results.compare.tables import AGAINST, by_state, ended_cell, epoch_cell
 from fersweep.results.compare.trials import compare_recorded
+from fersweep.results.record.drivers import is_driven
 from fersweep.results.record.home import home_option
-from fersweep.results.record.journal import SweepRecord, read_events, trial_name
-from fersweep.results.record.recorded_sweep import load_sweep
+from fersweep.results.record.journal import read_events, trial_name
+from fersweep.results.record.recorded_sweep import RecordedSweep, load_sweep
 from fersweep.results.record.sweep_json import SweepJson
 from fersweep.results.record.timeline import Timeline
 from fersweep.results.report import learning_curves, parameters, still_pictures, workers
@@ -119,12 +120,13 @@ def _otherwise(sweep_dir: Path) -> str:
 def _read(sweep_dir: Path, trees: Figures | None) -> tuple[ReportData, SweepTrials, str, str]:
     """What pages are made of, the sweep's state, and the sentence that begins a page."""
     recorded = load_sweep(sweep_dir)
-    sweep, record = recorded.sweep, recorded.record
+    sweep = recorded.sweep
     compared = compare_recorded(recorded, TOP, trees or _kept_trees(sweep_dir, sweep))
     metric = sweep.metric
     baselines = {row.name: row.scores[metric] for row in compared.baselines if metric in row.scores}
-    data = ReportData(recorded, Timeline(read_events(sweep_dir / "journal.jsonl")), baselines)
-    state = _state(sweep_dir, record)
+    events = list(read_events(sweep_dir / "journal.jsonl"))
+    data = ReportData(recorded, Timeline(events), baselines)
+    state = _state(recorded, events)
     lead = (
         f"{compared.trainable} on {sweep.dataset.name} ({', '.join(sweep.classes)}), searched by the "
         f"{compared.mode} of {metric} on val, {compared.faces}. The sweep is {state}; as of {_last_event(data)}."
@@ -132,10 +134,11 @@ def _read(sweep_dir: Path, trees: Figures | None) -> tuple[ReportData, SweepTria
     return data, compared, state, lead
 
 
-def _state(sweep_dir: Path, record: SweepRecord) -> str:
-    if record.action in ("finished", "failed", "interrupted"):
-        return record.action
-    return "running" if is_held(sweep_dir / "driver.lock") else "interrupted"
+def _state(recorded: RecordedSweep, events: list[dict[str, Any]]) -> str:
+    if recorded.record.action in ("finished", "failed", "interrupted"):
+        return recorded.record.action
+    last = next((event for event in reversed(events) if event["event"] == "session"), None)
+    return "running" if is_driven(recorded.directory, recorded.storage, last) else "interrupted"
 
 
 def _last_event(data: ReportData) -> str:
@@ -169,6 +172,7 @@ def _head(data: ReportData, state: str) -> Section:
         (f"{record.num_ended} of {num_trials}", f"trials ended; {by_state(record.count(), 'none sampled yet')}"),
         (str(record.num_epochs), "epochs of all trials"),
         (duration(timeline.active_s), f"active time; {timeline.num_at_once} trials at once at most"),
+        *([(duration(planned.sweep_s), f"planned ({planned.source})")] if (planned := data.sweep.planned) else []),
         (state, f"state; sessions: {record.sessions}"),
     ]
     return Section("At a glance", tiles(facts))

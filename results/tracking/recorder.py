@@ -11,6 +11,7 @@ import time
 from pathlib import Path
 
 from fersweep.common.processes import environment, module_command
+from fersweep.common.text import masked
 from fersweep.results.tracking.lag import missing, read_level
 
 FINISH_S = 60.0
@@ -72,7 +73,7 @@ class Recorder:
 def log(sweep_dir: Path, text: str) -> None:
     """A line of the log, which the driver and its recorders share."""
     with contextlib.suppress(OSError), (sweep_dir / LOG).open("a") as file:
-        file.write(f"{time.strftime('%Y-%m-%d %H:%M:%S')} {text}\n")
+        file.write(f"{time.strftime('%Y-%m-%d %H:%M:%S')} {masked(text)}\n")
 
 
 def start_recorder(sweep_dir: Path) -> subprocess.Popen[bytes]:

@@ -4,10 +4,19 @@ from __future__ import annotations
 
 from typing import Any, cast
 
+from fersweep.common.text import masked
 from fersweep.search_spaces.sweep_file.schema import Older, Resources, Sweep
 from fersweep.search_spaces.sweep_file.searched_space import drawn
 
 LEAST = 0.01  # of a CPU or a GPU
+TRACKING_SECRETS = (
+    "Write it without one: MLflow reads MLFLOW_TRACKING_USERNAME with MLFLOW_TRACKING_PASSWORD, or "
+    "MLFLOW_TRACKING_TOKEN, from the environment, and PostgreSQL PGPASSWORD or ~/.pgpass"
+)
+STORAGE_SECRETS = (
+    "Write it without one: keys are read from the environment (AWS_ACCESS_KEY_ID and AWS_SECRET_ACCESS_KEY, "
+    "GOOGLE_APPLICATION_CREDENTIALS), or from the machine's own role"
+)
 
 
 def refuse_contradictions(sweep: Sweep) -> None:
@@ -40,6 +49,17 @@ def refuse_amounts(resources: Resources) -> None:
         raise ValueError(f"resources.cpus: {resources.cpus:g} must be whole, as it is more than one")
     if resources.accelerator is not None and not resources.gpus:
         raise ValueError(f"resources.accelerator: {resources.accelerator}, but resources.gpus is 0: want 1, or a share")
+
+
+def refuse_secrets(sweep: Sweep) -> None:
+    """Raises ValueError where an address holds a password or a token: a sweep file is copied, shown and recorded."""
+    uri, storage = sweep.tracking.uri, sweep.storage
+    if uri is not None and "${" in uri:
+        raise ValueError(f"tracking.uri: {uri} is no address: variables are not read here. {TRACKING_SECRETS}")
+    if uri is not None and masked(uri) != uri:
+        raise ValueError(f"tracking.uri: {masked(uri)} holds a password or a token. {TRACKING_SECRETS}")
+    if storage is not None and masked(storage) != storage:
+        raise ValueError(f"storage: {masked(storage)} holds a key. {STORAGE_SECRETS}")
 
 
 def remarks(sweep: Sweep) -> list[str]:

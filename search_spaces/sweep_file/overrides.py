@@ -13,12 +13,21 @@ def change(content: dict[str, Any], override: str) -> None:
     """Apply `key.path=value`, the value read as YAML, to the content of a sweep file. Raises InputError."""
     key, equals, text = override.partition("=")
     if not equals or not re.fullmatch(r"[a-z_0-9]+(\.[A-Za-z_0-9]+)*", key):
-        raise InputError(f"--set {override!r}: want KEY.PATH=VALUE, e.g. stop.max_epochs=20")
+        raise InputError(f"--set {shown(override)!r}: want KEY.PATH=VALUE, e.g. stop.max_epochs=20")
     try:
         value = yaml_file.load(text)
     except ValueError as error:
-        raise InputError(f"--set {override!r}: {text!r} is not a YAML value: {error}") from None
+        what = f"--set {shown(override)!r}"
+        if shown(override) != override:
+            raise InputError(f"{what}: not a YAML value") from None
+        raise InputError(f"{what}: {text!r} is not a YAML value: {error}") from None
     put(content, key.split("."), value)
+
+
+def shown(override: str) -> str:
+    """An override as a message may quote it: without a value that may be a webhook's address, which is a secret."""
+    key, equals, _ = override.partition("=")
+    return f"{key}{equals}…" if key.strip().lower().startswith("notify") and not key.endswith(".on") else override
 
 
 def put(content: dict[str, Any], keys: list[str], value: Any) -> None:

@@ -32,6 +32,8 @@ def first_problem(error: ValidationError, content: Any, schema: type[BaseModel])
         return f"{where!r} is missing"
     message = problem["msg"].removeprefix("Value error, ")
     names_key = not path or message.startswith(f"{path[0]}.")  # as our own checks do
+    if path[:1] == ["notify"] and path[1:2] != ["on"] and not names_key:
+        return f"{where}: {message}"  # the value may be a webhook's address, which is a secret
     yaml = (
         "" if value not in (True, False) or "string" not in message else " (YAML reads yes, no, on, off so: quote them)"
     )

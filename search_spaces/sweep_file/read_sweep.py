@@ -11,10 +11,10 @@ from pydantic import ValidationError
 from fersweep import search_spaces, trainables
 from fersweep.common.errors import InputError
 from fersweep.search_spaces.sweep_file import yaml_file
-from fersweep.search_spaces.sweep_file.consistency import refuse_contradictions
+from fersweep.search_spaces.sweep_file.consistency import refuse_contradictions, refuse_secrets
 from fersweep.search_spaces.sweep_file.consistency import replaced as replaced_by
 from fersweep.search_spaces.sweep_file.layers import spread_lists
-from fersweep.search_spaces.sweep_file.overrides import change, put
+from fersweep.search_spaces.sweep_file.overrides import change, put, shown
 from fersweep.search_spaces.sweep_file.problems import first_problem
 from fersweep.search_spaces.sweep_file.schema import Sweep
 from fersweep.search_spaces.sweep_file.searched_space import check_space
@@ -53,7 +53,7 @@ def read_sweep(recipe_or_file: str, overrides: list[str], **replaced: Any) -> Sw
     replaced_by(fields, [override.partition("=")[0] for override in overrides])
     for override in overrides:
         change(fields, override)
-        given[override.partition("=")[0]] = f"--set {override}"
+        given[override.partition("=")[0]] = f"--set {shown(override)}"
     _spread_lists(fields, what, given)
     for key, value in replaced.items():
         if value is not None:
@@ -63,6 +63,7 @@ def read_sweep(recipe_or_file: str, overrides: list[str], **replaced: Any) -> Sw
     try:
         sweep = _validated(fields)
         refuse_contradictions(sweep)
+        refuse_secrets(sweep)
     except ValueError as error:
         raise _blamed(error, what, given) from None
     return sweep

@@ -12,6 +12,7 @@ tracking:  {uri: null, experiment: null}
 failures:  {max_retries: 2, max_failed_share: 0.5}
 keep_checkpoints: 5
 storage:   null
+notify:    null                                  # or {url: "${NAME}", on: [start, best, failure, end]}: a webhook
 """
 
 from __future__ import annotations
@@ -134,6 +135,32 @@ class Failures(_Part):
     max_failed_share: float = Field(0.5, ge=0, le=1)
 
 
+class Notify(_Part):
+    """A webhook that hears of the sweep. url: `${NAME}`, the environment variable that holds its address, which is a secret
+    by itself; on: of what.
+    """
+
+    url: str
+    on: list[Literal["start", "best", "failure", "end"]] = Field(
+        default_factory=lambda: ["start", "best", "failure", "end"], min_length=1
+    )
+
+    @field_validator("url")
+    @classmethod
+    def _is_a_variable(cls, value: str) -> str:
+        if not re.fullmatch(r"\$\{[A-Za-z_][A-Za-z0-9_]*\}", value):
+            raise ValueError(
+                'notify.url: a webhook\'s address is a secret, which a sweep file does not hold: want "${NAME}", with the '
+                "address in the environment variable NAME"
+            )
+        return value
+
+    @property
+    def variable(self) -> str:
+        """Name of the environment variable that holds the address."""
+        return self.url[2:-1]
+
+
 class Sweep(_Part):
     name: str = Field(max_length=MAX_NAME)
     task: TaskSpec = TaskSpec()
@@ -147,6 +174,7 @@ class Sweep(_Part):
     failures: Failures = Field(default_factory=lambda: Failures.model_validate({}))
     keep_checkpoints: int | None = Field(5, ge=1)
     storage: str | None = None
+    notify: Notify | None = None
 
     @field_validator("name")
     @classmethod

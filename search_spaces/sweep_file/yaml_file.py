@@ -20,7 +20,9 @@ MAX_CHARS = 100_000
 
 
 class _Loader(yaml.SafeLoader):
-    """Reads 1e-5 as the number that it is in YAML 1.2; PyYAML follows 1.1, where it is text."""
+    """Reads 1e-5 as the number that it is in YAML 1.2; PyYAML follows 1.1, where it is text. A key is text, also `on` and
+    `no`, which are true and false in 1.1.
+    """
 
     def compose_node(self, parent: Any, index: Any) -> Any:
         if self.check_event(yaml.AliasEvent):
@@ -33,6 +35,8 @@ class _Loader(yaml.SafeLoader):
             for key, _ in node.value:
                 if isinstance(key, yaml.ScalarNode) and keys[key.tag, key.value] > 1:
                     raise _error(f"the key {key.value!r} is there twice", key)
+                if key.tag == "tag:yaml.org,2002:bool":
+                    key.tag = "tag:yaml.org,2002:str"
         if isinstance(node, yaml.ScalarNode) and self.NON_PRINTABLE.search(node.value):
             raise _error("a control character", node)
         try:

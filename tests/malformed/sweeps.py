@@ -44,6 +44,7 @@ WHOLE = {  # every key of the schema
     "failures": {"max_retries": 1, "max_failed_share": 0.25},
     "keep_checkpoints": 3,
     "storage": "s3://bucket/sweeps",
+    "notify": {"url": "${HOOK}", "on": ["start", "end"]},
 }
 POINT = {"trainable": "curve", "task": {"balance": "smallest"}, "search": {"start_from": ["easy"], "num_trials": 2}}
 RECIPES = [yaml.safe_load(path.read_text()) for path in sorted(search_spaces.RECIPES.glob("*.yaml"))]

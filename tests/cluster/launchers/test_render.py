@@ -22,6 +22,16 @@ from fersweep.cluster.launchers.ssh import temporary_directory
 from fersweep.common.errors import InputError
 
 HOSTILE = "/x y'z\"\\ $(touch PWNED) `touch PWNED`; touch PWNED #"
+OF_TARGET: dict[str, dict[str, Any]] = {  # what the example lacks for a target
+    target: {
+        "run": "cnn --data s3://bucket/fer2013",
+        "storage": "s3://bucket/sweeps",
+        "accelerator": "T4",
+        "image": "registry.example/fersweep:1",
+        "aws": {"ami": "ami-0123456789abcdef0", "instance_profile": "fersweep"},
+    }
+    for target in ("sky", "aws", "gcp", "kuberay")
+}
 COMMANDS = re.compile(r"(_commands|setup|run|entrypoint)$")  # keys of YAML under which shell commands stand
 
 
@@ -53,7 +63,7 @@ def commands(node: Any, under: str = "") -> Iterator[str]:
 
 @pytest.mark.parametrize("target", launchers.TARGETS)
 def test_files_parse(target: str, tmp_path: Path) -> None:
-    cluster = read_cluster_file(EXAMPLE)
+    cluster = ClusterFile.model_validate(content(**OF_TARGET.get(target, {})))
     module = launchers.load(target)
     assert module.SUMMARY
     assert templates.fill_line(module.NEXT, cluster=cluster, out="files")

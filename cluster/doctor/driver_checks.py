@@ -1,0 +1,75 @@
+"""Checks of the driver's machine alone: where sweeps are recorded, and whether the cluster holds a trial.
+
+MLflow is written by the driver's recorder, never by a trial: no other node needs to reach it.
+"""
+
+# Parts of MLflow have no types.
+# pyright: reportUnknownMemberType=false
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from pathlib import Path
+
+from fersweep.cluster import capacity
+from fersweep.cluster.doctor.findings import Asked, Finding, ok, problem, warning
+from fersweep.cluster.driver.notifications import webhook
+from fersweep.common.errors import InputError
+from fersweep.common.text import masked
+from fersweep.results.mlflow_store import connection
+from fersweep.results.record.home import check_home
+
+
+def check_home_directory(asked: Asked) -> Iterator[Finding]:
+    if asked.home is None:
+        return
+    try:
+        check_home(Path(asked.home))
+    except InputError as error:
+        yield problem(str(error), "name another with --home, or make it writable for this user")
+    else:
+        yield ok(f"{asked.home} can be written")
+
+
+def check_tracking(asked: Asked) -> Iterator[Finding]:
+    uri = None if asked.sweep is None else asked.sweep.tracking.uri
+    if uri is None:
+        yield ok("records go to the home's own MLflow store")
+        return
+    try:
+        connection.connect(uri).search_experiments(max_results=1)
+    except Exception as error:  # stores raise what their drivers raise
+        yield warning(
+            f"{masked(uri)}: {connection.one_line(error, uri)}",
+            "a sweep runs all the same, and `fersweep status --sync` makes it good; if the server asks for a password: "
+            "MLFLOW_TRACKING_USERNAME with MLFLOW_TRACKING_PASSWORD, or MLFLOW_TRACKING_TOKEN",
+        )
+    else:
+        yield ok(f"{masked(uri)} answers")
+
+
+def check_places(asked: Asked) -> Iterator[Finding]:
+    if asked.sweep is None:
+        return
+    wanted = asked.sweep.resources
+    try:
+        capacity.check(wanted)
+    except InputError as error:
+        yield problem(str(error), "lower `resources` in the sweep file, or bring a larger node")
+        return
+    number = capacity.places(wanted)
+    if number:
+        yield ok(f"{number} trials at once", places=number)
+    else:
+        yield warning(capacity.shortage(wanted), "the autoscaler brings nodes when the sweep runs", places=0)
+
+
+def check_notifications(asked: Asked) -> Iterator[Finding]:
+    if asked.sweep is None or asked.sweep.notify is None:
+        return
+    try:
+        webhook(asked.sweep)
+    except InputError as error:
+        yield problem(str(error), f"export {asked.sweep.notify.variable} where the driver runs")
+    else:
+        yield ok(f"{asked.sweep.notify.variable} has the webhook's address")

@@ -1,0 +1,79 @@
+"""`fersweep cluster up` and `down`: what `fersweep cluster render` wrote, handed to the tool that it was written for."""
+
+from __future__ import annotations
+
+import subprocess
+import sys
+from pathlib import Path
+from typing import Literal, NamedTuple
+
+from fersweep.common.errors import InputError
+from fersweep.common.text import shell
+
+RENDERED = ".rendered.json"
+SCRIPT, RAY_YAML = "cluster.sh", "ray.yaml"
+BY_HAND = {  # file → what a person types, with rights and choices that only they have
+    "raycluster.yaml": {"up": "kubectl apply -f {file}", "down": "kubectl delete -f {file}"},
+    "sky.yaml": {"up": "sky launch {file}", "down": "sky status, then sky down CLUSTER"},
+    "job.sh": {"up": "sbatch {file}", "down": "squeue --me, then scancel JOB"},
+}
+Verb = Literal["up", "down"]
+
+
+class Step(NamedTuple):
+    """What starts or ends a cluster. command: to run in `directory`; None: `line` is for a person to type."""
+
+    line: str
+    command: list[str] | None
+    directory: Path
+
+
+def step(verb: Verb, place: Path | None, yes: bool, asks: bool) -> Step:
+    """What is to be done with the files at `place`: a directory, or one file of it; None: the only one rendered here.
+
+    `asks`: somebody can answer Ray's questions. Raises InputError where there is nothing to start, and where Ray would
+    ask and nobody can answer.
+    """
+    place = place or _only_one()
+    names = [place.name] if place.is_file() else [SCRIPT, RAY_YAML, *BY_HAND]
+    directory = place.parent if place.is_file() else place
+    name = next((name for name in names if (directory / name).is_file() and name in (SCRIPT, RAY_YAML, *BY_HAND)), None)
+    if name is None:
+        known = ", ".join((SCRIPT, RAY_YAML, *BY_HAND))
+        raise InputError(f"{place}: none of {known} is there; `fersweep cluster render TARGET` writes them")
+    file = directory / name
+    if name in BY_HAND:
+        return Step(BY_HAND[name][verb].format(file=shell(file)), None, directory)
+    if name == SCRIPT:
+        return Step(shell("bash", file, verb), ["bash", name, verb], directory)
+    if not yes and not asks:
+        raise InputError(f"cluster {verb}: Ray asks before it {_does(verb)}, and nobody can answer here: --yes")
+    options = [*(["--no-config-cache"] if verb == "up" else []), *(["--yes"] if yes else [])]
+    line = shell("ray", verb, file, *options)
+    return Step(line, [sys.executable, "-m", "ray.scripts.scripts", verb, name, *options], directory)
+
+
+def run(step: Step) -> None:
+    """Run it, in front of the person. Raises RuntimeError where it fails."""
+    assert step.command is not None
+    try:
+        code = subprocess.run(step.command, cwd=step.directory, check=False).returncode
+    except OSError as error:
+        raise RuntimeError(f"{step.line}: {error.strerror}") from None
+    if code:
+        raise RuntimeError(f"{step.line}: exit code {code}")
+
+
+def _does(verb: Verb) -> str:
+    return "starts machines that cost money" if verb == "up" else "ends the machines"
+
+
+def _only_one() -> Path:
+    found = sorted(path.parent for path in Path().glob(f"*/{RENDERED}"))
+    if not found:
+        raise InputError(
+            "no rendered cluster is here: `fersweep cluster render TARGET` writes one, or name its directory"
+        )
+    if len(found) > 1:
+        raise InputError(f"several rendered clusters are here: name one of {', '.join(map(str, found))}")
+    return found[0]

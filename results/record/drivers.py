@@ -1,0 +1,81 @@
+"""Whether a driver runs a sweep, seen from its own machine or from another: its lock, and its heartbeat.
+
+A driver touches `heartbeat` in the sweep's directory, and writes it into the sweep's bucket.
+"""
+
+from __future__ import annotations
+
+import socket
+import time
+from pathlib import Path
+from typing import Any, NamedTuple
+
+from fersweep.common.files import is_held
+from fersweep.results.record import journal
+from fersweep.results.record.storage import Storage
+
+HEARTBEAT, LOCK = "heartbeat", "driver.lock"
+BEAT_S, BUCKET_BEAT_S = 5.0, 30.0
+SILENT_S = 3 * BEAT_S  # a driver that shares the directory and beats no more is dead
+
+
+class OtherDriver(NamedTuple):
+    """The driver that wrote a sweep's heartbeat last; `silent_s` ago. alive: it may run still."""
+
+    pid: str
+    host: str
+    silent_s: float
+    alive: bool
+
+
+def last_session(directory: Path) -> dict[str, Any] | None:
+    """The journal's last event of a session: how its last driver began, or ended."""
+    last: dict[str, Any] | None = None
+    for event in journal.read_events(directory / "journal.jsonl"):
+        last = event if event["event"] == "session" else last
+    return last
+
+
+def directory_driver(directory: Path, last: dict[str, Any] | None) -> OtherDriver | None:
+    """A driver on another machine that shares the directory and beats still; None where there is none. `last`: the
+    journal's last event of a session.
+
+    A shared file system may not show the lock of another machine, but it shows its heartbeat.
+    """
+    if last is None or last["action"] != "started" or last.get("host") in (None, socket.gethostname()):
+        return None
+    at = beat(directory)
+    silent_s = SILENT_S if at is None else max(time.time() - at, 0.0)
+    return OtherDriver(str(last.get("pid")), last["host"], silent_s, True) if silent_s < SILENT_S else None
+
+
+def bucket_driver(storage: Storage) -> OtherDriver | None:
+    """None where no driver has run. Raises OSError."""
+    try:
+        at, pid, host = storage.read(HEARTBEAT).decode().split()
+        silent_s = time.time() - float(at)
+    except (FileNotFoundError, ValueError):
+        return None
+    gone = host == socket.gethostname() and not Path(f"/proc/{pid}").exists() and Path("/proc/self").exists()
+    return OtherDriver(pid, host, silent_s, silent_s < 2 * BUCKET_BEAT_S and not gone)
+
+
+def beat(sweep_dir: Path) -> float | None:
+    """When the driver last touched its heartbeat, in seconds since 1970, if it has one here."""
+    try:
+        return (sweep_dir / HEARTBEAT).stat().st_mtime
+    except OSError:
+        return None
+
+
+def is_driven(sweep_dir: Path, storage: Storage, last: dict[str, Any] | None) -> bool:
+    """Whether a driver runs the sweep, here or elsewhere. `last`: the journal's last event of a session."""
+    if is_held(sweep_dir / LOCK):
+        return True
+    if storage.path is not None:
+        return directory_driver(sweep_dir, last) is not None
+    try:
+        driver = bucket_driver(Storage(storage.address, retry_s=1))
+    except OSError:  # what this machine knows
+        return False
+    return driver is not None and driver.alive
