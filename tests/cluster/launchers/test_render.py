@@ -46,7 +46,7 @@ def write(path: Path, **changes: Any) -> Path:
 
 
 def is_script(name: str, text: str) -> bool:
-    return text.startswith("#!") or name.endswith((".sh", ".sbatch"))
+    return text.startswith("#!") or name.endswith(".sh")
 
 
 def commands(node: Any, under: str = "") -> Iterator[str]:
@@ -154,7 +154,7 @@ def test_the_verb(tmp_path: Path, capsys: pytest.CaptureFixture[str], monkeypatc
     assert all(f"\n{target}" in said for target in launchers.TARGETS)
     assert run("slurm") == (2, "fersweep: cluster.yaml: no such file; `fersweep cluster render example` writes one\n")
     assert run("example")[1].startswith("written: cluster.yaml\nnext: fersweep cluster render TARGET")
-    assert run("slurm") == (0, "written: fer-slurm/fer.sbatch\nnext: sbatch fer-slurm/fer.sbatch\n")
+    assert run("slurm") == (0, "written: fer-slurm/job.sh\nnext: sbatch fer-slurm/job.sh\n")
     assert run("ssh", "--out", "a b")[1].endswith("next: 'a b/cluster.sh' up\n")
 
 
@@ -204,13 +204,13 @@ def test_the_example_says_the_defaults(tmp_path: Path) -> None:
 def test_what_a_person_changed_stays(tmp_path: Path) -> None:
     out, file = tmp_path / "out", write(tmp_path / "c.yaml")
     first = render("slurm", file, out)
-    assert [path.name for path in first.written] == ["fer.sbatch"]
+    assert [path.name for path in first.written] == ["job.sh"]
     assert render("slurm", file, out).unchanged == first.written
     write(file, cpus=3)
     assert render("slurm", file, out).written == first.written, "nobody has changed it"
-    script = out / "fer.sbatch"
+    script = out / "job.sh"
     script.write_text(script.read_text() + "# mine\n")
-    with pytest.raises(InputError, match=r"fer.sbatch was changed since it was rendered; --force overwrites it"):
+    with pytest.raises(InputError, match=r"job.sh was changed since it was rendered; --force overwrites it"):
         render("slurm", file, out)
     assert script.read_text().endswith("# mine\n")
     render("slurm", file, out, force=True)
