@@ -187,6 +187,17 @@ def test_a_mistake_in_a_cluster_file(changes: dict[str, Any], message: str, tmp_
     assert "\n" not in str(caught.value)
 
 
+def test_where_sweeps_lie() -> None:
+    def arguments(**changes: str) -> list[str]:
+        return ClusterFile.model_validate(content(**changes)).arguments
+
+    run = "cnn --data /d"
+    assert arguments(run=run, storage="/s") == [*run.split(), "--home", "/s"]
+    assert arguments(run=f"{run} --home=/h", storage="/s") == [*run.split(), "--home=/h"]
+    assert arguments(run=run, storage="s3://b/x") == [*run.split(), "--set", "storage=s3://b/x"]
+    assert arguments(run=f"{run} --set=storage=gs://c", storage="s3://b/x") == [*run.split(), "--set=storage=gs://c"]
+
+
 def test_the_example_says_the_defaults(tmp_path: Path) -> None:
     given = content()
     needed = {key: given[key] for key in ("name", "nodes", "gpus", "cpus", "memory_gb")}
