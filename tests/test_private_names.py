@@ -165,6 +165,18 @@ def test_what_ray_starts_its_monitors_with() -> None:
         check(hasattr(Node, name) and name in started, "ray", "common/ray_connection.py", f"Node.{name}")
 
 
+def test_how_ray_takes_up_a_token() -> None:
+    from ray._private.authentication.authentication_token_setup import _enable_token_auth
+
+    read_again = {"Config", "initialize"} <= set(names(_enable_token_auth))
+    check(
+        read_again,
+        "ray",
+        "common/ray_connection.py",
+        "Config.initialize, with which Ray itself reads RAY_AUTH_MODE again,",
+    )
+
+
 def test_names_of_ray() -> None:
     from ray.actor import ActorHandle
     from ray.data import DataContext

@@ -122,6 +122,7 @@ def test_hosts(network: Network, tiny_dataset: Path) -> None:
     logs = "".join(log.read_text() for log in (shared / "logs of 'hosts'").glob("*.log"))
     assert "Ray runtime started" in logs
     assert token not in logs + err
+    assert subprocess.run(["pgrep", "-f", token], check=False).returncode == 1, "it is in no argument list"
     assert script(network, "down").count(": stopped\n") == 3
     assert script(network, "down").count(": did not run\n") == 3
     assert neighbour.poll() is None

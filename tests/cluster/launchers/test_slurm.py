@@ -31,7 +31,7 @@ class Sweep:
     """A sweep file, a dataset and a home below a directory with a hostile name, and the script made for them."""
 
     def __init__(self, cluster: Slurm, name: str, dataset: Path):
-        self.cluster = cluster
+        self.cluster, self.name = cluster, name
         place = cluster.jobs / f"{name} 'of' $(touch PWNED); `touch PWNED`"
         place.mkdir()
         self.home = place / "runs"
@@ -55,7 +55,7 @@ class Sweep:
         self.script = render("slurm", place / "cluster.yaml", place / "files").written[0]
 
     def log(self) -> str:
-        return "\n".join(path.read_text() for path in sorted(self.cluster.jobs.glob(f"{self.script.stem}-*.log")))
+        return "\n".join(path.read_text() for path in sorted(self.cluster.jobs.glob(f"{self.name}-*.log")))
 
     def wait(self, state: str, job: str) -> None:
         def reached() -> bool:
