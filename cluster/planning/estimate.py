@@ -25,6 +25,7 @@ CONNECT_S = 2.0  # the same, where Ray runs already
 # full machine and on one with CPUs to spare.
 RECORD_S, RECORD_TRIAL_S, RECORD_EPOCH_S = 4.5, 0.2, 0.001
 RECORD_SHARE = (0.1, 1 / 7)
+LAST_WRITES_S = 2.5  # after the last trial, whatever was written before: its end, the kept checkpoints
 
 
 @dataclass(frozen=True)
@@ -147,4 +148,4 @@ def after_s(found: Sequence[Run], num_trials: int, spare: float) -> float:
     work_s = RECORD_S + RECORD_TRIAL_S * num_trials + RECORD_EPOCH_S * mean(run.epochs for run in found)
     least, most = RECORD_SHARE
     during_s = mean(run.sweep_s for run in found) * min(max(spare, least), most)
-    return 1.0 + max(work_s - during_s, 0.0)
+    return 1.0 + max(work_s - during_s, LAST_WRITES_S)
