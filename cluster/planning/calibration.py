@@ -13,8 +13,10 @@ from __future__ import annotations
 import contextlib
 import json
 import os
+import shutil
 import subprocess
 import tempfile
+import uuid
 from collections import Counter
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
@@ -80,8 +82,8 @@ def calibrate(
 class _Child:
     """A process of measure.py."""
 
-    def __init__(self, variables: dict[str, str], errors: IO[str]):
-        self._errors = errors
+    def __init__(self, variables: dict[str, str], errors: IO[str], scratch: Path):
+        self._errors, self._scratch = errors, scratch
         self._process = subprocess.Popen(
             module_command("fersweep.cluster.planning.measure"),
             stdin=subprocess.PIPE,
@@ -94,6 +96,7 @@ class _Child:
 
     def ask(self, content: dict[str, Any]) -> None:
         assert self._process.stdin is not None
+        content = {**content, "scratch": str(self._scratch)}
         with contextlib.suppress(BrokenPipeError):  # `answers` says why it ended
             self._process.stdin.write(json.dumps(content) + "\n")
             self._process.stdin.flush()
@@ -121,6 +124,7 @@ class _Child:
         except subprocess.TimeoutExpired:
             self._process.kill()
             self._process.wait()
+            shutil.rmtree(self._scratch, ignore_errors=True)
         if self._process.stdout is not None:
             self._process.stdout.close()
 
@@ -131,7 +135,7 @@ def _children(
 ) -> Iterator[list[_Child]]:
     asked = sweep.asked
     visible = (os.environ.get("CUDA_VISIBLE_DEVICES") or ",".join(map(str, range(gpus)))).split(",")
-    scratch = home if home.is_dir() else Path(tempfile.gettempdir())  # where a sweep's checkpoints go, if that is there
+    place = home if home.is_dir() else Path(tempfile.gettempdir())  # where a sweep's checkpoints go, if that is there
     children: list[_Child] = []
     with contextlib.ExitStack() as files:
         try:
@@ -141,11 +145,11 @@ def _children(
                 variables["CUDA_VISIBLE_DEVICES"] = visible[index % gpus] if gpus and asked.resources.gpus else ""
                 if 0 < asked.resources.gpus < 1 and gpus:
                     variables[gpu_share.SHARE] = str(asked.resources.gpus)
-                children.append(_Child(variables, files.enter_context(tempfile.TemporaryFile("w+"))))
+                errors = files.enter_context(tempfile.TemporaryFile("w+"))
+                children.append(_Child(variables, errors, (place / f".plan-{uuid.uuid4().hex[:8]}").resolve()))
                 content = {
                     "sweep": asked.model_dump(mode="json"),
                     "data": str(sweep.dataset.path),
-                    "scratch": str(scratch),
                     "trials": trials[index::at_once],
                     "budget_s": budget_s,
                 }

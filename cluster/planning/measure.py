@@ -241,7 +241,8 @@ def main() -> None:
     os.dup2(2, 1)  # what a framework prints is no answer
     with contextlib.suppress(OSError):
         os.nice(15)  # as Ray's workers
-    scratch = Path(tempfile.mkdtemp(prefix=".plan-", dir=asked["scratch"]))
+    scratch = Path(asked["scratch"])
+    scratch.mkdir()
     threading.Thread(target=_end_with_stdin, args=(scratch,), daemon=True).start()
     sweep = Sweep.model_validate(asked["sweep"])
     start = time.perf_counter()
