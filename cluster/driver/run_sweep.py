@@ -26,7 +26,7 @@ from fersweep.common.errors import InputError
 from fersweep.common.files import lock
 from fersweep.data_pipeline.tasks import node_arrays
 from fersweep.data_pipeline.tasks.arrays import TaskArrays
-from fersweep.results.record import stop_request
+from fersweep.results.record.drivers import withdraw_stop
 from fersweep.results.record.home import resume_command, status_command
 from fersweep.results.record.journal import Journal
 from fersweep.results.record.storage import Storage
@@ -66,7 +66,7 @@ def run_sweep(
     """
     storage, stopping = sweep.storage(directory), Stopping()
     with _alone(directory), stopping.signals():
-        stop_request.withdraw(storage)  # of an earlier driver
+        withdraw_stop(storage)  # of an earlier driver
         journal = Journal(directory / "journal.jsonl", storage)
         search, recorder = Search(sweep.asked, journal, sweep.history, sweep.older_points), Recorder(directory)
         notifier = Notifier(sweep.asked, journal, status_command(directory))
@@ -87,7 +87,7 @@ def run_sweep(
             journal.session(state, **({"reason": str(stopping.error)} if stopping.error else {}))
         journal.close()
         with contextlib.suppress(OSError):
-            stop_request.withdraw(storage)
+            withdraw_stop(storage)
         missing = recorder.finish() if state == "finished" else recorder.finish(HURRY_S)
         notifier.finish()
     following = sweep.asked.following if state == "finished" else None
@@ -173,6 +173,7 @@ def _run_tune(
         SchedulerAdapter,
         SearchAdapter,
         callbacks_are_not_counted,
+        keys_stay_here,
         memory_is_a_trials_fault,
     )
     from fersweep.cluster.worker.actor import TrialActor
@@ -188,6 +189,7 @@ def _run_tune(
             warnings.catch_warnings(),
             memory_is_a_trials_fault(),
             callbacks_are_not_counted(),
+            keys_stay_here(),
             given_to_tune(places),
             lean_trials(),
         ):
