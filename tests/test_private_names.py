@@ -87,6 +87,28 @@ def test_the_patch_of_ray_is_refused_where_its_name_is_gone(monkeypatch: pytest.
         memory_is_a_trials_fault().__enter__()
 
 
+def test_tune_takes_the_keys_it_gives_away_from_a_set_that_can_be_changed(monkeypatch: pytest.MonkeyPatch) -> None:
+    from ray.tune.execution import class_cache
+
+    from fersweep.cluster.driver.tune_adapters import keys_stay_here
+
+    used = names(class_cache._ActorClassCache.get)
+    check("ENV_VARS_TO_PROPAGATE" in used, "ray", "cluster/driver/tune_adapters.py", "ENV_VARS_TO_PROPAGATE")
+    original = class_cache.ENV_VARS_TO_PROPAGATE
+    check(
+        "AWS_SECRET_ACCESS_KEY" in original,
+        "ray",
+        "cluster/driver/tune_adapters.py",
+        "the key that Tune gives away, so the patch can go: it",
+    )
+    with keys_stay_here():
+        assert not any("AWS" in name for name in class_cache.ENV_VARS_TO_PROPAGATE)
+    assert class_cache.ENV_VARS_TO_PROPAGATE is original
+    monkeypatch.delattr(class_cache, "ENV_VARS_TO_PROPAGATE")
+    with pytest.raises(RuntimeError, match=r"^Ray [\d.]+: ray\.tune\.execution\.class_cache has no set"):
+        keys_stay_here().__enter__()
+
+
 def test_tune_writes_what_ended_an_attempt_before_it_asks(tmp_path: Path) -> None:
     from ray.exceptions import ActorDiedError, OutOfMemoryError
     from ray.tune import TuneError
@@ -127,12 +149,32 @@ def test_what_tune_counts_callbacks_with() -> None:
     check(counts, "ray", "cluster/driver/tune_adapters.py", "usage.tag_callbacks, which tune.run calls,")
 
 
+def test_the_averages_that_tune_keeps() -> None:
+    from ray.tune.experiment import Trial
+    from ray.tune.trainable.metadata import _TrainingRunMetadata
+
+    keeps = "update_metric" in names(Trial.update_last_result) and "update_metric" in vars(_TrainingRunMetadata)
+    check(keeps, "ray", "cluster/driver/lean_trials.py", "_TrainingRunMetadata.update_metric, which keeps averages,")
+
+
 def test_what_ray_starts_its_monitors_with() -> None:
     from ray._private.node import Node
 
     started = [*names(Node.start_head_processes), *names(Node.start_ray_processes)]
     for name in ("start_log_monitor", "start_monitor"):
         check(hasattr(Node, name) and name in started, "ray", "common/ray_connection.py", f"Node.{name}")
+
+
+def test_how_ray_takes_up_a_token() -> None:
+    from ray._private.authentication.authentication_token_setup import _enable_token_auth
+
+    read_again = {"Config", "initialize"} <= set(names(_enable_token_auth))
+    check(
+        read_again,
+        "ray",
+        "common/ray_connection.py",
+        "Config.initialize, with which Ray itself reads RAY_AUTH_MODE again,",
+    )
 
 
 def test_names_of_ray() -> None:

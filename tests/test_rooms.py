@@ -53,7 +53,7 @@ TABLE: dict[str, str] = {
     "results/dashboards": "record scores mlflow_store tracking",
     "cluster/driver": "capacity search worker",
     "cluster/launchers": "",
-    "cluster/jobs": "capacity driver launch",
+    "cluster/jobs": "launch",
     "cluster/planning": "capacity search worker launch",
     "cluster/doctor": "capacity driver",
     "cluster/cluster_nodes": "capacity",
@@ -93,7 +93,7 @@ TORCH_FILES = (
     "trainables/exports/torch_files.py",
 )
 NOT_TORCH = "trainables/torch_training/hparams.py"
-REGISTRIES = ("data_pipeline/sources/formats", "trainables", "search_spaces")  # a file an entry: these may grow
+REGISTRIES = ("data_pipeline/sources/formats", "trainables", "search_spaces", "cluster/launchers")  # a file an entry: these may grow
 FILES, GRAPH = files(), file_graph()
 
 

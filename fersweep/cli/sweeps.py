@@ -96,6 +96,12 @@ def launch(
     if recipe is None:
         show(recipe_list.recipes(), recipe_list.render, as_json)
         raise InputError("launch wants a recipe or a sweep file, and --data")
+    if submit and dry_run:
+        raise InputError(
+            "--submit with --dry-run: --dry-run checks the sweep on this machine, and sends nothing: want one of them"
+        )
+    if trust_network and not submit:
+        raise InputError("--trust-network without --submit: nothing is sent")
     options = {"name": name, "search__num_trials": trials, "stop__max_epochs": max_epochs}
     sweep = read_sweep(recipe, set_ or [], **options)
     if data is None:

@@ -146,7 +146,7 @@ def test_addresses(monkeypatch: pytest.MonkeyPatch) -> None:
     Bucket("gs://anonymous@public/tiny")
     for address, message in (
         ("s4://b/tiny", "Unrecognized filesystem"),
-        ("s3://b/tiny?secret_key=x", "Unexpected query"),
+        ("s3://b/tiny?colour=x", "Unexpected query"),
     ):
         with pytest.raises(InputError, match=rf"{address.partition('?')[0]}.* cannot be read: {message}"):
             local(address)
