@@ -129,6 +129,16 @@ def wants_cpus(cluster: ClusterFile, target: str, machine: str, has: int | None)
         )
 
 
+def wants_kind(cluster: ClusterFile, target: str, machine: str, kinds: dict[str, str]) -> None:
+    """Raises InputError where a machine has another kind of GPU than is asked for. kinds: by the series of machines."""
+    kind = next((kinds[series] for series in kinds if machine.startswith(series)), None)
+    wanted = cluster.accelerator
+    if wanted is not None and kind is not None and wanted != kind and not wanted.startswith(f"{kind}-"):
+        raise InputError(
+            f"{target}: accelerator: {wanted}: {machine} has {kind}; trials that ask for {wanted} would wait for ever"
+        )
+
+
 def _values(words: list[str], name: str) -> list[str]:
     """Of an option that is given as `--name value` or `--name=value`."""
     pairs = zip(words, [*words[1:], ""], strict=True)

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import re
 
-from fersweep.cluster.launchers.clouds import Library, ray_up_files, wants_cpus
+from fersweep.cluster.launchers.clouds import Library, ray_up_files, wants_cpus, wants_kind
 from fersweep.cluster.launchers.cluster_file import ClusterFile
 from fersweep.common.errors import InputError
 
@@ -15,6 +15,7 @@ ATTACHED = {
     name: f"nvidia-tesla-{name.lower()}" for name in ("T4", "V100", "P100", "P4")
 }  # to machines of the N1 series
 BUILT_IN = ("a2-", "a3-", "a4-", "a4x-", "g2-", "g4-")  # series whose machines have their GPUs
+KINDS = {"g2-": "L4", "a2-": "A100", "a3-highgpu": "H100", "a3-megagpu": "H100", "a3-ultragpu": "H200"}  # Ray's names
 
 
 def render(cluster: ClusterFile) -> dict[str, str]:
@@ -24,6 +25,7 @@ def render(cluster: ClusterFile) -> dict[str, str]:
     machine = cluster.gcp.worker_instance
     size = re.fullmatch(r"[a-z0-9]+-(?:standard|highmem|highcpu)-(\d+)", machine)
     wants_cpus(cluster, "gcp", machine, int(size[1]) if size else None)
+    wants_kind(cluster, "gcp", machine, KINDS)
     library = Library("google-api-python-client", "googleapiclient.discovery")
     return ray_up_files(cluster, "gcp", library, gcp=cluster.gcp, attached=_attached(cluster, machine))
 
