@@ -15,7 +15,6 @@ from fersweep.cluster import capacity
 from fersweep.cluster.doctor.findings import Asked, Finding, ok, problem, warning
 from fersweep.cluster.driver.notifications import webhook
 from fersweep.common.errors import InputError
-from fersweep.common.text import masked
 from fersweep.results.mlflow_store import connection
 from fersweep.results.record.home import check_home
 
@@ -40,12 +39,12 @@ def check_tracking(asked: Asked) -> Iterator[Finding]:
         connection.connect(uri).search_experiments(max_results=1)
     except Exception as error:  # stores raise what their drivers raise
         yield warning(
-            f"{masked(uri)}: {connection.one_line(error, uri)}",
+            f"{uri}: {connection.one_line(error, uri)}",
             "a sweep runs all the same, and `fersweep status --sync` makes it good; if the server asks for a password: "
             "MLFLOW_TRACKING_USERNAME with MLFLOW_TRACKING_PASSWORD, or MLFLOW_TRACKING_TOKEN",
         )
     else:
-        yield ok(f"{masked(uri)} answers")
+        yield ok(f"{uri} answers")
 
 
 def check_places(asked: Asked) -> Iterator[Finding]:
