@@ -93,7 +93,12 @@ TORCH_FILES = (
     "trainables/exports/torch_files.py",
 )
 NOT_TORCH = "trainables/torch_training/hparams.py"
-REGISTRIES = ("data_pipeline/sources/formats", "trainables", "search_spaces", "cluster/launchers")  # a file an entry: these may grow
+REGISTRIES = (
+    "data_pipeline/sources/formats",
+    "trainables",
+    "search_spaces",
+    "cluster/launchers",
+)  # a file an entry: these may grow
 FILES, GRAPH = files(), file_graph()
 
 
