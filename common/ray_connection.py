@@ -79,7 +79,10 @@ def connect(address: str | None, num_cpus: int | None = None, object_store_bytes
             )
         return
     if ray_address.check(cluster):
-        os.environ.setdefault("RAY_AUTH_MODE", "token")
+        from ray._raylet import Config  # pyright: ignore[reportAttributeAccessIssue]
+
+        os.environ["RAY_AUTH_MODE"] = "token"  # which Ray, when it was imported, has read already
+        Config.initialize("")
     os.environ["RAY_OVERRIDE_JOB_RUNTIME_ENV"] = "1"  # in a job, ours replaces what the job was sent with
     runtime_env = {"env_vars": variables, "py_modules": shipped()}
     with joining(cluster), silent_stderr():

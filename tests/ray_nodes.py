@@ -40,10 +40,15 @@ class Cluster:
         return self._start(f"--address={self.address}")
 
     def _start(
-        self, *arguments: str, ip: str | None = "127.0.0.1", environment: dict[str, str] | None = None
+        self,
+        *arguments: str,
+        ip: str | None = "127.0.0.1",
+        environment: dict[str, str] | None = None,
+        runs_it: tuple[str, ...] = (),
     ) -> subprocess.Popen[bytes]:
         command = [
             *self.wrap,
+            *runs_it,
             RAY,
             "start",
             *arguments,

@@ -149,12 +149,32 @@ def test_what_tune_counts_callbacks_with() -> None:
     check(counts, "ray", "cluster/driver/tune_adapters.py", "usage.tag_callbacks, which tune.run calls,")
 
 
+def test_the_averages_that_tune_keeps() -> None:
+    from ray.tune.experiment import Trial
+    from ray.tune.trainable.metadata import _TrainingRunMetadata
+
+    keeps = "update_metric" in names(Trial.update_last_result) and "update_metric" in vars(_TrainingRunMetadata)
+    check(keeps, "ray", "cluster/driver/lean_trials.py", "_TrainingRunMetadata.update_metric, which keeps averages,")
+
+
 def test_what_ray_starts_its_monitors_with() -> None:
     from ray._private.node import Node
 
     started = [*names(Node.start_head_processes), *names(Node.start_ray_processes)]
     for name in ("start_log_monitor", "start_monitor"):
         check(hasattr(Node, name) and name in started, "ray", "common/ray_connection.py", f"Node.{name}")
+
+
+def test_how_ray_takes_up_a_token() -> None:
+    from ray._private.authentication.authentication_token_setup import _enable_token_auth
+
+    read_again = {"Config", "initialize"} <= set(names(_enable_token_auth))
+    check(
+        read_again,
+        "ray",
+        "common/ray_connection.py",
+        "Config.initialize, with which Ray itself reads RAY_AUTH_MODE again,",
+    )
 
 
 def test_names_of_ray() -> None:

@@ -97,7 +97,7 @@ def draw(found: dict[int, dict[str, float]], path: Path) -> None:
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--workers", type=int, nargs="+", default=WORKERS)
-    parser.add_argument("--trials", type=int, default=5, help="for each worker")
+    parser.add_argument("--trials", type=int, default=8, help="for each worker")
     parser.add_argument("--epoch-s", type=float, default=1.0)
     parser.add_argument("--plot", type=Path)
     parser.add_argument("--launch", nargs=4, help=argparse.SUPPRESS)

@@ -234,9 +234,13 @@ class ClusterFile(_Part):
                 "e.g. run: cnn --data /shared/fer2013 --home /shared/runs"
             )
         words = _launch_arguments(self.run)
-        if self.storage is not None and not any(word.removeprefix("--set=").startswith("storage=") for word in words):
-            words += ["--set", f"storage={self.storage}"]
-        return words
+        options = [word.partition("=")[0] for word in words]
+        if self.storage is None:
+            return words
+        if self.storage.startswith("/"):
+            return words if "--home" in options else [*words, "--home", self.storage]
+        given = any(word.removeprefix("--set=").startswith("storage=") for word in words)
+        return words if given else [*words, "--set", f"storage={self.storage}"]
 
 
 def _launch_arguments(run: str) -> list[str]:

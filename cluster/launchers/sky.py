@@ -16,6 +16,8 @@ NEXT = (
 )
 
 SKY_NAMES = {"A100-40G": "A100", "A100-80G": "A100-80GB"}  # where Sky has another name than Ray
+# Without this file Sky leaves out what a .gitignore names: `uv build` writes one beside the wheel, and it names everything.
+IGNORED = ".gitignore\n"
 SHARED = ("k8s", "kubernetes", "slurm", "ssh")  # kinds of place where machines may share a directory
 
 
@@ -35,4 +37,4 @@ def render(cluster: ClusterFile) -> dict[str, str]:
         memory_gb=math.ceil(cluster.memory_gb),
         libraries=SYSTEM_LIBRARIES,
     )
-    return {"sky.yaml": text} | ({} if cluster.image else {"code/overrides.txt": OVERRIDES})
+    return {"sky.yaml": text} | ({} if cluster.image else {"code/overrides.txt": OVERRIDES, "code/.skyignore": IGNORED})

@@ -6,7 +6,7 @@ from fersweep.cluster.launchers.cluster_file import ClusterFile
 from fersweep.cluster.launchers.templates import fill
 
 SUMMARY = "a batch script for `sbatch`: Ray and one sweep in a job, requeued at its time limit"
-NEXT = "sbatch {{ (out ~ '/' ~ cluster.name ~ '.sbatch') | shell }}"
+NEXT = "sbatch {{ (out ~ '/job.sh') | shell }}"
 
 
 def render(cluster: ClusterFile) -> dict[str, str]:
@@ -22,4 +22,4 @@ def render(cluster: ClusterFile) -> dict[str, str]:
         # A tenth of what the job has: Ray itself would take a third of the machine, whosever it is.
         object_store_bytes=max(200 * 2**20, round(cluster.memory_gb * 2**30 / 10)),
     )
-    return {f"{cluster.name}.sbatch": script}
+    return {"job.sh": script}

@@ -26,6 +26,7 @@ from fersweep.cluster.planning.measure import Tried
 from fersweep.cluster.search.sampler import Sampler
 from fersweep.common.errors import InputError
 from fersweep.common.processes import environment, module_command
+from fersweep.data_pipeline.tasks import node_arrays
 from fersweep.data_pipeline.tasks.arrays import TaskArrays
 from fersweep.results.record.journal import SweepRecord
 from fersweep.results.record.sweep_json import SweepJson
@@ -171,7 +172,7 @@ def calibrate_on_cluster(
     options: dict[str, Any] = {"num_cpus": wanted.pop("CPU", 1), "num_gpus": wanted.pop("GPU", 0), "resources": wanted}
     say(f"calibration: {at_once} tasks at once on the cluster, about {budget_s + 20:.0f} s")
     task = ray.remote(max_calls=1, max_retries=1, **options)(measure)
-    shared = ray.put(arrays)
+    shared = ray.put(node_arrays.told(arrays))
     parts = [task.remote(sweep.asked, shared, trials[index::at_once], budget_s) for index in range(at_once)]
     try:
         answers = ray.get(parts, timeout=CLUSTER_PATIENCE_S)

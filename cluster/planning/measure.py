@@ -28,7 +28,9 @@ import psutil
 
 from fersweep.cluster.worker.trial_session import TrialSession
 from fersweep.cluster.worker.trial_settings import TrialSettings, trial_settings
+from fersweep.data_pipeline.tasks import node_arrays
 from fersweep.data_pipeline.tasks.arrays import Arrays, TaskArrays
+from fersweep.data_pipeline.tasks.node_arrays import NodeArrays
 from fersweep.data_pipeline.tasks.task import Task
 from fersweep.results.record import checkpoints
 from fersweep.results.record.storage import Storage
@@ -210,7 +212,7 @@ def _gpu_total() -> int | None:
 
 
 def measure(
-    sweep: Sweep, arrays: TaskArrays, trials: Sequence[tuple[int, dict[str, Any]]], budget_s: float
+    sweep: Sweep, arrays: TaskArrays | NodeArrays, trials: Sequence[tuple[int, dict[str, Any]]], budget_s: float
 ) -> list[dict[str, Any]]:
     """`lines` in a task of a cluster, without going on."""
     if sweep.resources.gpus == 0:
@@ -219,7 +221,7 @@ def measure(
         os.environ[gpu_share.SHARE] = str(sweep.resources.gpus)
     with tempfile.TemporaryDirectory(prefix="fersweep-plan-") as scratch:
         found: list[dict[str, Any]] = []
-        for line in lines(sweep, arrays, trials, budget_s, Path(scratch)):
+        for line in lines(sweep, node_arrays.opened(arrays), trials, budget_s, Path(scratch)):
             if "done" in line:
                 break
             found.append(line)
@@ -237,7 +239,7 @@ def main() -> None:
     threading.Thread(target=_end_with_stdin, args=(scratch,), daemon=True).start()
     sweep = Sweep.model_validate(asked["sweep"])
     start = time.perf_counter()
-    arrays = Task(asked["data"], sweep.task).arrays()
+    arrays = node_arrays.load(Task(asked["data"], sweep.task))
     read_s = time.perf_counter() - start
     for line in lines(sweep, arrays, asked["trials"], asked["budget_s"], scratch):
         if "start_s" in line:  # a worker gets its arrays from Ray's object store

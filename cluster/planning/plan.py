@@ -23,6 +23,7 @@ from fersweep.cluster.planning.simulation import Run
 from fersweep.cluster.planning.suggestions import Suggestions, time_suggestions
 from fersweep.common import ray_address
 from fersweep.common.errors import InputError
+from fersweep.data_pipeline.tasks import node_arrays
 from fersweep.data_pipeline.tasks.arrays import TaskArrays
 from fersweep.data_pipeline.tasks.task import Task
 from fersweep.results.record.plans import Planned, save_plan
@@ -65,7 +66,7 @@ class Plan:
 
 def plan(
     asked: Sweep,
-    data: Path,
+    data: str | Path,
     home: Path,
     address: str | None = None,
     options: Options | None = None,
@@ -136,9 +137,9 @@ def _costs(
     return calibrate(sweep, home, max(here.places(sweep.asked.resources)[0], 1), here.gpus, budget_s=budget, say=say)
 
 
-def _scaled(costs: Costs, sweep: SweepJson, data: Path, following: Sweep) -> Costs:
+def _scaled(costs: Costs, sweep: SweepJson, data: str | Path, following: Sweep) -> Costs:
     """What the trials of the sweep that follows cost: those of the first, on its own number of faces."""
-    arrays = Task(data, following.task).arrays()
+    arrays = node_arrays.load(Task(data, following.task))
     ratio = faces_ratio(len(arrays.train.y), len(arrays.val.y), sweep.num_train or 0, sweep.num_val or 0)
     return replace(costs, trials=[replace(cost.scaled(ratio), trial=None) for cost in costs.trials])
 

@@ -26,7 +26,14 @@ def plan(
             help="A recipe's name or a sweep file (YAML).", metavar="RECIPE|FILE", autocompletion=completion.recipes
         ),
     ],
-    data: Annotated[Path, typer.Option(help="A dataset directory made by `fersweep prepare`.", show_default=False)],
+    data: Annotated[
+        str,
+        typer.Option(
+            help="A dataset made by `fersweep prepare`, a directory or s3://…, gs://….",
+            metavar="DATASET",
+            show_default=False,
+        ),
+    ],
     name: Annotated[str | None, typer.Option(help="Name of the sweep; default: the file's.")] = None,
     trials: Annotated[int | None, typer.Option(help="How many trials (search.num_trials).", min=1)] = None,
     max_epochs: Annotated[int | None, typer.Option(help="Epochs of a trial (stop.max_epochs).", min=1)] = None,

@@ -18,6 +18,7 @@ TOOLS = ("munged", "slurmctld", "slurmd", "sbatch")
 PATHS = f"{os.environ['PATH']}:/usr/sbin:/sbin"
 CONFIG = """
 ClusterName=test
+FirstJobId={first_job}
 SlurmctldHost=localhost(127.0.0.1)
 SlurmctldPort={controller_port}
 SlurmUser=root
@@ -66,6 +67,7 @@ class Slurm:
         self.jobs = directory / "jobs"
         self.environment = {**os.environ, "PATH": PATHS, "SLURM_CONF": str(directory / "slurm.conf")}
         self._daemons: list[subprocess.Popen[bytes]] = []
+        self._submitted: list[str] = []
 
     def __enter__(self) -> Slurm:
         directory = self._directory
@@ -75,6 +77,7 @@ class Slurm:
             directory=directory,
             host=os.uname().nodename,
             cpus=os.cpu_count(),
+            first_job=1000 + os.getpid() % 60000,  # another test's jobs have other ports, and other places in /tmp
             controller_port=free_port(),
             port_1=free_port(),
             port_2=free_port(),
@@ -119,6 +122,13 @@ class Slurm:
         done = subprocess.run(call, env=self.environment, cwd=self.jobs, capture_output=True, text=True, check=False)
         return (done.stdout + done.stderr).strip()
 
+    def submit(self, script: Path) -> str:
+        """→ the job's number."""
+        said = self.run("sbatch", script)
+        assert said.startswith("Submitted batch job"), said
+        self._submitted.append(said.split()[-1])
+        return self._submitted[-1]
+
     def state(self, job: str) -> str:
         """E.g. PENDING, RUNNING, COMPLETED."""
         fields = dict(word.partition("=")[::2] for word in self.run("scontrol", "show", "job", job).split())
@@ -130,3 +140,5 @@ class Slurm:
         for daemon in reversed(self._daemons):
             daemon.terminate()
             daemon.wait()
+        for left in (path for job in self._submitted for path in Path("/tmp").glob(f"ray-{job}-*")):
+            shutil.rmtree(left)

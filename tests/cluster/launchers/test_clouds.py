@@ -229,14 +229,20 @@ def test_skypilot_takes_the_task(spot: bool, image: str | None, tmp_path: Path) 
         path.write_text(text)
     program = (
         "import sky; task = sky.Task.from_yaml('sky.yaml'); resources = list(task.resources)[0]\n"
-        "print(task.num_nodes, resources.use_spot, resources.accelerators, [ref.name for ref in task.managed_secret_refs])"
+        "print(task.num_nodes, resources.use_spot, resources.accelerators, [ref.name for ref in task.managed_secret_refs])\n"
+        "from sky.data.storage_utils import get_excluded_files\n"
+        "print(get_excluded_files('code') if task.workdir else [])"
     )
+    if image is None:
+        (tmp_path / "code" / ".gitignore").write_text("*")  # as `uv build` does
     environment = {**os.environ, "HOME": str(tmp_path), "PYTHONPATH": ""}
     done = subprocess.run(
         [python, "-c", program], cwd=tmp_path, env=environment, capture_output=True, text=True, check=False
     )
     assert done.returncode == 0, done.stderr
-    assert done.stdout.splitlines()[-1].startswith(f"4 {spot} {{'A100': 1}} ["), done.stdout
+    what, excluded = done.stdout.splitlines()[-2:]
+    assert what == f"4 {spot} {{'A100': 1}} ['RAY_AUTH_TOKEN']"
+    assert excluded == ("[]" if image else "['.gitignore']"), "Sky brings the code to its machines"
 
 
 def test_every_source_of_the_image_is_in_the_repository() -> None:

@@ -13,6 +13,7 @@ from typing import Any
 import pytest
 import yaml
 
+from fersweep.cli.main import main
 from fersweep.cluster import launchers
 from fersweep.cluster.launchers import templates
 from fersweep.cluster.launchers.cluster_file import MAX_NAME, ClusterFile, read_cluster_file
@@ -45,7 +46,7 @@ def write(path: Path, **changes: Any) -> Path:
 
 
 def is_script(name: str, text: str) -> bool:
-    return text.startswith("#!") or name.endswith((".sh", ".sbatch"))
+    return text.startswith("#!") or name.endswith(".sh")
 
 
 def commands(node: Any, under: str = "") -> Iterator[str]:
@@ -128,6 +129,35 @@ def test_the_ssh_script_says_the_same_on_a_host(tmp_path: Path) -> None:
     assert not (tmp_path / "PWNED").exists()
 
 
+def test_rays_yaml_is_what_ray_up_takes() -> None:
+    from ray.autoscaler._private.util import prepare_config, validate_config
+
+    text = launchers.load("ssh").render(read_cluster_file(EXAMPLE))["ray.yaml"]
+    config = prepare_config(yaml.safe_load(text))
+    validate_config(config)
+    assert config["available_node_types"]["local.cluster.node"]["max_workers"] == 1
+    assert "ray stop" not in " ".join(commands(config))
+
+
+def test_the_verb(tmp_path: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.chdir(tmp_path)
+
+    def run(*arguments: str) -> tuple[object, str]:
+        monkeypatch.setattr("sys.argv", ["fersweep", "cluster", "render", *arguments])
+        with pytest.raises(SystemExit) as ended:
+            main()
+        out, err = capsys.readouterr()
+        return ended.value.code, out + err
+
+    code, said = run()
+    assert code == 0
+    assert all(f"\n{target}" in said for target in launchers.TARGETS)
+    assert run("slurm") == (2, "fersweep: cluster.yaml: no such file; `fersweep cluster render example` writes one\n")
+    assert run("example")[1].startswith("written: cluster.yaml\nnext: fersweep cluster render TARGET")
+    assert run("slurm") == (0, "written: fer-slurm/job.sh\nnext: sbatch fer-slurm/job.sh\n")
+    assert run("ssh", "--out", "a b")[1].endswith("next: 'a b/cluster.sh' up\n")
+
+
 @pytest.mark.parametrize(
     ("changes", "message"),
     [
@@ -157,6 +187,17 @@ def test_a_mistake_in_a_cluster_file(changes: dict[str, Any], message: str, tmp_
     assert "\n" not in str(caught.value)
 
 
+def test_where_sweeps_lie() -> None:
+    def arguments(**changes: str) -> list[str]:
+        return ClusterFile.model_validate(content(**changes)).arguments
+
+    run = "cnn --data /d"
+    assert arguments(run=run, storage="/s") == [*run.split(), "--home", "/s"]
+    assert arguments(run=f"{run} --home=/h", storage="/s") == [*run.split(), "--home=/h"]
+    assert arguments(run=run, storage="s3://b/x") == [*run.split(), "--set", "storage=s3://b/x"]
+    assert arguments(run=f"{run} --set=storage=gs://c", storage="s3://b/x") == [*run.split(), "--set=storage=gs://c"]
+
+
 def test_the_example_says_the_defaults(tmp_path: Path) -> None:
     given = content()
     needed = {key: given[key] for key in ("name", "nodes", "gpus", "cpus", "memory_gb")}
@@ -174,13 +215,13 @@ def test_the_example_says_the_defaults(tmp_path: Path) -> None:
 def test_what_a_person_changed_stays(tmp_path: Path) -> None:
     out, file = tmp_path / "out", write(tmp_path / "c.yaml")
     first = render("slurm", file, out)
-    assert [path.name for path in first.written] == ["fer.sbatch"]
+    assert [path.name for path in first.written] == ["job.sh"]
     assert render("slurm", file, out).unchanged == first.written
     write(file, cpus=3)
     assert render("slurm", file, out).written == first.written, "nobody has changed it"
-    script = out / "fer.sbatch"
+    script = out / "job.sh"
     script.write_text(script.read_text() + "# mine\n")
-    with pytest.raises(InputError, match=r"fer.sbatch was changed since it was rendered; --force overwrites it"):
+    with pytest.raises(InputError, match=r"job.sh was changed since it was rendered; --force overwrites it"):
         render("slurm", file, out)
     assert script.read_text().endswith("# mine\n")
     render("slurm", file, out, force=True)

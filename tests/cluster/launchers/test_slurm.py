@@ -31,7 +31,7 @@ class Sweep:
     """A sweep file, a dataset and a home below a directory with a hostile name, and the script made for them."""
 
     def __init__(self, cluster: Slurm, name: str, dataset: Path):
-        self.cluster = cluster
+        self.cluster, self.name = cluster, name
         place = cluster.jobs / f"{name} 'of' $(touch PWNED); `touch PWNED`"
         place.mkdir()
         self.home = place / "runs"
@@ -54,14 +54,8 @@ class Sweep:
         (place / "cluster.yaml").write_text(yaml.safe_dump(described))
         self.script = render("slurm", place / "cluster.yaml", place / "files").written[0]
 
-    def submit(self) -> str:
-        """→ the job's number."""
-        said = self.cluster.run("sbatch", self.script)
-        assert said.startswith("Submitted batch job"), said
-        return said.split()[-1]
-
     def log(self) -> str:
-        return "\n".join(path.read_text() for path in sorted(self.cluster.jobs.glob(f"{self.script.stem}-*.log")))
+        return "\n".join(path.read_text() for path in sorted(self.cluster.jobs.glob(f"{self.name}-*.log")))
 
     def wait(self, state: str, job: str) -> None:
         def reached() -> bool:
@@ -84,7 +78,7 @@ class Sweep:
 
 def test_time_limit_and_requeue(cluster: Slurm, tiny_dataset: Path) -> None:
     sweep = Sweep(cluster, "requeued", tiny_dataset)
-    job = sweep.submit()
+    job = cluster.submit(sweep.script)
     sweep.grows(job, 12)
     cluster.run("scancel", "--batch", "--signal=USR1", job)  # as Slurm does two minutes before the time limit
     wait_until(lambda: "requeued: the next run goes on with it" in sweep.log(), timeout_s=100)
@@ -107,13 +101,13 @@ def test_time_limit_and_requeue(cluster: Slurm, tiny_dataset: Path) -> None:
 
 def test_scancel_leaves_a_resumable_sweep(cluster: Slurm, tiny_dataset: Path) -> None:
     sweep = Sweep(cluster, "cancelled", tiny_dataset)
-    job = sweep.submit()
+    job = cluster.submit(sweep.script)
     sweep.grows(job, 12)
     cluster.run("scancel", job)
     sweep.wait("CANCELLED", job)
     before = journal.read(sweep.journal)
     assert before.count()["finished"] < 6
-    again = sweep.submit()
+    again = cluster.submit(sweep.script)
     sweep.wait("COMPLETED", again)
     record = journal.read(sweep.journal)
     assert record.count()["finished"] + record.count()["stopped"] == 6
