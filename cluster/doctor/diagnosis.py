@@ -19,7 +19,7 @@ from fersweep.cluster.doctor.machine_checks import nearest
 from fersweep.cluster.doctor.software_checks import software
 from fersweep.cluster.doctor.storage_checks import manifest_of
 from fersweep.common import ray_connection
-from fersweep.common.buckets import is_address, resolved
+from fersweep.common.stores.buckets import is_address, resolved
 from fersweep.data_pipeline.tasks.node_arrays import SENT_BYTES
 from fersweep.results.record.storage import Storage
 from fersweep.results.record.sweep_json import stored_at

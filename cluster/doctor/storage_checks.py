@@ -13,9 +13,9 @@ from pathlib import Path
 from typing import Any
 
 from fersweep.cluster.doctor.findings import Asked, Finding, ok, problem, reason, warning
-from fersweep.common.buckets import Bucket, is_address
 from fersweep.common.errors import InputError
 from fersweep.common.files import write_whole
+from fersweep.common.stores.buckets import Bucket, is_address
 from fersweep.data_pipeline.dataset.manifest import Manifest, parse_manifest, read_manifest
 from fersweep.results.record.storage import Storage
 
