@@ -54,10 +54,10 @@ TABLE: dict[str, str] = {
     "cluster/driver": "capacity search worker",
     "cluster/launchers": "",
     "cluster/jobs": "launch",
-    "cluster/planning": "capacity search worker launch",
+    "cluster/planning": "capacity search worker launch launchers plans",
     "cluster/doctor": "capacity driver",
     "cluster/cluster_nodes": "capacity",
-    "cluster/launch": "capacity cluster_nodes search worker driver",
+    "cluster/launch": "capacity cluster_nodes plans search worker driver",
     "cluster/resume": "capacity cluster_nodes search worker driver",
     "cluster/launch_or_resume": "driver launch resume",
     "cluster/stop": "driver",
@@ -93,7 +93,12 @@ TORCH_FILES = (
     "trainables/exports/torch_files.py",
 )
 NOT_TORCH = "trainables/torch_training/hparams.py"
-REGISTRIES = ("data_pipeline/sources/formats", "trainables", "search_spaces", "cluster/launchers")  # a file an entry: these may grow
+REGISTRIES = (
+    "data_pipeline/sources/formats",
+    "trainables",
+    "search_spaces",
+    "cluster/launchers",
+)  # a file an entry: these may grow
 FILES, GRAPH = files(), file_graph()
 
 

@@ -212,16 +212,17 @@ def _gpu_total() -> int | None:
 
 
 def measure(
-    sweep: Sweep, arrays: TaskArrays | NodeArrays, trials: Sequence[tuple[int, dict[str, Any]]], budget_s: float
+    sweep: Sweep, told: TaskArrays | NodeArrays, trials: Sequence[tuple[int, dict[str, Any]]], budget_s: float
 ) -> list[dict[str, Any]]:
     """`lines` in a task of a cluster, without going on."""
     if sweep.resources.gpus == 0:
         os.environ["CUDA_VISIBLE_DEVICES"] = ""
     if 0 < sweep.resources.gpus < 1:
         os.environ[gpu_share.SHARE] = str(sweep.resources.gpus)
+    arrays = node_arrays.opened(told)
     with tempfile.TemporaryDirectory(prefix="fersweep-plan-") as scratch:
         found: list[dict[str, Any]] = []
-        for line in lines(sweep, node_arrays.opened(arrays), trials, budget_s, Path(scratch)):
+        for line in lines(sweep, arrays, trials, budget_s, Path(scratch)):
             if "done" in line:
                 break
             found.append(line)

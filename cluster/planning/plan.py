@@ -21,13 +21,13 @@ from fersweep.cluster.planning.needs import Memory, disk_bytes, memory_of
 from fersweep.cluster.planning.past_sweeps import past_costs
 from fersweep.cluster.planning.simulation import Run
 from fersweep.cluster.planning.suggestions import Suggestions, time_suggestions
+from fersweep.cluster.plans import save_plan
 from fersweep.common import ray_address
 from fersweep.common.errors import InputError
 from fersweep.data_pipeline.tasks import node_arrays
 from fersweep.data_pipeline.tasks.arrays import TaskArrays
 from fersweep.data_pipeline.tasks.task import Task
-from fersweep.results.record.plans import Planned, save_plan
-from fersweep.results.record.sweep_json import SweepJson
+from fersweep.results.record.sweep_json import Planned, SweepJson
 from fersweep.search_spaces.sweep_file.schema import Sweep
 from fersweep.search_spaces.sweep_file.searched_space import fetch
 
@@ -216,7 +216,7 @@ def _wanted(asked: Sweep) -> str:
 
 
 def _keep(made: Plan, asked: Sweep, sweep: SweepJson, home: Path) -> None:
-    """For `launch` (results/record/plans.py): what the first place takes. A home that cannot be written is no fault here."""
+    """For `launch` (cluster/plans.py): what the first place takes. A home that cannot be written is no fault here."""
     if not made.estimates:
         return
     place = made.estimates[0]

@@ -52,6 +52,7 @@ def plan(
     as_json: AsJson = False,
 ) -> None:
     """Say what a sweep will take before it runs: time, cost, epochs, memory, disk, and what holds it up."""
+    from fersweep.cluster.planning.machine import price_of
     from fersweep.cluster.planning.plan import Options
     from fersweep.cluster.planning.plan import plan as run
     from fersweep.cluster.planning.tables import render
@@ -61,7 +62,8 @@ def plan(
     sweep = read_sweep(recipe, set_ or [], name=name, search__num_trials=trials, stop__max_epochs=max_epochs)
     for remark in remarks(sweep):
         say(f"note: {remark}")
-    show(run(sweep, data, home, address, Options(gpus, price_per_gpu_hour, calibrate), say), render, as_json)
+    price = price_of(Path("cluster.yaml")) if price_per_gpu_hour is None else price_per_gpu_hour
+    show(run(sweep, data, home, address, Options(gpus, price, calibrate), say), render, as_json)
 
 
 @app.command(

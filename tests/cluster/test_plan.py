@@ -22,13 +22,13 @@ from fersweep.cluster.planning.past_sweeps import past_costs
 from fersweep.cluster.planning.plan import Options, plan
 from fersweep.cluster.planning.simulation import Overhead, Run, Rung, simulate
 from fersweep.cluster.planning.suggestions import Suggestions
+from fersweep.cluster.plans import find_plan, save_plan
 from fersweep.cluster.search import asha
 from fersweep.common.errors import InputError
 from fersweep.data_pipeline.tasks.task import Task
 from fersweep.results.dashboards.status import status
-from fersweep.results.record.journal import SweepRecord, TrialRecord
-from fersweep.results.record.plans import Planned, find_plan, save_plan
-from fersweep.results.record.sweep_json import read_sweep_json
+from fersweep.results.record.journal import SweepRecord
+from fersweep.results.record.sweep_json import Planned, read_sweep_json
 from fersweep.results.record.timeline import planned_and_taken
 from fersweep.search_spaces.sweep_file.read_sweep import parse_sweep
 from fersweep.search_spaces.sweep_file.schema import Stop, Sweep
@@ -52,7 +52,8 @@ def test_a_rung_decides_as_asha_does() -> None:
     )
     rung = Rung(stop.reduction)
     for number, score in enumerate(rng.choice(20, 60).tolist()):  # with equal ones
-        record.trials[number] = TrialRecord(number, {}, epochs=[{"epoch": 1, METRIC: float(score)}])
+        record.apply({"event": "sampled", "time": 0.0, "trial": number, "hparams": {}})
+        record.apply({"event": "report", "time": 0.0, "trial": number, "epochs": [{"epoch": 1, METRIC: float(score)}]})
         assert rung.survives(score) == asha.survives(record, stop, number, 1)
 
 
