@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import os
 import time
 from collections.abc import Callable, Sequence
 from dataclasses import asdict, dataclass, replace
@@ -30,6 +31,8 @@ from fersweep.data_pipeline.tasks.task import Task
 from fersweep.results.record.sweep_json import Planned, SweepJson
 from fersweep.search_spaces.sweep_file.schema import Sweep
 from fersweep.search_spaces.sweep_file.searched_space import fetch
+
+BUSY = 0.5  # of a machine's CPUs in use before a calibration begins: it says so
 
 
 @dataclass(frozen=True)
@@ -84,7 +87,7 @@ def plan(
     fetch(asked, sweep.older_points)
     named = ray_address.resolve(address)
     machines = machine.this_machine(asked.resources.gpus > 0) if named is None else machine.cluster(named)
-    places = machines.places(asked.resources)
+    places, load = machines.places(asked.resources), os.getloadavg()[0]
     costs = _costs(sweep, arrays, home, machines, places, options, say)
     costs = replace(costs, read_s=max(costs.read_s, read_s))
     sweeps = [(asked, costs)]
@@ -110,10 +113,10 @@ def plan(
         took_s=time.perf_counter() - began,
         stages=stages,
         estimates=found,
-        memory=memory_of(costs, max(places, default=0)),
+        memory=memory_of(costs, 1 if machines.connected else sum(places)),
         disk_bytes=disk_bytes(asked, costs.trials, max(sum(places), 1), sweep.num_val or 0, len(sweep.classes)),
         resources=asked.resources.model_dump(),
-        notes=_notes(asked, costs, machines, sum(places), found),
+        notes=[*_notes(asked, costs, machines, sum(places), found), *_busy(costs, load)],
     )
     _keep(made, asked, sweep, home)
     return made
@@ -207,6 +210,14 @@ def _notes(asked: Sweep, costs: Costs, machines: Machines, places: int, found: S
     if asked.storage:
         notes.append(f"saving was measured on this machine's disk, not in {asked.storage}")
     return notes
+
+
+def _busy(costs: Costs, load: float) -> list[str]:
+    """What else ran here while trials were tried makes them look slow. `load`: the system's, before they began."""
+    cpus = os.cpu_count() or 1
+    if costs.source != "calibration" or load < BUSY * cpus:
+        return []
+    return [f"this machine was busy (load {load:.0f} on {cpus} CPUs): on a quiet one the times are shorter"]
 
 
 def _wanted(asked: Sweep) -> str:
