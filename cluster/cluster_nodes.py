@@ -19,6 +19,9 @@ from typing import Any, NamedTuple
 from fersweep.cluster.capacity import places_on
 from fersweep.common.errors import InputError
 from fersweep.common.shipped_code import code_fingerprint
+from fersweep.data_pipeline.tasks import node_arrays
+from fersweep.data_pipeline.tasks.arrays import TaskArrays
+from fersweep.data_pipeline.tasks.node_arrays import NodeArrays
 from fersweep.search_spaces.sweep_file.schema import Resources
 
 ANSWER_S = 60.0  # for all nodes together: each has to start a process first
@@ -28,30 +31,34 @@ PACKAGES = ("numpy", "torch", "tensorflow", "keras")
 class Software(NamedTuple):
     """What a process has. code: fingerprint of fersweep's; packages: name → version, "" where it is not installed.
 
-    sees: whether a file that another process has just made is there.
+    sees: whether a file that another process has just made is there. obstacle: why it cannot read the data, "" where it can.
     """
 
     code: str
     python: str
     packages: dict[str, str]
     sees: bool = True
+    obstacle: str = ""
 
 
-def software(mark: str | None = None) -> Software:
-    """Of this process; imports none of the packages. `mark`: the file to look for."""
+def software(mark: str | None = None, arrays: NodeArrays | None = None) -> Software:
+    """Of this process; imports none of the packages. `mark`: the file to look for; `arrays`: whose dataset to look for."""
     packages: dict[str, str] = {}
     for name in PACKAGES:
         try:
             packages[name] = metadata.version(name)
         except metadata.PackageNotFoundError:
             packages[name] = ""
-    return Software(code_fingerprint(), platform.python_version(), packages, mark is None or Path(mark).exists())
+    obstacle = "" if arrays is None else node_arrays.obstacle(arrays)
+    sees = mark is None or Path(mark).exists()
+    return Software(code_fingerprint(), platform.python_version(), packages, sees, obstacle)
 
 
-def check_nodes(resources: Resources, shared: Path | None = None) -> None:
+def check_nodes(resources: Resources, arrays: TaskArrays, shared: Path | None = None) -> None:
     """Ask the live nodes of the cluster that this process has joined, those that hold trials. InputError where one runs other
-    code of fersweep, lacks what this process has, or does not see the directory `shared`; another version of a package is
-    said in a line. A node that joins later gets our code.
+    code of fersweep, lacks what this process has, does not see the directory `shared`, or does not find the dataset of
+    `arrays` that it would have to read; another version of a package is said in a line. A node that joins later gets our
+    code.
 
     Nothing is asked of a Ray on this machine alone.
     """
@@ -65,10 +72,12 @@ def check_nodes(resources: Resources, shared: Path | None = None) -> None:
         return
     ask: Any = ray.remote(num_cpus=0, max_retries=0)(software)
     answers: dict[Any, str] = {}
+    told = node_arrays.told(arrays)
+    dataset = told if isinstance(told, NodeArrays) else None  # small arrays are sent: no node needs their dataset
     with _marked(shared) as mark:
         for node in others:
             there: Any = NodeAffinitySchedulingStrategy(node["NodeID"], soft=False)
-            answers[ask.options(scheduling_strategy=there).remote(mark)] = node["NodeManagerAddress"]
+            answers[ask.options(scheduling_strategy=there).remote(mark, dataset)] = node["NodeManagerAddress"]
         ready, silent = ray.wait(list(answers), num_returns=len(answers), timeout=ANSWER_S)
     for answer in silent:
         print(f"node {answers[answer]} has not answered within {ANSWER_S:g} s; trials may wait for it", file=sys.stderr)
@@ -104,6 +113,8 @@ def _compare(node: str, theirs: Software, ours: Software) -> None:
             f"node {node} runs other code of fersweep ({theirs.code[:12]}, not {ours.code[:12]}): something there comes before "
             f"what is sent to it; look at PYTHONPATH and sitecustomize"
         )
+    if theirs.obstacle:
+        raise InputError(f"node {node}: {theirs.obstacle}")
     for name, version in {**ours.packages, "Python": ours.python}.items():
         there = theirs.python if name == "Python" else theirs.packages[name]
         if version and not there:

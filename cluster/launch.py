@@ -19,18 +19,18 @@ from fersweep.cluster import capacity
 from fersweep.cluster.cluster_nodes import check_nodes
 from fersweep.cluster.driver.notifications import webhook
 from fersweep.cluster.driver.run_sweep import Outcome, run_sweep
+from fersweep.cluster.plans import find_plan
 from fersweep.cluster.search.older_sweeps import best_points, history
 from fersweep.common import ray_connection
-from fersweep.common.buckets import name_of, resolved
 from fersweep.common.errors import InputError
 from fersweep.common.files import check_name, check_writable, new_directory
+from fersweep.common.stores.buckets import name_of, resolved
 from fersweep.common.text import shell
 from fersweep.common.versions import own_commit, own_version
 from fersweep.data_pipeline.tasks import node_arrays
 from fersweep.data_pipeline.tasks.arrays import TaskArrays
 from fersweep.data_pipeline.tasks.task import Task
 from fersweep.results.record.home import check_home, resume_command
-from fersweep.results.record.plans import find_plan
 from fersweep.results.record.storage import Storage
 from fersweep.results.record.sweep_json import Baseline, Learned, SweepJson, stored_at
 from fersweep.search_spaces.sweep_file.schema import Sweep
@@ -119,7 +119,7 @@ def launch(asked: Sweep, data: str | Path, home: Path, address: str | None = Non
     ray_connection.connect(address)
     capacity.check(asked.resources)
     storage, content = sweep.storage(directory), sweep.as_bytes()
-    check_nodes(asked.resources, None if storage.path is None else Path(home))
+    check_nodes(asked.resources, arrays, None if storage.path is None else Path(home))
     if storage.path is None:
         if asked.following is not None:
             _claim(stored_at(str(asked.storage), asked.following.name), None)

@@ -19,9 +19,9 @@ from fersweep.cluster.cluster_nodes import check_nodes
 from fersweep.cluster.driver.notifications import webhook
 from fersweep.cluster.driver.run_sweep import DRIVEN, Outcome, run_sweep
 from fersweep.common import ray_connection
-from fersweep.common.buckets import resolved
 from fersweep.common.errors import InputError
 from fersweep.common.files import check_writable, is_held, write_whole
+from fersweep.common.stores.buckets import resolved
 from fersweep.data_pipeline.tasks import node_arrays
 from fersweep.data_pipeline.tasks.arrays import TaskArrays
 from fersweep.results.record.drivers import BUCKET_BEAT_S, SILENT_S, bucket_driver, directory_driver, last_session
@@ -94,7 +94,7 @@ def resume(
     fetch(asked, sweep.older_points)
     ray_connection.connect(address)
     capacity.check(asked.resources)
-    check_nodes(asked.resources, None if storage.path is None else directory.parent.parent)
+    check_nodes(asked.resources, arrays, None if storage.path is None else directory.parent.parent)
     content = sweep.as_bytes()
     if content != (directory / "sweep.json").read_bytes():
         if storage.path is None:

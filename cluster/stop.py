@@ -9,8 +9,7 @@ from typing import NamedTuple
 
 from fersweep.common.display.tables import age
 from fersweep.results.dashboards.status import SweepStatus, status
-from fersweep.results.record import stop_request
-from fersweep.results.record.drivers import BEAT_S
+from fersweep.results.record.drivers import BEAT_S, request_stop, stop_requested
 from fersweep.results.record.home import resume_command
 from fersweep.results.record.recorded_sweep import load_sweep
 
@@ -37,14 +36,14 @@ def stop(directory: Path, say: Callable[[str], None], wait_s: float = WAIT_S) ->
     if not alive:
         return _stopped(found, f"does not run: {_why(found)}")
     driver = f"process {found.driver.pid} on {found.driver.host}" if found.driver else "its driver"
-    stop_request.request(storage)
+    request_stop(storage)
     say(f"{found.sweep}: {driver} is asked to stop; trials that run report once more, with their checkpoint")
     deadline = time.monotonic() + wait_s
     while alive and time.monotonic() < deadline:
         time.sleep(POLL_S if storage.path is not None else BEAT_S)
         found, alive = _look(directory)
-        if alive and not stop_request.requested(storage):  # a driver that has just begun took it for an old one
-            stop_request.request(storage)
+        if alive and not stop_requested(storage):  # a driver that has just begun took it for an old one
+            request_stop(storage)
     if alive:
         line = f"{found.sweep} still runs after {wait_s:.0f} s: {driver} has the request, and ends when it can"
         return Stopped(found.sweep, "running", line, None)

@@ -8,12 +8,12 @@ import shlex
 COLOURS = re.compile(r"\x1b\[[0-9;]*m")
 FORMULA = ("=", "+", "-", "@")  # what a cell begins with that a spreadsheet computes
 HIDDEN = "***"
-# USER:PASSWORD@ in an address, where no port and path is; a password may hold "@" and "/". Of a server also what stands
-# alone before the "@", which may be a token (of `abfss://container@account` it is none).
+# USER:PASSWORD@ in an address, where no port and path is; a password may hold "@" and "/". Of a server or a bucket also
+# what stands alone before the "@", which may be a token (of `abfss://container@account` and databases it is none).
 PASSWORD = re.compile(
     r"""(\b[a-z][a-z0-9+.-]*://)[^\s'"`<>/@:]*:(?!\d{1,5}(?:[/?#,;)\s'"`]|$))[^\s'"`<>]*@""", re.IGNORECASE
 )
-TOKEN = re.compile(r"""(\bhttps?://)[^\s'"`<>/@]+@""", re.IGNORECASE)
+TOKEN = re.compile(r"""(\b(?:https?|s3|gs)://)(?!anonymous@)[^\s'"`<>/@]+@""", re.IGNORECASE)
 SECRET_OPTION = re.compile(
     r"""([?&;](?:[\w.-]*(?:password|passwd|secret|token|access_key|secret_key|account_key|api_key|apikey|signature)|pwd|sig)=)"""
     r"""[^&;\s'"`<>]+""",

@@ -30,6 +30,7 @@ class Cluster:
         self.address = f"127.0.0.1:{free_port()}"
         self._log = (directory / "ray.log").open("ab")
         self.nodes: list[subprocess.Popen[bytes]] = []
+        self.wrap: list[str] = []  # a command that runs the next nodes, e.g. in a namespace
 
     def __enter__(self) -> Cluster:
         self._start("--head", f"--port={self.address.rpartition(':')[2]}", "--include-dashboard=false")
@@ -39,9 +40,15 @@ class Cluster:
         return self._start(f"--address={self.address}")
 
     def _start(
-        self, *arguments: str, ip: str | None = "127.0.0.1", environment: dict[str, str] | None = None
+        self,
+        *arguments: str,
+        ip: str | None = "127.0.0.1",
+        environment: dict[str, str] | None = None,
+        runs_it: tuple[str, ...] = (),
     ) -> subprocess.Popen[bytes]:
         command = [
+            *self.wrap,
+            *runs_it,
             RAY,
             "start",
             *arguments,

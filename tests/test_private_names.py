@@ -87,6 +87,28 @@ def test_the_patch_of_ray_is_refused_where_its_name_is_gone(monkeypatch: pytest.
         memory_is_a_trials_fault().__enter__()
 
 
+def test_tune_takes_the_keys_it_gives_away_from_a_set_that_can_be_changed(monkeypatch: pytest.MonkeyPatch) -> None:
+    from ray.tune.execution import class_cache
+
+    from fersweep.cluster.driver.tune_adapters import keys_stay_here
+
+    used = names(class_cache._ActorClassCache.get)
+    check("ENV_VARS_TO_PROPAGATE" in used, "ray", "cluster/driver/tune_adapters.py", "ENV_VARS_TO_PROPAGATE")
+    original = class_cache.ENV_VARS_TO_PROPAGATE
+    check(
+        "AWS_SECRET_ACCESS_KEY" in original,
+        "ray",
+        "cluster/driver/tune_adapters.py",
+        "the key that Tune gives away, so the patch can go: it",
+    )
+    with keys_stay_here():
+        assert not any("AWS" in name for name in class_cache.ENV_VARS_TO_PROPAGATE)
+    assert class_cache.ENV_VARS_TO_PROPAGATE is original
+    monkeypatch.delattr(class_cache, "ENV_VARS_TO_PROPAGATE")
+    with pytest.raises(RuntimeError, match=r"^Ray [\d.]+: ray\.tune\.execution\.class_cache has no set"):
+        keys_stay_here().__enter__()
+
+
 def test_tune_writes_what_ended_an_attempt_before_it_asks(tmp_path: Path) -> None:
     from ray.exceptions import ActorDiedError, OutOfMemoryError
     from ray.tune import TuneError
@@ -125,6 +147,14 @@ def test_what_tune_counts_callbacks_with() -> None:
 
     counts = "tag_callbacks" in names(run) and hasattr(usage, "tag_callbacks")
     check(counts, "ray", "cluster/driver/tune_adapters.py", "usage.tag_callbacks, which tune.run calls,")
+
+
+def test_the_averages_that_tune_keeps() -> None:
+    from ray.tune.experiment import Trial
+    from ray.tune.trainable.metadata import _TrainingRunMetadata
+
+    keeps = "update_metric" in names(Trial.update_last_result) and "update_metric" in vars(_TrainingRunMetadata)
+    check(keeps, "ray", "cluster/driver/lean_trials.py", "_TrainingRunMetadata.update_metric, which keeps averages,")
 
 
 def test_what_ray_starts_its_monitors_with() -> None:

@@ -156,7 +156,11 @@ def draw(results: dict[str, dict[str, Any]], path: Path) -> None:
     matplotlib.use("agg")
     import matplotlib.pyplot as plt
 
-    panels = [(1, 1e-6, "memory of the driver, MB"), (2, 1e3, "a suggestion, ms"), (3, 1e3, "a report, ms")]
+    panels = [
+        (1, 1e-6, "memory of the driver, MB"),
+        (2, 1e3, "a suggestion, ms of CPU"),
+        (3, 1e3, "a report, ms of CPU"),
+    ]
     figure, axes = plt.subplots(1, 3, figsize=(12, 3.4), constrained_layout=True)
     for axis, (column, unit, label) in zip(axes, panels, strict=True):
         for name, found in results.items():

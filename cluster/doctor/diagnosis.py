@@ -17,8 +17,10 @@ from fersweep.cluster.doctor import checks
 from fersweep.cluster.doctor.findings import Asked, Finding, Node, ok, problem, reason, warning
 from fersweep.cluster.doctor.machine_checks import nearest
 from fersweep.cluster.doctor.software_checks import software
-from fersweep.cluster.doctor.storage_checks import dataset_fingerprint
+from fersweep.cluster.doctor.storage_checks import manifest_of
 from fersweep.common import ray_connection
+from fersweep.common.stores.buckets import is_address, resolved
+from fersweep.data_pipeline.tasks.node_arrays import SENT_BYTES
 from fersweep.results.record.storage import Storage
 from fersweep.results.record.sweep_json import stored_at
 from fersweep.search_spaces.sweep_file.schema import Sweep
@@ -102,16 +104,20 @@ def _name(node: Mapping[str, Any], alive: list[dict[str, Any]]) -> str:
 def _asked(home: str, data: str | None, sweep: Sweep | None, driver: Node, num_nodes: int) -> Asked:
     from fersweep import trainables
 
-    storage = home if "://" in home else sweep.storage if sweep else None
-    fingerprint, probe = None, f".fersweep-doctor-{uuid.uuid4().hex[:8]}"
+    storage = home if is_address(home) else sweep.storage if sweep else None
+    fingerprint, is_sent, probe = None, True, f".fersweep-doctor-{uuid.uuid4().hex[:8]}"
     with contextlib.suppress(OSError, ValueError):  # the check on this node says what is wrong
-        fingerprint = dataset_fingerprint(data) if data else None
+        if data:
+            manifest = manifest_of(data)
+            fingerprint = manifest["fingerprint"]
+            is_sent = sum(part["num_bytes"] for part in manifest["parts"]) <= SENT_BYTES
     return Asked(
-        home=None if "://" in home else str(Path(home).absolute()),
+        home=None if is_address(home) else str(Path(home).absolute()),
         storage=storage,
         probe=stored_at(storage, probe) if storage else str(nearest(Path(home)) / probe),
-        data=data if data is None or "://" in data else str(Path(data).absolute()),
+        data=None if data is None else str(resolved(data)),
         fingerprint=fingerprint,
+        is_sent=is_sent,
         sweep=sweep,
         framework=trainables.load(sweep.trainable).FRAMEWORK if sweep else None,
         driver=software(),

@@ -3,19 +3,19 @@
 MLflow is written by the driver's recorder, never by a trial: no other node needs to reach it.
 """
 
-# Parts of MLflow have no types.
-# pyright: reportUnknownMemberType=false
+# Parts of MLflow and Ray have no types.
+# pyright: reportUnknownMemberType=false, reportUnknownVariableType=false, reportUnknownArgumentType=false
 
 from __future__ import annotations
 
 from collections.abc import Iterator
 from pathlib import Path
+from typing import Any
 
 from fersweep.cluster import capacity
 from fersweep.cluster.doctor.findings import Asked, Finding, ok, problem, warning
 from fersweep.cluster.driver.notifications import webhook
 from fersweep.common.errors import InputError
-from fersweep.common.text import masked
 from fersweep.results.mlflow_store import connection
 from fersweep.results.record.home import check_home
 
@@ -31,6 +31,22 @@ def check_home_directory(asked: Asked) -> Iterator[Finding]:
         yield ok(f"{asked.home} can be written")
 
 
+def check_lost_nodes(asked: Asked) -> Iterator[Finding]:
+    """Nodes that Ray has given up. Where an autoscaler takes nodes away that is as it should be."""
+    import ray
+
+    machines: list[dict[str, Any]] = ray.nodes()
+    lost = sorted({str(node["NodeManagerHostname"]) for node in machines if not node["Alive"]})
+    if lost and not capacity.groups():
+        yield warning(
+            f"{', '.join(lost[:5])}{f' and {len(lost) - 5} more' if len(lost) > 5 else ''}: no longer in the cluster",
+            "start Ray there again; nothing is to do if it was taken out",
+            hosts=lost,
+        )
+    elif asked.num_nodes > 1:
+        yield ok(f"none; {asked.num_nodes} nodes are alive")
+
+
 def check_tracking(asked: Asked) -> Iterator[Finding]:
     uri = None if asked.sweep is None else asked.sweep.tracking.uri
     if uri is None:
@@ -40,12 +56,12 @@ def check_tracking(asked: Asked) -> Iterator[Finding]:
         connection.connect(uri).search_experiments(max_results=1)
     except Exception as error:  # stores raise what their drivers raise
         yield warning(
-            f"{masked(uri)}: {connection.one_line(error, uri)}",
+            f"{uri}: {connection.one_line(error, uri)}",
             "a sweep runs all the same, and `fersweep status --sync` makes it good; if the server asks for a password: "
             "MLFLOW_TRACKING_USERNAME with MLFLOW_TRACKING_PASSWORD, or MLFLOW_TRACKING_TOKEN",
         )
     else:
-        yield ok(f"{masked(uri)} answers")
+        yield ok(f"{uri} answers")
 
 
 def check_places(asked: Asked) -> Iterator[Finding]:

@@ -14,7 +14,7 @@ Level = Literal["ok", "warning", "problem"]
 
 
 class Finding(NamedTuple):
-    """level: with a "problem" a sweep could not run. values: what was measured, for programs. topic and node are filled by
+    """Made by `ok`, `warning` and `problem`, which leave passwords in addresses out. level: with a "problem" a sweep could not run. values: what was measured, for programs. topic and node are filled by
     whoever runs the check; node is "" for what is of no single node.
     """
 
@@ -27,17 +27,17 @@ class Finding(NamedTuple):
 
 
 def ok(text: str, **values: Any) -> Finding:
-    return Finding("ok", text, values=values)
+    return Finding("ok", masked(text), values=values)
 
 
 def warning(text: str, remedy: str, **values: Any) -> Finding:
     """A sweep runs all the same, or something else does not: a verb, the records in MLflow."""
-    return Finding("warning", text, remedy, values)
+    return Finding("warning", masked(text), masked(remedy), values)
 
 
 def problem(text: str, remedy: str, **values: Any) -> Finding:
     """A sweep could not run."""
-    return Finding("problem", text, remedy, values)
+    return Finding("problem", masked(text), masked(remedy), values)
 
 
 def reason(error: BaseException) -> str:
@@ -72,7 +72,8 @@ class Asked:
         home: directory of sweeps; None where they are in a bucket.
         storage: address of a bucket, or None.
         probe: a directory that all nodes are to see, or its address in the bucket: it may be written to, and is deleted later.
-        data: directory or address of the dataset, or None; fingerprint: as the driver's machine reads it.
+        data: directory or address of the dataset, or None; fingerprint: as the driver's machine reads it; is_sent: it is
+            small enough that the driver sends its faces to trials, else each node reads it.
         sweep: what is to run, or None.
         framework: of the sweep's trainable: torch, tensorflow or numpy.
         driver: software of the driver.
@@ -85,6 +86,7 @@ class Asked:
     probe: str
     data: str | None
     fingerprint: str | None
+    is_sent: bool
     sweep: Sweep | None
     framework: str | None
     driver: Software

@@ -15,8 +15,8 @@ from typing import Any
 from fersweep.cluster.doctor.findings import Asked, Finding, ok, problem, reason, warning
 from fersweep.common.errors import InputError
 from fersweep.common.files import write_whole
-from fersweep.common.text import masked
-from fersweep.data_pipeline.dataset.manifest import read_manifest
+from fersweep.common.stores.buckets import Bucket, is_address
+from fersweep.data_pipeline.dataset.manifest import Manifest, parse_manifest, read_manifest
 from fersweep.results.record.storage import Storage
 
 SMALL, LARGE = 4 * 2**10, 16 * 10**6  # bytes: an event, and a checkpoint
@@ -32,7 +32,7 @@ def check_storage(asked: Asked) -> Iterator[Finding]:
     """Write, read and delete a small file and one of 16 MB, where checkpoints go."""
     storage = Storage(asked.probe, retry_s=5)
     if storage.path is None:
-        where, kind, remedy = masked(str(asked.storage)), "bucket", BUCKET_REMEDY
+        where, kind, remedy = str(asked.storage), "bucket", BUCKET_REMEDY
     else:
         where, kind = str(asked.home), "directory"
         remedy = f"look at who owns {where}, and whether its disk is full or read-only"
@@ -94,32 +94,35 @@ def _write(storage: Storage, name: str, content: bytes) -> None:
 def check_dataset(asked: Asked) -> Iterator[Finding]:
     if asked.data is None:
         return
-    where = masked(asked.data)
     try:
-        fingerprint = dataset_fingerprint(asked.data)
+        fingerprint = manifest_of(asked.data)["fingerprint"]
     except (OSError, ValueError) as error:
-        said = str(error) if isinstance(error, InputError) else f"{where}: {reason(error)}"
+        said = str(error) if isinstance(error, InputError) else f"{asked.data}: {reason(error)}"
         if asked.node.is_driver:
-            yield problem(said, "want a directory that `fersweep prepare` made: --data DIRECTORY")
+            yield problem(said, "want a dataset that `fersweep prepare` made: --data DIRECTORY, or s3://…")
+        elif asked.is_sent:
+            yield warning(f"cannot be read: {said}", "it is small: trials get their faces from the driver")
         else:
-            yield warning(f"cannot read it: {said}", "trials get their faces from the driver, which takes longer")
+            yield problem(f"cannot be read: {said}", "want it in a bucket, or at a path that all nodes share")
         return
     if asked.fingerprint is not None and fingerprint != asked.fingerprint:
         yield problem(
-            f"{where} is another dataset here: {fingerprint[:19]}, not {asked.fingerprint[:19]}",
+            f"{asked.data} is another dataset here: {fingerprint[:19]}, not {asked.fingerprint[:19]}",
             "copy the driver's there, or share one directory",
         )
     else:
-        yield ok(f"{where}: {fingerprint[:19]}", fingerprint=fingerprint)
+        yield ok(f"{asked.data}: {fingerprint[:19]}", fingerprint=fingerprint)
 
 
-def dataset_fingerprint(data: str) -> str:
-    """As its manifest says; its first part is opened, too. Raises InputError or OSError."""
-    if "://" in data:
-        import json
-
-        return json.loads(Storage(data, retry_s=5).read("manifest.json"))["fingerprint"]
-    manifest = read_manifest(Path(data))
-    with (Path(data) / manifest["parts"][0]["file"]).open("rb") as part:
+def manifest_of(data: str) -> Manifest:
+    """The manifest of a dataset, of whose first part the beginning is read, too. Raises InputError or OSError."""
+    if not is_address(data):
+        manifest = read_manifest(Path(data))
+        with (Path(data) / manifest["parts"][0]["file"]).open("rb") as part:
+            part.read(SMALL)
+        return manifest
+    bucket = Bucket(data, retry_s=5)
+    manifest = parse_manifest(bucket.read("manifest.json"), f"{data}: manifest.json")
+    with bucket.stream(manifest["parts"][0]["file"]) as part:
         part.read(SMALL)
-    return manifest["fingerprint"]
+    return manifest

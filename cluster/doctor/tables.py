@@ -7,7 +7,6 @@ from typing import TYPE_CHECKING
 
 from fersweep.cluster.doctor.diagnosis import Diagnosis
 from fersweep.cluster.doctor.findings import Finding
-from fersweep.common.text import masked
 
 if TYPE_CHECKING:
     from rich.console import RenderableType
@@ -46,7 +45,7 @@ def _alike(diagnosis: Diagnosis, level: str) -> list[tuple[str, str, str, list[s
     nodes: dict[tuple[str, str, str], list[str]] = {}
     for finding in diagnosis.findings:
         if finding.level == level:
-            key = finding.topic, masked(finding.text), masked(finding.remedy)
+            key = finding.topic, finding.text, finding.remedy
             nodes.setdefault(key, []).append(finding.node)
     return [(*key, names) for key, names in nodes.items()]
 
@@ -70,7 +69,7 @@ def _sound(diagnosis: Diagnosis) -> list[tuple[str, str]]:
     for topic, findings in by_topic.items():
         if any(finding.level != "ok" for finding in findings):
             continue
-        texts = list(dict.fromkeys(masked(finding.text) for finding in findings))
+        texts = list(dict.fromkeys(finding.text for finding in findings))
         on = f" ({len(findings)} nodes)" if len(findings) > 1 else ""
         lines.append(
             (topic, texts[0] + (on if len(texts) == 1 else f" ({findings[0].node}; {len(findings)} nodes are well)"))

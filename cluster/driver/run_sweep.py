@@ -26,7 +26,7 @@ from fersweep.common.errors import InputError
 from fersweep.common.files import lock
 from fersweep.data_pipeline.tasks import node_arrays
 from fersweep.data_pipeline.tasks.arrays import TaskArrays
-from fersweep.results.record import stop_request
+from fersweep.results.record.drivers import withdraw_stop
 from fersweep.results.record.home import resume_command, status_command
 from fersweep.results.record.journal import Journal
 from fersweep.results.record.storage import Storage
@@ -66,7 +66,7 @@ def run_sweep(
     """
     storage, stopping = sweep.storage(directory), Stopping()
     with _alone(directory), stopping.signals():
-        stop_request.withdraw(storage)  # of an earlier driver
+        withdraw_stop(storage)  # of an earlier driver
         journal = Journal(directory / "journal.jsonl", storage)
         search, recorder = Search(sweep.asked, journal, sweep.history, sweep.older_points), Recorder(directory)
         notifier = Notifier(sweep.asked, journal, status_command(directory))
@@ -87,7 +87,7 @@ def run_sweep(
             journal.session(state, **({"reason": str(stopping.error)} if stopping.error else {}))
         journal.close()
         with contextlib.suppress(OSError):
-            stop_request.withdraw(storage)
+            withdraw_stop(storage)
         missing = recorder.finish() if state == "finished" else recorder.finish(HURRY_S)
         notifier.finish()
     following = sweep.asked.following if state == "finished" else None
@@ -166,12 +166,14 @@ def _run_tune(
     from ray import tune
     from ray.tune import PlacementGroupFactory
 
+    from fersweep.cluster.driver.lean_trials import lean_trials
     from fersweep.cluster.driver.places import Places, given_to_tune
     from fersweep.cluster.driver.tune_adapters import (
         Actors,
         SchedulerAdapter,
         SearchAdapter,
         callbacks_are_not_counted,
+        keys_stay_here,
         memory_is_a_trials_fault,
     )
     from fersweep.cluster.worker.actor import TrialActor
@@ -183,7 +185,14 @@ def _run_tune(
     scratch = directory.resolve() / ".tune"  # nobody needs it, not even after a kill
     shutil.rmtree(scratch, ignore_errors=True)
     try:
-        with warnings.catch_warnings(), memory_is_a_trials_fault(), callbacks_are_not_counted(), given_to_tune(places):
+        with (
+            warnings.catch_warnings(),
+            memory_is_a_trials_fault(),
+            callbacks_are_not_counted(),
+            keys_stay_here(),
+            given_to_tune(places),
+            lean_trials(),
+        ):
             warnings.simplefilter("ignore")
             tune.run(
                 tune.with_parameters(TrialActor, arrays=node_arrays.told(arrays), settings=settings),

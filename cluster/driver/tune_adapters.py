@@ -22,7 +22,7 @@ from ray.air._internal import usage
 from ray.air.execution._internal import actor_manager
 from ray.exceptions import ActorUnavailableError, OutOfMemoryError, RayActorError, RayTaskError
 from ray.tune import Callback, TuneError
-from ray.tune.execution import tune_controller
+from ray.tune.execution import class_cache, tune_controller
 from ray.tune.experiment import Trial
 from ray.tune.schedulers import FIFOScheduler, TrialScheduler
 from ray.tune.search import Searcher
@@ -67,6 +67,22 @@ def callbacks_are_not_counted() -> Iterator[None]:
         yield
     finally:
         usage.tag_callbacks = counting
+
+
+@contextmanager
+def keys_stay_here() -> Iterator[None]:
+    """Tune gives the driver's AWS keys to trials in their runtime environment, which every node of Ray writes into its log
+    (ray/tune/execution/class_cache.py). While the block runs, it does not: a node has keys of its own. Raises RuntimeError
+    where Ray has no such names.
+    """
+    given = getattr(class_cache, "ENV_VARS_TO_PROPAGATE", None)
+    if not isinstance(given, set):
+        raise RuntimeError(f"Ray {ray.__version__}: {class_cache.__name__} has no set that {__name__} patches")
+    class_cache.ENV_VARS_TO_PROPAGATE = {name for name in given if not name.startswith("AWS_")}
+    try:
+        yield
+    finally:
+        class_cache.ENV_VARS_TO_PROPAGATE = given
 
 
 class SearchAdapter(Searcher):
@@ -131,6 +147,14 @@ class SchedulerAdapter(FIFOScheduler):
     def __init__(self, search: Search, stopping: Stopping, actors: Actors, tell: Callable[[str], None]):
         super().__init__()
         self._search, self._stopping, self._actors, self._tell = search, stopping, actors, tell
+
+    def choose_trial_to_run(self, tune_controller: Any) -> Trial | None:
+        """The newest trial that has no worker: it gets the one that has just come free. The oldest, which Tune would choose,
+        waits for a worker that is starting; to give it another one would end that start, again and again where trials are
+        shorter than a start.
+        """
+        trials: list[Trial] = tune_controller.get_trials()
+        return next((trial for trial in reversed(trials) if trial.status == Trial.PENDING), None)
 
     def on_trial_result(self, tune_controller: Any, trial: Trial, result: dict[str, Any]) -> str:
         number, status, ended = trial.config["trial"], result["status"], True

@@ -14,8 +14,7 @@ from collections.abc import Callable
 from pathlib import Path
 
 from fersweep.cluster.driver.stopping import Stopping
-from fersweep.results.record import stop_request
-from fersweep.results.record.drivers import BEAT_S, BUCKET_BEAT_S, HEARTBEAT
+from fersweep.results.record.drivers import BEAT_S, BUCKET_BEAT_S, HEARTBEAT, stop_requested
 from fersweep.results.record.storage import Storage
 from fersweep.results.tracking.recorder import Recorder
 
@@ -75,7 +74,7 @@ class Watchdog:
 
     def _look_for_request(self) -> None:
         with contextlib.suppress(OSError):  # it looks again
-            if stop_request.requested(self._requests):
+            if stop_requested(self._requests):
                 self._stopping.request()
 
     def _beat(self) -> None:

@@ -55,14 +55,20 @@ class JobsApi(NamedTuple):
         """Ray's own client. Raises RuntimeError."""
         import logging
 
-        os.environ["RAY_API_SERVER_ADDRESS"] = self.address  # Ray's client prefers RAY_ADDRESS to what it is given
         from ray.dashboard.modules import dashboard_sdk
         from ray.dashboard.modules.job import sdk
         from ray.job_submission import JobSubmissionClient
 
         for logger in (logging.getLogger("ray"), sdk.logger, dashboard_sdk.logger):
             logger.setLevel(logging.WARNING)
-        return JobSubmissionClient(self.address, headers=dict(self.headers))
+        variable = "RAY_API_SERVER_ADDRESS"
+        before = os.environ.get(variable)
+        os.environ[variable] = self.address  # Ray's client prefers it, and RAY_ADDRESS, to the address that it is given
+        try:
+            return JobSubmissionClient(self.address, headers=dict(self.headers))
+        finally:
+            del os.environ[variable]
+            os.environ.update({} if before is None else {variable: before})
 
 
 def open_api(address: str | None) -> JobsApi:
@@ -119,7 +125,7 @@ def _resolve(address: str | None) -> tuple[str, str]:
     """(address, what named it)."""
     named = f"--address {address}"
     if address is None:
-        address, named = HERE, f"{HERE} (no --address, RAY_API_SERVER_ADDRESS or RAY_ADDRESS)"
+        address, named = HERE, f"{HERE} (by default; --address and RAY_API_SERVER_ADDRESS name another)"
         for variable in ("RAY_ADDRESS", "RAY_API_SERVER_ADDRESS"):
             value = os.environ.get(variable, "")
             if value.startswith(("http://", "https://")):

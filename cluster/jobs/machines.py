@@ -18,6 +18,7 @@ if TYPE_CHECKING:
     from rich.console import RenderableType
 
 NUM_JOBS = 10  # shown
+MOST_NODES = 10_000  # Ray tells 100 if not asked for more
 
 
 @dataclass(frozen=True)
@@ -55,29 +56,30 @@ def cluster_status(api: JobsApi) -> ClusterStatus:
 
 
 def nodes(api: JobsApi) -> list[Node]:
-    """The machines that are alive, the head first. Raises RuntimeError. Empty in a cluster's first seconds."""
-    summary = cast(list[dict[str, Any]], api.get("/nodes?view=summary")["data"]["summary"])
-    found = [_node(entry) for entry in summary if entry.get("raylet", {}).get("state") == "ALIVE"]
+    """The machines that are alive, the head first. Raises RuntimeError. What is used of one is known after some seconds."""
+    listed: list[dict[str, Any]] = api.get(f"/api/v0/nodes?detail=1&limit={MOST_NODES}")["data"]["result"]["result"]
+    summary: list[dict[str, Any]] = api.get("/nodes?view=summary")["data"]["summary"]
+    known = {entry["raylet"].get("nodeId"): entry for entry in summary if entry.get("raylet")}
+    found = [_node(node, known.get(node["node_id"], {})) for node in listed if node["state"] == "ALIVE"]
     return sorted(found, key=lambda node: (not node.is_head, node.ip))
 
 
-def _node(entry: dict[str, Any]) -> Node:
-    raylet: dict[str, Any] = entry["raylet"]
-    total: dict[str, float] = raylet.get("resourcesTotal", {})
+def _node(node: dict[str, Any], known: dict[str, Any]) -> Node:
+    total: dict[str, float] = node.get("resources_total") or {}
     used: Counter[str] = Counter()
-    for worker in raylet.get("coreWorkersStats", ()):
+    for worker in known.get("raylet", {}).get("coreWorkersStats", ()):
         for resource, part in worker.get("usedResources", {}).items():
             used[resource] += sum(slot.get("allocation", 0.0) for slot in part.get("resourceSlots", ()))
-    kinds = [name.partition(":")[2] for name in total if name.lower().startswith("accelerator") and ":" in name]
+    kinds = (name.partition(":")[2] for name in total if name.startswith("accelerator_type:"))
     return Node(
-        ip=raylet.get("nodeManagerAddress", entry.get("ip", "")),
-        host=raylet.get("nodeManagerHostname", entry.get("hostname", "")),
-        is_head=bool(raylet.get("isHeadNode")),
+        ip=node["node_ip"],
+        host=known.get("hostname", ""),
+        is_head=bool(node.get("is_head_node")),
         cpus=total.get("CPU", 0.0),
         gpus=total.get("GPU", 0.0),
         used_cpus=round(used["CPU"], 4),
         used_gpus=round(used["GPU"], 4),
-        accelerator=next(iter(kinds), None),
+        accelerator=next(kinds, None),
     )
 
 

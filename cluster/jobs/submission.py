@@ -1,6 +1,6 @@
 """Send a sweep to a cluster as a job, which goes on without the machine that sent it: `fersweep launch … --submit`.
 
-The job has the resolved sweep file, and our code (common/ray_connection.py: shipped); data and home are places that the
+The job has the resolved sweep file, and our code (common/shipped_code.py); data and home are places that the
 cluster sees. Its command is `fersweep launch … --resume`, so that sending it again goes on with the sweep.
 """
 
@@ -23,11 +23,13 @@ from fersweep.cluster.jobs.machines import Node, nodes
 from fersweep.cluster.launch import describe
 from fersweep.common.errors import InputError
 from fersweep.common.files import check_name, is_held
-from fersweep.common.ray_connection import shipped
-from fersweep.common.text import shell
+from fersweep.common.shipped_code import shipped
+from fersweep.common.text import masked, shell
+from fersweep.results.record.drivers import LOCK
 from fersweep.search_spaces.sweep_file.schema import Sweep
 
 MAX_UPLOAD_BYTES = 100 * 2**20  # what Ray's dashboard takes (DASHBOARD_CLIENT_MAX_SIZE)
+PYTHON = "python3"  # of the head, by its PATH; Debian's own has no `python`
 BEGIN_S, CHECK_S = 120.0, 5.0  # for the job's environment and its driver; for what this checks on the cluster
 
 
@@ -53,15 +55,20 @@ def submit(
     if not trust_network:
         refuse_open(api, next((node.ip for node in machines if node.is_head), None))
     jobs = Jobs(api)
-    number = _number(jobs, sweep)
+    number = next_number(jobs.of(sweep.name), sweep)
+    if is_held(home / "sweeps" / sweep.name / LOCK):
+        raise InputError(
+            f"sweep {sweep.name} runs already, and not as a job: `fersweep stop` stops it, --name sends another"
+        )
     for line in _remarks(sweep, data, home, machines):
         say(line)
     with tempfile.TemporaryDirectory(prefix="fersweep-job-") as directory:
-        content = sweep.model_dump(mode="json")
-        (Path(directory) / "sweep.yaml").write_text(yaml.safe_dump(content, sort_keys=False, allow_unicode=True))
-        metadata = {HOME: str(home), COMMAND: shell("fersweep", *sys.argv[1:])}
+        write_sweep(sweep, Path(directory) / "sweep.yaml")
+        metadata = {HOME: str(home), COMMAND: masked(shell("fersweep", *sys.argv[1:]))}
         metadata |= {STORAGE: sweep.storage} if sweep.storage else {}
-        job = jobs.submit(number, sweep.name, entrypoint(data, home), _environment(directory, modules), **metadata)
+        job = jobs.submit(
+            number, sweep.name, entrypoint(data, home), runtime_environment(Path(directory), modules), **metadata
+        )
     where = f" {shell('--address', api.address)}" if address else ""
     say(f"sent: {sweep.name} is job {job.id} on {api.address}; this machine is not needed any more")
     say(f"watch it: fersweep cluster logs {sweep.name} --follow{where}")
@@ -73,17 +80,24 @@ def submit(
 def entrypoint(data: str, home: Path) -> str:
     """The job's command, for /bin/sh. Ray gives the driver the cluster's address in RAY_ADDRESS."""
     arguments = ["sweep.yaml", "--data", data, "--home", str(home), "--resume"]
-    return shlex.join(["python", "-m", "fersweep", "launch", *arguments])
+    return shlex.join([PYTHON, "-m", "fersweep", "launch", *arguments])
+
+
+def write_sweep(sweep: Sweep, path: Path) -> None:
+    """The resolved sweep file, which is read again as the same sweep."""
+    path.write_text(yaml.safe_dump(sweep.model_dump(mode="json"), sort_keys=False, allow_unicode=True))
 
 
 def check_places(data: str, home: Path) -> None:
     """InputError where --data or --home cannot mean the same place on every machine of a cluster."""
     for option, place in (("--data", data), ("--home", str(home))):
         check_name(Path(place), f"{option} {place}")
+        if masked(place) != place:
+            raise InputError(
+                f"{option} {place} holds a key: give it without one; the cluster's nodes read keys from their environment"
+            )
         if option == "--data" and "://" in place:
             continue
-        if "://" in place:
-            raise InputError(f"--home {place}: want a directory; a bucket is `storage` in the sweep file")
         if not Path(place).is_absolute():
             raise InputError(
                 f"{option} {place}: on the cluster it would be another directory: want an absolute path that all its "
@@ -105,7 +119,7 @@ def check_size(modules: Sequence[str]) -> None:
         )
 
 
-def _environment(directory: str, modules: list[str]) -> dict[str, Any]:
+def runtime_environment(directory: Path, modules: list[str]) -> dict[str, Any]:
     """The job's runtime environment. Nothing of this process's own environment goes with it: there are secrets in it."""
     variables = {
         "RAY_JOB_STOP_WAIT_TIME_S": str(STOP_WAIT_S),
@@ -114,34 +128,33 @@ def _environment(directory: str, modules: list[str]) -> dict[str, Any]:
     }
     if trainables := os.environ.get("FERSWEEP_TRAINABLES"):
         variables["FERSWEEP_TRAINABLES"] = trainables
-    return {"working_dir": directory, "py_modules": modules, "env_vars": variables}
+    return {"working_dir": str(directory), "py_modules": modules, "env_vars": variables}
 
 
 def _check_here(sweep: Sweep, data: str, home: Path, say: Callable[[str], None]) -> None:
     """What `launch` checks, as far as this machine sees the places."""
-    if is_held(home / "sweeps" / sweep.name / "driver.lock"):
-        raise InputError(f"sweep {sweep.name} is running already, from {home}; `fersweep stop` stops it")
-    older = sweep.search.older or sweep.search.best_of
-    if (Path(data) / "manifest.json").is_file() and (home.is_dir() or not older):
-        described, _ = describe(sweep, Path(data), home)
+    if "://" in data:
+        return
+    if not (Path(data) / "manifest.json").is_file():
+        say(f"note: this machine does not see --data {data}: the job checks it when it begins")
+    elif (sweep.search.older or sweep.search.best_of) and not home.is_dir():
+        say(f"note: this machine does not see --home {home}: the job looks there for the older sweeps when it begins")
+    else:
+        described, _ = describe(sweep, data, home)
         for line in described.without_faces():
             say(line)
-    else:
-        say(f"note: this machine does not see --data {data}: the job checks it when it begins")
 
 
-def _number(jobs: Jobs, sweep: Sweep) -> int:
+def next_number(earlier: Sequence[Job], sweep: Sweep) -> int:
     """The number of the next job of a sweep. InputError where one has not ended."""
-    earlier = jobs.of(sweep.name)
     for job in earlier:
         if not job.has_ended:
             raise InputError(
                 f"sweep {sweep.name} is job {job.id} already, and {job.state.lower()}: `fersweep cluster logs {sweep.name} "
                 f"--follow` watches it, `fersweep cluster stop {sweep.name}` stops it, --name sends another sweep"
             )
-    return 1 + max(
-        (int(job.id.rpartition("@")[2]) for job in earlier if job.id.rpartition("@")[2].isdigit()), default=0
-    )
+    numbers = [int(job.id.rpartition("@")[2]) for job in earlier if job.id.rpartition("@")[2].isdigit()]
+    return max(numbers, default=0) + 1
 
 
 def _remarks(sweep: Sweep, data: str, home: Path, machines: list[Node]) -> list[str]:
@@ -164,5 +177,10 @@ def _begun(jobs: Jobs, job: Job) -> Job:
     if job.state == "FAILED":
         last = next((line for line in reversed(jobs.log(job).splitlines()) if line.strip()), job.message)
         reason = f"job {job.id}: {last.strip().removeprefix('fersweep: ')}"
+        if job.exit_code == 127 or "No module named" in last:
+            reason += (
+                f" (its driver is what `{PYTHON}` is on the head: start Ray there with PATH=DIRECTORY:$PATH, the directory "
+                f"being that of a Python with fersweep's requirements)"
+            )
         raise InputError(reason) if job.exit_code == 2 else RuntimeError(reason)
     return job

@@ -5,17 +5,24 @@ from __future__ import annotations
 import subprocess
 import sys
 from pathlib import Path
-from typing import Literal, NamedTuple
+from typing import Any, Literal, NamedTuple, cast
+
+import yaml
 
 from fersweep.common.errors import InputError
 from fersweep.common.text import shell
 
 RENDERED = ".rendered.json"
 SCRIPT, RAY_YAML = "cluster.sh", "ray.yaml"
+TOKEN = "~/.ray/auth_token"
 BY_HAND = {  # file → what a person types, with rights and choices that only they have
     "raycluster.yaml": {"up": "kubectl apply -f {file}", "down": "kubectl delete -f {file}"},
-    "sky.yaml": {"up": "sky launch {file}", "down": "sky status, then sky down CLUSTER"},
-    "job.sh": {"up": "sbatch {file}", "down": "squeue --me, then scancel JOB"},
+    "sky.yaml": {
+        "up": "cd {directory} && sky launch --secret RAY_AUTH_TOKEN sky.yaml  (its first lines say what comes before)",
+        "down": "sky status; sky down CLUSTER",
+    },
+    "job.sh": {"up": "sbatch {file}", "down": "squeue --me; scancel JOB"},
+    "compose.yaml": {"up": "docker compose -f {file} up", "down": "docker compose -f {file} down"},
 }
 Verb = Literal["up", "down"]
 
@@ -32,7 +39,7 @@ def step(verb: Verb, place: Path | None, yes: bool, asks: bool) -> Step:
     """What is to be done with the files at `place`: a directory, or one file of it; None: the only one rendered here.
 
     `asks`: somebody can answer Ray's questions. Raises InputError where there is nothing to start, and where Ray would
-    ask and nobody can answer.
+    ask and nobody can answer, or would miss a file.
     """
     place = place or _only_one()
     names = [place.name] if place.is_file() else [SCRIPT, RAY_YAML, *BY_HAND]
@@ -43,14 +50,31 @@ def step(verb: Verb, place: Path | None, yes: bool, asks: bool) -> Step:
         raise InputError(f"{place}: none of {known} is there; `fersweep cluster render TARGET` writes them")
     file = directory / name
     if name in BY_HAND:
-        return Step(BY_HAND[name][verb].format(file=shell(file)), None, directory)
+        return Step(BY_HAND[name][verb].format(file=shell(file), directory=shell(directory)), None, directory)
     if name == SCRIPT:
         return Step(shell("bash", file, verb), ["bash", name, verb], directory)
     if not yes and not asks:
         raise InputError(f"cluster {verb}: Ray asks before it {_does(verb)}, and nobody can answer here: --yes")
+    if verb == "up":
+        _check_mounts(file)
     options = [*(["--no-config-cache"] if verb == "up" else []), *(["--yes"] if yes else [])]
     line = shell("ray", verb, file, *options)
     return Step(line, [sys.executable, "-m", "ray.scripts.scripts", verb, name, *options], directory)
+
+
+def _check_mounts(file: Path) -> None:
+    """InputError where the file names what goes to every machine, and is not here."""
+    try:
+        content: Any = yaml.safe_load(file.read_bytes())
+    except (OSError, yaml.YAMLError) as error:
+        raise InputError(f"{file}: {' '.join(str(error).split())}") from None
+    mounts: Any = cast(dict[str, Any], content).get("file_mounts") if isinstance(content, dict) else None
+    for source in map(str, cast(dict[str, Any], mounts or {}).values()):
+        if not (file.parent / Path(source).expanduser()).exists():
+            makes = (
+                "`ray get-auth-token --generate` makes it" if source == TOKEN else "its first lines say how it is made"
+            )
+            raise InputError(f"{file}: {source} goes to every machine, and is not there: {makes}")
 
 
 def run(step: Step) -> None:

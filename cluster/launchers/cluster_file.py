@@ -13,6 +13,7 @@ from typing import Annotated, Any, cast
 from pydantic import AfterValidator, BaseModel, ConfigDict, Field, ValidationError, field_validator, model_validator
 
 from fersweep.common.errors import InputError
+from fersweep.common.text import masked
 from fersweep.search_spaces.sweep_file import yaml_file
 from fersweep.search_spaces.sweep_file.problems import first_problem
 
@@ -23,6 +24,11 @@ FIRST_PORT = 1024  # below it only root may listen
 def _printable(value: str) -> str:
     if not value.strip() or not value.isprintable():
         raise ValueError("must be text in one line")
+    if masked(value) != value:
+        raise ValueError(
+            "holds a password, a key or a token, which would stand in every file: leave it out, and set it in the environment "
+            "of each machine"
+        )
     return value
 
 

@@ -21,9 +21,9 @@ def render(cluster: ClusterFile) -> dict[str, str]:
     cpus = [cluster.cpus if host.cpus is None else host.cpus for host in hosts]
     gpus = [cluster.gpus if host.gpus is None else host.gpus for host in hosts]
     temp = temporary_directory(cluster.name)
-    start = (
-        f"ulimit -n $(ulimit -Hn); RAY_AUTH_MODE=token {shlex.quote(cluster.ssh.python)} -m ray.scripts.scripts start"
-    )
+    python = shlex.quote(cluster.ssh.python)
+    of_jobs = f'PATH="$(dirname -- "$(command -v {python})"):$PATH"'  # a job's driver is started as `python3`
+    start = f"ulimit -n $(ulimit -Hn); {of_jobs} RAY_AUTH_MODE=token {python} -m ray.scripts.scripts start"
     # Ray's YAML knows one kind of host.
     options = f"--disable-usage-stats --temp-dir={temp}-$(id -u) --num-cpus={min(cpus)} --num-gpus={min(gpus)}"
     of_head = "--dashboard-host=127.0.0.1 --autoscaling-config=~/ray_bootstrap_config.yaml"

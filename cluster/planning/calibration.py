@@ -12,6 +12,7 @@ from __future__ import annotations
 
 import contextlib
 import json
+import os
 import subprocess
 import tempfile
 from collections import Counter
@@ -22,10 +23,11 @@ from statistics import mean, median
 from typing import IO, Any
 
 from fersweep.cluster.planning.costs import Costs, TrialCost
-from fersweep.cluster.planning.measure import Tried
+from fersweep.cluster.planning.measure import Trials, Tried
 from fersweep.cluster.search.sampler import Sampler
 from fersweep.common.errors import InputError
 from fersweep.common.processes import environment, module_command
+from fersweep.data_pipeline.tasks import node_arrays
 from fersweep.data_pipeline.tasks.arrays import TaskArrays
 from fersweep.results.record.journal import SweepRecord
 from fersweep.results.record.sweep_json import SweepJson
@@ -37,8 +39,6 @@ STARTUP_TRIALS = 10  # of Optuna's TPE, which are drawn at random whatever the e
 BUDGET_S = 15.0  # for the trials of a process, beside its start
 CLUSTER_PATIENCE_S = 900.0  # for tasks to find places on a cluster, and to end
 PATIENCE_S = 10.0  # for a child to clean up
-
-Trials = Sequence[tuple[int, dict[str, Any]]]  # number in its sweep, hparams
 
 
 def own_trials(sweep: SweepJson) -> tuple[Trials, int]:
@@ -74,7 +74,7 @@ def calibrate(
         say(f"calibration: {at_once} process{'' if at_once == 1 else 'es'} at once, about {budget_s + 10:.0f} s")
         for child in children:
             lines += child.answers()
-    return as_costs(lines, sure, at_once, gpus)
+    return as_costs(lines, trials, sure, at_once, gpus)
 
 
 class _Child:
@@ -130,6 +130,7 @@ def _children(
     sweep: SweepJson, home: Path, at_once: int, gpus: int, trials: Trials, budget_s: float
 ) -> Iterator[list[_Child]]:
     asked = sweep.asked
+    visible = (os.environ.get("CUDA_VISIBLE_DEVICES") or ",".join(map(str, range(gpus)))).split(",")
     scratch = home if home.is_dir() else Path(tempfile.gettempdir())  # where a sweep's checkpoints go, if that is there
     children: list[_Child] = []
     with contextlib.ExitStack() as files:
@@ -137,7 +138,7 @@ def _children(
             for index in range(at_once):
                 variables = {"TF_CPP_MIN_LOG_LEVEL": "3", **environment()}
                 variables.setdefault("OMP_NUM_THREADS", str(max(int(asked.resources.cpus), 1)))  # as Ray does
-                variables["CUDA_VISIBLE_DEVICES"] = str(index % gpus) if gpus and asked.resources.gpus else ""
+                variables["CUDA_VISIBLE_DEVICES"] = visible[index % gpus] if gpus and asked.resources.gpus else ""
                 if 0 < asked.resources.gpus < 1 and gpus:
                     variables[gpu_share.SHARE] = str(asked.resources.gpus)
                 children.append(_Child(variables, files.enter_context(tempfile.TemporaryFile("w+"))))
@@ -171,7 +172,7 @@ def calibrate_on_cluster(
     options: dict[str, Any] = {"num_cpus": wanted.pop("CPU", 1), "num_gpus": wanted.pop("GPU", 0), "resources": wanted}
     say(f"calibration: {at_once} tasks at once on the cluster, about {budget_s + 20:.0f} s")
     task = ray.remote(max_calls=1, max_retries=1, **options)(measure)
-    shared = ray.put(arrays)
+    shared = ray.put(node_arrays.told(arrays))
     parts = [task.remote(sweep.asked, shared, trials[index::at_once], budget_s) for index in range(at_once)]
     try:
         answers = ray.get(parts, timeout=CLUSTER_PATIENCE_S)
@@ -179,13 +180,15 @@ def calibrate_on_cluster(
         raise RuntimeError(f"the calibration had no place on the cluster within {CLUSTER_PATIENCE_S:.0f} s") from None
     finally:
         for part in parts:
-            ray.cancel(part, force=True)
-    return as_costs([line for lines in answers for line in lines], sure, at_once, int(sweep.asked.resources.gpus > 0))
+            ray.cancel(part)  # with an interrupt: it cleans up
+    return as_costs(
+        [line for lines in answers for line in lines], trials, sure, at_once, int(sweep.asked.resources.gpus > 0)
+    )
 
 
-def as_costs(lines: Sequence[dict[str, Any]], sure: int, at_once: int, gpus: int) -> Costs:
+def as_costs(lines: Sequence[dict[str, Any]], trials: Trials, sure: int, at_once: int, gpus: int) -> Costs:
     """What processes answered, as Costs. `sure`: trials of a lower number are the sweep's own. InputError if all failed."""
-    starts = [line for line in lines if "start_s" in line]
+    starts, hparams = [line for line in lines if "start_s" in line], dict(trials)
     tried = [Tried(**line) for line in lines if "start_s" not in line]
     failed = Counter(one.failed for one in tried if one.failed is not None)
     good = [one for one in tried if one.failed is None]
@@ -195,7 +198,7 @@ def as_costs(lines: Sequence[dict[str, Any]], sure: int, at_once: int, gpus: int
     costs = [
         TrialCost(
             trial=one.trial if one.trial < sure else None,
-            hparams={},
+            hparams=hparams.get(one.trial, {}),
             build_s=one.build_s,
             first_s=one.first_s,
             epoch_s=one.epoch_s,

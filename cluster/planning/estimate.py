@@ -19,13 +19,12 @@ LOW, HIGH = 0.1, 0.9  # quantiles of a range
 ERROR = {"calibration": 0.1, "past sweeps": 0.06}  # standard deviation of all times together, as a share
 
 REPORT_S, TRIAL_S = 0.012, 0.02  # of the driver, for each report and each trial (benchmarks/sweeps/plan.py)
-START_S = 6.0  # of `launch` before the first trial: its checks, Ray on this machine
-CONNECT_S = 3.0  # the same, where Ray runs already
-RECORD_S, RECORD_TRIAL_S, RECORD_EPOCH_S = (
-    4.0,
-    0.08,
-    0.004,
-)  # of MLflow's recorder, in CPU time: its start, a trial, an epoch
+START_S = 4.0  # of `launch` before the first trial: its checks, Ray on this machine
+CONNECT_S = 2.0  # the same, where Ray runs already
+# CPU time of MLflow's recorder: its start, each trial, each epoch; and the share of a CPU that it gets while the sweep runs, on a
+# full machine and on one with CPUs to spare.
+RECORD_S, RECORD_TRIAL_S, RECORD_EPOCH_S = 4.5, 0.2, 0.001
+RECORD_SHARE = (0.1, 1 / 7)
 
 
 @dataclass(frozen=True)
@@ -146,5 +145,6 @@ def bottleneck(parts: dict[str, float]) -> str:
 def after_s(found: Sequence[Run], num_trials: int, spare: float) -> float:
     """Seconds until MLflow has it all after the last trial; `spare`: share of the CPUs that the sweep leaves alone."""
     work_s = RECORD_S + RECORD_TRIAL_S * num_trials + RECORD_EPOCH_S * mean(run.epochs for run in found)
-    during_s = mean(run.sweep_s for run in found) * min(spare, 1 / 7)
+    least, most = RECORD_SHARE
+    during_s = mean(run.sweep_s for run in found) * min(max(spare, least), most)
     return 1.0 + max(work_s - during_s, 0.0)

@@ -9,6 +9,7 @@ import os
 import socket
 from collections.abc import Sequence
 from dataclasses import dataclass
+from pathlib import Path
 from typing import Any
 
 from fersweep.cluster import capacity
@@ -46,6 +47,15 @@ class Machines:
     @property
     def cpus(self) -> float:
         return sum(node.get("CPU", 0) for node in self.nodes)
+
+
+def price_of(cluster_file: Path) -> float | None:
+    """A GPU's price for an hour, in a cluster file; None where there is no file, or no price in it. Raises InputError."""
+    if not cluster_file.is_file():
+        return None
+    from fersweep.cluster.launchers.cluster_file import read_cluster_file
+
+    return read_cluster_file(cluster_file).price_per_gpu_hour
 
 
 def places_on_gpus(number: int, resources: Resources) -> int:

@@ -28,17 +28,22 @@ import psutil
 
 from fersweep.cluster.worker.trial_session import TrialSession
 from fersweep.cluster.worker.trial_settings import TrialSettings, trial_settings
+from fersweep.data_pipeline.tasks import node_arrays
 from fersweep.data_pipeline.tasks.arrays import Arrays, TaskArrays
+from fersweep.data_pipeline.tasks.node_arrays import NodeArrays
 from fersweep.data_pipeline.tasks.task import Task
 from fersweep.results.record import checkpoints
 from fersweep.results.record.storage import Storage
 from fersweep.search_spaces.sweep_file.schema import Sweep
 from fersweep.trainables import gpu_share
 
-FIRST_FACES, LEAST_FACES = 256, 512  # of train: with which a process warms up, and of a trial that is tried
+FIRST_FACES, LEAST_FACES = 256, 256  # of train: with which a process warms up, and of a trial that is tried
 EPOCH_S = 2.0  # the longest epoch that is tried: it takes fewer faces where all would take longer
-MIN_STEPS = 8  # batches of an epoch that is tried, at least
-LEAST_EPOCHS, MOST_EPOCHS, TRIAL_S = 2, 6, 1.5  # epochs of a trial after its first: at least, at most, and for how long
+MIN_STEPS = 4  # batches of an epoch that is tried, at least
+LEAST_EPOCHS, MOST_EPOCHS, TRIAL_S = 1, 6, 1.5  # epochs of a trial after its first: at least, at most, and for how long
+SPAWN_S = 2.0  # of Ray, from wanting a worker to its first line of Python
+
+Trials = Sequence[tuple[int, dict[str, Any]]]  # number in its sweep, hparams
 
 
 @dataclass(frozen=True)
@@ -77,7 +82,7 @@ class Trying:
             self._face_s = short_s / len(session.arrays.train.y)
         return time.perf_counter() - start - 2 * short_s
 
-    def tried(self, trials: Sequence[tuple[int, dict[str, Any]]], budget_s: float) -> Iterator[Tried]:
+    def tried(self, trials: Trials, budget_s: float) -> Iterator[Tried]:
         """Try trials (number, hparams) for about `budget_s`, at least one."""
         start = time.perf_counter()
         for number, hparams in trials:
@@ -184,14 +189,17 @@ def _end_with_stdin(scratch: Path) -> None:
 
 
 def lines(
-    sweep: Sweep, arrays: TaskArrays, trials: Sequence[tuple[int, dict[str, Any]]], budget_s: float, scratch: Path
+    sweep: Sweep, arrays: TaskArrays, trials: Trials, budget_s: float, scratch: Path, began: float
 ) -> Iterator[dict[str, Any]]:
-    """Try trials, which write into `scratch`: {start_s, gpu_total_bytes} of this process, then a Tried for each."""
+    """Try trials, which write into `scratch`: {start_s, gpu_total_bytes} of this process, then a Tried for each.
+
+    `began`: when its start began, seconds since 1970.
+    """
     sweep = sweep.model_copy(update={"stop": sweep.stop.model_copy(update={"report_s": 0.0, "timeout_s": None})})
     trying = Trying(replace(trial_settings(sweep, scratch, Storage(scratch)), max_epochs=10**6), arrays)
     importlib.import_module("ray.tune")  # as a worker does
 
-    start_s = time.time() - psutil.Process().create_time() + trying.warm_up(trials[0][1])
+    start_s = time.time() - began + trying.warm_up(trials[0][1])
     for index, tried in enumerate(trying.tried(trials, budget_s)):
         if index == 0:  # what any trial takes is no part of its worker's start
             yield {
@@ -209,17 +217,17 @@ def _gpu_total() -> int | None:
     return None
 
 
-def measure(
-    sweep: Sweep, arrays: TaskArrays, trials: Sequence[tuple[int, dict[str, Any]]], budget_s: float
-) -> list[dict[str, Any]]:
+def measure(sweep: Sweep, told: TaskArrays | NodeArrays, trials: Trials, budget_s: float) -> list[dict[str, Any]]:
     """`lines` in a task of a cluster, without going on."""
+    began = time.time() - SPAWN_S
     if sweep.resources.gpus == 0:
         os.environ["CUDA_VISIBLE_DEVICES"] = ""
     if 0 < sweep.resources.gpus < 1:
         os.environ[gpu_share.SHARE] = str(sweep.resources.gpus)
+    arrays = node_arrays.opened(told)
     with tempfile.TemporaryDirectory(prefix="fersweep-plan-") as scratch:
         found: list[dict[str, Any]] = []
-        for line in lines(sweep, arrays, trials, budget_s, Path(scratch)):
+        for line in lines(sweep, arrays, trials, budget_s, Path(scratch), began):
             if "done" in line:
                 break
             found.append(line)
@@ -237,11 +245,11 @@ def main() -> None:
     threading.Thread(target=_end_with_stdin, args=(scratch,), daemon=True).start()
     sweep = Sweep.model_validate(asked["sweep"])
     start = time.perf_counter()
-    arrays = Task(asked["data"], sweep.task).arrays()
+    arrays = node_arrays.load(Task(asked["data"], sweep.task))
     read_s = time.perf_counter() - start
-    for line in lines(sweep, arrays, asked["trials"], asked["budget_s"], scratch):
-        if "start_s" in line:  # a worker gets its arrays from Ray's object store
-            line |= {"start_s": max(line["start_s"] - read_s, 0.0), "read_s": read_s}
+    began = psutil.Process().create_time() + read_s  # a worker gets its arrays from Ray's object store
+    for line in lines(sweep, arrays, asked["trials"], asked["budget_s"], scratch, began):
+        line |= {"read_s": read_s} if "start_s" in line else {}
         out.write(json.dumps(line) + "\n")
         out.flush()
     while True:  # until stdin is closed

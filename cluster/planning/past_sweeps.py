@@ -11,6 +11,7 @@ from pathlib import Path
 from statistics import mean, median
 
 from fersweep.cluster.planning.costs import Costs, TrialCost, faces_ratio
+from fersweep.cluster.planning.estimate import REPORT_S
 from fersweep.common.errors import InputError
 from fersweep.results.record.journal import DAMAGE, TrialRecord, read_events
 from fersweep.results.record.recorded_sweep import RecordedSweep, load_sweep
@@ -100,7 +101,7 @@ def _cost(trial: TrialRecord, attempt: Attempt, checkpoint_bytes: int) -> TrialC
         build_s=max(before_s, 0.0),
         first_s=max(epochs[0] - later, 0.0),
         epoch_s=later,
-        report_s=max(rest_s, 0.0) / max(len(trial.reports) - 1, 1),
+        report_s=max(rest_s / max(len(trial.reports) - 1, 1) - REPORT_S, 0.0),
         checkpoint_bytes=checkpoint_bytes,
         rss_bytes=max((usage.rss_bytes or 0 for usage in used), default=0),
         gpu_bytes=max(gpu, default=None),

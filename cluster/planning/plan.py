@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import os
 import time
 from collections.abc import Callable, Sequence
 from dataclasses import asdict, dataclass, replace
@@ -21,14 +22,17 @@ from fersweep.cluster.planning.needs import Memory, disk_bytes, memory_of
 from fersweep.cluster.planning.past_sweeps import past_costs
 from fersweep.cluster.planning.simulation import Run
 from fersweep.cluster.planning.suggestions import Suggestions, time_suggestions
+from fersweep.cluster.plans import save_plan
 from fersweep.common import ray_address
 from fersweep.common.errors import InputError
+from fersweep.data_pipeline.tasks import node_arrays
 from fersweep.data_pipeline.tasks.arrays import TaskArrays
 from fersweep.data_pipeline.tasks.task import Task
-from fersweep.results.record.plans import Planned, save_plan
-from fersweep.results.record.sweep_json import SweepJson
+from fersweep.results.record.sweep_json import Planned, SweepJson
 from fersweep.search_spaces.sweep_file.schema import Sweep
 from fersweep.search_spaces.sweep_file.searched_space import fetch
+
+BUSY = 0.5  # of a machine's CPUs in use before a calibration begins: it says so
 
 
 @dataclass(frozen=True)
@@ -65,7 +69,7 @@ class Plan:
 
 def plan(
     asked: Sweep,
-    data: Path,
+    data: str | Path,
     home: Path,
     address: str | None = None,
     options: Options | None = None,
@@ -83,7 +87,7 @@ def plan(
     fetch(asked, sweep.older_points)
     named = ray_address.resolve(address)
     machines = machine.this_machine(asked.resources.gpus > 0) if named is None else machine.cluster(named)
-    places = machines.places(asked.resources)
+    places, load = machines.places(asked.resources), os.getloadavg()[0]
     costs = _costs(sweep, arrays, home, machines, places, options, say)
     costs = replace(costs, read_s=max(costs.read_s, read_s))
     sweeps = [(asked, costs)]
@@ -109,10 +113,10 @@ def plan(
         took_s=time.perf_counter() - began,
         stages=stages,
         estimates=found,
-        memory=memory_of(costs, max(places, default=0)),
+        memory=memory_of(costs, 1 if machines.connected else sum(places)),
         disk_bytes=disk_bytes(asked, costs.trials, max(sum(places), 1), sweep.num_val or 0, len(sweep.classes)),
         resources=asked.resources.model_dump(),
-        notes=_notes(asked, costs, machines, sum(places), found),
+        notes=[*_notes(asked, costs, machines, sum(places), found), *_busy(costs, load)],
     )
     _keep(made, asked, sweep, home)
     return made
@@ -136,9 +140,9 @@ def _costs(
     return calibrate(sweep, home, max(here.places(sweep.asked.resources)[0], 1), here.gpus, budget_s=budget, say=say)
 
 
-def _scaled(costs: Costs, sweep: SweepJson, data: Path, following: Sweep) -> Costs:
+def _scaled(costs: Costs, sweep: SweepJson, data: str | Path, following: Sweep) -> Costs:
     """What the trials of the sweep that follows cost: those of the first, on its own number of faces."""
-    arrays = Task(data, following.task).arrays()
+    arrays = node_arrays.load(Task(data, following.task))
     ratio = faces_ratio(len(arrays.train.y), len(arrays.val.y), sweep.num_train or 0, sweep.num_val or 0)
     return replace(costs, trials=[replace(cost.scaled(ratio), trial=None) for cost in costs.trials])
 
@@ -208,6 +212,14 @@ def _notes(asked: Sweep, costs: Costs, machines: Machines, places: int, found: S
     return notes
 
 
+def _busy(costs: Costs, load: float) -> list[str]:
+    """What else ran here while trials were tried makes them look slow. `load`: the system's, before they began."""
+    cpus = os.cpu_count() or 1
+    if costs.source != "calibration" or load < BUSY * cpus:
+        return []
+    return [f"this machine was busy (load {load:.0f} on {cpus} CPUs): on a quiet one the times are shorter"]
+
+
 def _wanted(asked: Sweep) -> str:
     kind = f" ({asked.resources.accelerator})" if asked.resources.accelerator else ""
     gpus = f" and {asked.resources.gpus:g} GPUs{kind}" if asked.resources.gpus else ""
@@ -215,7 +227,7 @@ def _wanted(asked: Sweep) -> str:
 
 
 def _keep(made: Plan, asked: Sweep, sweep: SweepJson, home: Path) -> None:
-    """For `launch` (results/record/plans.py): what the first place takes. A home that cannot be written is no fault here."""
+    """For `launch` (cluster/plans.py): what the first place takes. A home that cannot be written is no fault here."""
     if not made.estimates:
         return
     place = made.estimates[0]

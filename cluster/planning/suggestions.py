@@ -6,9 +6,8 @@ import time
 from dataclasses import dataclass
 
 from fersweep.cluster.search.sampler import Sampler, Suggestion
-from fersweep.results.record.journal import SweepRecord, TrialRecord
+from fersweep.results.record.journal import SweepRecord
 from fersweep.results.record.sweep_json import SweepJson
-from fersweep.results.record.trial_record import Epochs
 
 MOST_EARLIER = 500  # trials with which a suggestion is timed
 
@@ -31,24 +30,25 @@ def time_suggestions(sweep: SweepJson) -> Suggestions:
     drawn = [sampler.suggest(SweepRecord(), number) for number in range(min(many, 10))]
 
     def seconds(earlier: int) -> float:
-        trials = {number: _ended(number, drawn[number % len(drawn)], sweep.metric) for number in range(earlier)}
-        sampler.suggest(SweepRecord(trials=trials), earlier)  # what is done once is not counted
+        record = SweepRecord()
+        for number in range(earlier):
+            _end(record, number, drawn[number % len(drawn)], sweep.metric)
+        sampler.suggest(record, earlier)  # what is done once is not counted
         start = time.perf_counter()
-        sampler.suggest(SweepRecord(trials=trials), earlier)
+        sampler.suggest(record, earlier)
         return time.perf_counter() - start
 
     at_first = seconds(few)
     return Suggestions(at_first, max(seconds(many) - at_first, 0.0) / max(many - few, 1))
 
 
-def _ended(number: int, suggestion: Suggestion, metric: str) -> TrialRecord:
+def _end(record: SweepRecord, number: int, suggestion: Suggestion, metric: str) -> None:
+    """Let a trial have been trained, as a journal would say."""
     from optuna.distributions import distribution_to_json
 
-    return TrialRecord(
-        number,
-        suggestion.hparams,
-        params=suggestion.params,
-        distributions={name: distribution_to_json(each) for name, each in suggestion.distributions.items()},
-        epochs=Epochs([{"epoch": 1, metric: number % 7 / 7}]),
-        state="finished",
-    )
+    known = {"hparams": suggestion.hparams, "params": suggestion.params}
+    distributions = {name: distribution_to_json(each) for name, each in suggestion.distributions.items()}
+    record.apply({"event": "sampled", "time": 0.0, "trial": number, "distributions": distributions, **known})
+    row = {"epoch": 1, metric: number % 7 / 7}
+    record.apply({"event": "report", "time": 0.0, "trial": number, "epochs": [row]})
+    record.apply({"event": "ended", "time": 0.0, "trial": number, "state": "finished"})

@@ -55,8 +55,8 @@ def _times(estimates: Sequence[Estimate]) -> RenderableType:
             estimate.where,
             str(estimate.at_once),
             limit + seconds(total.likely),
-            seconds(total.low),
-            seconds(total.high),
+            seconds(total.low, total.likely),
+            seconds(total.high, total.likely),
         ]
         if costly:
             cost = estimate.cost
@@ -138,9 +138,10 @@ def _source(costs: Costs) -> list[str]:
     tried = len(costs.trials)
     if costs.source == "calibration":
         share = "" if costs.faces_share > 0.995 else f" on {percent(costs.faces_share)} of the faces"
+        differed = f"; epochs of a trial differed by {percent(costs.spread)}" if costs.spread >= 0.005 else ""
         return [
             f"from a calibration: {tried} trials of this sweep's space, {costs.epochs_tried} epochs{share}, "
-            f"{costs.at_once} at once; epochs of a trial differed by {percent(costs.spread)}"
+            f"{costs.at_once} at once{differed}"
         ]
     return [f"from past sweeps: {tried} trials of {', '.join(costs.sweeps)}; --calibrate measures anew"]
 
@@ -149,15 +150,16 @@ def _numbers(values: Range) -> list[str]:
     return [f"{value:,.0f}" for value in (values.likely, values.low, values.high)]
 
 
-def seconds(value: float) -> str:
-    """A time with two digits that can be meant: `0.31 s`, `48 s`, `12 min`, `3.4 h`, `2.5 days`."""
+def seconds(value: float, beside: float | None = None) -> str:
+    """A time with two digits that can be meant: `0.31 s`, `48 s`, `12 min`, `3.4 h`, `2.5 days`; in the unit of `beside`."""
+    of = value if beside is None else beside
+    for length, unit in ((48 * 3600, "days"), (90 * 60, "h"), (90, "min")):
+        if of >= length:
+            amount = value / {"days": 86400, "h": 3600, "min": 60}[unit]
+            return f"{amount:.0f} {unit}" if amount >= 10 else f"{amount:.1f} {unit}"
     if value < 0.995:
-        return f"{value:.2g} s" if value >= 0.01 else "0.01 s" if value >= 0.005 else "0 s"
-    if value < 90:
-        return f"{value:.2g} s" if value < 10 else f"{value:.0f} s"
-    if value < 90 * 60:
-        return f"{value / 60:.0f} min" if value >= 600 else f"{value / 60:.1f} min"
-    return f"{value / 3600:.1f} h" if value < 48 * 3600 else f"{value / 86400:.1f} days"
+        return f"{value:.2g} s" if value >= 0.0095 else "0.01 s" if value >= 0.005 else "0 s"
+    return f"{value:.0f} s" if value >= 9.95 else f"{value:.1f} s"
 
 
 def percent(share: float) -> str:

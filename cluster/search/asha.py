@@ -6,9 +6,8 @@ journal: the best value of each trial within its epochs.
 
 from __future__ import annotations
 
-from array import array
-
-import numpy as np
+from bisect import insort
+from collections.abc import Sequence
 
 from fersweep.results.record.journal import SweepRecord
 from fersweep.results.record.trial_record import TrialRecord
@@ -20,13 +19,13 @@ class Rung:
 
     Attributes:
         values: trial → best value within the first `level` epochs, negative where the sweep minimises; None: none is finite.
-        finite: those that are not None.
+        sorted: those that are not None, ascending.
     """
 
     def __init__(self, level: int, metric: str, mode: str):
         self._level, self._metric, self._mode = level, metric, mode
         self.values: dict[int, float | None] = {}
-        self.finite = array("d")
+        self.sorted: list[float] = []
 
     def see(self, trial: TrialRecord) -> None:
         if trial.num_epochs < self._level or trial.number in self.values:  # these epochs do not change any more
@@ -34,7 +33,7 @@ class Rung:
         value = trial.value(self._metric, self._mode, self._level)
         if value is not None:
             value = value if self._mode == "max" else -value
-            self.finite.append(value)
+            insort(self.sorted, value)
         self.values[trial.number] = value
 
 
@@ -42,4 +41,12 @@ def survives(record: SweepRecord, stop: Stop, number: int, level: int) -> bool:
     """Whether trial `number` goes on from the rung at `level` epochs. The trial itself is among those compared."""
     rung = record.derived(Rung, level, stop.metric, stop.mode)
     value = rung.values.get(number)
-    return value is not None and bool(value >= np.quantile(np.array(rung.finite), 1 - 1 / stop.reduction))
+    return value is not None and value >= _quantile(rung.sorted, 1 - 1 / stop.reduction)
+
+
+def _quantile(ascending: Sequence[float], share: float) -> float:
+    """What numpy.quantile says to the bit, without a look at all values."""
+    at = (len(ascending) - 1) * share
+    lower, higher = ascending[int(at)], ascending[min(int(at) + 1, len(ascending) - 1)]
+    weight = at - int(at)
+    return lower + (higher - lower) * weight if weight < 0.5 else higher - (higher - lower) * (1 - weight)

@@ -1,7 +1,7 @@
 """A dataset on this machine's own disk, wherever it is: `local("s3://faces/fer2013")`, `local("runs/data/fer2013")`.
 
 One in a bucket, or on a file system of other machines, is staged: copied once a machine, each part checked against the
-manifest, into the directory that common/node_cache.py keeps. A path on this machine's disk is taken as it is. FERSWEEP_STAGE
+manifest, into the directory that common/stores/node_cache.py keeps. A path on this machine's disk is taken as it is. FERSWEEP_STAGE
 is `always` to stage every path, or `never` to stage none.
 """
 
@@ -16,9 +16,9 @@ from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path, PurePosixPath
 from typing import Any
 
-from fersweep.common import node_cache
-from fersweep.common.buckets import OF_THE_DISK, Bucket, is_address, name_of, retried
 from fersweep.common.errors import InputError
+from fersweep.common.stores import node_cache
+from fersweep.common.stores.buckets import OF_THE_DISK, Bucket, is_address, name_of, retried
 from fersweep.data_pipeline.dataset.manifest import UNFINISHED, Manifest, Part, parse_manifest
 from fersweep.data_pipeline.dataset.parts import read_part
 from fersweep.data_pipeline.dataset.seal import fingerprint
@@ -37,8 +37,7 @@ def local(place: str | Path) -> Path:
     """
     if not is_address(place) and not _is_to_be_staged(Path(place)):
         return Path(place)
-    source = _Source(place)
-    content = source.manifest()
+    source, content = _Source(place), manifest_of(place)
     manifest = parse_manifest(content, f"{place}: manifest.json")
     if lacking := [key for key in ("fingerprint", "image_size", "parts") if key not in manifest]:
         raise InputError(f"{place}: manifest.json lacks {', '.join(lacking)}: prepare the dataset anew")
@@ -51,6 +50,20 @@ def local(place: str | Path) -> Path:
 
     name = f"dataset-{identity(content)[:32]}"
     return node_cache.entry(name, num_bytes + len(content), make, f"the dataset {name_of(place)}")
+
+
+def manifest_of(place: str | Path) -> bytes:
+    """The manifest.json of the dataset at `place`, where it is stored. InputError where there is none, or no answer."""
+    try:
+        if is_address(place):
+            return Bucket(str(place), MANIFEST_S).read("manifest.json")
+        return (Path(place) / "manifest.json").read_bytes()
+    except (FileNotFoundError, NotADirectoryError):
+        raise InputError(f"{place} {UNFINISHED}") from None
+    except (OSError, ValueError) as error:  # of an address that is none, pyarrow raises a ValueError
+        if isinstance(error, InputError):
+            raise
+        raise InputError(f"{place} cannot be read: {_line(error)}") from None
 
 
 def identity(manifest: bytes) -> str:
@@ -73,17 +86,7 @@ class _Source:
 
     def __init__(self, place: str | Path):
         self.place = place
-        self._bucket = Bucket(str(place), MANIFEST_S) if is_address(place) else None
-
-    def manifest(self) -> bytes:
-        try:
-            if self._bucket is None:
-                return (Path(self.place) / "manifest.json").read_bytes()
-            return self._bucket.read("manifest.json")
-        except (FileNotFoundError, NotADirectoryError):
-            raise InputError(f"{self.place} {UNFINISHED}") from None
-        except (OSError, ValueError) as error:  # of an address that is none, pyarrow raises a ValueError
-            raise InputError(f"{self.place} cannot be read: {_line(error)}") from None
+        self._bucket = Bucket(str(place)) if is_address(place) else None
 
     def open(self, name: str) -> Any:
         return (Path(self.place) / name).open("rb") if self._bucket is None else self._bucket.stream(name)

@@ -5,7 +5,7 @@
     arrays = node_arrays.opened(told)           # a worker
 
 So a worker is never sent more than SENT_BYTES, whatever the dataset: the rest it maps from its machine's disk, where the
-dataset is staged (dataset/staged.py) and the arrays are made of it by the first process that asks (common/node_cache.py).
+dataset is staged (dataset/staged.py) and the arrays are made of it by the first process that asks (common/stores/node_cache.py).
 """
 
 from __future__ import annotations
@@ -22,10 +22,10 @@ from typing import Any
 
 import numpy as np
 
-from fersweep.common import node_cache
-from fersweep.common.buckets import name_of, resolved
 from fersweep.common.errors import InputError
-from fersweep.data_pipeline.dataset.staged import identity
+from fersweep.common.stores import node_cache
+from fersweep.common.stores.buckets import name_of, resolved
+from fersweep.data_pipeline.dataset.staged import identity, manifest_of
 from fersweep.data_pipeline.tasks.arrays import Arrays, TaskArrays
 from fersweep.data_pipeline.tasks.spec import TaskSpec
 from fersweep.data_pipeline.tasks.task import Allocate, Task
@@ -33,6 +33,7 @@ from fersweep.data_pipeline.tasks.task import Allocate, Task
 SENT_BYTES = 128 * 2**20
 """Larger arrays are mapped. FER2013's pixels (84 MB) are sent (benchmarks/data/staging.py)."""
 
+EACH_READS = "each machine reads a dataset of this size itself: it must be in a bucket, or on a path that all see"
 PLAIN = ("classes", "feature_names", "fingerprint", "preprocessing", "groups")
 STATISTICS = ("mean", "std", "class_weight")
 
@@ -91,10 +92,18 @@ def opened(arrays: TaskArrays | NodeArrays) -> TaskArrays:
     try:
         return _mapped(arrays, None)
     except (InputError, OSError, RuntimeError) as error:
-        raise InputError(
-            f"on {socket.gethostname()}: {error} (each machine reads the dataset itself: it must be in a bucket, or on "
-            "a path that all see)"
-        ) from None
+        raise InputError(f"on {socket.gethostname()}: {error} ({EACH_READS})") from None
+
+
+def obstacle(arrays: TaskArrays | NodeArrays) -> str:
+    """Why this machine could not open the arrays, in a line; "" where it finds the dataset, or needs none."""
+    if isinstance(arrays, TaskArrays):
+        return ""
+    try:
+        found = identity(manifest_of(arrays.place))
+    except InputError as error:
+        return f"{error} ({EACH_READS})"
+    return "" if found == arrays.dataset else f"{arrays.place} is another dataset there ({EACH_READS})"
 
 
 def _mapped(source: NodeArrays, task: Task | None) -> MappedArrays:

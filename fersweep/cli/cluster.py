@@ -26,7 +26,14 @@ def plan(
             help="A recipe's name or a sweep file (YAML).", metavar="RECIPE|FILE", autocompletion=completion.recipes
         ),
     ],
-    data: Annotated[Path, typer.Option(help="A dataset directory made by `fersweep prepare`.", show_default=False)],
+    data: Annotated[
+        str,
+        typer.Option(
+            help="A dataset made by `fersweep prepare`, a directory or s3://…, gs://….",
+            metavar="DATASET",
+            show_default=False,
+        ),
+    ],
     name: Annotated[str | None, typer.Option(help="Name of the sweep; default: the file's.")] = None,
     trials: Annotated[int | None, typer.Option(help="How many trials (search.num_trials).", min=1)] = None,
     max_epochs: Annotated[int | None, typer.Option(help="Epochs of a trial (stop.max_epochs).", min=1)] = None,
@@ -45,6 +52,7 @@ def plan(
     as_json: AsJson = False,
 ) -> None:
     """Say what a sweep will take before it runs: time, cost, epochs, memory, disk, and what holds it up."""
+    from fersweep.cluster.planning.machine import price_of
     from fersweep.cluster.planning.plan import Options
     from fersweep.cluster.planning.plan import plan as run
     from fersweep.cluster.planning.tables import render
@@ -54,7 +62,8 @@ def plan(
     sweep = read_sweep(recipe, set_ or [], name=name, search__num_trials=trials, stop__max_epochs=max_epochs)
     for remark in remarks(sweep):
         say(f"note: {remark}")
-    show(run(sweep, data, home, address, Options(gpus, price_per_gpu_hour, calibrate), say), render, as_json)
+    price = price_of(Path("cluster.yaml")) if price_per_gpu_hour is None else price_per_gpu_hour
+    show(run(sweep, data, home, address, Options(gpus, price, calibrate), say), render, as_json)
 
 
 @app.command(
@@ -66,7 +75,7 @@ def doctor(
         str | None,
         typer.Argument(
             help="What is to run: its storage, tracking server and resources are checked, too.",
-            metavar="[RECIPE|FILE]",
+            metavar="RECIPE|FILE",
             autocompletion=completion.recipes,
             show_default=False,
         ),

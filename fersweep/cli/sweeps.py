@@ -96,6 +96,12 @@ def launch(
     if recipe is None:
         show(recipe_list.recipes(), recipe_list.render, as_json)
         raise InputError("launch wants a recipe or a sweep file, and --data")
+    if submit and dry_run:
+        raise InputError(
+            "--submit with --dry-run: --dry-run checks the sweep on this machine, and sends nothing: want one of them"
+        )
+    if trust_network and not submit:
+        raise InputError("--trust-network without --submit: nothing is sent")
     options = {"name": name, "search__num_trials": trials, "stop__max_epochs": max_epochs}
     sweep = read_sweep(recipe, set_ or [], **options)
     if data is None:
@@ -112,9 +118,9 @@ def launch(
         show(job, lambda job: f"{sweep.name}: job {job.id} is {job.state.lower()}", as_json)
         return
     if dry_run:
-        print(dry(sweep, Path(data), home, address, say))
+        print(dry(sweep, data, home, address, say))
         return
-    outcome = (launch_or_resume if resume else run)(sweep, Path(data), home, address)
+    outcome = (launch_or_resume if resume else run)(sweep, data, home, address)
     report_sweep(outcome, as_json, home)
     if outcome.following is not None:
         report_sweep(go_on(outcome, outcome.following, address), as_json, home)

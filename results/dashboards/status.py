@@ -69,8 +69,8 @@ class SweepStatus:
         age_s: how long ago that was.
         resume: the command that goes on.
         fersweep: the version that launched it.
-        storage: its bucket.
         planned: how long the sweep was planned to take, and how long it took, in words; once it has finished.
+        storage: its bucket.
         sync: whether MLflow is level with the journal; filled by `sync`.
     """
 
@@ -91,8 +91,8 @@ class SweepStatus:
     driver: Driver | None = None
     resume: str | None = None
     fersweep: str | None = None
-    storage: str | None = None
     planned: str | None = None
+    storage: str | None = None
     sync: str | None = None
 
     @property
@@ -193,8 +193,8 @@ def _read(directory: Path, disk_bytes: int) -> SweepStatus:
         driver=replay.driver,
         resume=resume_command(directory) if goes_on else None,
         fersweep=sweep.versions.get("fersweep"),
-        storage=sweep.asked.storage,
         planned=planned_and_taken(sweep, directory) if state == "finished" else None,
+        storage=sweep.asked.storage,
     )
 
 

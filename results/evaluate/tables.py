@@ -5,8 +5,8 @@ from __future__ import annotations
 from collections.abc import Sequence
 from typing import TYPE_CHECKING
 
-from fersweep.common.buckets import name_of
 from fersweep.common.display.tables import table
+from fersweep.common.stores.buckets import name_of
 from fersweep.results.scores.figures import SETS, Figures
 from fersweep.results.scores.intervals import cell
 from fersweep.trainables.metrics import SCORES

@@ -7,7 +7,7 @@ from collections.abc import Iterator, Mapping
 from datetime import datetime
 from typing import TYPE_CHECKING, Any, cast
 
-from fersweep.common.buckets import is_address
+from fersweep.common.stores.buckets import is_address
 from fersweep.common.text import masked
 from fersweep.results.record.journal import Report, SweepRecord, TrialRecord
 from fersweep.results.record.sweep_json import SweepJson

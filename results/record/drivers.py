@@ -1,10 +1,12 @@
-"""Whether a driver runs a sweep, seen from its own machine or from another: its lock, and its heartbeat.
+"""The driver of a sweep, seen from its own machine or from another: whether it runs, and the request to stop.
 
-A driver touches `heartbeat` in the sweep's directory, and writes it into the sweep's bucket.
+A driver touches `heartbeat` in the sweep's directory, and writes it into the sweep's bucket. The request is a file there,
+which it looks for, and withdraws when it begins: a request never stops a later one.
 """
 
 from __future__ import annotations
 
+import os
 import socket
 import time
 from pathlib import Path
@@ -14,7 +16,7 @@ from fersweep.common.files import is_held
 from fersweep.results.record import journal
 from fersweep.results.record.storage import Storage
 
-HEARTBEAT, LOCK = "heartbeat", "driver.lock"
+HEARTBEAT, LOCK, REQUEST = "heartbeat", "driver.lock", "stop"
 BEAT_S, BUCKET_BEAT_S = 5.0, 30.0
 SILENT_S = 3 * BEAT_S  # a driver that shares the directory and beats no more is dead
 
@@ -79,3 +81,24 @@ def is_driven(sweep_dir: Path, storage: Storage, last: dict[str, Any] | None) ->
     except OSError:  # what this machine knows
         return False
     return driver is not None and driver.alive
+
+
+def request_stop(storage: Storage) -> None:
+    """Ask the driver that runs the sweep to stop. Raises OSError."""
+    storage.write(REQUEST, f"process {os.getpid()} on {socket.gethostname()}\n".encode())
+
+
+def stop_requested(storage: Storage) -> bool:
+    """Whether a stop is requested. Raises OSError where a bucket does not answer."""
+    try:
+        return bool(storage.read(REQUEST).strip())
+    except FileNotFoundError:
+        return False
+
+
+def withdraw_stop(storage: Storage) -> None:
+    """Take the request back, if there is one; in a bucket an empty file stays. Raises OSError."""
+    if storage.path is not None:
+        (storage.path / REQUEST).unlink(missing_ok=True)
+    elif stop_requested(storage):
+        storage.write(REQUEST, b"")

@@ -5,7 +5,7 @@
     with storage.new("trials/0007/epoch-0012") as directory:   # files written here are there whole, or not at all
         ...
 
-Names are relative, with "/" between their parts. How a bucket is reached: common/buckets.py.
+Names are relative, with "/" between their parts. How a bucket is reached: common/stores/buckets.py.
 """
 
 from __future__ import annotations
@@ -17,8 +17,8 @@ import tempfile
 from collections.abc import Iterator
 from pathlib import Path
 
-from fersweep.common.buckets import RETRY_S, Bucket, is_address
 from fersweep.common.files import new_directory, write_whole
+from fersweep.common.stores.buckets import RETRY_S, Bucket, is_address
 
 
 class Storage:

@@ -11,12 +11,12 @@ from typing import Annotated, Any
 
 from pydantic import AfterValidator, BaseModel, ConfigDict, Field, ValidationError, field_validator
 
-from fersweep.common.buckets import is_address
+from fersweep.common.display.tables import duration
 from fersweep.common.errors import InputError
+from fersweep.common.stores.buckets import is_address
 from fersweep.common.text import masked
 from fersweep.data_pipeline.tasks.task import Task
 from fersweep.results.record.journal import Hparams, TrialRecord
-from fersweep.results.record.plans import Planned
 from fersweep.results.record.storage import Storage
 from fersweep.search_spaces.sweep_file.schema import Sweep
 from fersweep.search_spaces.sweep_file.searched_space import NamedPoint, named_as_in_a_sweep_file
@@ -72,6 +72,32 @@ class Baseline(_Part):
         """The baseline of a metric, with or without its `val_`; None for one that is no score."""
         name = metric.removeprefix("val_")
         return getattr(self, name) if name in SCORES else None
+
+
+class Planned(_Part):
+    """What `fersweep plan` said: seconds from a sweep's first event to its last, the likely ones, and the range that the plan gave.
+
+    Attributes:
+        source: "calibration" or "past sweeps".
+        at_once: trials at once that it was planned for.
+        num_trials, max_epochs: that it was for; `resume` may change them.
+        created: when, as ISO 8601.
+    """
+
+    sweep_s: float
+    low_s: float
+    high_s: float
+    source: str
+    at_once: int
+    num_trials: int
+    max_epochs: int
+    created: str
+
+    def against(self, took_s: float) -> str:
+        """`planned 12 min 00 s, took 13 min 00 s (8 % more)`."""
+        off = took_s / self.sweep_s - 1 if self.sweep_s > 0 else 0.0
+        how = "as planned" if abs(off) < 0.005 else f"{abs(off):.0%} {'more' if off > 0 else 'less'}".replace("%", " %")
+        return f"planned {duration(self.sweep_s)}, took {duration(took_s)} ({how})"
 
 
 class SweepJson(_Part):

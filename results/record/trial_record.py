@@ -9,11 +9,12 @@ import sys
 from array import array
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, field
-from typing import Any, NamedTuple, overload
+from typing import Any, NamedTuple, TypeVar, cast, overload
 
 Event = dict[str, Any]  # a line of the journal
 Row = dict[str, float]  # metrics of an epoch, `epoch` among them
 Hparams = dict[str, Any]  # what a trial trains with
+T = TypeVar("T")
 
 
 def trial_name(number: int) -> str:
@@ -46,7 +47,20 @@ class Report(NamedTuple):
     worker: WorkerUsage | None = None
 
 
-class Epochs(Sequence[Row]):
+class Listed(Sequence[T]):
+    """Equal to the list of what it holds."""
+
+    __slots__ = ()
+    __hash__ = None  # type: ignore[assignment]
+
+    def __eq__(self, other: object) -> bool:
+        return list(self) == (list(cast("Listed[Any]", other)) if isinstance(other, Listed) else other)
+
+    def __repr__(self) -> str:
+        return repr(list(self))
+
+
+class Epochs(Listed[Row]):
     """The epochs of a trial as a list of rows, which are made when they are asked for: to change one changes nothing here.
 
     Rows that all have the same names and no value but floats, as those of a trainable have, are kept as numbers; others
@@ -101,14 +115,6 @@ class Epochs(Sequence[Row]):
         row["epoch"] = int(row["epoch"])
         return row
 
-    def __eq__(self, other: object) -> bool:
-        return list(self) == (list(other) if isinstance(other, Epochs) else other)
-
-    __hash__ = None  # type: ignore[assignment]
-
-    def __repr__(self) -> str:
-        return repr(list(self))
-
 
 _names: dict[tuple[str, ...], tuple[str, ...]] = {}
 
@@ -123,7 +129,7 @@ def _plain(row: Row) -> bool:
     return all(isinstance(value, int if name == "epoch" else float) for name, value in row.items())
 
 
-class Reports(Sequence[Report]):
+class Reports(Listed[Report]):
     """The reports of a trial as a list, each made when it is asked for."""
 
     __slots__ = ("_hosts", "_numbers")

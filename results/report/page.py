@@ -19,6 +19,7 @@ from fersweep.common.display.page import Library, Section, folded, html_table, p
 from fersweep.common.display.tables import duration, short
 from fersweep.common.errors import InputError
 from fersweep.common.files import cannot_write, check_writable, write_whole
+from fersweep.common.text import masked
 from fersweep.results.compare.data import SweepTrials
 from fersweep.results.compare.tables import AGAINST, by_state, ended_cell, epoch_cell
 from fersweep.results.compare.trials import compare_recorded
@@ -240,5 +241,5 @@ def _origin(sweep: SweepJson) -> Section:
         *([name, version] for name, version in sweep.versions.items()),
     ]
     text = yaml.safe_dump(sweep.asked.model_dump(mode="json"), sort_keys=False, allow_unicode=True)
-    html = html_table(["", ""], rows) + folded("The sweep file, with all defaults", text)
+    html = html_table(["", ""], rows) + folded("The sweep file, with all defaults", masked(text))
     return Section("Where it comes from", html, "What it takes to run the same sweep again.")

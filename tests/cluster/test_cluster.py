@@ -18,6 +18,7 @@ from fersweep.data_pipeline.dataset.manifest import read_manifest
 from fersweep.data_pipeline.prepare.options import Options
 from fersweep.data_pipeline.prepare.preparation import prepare
 from fersweep.data_pipeline.sources.demo_faces import make_faces
+from fersweep.results.dashboards.status import status
 from fersweep.results.record import checkpoints, journal
 from fersweep.results.record.home import find_sweep
 from fersweep.results.record.recorded_sweep import load_sweep
@@ -127,7 +128,11 @@ def test_a_sweep_in_a_bucket_outlives_its_machine(
     beat = storage.read("heartbeat")
     storage.write("heartbeat", f"{time.time()} 7 elsewhere".encode())
     assert "process 7 on elsewhere ran this sweep" in run("resume", storage.address, home=elsewhere, code=2)
+    assert [found.state for found in status(elsewhere, storage.address)] == ["running"]
     storage.write("heartbeat", beat)  # of this machine, where that process is gone
+    (elsewhere / "sweeps" / "c" / "journal.jsonl").write_bytes(b"")
+    (found,) = status(elsewhere, "c")
+    assert (found.state, found.epochs) == ("interrupted", told.num_epochs), "as it is in the bucket by now"
     run("resume", storage.address, *where, home=elsewhere)
     assert storage.read("heartbeat").startswith(b"0.0 ")
     directory = find_sweep(elsewhere, "c")
@@ -163,6 +168,11 @@ def test_a_bucket_that_is_not_there_is_refused(tmp_path: Path, tiny_dataset: Pat
     assert not (tmp_path / "runs").exists()
     with pytest.raises(InputError, match="no sweep is stored there"):
         resume(find_sweep(tmp_path / "runs", bucket))
+    Storage(bucket).write("sweep.json", b'{"sweep": {"name": "e"}, "sweep_id": "theirs"}')
+    (tmp_path / "runs" / "sweeps" / "e").mkdir(parents=True)
+    (tmp_path / "runs" / "sweeps" / "e" / "sweep.json").write_text('{"sweep_id": "ours"}')
+    with pytest.raises(InputError, match=r"sweeps/e is another sweep of this name: want another --home"):
+        find_sweep(tmp_path / "runs", bucket)
 
 
 def test_a_bucket_that_stays_away_is_no_trials_fault() -> None:

@@ -13,7 +13,7 @@ import pytest
 
 from fersweep.cluster.driver import live_view, watchdog
 from fersweep.cluster.driver.stopping import Stopping
-from fersweep.results.record import stop_request
+from fersweep.results.record.drivers import request_stop, stop_requested, withdraw_stop
 from fersweep.results.record.journal import SweepRecord
 from fersweep.results.record.storage import Storage
 from fersweep.search_spaces.sweep_file.read_sweep import read_sweep
@@ -72,8 +72,8 @@ def test_a_request_stops_a_driver_and_a_ray_that_is_gone_ends_it(
         watching.head = f"127.0.0.1:{head.getsockname()[1]}"
         with watching:
             assert not stopping.asked
-            stop_request.request(storage)
-            stop_request.request(storage)
+            request_stop(storage)
+            request_stop(storage)
             for _ in range(500):
                 if stopping.asked:
                     break
@@ -85,8 +85,8 @@ def test_a_request_stops_a_driver_and_a_ray_that_is_gone_ends_it(
     err = capfd.readouterr().err
     assert err.count("stopping, as `fersweep stop` asks") == 1
     assert err.endswith("interrupted; nothing is lost; go on with: fersweep resume c\n")
-    stop_request.withdraw(storage)
-    assert not stop_request.requested(storage)
+    withdraw_stop(storage)
+    assert not stop_requested(storage)
 
 
 def test_sigusr1_stops_as_sigterm_does() -> None:

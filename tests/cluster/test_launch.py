@@ -14,8 +14,8 @@ from fersweep import trainables
 from fersweep.cluster.driver.run_sweep import Outcome
 from fersweep.cluster.launch import dry, launch
 from fersweep.cluster.resume import resume
-from fersweep.common.buckets import Bucket
 from fersweep.common.errors import InputError
+from fersweep.common.stores.buckets import Bucket
 from fersweep.data_pipeline.tasks import node_arrays
 from fersweep.results.record.recorded_sweep import load_sweep
 from fersweep.search_spaces.sweep_file.read_sweep import read_sweep

@@ -15,12 +15,12 @@ import pytest
 from fersweep.cluster.driver import checkpoint_pruning
 from fersweep.cluster.driver.live_view import Varying
 from fersweep.cluster.search import known_trials
-from fersweep.cluster.search.asha import survives
+from fersweep.cluster.search.asha import _quantile, survives
 from fersweep.cluster.search.decisions import Search
 from fersweep.cluster.search.known_trials import KnownTrials
 from fersweep.results.record.journal import STATES, SweepRecord
 from fersweep.results.record.optuna_study import study_of
-from fersweep.results.record.trial_record import Epochs, TrialRecord
+from fersweep.results.record.trial_record import Epochs, Report, Reports, TrialRecord, WorkerUsage
 from tests.cluster.test_search import make_sweep
 
 METRIC = "val_macro_f1"
@@ -177,6 +177,14 @@ def test_of_many_trials_the_same_are_good_and_the_newest_are_not_forgotten(
     assert [trial.number - 1 for trial in good_of_these] == [trial.number for trial in good]
 
 
+def test_a_quantile_is_numpys_to_the_bit() -> None:
+    rng = np.random.default_rng(0)
+    for _ in range(300):
+        values = np.sort(rng.normal(size=rng.integers(1, 60)).round(int(rng.integers(1, 17))))
+        share = 1 - 1 / float(rng.choice([1.5, 2, 3, 4, 7]))
+        assert _quantile(values.tolist(), share) == np.quantile(values, share)
+
+
 def test_a_journal_says_how_long_a_suggestion_took(tmp_path: Any, open_journal: Any) -> None:
     search = Search(make_sweep(), open_journal(tmp_path / "j.jsonl"))
     search.next()
@@ -202,3 +210,19 @@ def test_epochs_read_as_the_rows_that_they_were() -> None:
         assert [type(value) for value in epochs[3].values()] == [type(value) for value in odd.values()]
         epochs.append(rows[0])
         assert len(epochs) == 5
+
+
+def test_reports_read_as_they_were() -> None:
+    reports, made = (
+        Reports(),
+        [
+            Report(1.5, 1, WorkerUsage("node-1", 12, 99.5, 2**40 + 1, None, 0.0)),
+            Report(2.5, 3),
+            Report(3.5, 4, WorkerUsage(None, 12)),
+        ],
+    )
+    for report in made:
+        reports.append(report)
+    assert reports == made
+    assert reports[-2:] == made[-2:]
+    assert type(reports[0].worker[3]) is int  # type: ignore[index]

@@ -22,13 +22,13 @@ from fersweep.cluster.planning.past_sweeps import past_costs
 from fersweep.cluster.planning.plan import Options, plan
 from fersweep.cluster.planning.simulation import Overhead, Run, Rung, simulate
 from fersweep.cluster.planning.suggestions import Suggestions
+from fersweep.cluster.plans import find_plan, save_plan
 from fersweep.cluster.search import asha
 from fersweep.common.errors import InputError
 from fersweep.data_pipeline.tasks.task import Task
 from fersweep.results.dashboards.status import status
-from fersweep.results.record.journal import SweepRecord, TrialRecord
-from fersweep.results.record.plans import Planned, find_plan, save_plan
-from fersweep.results.record.sweep_json import read_sweep_json
+from fersweep.results.record.journal import SweepRecord
+from fersweep.results.record.sweep_json import Planned, read_sweep_json
 from fersweep.results.record.timeline import planned_and_taken
 from fersweep.search_spaces.sweep_file.read_sweep import parse_sweep
 from fersweep.search_spaces.sweep_file.schema import Stop, Sweep
@@ -52,7 +52,8 @@ def test_a_rung_decides_as_asha_does() -> None:
     )
     rung = Rung(stop.reduction)
     for number, score in enumerate(rng.choice(20, 60).tolist()):  # with equal ones
-        record.trials[number] = TrialRecord(number, {}, epochs=[{"epoch": 1, METRIC: float(score)}])
+        record.apply({"event": "sampled", "time": 0.0, "trial": number, "hparams": {}})
+        record.apply({"event": "report", "time": 0.0, "trial": number, "epochs": [{"epoch": 1, METRIC: float(score)}]})
         assert rung.survives(score) == asha.survives(record, stop, number, 1)
 
 
@@ -144,10 +145,11 @@ def test_the_first_trials_are_those_that_the_sweep_will_draw(tiny_dataset: Path,
 def test_where_every_trial_fails_the_plan_says_why() -> None:
     lines = [{"start_s": 1.0}, {"trial": 0, "failed": "val_loss is nan"}, {"trial": 1, "failed": "val_loss is nan"}]
     with pytest.raises(InputError, match=r"all 2 trials that were tried failed; 2 with: val_loss is nan"):
-        as_costs(lines, 2, 1, 0)
-    found = as_costs([*lines, {"trial": 12, "epoch_s": 1.0, "epochs": 3}], 10, 1, 0)
+        as_costs(lines, [], 2, 1, 0)
+    found = as_costs([*lines, {"trial": 12, "epoch_s": 1.0, "epochs": 3}], [(12, {"top": 0.5})], 10, 1, 0)
     assert found.failed == {"val_loss is nan": 2}
     assert found.trials[0].trial is None  # not one of the sure ones
+    assert found.trials[0].hparams == {"top": 0.5}
 
 
 def test_a_part_of_the_faces_is_the_same_share_of_both_splits(tiny_dataset: Path) -> None:
@@ -257,3 +259,21 @@ def test_a_curve_is_planned_for_here_and_for_gpus(
     console = Console(width=80, record=True, file=io.StringIO())
     console.print(tables.render(found))
     assert max(map(len, console.export_text().splitlines())) <= 80
+
+
+@pytest.mark.parametrize(
+    ("value", "beside", "text"),
+    [
+        (0.004, None, "0 s"),
+        (0.0968, None, "0.097 s"),
+        (1.0, None, "1.0 s"),
+        (86.4, None, "86 s"),
+        (102.0, 86.4, "102 s"),
+        (90.0, None, "1.5 min"),
+        (720.0, None, "12 min"),
+        (12240.0, None, "3.4 h"),
+        (216000.0, None, "2.5 days"),
+    ],
+)
+def test_times_have_the_digits_that_can_be_meant(value: float, beside: float | None, text: str) -> None:
+    assert tables.seconds(value, beside) == text

@@ -10,7 +10,7 @@ from rich.table import Table
 from fersweep.common import processes, versions
 from fersweep.common.display.console import SafeConsole
 from fersweep.common.display.page import Section, html_table, page
-from fersweep.common.text import csv_text, one_line, printable, shell
+from fersweep.common.text import csv_text, masked, one_line, printable, shell
 
 BAD = os.fsdecode(b"\xff")
 
@@ -94,3 +94,32 @@ def test_the_commit_of_somebody_elses_repository_is_not_ours(tmp_path: Path, mon
     assert len(str(versions.own_commit())) == 40
     monkeypatch.setenv("PATH", "")
     assert versions.own_commit() is None, "there is no git"
+
+
+@pytest.mark.parametrize(
+    ("text", "shown"),
+    [
+        ("http://u:p@host/x failed", "http://***@host/x failed"),
+        ("see https://token@host:5000.", "see https://***@host:5000."),
+        ("s3://KEY:ab/c+d@bucket/team?region=x", "s3://***@bucket/team?region=x"),
+        ("postgresql+psycopg2://me:se@cret@h:5432/db", "postgresql+psycopg2://***@h:5432/db"),
+        ("'s3://b/x?secret_key=S&region=r'", "'s3://b/x?secret_key=***&region=r'"),
+        ("http://u:12345@host, redis://:pw@h", "http://***@host, redis://***@h"),
+        ("--set tracking.uri=http://u:p@h", "--set tracking.uri=http://***@h"),
+        *(
+            (plain, plain)
+            for plain in (
+                "http://h:5000/x@y",
+                "s3://bucket:9000/a@b",
+                "s3://bucket/team@x/name",
+                "postgresql://me@h:5432/db",
+                "abfss://container@account.dfs.core.windows.net/x",
+                "gs://anonymous@public/tiny",
+                "127.0.0.1:6379 and me:pw@host",
+            )
+        ),
+    ],
+)
+def test_addresses_show_no_password(text: str, shown: str) -> None:
+    assert masked(text) == shown
+    assert masked(shown) == shown

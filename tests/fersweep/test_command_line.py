@@ -82,6 +82,14 @@ def test_a_mistake_is_the_exit_code_of_the_process() -> None:
             "Invalid value for '--trials': Input should be greater than or equal to 1",
         ),
         (["launch", "quick", "--data", "x", "--name", "a b"], "--name: may hold letters (a to z), digits"),
+        (["launch", "quick", "--data", "/x", "--submit"], "--home runs: on the cluster it would be another directory"),
+        (["cluster", "submit", "quick", "--data", "x", "--home", "/x"], "--data x: on the cluster it would be another"),
+        (["launch", "quick", "--data", "/x", "--submit", "--dry-run"], "--submit with --dry-run"),
+        (["launch", "quick", "--data", "/x", "--trust-network"], "--trust-network without --submit"),
+        (["cluster", "status", "--address", "ftp://x"], "want the address of the cluster's Jobs API"),
+        (["cluster", "logs", "x", "--address", "127.0.0.1:9"], "no Jobs API answers there"),
+        (["cluster", "stop", "x", "--address", "127.0.0.1:9"], "no Jobs API answers there"),
+        (["cluster", "up", "{tmp}/home"], "`fersweep cluster render TARGET` writes them"),
         (["stop", "nothing", "--home", "{tmp}/home"], "no sweep 'nothing'"),
         (["recipes", "quik"], "did you mean 'quick'"),
         (["launch", "quik", "--data", "x"], "did you mean 'quick'"),
@@ -89,6 +97,21 @@ def test_a_mistake_is_the_exit_code_of_the_process() -> None:
         (["launch", "quick", "--data", "x", "--set", "stop.max_epoch=3"], "did you mean 'max_epochs'"),
         (["prepare", "no/such.csv", "--out", "{tmp}/out"], "no/such.csv"),
         (["describe", "no/such"], "no/such is no finished dataset"),
+        *(
+            (
+                [*verb, "s3://me:hidden@b/x", *where],
+                "an address holds no credentials",
+            )  # so it has arrived as an address
+            for verb, where in (
+                (["launch", "quick", "--data"], ["--home", "{tmp}/home"]),
+                (["launch", "quick", "--dry-run", "--data"], ["--home", "{tmp}/home"]),
+                (["launch", "quick", "--resume", "--data"], ["--home", "{tmp}/home"]),
+                (["plan", "quick", "--data"], ["--home", "{tmp}/home"]),
+                (["describe"], []),
+                (["data", "verify"], []),
+            )
+        ),
+        (["prepare", "x.csv", "--out", "s3://b/x"], "a dataset is made on a disk"),
         (["compare", "nothing", "--home", "{tmp}/home"], "no sweep 'nothing'"),
         (["resume", "nothing", "--home", "{tmp}/home"], "no sweep 'nothing'"),
         (["status", "nothing", "--home", "{tmp}/home"], "no sweep 'nothing'"),

@@ -169,9 +169,10 @@ class _Extractor:
         from fersweep.trainables.torch_training.classifier import PREDICT_PIXELS
 
         parts: list[np.ndarray] = []
-        faces = torch.from_numpy(np.array(x, np.uint8))[:, None]
+        step = PREDICT_PIXELS // self._size**2
         with torch.no_grad():
-            for chunk in faces.split(PREDICT_PIXELS // self._size**2) if len(x) else ():
+            for start in range(0, len(x), step):
+                chunk = torch.from_numpy(np.array(x[start : start + step], np.uint8))[:, None]  # x may be mapped
                 normalised = (chunk.to(self._device).float() - self.mean) / self.std
                 parts.append(self._net(resized(normalised, self._size)).mean(dim=(2, 3)).float().cpu().numpy())
         return np.concatenate(parts) if parts else np.zeros((0, self.num_features), np.float32)

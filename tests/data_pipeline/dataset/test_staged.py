@@ -15,9 +15,9 @@ from typing import Any
 
 import pytest
 
-from fersweep.common import node_cache
-from fersweep.common.buckets import Bucket, name_of, resolved
 from fersweep.common.errors import InputError
+from fersweep.common.stores import node_cache
+from fersweep.common.stores.buckets import Bucket, name_of, resolved
 from fersweep.data_pipeline.dataset import staged
 from fersweep.data_pipeline.dataset.manifest import read_manifest, write_manifest
 from fersweep.data_pipeline.dataset.staged import local
@@ -146,7 +146,7 @@ def test_addresses(monkeypatch: pytest.MonkeyPatch) -> None:
     Bucket("gs://anonymous@public/tiny")
     for address, message in (
         ("s4://b/tiny", "Unrecognized filesystem"),
-        ("s3://b/tiny?secret_key=x", "Unexpected query"),
+        ("s3://b/tiny?colour=x", "Unexpected query"),
     ):
         with pytest.raises(InputError, match=rf"{address.partition('?')[0]}.* cannot be read: {message}"):
             local(address)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import mmap
 import pickle
+import re
 import shutil
 from dataclasses import fields
 from pathlib import Path
@@ -14,7 +15,7 @@ import pytest
 from fersweep.common.errors import InputError
 from fersweep.data_pipeline.tasks import node_arrays
 from fersweep.data_pipeline.tasks.arrays import Arrays, TaskArrays
-from fersweep.data_pipeline.tasks.node_arrays import NodeArrays, load, opened, told
+from fersweep.data_pipeline.tasks.node_arrays import NodeArrays, load, obstacle, opened, told
 from fersweep.data_pipeline.tasks.spec import TaskSpec
 from fersweep.data_pipeline.tasks.task import Task
 from tests.datasets import write_tiny_dataset
@@ -84,12 +85,17 @@ def test_a_machine_that_has_another_dataset_or_none(tmp_path: Path, monkeypatch:
     dataset = write_tiny_dataset(tmp_path / "tiny", 120)
     source = told(load(Task(dataset)))
     monkeypatch.setenv("FERSWEEP_STAGED", str(tmp_path / "of another machine"))
+    assert obstacle(source) == ""
     shutil.rmtree(dataset)
+    assert re.search(
+        r"tiny is no finished dataset.* \(each machine reads a dataset of this size itself", obstacle(source)
+    )
     with pytest.raises(
         InputError, match=r"on \S+: .*tiny is no finished dataset.* it must be in a bucket, or on a path that"
     ):
         opened(source)
     write_tiny_dataset(dataset, 120, seed=1)
+    assert "tiny is another dataset there" in obstacle(source)
     with pytest.raises(InputError, match="tiny is another dataset than the one that the sweep learns"):
         opened(source)
     assert not [path for path in (tmp_path / "of another machine").iterdir() if not path.name.startswith(".")]

@@ -68,7 +68,7 @@ def test_a_finished_sweep(sweep_dir: Path) -> None:
     best = record.ranked(METRIC, "max")[0]
     assert list(content) == [
         "sweep", "directory", "disk_bytes", "state", "reason", "trials", "failures", "num_trials", "metric", "mode", "best", "epochs",
-        "seen_at", "age_s", "driver", "resume", "fersweep", "sync",
+        "seen_at", "age_s", "driver", "resume", "fersweep", "planned", "storage", "sync",
     ]  # fmt: skip
     assert (content["sweep"], content["state"], content["reason"], content["resume"]) == (
         "tiny",
@@ -187,6 +187,21 @@ def test_the_heartbeat_counts_where_it_is_newer(sweep_dir: Path) -> None:
     content = only(sweep_dir.parents[1])
     assert content["seen_at"] == pytest.approx(later)
     assert content["age_s"] == 0
+
+
+def test_a_driver_on_another_machine_that_shares_the_home(sweep_dir: Path) -> None:
+    """Its lock is not seen here, its heartbeat is."""
+    path = sweep_dir / "journal.jsonl"
+    lines = path.read_text().splitlines(keepends=True)
+    last = max(number for number, line in enumerate(lines) if '"session"' in line)
+    started = {"event": "session", "time": time.time(), "action": "started", "pid": 7, "host": "elsewhere"}
+    path.write_text("".join(lines[:last]) + json.dumps(started) + "\n")
+    (sweep_dir / "heartbeat").touch()
+    content = only(sweep_dir.parents[1])
+    assert (content["state"], content["reason"], content["resume"]) == ("running", None, None)
+    assert "tiny is running (process 7 on elsewhere)" in shown(status(sweep_dir.parents[1]), sweep_dir.parents[1])
+    os.utime(sweep_dir / "heartbeat", (time.time() - 60,) * 2)
+    assert (only(sweep_dir.parents[1])["state"], only(sweep_dir.parents[1])["reason"]) == ("interrupted", "killed")
 
 
 @pytest.mark.parametrize(

@@ -245,11 +245,12 @@ def test_the_course_of_an_interrupted_sweep(tmp_path: Path) -> None:
     row = {"val_macro_f1": 0.5, "epoch_s": 4.0}
     events = [
         {"event": "session", "time": 0.0, "action": "started"},
-        {"event": "sampled", "time": 1.0, "trial": 0},
+        {"event": "sampled", "time": 1.0, "trial": 0, "suggest_s": 0.016},
         {"event": "report", "time": 6.0, "trial": 0, "epochs": [{"epoch": 1, **row}]},
         {"event": "session", "time": 10.0, "action": "interrupted"},
         {"event": "session", "time": 1000.0, "action": "started"},
         {"event": "report", "time": 1005.0, "trial": 0, "epochs": [{"epoch": 1, **row}, {"epoch": 2, **row}]},
+        {"event": "report", "time": 1005.9, "trial": 0, "epochs": [{"epoch": 2, **row}]},
         {"event": "ended", "time": 1006.0, "trial": 0, "state": "finished"},
     ]
     course = timeline.Timeline(events)
@@ -262,6 +263,7 @@ def test_the_course_of_an_interrupted_sweep(tmp_path: Path) -> None:
         (11.0, 16.0, 1, 4.0, "finished"),
     ]
     assert course.epochs == {0: [(6.0, 1), (15.0, 2)]}
+    assert (course.suggest_s, course.most_reports) == ([0.016], 2)
     assert course.idle_share() == pytest.approx(2 / 16)
     assert course.training_share() == pytest.approx(8 / 16)
 

@@ -15,7 +15,6 @@ from __future__ import annotations
 
 import contextlib
 import errno
-import re
 import time
 from collections.abc import Callable
 from pathlib import Path
@@ -73,10 +72,9 @@ class Bucket:
 
     def __init__(self, address: str, retry_s: float = RETRY_S):
         self.address, self.retry_s = address, retry_s
-        user = re.match(r"\w+://([^/?]*)@", address)
-        if user and user[1] != "anonymous":
+        if masked(address) != address:
             raise InputError(
-                f"{address.replace(user[1], '…', 1)}: an address holds no credentials: they come from the environment "
+                f"{address}: an address holds no credentials: they come from the environment "
                 "(AWS_ACCESS_KEY_ID and AWS_SECRET_ACCESS_KEY, a profile, the machine's role)"
             )
         self._opened: tuple[Any, str] | None = None

@@ -9,39 +9,11 @@ import hashlib
 import json
 from pathlib import Path
 
-from pydantic import BaseModel, ConfigDict, ValidationError
+from pydantic import ValidationError
 
-from fersweep.common.display.tables import duration
 from fersweep.common.files import write_whole
+from fersweep.results.record.sweep_json import Planned
 from fersweep.search_spaces.sweep_file.schema import Sweep
-
-
-class Planned(BaseModel):
-    """Seconds from a sweep's first event to its last: the likely ones, and the range that the plan gave.
-
-    Attributes:
-        source: "calibration" or "past sweeps".
-        at_once: trials at once that it was planned for.
-        num_trials, max_epochs: that it was for; `resume` may change them.
-        created: when, as ISO 8601.
-    """
-
-    model_config = ConfigDict(frozen=True)
-
-    sweep_s: float
-    low_s: float
-    high_s: float
-    source: str
-    at_once: int
-    num_trials: int
-    max_epochs: int
-    created: str
-
-    def against(self, took_s: float) -> str:
-        """`planned 12 min 00 s, took 13 min 00 s (8 % more)`."""
-        off = took_s / self.sweep_s - 1 if self.sweep_s > 0 else 0.0
-        how = "as planned" if abs(off) < 0.005 else f"{abs(off):.0%} {'more' if off > 0 else 'less'}".replace("%", " %")
-        return f"planned {duration(self.sweep_s)}, took {duration(took_s)} ({how})"
 
 
 def _key(sweep: Sweep, fingerprint: str) -> str:
