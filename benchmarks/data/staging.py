@@ -47,7 +47,7 @@ def write_faces(directory: Path, num_bytes: int) -> None:
             pixels=rng.integers(0, 256, (count, SIDE, SIDE), dtype=np.uint8),
             source=[f"random:{start + index}" for index in range(count)],
             split=["val" if index % 6 == 5 else "train" for index in range(count)],
-            label=[("happy", "sad", "neutral")[index % 3] for index in range(count)],
+            label=[("happy", "sad", "neutral")[index // 6 % 3] for index in range(count)],
             duplicate_of=[None] * count,
         )
         write_part(directory, number, rows)

@@ -3,13 +3,14 @@
 MLflow is written by the driver's recorder, never by a trial: no other node needs to reach it.
 """
 
-# Parts of MLflow have no types.
-# pyright: reportUnknownMemberType=false
+# Parts of MLflow and Ray have no types.
+# pyright: reportUnknownMemberType=false, reportUnknownVariableType=false, reportUnknownArgumentType=false
 
 from __future__ import annotations
 
 from collections.abc import Iterator
 from pathlib import Path
+from typing import Any
 
 from fersweep.cluster import capacity
 from fersweep.cluster.doctor.findings import Asked, Finding, ok, problem, warning
@@ -28,6 +29,22 @@ def check_home_directory(asked: Asked) -> Iterator[Finding]:
         yield problem(str(error), "name another with --home, or make it writable for this user")
     else:
         yield ok(f"{asked.home} can be written")
+
+
+def check_lost_nodes(asked: Asked) -> Iterator[Finding]:
+    """Nodes that Ray has given up. Where an autoscaler takes nodes away that is as it should be."""
+    import ray
+
+    machines: list[dict[str, Any]] = ray.nodes()
+    lost = sorted({str(node["NodeManagerHostname"]) for node in machines if not node["Alive"]})
+    if lost and not capacity.groups():
+        yield warning(
+            f"{', '.join(lost[:5])}{f' and {len(lost) - 5} more' if len(lost) > 5 else ''}: no longer in the cluster",
+            "start Ray there again; nothing is to do if it was taken out",
+            hosts=lost,
+        )
+    elif asked.num_nodes > 1:
+        yield ok(f"none; {asked.num_nodes} nodes are alive")
 
 
 def check_tracking(asked: Asked) -> Iterator[Finding]:

@@ -148,6 +148,14 @@ class SchedulerAdapter(FIFOScheduler):
         super().__init__()
         self._search, self._stopping, self._actors, self._tell = search, stopping, actors, tell
 
+    def choose_trial_to_run(self, tune_controller: Any) -> Trial | None:
+        """The newest trial that has no worker: it gets the one that has just come free. The oldest, which Tune would choose,
+        waits for a worker that is starting; to give it another one would end that start, again and again where trials are
+        shorter than a start.
+        """
+        trials: list[Trial] = tune_controller.get_trials()
+        return next((trial for trial in reversed(trials) if trial.status == Trial.PENDING), None)
+
     def on_trial_result(self, tune_controller: Any, trial: Trial, result: dict[str, Any]) -> str:
         number, status, ended = trial.config["trial"], result["status"], True
         nested = {key: value for key, value in result.items() if key.startswith("worker/")}  # as Tune flattens it

@@ -12,6 +12,7 @@ from fersweep.common.errors import InputError
 TAKEN_PORTS = {8076, 8265, 10001, 52365, 52366}  # of Ray's object manager, dashboard, client, and agents
 WORKER_PORTS = range(10002, 20000)  # of Ray's processes
 TWO_SHELLS = re.compile(r"[A-Za-z0-9_.,:/@=+-]+")  # characters that no shell takes for more than they are
+TOO_OLD = {"K80", "M60", "P4", "P100", "V100"}  # for CUDA 13
 HOME = "/tmp/fersweep/runs"  # on the driver's machine, where `run` names none
 DATA_BUCKET = "--data s3://bucket/fer2013"
 
@@ -126,6 +127,20 @@ def wants_cpus(cluster: ClusterFile, target: str, machine: str, has: int | None)
     if has is not None and cluster.cpus > has:
         raise InputError(
             f"{target}: cpus: {cluster.cpus}: a {machine} has {has}; give cpus: {has}, or another {target}.worker_instance"
+        )
+
+
+def wants_kind(cluster: ClusterFile, target: str, machine: str, kinds: dict[str, str]) -> None:
+    """Raises InputError where a machine has another kind of GPU than is asked for, or one too old. kinds: by series."""
+    kind = next((kinds[series] for series in kinds if machine.startswith(series)), None)
+    wanted = cluster.accelerator
+    if old := {kind, wanted} & TOO_OLD:
+        raise InputError(
+            f"{target}: {machine}: {old.pop()} is too old for the locked torch, whose CUDA 13 begins with T4"
+        )
+    if wanted is not None and kind is not None and wanted != kind and not wanted.startswith(f"{kind}-"):
+        raise InputError(
+            f"{target}: accelerator: {wanted}: {machine} has {kind}; trials that ask for {wanted} would wait for ever"
         )
 
 

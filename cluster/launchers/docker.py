@@ -50,7 +50,7 @@ def _mounts(cluster: ClusterFile) -> list[tuple[str, bool]]:
                 f"docker: {key}: {path}: must be an absolute path, the same in the container as on this machine"
             )
         mounts[path] = mounts.get(path, True) and read_only
-    if cluster.run is not None and option(cluster, "--home") is None:
+    if cluster.run is not None and option(cluster, "--home") is None and not is_bucket(cluster.storage):
         raise InputError(
             "docker: run: --home is missing: sweeps would lie in the container, and go with it; e.g. --home /shared/runs"
         )

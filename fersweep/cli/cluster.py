@@ -75,7 +75,7 @@ def doctor(
         str | None,
         typer.Argument(
             help="What is to run: its storage, tracking server and resources are checked, too.",
-            metavar="[RECIPE|FILE]",
+            metavar="RECIPE|FILE",
             autocompletion=completion.recipes,
             show_default=False,
         ),

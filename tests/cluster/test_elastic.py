@@ -66,3 +66,19 @@ def test_an_autoscaling_cluster_from_zero(tmp_path: Path, tiny_dataset: Path) ->
     assert "waiting for a node: a trial wants 1 CPU, 1 GPU; the cluster has 1 node with 0 CPUs and 0 GPUs" in err
     assert journal.read(path).num_ended == 6
     assert most_at_once(path) == 2
+
+
+def test_all_workers_come_to_work_though_trials_are_shorter_than_their_start(
+    tmp_path: Path, tiny_dataset: Path
+) -> None:
+    home = tmp_path / "runs"
+    path = home / "sweeps" / "c" / "journal.jsonl"
+    fast = {**SLOW, "fix": "noise: 0.02, fault: none, fault_at: 1, epoch_s: 0.1"}
+    sweep = write_curve(tmp_path / "c.yaml", **fast, trials=120, epochs=5)
+    with Cluster(tmp_path, num_cpus=4) as cluster:
+        options = (sweep, "--data", tiny_dataset, "--address", cluster.address)
+        process = start("launch", *options, home=home, env={**ENVIRONMENT, **UNRECORDED})
+        _, err = process.communicate(timeout=300)
+    assert process.returncode == 0, err
+    workers = {event["worker"]["pid"] for event in journal.read_events(path) if event["event"] == "report"}
+    assert len(workers) == 4

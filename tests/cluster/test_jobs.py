@@ -107,7 +107,7 @@ def test_what_only_the_cluster_knows_is_refused_in_a_line(
 
 
 def test_a_token_is_asked_for(cluster: JobsCluster, tmp_path: Path, tiny_dataset: Path) -> None:
-    sweep = write_curve(tmp_path / "t.yaml", trials=1, epochs=3)
+    sweep = write_curve(tmp_path / "t.yaml")
     nobody = {**CLIENT, "RAY_AUTH_TOKEN": "", "RAY_AUTH_TOKEN_PATH": str(tmp_path / "none")}
     wrong = {**CLIENT, "RAY_AUTH_TOKEN": "another"}
     submit = ["launch", sweep, "--data", tiny_dataset, "--home", tmp_path / "runs", "--submit"]

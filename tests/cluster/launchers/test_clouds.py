@@ -30,7 +30,7 @@ CLOUD = {
     "run": "blendshape_lstm --data s3://bucket/fer2013",
     "storage": "s3://bucket/sweeps",
     "image": "registry.example/fersweep:1",
-    "aws": {"ami": "ami-0123456789abcdef0", "instance_profile": "fersweep"},
+    "aws": {"ami": "ami-0123456789abcdef0", "instance_profile": "fersweep", "worker_instance": "p4d.24xlarge"},
     "gcp": {"project": "my-project", "worker_instance": "a2-highgpu-1g"},
 }
 LOCAL = {"run": "cnn --data /shared/fer2013 --home /shared/runs", "storage": None}
@@ -319,7 +319,10 @@ def test_a_hostile_sweep_name_stays_a_word(target: str, tmp_path: Path) -> None:
         ),
         ("aws", {"aws": {"instance_profile": "p"}}, "aws.ami is missing"),
         ("aws", {"aws": {"ami": "ami-1"}}, "aws.instance_profile is missing"),
-        ("aws", {"cpus": 16}, "cpus: 16: a g6.2xlarge has 8"),
+        ("aws", {"aws": {"ami": "a", "instance_profile": "p"}}, "accelerator: A100: g6.2xlarge has L4"),
+        ("gcp", {"accelerator": "V100"}, "V100 is too old for the locked torch"),
+        ("gcp", {"accelerator": "L4"}, "accelerator: L4: a2-highgpu-1g has A100"),
+        ("aws", {"cpus": 100}, "cpus: 100: a p4d.24xlarge has 96"),
         ("aws", {"storage": "/shared/sweeps"}, "storage: /shared/sweeps: what lies on these machines goes with them"),
         (
             "aws",
@@ -329,7 +332,7 @@ def test_a_hostile_sweep_name_stays_a_word(target: str, tmp_path: Path) -> None:
         ("aws", {"port": 8265}, "port: 8265 is used for something else there"),
         ("gcp", {"gcp": None}, "gcp.project is missing"),
         ("gcp", {"gcp": {"project": "p", "worker_instance": "e2-standard-8"}}, "e2-standard-8 has no GPU"),
-        ("gcp", {"gcp": {"project": "p"}}, "accelerator: A100: to a machine n1-standard-8 one of T4, V100, P100, P4"),
+        ("gcp", {"gcp": {"project": "p"}}, "accelerator: A100: to n1-standard-8 a T4 is attached"),
         ("sky", {"accelerator": None}, "Sky finds machines by the kind of GPU"),
         ("sky", {"run": None}, "the cluster file has no `run`"),
         ("sky", {"port": 6380}, "port: 6380 is used for something else there"),

@@ -28,7 +28,7 @@ OF_TARGET: dict[str, dict[str, Any]] = {  # what the example lacks for a target
         "storage": "s3://bucket/sweeps",
         "accelerator": "T4",
         "image": "registry.example/fersweep:1",
-        "aws": {"ami": "ami-0123456789abcdef0", "instance_profile": "fersweep"},
+        "aws": {"ami": "ami-0123456789abcdef0", "instance_profile": "fersweep", "worker_instance": "g4dn.2xlarge"},
     }
     for target in ("sky", "aws", "gcp", "kuberay")
 }
