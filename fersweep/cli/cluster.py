@@ -8,7 +8,18 @@ from typing import Annotated, Literal
 import typer
 
 from fersweep.cli import completion
-from fersweep.cli.options import RUNS, Address, AsJson, Home, TrustNetwork
+from fersweep.cli.options import (
+    RUNS,
+    Address,
+    AsJson,
+    Home,
+    MaxEpochs,
+    NumTrials,
+    Override,
+    Recipe,
+    SweepName,
+    TrustNetwork,
+)
 from fersweep.cli.output import say, show
 
 app = typer.Typer()
@@ -20,12 +31,7 @@ group = typer.Typer(help="Files that start a cluster, and the jobs on it.", no_a
     epilog="Examples: fersweep plan cnn --data runs/data/fer2013\n\nfersweep plan fer_sota --data runs/data/fer2013 --gpus 8 --price-per-gpu-hour 1.5",
 )
 def plan(
-    recipe: Annotated[
-        str,
-        typer.Argument(
-            help="A recipe's name or a sweep file (YAML).", metavar="RECIPE|FILE", autocompletion=completion.recipes
-        ),
-    ],
+    recipe: Recipe,
     data: Annotated[
         str,
         typer.Option(
@@ -34,12 +40,10 @@ def plan(
             show_default=False,
         ),
     ],
-    name: Annotated[str | None, typer.Option(help="Name of the sweep; default: the file's.")] = None,
-    trials: Annotated[int | None, typer.Option(help="How many trials (search.num_trials).", min=1)] = None,
-    max_epochs: Annotated[int | None, typer.Option(help="Epochs of a trial (stop.max_epochs).", min=1)] = None,
-    set_: Annotated[
-        list[str] | None, typer.Option("--set", help="Any key, e.g. stop.scheduler=none", metavar="A.B=C")
-    ] = None,
+    name: SweepName = None,
+    trials: NumTrials = None,
+    max_epochs: MaxEpochs = None,
+    set_: Override = None,
     gpus: Annotated[int | None, typer.Option(help="Say it for this many GPUs, too.", min=1)] = None,
     price_per_gpu_hour: Annotated[
         float | None, typer.Option(help="Of one GPU, in any currency; default: that of ./cluster.yaml.", min=0)
@@ -138,22 +142,15 @@ JobName = Annotated[str, typer.Argument(help="Name of the sweep.", metavar="SWEE
 
 @group.command("submit", epilog="Example: fersweep cluster submit cnn --data /shared/fer2013 --home /shared/runs")
 def cluster_submit(
-    recipe: Annotated[
-        str,
-        typer.Argument(
-            help="A recipe's name or a sweep file (YAML).", metavar="RECIPE|FILE", autocompletion=completion.recipes
-        ),
-    ],
+    recipe: Recipe,
     data: Annotated[
         str,
         typer.Option(help="A dataset directory that the cluster sees, or its address in a bucket.", show_default=False),
     ],
-    name: Annotated[str | None, typer.Option(help="Name of the sweep; default: the file's.")] = None,
-    trials: Annotated[int | None, typer.Option(help="How many trials (search.num_trials).", min=1)] = None,
-    max_epochs: Annotated[int | None, typer.Option(help="Epochs of a trial (stop.max_epochs).", min=1)] = None,
-    set_: Annotated[
-        list[str] | None, typer.Option("--set", help="Any key, e.g. stop.scheduler=none", metavar="A.B=C")
-    ] = None,
+    name: SweepName = None,
+    trials: NumTrials = None,
+    max_epochs: MaxEpochs = None,
+    set_: Override = None,
     address: JobsAddress = None,
     home: Home = RUNS,
     trust_network: TrustNetwork = False,

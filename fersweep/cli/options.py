@@ -25,6 +25,19 @@ Dataset = Annotated[str, typer.Argument(help="A dataset directory, or its addres
 Name = Annotated[
     str, typer.Argument(help="Name of the sweep, or its address in a bucket.", autocompletion=completion.sweeps)
 ]
+Recipe = Annotated[
+    str,
+    typer.Argument(
+        help="A recipe's name (fersweep recipes lists them) or a sweep file (YAML).",
+        metavar="RECIPE|FILE",
+        autocompletion=completion.recipes,
+        show_default=False,
+    ),
+]
+SweepName = Annotated[str | None, typer.Option(help="Name of the sweep; default: the file's.")]
+NumTrials = Annotated[int | None, typer.Option(help="How many trials (search.num_trials).", min=1)]
+MaxEpochs = Annotated[int | None, typer.Option(help="Epochs of a trial (stop.max_epochs).", min=1)]
+Override = Annotated[list[str] | None, typer.Option("--set", help="Any key, e.g. stop.scheduler=none", metavar="A.B=C")]
 Model = Annotated[
     str,
     typer.Argument(

@@ -8,7 +8,18 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 from fersweep.cli import completion
-from fersweep.cli.options import RUNS, Address, AsJson, Home, Name, TrustNetwork
+from fersweep.cli.options import (
+    RUNS,
+    Address,
+    AsJson,
+    Home,
+    MaxEpochs,
+    Name,
+    NumTrials,
+    Override,
+    SweepName,
+    TrustNetwork,
+)
 from fersweep.cli.output import complain, say, show
 from fersweep.common.errors import InputError
 
@@ -64,12 +75,10 @@ def launch(
             show_default=False,
         ),
     ] = None,
-    name: Annotated[str | None, typer.Option(help="Name of the sweep; default: the file's.")] = None,
-    trials: Annotated[int | None, typer.Option(help="How many trials (search.num_trials).", min=1)] = None,
-    max_epochs: Annotated[int | None, typer.Option(help="Epochs of a trial (stop.max_epochs).", min=1)] = None,
-    set_: Annotated[
-        list[str] | None, typer.Option("--set", help="Any key, e.g. stop.scheduler=none", metavar="A.B=C")
-    ] = None,
+    name: SweepName = None,
+    trials: NumTrials = None,
+    max_epochs: MaxEpochs = None,
+    set_: Override = None,
     address: Address = None,
     home: Home = RUNS,
     resume: Annotated[
