@@ -7,24 +7,29 @@ HOST:PORT ALL ENOUGH SECONDS`, as batch scripts do on the head. Exit code 1 wher
 
 from __future__ import annotations
 
-import logging
-import socket
 import sys
 import time
+
+from fersweep.common import ray_address, ray_connection
+from fersweep.common.errors import InputError
+from fersweep.common.ray_address import Address
 
 
 def wait_for_nodes(address: str, wanted: int, enough: int, timeout_s: float) -> int:
     """How many nodes are alive: `wanted`, or, after `timeout_s`, fewer. Says how many, whenever that changes."""
     deadline, alive = time.monotonic() + timeout_s, 0
-    host, _, port = address.rpartition(":")
-    while not _listens(host, int(port)):
-        if time.monotonic() > deadline:
-            print(f"{address}: no Ray answers after {timeout_s:g} s", flush=True)
-            return 0
-        time.sleep(0.5)
+    while True:
+        try:
+            ray_address.check(Address(address, address))
+            break
+        except InputError as error:  # it is starting
+            if time.monotonic() > deadline:
+                print(f"{error}; after {timeout_s:g} s", flush=True)
+                return 0
+            time.sleep(0.5)
     import ray
 
-    ray.init(address=address, log_to_driver=False, logging_level=logging.ERROR)
+    ray_connection.connect(address)
     try:
         while True:
             now = sum(bool(node["Alive"]) for node in ray.nodes())
@@ -39,14 +44,6 @@ def wait_for_nodes(address: str, wanted: int, enough: int, timeout_s: float) -> 
     if alive < wanted:
         print(f"after {timeout_s:g} s {alive} of {wanted} nodes are alive; at least {enough} are wanted", flush=True)
     return alive
-
-
-def _listens(host: str, port: int) -> bool:
-    try:
-        socket.create_connection((host, port), timeout=5).close()
-    except OSError:
-        return False
-    return True
 
 
 if __name__ == "__main__":
