@@ -58,9 +58,9 @@ def check(resources: Resources) -> None:
     """InputError where no live node holds a trial, and no autoscaler may bring one that does."""
     try:
         refuse_amounts(resources)
-        _refuse_unknown(resources.accelerator)
     except ValueError as error:
         raise InputError(str(error)) from None
+    refuse_accelerator(resources.accelerator)
     live, more = nodes(), groups()
     if any(places_on(node, resources) for node in live):
         return
@@ -78,15 +78,15 @@ def check(resources: Resources) -> None:
     )
 
 
-def _refuse_unknown(accelerator: str | None) -> None:
-    """Raises ValueError for a kind of GPU that Ray has no name for."""
+def refuse_accelerator(accelerator: str | None) -> None:
+    """InputError for a kind of GPU that Ray has no name for."""
     if accelerator is None:
         return
     from ray.util.accelerators import accelerators
 
     known = sorted({value for name, value in vars(accelerators).items() if name.isupper() and isinstance(value, str)})
     if accelerator not in known:
-        raise ValueError(
+        raise InputError(
             f"resources.accelerator: {accelerator!r} is no kind that Ray knows: {hint(accelerator, known)}"
         )
 

@@ -7,6 +7,7 @@ were drawn from and judged by may not change.
 from __future__ import annotations
 
 import json
+import sys
 import time
 from collections.abc import Mapping
 from pathlib import Path
@@ -81,11 +82,12 @@ def resume(
     if data is not None:
         dataset = sweep.dataset.model_copy(update={"path": resolved(data)})
         sweep = sweep.model_copy(update={"dataset": dataset})
-    if asked is None:
-        asked = _changed(sweep.asked, trials, max_epochs, overrides or [])
-    else:
-        asked = _no_smaller(asked, sweep.asked)
+    again = asked is not None
+    asked = _no_smaller(asked, sweep.asked) if asked else _changed(sweep.asked, trials, max_epochs, overrides or [])
     _refuse_differences(sweep.asked, asked, recorded.record)
+    if again and asked == sweep.asked and recorded.record.action == "finished":
+        print(f"{sweep.name} has finished already", file=sys.stderr)
+        return Outcome("finished", directory, following=asked.following)
     _refuse_changed_space(asked, sweep.space)
     webhook(asked)
     sweep = sweep.model_copy(update={"asked": asked})
@@ -119,6 +121,12 @@ def _no_smaller(asked: Sweep, before: Sweep) -> Sweep:
     """The sweep file with no fewer trials and epochs than the sweep was extended to since (`resume --trials +16`)."""
     num_trials = max(asked.search.num_trials, before.search.num_trials)
     max_epochs = max(asked.stop.max_epochs, before.stop.max_epochs)
+    for key, now, kept in (
+        ("search.num_trials", asked.search.num_trials, num_trials),
+        ("stop.max_epochs", asked.stop.max_epochs, max_epochs),
+    ):
+        if now < kept:
+            print(f"note: {key}: the sweep has {kept} already, {now} is ignored", file=sys.stderr)
     search = asked.search.model_copy(update={"num_trials": num_trials})
     stop = asked.stop.model_copy(update={"max_epochs": max_epochs})
     return asked.model_copy(update={"search": search, "stop": stop})
@@ -195,10 +203,13 @@ def _yaml(value: Any) -> str:
 
 def _refuse_driven(directory: Path, storage: Storage, wait_s: float) -> None:
     """InputError if another driver runs the sweep, and still does after `wait_s`."""
-    deadline = time.monotonic() + wait_s
+    deadline, said = time.monotonic() + wait_s, False
     while (reason := _driven(directory, storage)) is not None:
         if time.monotonic() >= deadline:
             raise InputError(reason)
+        if not said:
+            print(f"{reason}; waiting for its end, up to {wait_s:.0f} s", file=sys.stderr, flush=True)
+            said = True
         time.sleep(1.0)
 
 

@@ -13,6 +13,7 @@ from fersweep.common.errors import InputError
 
 PROBE_S = 5.0
 LOCAL = "local"
+NOBODY = ("refused", "no route", "unreachable", "not found", "timed out", "domain name", "connection reset")
 
 
 class Address(NamedTuple):
@@ -35,6 +36,9 @@ def resolve(address: str | None) -> Address | None:
         return None
     if address == "auto":
         return Address(_on_this_machine(), named)
+    if "@" in address:
+        option = named.partition(" ")[0].partition("=")[0]
+        raise InputError(f"{option}: an address holds no user and no password: want HOST:PORT")
     scheme, mark, rest = address.rpartition("://")
     if scheme == "ray":
         raise InputError(
@@ -47,7 +51,7 @@ def resolve(address: str | None) -> Address | None:
         )
     host, _, port = rest.rpartition(":")
     if not host or not port.isdecimal() or not 0 < int(port) < 65536:
-        raise InputError(f"{named}: no Ray cluster answers there: want HOST:PORT (6379 by default), or auto, or local")
+        raise InputError(f"{named}: want HOST:PORT of a Ray cluster's head (6379 by default), or auto, or local")
     return Address(address, named)
 
 
@@ -80,6 +84,8 @@ def check(address: Address) -> bool:
     if version is None:
         asks_for_token, secret = True, token()
         if secret is None:
+            if path := os.environ.get("RAY_AUTH_TOKEN_PATH"):
+                raise InputError(f"{address.named}: the cluster asks for a token: RAY_AUTH_TOKEN_PATH={path} has none")
             raise InputError(
                 f"{address.named}: the cluster asks for a token: put it into ~/.ray/auth_token, or its file's name into "
                 f"RAY_AUTH_TOKEN_PATH"
@@ -113,9 +119,11 @@ def _version(address: Address, secret: str | None) -> str | None:
             code = error.code()
             if code == grpc.StatusCode.UNAUTHENTICATED:
                 return None
-            reason = str(error.details()).rpartition(": ")[2]
-            if code != grpc.StatusCode.UNAVAILABLE or "refused" not in reason.lower():
-                reason += f"; what listens there is no head of Ray, or does not answer within {PROBE_S:g} s"
+            reason = str(error.details()).rpartition(": ")[2].rstrip("]")
+            if code == grpc.StatusCode.DEADLINE_EXCEEDED:
+                reason = f"nothing within {PROBE_S:g} s"
+            elif not any(word in reason.lower() for word in NOBODY):
+                reason = "what listens there is no head of Ray (its port is 6379 by default; 8265 is the dashboard's)"
             raise InputError(f"{address.named}: no Ray cluster answers there: {reason}") from None
     return answer.ray_version
 

@@ -21,6 +21,9 @@ SECRET_OPTION = re.compile(
 )
 
 
+ENDPOINT = re.compile(r"""([?&]endpoint_override=(?:https?(?:://|%3A%2F%2F))?)[^&\s'"`<>/]+@""", re.IGNORECASE)
+
+
 def printable(text: object) -> str:
     """Text in one line that does nothing to whoever shows it: what does not print is escaped as Python escapes it.
 
@@ -38,7 +41,7 @@ def masked(text: str) -> str:
     """
     if "://" not in text:
         return text
-    for pattern in (PASSWORD, TOKEN):
+    for pattern in (PASSWORD, TOKEN, ENDPOINT):
         text = pattern.sub(rf"\1{HIDDEN}@", text)
     return SECRET_OPTION.sub(rf"\1{HIDDEN}", text)
 

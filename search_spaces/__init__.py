@@ -21,8 +21,8 @@ RECIPES = Path(__file__).parent / "recipes"
 
 def load(name: str) -> ModuleType:
     """The space of the trainable `name`. Raises ValueError if there is none."""
-    if name in (elsewhere := trainables.more()):
-        return importlib.import_module(elsewhere[name])
+    if name in trainables.more():
+        return trainables.import_more(name)
     if name not in _names():
         offered = [other for other in _names() if other != trainables.DOUBLE]
         raise ValueError(f"no search space named {name!r}; known: {', '.join(offered)}")

@@ -36,7 +36,21 @@ def load(name: str) -> ModuleType:
     if name not in known:
         offered = [other for other in known if other != DOUBLE]
         raise ValueError(f"unknown trainable {name!r}: {hint(name, offered)}")
-    return importlib.import_module(known[name])
+    return import_more(name) if name in more() else importlib.import_module(known[name])
+
+
+def import_more(name: str) -> ModuleType:
+    """A module that FERSWEEP_TRAINABLES lists. Raises ValueError where it cannot be imported, or is no trainable."""
+    dotted = more()[name]
+    try:
+        module = importlib.import_module(dotted)
+    except Exception as error:  # it is somebody's code
+        raise ValueError(
+            f"FERSWEEP_TRAINABLES: {dotted} cannot be imported: {type(error).__name__}: {error}"
+        ) from error
+    if lacking := [part for part in ("space", "Hparams", "build", "restore") if not hasattr(module, part)]:
+        raise ValueError(f"FERSWEEP_TRAINABLES: {dotted} is no trainable: it lacks {', '.join(lacking)}")
+    return module
 
 
 def frameworks_of(models: Iterable[dict[str, Any]]) -> set[str]:

@@ -6,6 +6,7 @@
 from __future__ import annotations
 
 import contextlib
+import sys
 import time
 import uuid
 from collections.abc import Iterator, Mapping
@@ -78,6 +79,7 @@ def diagnose(
     try:
         here = ray.get_runtime_context().get_node_id()
         alive: list[dict[str, Any]] = [node for node in ray.nodes() if node["Alive"]]
+        print(f"examining {len(alive)} node{'s' * (len(alive) > 1)}, up to some minutes", file=sys.stderr, flush=True)
         nodes = {node["NodeID"]: Node(_name(node, alive), node["Resources"], node["NodeID"] == here) for node in alive}
         asked = _asked(home, data, sweep, nodes[here], len(nodes))
         findings = checks.examine(asked, checks.DRIVER)

@@ -35,6 +35,9 @@ def check_storage(asked: Asked) -> Iterator[Finding]:
         where, kind, remedy = str(asked.storage), "bucket", BUCKET_REMEDY
     else:
         where, kind = str(asked.home), "directory"
+        if Path(where).exists() and not Path(where).is_dir():
+            yield problem(f"{where} is a file, where a directory is needed", "want another --home")
+            return
         remedy = f"look at who owns {where}, and whether its disk is full or read-only"
         if not storage.path.is_dir() and not asked.node.is_driver:
             yield problem(

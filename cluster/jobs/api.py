@@ -130,6 +130,8 @@ def _resolve(address: str | None) -> tuple[str, str]:
             value = os.environ.get(variable, "")
             if value.startswith(("http://", "https://")):
                 address, named = value, f"{variable}={value}"
+    if address in ("auto", "local"):
+        raise InputError(f"{named}: want the address of the cluster's Jobs API, e.g. http://HEAD:{PORT}")
     if "://" not in address:
         address = f"http://{address}"
     try:

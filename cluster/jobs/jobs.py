@@ -104,6 +104,11 @@ class Jobs:
             except RuntimeError as error:
                 if f"{name} already exists" in str(error):
                     raise InputError(f"sweep {sweep} was submitted by somebody else just now, as job {name}") from None
+                if "No available agent" in str(error):
+                    raise RuntimeError(
+                        f"{self.api.named}: no dashboard agent runs on the head, which starts jobs: its port may be another "
+                        f"Ray's of that machine (ray start --dashboard-agent-listen-port=…)"
+                    ) from None
                 raise
             return _job(self._client.get_job_info(name))
 

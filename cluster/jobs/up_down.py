@@ -17,9 +17,10 @@ SCRIPT, RAY_YAML = "cluster.sh", "ray.yaml"
 TOKEN = "~/.ray/auth_token"
 BY_HAND = {  # file → what a person types, with rights and choices that only they have
     "raycluster.yaml": {"up": "kubectl apply -f {file}", "down": "kubectl delete -f {file}"},
+    "rayjob.yaml": {"up": "kubectl apply -f {file}", "down": "kubectl delete -f {file}"},
     "sky.yaml": {
         "up": "cd {directory} && sky launch --secret RAY_AUTH_TOKEN sky.yaml  (its first lines say what comes before)",
-        "down": "sky status; sky down CLUSTER",
+        "down": "sky status; sky down CLUSTER  (of spot machines: sky jobs queue; sky jobs cancel JOB)",
     },
     "job.sh": {"up": "sbatch {file}", "down": "squeue --me; scancel JOB"},
     "compose.yaml": {"up": "docker compose -f {file} up", "down": "docker compose -f {file} down"},

@@ -18,7 +18,34 @@ from fersweep.search_spaces.sweep_file import yaml_file
 from fersweep.search_spaces.sweep_file.problems import first_problem
 
 MAX_NAME = 40  # characters; a RayJob's name has at most 47, and targets add to it
-FIRST_PORT = 1024  # below it only root may listen
+FIRST_PORT, LAST_PORT = 1024, 65500  # below it only root may listen; targets take some ports after it
+MAX_MEMORY_GB = 100_000
+MAX_HOURS = 1000  # 24:00, which YAML reads as 1,440, is more
+
+
+SCRIPTS_OWN = {
+    *(
+        "--job-name",
+        "--nodes",
+        "--ntasks",
+        "--ntasks-per-node",
+        "--cpus-per-task",
+        "--mem",
+        "--gpus",
+        "--gpus-per-node",
+    ),
+    *(
+        "--time",
+        "--partition",
+        "--account",
+        "--output",
+        "--open-mode",
+        "--signal",
+        "--requeue",
+        "--no-requeue",
+        "--array",
+    ),
+}
 
 
 def _printable(value: str) -> str:
@@ -63,7 +90,7 @@ class Head(_Part):
     """The machine of the driver: without a GPU, never spot. No trial runs there."""
 
     cpus: int = Field(2, ge=1)
-    memory_gb: float = Field(8, gt=0)
+    memory_gb: float = Field(8, ge=1, le=MAX_MEMORY_GB)
 
 
 class Host(_Part):
@@ -137,6 +164,8 @@ class Slurm(_Part):
         for option in options:
             if not re.fullmatch(r"--[a-z][a-z-]*(=[A-Za-z0-9_.,:/@+=%*!|&()\[\]-]+)?", option):
                 raise ValueError(f"{option!r} is no option of the form --name=value, without spaces and quotes")
+            if option.partition("=")[0] in SCRIPTS_OWN:
+                raise ValueError(f"{option!r}: the script sets that itself; change it there, or in the cluster file")
         return options
 
 
@@ -183,18 +212,18 @@ class ClusterFile(_Part):
     nodes: int = Field(ge=1)
     gpus: int = Field(ge=0)
     cpus: int = Field(ge=1)
-    memory_gb: float = Field(gt=0)
+    memory_gb: float = Field(ge=1, le=MAX_MEMORY_GB)
     min_nodes: int = Field(0, ge=0)
     accelerator: Word | None = None
     head: Head = Field(default_factory=lambda: Head.model_validate({}))
     spot: bool = False
     idle_minutes: int = Field(10, ge=1)
-    max_hours: float | None = Field(24, gt=0)
+    max_hours: float | None = Field(24, gt=0, le=MAX_HOURS)
     price_per_gpu_hour: float | None = Field(None, ge=0)
     image: Word | None = None
     run: Text | None = None
     storage: Annotated[str, AfterValidator(_printable), AfterValidator(_bucket_or_path)] | None = None
-    port: int = Field(6379, ge=FIRST_PORT, le=65535)
+    port: int = Field(6379, ge=FIRST_PORT, le=LAST_PORT)
     ssh: Ssh | None = None
     slurm: Slurm = Slurm()
     aws: Aws = Field(default_factory=lambda: Aws.model_validate({}))
@@ -207,7 +236,7 @@ class ClusterFile(_Part):
     def _is_a_name(cls, value: str) -> str:
         if not re.fullmatch(r"[a-z]([a-z0-9-]*[a-z0-9])?", value):
             raise ValueError(
-                "may hold small letters (a to z), digits and '-', begins with a letter and ends with none '-'"
+                "may hold small letters (a to z), digits and '-', begins with a letter, and does not end with '-'"
             )
         return value
 
@@ -254,6 +283,9 @@ def _launch_arguments(run: str) -> list[str]:
     for option in ("--address", "--resume", "--submit"):
         if option in options:
             raise ValueError(f"without {option}: the target adds what it needs")
+    for option in ("--dry-run", "--help", "-h"):
+        if option in options:
+            raise ValueError(f"without {option}: with it, no sweep would run")
     if "--data" not in options:
         raise ValueError("lacks --data: a dataset directory that all machines see")
     return words

@@ -11,7 +11,7 @@ from fersweep.common.errors import InputError
 
 SUMMARY = "hosts that ssh reaches: a script that starts Ray on them, and YAML for `ray up`"
 NEXT = "{{ (out ~ '/cluster.sh') | shell }} up"
-LONGEST = 18  # characters of its name: 34 with /tmp and a user's id, and Ray adds up to 73 for its sockets
+LONGEST = 14  # characters of its name: 34 with /tmp, a user's id and /ray, and Ray adds up to 73 for its sockets
 
 
 def render(cluster: ClusterFile) -> dict[str, str]:

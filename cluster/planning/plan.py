@@ -11,6 +11,7 @@ from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
 
+from fersweep.cluster.capacity import refuse_accelerator
 from fersweep.cluster.launch import describe
 from fersweep.cluster.planning import estimate as estimates
 from fersweep.cluster.planning import machine
@@ -43,6 +44,9 @@ class Options:
     price: float | None = None
     anew: bool = False
     budget_s: float = BUDGET_S
+
+
+MOST_TRIALS = 20_000  # that the simulation runs in fast motion
 
 
 @dataclass(frozen=True)
@@ -81,6 +85,11 @@ def plan(
         raise InputError(
             f"--gpus {options.gpus}: the sweep's trials ask for no GPU; give them a share, e.g. --set resources.gpus=0.25"
         )
+    if asked.search.num_trials > MOST_TRIALS:
+        raise InputError(
+            f"search.num_trials: {asked.search.num_trials:,} are too many to plan: want {MOST_TRIALS:,} at most, and multiply"
+        )
+    refuse_accelerator(asked.resources.accelerator)
     start = time.perf_counter()
     sweep, arrays = describe(asked, data, home)
     read_s = time.perf_counter() - start

@@ -135,7 +135,7 @@ def parse_manifest(content: bytes, path: str) -> Manifest:
     """A manifest that was read from `path`. InputError as in `read_manifest`."""
     try:
         manifest: Any = json.loads(content)
-    except (UnicodeDecodeError, json.JSONDecodeError) as error:
+    except (UnicodeDecodeError, json.JSONDecodeError, RecursionError) as error:
         raise InputError(f"{path} is broken ({error}): prepare the dataset anew") from None
     version: Any = cast(dict[str, Any], manifest).get("schema_version") if isinstance(manifest, dict) else None
     if version != SCHEMA_VERSION:

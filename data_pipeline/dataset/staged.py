@@ -41,6 +41,8 @@ def local(place: str | Path) -> Path:
     manifest = parse_manifest(content, f"{place}: manifest.json")
     if lacking := [key for key in ("fingerprint", "image_size", "parts") if key not in manifest]:
         raise InputError(f"{place}: manifest.json lacks {', '.join(lacking)}: prepare the dataset anew")
+    if not manifest["parts"]:
+        raise InputError(f"{place}: manifest.json names no part: prepare the dataset anew")
     num_bytes = sum(part["num_bytes"] for part in manifest["parts"])
 
     def make(directory: Path) -> None:
@@ -50,6 +52,28 @@ def local(place: str | Path) -> Path:
 
     name = f"dataset-{identity(content)[:32]}"
     return node_cache.entry(name, num_bytes + len(content), make, f"the dataset {name_of(place)}")
+
+
+def damaged(address: str) -> list[str]:
+    """What is wrong with the parts of a dataset in a bucket, each read once: one line each. InputError where it has no
+    manifest, or does not answer.
+    """
+    source, findings = _Source(address), list[str]()
+    for part in parse_manifest(manifest_of(address), f"{address}: manifest.json")["parts"]:
+        digest, num_bytes = hashlib.sha256(), 0
+        try:
+            with source.open(part["file"]) as stream:
+                while piece := stream.read(PIECE_BYTES):
+                    num_bytes += len(piece)
+                    digest.update(piece)
+        except OSError as error:
+            findings.append(f"{part['file']}: {_line(error)}")
+            continue
+        if num_bytes != part["num_bytes"]:
+            findings.append(f"{part['file']}: {num_bytes} bytes, not {part['num_bytes']}")
+        elif digest.hexdigest() != part.get("sha256", digest.hexdigest()):
+            findings.append(f"{part['file']}: its sha256 is not the manifest's")
+    return findings
 
 
 def manifest_of(place: str | Path) -> bytes:
@@ -115,8 +139,8 @@ def _copy(source: _Source, manifest: Manifest, directory: Path) -> None:
 
 def _copy_part(source: _Source, part: Part, directory: Path, stopped: threading.Event) -> None:
     name = PurePosixPath(part["file"])
-    if name.is_absolute() or ".." in name.parts:
-        raise InputError(f"{source.place}: manifest.json names a part outside of the dataset, {name}")
+    if name.is_absolute() or ".." in name.parts or not name.parts:
+        raise InputError(f"{source.place}: manifest.json names a part outside of the dataset, {part['file']!r}")
     target = directory / name
     if target.exists():  # of a call that broke off: it has its name because it is whole
         return

@@ -103,10 +103,18 @@ def describe(
 @group.command("verify")
 def data_verify(dataset: Dataset, as_json: AsJson = False) -> None:
     """Check every part against the manifest, and pixels against their names; exit code 1 where something is wrong."""
-    from fersweep.data_pipeline.dataset import verify as verification
-    from fersweep.data_pipeline.dataset.staged import local
+    from dataclasses import replace
 
+    from fersweep.common.stores.buckets import is_address
+    from fersweep.data_pipeline.dataset import verify as verification
+    from fersweep.data_pipeline.dataset.staged import damaged, local
+
+    if is_address(dataset) and (findings := damaged(dataset)):
+        lines = "; ".join(findings[:3]) + (f"; and {len(findings) - 3} more" if len(findings) > 3 else "")
+        raise RuntimeError(f"{dataset} is damaged: {lines}: copy it anew")
     result = verification.verify(local(dataset))
+    if is_address(dataset):
+        result = replace(result, directory=dataset)
     show(result, verification.render, as_json)
     if not result.sound:
         raise typer.Exit(1)

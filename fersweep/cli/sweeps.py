@@ -130,9 +130,9 @@ def launch(
         print(dry(sweep, data, home, address, say))
         return
     outcome = (launch_or_resume if resume else run)(sweep, data, home, address)
-    report_sweep(outcome, as_json, home)
+    report_sweep(outcome, as_json, home, address)
     if outcome.following is not None:
-        report_sweep(go_on(outcome, outcome.following, address), as_json, home)
+        report_sweep(go_on(outcome, outcome.following, address), as_json, home, address)
 
 
 @app.command(rich_help_panel="Sweeps", epilog="Examples: fersweep resume cnn\n\nfersweep resume cnn --trials +16")
@@ -165,17 +165,18 @@ def resume(
         data=data,
         retry_failed=retry_failed,
     )
-    report_sweep(outcome, as_json, home)
+    report_sweep(outcome, as_json, home, address)
     if outcome.following is not None:
         second = go_on(outcome, outcome.following, address, data=data, retry_failed=retry_failed)
-        report_sweep(second, as_json, home)
+        report_sweep(second, as_json, home, address)
 
 
-def report_sweep(outcome: Outcome, as_json: bool, home: Path) -> None:
+def report_sweep(outcome: Outcome, as_json: bool, home: Path, address: str | None = None) -> None:
     """After a sweep: its best trials and what is next, or why it ended early and how to go on (exit code 1, 130 or 143).
 
     Of two sweeps (`then:`) JSON has the second one.
     """
+    from fersweep.common.text import shell
     from fersweep.results.compare.tables import render_sweep
     from fersweep.results.compare.trials import compare
     from fersweep.results.record.home import home_option, resume_command
@@ -183,6 +184,7 @@ def report_sweep(outcome: Outcome, as_json: bool, home: Path) -> None:
     from fersweep.results.record.timeline import planned_and_taken
 
     name, where, again = outcome.directory.name, home_option(home), resume_command(outcome.directory)
+    again += f" {shell('--address', address)}" if address else ""
     if outcome.missing:
         say(outcome.missing)
     if outcome.state != "finished":

@@ -31,6 +31,8 @@ def read_sweep(recipe_or_file: str, overrides: list[str], **replaced: Any) -> Sw
         replaced: `key__path=value` that wins over both where it is not None (the command line's own options).
     """
     path, origin = Path(recipe_or_file), ""
+    if "://" in recipe_or_file:
+        raise InputError(f"{recipe_or_file}: a sweep file is on this machine: want its path, or a recipe's name")
     try:
         if path.suffix in (".yaml", ".yml") or path.is_file():
             origin = f"{path}: "

@@ -17,6 +17,7 @@ notify:    null                                  # or {url: "${NAME}", on: [star
 
 from __future__ import annotations
 
+import math
 import re
 from typing import Any, Literal
 
@@ -119,6 +120,13 @@ class Resources(_Part):
     cpus: int | float = Field(1, gt=0)
     gpus: int | float = Field(0, ge=0)
     accelerator: str | None = None
+
+    @field_validator("cpus", "gpus", mode="before")
+    @classmethod
+    def _is_a_number(cls, value: Any) -> Any:
+        if isinstance(value, bool) or not isinstance(value, int | float) or not math.isfinite(value):
+            raise ValueError(f"must be a number, not {value!r}")
+        return value
 
 
 class Tracking(_Part):
