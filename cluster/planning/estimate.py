@@ -12,6 +12,7 @@ import numpy as np
 from fersweep.cluster.planning.costs import Costs
 from fersweep.cluster.planning.simulation import Overhead, Run, simulate
 from fersweep.cluster.planning.suggestions import Suggestions
+from fersweep.common.errors import InputError
 from fersweep.search_spaces.sweep_file.schema import Sweep
 
 RUNS, MOST_REPORTS = 200, 400_000  # of the simulation; fewer runs where a sweep has many reports
@@ -92,7 +93,11 @@ def runs(sweep: Sweep, costs: Costs, places: int, suggestions: Suggestions, seed
     stop, number, known = sweep.stop, sweep.search.num_trials, costs.known()
     typical = costs.typical()
     reports_each = max(stop.max_epochs / max(math.ceil(stop.report_s / max(typical.epoch_s, 1e-6)), 1), 1)
-    num_runs = max(min(RUNS, int(MOST_REPORTS / (number * reports_each))), 10)
+    if number * reports_each > 10 * MOST_REPORTS:
+        raise InputError(
+            f"{number * reports_each:,.0f} reports are too many to plan: want fewer search.num_trials or stop.max_epochs"
+        )
+    num_runs = max(min(RUNS, int(MOST_REPORTS / (number * reports_each))), 3)
     overhead = Overhead(REPORT_S, TRIAL_S, suggestions.of)
     learns = sweep.search.sampler == "tpe"
     found: list[Run] = []
