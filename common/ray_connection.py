@@ -91,9 +91,10 @@ def connect(address: str | None, num_cpus: int | None = None, object_store_bytes
 
 @contextmanager
 def _no_idle_monitors() -> Iterator[None]:
-    """A Ray that is started in the block does without its log monitor (no driver prints what workers write) and without its
-    autoscaler (this machine is all there is): each is a Python process, a second of CPU time in all.
+    """A Ray that is started in the block does without its log monitor (no driver prints what workers write), without its
+    autoscaler (this machine is all there is) and without what its dashboard is made of: seconds of CPU time in all.
     """
+    from ray._private import utils
     from ray._private.node import Node
 
     def not_started(_node: Node) -> None: ...
@@ -102,9 +103,13 @@ def _no_idle_monitors() -> Iterator[None]:
     originals = {name: getattr(Node, name) for name in names}
     for name in names:
         setattr(Node, name, not_started)
+    dashboard: Any = utils
+    complete = dashboard.get_dashboard_dependency_error
+    dashboard.get_dashboard_dependency_error = lambda: ImportError("not wanted")  # as without ray[default]
     try:
         yield
     finally:
+        dashboard.get_dashboard_dependency_error = complete
         for name, original in originals.items():
             setattr(Node, name, original)
 

@@ -163,6 +163,10 @@ def test_what_ray_starts_its_monitors_with() -> None:
     started = [*names(Node.start_head_processes), *names(Node.start_ray_processes)]
     for name in ("start_log_monitor", "start_monitor"):
         check(hasattr(Node, name) and name in started, "ray", "common/ray_connection.py", f"Node.{name}")
+    from ray._private import services
+
+    asked = "get_dashboard_dependency_error" in names(services.start_raylet)
+    check(asked, "ray", "common/ray_connection.py", "utils.get_dashboard_dependency_error, which start_raylet asks,")
 
 
 def test_how_ray_takes_up_a_token() -> None:

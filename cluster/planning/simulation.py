@@ -18,8 +18,8 @@ import numpy as np
 from fersweep.cluster.planning.costs import TrialCost
 from fersweep.search_spaces.sweep_file.schema import Stop
 
-TREND = 3.0  # the most that TPE's late trials are better than its first, in standard deviations of a trial's score
-LEARNS_AFTER, LEARNED_BY = 10, 30  # trials: when TPE begins to learn, and how many later most of that is reached
+TREND = 4.0  # the most that TPE's late trials are better than its first, in standard deviations of a trial's score
+LEARNS_AFTER, LEARNED_BY = 10, 12  # trials: when TPE begins to learn, and how many later most of that is reached
 CHANCE = 0.5  # standard deviation of what a score at a rung has beside its trial's quality
 
 
