@@ -180,11 +180,13 @@ def calibrate_on_cluster(
     parts = [task.remote(sweep.asked, shared, trials[index::at_once], budget_s) for index in range(at_once)]
     try:
         answers = ray.get(parts, timeout=CLUSTER_PATIENCE_S)
-    except GetTimeoutError:
-        raise RuntimeError(f"the calibration had no place on the cluster within {CLUSTER_PATIENCE_S:.0f} s") from None
-    finally:
+    except BaseException as error:  # not when all have ended: a task that is just ending must not be cancelled
         for part in parts:
             ray.cancel(part)  # with an interrupt: it cleans up
+        if isinstance(error, GetTimeoutError):
+            waited = f"{CLUSTER_PATIENCE_S:.0f} s"
+            raise RuntimeError(f"the calibration had no place on the cluster within {waited}") from None
+        raise
     return as_costs(
         [line for lines in answers for line in lines], trials, sure, at_once, int(sweep.asked.resources.gpus > 0)
     )
