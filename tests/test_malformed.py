@@ -147,7 +147,7 @@ SWEEPS = {
     f"name: {'x' * 100_000}": "more than 100,000 characters",
     "task: {seed: -1, balance: smallest}": "task.seed: Input should be greater than or equal to 0, but got -1",
     "task: {balance: {happy: 0}}": "task.balance.happy: Input should be greater than 0, but got 0",
-    "resources: {cpus: .inf}": "resources.cpus: Input should be a finite number, but got inf",
+    "resources: {cpus: .inf}": "resources.cpus: must be a finite number, but got inf",
     "stop: {report_s: .inf}": "stop.report_s: Input should be a finite number, but got inf",
     "space: {fix: {noise: 0.01}, range: {noise: [a]}}": "space.range.noise: ['a'] is not [low, high]",
     "{trainable: blendshape_dense, space: {fix: {num_layers: 1, units_2: .nan}}}": "units_2 = nan is no number",

@@ -140,7 +140,9 @@ def _copy(source: _Source, manifest: Manifest, directory: Path) -> None:
 def _copy_part(source: _Source, part: Part, directory: Path, stopped: threading.Event) -> None:
     name = PurePosixPath(part["file"])
     if name.is_absolute() or ".." in name.parts or not name.parts:
-        raise InputError(f"{source.place}: manifest.json names a part outside of the dataset, {part['file']!r}")
+        raise InputError(
+            f"{source.place}: manifest.json names a part outside of the dataset, {part['file'] or 'without a name'}"
+        )
     target = directory / name
     if target.exists():  # of a call that broke off: it has its name because it is whole
         return

@@ -125,7 +125,7 @@ class Resources(_Part):
     @classmethod
     def _is_a_number(cls, value: Any) -> Any:
         if isinstance(value, bool) or not isinstance(value, int | float) or not math.isfinite(value):
-            raise ValueError(f"must be a number, not {value!r}")
+            raise ValueError("must be a finite number")
         return value
 
 

@@ -233,7 +233,10 @@ def test_an_orderly_stop_loses_no_epoch(
     process.send_signal(how)
     _, err = process.communicate(timeout=60)
     assert process.returncode == code, err
-    assert err.splitlines()[-1] == f"interrupted; nothing is lost; go on with: fersweep resume c --home {home}"
+    assert (
+        err.splitlines()[-1]
+        == f"interrupted; nothing is lost; go on with: {' '.join(('fersweep resume c', '--home', str(home), *where))}"
+    )
     record = journal.read(directory / "journal.jsonl")
     assert record.action == "interrupted"
     running = [trial for trial in record.trials.values() if trial.state == "running"]
