@@ -122,12 +122,8 @@ def autoscales() -> bool:
     from ray.experimental.internal_kv import _internal_kv_get
 
     names: Any = _raylet
-    if (
-        _internal_kv_get(
-            names.GCS_AUTOSCALER_V2_ENABLED_KEY.encode(), namespace=names.GCS_AUTOSCALER_STATE_NAMESPACE.encode()
-        )
-        == b"1"
-    ):
+    key, namespace = names.GCS_AUTOSCALER_V2_ENABLED_KEY, names.GCS_AUTOSCALER_STATE_NAMESPACE
+    if _internal_kv_get(key.encode(), namespace=namespace.encode()) == b"1":
         return True
     deadline = time.monotonic() + REPORT_S
     while time.monotonic() < deadline:

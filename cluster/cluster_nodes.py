@@ -12,13 +12,14 @@ import sys
 import tempfile
 from collections.abc import Iterator
 from contextlib import contextmanager
-from importlib import metadata
 from pathlib import Path
 from typing import Any, NamedTuple
 
 from fersweep.cluster.capacity import places_on
 from fersweep.common.errors import InputError
+from fersweep.common.files import nearest_directory
 from fersweep.common.shipped_code import code_fingerprint
+from fersweep.common.versions import installed
 from fersweep.data_pipeline.tasks import node_arrays
 from fersweep.data_pipeline.tasks.arrays import TaskArrays
 from fersweep.data_pipeline.tasks.node_arrays import NodeArrays
@@ -29,7 +30,7 @@ PACKAGES = ("numpy", "torch", "tensorflow", "keras")
 
 
 class Software(NamedTuple):
-    """What a process has. code: fingerprint of fersweep's; packages: name → version, "" where it is not installed.
+    """What a process has. code: fingerprint of fersweep's; packages: name → version, of those that are installed.
 
     sees: whether a file that another process has just made is there. obstacle: why it cannot read the data, "" where it can.
     """
@@ -43,15 +44,9 @@ class Software(NamedTuple):
 
 def software(mark: str | None = None, arrays: NodeArrays | None = None) -> Software:
     """Of this process; imports none of the packages. `mark`: the file to look for; `arrays`: whose dataset to look for."""
-    packages: dict[str, str] = {}
-    for name in PACKAGES:
-        try:
-            packages[name] = metadata.version(name)
-        except metadata.PackageNotFoundError:
-            packages[name] = ""
     obstacle = "" if arrays is None else node_arrays.obstacle(arrays)
     sees = mark is None or Path(mark).exists()
-    return Software(code_fingerprint(), platform.python_version(), packages, sees, obstacle)
+    return Software(code_fingerprint(), platform.python_version(), installed(PACKAGES), sees, obstacle)
 
 
 def check_nodes(resources: Resources, arrays: TaskArrays, shared: Path | None = None) -> None:
@@ -82,13 +77,14 @@ def check_nodes(resources: Resources, arrays: TaskArrays, shared: Path | None = 
     for answer in silent:
         print(f"node {answers[answer]} has not answered within {ANSWER_S:g} s; trials may wait for it", file=sys.stderr)
         ray.cancel(answer)
+    ours = software()
     for answer in ready:
         try:
             theirs = ray.get(answer)
         except Exception as error:
             reason = str(error).strip().splitlines()[-1].strip()
             raise InputError(f"node {answers[answer]}: no worker of ours starts there: {reason}") from None
-        _compare(answers[answer], theirs, software())
+        _compare(answers[answer], theirs, ours)
         if not theirs.sees:
             raise InputError(
                 f"--home {shared}: node {answers[answer]} does not see what this machine writes there: want a directory that all "
@@ -102,8 +98,7 @@ def _marked(shared: Path | None) -> Iterator[str | None]:
     if shared is None:
         yield None
         return
-    nearest = next(path for path in (shared, *shared.absolute().parents) if path.is_dir())
-    with tempfile.NamedTemporaryFile(prefix=".fersweep-", dir=nearest.resolve()) as mark:
+    with tempfile.NamedTemporaryFile(prefix=".fersweep-", dir=nearest_directory(shared).resolve()) as mark:
         yield mark.name
 
 
@@ -116,8 +111,8 @@ def _compare(node: str, theirs: Software, ours: Software) -> None:
     if theirs.obstacle:
         raise InputError(f"node {node}: {theirs.obstacle}")
     for name, version in {**ours.packages, "Python": ours.python}.items():
-        there = theirs.python if name == "Python" else theirs.packages[name]
-        if version and not there:
+        there = theirs.python if name == "Python" else theirs.packages.get(name)
+        if there is None:
             raise InputError(f"node {node} has no {name}: install there what this machine has (requirements.lock)")
-        if version and there != version:
+        if there != version:
             print(f"node {node} has {name} {there}, this machine {version}", file=sys.stderr)

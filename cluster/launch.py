@@ -2,14 +2,12 @@
 
 from __future__ import annotations
 
-import contextlib
 import platform
 import sys
 import uuid
 from collections import Counter
 from collections.abc import Callable
 from datetime import UTC, datetime
-from importlib import metadata
 from pathlib import Path
 
 import numpy as np
@@ -26,7 +24,7 @@ from fersweep.common.errors import InputError
 from fersweep.common.files import check_name, check_writable, new_directory
 from fersweep.common.stores.buckets import name_of, resolved
 from fersweep.common.text import shell
-from fersweep.common.versions import own_commit, own_version
+from fersweep.common.versions import installed, own_commit, own_version
 from fersweep.data_pipeline.tasks import node_arrays
 from fersweep.data_pipeline.tasks.arrays import TaskArrays
 from fersweep.data_pipeline.tasks.task import Task
@@ -101,11 +99,7 @@ def describe(asked: Sweep, data: str | Path, home: Path) -> tuple[SweepJson, Tas
 
 def _versions() -> dict[str, str]:
     """fersweep's own, and those of the packages that are there: a sweep of one framework's models does without the other."""
-    versions = {"fersweep": own_version()}
-    for name in VERSIONS_OF:
-        with contextlib.suppress(metadata.PackageNotFoundError):
-            versions[name] = metadata.version(name)
-    return versions
+    return {"fersweep": own_version(), **installed(VERSIONS_OF)}
 
 
 def launch(asked: Sweep, data: str | Path, home: Path, address: str | None = None) -> Outcome:

@@ -25,7 +25,7 @@ from fersweep.common.files import check_writable, is_held, write_whole
 from fersweep.common.stores.buckets import resolved
 from fersweep.data_pipeline.tasks import node_arrays
 from fersweep.data_pipeline.tasks.arrays import TaskArrays
-from fersweep.results.record.drivers import BUCKET_BEAT_S, SILENT_S, bucket_driver, directory_driver, last_session
+from fersweep.results.record.drivers import BUCKET_BEAT_S, LOCK, SILENT_S, bucket_driver, directory_driver, last_session
 from fersweep.results.record.home import pull
 from fersweep.results.record.journal import SweepRecord
 from fersweep.results.record.recorded_sweep import load_sweep
@@ -215,18 +215,15 @@ def _refuse_driven(directory: Path, storage: Storage, wait_s: float) -> None:
 
 def _driven(directory: Path, storage: Storage) -> str | None:
     """By whom the sweep is run now, in a line: on this machine, on another that shares its directory, or through its bucket."""
-    if is_held(directory / "driver.lock"):
+    if is_held(directory / LOCK):
         return f"{directory}: {DRIVEN}"
     if storage.path is not None:
-        driver = directory_driver(directory, last_session(directory))
-        return driver and (
-            f"{directory}: process {driver.pid} on {driver.host} ran this sweep {driver.silent_s:.0f} s ago; stop it "
-            f"(fersweep stop), or, if it is gone, resume in {SILENT_S - driver.silent_s:.0f} s"
-        )
-    driver = bucket_driver(storage)
+        place, silent_s, driver = str(directory), SILENT_S, directory_driver(directory, last_session(directory))
+    else:
+        place, silent_s, driver = storage.address, 2 * BUCKET_BEAT_S, bucket_driver(storage)
     if driver is None or not driver.alive:
         return None
     return (
-        f"{storage.address}: process {driver.pid} on {driver.host} ran this sweep {driver.silent_s:.0f} s ago; stop it "
-        f"(fersweep stop), or, if it is gone, resume in {2 * BUCKET_BEAT_S - driver.silent_s:.0f} s"
+        f"{place}: process {driver.pid} on {driver.host} ran this sweep {driver.silent_s:.0f} s ago; stop it "
+        f"(fersweep stop), or, if it is gone, resume in {silent_s - driver.silent_s:.0f} s"
     )

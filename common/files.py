@@ -98,6 +98,11 @@ def check_name(path: Path, what: str) -> None:
         raise InputError(f"{what}: the name is not UTF-8; rename it") from None
 
 
+def nearest_directory(path: Path) -> Path:
+    """The path, or the nearest one above it that is a directory."""
+    return next(place for place in (path.absolute(), *path.absolute().parents) if place.is_dir())
+
+
 def check_writable(directory: Path, what: str) -> None:
     """Raises InputError, beginning with `what`, if no file can be made in `directory`, also where the disk is full."""
     try:

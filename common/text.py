@@ -19,8 +19,6 @@ SECRET_OPTION = re.compile(
     r"""[^&;\s'"`<>]+""",
     re.IGNORECASE,
 )
-
-
 ENDPOINT = re.compile(r"""([?&]endpoint_override=(?:https?(?:://|%3A%2F%2F))?)[^&\s'"`<>/]+@""", re.IGNORECASE)
 
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import subprocess
+from collections.abc import Iterable
 from importlib import metadata
 
 from fersweep.common.processes import ROOT
@@ -14,6 +15,17 @@ def own_version() -> str:
         return metadata.version("fersweep")
     except metadata.PackageNotFoundError:
         return "unknown"
+
+
+def installed(names: Iterable[str]) -> dict[str, str]:
+    """Package → version, of those that are installed; imports none of them."""
+    versions: dict[str, str] = {}
+    for name in names:
+        try:
+            versions[name] = metadata.version(name)
+        except metadata.PackageNotFoundError:
+            continue
+    return versions
 
 
 def own() -> str:

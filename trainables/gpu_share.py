@@ -1,6 +1,6 @@
 """The share of one GPU that a trial may use (`resources.gpus: 0.25`), as a hard cap on the memory that it takes.
 
-cluster/worker/trial_session.py sets FERSWEEP_GPU_SHARE in a worker before a framework is loaded; each framework caps itself.
+cluster/worker/actor.py sets FERSWEEP_GPU_SHARE in a worker before a framework is loaded; each framework caps itself.
 """
 
 from __future__ import annotations
@@ -12,6 +12,15 @@ SHARE = "FERSWEEP_GPU_SHARE"
 CONTEXT_BYTES = 512 * 2**20
 """Reserved for what a process needs beside its framework's memory: the CUDA context and the kernels of cuDNN and
 cuBLAS. The caps of all trials on a GPU and these together are the GPU's memory."""
+
+
+def take(gpus: float) -> None:
+    """Give this process, in which no framework is loaded yet, a trial's share of a GPU; 0: it sees none."""
+    if gpus == 0:
+        os.environ["CUDA_VISIBLE_DEVICES"] = ""  # Ray 2.60 hides no GPU from a trial that asks for none
+    os.environ.pop(SHARE, None)
+    if 0 < gpus < 1:
+        os.environ[SHARE] = str(gpus)
 
 
 def share() -> float:

@@ -16,10 +16,10 @@ from typing import Any
 
 from fersweep.cluster.doctor import checks
 from fersweep.cluster.doctor.findings import Asked, Finding, Node, ok, problem, reason, warning
-from fersweep.cluster.doctor.machine_checks import nearest
 from fersweep.cluster.doctor.software_checks import software
 from fersweep.cluster.doctor.storage_checks import manifest_of
 from fersweep.common import ray_connection
+from fersweep.common.files import nearest_directory
 from fersweep.common.stores.buckets import is_address, resolved
 from fersweep.data_pipeline.tasks.node_arrays import SENT_BYTES
 from fersweep.results.record.storage import Storage
@@ -116,7 +116,7 @@ def _asked(home: str, data: str | None, sweep: Sweep | None, driver: Node, num_n
     return Asked(
         home=None if is_address(home) else str(Path(home).absolute()),
         storage=storage,
-        probe=stored_at(storage, probe) if storage else str(nearest(Path(home)) / probe),
+        probe=stored_at(storage, probe) if storage else str(nearest_directory(Path(home)) / probe),
         data=None if data is None else str(resolved(data)),
         fingerprint=fingerprint,
         is_sent=is_sent,

@@ -12,6 +12,7 @@ from pathlib import Path
 
 from fersweep.cluster.doctor.findings import Asked, Finding, ok, problem, warning
 from fersweep.cluster.doctor.software_checks import software
+from fersweep.common.files import nearest_directory
 from fersweep.data_pipeline.faces.landmarker_bundle import CARRIERS, NAME, bundle_here
 
 GB = 10**9
@@ -25,7 +26,7 @@ LIBRARIES = ("libEGL.so.1", "libGLESv2.so.2")  # MediaPipe links them
 def check_free_disk(asked: Asked) -> Iterator[Finding]:
     places = {"temporary files": Path(tempfile.gettempdir())}
     if asked.home is not None:
-        places["home"] = nearest(Path(asked.home))
+        places["home"] = nearest_directory(Path(asked.home))
     free: dict[str, int] = {}
     for what, place in places.items():
         usage = shutil.disk_usage(place)
@@ -45,11 +46,6 @@ def check_free_disk(asked: Asked) -> Iterator[Finding]:
         del free[what]
     if free:
         yield ok(", ".join(f"{what} {num / GB:.0f} GB" for what, num in free.items()), free_bytes=free)
-
-
-def nearest(path: Path) -> Path:
-    """The path, or the nearest directory above it that is there."""
-    return next(place for place in (path.absolute(), *path.absolute().parents) if place.is_dir())
 
 
 def check_memory(asked: Asked) -> Iterator[Finding]:

@@ -8,12 +8,11 @@ import platform
 import subprocess
 import sys
 from collections.abc import Iterator
-from importlib import metadata
 from typing import Any
 
 from fersweep.cluster.doctor.findings import Asked, Finding, Software, ok, problem, warning
 from fersweep.common.shipped_code import code_fingerprint
-from fersweep.common.versions import own_version
+from fersweep.common.versions import installed, own_version
 
 PACKAGES = (
     "ray",
@@ -67,13 +66,7 @@ REMEDY = {
 
 def software() -> Software:
     """Of this process; imports none of the packages."""
-    packages: dict[str, str] = {}
-    for name in PACKAGES:
-        try:
-            packages[name] = metadata.version(name)
-        except metadata.PackageNotFoundError:
-            continue
-    return Software(code_fingerprint(), platform.python_version(), packages)
+    return Software(code_fingerprint(), platform.python_version(), installed(PACKAGES))
 
 
 def check_versions(asked: Asked) -> Iterator[Finding]:

@@ -38,7 +38,7 @@ class Progress(Callback):
         self._live = Live(console=self._console, auto_refresh=False) if terminal else None
         self._size, self._said = self._console.size, list[str]()
         self._start, self._drawn = time.time(), 0.0
-        self._waited = self._waits_since = self._waits_said = 0.0  # when no trial had a place, and when that was said
+        self._waited = self._say_at = 0.0  # when no trial had a place, and from when on that is said
         self._epochs_before = search.record.num_epochs
         self._ended_before = self._pruned = search.record.num_ended
 
@@ -76,12 +76,11 @@ class Progress(Callback):
     def waits_for_a_place(self) -> None:
         """Called about once a second while no trial runs, because the cluster has no place for one."""
         now = time.time()
-        self._waits_since = now if now - self._waited > LINE_S else self._waits_since
+        if now - self._waited > LINE_S:  # it begins to wait
+            self._say_at = now + PLACE_S
         self._waited = now
-        if now - max(self._waits_since, self._waits_said) >= (
-            PLACE_S if self._waits_said < self._waits_since else MAX_LINE_S
-        ):
-            self._waits_said = now
+        if now >= self._say_at:
+            self._say_at = now + MAX_LINE_S
             self.say(capacity.shortage(self._search.sweep.resources))
         if now - self._drawn >= self._pause_s():
             self._draw()

@@ -26,7 +26,7 @@ from fersweep.common.errors import InputError
 from fersweep.common.files import lock
 from fersweep.data_pipeline.tasks import node_arrays
 from fersweep.data_pipeline.tasks.arrays import TaskArrays
-from fersweep.results.record.drivers import withdraw_stop
+from fersweep.results.record.drivers import LOCK, withdraw_stop
 from fersweep.results.record.home import resume_command, status_command
 from fersweep.results.record.journal import Journal
 from fersweep.results.record.storage import Storage
@@ -97,7 +97,7 @@ def run_sweep(
 @contextlib.contextmanager
 def _alone(directory: Path) -> Iterator[None]:
     try:  # wait a moment: `status` holds the lock while it checks whether a driver does
-        alone = lock(directory / "driver.lock", 0.5)
+        alone = lock(directory / LOCK, 0.5)
     except TimeoutError:
         raise InputError(f"{directory}: {DRIVEN}") from None
     with alone:

@@ -12,7 +12,7 @@ from fersweep.cluster import launchers
 from fersweep.cluster.launchers.cluster_file import read_cluster_file
 from fersweep.cluster.launchers.templates import FILES, fill_line
 from fersweep.common.errors import InputError
-from fersweep.common.files import cannot_write, write_whole
+from fersweep.common.files import cannot_write, sha256, write_whole
 
 RECORD = ".rendered.json"  # file name → sha256 of what was written: a file that differs was changed by a person
 EXAMPLE = FILES / "cluster.yaml"
@@ -77,7 +77,7 @@ def _digest(path: Path) -> str | None:
     if not path.exists() and not path.is_symlink():
         return None
     try:
-        return hashlib.sha256(path.read_bytes()).hexdigest()
+        return sha256(path)
     except OSError:
         return ""  # a directory, or one that cannot be read: not ours
 

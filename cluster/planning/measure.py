@@ -220,10 +220,7 @@ def _gpu_total() -> int | None:
 def measure(sweep: Sweep, told: TaskArrays | NodeArrays, trials: Trials, budget_s: float) -> list[dict[str, Any]]:
     """`lines` in a task of a cluster, without going on."""
     began = time.time() - SPAWN_S
-    if sweep.resources.gpus == 0:
-        os.environ["CUDA_VISIBLE_DEVICES"] = ""
-    if 0 < sweep.resources.gpus < 1:
-        os.environ[gpu_share.SHARE] = str(sweep.resources.gpus)
+    gpu_share.take(sweep.resources.gpus)
     arrays = node_arrays.opened(told)
     with tempfile.TemporaryDirectory(prefix="fersweep-plan-") as scratch:
         found: list[dict[str, Any]] = []

@@ -26,7 +26,6 @@ from fersweep.cluster.planning.suggestions import Suggestions, time_suggestions
 from fersweep.cluster.plans import save_plan
 from fersweep.common import ray_address
 from fersweep.common.errors import InputError
-from fersweep.data_pipeline.tasks import node_arrays
 from fersweep.data_pipeline.tasks.arrays import TaskArrays
 from fersweep.data_pipeline.tasks.task import Task
 from fersweep.results.record.sweep_json import Planned, SweepJson
@@ -151,8 +150,8 @@ def _costs(
 
 def _scaled(costs: Costs, sweep: SweepJson, data: str | Path, following: Sweep) -> Costs:
     """What the trials of the sweep that follows cost: those of the first, on its own number of faces."""
-    arrays = node_arrays.load(Task(data, following.task))
-    ratio = faces_ratio(len(arrays.train.y), len(arrays.val.y), sweep.num_train or 0, sweep.num_val or 0)
+    task = Task(data, following.task)
+    ratio = faces_ratio(task.num_faces("train"), task.num_faces("val"), sweep.num_train or 0, sweep.num_val or 0)
     return replace(costs, trials=[replace(cost.scaled(ratio), trial=None) for cost in costs.trials])
 
 

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import faulthandler
-import os
 import sys
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -35,11 +34,7 @@ class TrialActor(tune.Trainable):
     ) -> None:
         assert arrays is not None
         assert settings is not None
-        if settings.gpus == 0:
-            os.environ["CUDA_VISIBLE_DEVICES"] = ""  # Ray 2.60 hides no GPU from a trial that asks for none
-        os.environ.pop(gpu_share.SHARE, None)  # no framework is loaded yet: each reads it when it is
-        if 0 < settings.gpus < 1:
-            os.environ[gpu_share.SHARE] = str(settings.gpus)
+        gpu_share.take(settings.gpus)
         self._told, self._arrays, self._settings = arrays, None, settings
         self._config, self._session = config, None
 

@@ -12,6 +12,7 @@ import hashlib
 import os
 import sys
 import threading
+from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path, PurePosixPath
 from typing import Any
@@ -60,18 +61,14 @@ def damaged(address: str) -> list[str]:
     """
     source, findings = _Source(address), list[str]()
     for part in parse_manifest(manifest_of(address), f"{address}: manifest.json")["parts"]:
-        digest, num_bytes = hashlib.sha256(), 0
         try:
-            with source.open(part["file"]) as stream:
-                while piece := stream.read(PIECE_BYTES):
-                    num_bytes += len(piece)
-                    digest.update(piece)
+            num_bytes, digest = _read(source, part["file"])
         except OSError as error:
             findings.append(f"{part['file']}: {_line(error)}")
             continue
         if num_bytes != part["num_bytes"]:
             findings.append(f"{part['file']}: {num_bytes} bytes, not {part['num_bytes']}")
-        elif digest.hexdigest() != part.get("sha256", digest.hexdigest()):
+        elif digest != part.get("sha256", digest):
             findings.append(f"{part['file']}: its sha256 is not the manifest's")
     return findings
 
@@ -150,12 +147,8 @@ def _copy_part(source: _Source, part: Part, directory: Path, stopped: threading.
     unfinished = target.with_name(f"{target.name}.tmp")
 
     def copy() -> tuple[int, str]:
-        digest, num_bytes = hashlib.sha256(), 0
-        with source.open(str(name)) as stream, unfinished.open("wb") as file:
-            while (piece := stream.read(PIECE_BYTES)) and not stopped.is_set():
-                num_bytes += file.write(piece)
-                digest.update(piece)
-        return num_bytes, digest.hexdigest()
+        with unfinished.open("wb") as file:
+            return _read(source, str(name), file.write, stopped)
 
     try:
         num_bytes, digest = retried(copy)
@@ -174,6 +167,22 @@ def _copy_part(source: _Source, part: Part, directory: Path, stopped: threading.
     if digest != part.get("sha256", digest):
         raise InputError(f"{source.place}: the sha256 of {name} is not the manifest's; copy the dataset anew")
     unfinished.rename(target)
+
+
+def _read(
+    source: _Source,
+    name: str,
+    keep: Callable[[bytes], object] = lambda piece: None,
+    stopped: threading.Event | None = None,
+) -> tuple[int, str]:
+    """Number of bytes and sha256 of a file, each piece of which is given to `keep`, until `stopped`. Raises OSError."""
+    digest, num_bytes = hashlib.sha256(), 0
+    with source.open(name) as stream:
+        while (piece := stream.read(PIECE_BYTES)) and not (stopped is not None and stopped.is_set()):
+            keep(piece)
+            digest.update(piece)
+            num_bytes += len(piece)
+    return num_bytes, digest.hexdigest()
 
 
 def _line(error: Exception) -> str:

@@ -121,10 +121,13 @@ class Task:
 
     def num_bytes(self, with_val: bool = False) -> int:
         """Of `arrays(with_val)`."""
-        sizes = {split: len(self._rows.chosen(split, self._detected)[0]) for split in ("train", "val")}
         x_bytes = math.prod(self.x_shape) * (1 if self.spec.features == "pixels" else 4)
         other_bytes = NAME.itemsize + 8 + 4 * len(self.classes)  # class and weight, votes
-        return (sizes["train"] + sizes["val"] * (2 if with_val else 1)) * (x_bytes + other_bytes)
+        return (self.num_faces("train") + self.num_faces("val") * (2 if with_val else 1)) * (x_bytes + other_bytes)
+
+    def num_faces(self, split: str) -> int:
+        """Of `load(split)`."""
+        return len(self._rows.chosen(split, self._detected)[0])
 
     def undetected(self, split: str) -> np.ndarray:
         """(M,) int32: classes of the faces of `split` without blendshapes: in figures over all faces they are wrong."""

@@ -84,9 +84,13 @@ def home_option(home: Path) -> str:
 
 def status_command(sweep_dir: Path) -> str:
     """The command that says where a sweep stands."""
-    return f"{shell('fersweep', 'status', Path(sweep_dir).name)}{home_option(Path(sweep_dir).parent.parent)}"
+    return _command("status", sweep_dir)
 
 
 def resume_command(sweep_dir: Path) -> str:
     """The command that goes on with a sweep."""
-    return f"{shell('fersweep', 'resume', Path(sweep_dir).name)}{home_option(Path(sweep_dir).parent.parent)}"
+    return _command("resume", sweep_dir)
+
+
+def _command(verb: str, sweep_dir: Path) -> str:
+    return f"{shell('fersweep', verb, Path(sweep_dir).name)}{home_option(Path(sweep_dir).parent.parent)}"

@@ -23,7 +23,7 @@ from fersweep.common.text import masked
 from fersweep.results.compare.data import SweepTrials
 from fersweep.results.compare.tables import AGAINST, by_state, ended_cell, epoch_cell
 from fersweep.results.compare.trials import compare_recorded
-from fersweep.results.record.drivers import is_driven
+from fersweep.results.record.drivers import is_driven, last_session
 from fersweep.results.record.home import home_option
 from fersweep.results.record.journal import read_events, trial_name
 from fersweep.results.record.recorded_sweep import RecordedSweep, load_sweep
@@ -125,9 +125,8 @@ def _read(sweep_dir: Path, trees: Figures | None) -> tuple[ReportData, SweepTria
     compared = compare_recorded(recorded, TOP, trees or _kept_trees(sweep_dir, sweep))
     metric = sweep.metric
     baselines = {row.name: row.scores[metric] for row in compared.baselines if metric in row.scores}
-    events = list(read_events(sweep_dir / "journal.jsonl"))
-    data = ReportData(recorded, Timeline(events), baselines)
-    state = _state(recorded, events)
+    data = ReportData(recorded, Timeline(read_events(sweep_dir / "journal.jsonl")), baselines)
+    state = _state(recorded)
     lead = (
         f"{compared.trainable} on {sweep.dataset.name} ({', '.join(sweep.classes)}), searched by the "
         f"{compared.mode} of {metric} on val, {compared.faces}. The sweep is {state}; as of {_last_event(data)}."
@@ -135,10 +134,10 @@ def _read(sweep_dir: Path, trees: Figures | None) -> tuple[ReportData, SweepTria
     return data, compared, state, lead
 
 
-def _state(recorded: RecordedSweep, events: list[dict[str, Any]]) -> str:
+def _state(recorded: RecordedSweep) -> str:
     if recorded.record.action in ("finished", "failed", "interrupted"):
         return recorded.record.action
-    last = next((event for event in reversed(events) if event["event"] == "session"), None)
+    last = last_session(recorded.directory)
     return "running" if is_driven(recorded.directory, recorded.storage, last) else "interrupted"
 
 

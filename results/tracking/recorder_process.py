@@ -23,6 +23,7 @@ from pathlib import Path
 
 from fersweep.common.files import is_held, lock
 from fersweep.results.mlflow_store import connection
+from fersweep.results.record.drivers import LOCK
 from fersweep.results.tracking.lag import LevelFile, sync_command
 from fersweep.results.tracking.projection import Projection
 from fersweep.results.tracking.recorder import log
@@ -97,7 +98,7 @@ class _Recording:
 
     def _is_driven_by_another(self) -> bool:
         """A driver runs the sweep that is not our parent; its recorder, if it lives, waits for our end."""
-        return self.projection.session_pid != self.parent_pid and is_held(self.sweep_dir / "driver.lock")
+        return self.projection.session_pid != self.parent_pid and is_held(self.sweep_dir / LOCK)
 
     def _write(self, closing: bool) -> None:
         start = time.monotonic()
