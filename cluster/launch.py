@@ -28,6 +28,7 @@ from fersweep.common.versions import installed, own_commit, own_version
 from fersweep.data_pipeline.tasks import node_arrays
 from fersweep.data_pipeline.tasks.arrays import TaskArrays
 from fersweep.data_pipeline.tasks.task import Task
+from fersweep.results.models.names import check_sweep_name
 from fersweep.results.record.home import check_home, resume_command
 from fersweep.results.record.storage import Storage
 from fersweep.results.record.sweep_json import Baseline, Learned, SweepJson, stored_at
@@ -166,6 +167,7 @@ def _refuse_existing(sweep: Sweep, home: Path) -> Path:
     """The directory of a new sweep. InputError if it exists, or that of the sweep that is to follow, or cannot be made."""
     directory = Path(home) / "sweeps" / sweep.name
     check_home(home)
+    check_sweep_name(sweep.name, home)
     if directory.parent.exists():
         check_writable(directory.parent, f"--home {home}")
     if directory.exists():

@@ -29,12 +29,8 @@ def refit(sweep_dir: Path, trial: TrialRecord, num: int, tell: Callable[[str], N
 
     Raises RuntimeError with the last line of a training that failed.
     """
-    sweep = read_sweep_json(sweep_dir)
-    epochs = best_epoch(sweep, trial)
-    checkpoints: list[Path] = []
-    for index in range(num):
-        directory = Path(sweep_dir).resolve() / "refit" / f"{trial.name}-epochs-{epochs}-seed-{index}"
-        checkpoints.append(directory)
+    epochs, checkpoints = best_epoch(read_sweep_json(sweep_dir), trial), planned(sweep_dir, trial, num)
+    for index, directory in enumerate(checkpoints):
         if directory.is_dir():
             continue
         tell(f"refit {index + 1} of {num}: trial {trial.name}'s hparams on train and val, {epochs} epochs")
@@ -46,6 +42,12 @@ def refit(sweep_dir: Path, trial: TrialRecord, num: int, tell: Callable[[str], N
             if not directory.is_dir():  # else another promotion has trained it meanwhile
                 raise
     return checkpoints
+
+
+def planned(sweep_dir: Path, trial: TrialRecord, num: int) -> list[Path]:
+    """Where `refit` writes the checkpoints."""
+    epochs, below = best_epoch(read_sweep_json(sweep_dir), trial), Path(sweep_dir).resolve() / "refit"
+    return [below / f"{trial.name}-epochs-{epochs}-seed-{index}" for index in range(num)]
 
 
 def best_epoch(sweep: SweepJson, trial: TrialRecord) -> int:
