@@ -21,6 +21,10 @@ class Killed(BaseException):
     """Nothing catches it."""
 
 
+def killed(*_: object) -> None:
+    raise Killed
+
+
 @pytest.fixture
 def home(tmp_path: Path, empty_store: Path) -> Path:
     shutil.copy(empty_store, tmp_path)
@@ -42,9 +46,7 @@ def version_of(client: Any) -> str | None:
     return now and str(now.version)
 
 
-def test_a_clock_that_was_set_back_changes_no_order(
-    home: Path, client: Any, monkeypatch: pytest.MonkeyPatch
-) -> None:
+def test_a_clock_that_was_set_back_changes_no_order(home: Path, client: Any, monkeypatch: pytest.MonkeyPatch) -> None:
     real = time.time
     for version, ahead_s in (("1", 0), ("2", -7200), ("3", -3600)):
         monkeypatch.setattr(time, "time", lambda ahead_s=ahead_s: real() + ahead_s)
@@ -61,12 +63,10 @@ def test_a_move_that_broke_off_before_the_alias_was_set_is_finished(
 ) -> None:
     moves.move(client, CHAMPION, "1", "promoted")
 
-    def killed(*_: object) -> None:
-        raise Killed
-
-    with monkeypatch.context() as patch, pytest.raises(Killed):
+    with monkeypatch.context() as patch:
         patch.setattr(client, "set_registered_model_alias", killed)
-        moves.move(client, CHAMPION, "2", "promoted")
+        with pytest.raises(Killed):
+            moves.move(client, CHAMPION, "2", "promoted")
     newest, first = moves.history(client)
     assert (newest.version, newest.begun, newest.current) == ("2", True, False)
     assert (first.current, champion(home).version) == (False, 1), "1 has the alias still"
@@ -83,12 +83,10 @@ def test_a_move_that_broke_off_after_the_alias_was_set_is_whole(
 ) -> None:
     moves.move(client, CHAMPION, "1", "promoted")
 
-    def killed(*_: object) -> None:
-        raise Killed
-
-    with monkeypatch.context() as patch, pytest.raises(Killed):
+    with monkeypatch.context() as patch:
         patch.setattr(moves, "_done", killed)
-        moves.move(client, CHAMPION, "2", "promoted")
+        with pytest.raises(Killed):
+            moves.move(client, CHAMPION, "2", "promoted")
     assert moves.history(client)[0].current
     assert rollback(home).version == 1
     assert not any(move.begun for move in moves.history(client))
@@ -112,12 +110,10 @@ def test_what_was_moved_in_mlflows_page_is_recorded(client: Any) -> None:
 def test_a_move_of_somebody_else_in_between_holds(client: Any, monkeypatch: pytest.MonkeyPatch) -> None:
     moves.move(client, CHAMPION, "1", "promoted")
 
-    def killed(*_: object) -> None:
-        raise Killed
-
-    with monkeypatch.context() as patch, pytest.raises(Killed):
+    with monkeypatch.context() as patch:
         patch.setattr(client, "set_registered_model_alias", killed)
-        moves.move(client, CHAMPION, "2", "promoted")
+        with pytest.raises(Killed):
+            moves.move(client, CHAMPION, "2", "promoted")
     client.set_registered_model_alias(MODEL, CHAMPION, "3")
     moves.settle(client, CHAMPION)
     assert version_of(client) == "3"
