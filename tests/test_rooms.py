@@ -74,7 +74,13 @@ ONLY: dict[str, tuple[str, ...]] = {
 }
 HEAVY: dict[str, tuple[str, ...]] = {
     "mediapipe": ("data_pipeline/faces/landmarker.py",),
-    "mlflow": ("results/mlflow_store/", "results/tracking/", "results/champion/", "results/promote/"),
+    "mlflow": (
+        "results/mlflow_store/",
+        "results/tracking/",
+        "results/champion/",
+        "results/evaluate/",
+        "results/promote/",
+    ),
     "ray": ("cluster/", "common/ray_address.py", "common/ray_connection.py", "data_pipeline/prepare/ray_stream.py"),
     "tensorflow": ("trainables/keras_training/runtime.py",),
     "keras": ("trainables/keras_training/runtime.py",),

@@ -16,6 +16,7 @@ known by the names of all faces of the split, so that a dataset that is prepared
 from __future__ import annotations
 
 import hashlib
+import os
 import socket
 import time
 from collections.abc import Iterator, Sequence
@@ -23,10 +24,13 @@ from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from fersweep.common.errors import InputError
 from fersweep.data_pipeline.dataset.parts import open_table
 from fersweep.data_pipeline.tasks.task import Task
 from fersweep.results.mlflow_store import connection
+from fersweep.results.mlflow_store.other_homes import is_read_only
 from fersweep.results.mlflow_store.registry import user_name
+from fersweep.results.record.home import check_home
 from fersweep.results.scores.figures import Figures
 from fersweep.trainables.metrics import SCORES
 
@@ -69,6 +73,22 @@ class Line:
 
     def as_json(self) -> dict[str, Any]:
         return asdict(self)
+
+
+def open_ledger(home: Path, uri: str | None = None) -> MlflowClient | None:
+    """The store that has the ledger: that of the registry, see registry.open_registry. None for a home that cannot be written.
+
+    uri: the server of the sweep that a model is from.
+    """
+    uri = os.environ.get("FERSWEEP_TRACKING_URI") or uri or None
+    if uri is None:
+        if is_read_only(Path(home)):
+            return None
+        try:
+            check_home(home)
+        except InputError:
+            return None
+    return connection.open_home(home, uri)
 
 
 def ask(

@@ -146,12 +146,15 @@ def test_each_seed_of_a_refit_asks_test(sweep_dir: Path, client: Any, home: Path
     promote(sweep_dir, "seeds", gates={})
     faces = test_ledger.faces_of(Task(home / "data" / "tiny"))
     before = len(test_ledger.lines(client, faces))
+    (sweep_dir / "refit" / ".0001-epochs-2-seed-0-1a2b").mkdir(parents=True)  # of a refit that was killed
     promote(sweep_dir, "seeds", refit=2, gates={})
     models = [line.model.removeprefix(f"{sweep_dir.name}:") for line in test_ledger.lines(client, faces)[before:]]
     assert models == [
         *(f"1 (2 seeds, median), seed {seed}" for seed in range(2)),
         "1 (2 seeds, median)",
     ]
+    assert len(list((sweep_dir / "refit").glob("0001-epochs-2-seed-*"))) == 2
+    assert not list((sweep_dir / "refit").glob(".*"))
 
 
 @pytest.mark.processes
