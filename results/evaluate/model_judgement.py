@@ -17,6 +17,7 @@ from typing import Any
 import numpy as np
 
 from fersweep.common.errors import InputError
+from fersweep.data_pipeline.dataset.integrity import check_parts
 from fersweep.data_pipeline.dataset.manifest import read_manifest
 from fersweep.data_pipeline.dataset.staged import local
 from fersweep.data_pipeline.tasks.task import Task
@@ -100,6 +101,8 @@ def judge_model(
         task, answers = _own_task(model, home), model.classes
     else:
         task, answers = _task_of(model, data, split, classes, notes)
+    if split == "test":
+        check_parts(task.dataset, task.manifest, whole=True)
     judged = judge(_Fitted(model), task, split, tta, answers)
     if data is None and (absent := judged.figures.absent()):
         notes.append(without_faces(split, absent))
