@@ -17,6 +17,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from fersweep.common.errors import InputError
+from fersweep.data_pipeline.dataset.integrity import check_parts
 from fersweep.data_pipeline.dataset.manifest import read_manifest
 from fersweep.data_pipeline.dataset.staged import local
 from fersweep.data_pipeline.tasks.task import Task
@@ -104,7 +105,10 @@ def judge_model(
         task, answers = _own_task(model, home), model.classes
     else:
         task, answers = _task_of(model, data, split, classes, notes)
-    line = _asked(model, home, task, notes) if split == "test" else None
+    line = None
+    if split == "test":
+        check_parts(task.dataset, task.manifest, whole=True)
+        line = _asked(model, home, task, notes)
     judged = judge(_Fitted(model), task, split, tta, answers)
     figures = judged.figures
     if line is not None:

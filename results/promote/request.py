@@ -13,6 +13,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from fersweep.common.errors import InputError
+from fersweep.data_pipeline.dataset.integrity import check_parts
 from fersweep.data_pipeline.tasks.task import Task
 from fersweep.results.mlflow_store import connection, registry, test_ledger
 from fersweep.results.models.face_model import FaceModel
@@ -99,7 +100,8 @@ def _check_ended(recorded: RecordedSweep) -> None:
 
 
 def _check_test(task: Task) -> None:
-    """InputError where test cannot judge: it has no faces of the task."""
+    """InputError where test cannot judge: it has no faces of the task, or the dataset is not what its manifest says."""
+    check_parts(task.dataset, task.manifest, whole=True)
     if not task.num_faces("test"):
         raise InputError(f"{task.place}: test has no faces of {', '.join(task.classes)}: there is nothing to judge by")
 
