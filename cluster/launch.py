@@ -110,7 +110,7 @@ def launch(asked: Sweep, data: str | Path, home: Path, address: str | None = Non
     sweep, arrays = describe(asked, data, home)
     for line in sweep.without_faces():
         print(line, file=sys.stderr)
-    fetch(asked, sweep.older_points)
+    sweep = sweep.model_copy(update={"fetched": fetch(asked, sweep.older_points)})
     ray_connection.connect(address)
     capacity.check(asked.resources)
     storage, content = sweep.storage(directory), sweep.as_bytes()

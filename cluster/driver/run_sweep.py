@@ -30,7 +30,7 @@ from fersweep.results.record.drivers import LOCK, withdraw_stop
 from fersweep.results.record.home import resume_command, status_command
 from fersweep.results.record.journal import Journal
 from fersweep.results.record.storage import Storage
-from fersweep.results.record.sweep_json import Baseline, SweepJson
+from fersweep.results.record.sweep_json import Baseline, SweepJson, read_sweep_json
 from fersweep.results.tracking.recorder import Recorder
 from fersweep.search_spaces.sweep_file.schema import Sweep
 
@@ -179,7 +179,7 @@ def _run_tune(
     from fersweep.cluster.worker.actor import TrialActor
 
     sweep = search.sweep
-    settings = trial_settings(sweep, directory, storage)
+    settings = trial_settings(sweep, directory, storage, read_sweep_json(directory).fetched)
     actors, request = Actors(), PlacementGroupFactory([capacity.bundle(sweep.resources)])
     places = Places(request)
     scratch = directory.resolve() / ".tune"  # nobody needs it, not even after a kill

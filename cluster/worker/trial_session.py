@@ -59,6 +59,7 @@ class TrialSession:
         self.settings, self.arrays, self.number = settings, arrays, number
         self.patience = hparams.get("early_stopping_patience")
         seed = int(np.random.default_rng([settings.seed, number]).integers(2**31))
+        trainables.expect(settings.trainable, settings.fetched)
         self.trainable = trainables.load(settings.trainable).build(hparams, arrays, seed)
         self.epochs: list[dict[str, float]] = []
         self.notes: list[str] = []

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 
 from fersweep.results.record.storage import Storage
@@ -11,7 +11,9 @@ from fersweep.search_spaces.sweep_file.schema import Sweep
 
 @dataclass(frozen=True)
 class TrialSettings:
-    """What all trials of a sweep have in common. `rungs`: epochs at which a report must end; `gpus`: share of a GPU."""
+    """What all trials of a sweep have in common. `rungs`: epochs at which a report must end; `gpus`: share of a GPU;
+    `fetched`: what the trainable takes from outside, by sha256 (trainables/protocol.py).
+    """
 
     trainable: str
     directory: Path
@@ -24,9 +26,12 @@ class TrialSettings:
     report_s: float
     timeout_s: float | None
     gpus: float
+    fetched: dict[str, str] = field(default_factory=dict[str, str])
 
 
-def trial_settings(sweep: Sweep, directory: Path, storage: Storage) -> TrialSettings:
+def trial_settings(
+    sweep: Sweep, directory: Path, storage: Storage, fetched: dict[str, str] | None = None
+) -> TrialSettings:
     """The settings of a sweep whose record is in `directory` and whose checkpoints are in `storage`."""
     stop = sweep.stop
     return TrialSettings(
@@ -41,4 +46,5 @@ def trial_settings(sweep: Sweep, directory: Path, storage: Storage) -> TrialSett
         report_s=stop.report_s,
         timeout_s=stop.timeout_s,
         gpus=sweep.resources.gpus,
+        fetched=fetched or {},
     )

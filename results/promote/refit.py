@@ -64,6 +64,7 @@ def _main(arguments: Sequence[str]) -> None:
     sweep, trial = recorded.sweep, recorded.record.trials[number]
     seed = int(np.random.default_rng([sweep.asked.search.seed, number, 1 + index]).integers(2**31))
     arrays = node_arrays.load(sweep.task(), with_val=True)
+    trainables.expect(sweep.asked.trainable, sweep.fetched)
     model = trainables.load(sweep.asked.trainable).build(trial.hparams, arrays, seed)
     model.fit(best_epoch(sweep, trial))
     model.save(out)
