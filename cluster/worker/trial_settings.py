@@ -11,7 +11,9 @@ from fersweep.search_spaces.sweep_file.schema import Sweep
 
 @dataclass(frozen=True)
 class TrialSettings:
-    """What all trials of a sweep have in common. `rungs`: epochs at which a report must end; `gpus`: share of a GPU."""
+    """What all trials of a sweep have in common. `rungs`: epochs at which a report must end; `gpus`: share of a GPU;
+    `sweep_id`: "" where trials are measured alone.
+    """
 
     trainable: str
     directory: Path
@@ -24,9 +26,10 @@ class TrialSettings:
     report_s: float
     timeout_s: float | None
     gpus: float
+    sweep_id: str = ""
 
 
-def trial_settings(sweep: Sweep, directory: Path, storage: Storage) -> TrialSettings:
+def trial_settings(sweep: Sweep, directory: Path, storage: Storage, sweep_id: str = "") -> TrialSettings:
     """The settings of a sweep whose record is in `directory` and whose checkpoints are in `storage`."""
     stop = sweep.stop
     return TrialSettings(
@@ -41,4 +44,5 @@ def trial_settings(sweep: Sweep, directory: Path, storage: Storage) -> TrialSett
         report_s=stop.report_s,
         timeout_s=stop.timeout_s,
         gpus=sweep.resources.gpus,
+        sweep_id=sweep_id,
     )
