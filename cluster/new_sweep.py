@@ -25,6 +25,7 @@ from fersweep.results.record.storage import Storage
 from fersweep.results.record.sweep_json import SweepJson
 
 UNFINISHED = re.compile(r"\..+\.new|\..+-[0-9a-f]{8}")  # the second: of versions before 0.2
+MOMENT_S = 0.5  # for which `status` may hold a lock
 
 
 @contextlib.contextmanager
@@ -72,7 +73,7 @@ def _locked(unfinished: Path, directory: Path) -> Iterator[None]:
     """The lock is the driver's, and stays so when the directory is renamed."""
     try:
         unfinished.mkdir(parents=True, exist_ok=True)
-        alone = lock(unfinished / LOCK, 0.5)
+        alone = lock(unfinished / LOCK, MOMENT_S)
     except TimeoutError:
         raise InputError(
             f"{directory}: another process is launching a sweep of this name: wait for it, or give another --name"

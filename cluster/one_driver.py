@@ -14,6 +14,7 @@ from fersweep.results.record.drivers import BUCKET_BEAT_S, LOCK, SILENT_S, bucke
 from fersweep.results.record.storage import Storage
 
 DRIVEN = "another process is running this sweep: wait for it, or stop it (fersweep stop)"
+MOMENT_S = 0.5  # for which `status` may hold a lock
 
 
 @contextlib.contextmanager
@@ -22,7 +23,7 @@ def alone(directory: Path, storage: Storage, wait_s: float = 0.0) -> Iterator[No
     deadline, said = time.monotonic() + wait_s, False
     while True:
         try:  # wait a moment: `status` holds the lock while it checks whether a driver does
-            held = lock(directory / LOCK, 0.5)
+            held = lock(directory / LOCK, MOMENT_S)
         except TimeoutError:
             reason = f"{directory}: {DRIVEN}"
         else:
