@@ -8,6 +8,7 @@ import json
 import shutil
 import sys
 import threading
+import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
@@ -30,9 +31,12 @@ from fersweep.data_pipeline.prepare.begun import STATE
 from fersweep.data_pipeline.prepare.options import Options
 from fersweep.results.dashboards.status import status
 from fersweep.results.models.open_model import open_model
-from fersweep.results.record.drivers import LOCK
+from fersweep.results.record.drivers import HEARTBEAT, LOCK
 from fersweep.results.record.home import find_sweep, sweep_names
+from fersweep.results.record.journal import Journal
 from fersweep.results.record.recorded_sweep import load_sweep
+from fersweep.results.record.storage import Storage
+from fersweep.results.record.sweep_json import stored_at
 from fersweep.search_spaces.sweep_file.read_sweep import read_sweep
 from tests.datasets import write_tiny_dataset
 from tests.processes import write_curve
@@ -325,3 +329,58 @@ def test_unfinished_checkpoints_go_when_the_sweep_goes_on(home: Path, capsys: py
     assert "removed 1 unfinished checkpoints of processes that were killed" in capsys.readouterr().err
     changed = {name for name, content in before.items() if snapshot(directory).get(name) != content}
     assert changed == {"sweep.json", "trials/0001/.epoch-0004-0123abcd"}
+
+
+def test_a_sweep_in_a_bucket(home: Path, tmp_path: Path, bucket: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    """A launch that was killed after it had claimed its place there blocks no name; a journal that is lost there is not
+    what the local copy becomes; what another machine runs is left alone.
+    """
+    data, path = home / "data" / "tiny", str(write_curve(tmp_path / "c.yaml", trials=2, epochs=2))
+    sweep = read_sweep(path, [f"storage='{bucket}'"], name="new")
+    storage, directory = Storage(stored_at(bucket, "new")), home / "sweeps" / "new"
+
+    def die(*_: Any) -> None:
+        raise SystemExit
+
+    with monkeypatch.context() as patch:
+        patch.setattr(Path, "rename", die)
+        patch.setattr("shutil.rmtree", lambda *_, **__: None)  # as SIGKILL, which tidies nothing up
+        with pytest.raises(SystemExit):
+            launch(sweep, data, home)
+    claimed = json.loads(storage.read("sweep.json"))["sweep_id"]
+    with pytest.raises(InputError, match="a sweep is there"):
+        launch(sweep, data, tmp_path / "another home")
+    assert not (tmp_path / "another home").exists()
+    assert launch(sweep, data, home).state == "finished"
+    assert load_sweep(directory).sweep.sweep_id == claimed
+    driver = Journal(directory / "journal.jsonl", storage)
+    driver.session("started")
+    driver.session("finished")
+    driver.close()
+    storage.write("trials/0000/predictions.npz", b"answers")
+    storage.write(HEARTBEAT, f"{time.time()} 7 elsewhere".encode())
+    before = snapshot(home)
+    with pytest.raises(InputError, match="process 7 on elsewhere ran this sweep"):
+        resume(directory, trials="+1")
+    assert snapshot(home) == before
+    storage.write(HEARTBEAT, b"0.0 7 elsewhere")
+    storage.move("trials/0000/predictions.npz", "trials/0000.foreign-1/predictions.npz")
+    assert storage.names("trials/0000") == []
+    storage.move("trials/0000.foreign-1", "trials/0000")
+    assert storage.read("trials/0000/predictions.npz") == b"answers"
+    storage.remove("journal")
+    for ask in (
+        lambda: resume(directory),
+        lambda: launch_or_resume.launch_or_resume(sweep, data, home),
+        lambda: find_sweep(home, storage.address),
+        lambda: find_sweep(tmp_path / "another home", storage.address),
+    ):
+        with pytest.raises(
+            InputError, match=r"its journal is missing, but .* of 1 trials; put a copy of journal/ back"
+        ):
+            ask()
+    assert snapshot(home) == before
+    assert not (tmp_path / "another home").exists()
+    (seen,) = status(home, "new")
+    assert (seen.state, seen.resume) == ("unreadable", None)
+    assert "its journal is missing" in str(seen.reason)
