@@ -22,7 +22,7 @@ from fersweep.common.errors import InputError
 from fersweep.results.models.callables import open_callable
 from fersweep.results.models.face_model import FaceModel, Origin
 from fersweep.results.models.names import aliases
-from fersweep.results.record.home import find_sweep, split_spec
+from fersweep.results.record.home import find_sweep, split_spec, sweep_names
 from fersweep.results.record.recorded_sweep import load_sweep
 from fersweep.trainables.exports import formats
 from fersweep.trainables.saved_model import read_model
@@ -56,7 +56,7 @@ def _version_or_trial(spec: str, home: Path) -> FaceModel:
     name, trial = split_spec(spec)
     alias = re.sub(r"^models:/\w+[@/]|^@", "", spec)
     if alias == spec and not spec.isdigit():
-        sweeps = sorted(path.parent.name for path in (Path(home) / "sweeps").glob("*/sweep.json"))
+        sweeps = sweep_names(home)
         if name in sweeps or "://" in name:
             if trial is None and spec in aliases(home):
                 raise InputError(

@@ -19,7 +19,7 @@ from typing import Any
 
 from fersweep.results.mlflow_store import connection, description, run_fields, saved_view, trial_files
 from fersweep.results.mlflow_store.runs import CHECKPOINT_TAG, Recorded, Runs
-from fersweep.results.record.checkpoints import Damaged
+from fersweep.results.record.checkpoints import Damaged, Foreign
 from fersweep.results.record.journal import SweepRecord, TrialRecord
 from fersweep.results.record.recorded_sweep import RecordedSweep
 from fersweep.results.record.sweep_json import read_sweep_json
@@ -232,7 +232,7 @@ class Projection:
     def _write_checkpoint(self, trial: TrialRecord, recorded: Recorded, epoch: str) -> None:
         try:
             directory = self._recorded.best_checkpoint(trial)
-        except Damaged as error:
+        except (Damaged, Foreign) as error:
             print(error, file=sys.stderr)
             return
         if directory is not None:
