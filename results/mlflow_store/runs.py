@@ -17,7 +17,7 @@ from fersweep.results.mlflow_store import connection, run_fields
 from fersweep.results.record.sweep_json import SweepJson
 
 if TYPE_CHECKING:
-    from mlflow.entities import Metric, Run, RunTag
+    from mlflow.entities import Metric, Run
     from mlflow.tracking import MlflowClient
 
 
@@ -106,7 +106,7 @@ class Runs:
 
     def create(self, start: int, tags: dict[str, str], name: str) -> Recorded:
         """A new run that began at `start` (ms)."""
-        return Recorded(self.client.create_run(self.experiment_id, start, tags, name).info.run_id)
+        return Recorded(self.client.create_run(self.experiment_id, start, run_fields.tags(tags), name).info.run_id)
 
     def write_inputs(self, recorded: Recorded) -> None:
         """Name the dataset that the run learned from."""
@@ -128,9 +128,11 @@ class Runs:
         recorded: Recorded,
         groups: Sequence[Sequence[Metric]],
         params: Mapping[str, Any] | None = None,
-        tags: Sequence[RunTag] = (),
+        tags: Mapping[str, str] | None = None,
     ) -> None:
         """Log in as few calls as MLflow allows; a group (an epoch) is never split between two calls, tags go last."""
+        from mlflow.entities import RunTag
+
         batch: list[Metric] = []
         fresh_params = [] if recorded.has_params or not params else run_fields.params(params)
         for group in groups:
@@ -138,7 +140,8 @@ class Runs:
                 self.client.log_batch(recorded.run_id, batch)
                 batch = []
             batch += group
-        self.client.log_batch(recorded.run_id, batch, fresh_params, tags)
+        fresh_tags = [RunTag(*tag) for tag in run_fields.tags(tags or {}).items()]
+        self.client.log_batch(recorded.run_id, batch, fresh_params, fresh_tags)
         recorded.has_params |= params is not None
 
     def set_status(self, recorded: Recorded, status: str, at: int | None = None) -> None:

@@ -130,12 +130,12 @@ class Projection:
 
     def _close(self, parent: Recorded) -> None:
         """Totals, tags, description and view of the sweep, and last its status."""
-        from mlflow.entities import Metric, RunTag
+        from mlflow.entities import Metric
 
         totals, at = run_fields.totals(self.record), int(self._time * 1000)
         tags = run_fields.parent_tags(self.sweep) | {"mlflow.note.content": self._note(parent)}
         metrics = [[Metric(name, value, at, self._num_epochs)] for name, value in totals.items()]
-        self.runs.log(parent, metrics, tags=[RunTag(*tag) for tag in tags.items()])
+        self.runs.log(parent, metrics, tags=tags)
         self._write_view()
         status = SWEEP_STATUS.get(self.record.action or "", "KILLED")
         self.runs.set_status(parent, status, at)
@@ -188,7 +188,7 @@ class Projection:
 
     def _write_epochs(self, trial: TrialRecord, recorded: Recorded) -> None:
         """Log the epochs that the run lacks, with params before the first and the end's tags after the last."""
-        from mlflow.entities import Metric, RunTag
+        from mlflow.entities import Metric
 
         groups = [
             [Metric(name, value, int(at * 1000), epoch) for name, value in row.items()]
@@ -203,7 +203,7 @@ class Projection:
             tags |= run_fields.trial_tags(self.sweep, trial, self.runs.parent.run_id)
         if groups or tags or not recorded.has_params:
             params = run_fields.trial_params(self.sweep, trial)
-            self.runs.log(recorded, groups, params, [RunTag(*tag) for tag in tags.items()])
+            self.runs.log(recorded, groups, params, tags)
             recorded.step, recorded.is_old = trial.num_epochs, False
 
     def _write_artifacts(self, trial: TrialRecord, recorded: Recorded) -> None:
