@@ -16,12 +16,14 @@ import shutil
 import sqlite3
 import traceback
 import warnings
+from collections.abc import Iterator
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from fersweep.common.files import lock
 from fersweep.common.text import masked
 from fersweep.results.mlflow_store.addresses import artifacts_uri, sqlite_file, sqlite_uri, tracking_uri
+from fersweep.results.mlflow_store.experiments import experiment_id
 from fersweep.results.mlflow_store.other_homes import copy_of_store, follow_move, is_read_only
 from fersweep.results.record.sweep_json import SweepJson
 
@@ -30,7 +32,6 @@ if TYPE_CHECKING:
 
 
 EXPERIMENT = "fersweep"
-KIND = {"mlflow.experimentKind": "custom_model_development"}  # MLflow's page then shows model training, not GenAI
 ENVIRONMENT = {
     "MLFLOW_DISABLE_TELEMETRY": "true",
     "MLFLOW_SUPPRESS_PRINTING_URL_TO_STDOUT": "true",
@@ -40,6 +41,7 @@ ENVIRONMENT = {
     "MLFLOW_HTTP_REQUEST_MAX_RETRIES": "0",
     "MLFLOW_HTTP_REQUEST_TIMEOUT": "30",
 }
+FLUENT = ("MLFLOW_RUN_ID", "MLFLOW_EXPERIMENT_ID", "MLFLOW_EXPERIMENT_NAME")
 REASON_LENGTH = 200
 
 
@@ -59,7 +61,7 @@ def open_store(sweep: SweepJson) -> tuple[MlflowClient, str]:
     uri, experiment = sweep_store(sweep)
     client = open_home(sweep.home, sweep.asked.tracking.uri)
     assert client.tracking_uri == uri
-    return client, experiment_id(client, experiment, sweep.home)
+    return client, experiment_id(client, experiment, sweep.home, sweep.sweep_id)
 
 
 def quiet() -> None:
@@ -147,22 +149,16 @@ def _gentle_sqlite() -> None:
     event.listen(Engine, "connect", on_connect)
 
 
-def experiment_id(client: MlflowClient, name: str, home: Path) -> str:
-    """Id of the experiment `name`, created if need be; unless a server has a place for its artifacts, it is `home`."""
-    from mlflow.exceptions import MlflowException
-
-    known = client.get_experiment_by_name(name)
-    if known is not None:
-        return known.experiment_id
-    served = client.tracking_uri.startswith(("http:", "https:"))
-    location = None if served else artifacts_uri(home)
+@contextlib.contextmanager
+def without_fluent_environment() -> Iterator[None]:
+    """Hide from MLflow's fluent functions (`mlflow.start_run`) what the environment tells them while the block runs: which
+    run to go on with, in which experiment, and where.
+    """
+    hidden = {name: os.environ.pop(name) for name in FLUENT if name in os.environ}
     try:
-        return client.create_experiment(name, artifact_location=location, tags=KIND)
-    except MlflowException:  # another recorder was first
-        known = client.get_experiment_by_name(name)
-        if known is None:
-            raise
-        return known.experiment_id
+        yield
+    finally:
+        os.environ.update(hidden)
 
 
 def delete_artifacts(client: MlflowClient, run_id: str, path: str) -> None:
@@ -175,6 +171,15 @@ def delete_artifacts(client: MlflowClient, run_id: str, path: str) -> None:
         shutil.rmtree(Path(repository.artifact_dir) / path, ignore_errors=True)
     else:
         repository.delete_artifacts(path)
+
+
+def refusal(error: Exception) -> str | None:
+    """Why MLflow never takes what was sent, however often it is sent; None: it may take it another time."""
+    code = getattr(error, "error_code", None)  # of an MlflowException
+    deleted = "must be in the 'active' state" in str(error)  # which is restored
+    if (code == "INVALID_PARAMETER_VALUE" and not deleted) or isinstance(error, ArithmeticError | UnicodeError):
+        return one_line(error, "")
+    return None
 
 
 def one_line(error: BaseException, uri: str) -> str:

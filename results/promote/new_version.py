@@ -19,7 +19,7 @@ import numpy as np
 from fersweep import trainables
 from fersweep.data_pipeline.tasks.task import Task
 from fersweep.results.evaluate.judgement import evaluate
-from fersweep.results.mlflow_store import registry, run_fields
+from fersweep.results.mlflow_store import connection, registry, run_fields
 from fersweep.results.mlflow_store.registry import MODEL
 from fersweep.results.promote.model_card import write_card
 from fersweep.results.promote.packaging import log_model
@@ -83,7 +83,10 @@ def _new_version(client: MlflowClient, experiment: str, candidate: Candidate) ->
     mlflow.set_registry_uri(client.tracking_uri)
     parent = _run_id(client, experiment, sweep, "sweep")
     tags = run_fields.promotion_tags(sweep, trial, parent) | candidate.identity
-    with mlflow.start_run(experiment_id=experiment, run_name=f"test of {trial.name}", tags=tags) as run:
+    with (
+        connection.without_fluent_environment(),
+        mlflow.start_run(experiment_id=experiment, run_name=f"test of {trial.name}", tags=tags) as run,
+    ):
         run_id = run.info.run_id
         runs = {
             "the sweep's run": parent,
