@@ -58,8 +58,7 @@ def _record(directory: Path, unreachable: dict[str, str]) -> str | None:
             unreachable[uri] = f"MLflow cannot be reached: {connection.one_line(error, uri)}"
     if not unreachable[uri]:
         try:
-            recorder_process.record(directory)
+            return missing(directory) if recorder_process.record(directory) else None
         except recorder_process.NotRecorded as error:
             return str(error)
-        return missing(directory)
     return unreachable[uri]

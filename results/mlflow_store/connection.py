@@ -192,14 +192,14 @@ def one_line(error: BaseException, uri: str) -> str:
         where = "".join(f" ({Path(frame.filename).name}:{frame.lineno})" for frame in frames)
         return _short(f"{type(error).__name__}: {error}") + where
     cause: BaseException = error
-    while uri.startswith("http") and (below := _below(cause)):
-        cause = below
+    while uri.startswith("http") and (deeper := below(cause)):
+        cause = deeper
     if cause is not error and (isinstance(cause, OSError) or type(cause).__module__.startswith("urllib3")):
         return f"{masked(uri)} does not answer ({_short(getattr(cause, 'strerror', None) or str(cause))})"
     return _short(str(error))
 
 
-def _below(error: BaseException) -> BaseException | None:
+def below(error: BaseException) -> BaseException | None:
     """The cause of an error; urllib3 also passes it on as an argument."""
     return (
         error.__cause__

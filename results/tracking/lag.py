@@ -144,6 +144,13 @@ def recorded(sweep_dir: Path, record: SweepRecord, running: bool) -> str | None:
     return "; ".join(parts) or None
 
 
+def waiting(sweep_dir: Path, level: Level) -> str:
+    """What a driver that has ended its sweep waits for."""
+    trials = sum(event["event"] == "sampled" for event in _events_after(Path(sweep_dir) / "journal.jsonl", 0))
+    what = f"{level.error}; trying again" if level.error else f"{level.done:,} of {trials:,} trials are recorded"
+    return f"waiting for MLflow: {what} (Ctrl-C leaves it to: {sync_command(sweep_dir)})"
+
+
 def refused(level: Level) -> str:
     """What MLflow takes never, and why: the first reason stands for all."""
     (what, reason), more = next(iter(level.refused.items())), len(level.refused) - 1
