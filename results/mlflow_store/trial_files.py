@@ -31,7 +31,7 @@ def write_history(trial: TrialRecord, metric: str, mode: str, directory: Path) -
     if not trial.epochs:
         return
     names = list(dict.fromkeys(name for row in trial.epochs for name in row))
-    with (directory / "history.csv").open("w", newline="") as file:
+    with (directory / "history.csv").open("w", newline="", errors="replace") as file:
         writer = csv.DictWriter(file, names)
         writer.writeheader()
         writer.writerows(trial.epochs)
