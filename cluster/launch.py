@@ -107,7 +107,7 @@ def launch(asked: Sweep, data: str | Path, home: Path, address: str | None = Non
     """Run a new sweep to its end. Everything is checked before anything is written."""
     directory = _refuse_existing(asked, home)
     webhook(asked)
-    address_of_mlflow.check(asked.tracking, lambda line: print(line, file=sys.stderr))
+    address_of_mlflow.check(asked.tracking.uri, asked.tracking.experiment, lambda line: print(line, file=sys.stderr))
     sweep, arrays = describe(asked, data, home)
     for line in sweep.without_faces():
         print(line, file=sys.stderr)
@@ -140,7 +140,9 @@ def dry(
     """
     _refuse_existing(asked, home)
     webhook(asked)
-    address_of_mlflow.check(asked.tracking, warn or (lambda line: print(line, file=sys.stderr)))
+    address_of_mlflow.check(
+        asked.tracking.uri, asked.tracking.experiment, warn or (lambda line: print(line, file=sys.stderr))
+    )
     sweep, _ = describe(asked, data, home)
     fetch(asked, sweep.older_points)
     ray_connection.connect(address)

@@ -92,7 +92,9 @@ def resume(
     _refuse_changed_space(asked, sweep.space)
     webhook(asked)
     if asked.tracking != sweep.asked.tracking:  # it is recorded anew there
-        address_of_mlflow.check(asked.tracking, lambda line: print(line, file=sys.stderr))
+        address_of_mlflow.check(
+            asked.tracking.uri, asked.tracking.experiment, lambda line: print(line, file=sys.stderr)
+        )
     sweep = sweep.model_copy(update={"asked": asked})
     arrays = node_arrays.load(sweep.task())
     _refuse_older_scores(sweep, arrays, recorded.record)

@@ -54,7 +54,7 @@ def check_tracking(asked: Asked) -> Iterator[Finding]:
         return
     away: list[str] = []
     try:
-        address.check(tracking, away.append)
+        address.check(tracking.uri, tracking.experiment, away.append)
     except InputError as error:
         yield problem(str(error), "a sweep is refused until tracking.uri is right, and the server lets this user in")
         return

@@ -40,7 +40,7 @@ def saved_view(sweep: SweepJson) -> tuple[str, str]:
     return PREFIX + sweep.sweep_id, text
 
 
-def _state(sweep: SweepJson, max_params: int) -> Json:
+def _state(sweep: SweepJson, max_params: int = MAX_PARAMS) -> Json:
     metric, mode = sweep.metric, sweep.mode
     numeric, others = _searched(sweep)
     searched = [limits.key(name) for name in [*numeric, *others][:max_params]]

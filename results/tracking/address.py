@@ -1,6 +1,6 @@
 """Whether a sweep can be recorded where its `tracking` says: the address, the experiment's name, and what answers there.
 
-    check(sweep.tracking, say)          # InputError, or a line where the server is away
+    check(tracking.uri, tracking.experiment, say)   # InputError, or a line where the server is away
 
 What answers is asked once, by a process of its own (`python -m fersweep.results.tracking.address`, which reads the address from
 stdin): a driver imports no MLflow, and no server can hold it up.
@@ -31,8 +31,6 @@ from fersweep.common.processes import environment, module_command
 from fersweep.common.text import masked, one_line
 from fersweep.results.mlflow_store import connection, limits
 from fersweep.results.mlflow_store.addresses import sqlite_file
-from fersweep.search_spaces.sweep_file.consistency import TRACKING_SECRETS
-from fersweep.search_spaces.sweep_file.schema import Tracking
 
 REQUEST_S = 5  # for a server to answer
 ASK_S = 30  # for the process that asks it, whose imports take seconds
@@ -52,12 +50,13 @@ class Answer(NamedTuple):
     why: str = ""
 
 
-def check(tracking: Tracking, tell: Callable[[str], None], ask: bool = True) -> None:
-    """Raises InputError if nothing can ever be recorded there. `tell` gets a line where the server does not answer now.
+def check(uri: str | None, name: str | None, tell: Callable[[str], None], ask: bool = True) -> None:
+    """Raises InputError if nothing can ever be recorded at `uri` in the experiment `name` (None: the usual ones).
 
-    `ask`: False: only what can be said without the server.
+    Args:
+        tell: gets a line where the server does not answer now.
+        ask: False: only what can be said without the server.
     """
-    name, uri = tracking.experiment, tracking.uri
     if name is not None and (not name.strip() or len(name) > limits.EXPERIMENT or not name.isprintable()):
         raise InputError(
             f"tracking.experiment: {one_line(name, 40)!r} is no name of an experiment in MLflow: want 1 to "
@@ -66,7 +65,9 @@ def check(tracking: Tracking, tell: Callable[[str], None], ask: bool = True) -> 
     if uri is None:
         return
     if masked(uri) != uri:
-        raise InputError(f"tracking.uri: {masked(uri)} holds a password or a token. {TRACKING_SECRETS}")
+        raise InputError(
+            f"tracking.uri: {masked(uri)} holds a password or a token. Write it without one: {CREDENTIALS}"
+        )
     if problem := _problem(uri):
         raise InputError(f"tracking.uri: {one_line(masked(uri), 200)}: {problem}")
     if not ask or sqlite_file(uri) is not None:

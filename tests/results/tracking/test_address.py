@@ -13,7 +13,6 @@ from fersweep.common.errors import InputError
 from fersweep.results.tracking import address
 from fersweep.results.tracking.address import Answer
 from fersweep.search_spaces.sweep_file.read_sweep import read_sweep
-from fersweep.search_spaces.sweep_file.schema import Tracking
 
 NO_FILE = "want http.*sqlite:////PATH/mlflow.db, .*null: the store under --home"
 
@@ -96,7 +95,7 @@ def server() -> Iterator[str]:
 )
 def test_what_is_no_address(uri: str, message: str) -> None:
     with pytest.raises(InputError, match=message) as refused:
-        address.check(Tracking(uri=uri), pytest.fail)
+        address.check(uri, None, pytest.fail)
     assert "\n" not in str(refused.value)
     assert "word@" not in str(refused.value)
 
@@ -104,7 +103,7 @@ def test_what_is_no_address(uri: str, message: str) -> None:
 @pytest.mark.parametrize("name", ["", " ", "x" * 501, "a\nb"])
 def test_what_is_no_experiment(name: str) -> None:
     with pytest.raises(InputError, match="is no name of an experiment in MLflow: want 1 to 500 printable characters"):
-        address.check(Tracking(experiment=name), pytest.fail)
+        address.check(None, name, pytest.fail)
 
 
 def test_addresses_that_are_some(tmp_path: Path, empty_store: Path) -> None:
@@ -115,7 +114,7 @@ def test_addresses_that_are_some(tmp_path: Path, empty_store: Path) -> None:
         "https://host/mlflow",
         "postgresql+psycopg2://h/d",
     ):
-        address.check(Tracking(uri=uri, experiment="faces: öß 😀"), pytest.fail, ask=False)
+        address.check(uri, "faces: öß 😀", pytest.fail, ask=False)
     assert not list(tmp_path.iterdir())
 
 
