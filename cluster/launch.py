@@ -32,6 +32,7 @@ from fersweep.data_pipeline.tasks.task import Task
 from fersweep.results.models.names import check_sweep_name
 from fersweep.results.record.home import check_home
 from fersweep.results.record.sweep_json import Baseline, Learned, SweepJson, stored_at
+from fersweep.results.tracking import address as address_of_mlflow
 from fersweep.search_spaces.sweep_file.schema import Sweep
 from fersweep.search_spaces.sweep_file.searched_space import distributions, fetch
 from fersweep.trainables.metrics import majority_baseline
@@ -107,6 +108,7 @@ def launch(asked: Sweep, data: str | Path, home: Path, address: str | None = Non
     """Run a new sweep to its end. Everything is checked before anything is written."""
     directory = _refuse_existing(asked, home)
     webhook(asked)
+    address_of_mlflow.check(asked.tracking.uri, asked.tracking.experiment, lambda line: print(line, file=sys.stderr))
     sweep, arrays = describe(asked, data, home)
     storage = sweep.storage(directory)
     if storage.path is None:
@@ -135,6 +137,9 @@ def dry(
     """
     _refuse_existing(asked, home)
     webhook(asked)
+    address_of_mlflow.check(
+        asked.tracking.uri, asked.tracking.experiment, warn or (lambda line: print(line, file=sys.stderr))
+    )
     sweep, _ = describe(asked, data, home)
     fetch(asked, sweep.older_points)
     ray_connection.connect(address)

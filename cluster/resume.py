@@ -32,13 +32,14 @@ from fersweep.results.record.home import pull
 from fersweep.results.record.journal import SweepRecord, trial_name
 from fersweep.results.record.recorded_sweep import RecordedSweep, load_sweep
 from fersweep.results.record.sweep_json import SweepJson
+from fersweep.results.tracking import address as address_of_mlflow
 from fersweep.search_spaces.sweep_file.overrides import change
 from fersweep.search_spaces.sweep_file.read_sweep import parse_sweep
 from fersweep.search_spaces.sweep_file.schema import Sweep
 from fersweep.search_spaces.sweep_file.searched_space import distributions, fetch
 
 MAY_CHANGE = ("search.num_trials", "stop.max_epochs", "stop.report_s", "stop.timeout_s", "keep_checkpoints")
-MAY_CHANGE_BELOW = ("resources.", "failures.", "notify")
+MAY_CHANGE_BELOW = ("resources.", "failures.", "notify", "tracking.")
 
 
 class Difference(NamedTuple):
@@ -90,6 +91,10 @@ def resume(
             return Outcome("finished", directory, following=asked.following)
         _refuse_changed_space(asked, sweep.space)
         webhook(asked)
+        if asked.tracking != sweep.asked.tracking:  # it is recorded anew there
+            address_of_mlflow.check(
+                asked.tracking.uri, asked.tracking.experiment, lambda line: print(line, file=sys.stderr)
+            )
         sweep = sweep.model_copy(update={"asked": asked})
         arrays = node_arrays.load(sweep.task())
         _refuse_older_scores(sweep, arrays, recorded.record)

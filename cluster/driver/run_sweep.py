@@ -8,6 +8,7 @@ from __future__ import annotations
 import contextlib
 import os
 import shutil
+import sys
 import warnings
 from dataclasses import dataclass
 from pathlib import Path
@@ -28,7 +29,7 @@ from fersweep.results.record.home import resume_command, status_command
 from fersweep.results.record.journal import Journal
 from fersweep.results.record.storage import Storage
 from fersweep.results.record.sweep_json import Baseline, SweepJson, read_sweep_json
-from fersweep.results.tracking.recorder import Recorder
+from fersweep.results.tracking.recorder import FINISH_S, Recorder
 from fersweep.search_spaces.sweep_file.schema import Sweep
 
 HURRY_S = 10.0  # for MLflow to catch up when the driver has to go; its recorder goes on by itself
@@ -84,7 +85,11 @@ def run_sweep(
         journal.close()
         with contextlib.suppress(OSError):
             withdraw_stop(storage)
-        missing = recorder.finish() if state == "finished" else recorder.finish(HURRY_S)
+        stopping.ending = True
+        timeout_s = FINISH_S if state == "finished" else HURRY_S
+        missing = recorder.finish(
+            timeout_s, lambda line: print(line, file=sys.stderr, flush=True), lambda: stopping.left
+        )
         notifier.finish()
     following = sweep.asked.following if state == "finished" else None
     return Outcome(state, directory, stopping.signal, stopping.error, missing, following)

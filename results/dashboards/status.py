@@ -24,6 +24,7 @@ from fersweep.results.record.journal import DAMAGE, SweepRecord, read_events
 from fersweep.results.record.storage import Storage
 from fersweep.results.record.sweep_json import read_sweep_json
 from fersweep.results.record.timeline import planned_and_taken
+from fersweep.results.tracking.lag import recorded
 
 UNREADABLE = (OSError, *DAMAGE)  # what reading a broken record may raise
 
@@ -71,6 +72,7 @@ class SweepStatus:
         fersweep: the version that launched it.
         planned: how long the sweep was planned to take, and how long it took, in words; once it has finished.
         storage: its bucket.
+        mlflow: what MLflow lacks of it: what is late, what it refuses for good; None: nothing.
         sync: whether MLflow is level with the journal; filled by `sync`.
     """
 
@@ -93,6 +95,7 @@ class SweepStatus:
     fersweep: str | None = None
     planned: str | None = None
     storage: str | None = None
+    mlflow: str | None = None
     sync: str | None = None
 
     @property
@@ -205,6 +208,7 @@ def _read(directory: Path, disk_bytes: int) -> SweepStatus:
         fersweep=sweep.versions.get("fersweep"),
         planned=planned_and_taken(sweep, directory) if state == "finished" else None,
         storage=sweep.asked.storage,
+        mlflow=recorded(directory, record, running=state == "running"),
     )
 
 

@@ -28,6 +28,7 @@ from fersweep.common.errors import InputError
 from fersweep.data_pipeline.dataset.parts import open_table
 from fersweep.data_pipeline.tasks.task import Task
 from fersweep.results.mlflow_store import connection
+from fersweep.results.mlflow_store.experiments import experiment_id, find_experiment, mark
 from fersweep.results.mlflow_store.other_homes import is_read_only
 from fersweep.results.mlflow_store.registry import user_name
 from fersweep.results.record.home import check_home
@@ -39,6 +40,7 @@ if TYPE_CHECKING:
     from mlflow.tracking import MlflowClient
 
 EXPERIMENT = "fersweep: test"
+LEDGER = "test-ledger"  # what the experiment is marked with, in place of a sweep's id: it may be renamed
 TAGS = "fersweep.asked."  # before the name of a Line's field
 
 
@@ -95,7 +97,8 @@ def ask(
     client: MlflowClient, home: Path, task: Task, *, model: str, verb: str, against: str = "", alias: str = ""
 ) -> Line:
     """Write the line of a judgement that is about to be made. Raises whatever the store raises: then test is not asked."""
-    experiment = connection.experiment_id(client, EXPERIMENT, home)
+    experiment = experiment_id(client, EXPERIMENT, home, LEDGER)
+    mark(client, experiment, LEDGER, EXPERIMENT)
     fields = {
         "faces": faces_of(task),
         "fingerprint": task.manifest["fingerprint"],
@@ -121,7 +124,7 @@ def answered(client: MlflowClient, line: Line, figures: Figures) -> None:
 
 def lines(client: MlflowClient, faces: str) -> list[Line]:
     """All lines of the faces that `faces_of` names so, the oldest first."""
-    known = client.get_experiment_by_name(EXPERIMENT)
+    known = find_experiment(client, EXPERIMENT, LEDGER)
     if known is None:
         return []
     runs = sorted(_search(client, known.experiment_id, faces), key=lambda run: run.info.start_time)

@@ -19,7 +19,7 @@ import numpy as np
 
 from fersweep.data_pipeline.tasks.task import Task
 from fersweep.results.evaluate.judgement import evaluate
-from fersweep.results.mlflow_store import registry, run_fields
+from fersweep.results.mlflow_store import connection, registry, run_fields
 from fersweep.results.mlflow_store.registry import MODEL
 from fersweep.results.promote.begun import process_tags
 from fersweep.results.promote.candidate import Candidate
@@ -92,13 +92,13 @@ def register(request: Request, candidate: Candidate, asked: int) -> tuple[ModelV
 
 @contextmanager
 def _run(client: MlflowClient, experiment: str, name: str, tags: dict[str, str]) -> Iterator[str]:
-    """The id of a new run, which MLflow's functions write to in the block, whatever MLFLOW_RUN_ID says."""
+    """The id of a new run, which MLflow's functions write to in the block."""
     import mlflow
 
     mlflow.set_tracking_uri(client.tracking_uri)
     mlflow.set_registry_uri(client.tracking_uri)
     run = client.create_run(experiment, tags=tags | {"mlflow.user": registry.user_name()}, run_name=name)
-    with mlflow.start_run(run_id=run.info.run_id):
+    with connection.without_fluent_environment(), mlflow.start_run(run_id=run.info.run_id):
         yield run.info.run_id
 
 

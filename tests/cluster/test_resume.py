@@ -24,6 +24,7 @@ from fersweep.results.record.home import find_sweep
 from fersweep.results.record.journal import SweepRecord
 from fersweep.results.record.recorded_sweep import load_sweep
 from fersweep.results.record.storage import Storage
+from fersweep.results.tracking import lag
 from fersweep.search_spaces.sweep_file.read_sweep import read_sweep
 from fersweep.search_spaces.sweep_file.schema import Sweep
 from fersweep.trainables import curve
@@ -310,3 +311,19 @@ def test_other_versions_are_said(directory: Path, capsys: pytest.CaptureFixture[
     assert resume(directory).state == "finished"
     (line,) = (line for line in capsys.readouterr().err.splitlines() if "launched with" in line)
     assert line == f"note: c was launched with ray 1.0, now {ray}: its trials so far are of that code"
+
+
+def test_another_place_for_the_records(directory: Path, tmp_path: Path, empty_store: Path) -> None:
+    """A finished sweep is recorded anew there, by the trials' journal; what is no address is refused, and changes nothing."""
+    content = (directory / "sweep.json").read_bytes()
+    for uri, message in [("mlruns", "a path is no address"), ("http://u:p@h", r"http://\*\*\*@h holds a password")]:
+        with pytest.raises(InputError, match=message):
+            resume(directory, overrides=[f"tracking.uri={uri}"])
+    assert (directory / "sweep.json").read_bytes() == content
+    before = run_ids(directory)
+    shutil.copy(empty_store, tmp_path / "elsewhere.db")
+    assert resume(directory, overrides=[f"tracking.uri=sqlite:///{tmp_path}/elsewhere.db"]).state == "finished"
+    runs = check_all_recorded(directory)
+    assert runs.keys() == before.keys()
+    assert not {run.info.run_id for run in runs.values()} & set(before.values())
+    assert lag.missing(directory) is None
