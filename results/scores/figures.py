@@ -38,6 +38,20 @@ class Refit(Part):
     seeds: list[Seed]
 
 
+class Learned(Part):
+    """Faces of the split that the model learned, or may have.
+
+    Attributes:
+        same: the same picture as one that it learned.
+        near: near twins of one that it learned; None where they were not looked for.
+        judged: they are in the figures (`--allow-seen`); else they were left out.
+    """
+
+    same: int
+    near: int | None = None
+    judged: bool = False
+
+
 class Figures(Part):
     """Scores of a model on one split of a task.
 
@@ -49,6 +63,7 @@ class Figures(Part):
         tta: of answers averaged over each face and its mirror image.
         name: of a baseline.
         refit: of a promoted model that was trained again.
+        seen: where the model learned faces of the split.
     """
 
     split: str
@@ -62,6 +77,7 @@ class Figures(Part):
     tta: FaceScores | None = None
     name: str | None = None
     refit: Refit | None = None
+    seen: Learned | None = None
 
     def absent(self) -> list[str]:
         """Classes without faces."""
