@@ -12,6 +12,7 @@ other.without("test", seen.faces)                      # the same task, without 
 
 from __future__ import annotations
 
+import io
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -29,6 +30,7 @@ from fersweep.data_pipeline.tasks.task import Task
 
 FILE = "learned_faces.npy"
 """Beside a model that travels without its dataset."""
+HEADER_BYTES = 128  # of a .npy file
 HEX_DIGITS = 16  # of a face's id that are kept: of 10 million faces, two share them with a probability of 3e-6
 MAX_COMPARED = 500_000  # faces among which near twins are looked for
 BLOCK_ROWS = 8192  # faces that are made small at a time
@@ -85,22 +87,21 @@ class LearnedFaces:
     def read(cls, path: Path) -> LearnedFaces:
         """What `save` wrote. InputError where it is something else."""
         try:
-            if not path.is_file():
-                raise ValueError("there is no such file")
-            ids = np.load(
-                path, mmap_mode="r", allow_pickle=False
-            )  # a header that promises more than there is is an error
-            if ids.dtype != np.dtype("<u8") or ids.ndim != 1 or not (ids[1:] > ids[:-1]).all():
-                raise ValueError("no rising uint64")
-        except (OSError, ValueError, TypeError, SyntaxError, EOFError, OverflowError, RecursionError) as error:
-            reason = (str(error).splitlines() or [type(error).__name__])[0]
-            raise InputError(f"{path}: is no list of learned faces ({reason}): promote the model anew") from None
-        return cls(np.array(ids, np.uint64))
+            content = path.read_bytes() if path.is_file() else b""
+        except OSError as error:
+            raise InputError(f"{path}: cannot be read ({error.strerror})") from None
+        header = _header((len(content) - HEADER_BYTES) // 8)
+        if not content.startswith(header):  # nothing of it is believed: it is what `save` writes, or it is not
+            raise InputError(f"{path}: is no list of learned faces: promote the model anew")
+        ids = np.frombuffer(content, "<u8", offset=len(header)).astype(np.uint64)
+        if not (ids[1:] > ids[:-1]).all():
+            raise InputError(f"{path}: is no list of learned faces, its ids do not rise: promote the model anew")
+        return cls(ids)
 
     def save(self, path: Path) -> None:
         """Write them as .npy, 8 bytes a face, by temp-and-rename. Raises OSError."""
         with replacing(path) as temporary, temporary.open("wb") as file:
-            np.save(file, self.ids.astype("<u8"), allow_pickle=False)
+            file.write(_header(len(self.ids)) + self.ids.astype("<u8").tobytes())
 
     def has(self, face_ids: Sequence[str] | np.ndarray) -> np.ndarray:
         """(N,) bool: which faces are among them."""
@@ -112,14 +113,18 @@ class LearnedFaces:
         """Which faces of `split` of `task` are among them, or near twins of a face of `at_hand`.
 
         Args:
-            at_hand: tasks of what was learned, with their records, the pictures of which are here.
+            at_hand: tasks of what was learned, with their records, the pictures of which are here; none: ids alone are compared.
             lacking: a learned dataset that is not here.
         """
         same = self.has(task.everyone(split)[2])
         near, uncompared = None, f"dataset {lacking} is not here" if lacking else ""
-        if not uncompared and (without := [each for each in (task, *(t for t, _ in at_hand)) if not each.has_pixels]):
+        if (
+            at_hand
+            and not uncompared
+            and (without := [each for each in (task, *(t for t, _ in at_hand)) if not each.has_pixels])
+        ):
             uncompared = f"{without[0].place} has no pictures"
-        if not uncompared:
+        if at_hand and not uncompared:
             learned = [
                 (t, t.learned_rows(record["splits"], bool(record.get("without_twins")))) for t, record in at_hand
             ]
@@ -131,6 +136,14 @@ class LearnedFaces:
         if near is None:
             return Seen(split, same, int(same.sum()), None, uncompared=uncompared)
         return Seen(split, same | near, int(same.sum()), int(near.sum()))
+
+
+def _header(num: int) -> bytes:
+    """Of a .npy file of `num` uint64."""
+    buffer = io.BytesIO()
+    shape = {"descr": "<u8", "fortran_order": False, "shape": (num,)}
+    np.lib.format.write_array_header_1_0(buffer, shape)
+    return buffer.getvalue()
 
 
 def task_of(record: Mapping[str, Any], place: str | Path) -> Task:
