@@ -69,6 +69,14 @@ def seen_by(model: FaceModel, home: Path, task: Task, split: str) -> Seen | None
     return joined.seen(task, split, pictures, lacking=", ".join(absent))
 
 
+def faces_of(model: FaceModel, place: str | Path) -> LearnedFaces:
+    """The faces that the model learned of the dataset at `place`: saved as FILE beside the checkpoint's directory, they travel
+    with a registered version.
+    """
+    records = [each for each in records_of(model) if each.get("task") is not None]
+    return LearnedFaces.joined([LearnedFaces.of(task_of(each, place), each) for each in records])
+
+
 def older_record(described: Mapping[str, Any], sweep: SweepJson | None, refit: bool) -> list[dict[str, Any]]:
     """What a model learned that does not say so itself. `sweep`: whose trial it is, or whose refit; None: it is gone."""
     fingerprint = described.get("fingerprint") or (sweep and sweep.dataset.fingerprint)

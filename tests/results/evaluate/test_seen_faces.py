@@ -17,12 +17,12 @@ from fersweep.common.errors import InputError
 from fersweep.data_pipeline.dataset import integrity
 from fersweep.data_pipeline.dataset.manifest import read_manifest
 from fersweep.data_pipeline.tasks.arrays import TaskArrays
-from fersweep.data_pipeline.tasks.learned_faces import FILE, LearnedFaces
+from fersweep.data_pipeline.tasks.learned_faces import FILE
 from fersweep.data_pipeline.tasks.spec import TaskSpec
 from fersweep.data_pipeline.tasks.task import Task
 from fersweep.results.evaluate import page, tables
 from fersweep.results.evaluate.model_judgement import ModelJudgement, judge_model
-from fersweep.results.models.learned import older_record, records_of
+from fersweep.results.models.learned import faces_of, older_record, records_of
 from fersweep.results.models.open_model import open_model
 from fersweep.results.record.sweep_json import read_sweep_json
 from fersweep.trainables import ensemble
@@ -148,13 +148,12 @@ def test_faces_of_another_dataset_that_it_learned_are_left_out(home: Path, sweep
     assert f"{note}all the same" in everything.notes[0]
     assert "(with faces that it learned)" in shown(everything)
 
-    moved, elsewhere = tmp_path / "epoch", tmp_path / "home"
+    moved, elsewhere = tmp_path / "artifacts" / "epoch", tmp_path / "home"
     shutil.copytree(str(model.checkpoint), moved)
     away = judge_model(open_model(str(moved), elsewhere), elsewhere, data)
     assert "which faces of test" in away.notes[-1]
     assert "learned is not known: dataset tiny is not here" in away.notes[-1]
-    task = Task(home / "data" / "tiny")
-    LearnedFaces.of(task, task.learned(["train"])).save(moved / FILE)
+    faces_of(model, home / "data" / "tiny").save(moved.parent / FILE)
     packed = judge_model(open_model(str(moved), elsewhere), elsewhere, data)
     assert packed.figures.seen is not None
     assert packed.figures.seen.as_json() == {"same": 3, "near": None, "judged": False}
