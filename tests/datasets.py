@@ -1,15 +1,19 @@
 """Small valid datasets for tests, made in milliseconds without MediaPipe."""
 
-from collections.abc import Sequence
+import shutil
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 
 import numpy as np
 
+from fersweep.data_pipeline.dataset.manifest import read_manifest
+from fersweep.data_pipeline.dataset.parts import open_table
 from fersweep.data_pipeline.dataset.schema import make_rows
 from fersweep.data_pipeline.dataset.seal import write_dataset
 from fersweep.data_pipeline.vocabulary import BLENDSHAPES
 
 IMAGE_SIZE = (48, 48)
+FIELDS = ("image_size", "landmarks", "sources", "options", "command")
 
 
 def write_tiny_dataset(
@@ -109,6 +113,36 @@ def write_tiny_dataset(
         fields["origins"] = {name: {"path": name, "format": "folders"} for name in origins}
     write_dataset(Path(directory), rows, fields)
     return Path(directory)
+
+
+def write_with_faces_of(directory: Path, given: Mapping[str, np.ndarray]) -> Path:
+    """A tiny dataset of other faces, with those that are given, split → (n, 48, 48) uint8, at the end of that split.
+
+    They have no blendshapes but zeros, and are happy. One that is in several splits is marked as a twin.
+    """
+    write_tiny_dataset(directory, 120, seed=11)
+    rows, names = [open_table(directory)], list(given)
+    ranks = {"train": 0, "val": 1, "test": 2}
+    first: dict[bytes, str] = {}
+    for name in sorted(names, key=ranks.__getitem__, reverse=True):
+        faces, twins = given[name], [first.get(face.tobytes()) for face in given[name]]
+        sources = [f"{name}:{index}" for index in range(len(faces))]
+        rows.append(
+            make_rows(
+                IMAGE_SIZE,
+                blendshapes=np.zeros((len(faces), len(BLENDSHAPES)), np.float32),
+                pixels=faces,
+                source=sources,
+                split=[name] * len(faces),
+                label=["happy"] * len(faces),
+                duplicate_of=twins,
+            )
+        )
+        first |= {face.tobytes(): source for face, source in zip(faces, sources, strict=True)}
+    fields = {key: value for key, value in read_manifest(directory).items() if key in FIELDS}
+    shutil.rmtree(directory)
+    write_dataset(directory, rows, fields)
+    return directory
 
 
 def _landmarks(y: np.ndarray, rng: np.random.Generator) -> np.ndarray:

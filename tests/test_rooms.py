@@ -27,7 +27,7 @@ TABLE: dict[str, str] = {
     "data_pipeline/faces": "vocabulary",
     "data_pipeline/splits": "vocabulary",
     "data_pipeline/dataset": "vocabulary splits",
-    "data_pipeline/tasks": "vocabulary faces dataset",
+    "data_pipeline/tasks": "vocabulary faces splits dataset",
     "data_pipeline/prepare": "vocabulary sources faces splits dataset",
     "data_pipeline/describe": "vocabulary faces dataset tasks",
     **dict.fromkeys(("trainables/metrics", "trainables/batches", "trainables/gpu_share", "trainables/saved_model"), ""),

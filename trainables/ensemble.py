@@ -22,7 +22,13 @@ def write(directory: Path, members: Sequence[Path]) -> None:
     directory.mkdir(parents=True, exist_ok=True)
     for index, member in enumerate(members):
         shutil.copytree(member, directory / f"member-{index}")
-    model = {**read_model(members[0]), "ensemble": len(members)}
+    models = [read_model(member) for member in members]
+    model = {**models[0], "ensemble": len(members)}
+    learned: list[Any] = []  # each once, of all members
+    for record in (record for described in models for record in described.get("learned", ())):
+        learned += [record] * (record not in learned)
+    if learned:
+        model["learned"] = learned
     (directory / "model.json").write_text(json.dumps(model, indent=1))
 
 

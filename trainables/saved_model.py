@@ -13,7 +13,9 @@ from fersweep.data_pipeline.tasks.arrays import TaskArrays
 
 
 def describe_model(name: str, hparams: BaseModel, arrays: TaskArrays, seed: int) -> dict[str, Any]:
-    """`model.json` of a model: what is needed beside the weights to build it again and to feed it."""
+    """`model.json` of a model: what is needed beside the weights to build it again and to feed it, and "learned": a list of
+    what it learned from, each as `Task.learned` has it.
+    """
     return {
         "trainable": name,
         "hparams": hparams.model_dump(),
@@ -23,6 +25,7 @@ def describe_model(name: str, hparams: BaseModel, arrays: TaskArrays, seed: int)
         "preprocessing": arrays.preprocessing,
         "fingerprint": arrays.fingerprint,
         "seed": seed,
+        **({"learned": arrays.learned} if arrays.learned else {}),
     }
 
 

@@ -86,6 +86,22 @@ def task_pixels(dataset: Path) -> object:
     return Task(dataset, TaskSpec(features="pixels")).arrays()
 
 
+def check_whole(dataset: Path) -> object:
+    from fersweep.data_pipeline.dataset.integrity import check_parts
+    from fersweep.data_pipeline.dataset.manifest import read_manifest
+
+    check_parts(dataset, read_manifest(dataset), whole=True)
+    return None
+
+
+def check_remembered(dataset: Path) -> object:
+    from fersweep.data_pipeline.dataset.integrity import check_parts
+    from fersweep.data_pipeline.dataset.manifest import read_manifest
+
+    check_parts(dataset, read_manifest(dataset))
+    return None
+
+
 WAYS: dict[str, Callable[[Path], object]] = {
     "pixels: pixels.pixels": pixels_ours,
     "pixels: half of the rows": pixels_half,
@@ -93,6 +109,8 @@ WAYS: dict[str, Callable[[Path], object]] = {
     "pixels: pandas": pixels_pandas,
     "scores: open_table": scores_ours,
     "scores: pandas": scores_pandas,
+    "parts: every byte compared": check_whole,
+    "parts: as remembered": check_remembered,
     "task: blendshapes": task_blendshapes,
     "task: pixels": task_pixels,
 }

@@ -73,6 +73,7 @@ class TaskArrays:
     preprocessing: dict[str, Any]
     """What inference must repeat: border, size, views, image_size, fit, crop, bundle, MediaPipe version."""
     groups: dict[str, list[str]] = field(default_factory=dict)  # class → labels of the dataset
+    learned: list[dict[str, Any]] = field(default_factory=list)  # of which faces train is: `Task.learned`
 
 
 def preprocessing(manifest: Mapping[str, Any]) -> dict[str, Any]:

@@ -34,7 +34,7 @@ SENT_BYTES = 128 * 2**20
 """Larger arrays are mapped. FER2013's pixels (84 MB) are sent (benchmarks/data/staging.py)."""
 
 EACH_READS = "each machine reads a dataset of this size itself: it must be in a bucket, or on a path that all see"
-PLAIN = ("classes", "feature_names", "fingerprint", "preprocessing", "groups")
+PLAIN = ("classes", "feature_names", "fingerprint", "preprocessing", "groups", "learned")
 STATISTICS = ("mean", "std", "class_weight")
 
 

@@ -9,6 +9,7 @@ Only columns of a few bytes a face are read, once; the caller reads pixels, scor
 # pyarrow has no types.
 # pyright: reportUnknownArgumentType=false, reportUnknownMemberType=false, reportUnknownVariableType=false
 
+import copy
 from collections.abc import Mapping
 from functools import cached_property
 from pathlib import Path
@@ -37,6 +38,7 @@ class Selection:
         self._labels: list[str] = manifest["classes"]
         self._num_classes = max(class_of.values(), default=-1) + 1
         self._num_folds: int | None = manifest.get("folds")
+        self._left_out = np.empty(0, np.int64)
         self._check_fold()
         self._check_sources(list(manifest.get("origins") or {}))
 
@@ -82,11 +84,28 @@ class Selection:
             columns["in_sources"] = np.ones(table.num_rows, bool)
         return columns
 
-    def chosen(self, split: str, detected: bool | None) -> tuple[np.ndarray, np.ndarray]:
+    def without(self, rows: np.ndarray) -> "Selection":
+        """The same choice, but for these rows of the dataset."""
+        rest = copy.copy(self)
+        rest._left_out = np.union1d(self._left_out, rows)
+        return rest
+
+    def originals(self, rows: np.ndarray) -> np.ndarray:
+        """`rows` without the altered copies, and the faces that those were made of: rows (n,), rising."""
+        copies = self._columns["augmentation"]
+        if not copies[rows].any():
+            return rows
+        sources = open_table(self._dataset, ["source"])["source"].to_pylist()
+        wanted = {sources[row] for row in rows[copies[rows]].tolist()}
+        faces = [row for row in np.flatnonzero(~copies).tolist() if sources[row] in wanted]
+        return np.union1d(rows[~copies[rows]], np.array(faces, np.int64))
+
+    def chosen(self, split: str, detected: bool | None, to_train: bool = False) -> tuple[np.ndarray, np.ndarray]:
         """Rows (n,) int64, rising, of `split` that the task is about, and their classes (n,) int32.
 
         Args:
             detected: only faces that MediaPipe detected, or only those that it did not; None: both.
+            to_train: val is trained on together with train, so that it has no twins of test either.
         """
         if split not in SPLITS:
             raise InputError(f"split '{split}' is none of {', '.join(SPLITS)}")
@@ -96,7 +115,8 @@ class Selection:
         keep = (y >= 0) & columns["in_sources"] & self._in_split(split)
         if detected is not None:
             keep &= columns["detected"] == detected
-        if split == "train":
+        keep[self._left_out] = False
+        if split == "train" or to_train:
             keep &= ~(columns["duplicate_of"] & (not spec.keep_twins))
             if spec.drop_near_twins:
                 keep &= ~columns["near_duplicate_of"]

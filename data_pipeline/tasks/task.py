@@ -11,9 +11,11 @@ Shapes: N faces, F features, C classes, H × W pixels.
 # pyright: reportUnknownArgumentType=false, reportUnknownMemberType=false
 # pyright: reportUnknownParameterType=false, reportUnknownVariableType=false
 
+import copy
 import math
 from collections.abc import Callable, Sequence
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pyarrow as pa
@@ -86,8 +88,8 @@ class Task:
         return self._faces([split], in_memory)
 
     def _faces(self, splits: Sequence[str], allocate: Allocate) -> Arrays:
-        """Faces of the splits, one after the other."""
-        chosen = [self._rows.chosen(split, self._detected) for split in splits]
+        """Faces of the splits, one after the other; of several, to train on all of them."""
+        chosen = [self._rows.chosen(split, self._detected, to_train=len(splits) > 1) for split in splits]
         y = np.concatenate([classes for _, classes in chosen])
         x = allocate("x", (len(y), *self.x_shape), np.dtype(np.uint8 if self.spec.features == "pixels" else np.float32))
         face_ids = allocate("face_ids", (len(y),), NAME)
@@ -145,6 +147,38 @@ class Task:
         table = self._table(["face_id", "detected"], rows)
         return y, table["detected"].to_numpy(), _texts(table["face_id"])
 
+    def all_rows(self, split: str) -> np.ndarray:
+        """(M,) rows of the dataset, rising: the faces of `everyone(split)`."""
+        return self._rows.chosen(split, detected=None)[0]
+
+    def without(self, split: str, faces: np.ndarray) -> "Task":
+        """The same task without some faces of `split`: (M,) bool over `everyone(split)`."""
+        rest = copy.copy(self)
+        rest._rows = self._rows.without(self.all_rows(split)[faces])
+        return rest
+
+    def learned(self, splits: Sequence[str]) -> dict[str, Any]:
+        """For model.json: the dataset, splits and selection of the faces that a model is trained on (learned_faces.py)."""
+        return {
+            "name": self.manifest.get("name", self.dataset.name),
+            "fingerprint": self.manifest["fingerprint"],
+            "splits": list(splits),
+            "without_twins": not self.spec.keep_twins,
+            "task": self.spec.model_dump(mode="json"),
+        }
+
+    def learned_rows(self, splits: Sequence[str], without_twins: bool = True) -> np.ndarray:
+        """(n,) rows of the dataset, rising: the faces that a model trained on `splits` learns, those behind altered copies, too.
+
+        `without_twins`: where it learns val, that has no twins of test; models of older versions learned them.
+        """
+        rows = [self._rows.chosen(split, self._detected, to_train=without_twins)[0] for split in splits]
+        return self._rows.originals(np.unique(np.concatenate([np.empty(0, np.int64), *rows])))
+
+    def learned_ids(self, splits: Sequence[str], without_twins: bool = True) -> list[str]:
+        """face_id of `learned_rows`."""
+        return self._table(["face_id"], self.learned_rows(splits, without_twins))["face_id"].to_pylist()
+
     def names(self, split: str, rows: Sequence[int] | np.ndarray) -> tuple[list[str], list[str]]:
         """face_id and source of the given rows of `load(split)`."""
         chosen, place = self._dataset_rows(split, rows)
@@ -161,7 +195,7 @@ class Task:
         return pixels(self.dataset, chosen, self.manifest)[place], sources
 
     def arrays(self, with_val: bool = False, allocate: Callable[[str], Allocate] = lambda _: in_memory) -> TaskArrays:
-        """train, val and the statistics of train. `with_val`: train is train and val together, for a
+        """train, val and the statistics of train. `with_val`: train is train and val together, without twins of test, for a
         last training. `allocate`: split → what makes its large arrays. InputError if there are no val faces.
         """
         val = self._faces(["val"], allocate("val"))
@@ -187,6 +221,7 @@ class Task:
             fingerprint=self.manifest["fingerprint"],
             preprocessing=preprocessing(self.manifest),
             groups=self.groups,
+            learned=[self.learned(["train", "val"] if with_val else ["train"])],
         )
 
     def _check_features(self) -> None:

@@ -100,6 +100,9 @@ def evaluate(
         Path | None,
         typer.Option(file_okay=False, help="Draw there what the net looks at in faces of val.", metavar="DIR"),
     ] = None,
+    allow_seen: Annotated[
+        bool, typer.Option("--allow-seen", help="Judge it also on faces that it learned; the figures are marked.")
+    ] = False,
     html: Annotated[
         Path | None,
         typer.Option("--html", dir_okay=False, help="Write a page with the mistakes' faces.", metavar="FILE"),
@@ -113,7 +116,7 @@ def evaluate(
     from fersweep.results.models.open_model import open_model
 
     opened = open_model(model if trial is None else f"{model}:{trial}", home)
-    judged = judge_model(opened, home, data, split, tta, classes.split(",") if classes else None, explain)
+    judged = judge_model(opened, home, data, split, tta, classes.split(",") if classes else None, explain, allow_seen)
     if html is not None:
         write(html, page.html(judged))
     show(judged, tables.render_judgement, as_json)

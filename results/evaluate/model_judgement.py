@@ -25,8 +25,10 @@ from fersweep.data_pipeline.vocabulary import SPLITS
 from fersweep.results.evaluate.judgement import Judgement, judge
 from fersweep.results.mlflow_store.test_ledger import Line, answered, ask, open_ledger
 from fersweep.results.models.face_model import FaceModel, Origin
+from fersweep.results.models.learned import learned_split, seen_by
 from fersweep.results.record.home import find_sweep
 from fersweep.results.record.sweep_json import read_sweep_json
+from fersweep.results.scores.figures import Learned
 
 if TYPE_CHECKING:
     from mlflow.tracking import MlflowClient
@@ -82,6 +84,7 @@ def judge_model(
     tta: bool = False,
     classes: list[str] | None = None,
     explain: Path | None = None,
+    allow_seen: bool = False,
 ) -> ModelJudgement:
     """Judge any model on `data`; None: the dataset of the sweep that it comes from.
 
@@ -90,8 +93,11 @@ def judge_model(
         classes: names of the model's answers, for one that does not know them itself.
         explain: a directory (made if need be) for pictures of what the model looks at in faces of val, see
             explanations.py; their paths are `pictures`.
+        allow_seen: judge it also on faces that it learned. Else a split that it was trained on is refused, and of other
+            faces those that it learned, or near twins of which it did, are left out; `figures.seen` says how many.
 
-    Raises InputError where model and dataset have no class in common, or the model has no feature maps to look at.
+    Raises InputError where model and dataset have no class in common, the model has no feature maps to look at, it learned
+    these faces, or a part of the dataset is not the one that its manifest names.
     """
     split = split or ("val" if data is None else "test")
     if split not in SPLITS:
@@ -105,16 +111,16 @@ def judge_model(
         task, answers = _own_task(model, home), model.classes
     else:
         task, answers = _task_of(model, data, split, classes, notes)
-    line = None
     if split == "test":
         check_parts(task.dataset, task.manifest, whole=True)
-        line = _asked(model, home, task, notes)
+    task, seen = _unseen(model, home, task, split, allow_seen, notes)
+    line = _asked(model, home, task, notes) if split == "test" else None
     judged = judge(_Fitted(model), task, split, tta, answers)
-    figures = judged.figures
+    figures = judged.figures.model_copy(update={"seen": seen}) if seen else judged.figures
     if line is not None:
         answered(*line, figures)
         figures = figures.model_copy(update={"asked": line[1].number})
-    if data is None and (absent := judged.figures.absent()):
+    if (data is None or seen) and (absent := judged.figures.absent()):
         notes.append(without_faces(split, absent))
     mistakes = _mistakes(judged)
     pictures = None if explain is None else _explained(model, task, explain)
@@ -131,6 +137,36 @@ def _asked(model: FaceModel, home: Path, task: Task, notes: list[str]) -> tuple[
         notes.append("that test was asked is not in the ledger: the home cannot be written")
         return None
     return client, ask(client, home, task, model=model.name, verb="evaluate")
+
+
+def _unseen(
+    model: FaceModel, home: Path, task: Task, split: str, allow_seen: bool, notes: list[str]
+) -> tuple[Task, Learned | None]:
+    """The task of the faces that are judged, and what the model learned of the split. What is to be known goes to `notes`.
+
+    Raises InputError where it learned them all, or the split, unless that is allowed.
+    """
+    seen = seen_by(model, home, task, split)
+    if seen is None:
+        return task, None
+    same_data = learned_split(model, task, split)
+    if (same_data or (len(seen.faces) and seen.faces.all())) and not allow_seen:
+        raise InputError(
+            f"{model.name} learned {split} of {task.place}: figures on it say nothing about new faces; take "
+            f"{'' if split == 'test' else '--split test, or '}another dataset with --data, or --allow-seen to judge it all the same"
+        )
+    if same_data:
+        notes.insert(
+            0, f"{model.name} learned these faces ({split} is among what it was trained on): no figures of new faces"
+        )
+        return task, Learned(same=seen.num_same or len(seen.faces), judged=True)
+    if not seen.faces.any():
+        if seen.unknown or seen.uncompared:
+            notes.append(seen.sentence(model.name))
+        return task, None
+    notes.insert(0, seen.sentence(model.name, "; judged all the same" if allow_seen else "; judged without them"))
+    learned = Learned(same=seen.num_same, near=seen.num_near, judged=allow_seen)
+    return task if allow_seen else task.without(split, seen.faces), learned
 
 
 def _mistakes(judged: Judgement) -> list[Mistake]:

@@ -41,7 +41,9 @@ def render_judgement(judged: ModelJudgement) -> RenderableType:
 
 
 def judgement_title(judged: ModelJudgement) -> str:
-    return f"{judged.model} on {judged.split} of {name_of(judged.task.place)}"
+    seen = judged.figures.seen
+    marked = " (with faces that it learned)" if seen is not None and seen.judged else ""
+    return f"{judged.model} on {judged.split} of {name_of(judged.task.place)}{marked}"
 
 
 def render(figures: Figures, title: str) -> RenderableType:

@@ -21,9 +21,11 @@ from pathlib import Path
 from fersweep.common.errors import InputError
 from fersweep.results.models.callables import open_callable
 from fersweep.results.models.face_model import FaceModel, Origin
+from fersweep.results.models.learned import older_record, sweep_of
 from fersweep.results.models.names import aliases
 from fersweep.results.record.home import find_sweep, split_spec, sweep_names
 from fersweep.results.record.recorded_sweep import load_sweep
+from fersweep.results.record.sweep_json import read_sweep_json
 from fersweep.trainables.exports import formats
 from fersweep.trainables.saved_model import read_model
 
@@ -32,7 +34,10 @@ def open_model(spec: str, home: Path) -> FaceModel:
     """The model called `spec`, see the top of this file. InputError where there is none, saying what would be one."""
     path = Path(spec)
     if (path / "model.json").is_file():
-        return FaceModel(spec, read_model(path), path)
+        described = read_model(path)
+        if "learned" not in described:
+            described["learned"] = older_record(described, *sweep_of(path))
+        return FaceModel(spec, described, path)
     if path.suffix == ".onnx":
         from fersweep.trainables.exports.onnx_files import read_onnx
 
@@ -76,7 +81,12 @@ def _version_or_trial(spec: str, home: Path) -> FaceModel:
     origin, sweep = Origin(int(version.version)), version.tags.get("fersweep.sweep", "")
     if (Path(home) / "sweeps" / sweep / "sweep.json").is_file():
         origin = replace(origin, sweep=sweep, trial=int(version.tags["fersweep.trial"]))
-    return FaceModel(alias, read_model(checkpoint), checkpoint, origin=origin)
+    described = read_model(checkpoint)
+    if "learned" not in described:
+        whose = None if origin.sweep is None else read_sweep_json(find_sweep(home, origin.sweep))
+        is_refit = version.tags.get("fersweep.refit", "none") != "none"
+        described["learned"] = older_record(described, whose, is_refit)
+    return FaceModel(alias, described, checkpoint, origin=origin)
 
 
 def _is_alias(name: str, home: Path) -> bool:
@@ -94,5 +104,6 @@ def _trial(name: str, number: int | None, home: Path) -> FaceModel:
     trial, checkpoint = recorded.choose_trial(number)
     described, sweep = read_model(checkpoint), recorded.sweep
     described["groups"] = described.get("groups") or sweep.asked.task.classes or {}  # an older checkpoint has none
+    described.setdefault("learned", older_record(described, sweep, refit=False))
     origin = Origin(sweep=sweep.name, trial=trial.number)
     return FaceModel(f"{sweep.name}:{trial.number}", described, checkpoint, origin=origin)

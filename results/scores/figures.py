@@ -38,6 +38,20 @@ class Refit(Part):
     seeds: list[Seed]
 
 
+class Learned(Part):
+    """Faces of the split that the model learned, or may have.
+
+    Attributes:
+        same: the same picture as one that it learned.
+        near: near twins of one that it learned; None where they were not looked for.
+        judged: they are in the figures (`--allow-seen`); else they were left out.
+    """
+
+    same: int
+    near: int | None = None
+    judged: bool = False
+
+
 class Figures(Part):
     """Scores of a model on one split of a task.
 
@@ -50,6 +64,7 @@ class Figures(Part):
         name: of a baseline.
         refit: of a promoted model that was trained again.
         asked: how often the faces of test had been judged, this time included; None where that was not counted.
+        seen: where the model learned faces of the split.
     """
 
     split: str
@@ -64,6 +79,7 @@ class Figures(Part):
     name: str | None = None
     refit: Refit | None = None
     asked: int | None = None
+    seen: Learned | None = None
 
     def absent(self) -> list[str]:
         """Classes without faces."""

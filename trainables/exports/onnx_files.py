@@ -59,7 +59,7 @@ def read_onnx(path: Path) -> tuple[dict[str, Any], Callable[[np.ndarray], np.nda
 def _model(metadata: dict[str, str], shape: list[Any], path: Path) -> dict[str, Any]:
     """What is known of a model by its file's metadata and the shape of its input, with the keys of a model.json."""
     model: dict[str, Any] = {}
-    for key in ("classes", "groups", "feature_names", "preprocessing", "fingerprint"):
+    for key in ("classes", "groups", "feature_names", "preprocessing", "fingerprint", "learned"):
         text = metadata.get(f"fersweep.{key}", metadata.get(key))
         if text is not None:
             try:

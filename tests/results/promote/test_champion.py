@@ -16,6 +16,7 @@ from fersweep.common.errors import InputError
 from fersweep.common.processes import ROOT
 from fersweep.data_pipeline.tasks.task import Task
 from fersweep.results.champion.champion import champion, moves_of, rollback
+from fersweep.results.evaluate.model_judgement import judge_model
 from fersweep.results.mlflow_store import registry
 from fersweep.results.models.face_model import FaceModel
 from fersweep.results.models.open_model import open_model
@@ -229,3 +230,6 @@ def test_a_refit_learns_val_too_and_promotes_the_median_or_all(home: Path) -> No
     members = [trainables.restore(path).predict(x) for path in sorted(Path(both.checkpoint).glob("member-*"))]
     assert len(members) == 3
     np.testing.assert_allclose(model.predict(x), np.mean(members, axis=0), rtol=1e-6)
+    for version in (found.version, both.version):
+        with pytest.raises(InputError, match=r"learned val of .*take --split test, or another dataset with --data"):
+            judge_model(open_model(str(version), home), home)
