@@ -29,6 +29,7 @@ from fersweep.common.versions import installed, own_commit, own_version
 from fersweep.data_pipeline.tasks import node_arrays
 from fersweep.data_pipeline.tasks.arrays import TaskArrays
 from fersweep.data_pipeline.tasks.task import Task
+from fersweep.results.models.names import check_sweep_name
 from fersweep.results.record.home import check_home
 from fersweep.results.record.sweep_json import Baseline, Learned, SweepJson, stored_at
 from fersweep.search_spaces.sweep_file.schema import Sweep
@@ -116,7 +117,7 @@ def launch(asked: Sweep, data: str | Path, home: Path, address: str | None = Non
             )
     for line in sweep.without_faces():
         print(line, file=sys.stderr)
-    fetch(asked, sweep.older_points)
+    sweep = sweep.model_copy(update={"fetched": fetch(asked, sweep.older_points)})
     ray_connection.connect(address)
     capacity.check(asked.resources)
     check_nodes(asked.resources, arrays, None if storage.path is None else Path(home))
@@ -162,6 +163,7 @@ def _refuse_existing(sweep: Sweep, home: Path) -> Path:
     """The directory of a new sweep. InputError if it exists, or that of the sweep that is to follow, or cannot be made."""
     directory = Path(home) / "sweeps" / sweep.name
     check_home(home)
+    check_sweep_name(sweep.name, home)
     if directory.parent.exists():
         check_writable(directory.parent, f"--home {home}")
     refuse_existing(directory)

@@ -93,7 +93,7 @@ def resume(
         sweep = sweep.model_copy(update={"asked": asked})
         arrays = node_arrays.load(sweep.task())
         _refuse_older_scores(sweep, arrays, recorded.record)
-        fetch(asked, sweep.older_points)
+        sweep = sweep.model_copy(update={"fetched": fetch(asked, sweep.older_points, sweep.fetched)})
         ray_connection.connect(address)
         capacity.check(asked.resources)
         check_nodes(asked.resources, arrays, None if storage.path is None else directory.parent.parent)

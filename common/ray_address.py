@@ -5,7 +5,11 @@
 
 from __future__ import annotations
 
+import contextlib
 import os
+import secrets
+import stat
+import sys
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -132,7 +136,8 @@ def token() -> str | None:
     """The token of this process for clusters that ask for one, where Ray looks for it; None: there is none."""
     if secret := os.environ.get("RAY_AUTH_TOKEN"):
         return secret.strip()
-    path = Path(os.environ.get("RAY_AUTH_TOKEN_PATH") or Path.home() / ".ray" / "auth_token")
+    path = Path(os.environ.get("RAY_AUTH_TOKEN_PATH") or _own_token())
+    for_its_owner(_own_token())
     try:
         return path.read_text().strip() or None
     except (OSError, UnicodeDecodeError):
@@ -143,3 +148,44 @@ def token_place() -> str:
     if os.environ.get("RAY_AUTH_TOKEN"):
         return "RAY_AUTH_TOKEN"
     return os.environ.get("RAY_AUTH_TOKEN_PATH") or "~/.ray/auth_token"
+
+
+def keep_token() -> None:
+    """See to it that there is a token for a Ray that is started here, which nobody but this user can read. Raises OSError.
+
+    Ray itself would write it with the rights that the umask leaves.
+    """
+    if os.environ.get("RAY_AUTH_TOKEN") or os.environ.get("RAY_AUTH_TOKEN_PATH"):
+        return
+    path = _own_token()
+    if path.exists():
+        for_its_owner(path)
+        return
+    path.parent.mkdir(mode=0o700, parents=True, exist_ok=True)
+    whole = path.with_name(f".{path.name}.{os.getpid()}")
+    try:
+        with open(os.open(whole, os.O_WRONLY | os.O_CREAT | os.O_TRUNC | os.O_NOFOLLOW, 0o600), "w") as file:
+            file.write(secrets.token_hex(32))
+        with contextlib.suppress(FileExistsError):  # another process was first: its token is the one
+            os.link(whole, path)
+    finally:
+        whole.unlink(missing_ok=True)
+
+
+def _own_token() -> Path:
+    return Path.home() / ".ray" / "auth_token"
+
+
+def for_its_owner(path: Path) -> None:
+    """Take from others the right to read a token, with a line that says so."""
+    try:
+        found = path.stat()
+        if found.st_uid != os.getuid() or not stat.S_IMODE(found.st_mode) & 0o077:
+            return
+        path.chmod(0o600)
+        line = f"{path}: others could read this token; from now on only you can"
+    except FileNotFoundError:
+        return
+    except OSError as error:
+        line = f"{path}: others can read this token ({error.strerror}): `chmod 600` it"
+    print(line, file=sys.stderr)

@@ -67,7 +67,11 @@ def connect(address: str | None, num_cpus: int | None = None, object_store_bytes
     if trainables := os.environ.get("FERSWEEP_TRAINABLES"):
         variables["FERSWEEP_TRAINABLES"] = trainables
     if cluster is None:
-        with starting(), silent_stderr(), _no_idle_monitors():
+        if (
+            os.environ.get("RAY_AUTH_MODE", "token") == "token"
+        ):  # else anybody on this machine could run code as this user
+            ray_address.keep_token()
+        with starting(), silent_stderr(), _no_idle_monitors(), _loopback_as_it_is():
             ray.init(
                 address="local",  # not one that happens to run here
                 num_cpus=num_cpus,
@@ -85,7 +89,7 @@ def connect(address: str | None, num_cpus: int | None = None, object_store_bytes
         Config.initialize("")
     os.environ["RAY_OVERRIDE_JOB_RUNTIME_ENV"] = "1"  # in a job, ours replaces what the job was sent with
     runtime_env = {"env_vars": variables, "py_modules": shipped()}
-    with joining(cluster), silent_stderr():
+    with joining(cluster), silent_stderr(), _loopback_as_it_is():
         ray.init(address=cluster.where, log_to_driver=False, logging_level=logging.CRITICAL, runtime_env=runtime_env)
 
 
@@ -112,6 +116,21 @@ def _no_idle_monitors() -> Iterator[None]:
         dashboard.get_dashboard_dependency_error = complete
         for name, original in originals.items():
             setattr(Node, name, original)
+
+
+@contextmanager
+def _loopback_as_it_is() -> Iterator[None]:
+    """A Ray that is started in the block listens on 127.0.0.1 alone, all of its processes; and one that does so can be
+    joined. Ray's own constant says so on a Mac; elsewhere it puts this machine's address into the network instead.
+    """
+    from ray._private import ray_constants
+
+    original = getattr(ray_constants, "ENABLE_RAY_CLUSTER", True)  # private: may go
+    ray_constants.ENABLE_RAY_CLUSTER = False
+    try:
+        yield
+    finally:
+        ray_constants.ENABLE_RAY_CLUSTER = original
 
 
 @contextmanager

@@ -167,6 +167,11 @@ def test_what_ray_starts_its_monitors_with() -> None:
 
     asked = "get_dashboard_dependency_error" in names(services.start_raylet)
     check(asked, "ray", "common/ray_connection.py", "utils.get_dashboard_dependency_error, which start_raylet asks,")
+    for function in (services.get_node_ip_address, services.resolve_ip_for_localhost):
+        asked = {"ENABLE_RAY_CLUSTER", "get_node_ip_address"} & set(names(function))
+        check(
+            asked, "ray", "common/ray_connection.py", f"ENABLE_RAY_CLUSTER, by which {function.__name__} is loopback,"
+        )
 
 
 def test_how_ray_takes_up_a_token() -> None:

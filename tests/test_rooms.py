@@ -48,7 +48,8 @@ TABLE: dict[str, str] = {
     "results/tracking": "record scores mlflow_store report",
     "results/models": "record mlflow_store",
     "results/evaluate": "record scores mlflow_store models",
-    "results/promote": "record scores mlflow_store models evaluate tracking",
+    "results/champion": "record mlflow_store models",
+    "results/promote": "record scores mlflow_store models evaluate tracking champion",
     "results/predict": "record scores mlflow_store models",
     "results/dashboards": "record scores mlflow_store tracking",
     "cluster/driver": "capacity search worker",
@@ -73,7 +74,13 @@ ONLY: dict[str, tuple[str, ...]] = {
 }
 HEAVY: dict[str, tuple[str, ...]] = {
     "mediapipe": ("data_pipeline/faces/landmarker.py",),
-    "mlflow": ("results/mlflow_store/", "results/tracking/", "results/promote/"),
+    "mlflow": (
+        "results/mlflow_store/",
+        "results/tracking/",
+        "results/champion/",
+        "results/evaluate/",
+        "results/promote/",
+    ),
     "ray": ("cluster/", "common/ray_address.py", "common/ray_connection.py", "data_pipeline/prepare/ray_stream.py"),
     "tensorflow": ("trainables/keras_training/runtime.py",),
     "keras": ("trainables/keras_training/runtime.py",),

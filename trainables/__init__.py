@@ -39,6 +39,13 @@ def load(name: str) -> ModuleType:
     return import_more(name) if name in more() else importlib.import_module(known[name])
 
 
+def expect(name: str, fetched: dict[str, str]) -> None:
+    """Have the trainable take nothing else from outside than what its `fetch` gave when the sweep was launched."""
+    module = load(name)
+    if hasattr(module, "expect"):
+        module.expect(fetched)
+
+
 def import_more(name: str) -> ModuleType:
     """A module that FERSWEEP_TRAINABLES lists. Raises ValueError where it cannot be imported, or is no trainable."""
     dotted = more()[name]

@@ -11,7 +11,9 @@ A trainable's module offers
 and may offer
 
     fetch(hparams)                       get what trials with these hparams (a list of dicts) need from outside, such as
-                                         pretrained weights: called once, before a sweep starts. Raises InputError
+                                         pretrained weights: called once, before a sweep starts → what it got by name,
+                                         with the sha256 of each. Raises InputError
+    expect(fetched)                      take nothing else than what `fetch` once gave, here and on any machine
 """
 
 from __future__ import annotations

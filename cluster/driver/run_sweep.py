@@ -165,7 +165,8 @@ def _run_tune(
     from fersweep.cluster.worker.actor import TrialActor
 
     sweep = search.sweep
-    settings = trial_settings(sweep, directory, storage, read_sweep_json(directory).sweep_id)
+    recorded = read_sweep_json(directory)
+    settings = trial_settings(sweep, directory, storage, recorded.sweep_id, recorded.fetched)
     actors, request = Actors(), PlacementGroupFactory([capacity.bundle(sweep.resources)])
     places = Places(request)
     scratch = directory.resolve() / ".tune"  # nobody needs it, not even after a kill

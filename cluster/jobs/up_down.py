@@ -10,6 +10,7 @@ from typing import Any, Literal, NamedTuple, cast
 import yaml
 
 from fersweep.common.errors import InputError
+from fersweep.common.ray_address import for_its_owner
 from fersweep.common.text import shell
 
 RENDERED = ".rendered.json"
@@ -76,6 +77,8 @@ def _check_mounts(file: Path) -> None:
                 "`ray get-auth-token --generate` makes it" if source == TOKEN else "its first lines say how it is made"
             )
             raise InputError(f"{file}: {source} goes to every machine, and is not there: {makes}")
+        if source == TOKEN:
+            for_its_owner(Path(source).expanduser())
 
 
 def run(step: Step) -> None:

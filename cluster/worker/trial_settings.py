@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 
 from fersweep.results.record.storage import Storage
@@ -12,6 +12,7 @@ from fersweep.search_spaces.sweep_file.schema import Sweep
 @dataclass(frozen=True)
 class TrialSettings:
     """What all trials of a sweep have in common. `rungs`: epochs at which a report must end; `gpus`: share of a GPU;
+    `fetched`: what the trainable takes from outside, by sha256 (trainables/protocol.py).
     `sweep_id`: "" where trials are measured alone.
     """
 
@@ -27,9 +28,12 @@ class TrialSettings:
     timeout_s: float | None
     gpus: float
     sweep_id: str = ""
+    fetched: dict[str, str] = field(default_factory=dict[str, str])
 
 
-def trial_settings(sweep: Sweep, directory: Path, storage: Storage, sweep_id: str = "") -> TrialSettings:
+def trial_settings(
+    sweep: Sweep, directory: Path, storage: Storage, sweep_id: str = "", fetched: dict[str, str] | None = None
+) -> TrialSettings:
     """The settings of a sweep whose record is in `directory` and whose checkpoints are in `storage`."""
     stop = sweep.stop
     return TrialSettings(
@@ -45,4 +49,5 @@ def trial_settings(sweep: Sweep, directory: Path, storage: Storage, sweep_id: st
         timeout_s=stop.timeout_s,
         gpus=sweep.resources.gpus,
         sweep_id=sweep_id,
+        fetched=fetched or {},
     )

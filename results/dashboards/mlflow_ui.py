@@ -20,9 +20,13 @@ from fersweep.results.record.sweep_json import read_sweep_json
 
 HOST = "127.0.0.1"
 SERVER = {
+    "MLFLOW_SERVER_DISABLE_SECURITY_MIDDLEWARE": "false",
     "MLFLOW_SERVER_ENABLE_JOB_EXECUTION": "false",  # background jobs of MLflow's GenAI side
     "PYTHONWARNINGS": "ignore",
 }
+ALLOWED_HOSTS = (
+    "127.0.0.1,localhost,127.0.0.1:*,localhost:*"  # MLflow's own list has names of the web in it, as 10.a.com
+)
 EXPERIMENTS = f"/#/experiments{RUNS}"
 
 
@@ -82,4 +86,6 @@ def server_command(home: Path, port: int) -> list[str]:
     check_port(port)
     follow_move(home)
     server = [sys.executable, "-m", "mlflow", "server", "--host", HOST, "--port", str(port), "--workers", "1"]
+    if "MLFLOW_SERVER_ALLOWED_HOSTS" not in os.environ:  # as for a proxy before it
+        server += ["--allowed-hosts", ALLOWED_HOSTS]
     return [*server, "--backend-store-uri", tracking_uri(home), "--default-artifact-root", artifacts_uri(home)]

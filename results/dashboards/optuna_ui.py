@@ -7,6 +7,7 @@ somebody changes or deletes in the dashboard does not change the sweep, and last
 from __future__ import annotations
 
 import contextlib
+import re
 import sys
 import threading
 import warnings
@@ -24,6 +25,9 @@ from fersweep.results.record.recorded_sweep import RecordedSweep, load_sweep
 if TYPE_CHECKING:
     import optuna
 
+# What a browser asks for. Another name that leads here was made to (DNS rebinding): a page of the web would read the
+# sweep. Any port, as a tunnel has another.
+HERE = re.compile(r"(127\.0\.0\.1|localhost)(:\d{1,5})?", re.ASCII | re.IGNORECASE)
 NOTE = """\
 **Importances here are other numbers than in `fersweep report`.** This dashboard computes its own, of finished trials alone,
 and takes their best tenth. The report counts trials that ASHA stopped with their best value, too, and takes at least five
@@ -48,6 +52,9 @@ class Dashboard:
         self._size, self._app = -1, None
 
     def __call__(self, environ: dict[str, Any], start_response: Callable[..., Any]) -> Iterable[bytes]:
+        if not HERE.fullmatch(environ.get("HTTP_HOST", "")):
+            start_response("403 Forbidden", [("Content-Type", "text/plain")])
+            return [b"this address is answered as 127.0.0.1 and localhost alone\n"]
         return self._current()(environ, start_response)
 
     def _current(self) -> Any:

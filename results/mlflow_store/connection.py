@@ -9,6 +9,7 @@ The one place that imports MLflow's client, quietly: no telemetry, no migration 
 from __future__ import annotations
 
 import contextlib
+import errno
 import functools
 import logging
 import os
@@ -19,7 +20,7 @@ import warnings
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from fersweep.common.files import lock
+from fersweep.common.files import lock, write_whole
 from fersweep.common.text import masked
 from fersweep.results.mlflow_store.addresses import artifacts_uri, sqlite_file, sqlite_uri, tracking_uri
 from fersweep.results.mlflow_store.other_homes import copy_of_store, follow_move, is_read_only
@@ -58,7 +59,8 @@ def open_store(sweep: SweepJson) -> tuple[MlflowClient, str]:
     """A client of a sweep's store, and the id of its experiment there."""
     uri, experiment = sweep_store(sweep)
     client = open_home(sweep.home, sweep.asked.tracking.uri)
-    assert client.tracking_uri == uri
+    if client.tracking_uri != uri:  # of a copy
+        raise PermissionError(errno.EACCES, f"{sweep.home}: its MLflow store is another user's, and may only be read")
     return client, experiment_id(client, experiment, sweep.home)
 
 
@@ -100,6 +102,7 @@ def _make_store(path: Path) -> None:
     fresh = path.with_name(".mlflow.db.new")
     for leftover in path.parent.glob(f"{fresh.name}*"):
         leftover.unlink()
+    fresh.touch()  # with the rights that umask asks for, which its -wal and -shm take over: SQLite's own are 0644
     _import_mlflow()
     _gentle_sqlite()
     from mlflow.store.tracking.sqlalchemy_store import SqlAlchemyStore
@@ -165,16 +168,39 @@ def experiment_id(client: MlflowClient, name: str, home: Path) -> str:
         return known.experiment_id
 
 
-def delete_artifacts(client: MlflowClient, run_id: str, path: str) -> None:
-    """Delete the artifacts of a run in its directory `path`; MLflow's client itself can only write them."""
-    from mlflow.store.artifact.artifact_repository_registry import get_artifact_repository
+def log_artifacts(client: MlflowClient, run_id: str, directory: Path, path: str = "") -> None:
+    """Make the files of `directory` artifacts of a run, in its directory `path`. What has their names is replaced, whole.
+
+    MLflow's own copy keeps times, which only a file's owner may set: it would fail on files of another user of the home.
+    """
     from mlflow.store.artifact.local_artifact_repo import LocalArtifactRepository
 
-    repository = get_artifact_repository(str(client.get_run(run_id).info.artifact_uri), client.tracking_uri)
+    repository = _artifacts(client, run_id)
+    if not isinstance(repository, LocalArtifactRepository):
+        repository.log_artifacts(str(directory), path or None)
+        return
+    for file in Path(directory).rglob("*"):
+        if file.is_file():
+            target = Path(repository.artifact_dir) / path / file.relative_to(directory)
+            write_whole(target, file.read_bytes(), sync=False)
+
+
+def delete_artifacts(client: MlflowClient, run_id: str, path: str) -> None:
+    """Delete the artifacts of a run in its directory `path`; MLflow's client itself can only write them."""
+    from mlflow.store.artifact.local_artifact_repo import LocalArtifactRepository
+
+    repository = _artifacts(client, run_id)
     if isinstance(repository, LocalArtifactRepository):  # whose method takes a % in the path for an escape
         shutil.rmtree(Path(repository.artifact_dir) / path, ignore_errors=True)
     else:
         repository.delete_artifacts(path)
+
+
+def _artifacts(client: MlflowClient, run_id: str) -> Any:
+    """The repository of a run's artifacts."""
+    from mlflow.store.artifact.artifact_repository_registry import get_artifact_repository
+
+    return get_artifact_repository(str(client.get_run(run_id).info.artifact_uri), client.tracking_uri)
 
 
 def one_line(error: BaseException, uri: str) -> str:

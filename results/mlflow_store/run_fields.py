@@ -23,6 +23,7 @@ Values = dict[str, Any]  # of hparams, or of a sweep file's keys
 FORMAT_TAG, FORMAT = "fersweep.format", "3"
 """Tag of the runs of sweeps and trials: which names they have. Runs without it have `best_val_macro_f1` and
 `at_best/val_accuracy` where this version has `best/val_macro_f1` and `best/val_accuracy`; those of 2 lack ENDED_TAG."""
+ASKED_TAG = "fersweep.test_asked"  # of a version: how often the faces of test had been judged, its own time included
 ENDED_TAG = "ended"  # a column of MLflow's page, under this very name: `stopped at epoch 5`
 
 
@@ -61,6 +62,7 @@ def version_tags(sweep: SweepJson, figures: Figures) -> dict[str, str]:
         "fersweep.classes": ", ".join(sweep.classes),
         "fersweep.protocol": f"test, {SETS[next(iter(figures.sets()))]}; {figures.protocol}",
         **{f"test_{name}": str(figures.detected.score(name)) for name in SCORES},
+        **({} if figures.asked is None else {ASKED_TAG: str(figures.asked)}),
     }
 
 

@@ -109,6 +109,7 @@ class SweepJson(_Part):
         feature_names: columns of x, in order; ["pixels"] for faces.
         num_by_class: split → class → number of faces; empty in older sweeps, whose macro-F1 also counted, as 0, each
             class that had no faces and was predicted.
+        fetched: what the trainable got from outside, such as pretrained weights → its sha256.
         planned: what `fersweep plan` said of this sweep and these data, if anything.
         home: the home that holds the sweep now, which may have been moved since.
     """
@@ -130,6 +131,7 @@ class SweepJson(_Part):
     git_commit: str | None = None
     python: str | None = None
     versions: dict[str, str] = {}
+    fetched: dict[str, str] = {}
     planned: Planned | None = None
     home: Path
 

@@ -213,7 +213,7 @@ class Projection:
             trial_files.write_history(trial, self.metric, self.mode, Path(directory))
             if predictions is not None:
                 trial_files.write_val_report(*predictions, self.sweep.classes, Path(directory))
-            self.runs.client.log_artifacts(recorded.run_id, directory)
+            connection.log_artifacts(self.runs.client, recorded.run_id, Path(directory))
 
     def _write_checkpoints(self) -> None:
         """The checkpoints that the sweep keeps become artifacts of their trials; those that it no longer keeps go."""
@@ -236,7 +236,7 @@ class Projection:
             print(error, file=sys.stderr)
             return
         if directory is not None:
-            self.runs.client.log_artifacts(recorded.run_id, str(directory), "checkpoint")
+            connection.log_artifacts(self.runs.client, recorded.run_id, directory, "checkpoint")
             self.runs.client.set_tag(recorded.run_id, CHECKPOINT_TAG, epoch)
             recorded.checkpoint = epoch
             self.beat()

@@ -136,18 +136,23 @@ def distributions(sweep: Sweep) -> dict[str, str]:
     return {name: distribution_to_json(drawn_from[name]) for name in sorted(drawn_from)}
 
 
-def fetch(sweep: Sweep, older: Sequence[NamedPoint] = ()) -> None:
-    """Let the trainable get what its trials may need from outside, such as pretrained weights (trainables/protocol.py).
+def fetch(sweep: Sweep, older: Sequence[NamedPoint] = (), before: dict[str, str] | None = None) -> dict[str, str]:
+    """Let the trainable get what its trials may need from outside, such as pretrained weights (trainables/protocol.py)
+    → its sha256 by name.
 
-    It gets the hparams of random points and of the first trials. `older`: see first_points. Raises InputError.
+    It gets the hparams of random points and of the first trials. `older`: see first_points. `before`: what the sweep got
+    when it was launched, which must be the same. Raises InputError.
     """
     from optuna.trial import FixedTrial
 
     module = trainables.load(sweep.trainable)
-    if hasattr(module, "fetch"):
-        drawn = _probes(sweep).hparams
-        first = [sample_space(sweep, FixedTrial(params)) for _, params in first_points(sweep, older)]
-        module.fetch(list({json.dumps(hparams, sort_keys=True): hparams for hparams in [*drawn, *first]}.values()))
+    if not hasattr(module, "fetch"):
+        return {}
+    trainables.expect(sweep.trainable, before or {})
+    drawn = _probes(sweep).hparams
+    first = [sample_space(sweep, FixedTrial(params)) for _, params in first_points(sweep, older)]
+    each = {json.dumps(hparams, sort_keys=True): hparams for hparams in [*drawn, *first]}
+    return {**(before or {}), **(module.fetch(list(each.values())) or {})}
 
 
 def _probes(sweep: Sweep) -> _Probes:

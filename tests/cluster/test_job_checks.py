@@ -225,8 +225,9 @@ def test_up_and_down_are_the_targets_own(tmp_path: Path, monkeypatch: pytest.Mon
     ):
         up_down.step("up", None, True, False)
     (tmp_path / ".ray").mkdir()
-    (tmp_path / ".ray" / "auth_token").touch()
+    (token := tmp_path / ".ray" / "auth_token").touch(0o644)
     assert up_down.step("up", None, True, False).line == "ray up fer-ssh/ray.yaml --no-config-cache --yes"
+    assert token.stat().st_mode & 0o777 == 0o600  # Ray's own command makes it with the rights that the umask leaves
     assert up_down.step("down", None, False, True).line == "ray down fer-ssh/ray.yaml"
     (place / "cluster.sh").write_text('printf %s "$*" > "$PWD/told"; exit 3\n')
     with pytest.raises(RuntimeError, match=r"^bash fer-ssh/cluster\.sh up: exit code 3$"):

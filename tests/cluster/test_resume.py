@@ -135,6 +135,24 @@ def test_what_the_trials_rest_on_cannot_change(directory: Path, monkeypatch: pyt
     assert len(list(directory.glob("trials/*/epoch-*/state.npz"))) <= 2
 
 
+def test_what_came_from_outside_must_be_what_it_was(directory: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """As the weights of a backbone, of which sweep.json has the sha256."""
+    told: list[dict[str, str]] = []
+
+    def fetch(_hparams: list[dict[str, Any]]) -> dict[str, str]:
+        raise InputError("weights: another sha256")
+
+    monkeypatch.setattr(curve, "expect", told.append, raising=False)
+    monkeypatch.setattr(curve, "fetch", fetch, raising=False)
+    path = directory / "sweep.json"
+    before = json.dumps(json.loads(path.read_text()) | {"fetched": {"imagenet of x": "0" * 64}})
+    path.write_text(before)
+    with pytest.raises(InputError, match="another sha256"):
+        resume(directory, trials="+1")
+    assert told == [{"imagenet of x": "0" * 64}]
+    assert path.read_text() == before
+
+
 def test_a_home_that_was_moved(directory: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """With its dataset and its MLflow store, and resumed from another directory, twice."""
     ids = run_ids(directory)

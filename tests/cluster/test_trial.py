@@ -22,6 +22,7 @@ from fersweep.data_pipeline.tasks.task import Task
 from fersweep.results.record import checkpoints
 from fersweep.results.record.storage import Storage
 from fersweep.search_spaces.sweep_file.read_sweep import parse_sweep
+from fersweep.trainables import curve
 from fersweep.trainables.curve import Curve, build
 from fersweep.trainables.gpu_share import SHARE
 from fersweep.trainables.protocol import TrialFailed
@@ -52,6 +53,15 @@ def begin(tmp_path: Path, arrays: TaskArrays) -> Callable[..., TrialSession]:
         return TrialSession(TrialSettings(trainable=trainable, **common, **changing), arrays, 0, hparams, known)
 
     return begin
+
+
+def test_a_worker_takes_what_the_sweep_began_with(
+    begin: Callable[..., TrialSession], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    told: list[dict[str, str]] = []
+    monkeypatch.setattr(curve, "expect", told.append, raising=False)
+    begin(fetched={"imagenet of x": "0" * 64})
+    assert told == [{"imagenet of x": "0" * 64}]
 
 
 def epochs(report: TrialReport) -> list[float]:

@@ -2,9 +2,14 @@
 
 from __future__ import annotations
 
+import os
 import socket
+import stat
 from collections.abc import Iterator
+from ipaddress import ip_address
+from pathlib import Path
 
+import psutil
 import pytest
 
 from fersweep.common import ray_address
@@ -93,3 +98,50 @@ def test_a_fault_of_this_machine_is_no_mistake_of_the_user() -> None:
     with pytest.raises(RuntimeError, match=r"Ray did not start on this machine: broken \(") as caught, starting():
         raise ValueError("broken\nand its stack")
     assert not isinstance(caught.value, InputError)
+
+
+@pytest.mark.usefixtures("ray_session")
+def test_a_ray_of_this_machine_listens_on_loopback_alone() -> None:
+    import ray
+
+    assert (
+        os.environ["RAY_AUTH_MODE"] == "token"
+    )  # and asks for a token there: others may have an account on the machine
+    ray.get(ray.remote(lambda: None).remote())  # a worker listens, too
+    processes = [psutil.Process(), *psutil.Process().children(recursive=True)]
+    ours = [process for process in processes if "ray" in " ".join(process.cmdline()) or process.pid == os.getpid()]
+    listening = [
+        (process.name(), place.laddr.ip)
+        for process in ours
+        for place in process.net_connections("inet")
+        if place.status == psutil.CONN_LISTEN
+    ]
+    assert {"raylet", "gcs_server"} <= {name for name, _ in listening}
+    assert len(listening) >= 6
+    assert [place for place in listening if not ip_address(place[1].removeprefix("::ffff:")).is_loopback] == []
+
+
+def test_a_token_is_its_owners_alone(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    monkeypatch.setenv("HOME", str(tmp_path))
+    for name in ("RAY_AUTH_TOKEN", "RAY_AUTH_TOKEN_PATH"):
+        monkeypatch.delenv(name, raising=False)
+    path = tmp_path / ".ray" / "auth_token"
+    before = os.umask(0)
+    try:
+        ray_address.keep_token()
+    finally:
+        os.umask(before)
+    made = path.read_text()
+    assert len(made) == 64
+    assert stat.S_IMODE(path.stat().st_mode) == 0o600
+    assert stat.S_IMODE(path.parent.stat().st_mode) == 0o700
+    assert [file.name for file in path.parent.iterdir()] == ["auth_token"]
+    assert capsys.readouterr().err == ""
+    for use in (ray_address.keep_token, ray_address.token):  # the one that Ray itself made, before it is used
+        path.chmod(0o644)
+        use()
+        assert stat.S_IMODE(path.stat().st_mode) == 0o600
+        assert capsys.readouterr().err == f"{path}: others could read this token; from now on only you can\n"
+    assert path.read_text() == made == ray_address.token()

@@ -22,6 +22,7 @@ from torch import Tensor
 from fersweep.common.errors import InputError
 from fersweep.trainables import transfer
 from fersweep.trainables.transfer import backbones, weights
+from fersweep.trainables.transfer.published_weights import PUBLISHED, Published
 
 pytestmark = pytest.mark.slow
 
@@ -246,9 +247,10 @@ def test_a_path_is_loaded_and_must_fit(tmp_path: Path) -> None:
         path = tmp_path / name
         assert weights.resolve("squeezenet1_1", str(path)) == path
         assert set(weights.load(path)) == set(state)
-        transfer._check_weights([("squeezenet1_1", str(path)), ("squeezenet1_1", "none"), ("resnet34", "none")])
+        asked = [("squeezenet1_1", str(path), None), ("squeezenet1_1", "none", None), ("resnet34", "none", None)]
+        assert transfer._check_weights(asked) == {str(path): weights.digest(path)}
     with pytest.raises(InputError, match=r"weights: .*squeezenet.pth: 0 of \d+ weight tensors fit resnet34"):
-        transfer._check_weights([("resnet34", str(tmp_path / "squeezenet.pth"))])
+        transfer._check_weights([("resnet34", str(tmp_path / "squeezenet.pth"), None)])
 
 
 def test_what_is_no_file_of_weights_is_refused(tmp_path: Path) -> None:
@@ -291,7 +293,9 @@ class FakeHub(http.server.BaseHTTPRequestHandler):
 
 @pytest.fixture
 def hub(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[type[FakeHub]]:
-    """A hub of this test's own, with empty caches."""
+    """A hub of this test's own, with empty caches, whose files are those that the table wants."""
+    published = Published(hashlib.sha256(FakeHub.claimed).hexdigest())
+    monkeypatch.setattr(weights, "PUBLISHED", {"mobilenetv3_small_100": published, "squeezenet1_1": published})
     handler = type("Hub", (FakeHub,), {})
     with http.server.ThreadingHTTPServer(("127.0.0.1", 0), handler) as server:
         thread = threading.Thread(target=server.serve_forever, args=(0.02,))
@@ -346,6 +350,84 @@ def test_a_download_with_another_sha256_is_refused_and_not_kept(
     assert again.read_bytes() == hub.claimed
 
 
+@pytest.mark.parametrize("backbone", ["mobilenetv3_small_100", "squeezenet1_1"])
+def test_a_server_is_not_believed(backbone: str, hub: type[FakeHub], tmp_path: Path) -> None:
+    """Which swaps the file, and says the checksum of what it sends."""
+    hub.content = hub.claimed = b"swapped"
+    for _ in range(2):
+        with pytest.raises(InputError, match=f"weights: imagenet of {backbone} cannot be downloaded .*(sha256|hash)"):
+            weights.resolve(backbone, "imagenet")
+        assert not [path for path in tmp_path.rglob("*") if path.is_file() and path.read_bytes() == b"swapped"]
+    swapped = hashlib.sha256(b"swapped").hexdigest()
+    path = weights.resolve(backbone, "imagenet", swapped)  # the user knows better
+    assert path is not None
+    assert weights.digest(path) == swapped
+    with pytest.raises(InputError, match=r"another sha256|hash"):
+        weights.resolve(backbone, "imagenet")
+
+
+@pytest.fixture
+def any_weights(monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
+    """They need not be weights to be compared."""
+    monkeypatch.setattr(transfer, "load", lambda _path: {})
+    monkeypatch.setattr(backbones, "check_fit", lambda *_: None)
+    yield
+    transfer.expect({})
+
+
+@pytest.mark.usefixtures("any_weights")
+def test_what_no_table_knows_is_believed_once(
+    hub: type[FakeHub], tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    asked = {"backbone": "resnet101", "weights": "imagenet"}
+    fetched = transfer.fetch([asked])
+    first = hashlib.sha256(b"weights").hexdigest()
+    assert fetched == {"imagenet of resnet101": first}
+    assert f"no sha256 of imagenet's of resnet101 is known: {first} is believed" in capsys.readouterr().err
+    hub.content = hub.claimed = b"swapped"
+    monkeypatch.setattr(constants, "HF_HUB_CACHE", str(tmp_path / "another machine"))
+    transfer.expect(fetched)
+    with pytest.raises(InputError, match=rf"resnet101 cannot be downloaded \(.* another sha256 than {first}"):
+        transfer.fetch([asked])
+    hub.content = hub.claimed = b"weights"
+    assert transfer.fetch([asked]) == fetched
+    assert capsys.readouterr().err == ""  # it was said when the sweep began
+    transfer.expect({})
+    assert transfer.fetch([{**asked, "weights_sha256": first}]) == fetched
+    assert capsys.readouterr().err == ""
+
+
+@pytest.mark.usefixtures("any_weights")
+def test_a_file_of_weights_stays_the_one_that_the_sweep_began_with(tmp_path: Path) -> None:
+    path = tmp_path / "mine.pth"
+    path.write_bytes(b"mine")
+    asked = {"backbone": "resnet34", "weights": str(path)}
+    fetched = transfer.fetch([asked])
+    assert list(fetched) == [str(path)]
+    transfer.expect(fetched)
+    assert transfer.fetch([asked]) == fetched
+    path.write_bytes(b"another's")
+    with pytest.raises(InputError, match=rf"mine.pth has the sha256 \w+; this sweep began with {fetched[str(path)]}"):
+        transfer.fetch([asked])
+    transfer.expect({})
+    with pytest.raises(InputError, match=r"mine.pth has the sha256 \w+; weights_sha256 is 0{64}"):
+        transfer.fetch([{**asked, "weights_sha256": "0" * 64}])
+
+
+def test_a_backbone_that_is_not_in_the_list_wants_a_sha256() -> None:
+    with pytest.raises(
+        InputError, match=r"no sha256 of imagenet's of resnet26 is known here.* give weights_sha256 \(of t"
+    ):
+        weights.resolve("resnet26", "imagenet")
+
+
+def test_the_table_is_of_our_backbones() -> None:
+    assert PUBLISHED.keys() <= {*weights.NAMES}
+    assert [row for row in PUBLISHED.values() if len(row.sha256) != 64 or len(row.revision or "0" * 40) != 40] == []
+    name = torchvision.models.SqueezeNet1_1_Weights.IMAGENET1K_V1.value.url
+    assert f"-{PUBLISHED['squeezenet1_1'].sha256[:8]}.pth" in name
+
+
 @pytest.mark.parametrize("backbone", ["resnet50", "squeezenet1_1"])
 def test_without_a_network_one_line_names_the_three_ways(
     backbone: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
@@ -353,7 +435,7 @@ def test_without_a_network_one_line_names_the_three_ways(
     _point_to(monkeypatch, "http://127.0.0.1:9", tmp_path)
     monkeypatch.setattr("time.sleep", lambda _seconds: pytest.fail("it waits to try again"))
     with pytest.raises(InputError) as refused:
-        transfer._check_weights([(backbone, "imagenet")])
+        transfer._check_weights([(backbone, "imagenet", None)])
     message = str(refused.value)
     assert message.startswith(f"weights: imagenet of {backbone} cannot be downloaded (")
     for way in ("weights: PATH", "weights: none", "fersweep[pretrained]"):

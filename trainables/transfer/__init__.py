@@ -6,6 +6,7 @@ Faces have one channel, and so has the backbone's first convolution: weights for
 
 from __future__ import annotations
 
+import sys
 from collections.abc import Iterable
 from pathlib import Path
 from typing import Any
@@ -15,16 +16,17 @@ from fersweep.data_pipeline.tasks.arrays import TaskArrays
 from fersweep.trainables.protocol import Trainable
 from fersweep.trainables.saved_model import read_model
 from fersweep.trainables.transfer.hparams import Hparams
-from fersweep.trainables.transfer.weights import load, resolve
+from fersweep.trainables.transfer.weights import digest, expect, is_known, load, named, resolve
 
 FRAMEWORK = "torch"
 FEATURES = ("pixels",)
+__all__ = ["FEATURES", "FRAMEWORK", "Hparams", "build", "expect", "fetch", "restore"]
 
 
-def fetch(hparams: list[dict[str, Any]]) -> None:
-    """Get the weights that trials may ask for, once, before a sweep starts. Raises InputError."""
+def fetch(hparams: list[dict[str, Any]]) -> dict[str, str]:
+    """Get the weights that trials may ask for, once, before a sweep starts → their sha256, by name. Raises InputError."""
     trials = [Hparams(**values) for values in hparams]
-    _check_weights((h.backbone, h.weights) for h in trials)
+    return _check_weights((h.backbone, h.weights, h.weights_sha256) for h in trials)
 
 
 def build(hparams: dict[str, Any], arrays: TaskArrays, seed: int) -> Trainable:
@@ -35,8 +37,12 @@ def build(hparams: dict[str, Any], arrays: TaskArrays, seed: int) -> Trainable:
     if h.head == "trees":
         from fersweep.trainables.transfer.tree_head import build_trees
 
-        return build_trees(h, arrays, seed)
-    return build_classifier("transfer", h, arrays, seed, make_net)
+        model = build_trees(h, arrays, seed)
+    else:
+        model = build_classifier("transfer", h, arrays, seed, make_net)
+    path = resolve(h.backbone, h.weights, h.weights_sha256)
+    model.model["weights_sha256"] = None if path is None else digest(path)  # what it began with, into model.json
+    return model
 
 
 def restore(directory: Path) -> Trainable:
@@ -50,15 +56,27 @@ def restore(directory: Path) -> Trainable:
     return restore_classifier(directory, Hparams, make_empty_net)
 
 
-def _check_weights(pairs: Iterable[tuple[str, str]]) -> None:
-    """Get the weights of each (backbone, weights) once, and check that they fit. InputError for the first that fails."""
+def _check_weights(asked: Iterable[tuple[str, str, str | None]]) -> dict[str, str]:
+    """Get the weights of each (backbone, weights, sha256) once, and check that they fit → named → sha256. InputError for
+    the first that fails.
+    """
     from fersweep.trainables.transfer.backbones import check_fit
 
-    for backbone, weights in dict.fromkeys(pairs):
-        path = resolve(backbone, weights)
-        if path is not None:
-            state = load(path)
-            try:
-                check_fit(backbone, state)
-            except InputError as error:
-                raise InputError(f"weights: {weights}: {error}") from None
+    fetched: dict[str, str] = {}
+    for backbone, weights, sha256 in dict.fromkeys(asked):
+        path = resolve(backbone, weights, sha256)
+        if path is None:
+            continue
+        state = load(path)
+        try:
+            check_fit(backbone, state)
+        except InputError as error:
+            raise InputError(f"weights: {weights}: {error}") from None
+        fetched[named(backbone, weights)] = digest(path)
+        if weights == "imagenet" and sha256 is None and not is_known(backbone):
+            print(
+                f"weights: no sha256 of imagenet's of {backbone} is known: {digest(path)} is believed, and all trials of this "
+                f"sweep must find the same (weights_sha256 wants it of other sweeps, too)",
+                file=sys.stderr,
+            )
+    return fetched

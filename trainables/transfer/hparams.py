@@ -13,6 +13,7 @@ from fersweep.trainables.torch_training.hparams import HeadHparams
 class Hparams(HeadHparams):
     backbone: str = Field("tf_efficientnet_lite0", description="a name of timm's, or torchvision's squeezenet1_1")
     weights: str = Field("imagenet", description="imagenet (downloaded once), none, or the path of a file")
+    weights_sha256: str | None = Field(None, pattern="^[0-9a-f]{64}$", description="that the file of weights must have")
     drop_path: float = Field(0.0, ge=0, lt=1, description="stochastic depth, where the backbone has it")
     head: Literal["dense", "trees"] = "dense"
     trees_per_epoch: int = Field(5, ge=1, description="boosting iterations an epoch: one tree a class each")

@@ -48,7 +48,7 @@ def make_net(h: Hparams, num_classes: int) -> TransferNet:
     """The net that training starts from, with its pretrained weights."""
     from fersweep.trainables.transfer import weights
 
-    path = weights.resolve(h.backbone, h.weights)
+    path = weights.resolve(h.backbone, h.weights, h.weights_sha256)
     return TransferNet(h, num_classes, None if path is None else weights.load(path))
 
 

@@ -1,8 +1,9 @@
 """The weights of a pretrained backbone: `imagenet`, the path of a file, or `none`.
 
 `imagenet` is read from the caches of the libraries that know the address (HF_HOME and TORCH_HOME, if these are set), or
-downloaded. A file is used only if its sha256 is the expected one. No file runs code: a .pth file is read with
-`weights_only`.
+downloaded. A file is used only if its sha256 is the expected one: of `weights_sha256`, of the sweep, or of the table in
+published_weights.py. What that table lacks is believed once, and recorded: the sweep then takes no other, on any node. No
+file runs code: a .pth file is read with `weights_only`.
 """
 
 # Parts of huggingface_hub have no types.
@@ -10,6 +11,7 @@ downloaded. A file is used only if its sha256 is the expected one. No file runs 
 
 from __future__ import annotations
 
+import functools
 import importlib
 import os
 import re
@@ -19,6 +21,7 @@ from typing import TYPE_CHECKING
 
 from fersweep.common.errors import InputError, hint
 from fersweep.common.files import sha256 as file_sha256
+from fersweep.trainables.transfer.published_weights import PUBLISHED
 
 if TYPE_CHECKING:
     from torch import Tensor
@@ -40,20 +43,57 @@ CARRIED_BLOCKS = (1, 2, 2, 3, 3, 4, 1)  # blocks in each stage of EfficientNet-L
 TIMEOUT_S = 10
 
 
-def resolve(backbone: str, weights: str) -> Path | None:
+# What a sweep began with: weights → sha256. A node that finds another file, or a later resume, is refused.
+_of_the_sweep: dict[str, str] = {}
+
+
+def expect(fetched: dict[str, str]) -> None:
+    """Take no other weights than these (`named` → sha256) from now on; {}: whatever the table allows."""
+    _of_the_sweep.clear()
+    _of_the_sweep.update(fetched)
+
+
+def named(backbone: str, weights: str) -> str:
+    """What the weights are called where their sha256 is recorded."""
+    return f"imagenet of {backbone}" if weights == "imagenet" else weights
+
+
+def is_known(backbone: str) -> bool:
+    """Whether the sha256 of a backbone's ImageNet weights is known, from the table or from the sweep that goes on."""
+    return backbone == CARRIED or backbone in PUBLISHED or named(backbone, "imagenet") in _of_the_sweep
+
+
+def resolve(backbone: str, weights: str, sha256: str | None = None) -> Path | None:
     """The file of `weights` (imagenet, none or a path) for `backbone`, downloaded if need be; None for none.
 
-    InputError for an unknown backbone, a path that is no file, and weights that cannot be downloaded.
+    sha256: that the file must have; None: that of the sweep (`expect`), or of the table. InputError for an unknown
+    backbone, a path that is no file, weights that cannot be downloaded, and a file that has another sha256.
     """
     check_name(backbone)
     if weights == "none":
         return None
+    name = named(backbone, weights)
     if weights == "imagenet":
-        return _imagenet(backbone)
-    path = Path(weights).expanduser()
-    if not path.is_file():
-        raise InputError(f"weights: {weights} is no file; give imagenet, none, or the path of a file of weights")
+        path = _imagenet(backbone, sha256 or _of_the_sweep.get(name))
+    else:
+        path = Path(weights).expanduser()
+        if not path.is_file():
+            raise InputError(f"weights: {weights} is no file; give imagenet, none, or the path of a file of weights")
+    for wanted, whose in ((sha256, "weights_sha256 is"), (_of_the_sweep.get(name), "this sweep began with")):
+        if wanted and digest(path) != wanted:
+            raise InputError(f"weights: {path} has the sha256 {digest(path)}; {whose} {wanted}")
     return path
+
+
+def digest(path: Path) -> str:
+    """Hexadecimal sha256 of a file of weights; read again only when the file has changed."""
+    state = path.stat()
+    return _digest(path, state.st_size, state.st_mtime_ns)
+
+
+@functools.lru_cache(maxsize=64)
+def _digest(path: Path, _size: int, _mtime_ns: int) -> str:
+    return file_sha256(path)
 
 
 def check_name(backbone: str) -> None:
@@ -81,12 +121,22 @@ def load(path: Path) -> dict[str, Tensor]:
     return _timm_names(state)
 
 
-def _imagenet(backbone: str) -> Path:
-    if backbone == CARRIED and (path := _carried()) is not None:
+def _imagenet(backbone: str, sha256: str | None) -> Path:
+    """The file, whose sha256 is the given one, or else that of the table; what neither knows is taken as it is found."""
+    if backbone == CARRIED and sha256 in (None, CARRIED_SHA256) and (path := _carried()) is not None:
         return path
     kind, address = _address(backbone)
+    published = PUBLISHED.get(backbone)
+    wanted = sha256 or (published.sha256 if published else None)
+    if wanted is None and backbone not in NAMES:
+        raise InputError(
+            f"weights: no sha256 of imagenet's of {backbone} is known here, and a server is not believed: give weights_sha256 "
+            f"(of {address}), or weights: PATH"
+        )
     try:
-        return _from_hub(address) if kind == "hub" else _from_url(address)
+        if kind == "url":
+            return _from_url(address, wanted)
+        return _from_hub(address, wanted, published.revision if published and wanted == published.sha256 else None)
     except Exception as error:  # each library, and each HTTP client of theirs, has its own
         raise InputError(
             f"weights: imagenet of {backbone} cannot be downloaded ({_reason(error)}): give weights: PATH to a file, "
@@ -122,38 +172,43 @@ def _address(backbone: str) -> tuple[str, str]:
     raise InputError(f"weights: no ImageNet weights of {backbone} are known; give the path of a file, or none")
 
 
-def _from_hub(repository: str) -> Path:
-    """Fetch a repository's model.safetensors. The hub reports its sha256, which is also its name in the cache."""
+def _from_hub(repository: str, sha256: str | None, revision: str | None) -> Path:
+    """Fetch a repository's model.safetensors. sha256: None: none is known, and what the hub says only shows damage."""
     os.environ.setdefault("HF_HUB_DISABLE_TELEMETRY", "1")
     import huggingface_hub as hub
 
     name = "model.safetensors"
-    cached = hub.try_to_load_from_cache(repository, name)
-    if isinstance(cached, str) and _is_intact(Path(cached)):
-        return Path(cached)
+    cached = hub.try_to_load_from_cache(repository, name, revision=revision)
+    before = Path(cached) if isinstance(cached, str) and _is_intact(Path(cached)) else None
+    if before is not None and sha256 in (None, digest(before)):
+        return before
     # One request before the download: if no hub answers, the download itself tries again for half a minute.
-    sha256 = hub.get_hf_file_metadata(hub.hf_hub_url(repository, name), timeout=TIMEOUT_S).etag
-    path = Path(hub.hf_hub_download(repository, name))
-    if not _is_intact(path, sha256):
-        raise ValueError("the file that the hub sent has another sha256 than the hub reports")
+    told = hub.get_hf_file_metadata(hub.hf_hub_url(repository, name, revision=revision), timeout=TIMEOUT_S).etag
+    path = Path(hub.hf_hub_download(repository, name, revision=revision))
+    if digest(path) != (sha256 or told):
+        if path != before:  # what was in the cache may be of use to others
+            _remove(path)
+        raise ValueError(f"the file that was sent has another sha256 than {sha256 or f'{told}, which the hub reports'}")
     return path
 
 
-def _is_intact(path: Path, sha256: str | None = None) -> bool:
-    """Whether a file in the hub's cache has its sha256; if not, it is removed.
-
-    A cached file is a link whose target is named by its sha256. In a cache without links only a fresh file is checked.
+def _is_intact(path: Path) -> bool:
+    """Whether a file in the hub's cache is as it was fetched; if not, it is removed. Such a file is a link whose target is
+    named by its sha256; a cache without links does not tell.
     """
-    link = path.parent / os.readlink(path) if path.is_symlink() else None
-    expected = link.name if link else sha256
-    if expected is None or file_sha256(path) == expected:
+    if not path.is_symlink() or Path(os.readlink(path)).name == digest(path):
         return True
-    for part in (path.resolve(), link or path, path):
-        part.unlink(missing_ok=True)
+    _remove(path)
     return False
 
 
-def _from_url(url: str) -> Path:
+def _remove(path: Path) -> None:
+    """From the hub's cache: the link, and what it leads to."""
+    for part in (path.resolve(), path):
+        part.unlink(missing_ok=True)
+
+
+def _from_url(url: str, sha256: str | None) -> Path:
     """Fetch a file whose name ends with the first digits of its sha256, as torch.hub's do: NAME-b8a52dc0.pth."""
     from torch import hub
 
@@ -161,12 +216,13 @@ def _from_url(url: str) -> Path:
     match = re.search(r"-([0-9a-f]{8,})\.", name)
     if match is None:
         raise ValueError(f"{name} does not name its sha256")
+    wanted = sha256 or match[1]
     path = Path(hub.get_dir()) / "checkpoints" / name
-    if not path.is_file() or not file_sha256(path).startswith(match[1]):
+    if not path.is_file() or not digest(path).startswith(wanted):
         path.parent.mkdir(parents=True, exist_ok=True)
         with urllib.request.urlopen(urllib.request.Request(url, method="HEAD"), timeout=TIMEOUT_S):
             pass  # torch.hub's download has no timeout
-        hub.download_url_to_file(url, str(path), hash_prefix=match[1], progress=False)
+        hub.download_url_to_file(url, str(path), hash_prefix=wanted, progress=False)
     return path
 
 

@@ -163,6 +163,7 @@ def ask(dashboard: Dashboard, path: str) -> Any:
         "PATH_INFO": path,
         "QUERY_STRING": "after=0",
         "SERVER_NAME": "x",
+        "HTTP_HOST": "127.0.0.1:8080",
     }
     environ |= {"SERVER_PORT": "80", "wsgi.url_scheme": "http", "wsgi.input": io.BytesIO()}
     return json.loads(b"".join(dashboard(environ, lambda *_: None)))
