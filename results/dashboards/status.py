@@ -128,13 +128,7 @@ def status(home: Path, name: str | None = None) -> list[SweepStatus]:
     """What is known of each sweep under `home`, by name, or of `name` alone. InputError if there is no sweep `name`."""
     if name is None:
         return [_describe(directory) for directory in _sweeps(home)]
-    directory = find_sweep(home, name)
-    try:
-        if "://" not in name:
-            _refresh(directory)
-    except InputError as error:
-        return [SweepStatus(directory.name, directory, _disk_bytes(directory), reason=str(error))]
-    return [_describe(directory)]
+    return [_describe(find_sweep(home, name), refreshed="://" not in name)]
 
 
 def _refresh(directory: Path) -> None:
@@ -151,10 +145,8 @@ def _refresh(directory: Path) -> None:
     try:
         refresh(Storage(storage.address, retry_s=1), directory)
     except OSError as error:
-        print(
-            f"{directory.name}: {storage.address} does not answer ({_one_line(error)}): this is of old",
-            file=sys.stderr,
-        )
+        line = f"{directory.name}: {storage.address} does not answer ({_one_line(error)}): this is of old"
+        print(line, file=sys.stderr)
 
 
 def _sweeps(home: Path) -> list[Path]:
@@ -165,9 +157,11 @@ def _sweeps(home: Path) -> list[Path]:
     return sorted({directory for directory in directories if not directory.name.startswith(".")})
 
 
-def _describe(directory: Path) -> SweepStatus:
+def _describe(directory: Path, refreshed: bool = False) -> SweepStatus:
     disk_bytes = _disk_bytes(directory)
     try:
+        if refreshed:
+            _refresh(directory)
         return _read(directory, disk_bytes)
     except UNREADABLE as error:
         return SweepStatus(directory.name, directory, disk_bytes, reason=_one_line(error))

@@ -170,22 +170,20 @@ def _difference(storage: Storage, checkpoint: str, owner: Owner) -> str | None:
 def set_aside(storage: Storage, owner: Owner) -> str | None:
     """Move what is in a trial's directory and is not its own to `trials/0007.foreign-1` → a line; None: there is nothing."""
     name, found = f"trials/{trial_name(owner.trial)}", dict[str, str]()
-    names = storage.names(name)
-    for file in names:
-        difference = None
-        if re.fullmatch(r"epoch-\d+", file):
-            difference = _difference(storage, f"{name}/{file}", owner)
-        elif file == PREDICTIONS:
+    for file in storage.names(name):
+        if file == PREDICTIONS:
             difference = _read_predictions(storage, owner.trial, owner)[1]
+        else:
+            difference = _difference(storage, f"{name}/{file}", owner) if file.startswith("epoch-") else None
         if difference:
             found[file] = difference
     if not found:
         return None
     taken = storage.names("trials")
-    aside = next(place for n in count(1) if (place := f"{trial_name(owner.trial)}.foreign-{n}") not in taken)
+    aside = next(free for n in count(1) if Path(free := f"{name}.foreign-{n}").name not in taken)
     for file in found:
-        storage.move(f"{name}/{file}", f"trials/{aside}/{file}")
-    return f"{name}: {', '.join(found)} of {next(iter(found.values()))}: set aside as trials/{aside}"
+        storage.move(f"{name}/{file}", f"{aside}/{file}")
+    return f"{name}: {', '.join(found)} of {next(iter(found.values()))}: set aside as {aside}"
 
 
 def remove_unfinished(sweep_dir: Path) -> int:

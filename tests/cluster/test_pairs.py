@@ -26,6 +26,7 @@ from fersweep.cluster.launch import launch
 from fersweep.cluster.resume import resume
 from fersweep.common import ray_connection
 from fersweep.common.errors import InputError
+from fersweep.data_pipeline.dataset.integrity import MEMORY
 from fersweep.data_pipeline.prepare import preparation
 from fersweep.data_pipeline.prepare.begun import STATE
 from fersweep.data_pipeline.prepare.options import Options
@@ -73,10 +74,11 @@ def home(tmp_path: Path, finished: Path, monkeypatch: pytest.MonkeyPatch) -> Pat
 
 
 def snapshot(place: Path) -> Snapshot:
-    """Every name below a directory, with the sha256 of what is in it."""
+    """Every name below a directory, with the sha256 of what is in it; but for what a reader remembers of a dataset."""
     return {
         str(path.relative_to(place)): hashlib.sha256(path.read_bytes()).hexdigest() if path.is_file() else ""
         for path in sorted(place.rglob("*"))
+        if path.name != MEMORY
     }
 
 
