@@ -41,7 +41,7 @@ ENVIRONMENT = {
     "MLFLOW_HTTP_REQUEST_MAX_RETRIES": "0",
     "MLFLOW_HTTP_REQUEST_TIMEOUT": "30",
 }
-FLUENT = ("MLFLOW_RUN_ID", "MLFLOW_EXPERIMENT_ID", "MLFLOW_EXPERIMENT_NAME")
+FLUENT = ("MLFLOW_RUN_ID", "MLFLOW_EXPERIMENT_ID", "MLFLOW_EXPERIMENT_NAME", "MLFLOW_ACTIVE_MODEL_ID")
 REASON_LENGTH = 200
 
 
@@ -151,8 +151,8 @@ def _gentle_sqlite() -> None:
 
 @contextlib.contextmanager
 def without_fluent_environment() -> Iterator[None]:
-    """Hide from MLflow's fluent functions (`mlflow.start_run`) what the environment tells them while the block runs: which
-    run to go on with, in which experiment, and where.
+    """Hide from MLflow what the environment tells it while the block runs: which run to go on with (`mlflow.start_run`
+    does), in which experiment, and which model metrics are of. They are the user's own.
     """
     hidden = {name: os.environ.pop(name) for name in FLUENT if name in os.environ}
     try:

@@ -64,7 +64,7 @@ def record(sweep_dir: Path, parent_pid: int | None = None, patience_s: float = P
         alone = lock(Path(sweep_dir) / "recorder.lock", wait_s=0 if parent_pid is None else None)
     except TimeoutError:
         return False
-    with alone:
+    with alone, connection.without_fluent_environment():
         return _Recording(Path(sweep_dir), parent_pid, patience_s).run()
 
 
