@@ -287,7 +287,7 @@ def test_names_of_mlflow() -> None:
 def test_the_view_in_mlflows_page(tmp_path: Path) -> None:
     import mlflow
 
-    from fersweep.results.mlflow_store import connection, experiments, saved_view
+    from fersweep.results.mlflow_store import experiments, saved_view
 
     scripts = sorted((Path(mlflow.__file__).parent / "server/js/build/static/js").glob("*.js"))
     content = b"\n".join(path.read_bytes() for path in scripts)
