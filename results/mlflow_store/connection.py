@@ -187,6 +187,8 @@ def one_line(error: BaseException, uri: str) -> str:
     the passwords in addresses.
     """
     of_mlflow = any(parent.__name__ == "MlflowException" for parent in type(error).__mro__)  # without importing MLflow
+    if (of_mlflow and "Response body:" in str(error)) or type(error).__module__.startswith("google.protobuf"):
+        return f"{masked(uri)}: what answers is no MLflow server ({_short(' '.join(str(error).split()))})".lstrip(": ")
     if not of_mlflow and not isinstance(error, OSError):
         frames = traceback.extract_tb(error.__traceback__)[-1:]  # a mistake of ours: say where
         where = "".join(f" ({Path(frame.filename).name}:{frame.lineno})" for frame in frames)
