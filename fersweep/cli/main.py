@@ -69,7 +69,9 @@ def main() -> None:
             raise
         code = complain(error, 1)
     except Exception as error:
-        if os.environ.get("FERSWEEP_DEBUG") or not type(error).__module__.startswith(("mlflow.", "sqlalchemy.")):
+        if os.environ.get("FERSWEEP_DEBUG") or not type(error).__module__.startswith(
+            ("mlflow.", "sqlalchemy.", "google.protobuf.")
+        ):
             raise
         from fersweep.results.mlflow_store.connection import one_line
 

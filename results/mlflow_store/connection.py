@@ -42,7 +42,7 @@ ENVIRONMENT = {
     "MLFLOW_HTTP_REQUEST_MAX_RETRIES": "0",
     "MLFLOW_HTTP_REQUEST_TIMEOUT": "30",
 }
-FLUENT = ("MLFLOW_RUN_ID", "MLFLOW_EXPERIMENT_ID", "MLFLOW_EXPERIMENT_NAME")
+FLUENT = ("MLFLOW_RUN_ID", "MLFLOW_EXPERIMENT_ID", "MLFLOW_EXPERIMENT_NAME", "MLFLOW_ACTIVE_MODEL_ID")
 REASON_LENGTH = 200
 
 
@@ -154,8 +154,8 @@ def _gentle_sqlite() -> None:
 
 @contextlib.contextmanager
 def without_fluent_environment() -> Iterator[None]:
-    """Hide from MLflow's fluent functions (`mlflow.start_run`) what the environment tells them while the block runs: which
-    run to go on with, in which experiment, and where.
+    """Hide from MLflow what the environment tells it while the block runs: which run to go on with (`mlflow.start_run`
+    does), in which experiment, and which model metrics are of. They are the user's own.
     """
     hidden = {name: os.environ.pop(name) for name in FLUENT if name in os.environ}
     try:
@@ -213,6 +213,8 @@ def one_line(error: BaseException, uri: str) -> str:
     the passwords in addresses.
     """
     of_mlflow = any(parent.__name__ == "MlflowException" for parent in type(error).__mro__)  # without importing MLflow
+    if (of_mlflow and "Response body:" in str(error)) or type(error).__module__.startswith("google.protobuf"):
+        return f"{masked(uri)}: what answers is no MLflow server ({_short(' '.join(str(error).split()))})".lstrip(": ")
     if not of_mlflow and not isinstance(error, OSError):
         frames = traceback.extract_tb(error.__traceback__)[-1:]  # a mistake of ours: say where
         where = "".join(f" ({Path(frame.filename).name}:{frame.lineno})" for frame in frames)

@@ -71,6 +71,8 @@ def _of_sweep(client: MlflowClient, name: str, sweep_id: str | None) -> Experime
 def _restored(client: MlflowClient, experiment: Experiment) -> str:
     from mlflow.exceptions import MlflowException
 
+    if not experiment.experiment_id:
+        raise OSError("what answers is no MLflow server")
     if experiment.lifecycle_stage != "active":
         with contextlib.suppress(MlflowException):  # another process was first; else the next call says what is wrong
             client.restore_experiment(experiment.experiment_id)

@@ -35,7 +35,8 @@ from fersweep.results.mlflow_store.addresses import sqlite_file
 REQUEST_S = 5  # for a server to answer
 ASK_S = 30  # for the process that asks it, whose imports take seconds
 MAX_BYTES = 100_000  # of an answer
-EXPERIMENTS = "/api/2.0/mlflow/experiments/search"
+EXPERIMENT = "/api/2.0/mlflow/experiments/get-by-name"
+NOBODY = "fersweep asks who is there"  # a name that no experiment has
 DATABASES = ("postgresql", "mysql", "mssql")
 WANT = "want http(s)://HOST:PORT of an MLflow server, sqlite:////PATH/mlflow.db, a database's address, or null: the store under --home"
 CREDENTIALS = "MLflow reads MLFLOW_TRACKING_USERNAME with MLFLOW_TRACKING_PASSWORD, or MLFLOW_TRACKING_TOKEN, from the environment"
@@ -164,12 +165,12 @@ def _asked_server(uri: str) -> Answer:
 
     answer = http_request(
         get_default_host_creds(uri),
-        EXPERIMENTS,
-        "POST",
+        EXPERIMENT,
+        "GET",
         max_retries=0,
         timeout=REQUEST_S,
         raise_on_status=False,
-        json={"max_results": 1, "filter": "name = 'fersweep asks who is there'"},
+        params={"experiment_name": NOBODY},
         stream=True,
     )
     body = b""
@@ -185,7 +186,7 @@ def _asked_server(uri: str) -> Answer:
     content: Any = None
     with contextlib.suppress(ValueError, RecursionError):
         content = json.loads(body)
-    if status == 200 and isinstance(content, dict) and isinstance(content.get("experiments", []), list):
+    if status == 404 and isinstance(content, dict) and content.get("error_code") == "RESOURCE_DOES_NOT_EXIST":
         return Answer("mlflow")
     return Answer("wrong", f"{uri}: what answers is no MLflow server ({status}: {said}): {WANT}")
 

@@ -10,7 +10,6 @@ from __future__ import annotations
 
 import json
 import math
-import sys
 import tempfile
 import time
 from collections.abc import Callable
@@ -18,11 +17,11 @@ from pathlib import Path
 from typing import Any
 
 from fersweep.results.mlflow_store import connection, description, limits, run_fields, saved_view, trial_files
-from fersweep.results.mlflow_store.runs import CHECKPOINT_TAG, Recorded, Runs
-from fersweep.results.record.checkpoints import Damaged, Foreign
+from fersweep.results.mlflow_store.runs import Recorded, Runs
 from fersweep.results.record.journal import SweepRecord, TrialRecord
 from fersweep.results.record.recorded_sweep import RecordedSweep
 from fersweep.results.record.sweep_json import read_sweep_json
+from fersweep.results.tracking.kept_checkpoints import write_kept
 from fersweep.results.tracking.lag import PARENT
 
 STATUS = {"running": "RUNNING", "finished": "FINISHED", "stopped": "FINISHED", "failed": "FAILED"}
@@ -91,7 +90,7 @@ class Projection:
                 self._close_refused(trial)
             self.beat(done)
         if closing:
-            self._write_checkpoints()
+            write_kept(self.runs, self._recorded, lambda: self.beat(len(self.record.trials)))
             self._unless_refused(PARENT, lambda: self._write_totals(parent))
             self.runs.set_status(parent, SWEEP_STATUS.get(self.record.action or "", "KILLED"), int(self._time * 1000))
 
@@ -238,32 +237,6 @@ class Projection:
             if predictions is not None:
                 trial_files.write_val_report(*predictions, self.sweep.classes, Path(directory))
             connection.log_artifacts(self.runs.client, recorded.run_id, Path(directory))
-
-    def _write_checkpoints(self) -> None:
-        """The checkpoints that the sweep keeps become artifacts of their trials; those that it no longer keeps go."""
-        kept_numbers = {trial.number for trial in self._recorded.kept_trials()}
-        for number, recorded in self.runs.trials.items():
-            trial = self.record.trials.get(number)
-            best = self._recorded.best(trial) if trial and number in kept_numbers else None
-            wanted = str(int(best["epoch"])) if best else None
-            if recorded.checkpoint not in (None, wanted):
-                connection.delete_artifacts(self.runs.client, recorded.run_id, "checkpoint")
-                self.runs.client.delete_tag(recorded.run_id, CHECKPOINT_TAG)
-                recorded.checkpoint = None
-            if trial and wanted and recorded.checkpoint is None:
-                self._write_checkpoint(trial, recorded, wanted)
-
-    def _write_checkpoint(self, trial: TrialRecord, recorded: Recorded, epoch: str) -> None:
-        try:
-            directory = self._recorded.best_checkpoint(trial)
-        except (Damaged, Foreign) as error:
-            print(error, file=sys.stderr)
-            return
-        if directory is not None:
-            connection.log_artifacts(self.runs.client, recorded.run_id, directory, "checkpoint")
-            self.runs.client.set_tag(recorded.run_id, CHECKPOINT_TAG, epoch)
-            recorded.checkpoint = epoch
-            self.beat(len(self.record.trials))
 
     def _set_state(self, recorded: Recorded, trial: TrialRecord) -> None:
         """What `_write_epochs` wrote with the last epochs, and what an earlier end left behind."""

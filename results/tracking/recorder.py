@@ -16,6 +16,7 @@ from fersweep.common.text import masked
 from fersweep.results.tracking.lag import missing, read_level, waiting
 
 FINISH_S = 60.0
+AWAY_S = 30.0  # the same where the store does not answer: the recorder goes on by itself
 TELL_S, TELL_EACH_S = 3.0, 10.0  # until whoever waits hears for what, and between two lines
 RESTART_S, MAX_RESTART_S = 1.0, 60.0
 LOG = "recorder.log"
@@ -69,13 +70,15 @@ class Recorder:
             None, or one line: what MLflow lacks, why, and how that is made good.
         """
         beat, since, tell_at = 0.0, time.monotonic(), time.monotonic() + TELL_S
-        while time.monotonic() - since < timeout_s and not left():
+        patience_s = timeout_s
+        while time.monotonic() - since < patience_s and not left():
             self.check()
             if self._process is None or self._process.poll() == 0:
                 break
             level = read_level(self.sweep_dir)
             if level.beat != beat:
                 beat, since = level.beat, time.monotonic()
+            patience_s = min(timeout_s, AWAY_S) if level.error else timeout_s
             if time.monotonic() >= tell_at:
                 tell_at = time.monotonic() + TELL_EACH_S
                 tell(waiting(self.sweep_dir, level))

@@ -64,7 +64,7 @@ def record(sweep_dir: Path, parent_pid: int | None = None, patience_s: float = P
         alone = lock(Path(sweep_dir) / "recorder.lock", wait_s=0 if parent_pid is None else None)
     except TimeoutError:
         return False
-    with alone:
+    with alone, connection.without_fluent_environment():
         return _Recording(Path(sweep_dir), parent_pid, patience_s).run()
 
 
@@ -75,7 +75,8 @@ class _Recording:
         self.sweep_dir, self.parent_pid, self.patience_s = sweep_dir, parent_pid, patience_s
         sweep = read_sweep_json(sweep_dir)
         self.level = LevelFile(sweep_dir, store_of(sweep))
-        self.projection = Projection(sweep_dir, self.level.beat)
+        self.projection = Projection(sweep_dir, self._beat)
+        self.alive_at = time.monotonic()  # the last progress
         self.trouble = _Trouble(sweep_dir, connection.sweep_store(sweep)[0], quiet=parent_pid is None)
         self.due, self.offset = 0.0, -1  # when to write again; up to where was written
         self.give_up_at: float | None = None
@@ -98,6 +99,10 @@ class _Recording:
             if last:
                 return True
             time.sleep(POLL_S)
+
+    def _beat(self, done: int) -> None:
+        self.alive_at = time.monotonic()
+        self.level.beat(done)
 
     def _session_has_ended(self) -> bool:
         return self.projection.session_pid == self.parent_pid and self.projection.record.action != "started"
@@ -125,7 +130,8 @@ class _Recording:
         if driven:
             self.give_up_at = None
         else:
-            self.give_up_at = self.give_up_at or time.monotonic() + self.patience_s
+            since = self.alive_at if self.parent_pid is None else time.monotonic()  # a request may have waited long
+            self.give_up_at = self.give_up_at or since + self.patience_s
             if time.monotonic() >= self.give_up_at:
                 raise NotRecorded(
                     f"MLflow lacks a part of this sweep: {line}; made good by: {sync_command(self.sweep_dir)}"

@@ -1,5 +1,8 @@
 """Where a sweep is to be recorded is checked before it begins: the address itself, and what answers there."""
 
+import io
+import json
+import runpy
 import threading
 from collections.abc import Iterator
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
@@ -10,9 +13,13 @@ import pytest
 
 from fersweep.cluster.launch import dry, launch
 from fersweep.common.errors import InputError
+from fersweep.results.dashboards.status import status
+from fersweep.results.dashboards.sync import sync
 from fersweep.results.tracking import address
 from fersweep.results.tracking.address import Answer
+from fersweep.results.tracking.recorder_process import NotRecorded, record
 from fersweep.search_spaces.sweep_file.read_sweep import read_sweep
+from tests.sweeps import NewSweep
 
 NO_FILE = "want http.*sqlite:////PATH/mlflow.db, .*null: the store under --home"
 
@@ -22,7 +29,7 @@ class Handler(BaseHTTPRequestHandler):
 
     protocol_version = "HTTP/1.1"
 
-    def do_POST(self) -> None:
+    def do_GET(self) -> None:
         self.rfile.read(int(self.headers.get("Content-Length") or 0))
         kind = self.path.split("/")[1]
         status, body = ANSWERS.get(kind, (302, b""))
@@ -41,16 +48,18 @@ class Handler(BaseHTTPRequestHandler):
         self.end_headers()
         self.wfile.write(body)
 
-    do_GET = do_POST
+    do_POST = do_GET
 
     def log_message(self, format: str, *args: object) -> None: ...
 
 
 ANSWERS = {
-    "mlflow": (200, b"{}"),
+    "mlflow": (404, b'{"error_code": "RESOURCE_DOES_NOT_EXIST", "message": "No Experiment"}'),
+    "empty": (200, b"{}"),
     "page": (200, b"<html>\nWelcome</html>"),
     "list": (200, b"[1]"),
     "other": (200, b'{"experiments": 7}'),
+    "strange": (200, b'{"experiments": [{"name": 3, "tags": "x"}], "experiment": {"experiment_id": [1]}}'),
     "deep": (200, b"[" * 99_000),
     "endless": (200, b""),
     "missing": (404, b"not here"),
@@ -127,6 +136,7 @@ def test_what_answers(server: str) -> None:
     for kind, said in [
         ("page", r"200: <html>\nWelcome<"),
         ("list", "200: [1]"),
+        ("empty", "200: {}"),
         ("other", "200"),
         ("deep", "200: [[[["),
         ("missing", "404: not here"),
@@ -148,6 +158,30 @@ def test_what_answers(server: str) -> None:
     assert address.asked("mysql+none://h/d").kind == "wrong"
 
 
+def test_strange_answers_to_whoever_records(
+    server: str, new_sweep: NewSweep, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """One line that says what is wrong with the server; nothing of it is taken for an experiment."""
+    monkeypatch.setenv("MLFLOW_HTTP_REQUEST_MAX_RETRIES", "0")
+    sweep_dir, driver = new_sweep()
+    driver.journal.session("started")
+    driver.journal.session("finished")
+    path = sweep_dir / "sweep.json"
+    content = json.loads(path.read_text())
+    for kind in ("page", "list", "empty", "strange", "missing"):
+        content["sweep"]["tracking"]["uri"] = f"http://{server}/{kind}"
+        path.write_text(json.dumps(content))
+        (synced,) = sync(status(sweep_dir.parents[1], sweep_dir.name))
+        assert synced.failed
+        assert "what answers is no MLflow server" in str(synced.sweep.sync), kind
+        with pytest.raises(
+            NotRecorded, match=r"MLflow lacks a part of this sweep: .*what answers is no MLflow server"
+        ) as raised:
+            record(sweep_dir, patience_s=0)
+        assert "\n" not in str(raised.value)
+    assert capsys.readouterr().err == ""
+
+
 def test_a_server_that_hangs_or_drips(monkeypatch: pytest.MonkeyPatch) -> None:
     """Asked by a process of its own, which is given some seconds."""
     monkeypatch.setattr(address, "ASK_S", 0.2)
@@ -157,9 +191,13 @@ def test_a_server_that_hangs_or_drips(monkeypatch: pytest.MonkeyPatch) -> None:
     assert address.asked_elsewhere("http://x") == Answer("away", "http://x cannot be asked (broken)")
 
 
-@pytest.mark.processes
-def test_a_server_is_asked_elsewhere(server: str) -> None:
-    assert address.asked_elsewhere(f"http://{server}/page").kind == "wrong"
+@pytest.mark.filterwarnings("ignore:.*found in sys.modules:RuntimeWarning")
+def test_the_process_that_asks(
+    server: str, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    monkeypatch.setattr("sys.stdin", io.StringIO(f"http://{server}/mlflow"))
+    runpy.run_module(address.__name__, run_name="__main__")
+    assert json.loads(capsys.readouterr().out) == ["mlflow", ""]
 
 
 def test_a_launch_is_refused_or_told(

@@ -2,7 +2,9 @@
 
 import json
 import math
+import os
 import shutil
+import signal
 import subprocess
 import sys
 import time
@@ -11,6 +13,7 @@ from typing import Any
 
 import pytest
 
+from fersweep.cluster.driver.stopping import Stopping
 from fersweep.results.dashboards.status import status
 from fersweep.results.dashboards.sync import sync
 from fersweep.results.mlflow_store import addresses, connection, limits, trial_files
@@ -228,6 +231,17 @@ def test_a_driver_says_what_it_waits_for(new_sweep: NewSweep, monkeypatch: pytes
     ]
     assert lack is not None
     assert "its recorder is still at it" in lack
+
+
+def test_ctrl_c_while_only_mlflow_is_waited_for() -> None:
+    """Ends the wait, and nothing else: the sweep has ended already."""
+    stopping = Stopping()
+    with stopping.signals():
+        stopping.ending = True
+        for number in (signal.SIGINT, signal.SIGINT, signal.SIGTERM):
+            os.kill(os.getpid(), number)
+    assert stopping.left
+    assert (stopping.signal, stopping.asked) == (None, False)
 
 
 def test_pages_without_end(new_sweep: NewSweep, monkeypatch: pytest.MonkeyPatch) -> None:
