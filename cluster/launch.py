@@ -17,20 +17,22 @@ from fersweep.cluster import capacity
 from fersweep.cluster.cluster_nodes import check_nodes
 from fersweep.cluster.driver.notifications import webhook
 from fersweep.cluster.driver.run_sweep import Outcome, run_sweep
+from fersweep.cluster.new_sweep import new_sweep, refuse_existing, refuse_stored
 from fersweep.cluster.plans import find_plan
 from fersweep.cluster.search.older_sweeps import best_points, history
 from fersweep.common import ray_connection
 from fersweep.common.errors import InputError
-from fersweep.common.files import check_name, check_writable, new_directory
+from fersweep.common.files import check_name, check_writable
 from fersweep.common.stores.buckets import name_of, resolved
 from fersweep.common.text import shell
 from fersweep.common.versions import installed, own_commit, own_version
 from fersweep.data_pipeline.tasks import node_arrays
 from fersweep.data_pipeline.tasks.arrays import TaskArrays
 from fersweep.data_pipeline.tasks.task import Task
-from fersweep.results.record.home import check_home, resume_command
-from fersweep.results.record.storage import Storage
+from fersweep.results.models.names import check_sweep_name
+from fersweep.results.record.home import check_home
 from fersweep.results.record.sweep_json import Baseline, Learned, SweepJson, stored_at
+from fersweep.results.tracking import address as address_of_mlflow
 from fersweep.search_spaces.sweep_file.schema import Sweep
 from fersweep.search_spaces.sweep_file.searched_space import distributions, fetch
 from fersweep.trainables.metrics import majority_baseline
@@ -90,14 +92,14 @@ def describe(asked: Sweep, data: str | Path, home: Path) -> tuple[SweepJson, Tas
         command=shell("fersweep", *sys.argv[1:]),
         git_commit=own_commit(),
         python=platform.python_version(),
-        versions=_versions(),
+        versions=versions(),
         planned=find_plan(home, asked, arrays.fingerprint),
         home=Path(home).resolve(),
     )
     return sweep, arrays
 
 
-def _versions() -> dict[str, str]:
+def versions() -> dict[str, str]:
     """fersweep's own, and those of the packages that are there: a sweep of one framework's models does without the other."""
     return {"fersweep": own_version(), **installed(VERSIONS_OF)}
 
@@ -106,26 +108,23 @@ def launch(asked: Sweep, data: str | Path, home: Path, address: str | None = Non
     """Run a new sweep to its end. Everything is checked before anything is written."""
     directory = _refuse_existing(asked, home)
     webhook(asked)
+    address_of_mlflow.check(asked.tracking.uri, asked.tracking.experiment, lambda line: print(line, file=sys.stderr))
     sweep, arrays = describe(asked, data, home)
+    storage = sweep.storage(directory)
+    if storage.path is None:
+        refuse_stored(storage.address, directory)
+        if asked.following is not None:
+            refuse_stored(
+                stored_at(str(asked.storage), asked.following.name), directory.with_name(asked.following.name)
+            )
     for line in sweep.without_faces():
         print(line, file=sys.stderr)
     sweep = sweep.model_copy(update={"fetched": fetch(asked, sweep.older_points)})
     ray_connection.connect(address)
     capacity.check(asked.resources)
-    storage, content = sweep.storage(directory), sweep.as_bytes()
     check_nodes(asked.resources, arrays, None if storage.path is None else Path(home))
-    if storage.path is None:
-        if asked.following is not None:
-            _claim(stored_at(str(asked.storage), asked.following.name), None)
-        _claim(storage.address, content)
-    try:
-        with new_directory(directory) as fresh:
-            (fresh / "sweep.json").write_bytes(content)
-            (fresh / "trials").mkdir()
-    except OSError:
-        _refuse_existing(asked, home)  # another launch of this name was faster
-        raise
-    return run_sweep(sweep, arrays, directory)
+    with new_sweep(directory, sweep) as sweep:
+        return run_sweep(sweep, arrays, directory)
 
 
 def dry(
@@ -138,6 +137,9 @@ def dry(
     """
     _refuse_existing(asked, home)
     webhook(asked)
+    address_of_mlflow.check(
+        asked.tracking.uri, asked.tracking.experiment, warn or (lambda line: print(line, file=sys.stderr))
+    )
     sweep, _ = describe(asked, data, home)
     fetch(asked, sweep.older_points)
     ray_connection.connect(address)
@@ -166,27 +168,10 @@ def _refuse_existing(sweep: Sweep, home: Path) -> Path:
     """The directory of a new sweep. InputError if it exists, or that of the sweep that is to follow, or cannot be made."""
     directory = Path(home) / "sweeps" / sweep.name
     check_home(home)
+    check_sweep_name(sweep.name, home)
     if directory.parent.exists():
         check_writable(directory.parent, f"--home {home}")
-    if directory.exists():
-        raise InputError(
-            f"{directory}: a sweep of this name exists; `{resume_command(directory)}` goes on with it, --name starts another"
-        )
+    refuse_existing(directory)
     if sweep.following is not None:
         _refuse_existing(sweep.following, home)
     return directory
-
-
-def _claim(address: str, content: bytes | None) -> None:
-    """Write `sweep.json` to a sweep's place in its bucket; None: only check. InputError if that fails or a sweep is there."""
-    storage = Storage(address, retry_s=1)
-    try:
-        exists = "sweep.json" in storage.names("")
-        if not exists and content is not None:
-            storage.write("sweep.json", content)
-    except (OSError, ValueError) as error:
-        raise InputError(f"storage {address}: {str(error).splitlines()[0]}") from None
-    if exists:
-        raise InputError(
-            f"storage {address}: a sweep is there; `{shell('fersweep', 'resume', address)}` goes on with it"
-        )

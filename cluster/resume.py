@@ -8,7 +8,6 @@ from __future__ import annotations
 
 import json
 import sys
-import time
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any, NamedTuple, cast
@@ -18,26 +17,29 @@ import yaml
 from fersweep.cluster import capacity
 from fersweep.cluster.cluster_nodes import check_nodes
 from fersweep.cluster.driver.notifications import webhook
-from fersweep.cluster.driver.run_sweep import DRIVEN, Outcome, run_sweep
+from fersweep.cluster.driver.run_sweep import Outcome, run_sweep
+from fersweep.cluster.launch import versions
+from fersweep.cluster.one_driver import alone
 from fersweep.common import ray_connection
 from fersweep.common.errors import InputError
-from fersweep.common.files import check_writable, is_held, write_whole
+from fersweep.common.files import check_writable, write_whole
 from fersweep.common.stores.buckets import resolved
+from fersweep.common.versions import own_commit
 from fersweep.data_pipeline.tasks import node_arrays
 from fersweep.data_pipeline.tasks.arrays import TaskArrays
-from fersweep.results.record.drivers import BUCKET_BEAT_S, LOCK, SILENT_S, bucket_driver, directory_driver, last_session
+from fersweep.results.record import checkpoints
 from fersweep.results.record.home import pull
-from fersweep.results.record.journal import SweepRecord
-from fersweep.results.record.recorded_sweep import load_sweep
-from fersweep.results.record.storage import Storage
+from fersweep.results.record.journal import SweepRecord, trial_name
+from fersweep.results.record.recorded_sweep import RecordedSweep, load_sweep
 from fersweep.results.record.sweep_json import SweepJson
+from fersweep.results.tracking import address as address_of_mlflow
 from fersweep.search_spaces.sweep_file.overrides import change
 from fersweep.search_spaces.sweep_file.read_sweep import parse_sweep
 from fersweep.search_spaces.sweep_file.schema import Sweep
 from fersweep.search_spaces.sweep_file.searched_space import distributions, fetch
 
 MAY_CHANGE = ("search.num_trials", "stop.max_epochs", "stop.report_s", "stop.timeout_s", "keep_checkpoints")
-MAY_CHANGE_BELOW = ("resources.", "failures.", "notify")
+MAY_CHANGE_BELOW = ("resources.", "failures.", "notify", "tracking.")
 
 
 class Difference(NamedTuple):
@@ -72,37 +74,68 @@ def resume(
         retry_failed: run failed trials once more.
     """
     check_writable(directory, str(directory))
-    recorded = load_sweep(directory)
-    storage = recorded.storage
-    _refuse_driven(directory, storage, wait_s)  # before anything is changed
-    if storage.path is None:
-        pull(storage, directory)  # another machine may have gone on with it
-        recorded = load_sweep(directory)
-    sweep = recorded.sweep
-    if data is not None:
-        dataset = sweep.dataset.model_copy(update={"path": resolved(data)})
-        sweep = sweep.model_copy(update={"dataset": dataset})
-    again = asked is not None
-    asked = _no_smaller(asked, sweep.asked) if asked else _changed(sweep.asked, trials, max_epochs, overrides or [])
-    _refuse_differences(sweep.asked, asked, recorded.record)
-    if again and asked == sweep.asked and recorded.record.action == "finished":
-        print(f"{sweep.name} has finished already", file=sys.stderr)
-        return Outcome("finished", directory, following=asked.following)
-    _refuse_changed_space(asked, sweep.space)
-    webhook(asked)
-    sweep = sweep.model_copy(update={"asked": asked})
-    arrays = node_arrays.load(sweep.task())
-    _refuse_older_scores(sweep, arrays, recorded.record)
-    sweep = sweep.model_copy(update={"fetched": fetch(asked, sweep.older_points, sweep.fetched)})
-    ray_connection.connect(address)
-    capacity.check(asked.resources)
-    check_nodes(asked.resources, arrays, None if storage.path is None else directory.parent.parent)
-    content = sweep.as_bytes()
-    if content != (directory / "sweep.json").read_bytes():
+    storage = load_sweep(directory).storage
+    with alone(directory, storage, wait_s):  # checked and written under one lock: what is refused has changed nothing
         if storage.path is None:
-            storage.write("sweep.json", content)
-        write_whole(directory / "sweep.json", content)
-    return run_sweep(sweep, arrays, directory, retry_failed=retry_failed)
+            pull(storage, directory)  # another machine may have gone on with it
+        recorded = load_sweep(directory)
+        sweep = recorded.sweep
+        if data is not None:
+            dataset = sweep.dataset.model_copy(update={"path": resolved(data)})
+            sweep = sweep.model_copy(update={"dataset": dataset})
+        again = asked is not None
+        asked = _no_smaller(asked, sweep.asked) if asked else _changed(sweep.asked, trials, max_epochs, overrides or [])
+        _refuse_differences(sweep.asked, asked, recorded.record)
+        if again and asked == sweep.asked and recorded.record.action == "finished":
+            print(f"{sweep.name} has finished already", file=sys.stderr)
+            return Outcome("finished", directory, following=asked.following)
+        _refuse_changed_space(asked, sweep.space)
+        webhook(asked)
+        if asked.tracking != sweep.asked.tracking:  # it is recorded anew there
+            address_of_mlflow.check(
+                asked.tracking.uri, asked.tracking.experiment, lambda line: print(line, file=sys.stderr)
+            )
+        sweep = sweep.model_copy(update={"asked": asked})
+        arrays = node_arrays.load(sweep.task())
+        _refuse_older_scores(sweep, arrays, recorded.record)
+        sweep = sweep.model_copy(update={"fetched": fetch(asked, sweep.older_points, sweep.fetched)})
+        ray_connection.connect(address)
+        capacity.check(asked.resources)
+        check_nodes(asked.resources, arrays, None if storage.path is None else directory.parent.parent)
+        for line in _remarks(recorded):
+            print(f"note: {line}", file=sys.stderr)
+        content = sweep.as_bytes()
+        if content != (directory / "sweep.json").read_bytes():
+            if storage.path is None:
+                storage.write("sweep.json", content)
+            write_whole(directory / "sweep.json", content)
+        if number := checkpoints.remove_unfinished(directory):
+            print(f"removed {number} unfinished checkpoints of processes that were killed", file=sys.stderr)
+        return run_sweep(sweep, arrays, directory, retry_failed=retry_failed)
+
+
+def _remarks(recorded: RecordedSweep) -> list[str]:
+    """What is no reason to refuse, but may surprise: other versions than those that it was launched with, trials that the
+    journal does not know.
+    """
+    sweep, now, remarks = recorded.sweep, versions(), list[str]()
+    others = [
+        f"{name} {before}, now {now.get(name, 'none')}"
+        for name, before in sweep.versions.items()
+        if now.get(name) != before
+    ]
+    commit = own_commit()
+    if sweep.git_commit and commit and sweep.git_commit != commit:
+        others.append(f"commit {sweep.git_commit[:12]}, now {commit[:12]}")
+    if others:
+        remarks.append(f"{sweep.name} was launched with {'; '.join(others)}: its trials so far are of that code")
+    unknown = [number for number in checkpoints.trials(recorded.storage) if number not in recorded.record.trials]
+    if unknown:
+        remarks.append(
+            f"{len(unknown)} trials have files, and the journal does not know them ({trial_name(unknown[0])} to "
+            f"{trial_name(unknown[-1])}): it is older than they are; what is not a new trial's own is set aside"
+        )
+    return remarks
 
 
 def _changed(asked: Sweep, trials: str | None, max_epochs: int | None, overrides: list[str]) -> Sweep:
@@ -199,31 +232,3 @@ def differences(before: Mapping[str, Any], now: Mapping[str, Any], prefix: str =
 
 def _yaml(value: Any) -> str:
     return yaml.safe_dump(value, default_flow_style=True).removesuffix("\n").removesuffix("\n...")
-
-
-def _refuse_driven(directory: Path, storage: Storage, wait_s: float) -> None:
-    """InputError if another driver runs the sweep, and still does after `wait_s`."""
-    deadline, said = time.monotonic() + wait_s, False
-    while (reason := _driven(directory, storage)) is not None:
-        if time.monotonic() >= deadline:
-            raise InputError(reason)
-        if not said:
-            print(f"{reason}; waiting for its end, up to {wait_s:.0f} s", file=sys.stderr, flush=True)
-            said = True
-        time.sleep(1.0)
-
-
-def _driven(directory: Path, storage: Storage) -> str | None:
-    """By whom the sweep is run now, in a line: on this machine, on another that shares its directory, or through its bucket."""
-    if is_held(directory / LOCK):
-        return f"{directory}: {DRIVEN}"
-    if storage.path is not None:
-        place, silent_s, driver = str(directory), SILENT_S, directory_driver(directory, last_session(directory))
-    else:
-        place, silent_s, driver = storage.address, 2 * BUCKET_BEAT_S, bucket_driver(storage)
-    if driver is None or not driver.alive:
-        return None
-    return (
-        f"{place}: process {driver.pid} on {driver.host} ran this sweep {driver.silent_s:.0f} s ago; stop it "
-        f"(fersweep stop), or, if it is gone, resume in {silent_s - driver.silent_s:.0f} s"
-    )

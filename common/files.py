@@ -7,6 +7,7 @@ import fcntl
 import hashlib
 import os
 import shutil
+import stat
 import tempfile
 import uuid
 from collections.abc import Iterator
@@ -32,14 +33,24 @@ def cache_directory() -> Path:
 
 @contextmanager
 def replacing(path: Path) -> Iterator[Path]:
-    """A name to write to, which becomes `path` when the block ends well; otherwise nothing is left. A link stays one."""
+    """A name to write to, which becomes `path` when the block ends well; otherwise nothing is left. A link stays one.
+
+    Raises OSError for a pipe or a device.
+    """
     path = path.resolve() if path.is_symlink() else path
+    if _is_special(path):  # a rename would put a file in the place of /dev/null
+        raise OSError(errno.EINVAL, "is a pipe, a socket or a device, which is never replaced", str(path))
     temporary = path.with_name(f".{path.stem}.{os.getpid()}.tmp{path.suffix}")
     try:
         yield temporary
         os.replace(temporary, path)
     finally:
         temporary.unlink(missing_ok=True)
+
+
+def _is_special(path: Path) -> bool:
+    """Is there something that is neither a file nor a directory?"""
+    return path.exists() and not path.is_file() and not path.is_dir()
 
 
 def write_whole(path: Path, data: bytes, sync: bool = True) -> None:
@@ -78,12 +89,33 @@ def new_directory(path: Path) -> Iterator[Path]:
         shutil.rmtree(fresh, ignore_errors=True)
 
 
+def regular_file(path: Path, what: str = "") -> Path:
+    """`path`, if it is a file that can be read again and again. Raises InputError, beginning with `what`.
+
+    A pipe without a writer blocks who opens it, a device may never end: neither is opened to find that out.
+    """
+    begin = f"{what} {path}".lstrip()
+    try:
+        mode = Path(path).stat().st_mode
+    except FileNotFoundError:
+        raise InputError(f"{begin}: there is no such file") from None
+    except (OSError, ValueError) as error:  # ValueError: a NUL in the name
+        raise InputError(f"{begin}: cannot be found ({getattr(error, 'strerror', error)})") from None
+    if stat.S_ISDIR(mode):
+        raise InputError(f"{begin}: is a directory, where a file is wanted")
+    if not stat.S_ISREG(mode):
+        raise InputError(f"{begin}: is a pipe, a socket or a device; wanted is a file, which can be read twice")
+    return path
+
+
 def check_target(path: Path, option: str, suffixes: tuple[str, ...]) -> Path:
     """`path`, if a file of one of `suffixes` can be written there. Raises InputError naming `option`."""
     if path.suffix.lower() not in suffixes:
         raise InputError(f"{option} {path}: the name must end in {', '.join(suffixes)}")
     if path.is_dir():
         raise InputError(f"{option} {path}: there is a directory of that name")
+    if _is_special(path):
+        raise InputError(f"{option} {path}: is a pipe, a socket or a device, where a file is to be written")
     if not path.parent.is_dir():
         raise InputError(f"{option} {path}: there is no directory {path.parent}")
     check_writable(path.parent, f"{option} {path}")

@@ -1,4 +1,4 @@
-"""Processes: C++ libraries silenced, modules run in a process of their own, threads."""
+"""Processes: C++ libraries silenced and bounded, modules run in a process of their own, threads."""
 
 from __future__ import annotations
 
@@ -29,6 +29,32 @@ def silent_stderr() -> Iterator[None]:
         os.close(saved)
 
 
+@contextmanager
+def bounded_memory(num_bytes: int) -> Iterator[None]:
+    """Refuse this process what goes more than `num_bytes` beyond the memory that it has, or beyond what is free: a library
+    that is asked for terabytes by a file then fails where it asks, instead of taking the machine's. Linux alone.
+    """
+    import resource
+
+    import psutil
+
+    try:
+        status = Path("/proc/self/status").read_text()
+        held = int(status.partition("VmData:")[2].split()[0]) * 1024
+    except (OSError, IndexError, ValueError):
+        yield
+        return
+    before, most = resource.getrlimit(resource.RLIMIT_DATA)
+    wanted = held + min(num_bytes, int(SHARE_OF_FREE * psutil.virtual_memory().available))
+    others = [limit for limit in (before, most) if limit != resource.RLIM_INFINITY]
+    resource.setrlimit(resource.RLIMIT_DATA, (min([wanted, *others]), most))
+    try:
+        yield
+    finally:
+        resource.setrlimit(resource.RLIMIT_DATA, (before, most))
+
+
+SHARE_OF_FREE = 0.8
 ROOT = Path(__file__).absolute().parents[2]
 """The directory that Python finds `fersweep` in: of the checkout, or site-packages."""
 

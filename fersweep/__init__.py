@@ -25,13 +25,13 @@ if TYPE_CHECKING:
     from fersweep.data_pipeline.prepare.preparation import prepare
     from fersweep.data_pipeline.tasks.spec import TaskSpec
     from fersweep.data_pipeline.tasks.task import Task
+    from fersweep.results.champion.champion import champion
     from fersweep.results.compare.trials import compare
     from fersweep.results.dashboards.status import status
     from fersweep.results.evaluate.model_judgement import judge_model as evaluate
     from fersweep.results.models.export import export
     from fersweep.results.models.open_model import open_model
     from fersweep.results.predict.prediction import predict
-    from fersweep.results.promote.champion import champion
     from fersweep.results.promote.promotion import promote
     from fersweep.results.record.home import find_sweep
     from fersweep.results.report.page import write_report as report
@@ -66,7 +66,7 @@ _PLACES = {
     "PrepareOptions": "data_pipeline.prepare.options:Options",
     "Task": "data_pipeline.tasks.task:Task",
     "TaskSpec": "data_pipeline.tasks.spec:TaskSpec",
-    "champion": "results.promote.champion:champion",
+    "champion": "results.champion.champion:champion",
     "compare": "results.compare.trials:compare",
     "describe": "data_pipeline.describe.summary:describe",
     "evaluate": "results.evaluate.model_judgement:judge_model",

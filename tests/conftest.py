@@ -106,7 +106,7 @@ def recorded_here() -> Iterator[None]:
     """Sweeps of this process are recorded by it, when they end: a recorder of their own takes 4 s of CPU time."""
     from fersweep.results.tracking.recorder_process import record
 
-    def finish(recorder: Recorder, timeout_s: float = 0.0) -> None:
+    def finish(recorder: Recorder, *_: object) -> None:
         assert record(recorder.sweep_dir, parent_pid=os.getpid())
 
     with pytest.MonkeyPatch.context() as patch:

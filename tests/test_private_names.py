@@ -292,7 +292,7 @@ def test_names_of_mlflow() -> None:
 def test_the_view_in_mlflows_page(tmp_path: Path) -> None:
     import mlflow
 
-    from fersweep.results.mlflow_store import connection, saved_view
+    from fersweep.results.mlflow_store import experiments, saved_view
 
     scripts = sorted((Path(mlflow.__file__).parent / "server/js/build/static/js").glob("*.js"))
     content = b"\n".join(path.read_bytes() for path in scripts)
@@ -302,8 +302,8 @@ def test_the_view_in_mlflows_page(tmp_path: Path) -> None:
         saved_view.PREFIX,
         "viewStateShareKey",
         "workflowType",
-        *connection.KIND,
-        *connection.KIND.values(),
+        *experiments.KIND,
+        *experiments.KIND.values(),
         *view,
         *charts,
     ):

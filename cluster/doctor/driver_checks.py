@@ -3,7 +3,7 @@
 MLflow is written by the driver's recorder, never by a trial: no other node needs to reach it.
 """
 
-# Parts of MLflow and Ray have no types.
+# Parts of Ray have no types.
 # pyright: reportUnknownMemberType=false, reportUnknownVariableType=false, reportUnknownArgumentType=false
 
 from __future__ import annotations
@@ -16,8 +16,8 @@ from fersweep.cluster import capacity
 from fersweep.cluster.doctor.findings import Asked, Finding, ok, problem, warning
 from fersweep.cluster.driver.notifications import webhook
 from fersweep.common.errors import InputError
-from fersweep.results.mlflow_store import connection
 from fersweep.results.record.home import check_home
+from fersweep.results.tracking import address
 
 
 def check_home_directory(asked: Asked) -> Iterator[Finding]:
@@ -48,20 +48,22 @@ def check_lost_nodes(asked: Asked) -> Iterator[Finding]:
 
 
 def check_tracking(asked: Asked) -> Iterator[Finding]:
-    uri = None if asked.sweep is None else asked.sweep.tracking.uri
-    if uri is None:
+    tracking = None if asked.sweep is None else asked.sweep.tracking
+    if tracking is None or tracking.uri is None:
         yield ok("records go to the home's own MLflow store")
         return
+    away: list[str] = []
     try:
-        connection.connect(uri).search_experiments(max_results=1)
-    except Exception as error:  # stores raise what their drivers raise
+        address.check(tracking.uri, tracking.experiment, away.append)
+    except InputError as error:
+        yield problem(str(error), "a sweep is refused until tracking.uri is right, and the server lets this user in")
+        return
+    if away:
         yield warning(
-            f"{uri}: {connection.one_line(error, uri)}",
-            "a sweep runs all the same, and `fersweep status --sync` makes it good; if the server asks for a password: "
-            "MLFLOW_TRACKING_USERNAME with MLFLOW_TRACKING_PASSWORD, or MLFLOW_TRACKING_TOKEN",
+            away[0].removeprefix("note: "), "a sweep runs all the same; `fersweep status --sync` makes it good"
         )
     else:
-        yield ok(f"{uri} answers")
+        yield ok(f"{tracking.uri} answers")
 
 
 def check_places(asked: Asked) -> Iterator[Finding]:

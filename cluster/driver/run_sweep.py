@@ -8,8 +8,8 @@ from __future__ import annotations
 import contextlib
 import os
 import shutil
+import sys
 import warnings
-from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -22,19 +22,16 @@ from fersweep.cluster.driver.watchdog import Watchdog
 from fersweep.cluster.search.decisions import Search
 from fersweep.cluster.worker.trial_settings import trial_settings
 from fersweep.common import ray_connection
-from fersweep.common.errors import InputError
-from fersweep.common.files import lock
 from fersweep.data_pipeline.tasks import node_arrays
 from fersweep.data_pipeline.tasks.arrays import TaskArrays
-from fersweep.results.record.drivers import LOCK, withdraw_stop
+from fersweep.results.record.drivers import withdraw_stop
 from fersweep.results.record.home import resume_command, status_command
 from fersweep.results.record.journal import Journal
 from fersweep.results.record.storage import Storage
 from fersweep.results.record.sweep_json import Baseline, SweepJson, read_sweep_json
-from fersweep.results.tracking.recorder import Recorder
+from fersweep.results.tracking.recorder import FINISH_S, Recorder
 from fersweep.search_spaces.sweep_file.schema import Sweep
 
-DRIVEN = "another process is running this sweep: wait for it, or stop it (fersweep stop)"
 HURRY_S = 10.0  # for MLflow to catch up when the driver has to go; its recorder goes on by itself
 MAX_BREAKS = 3  # times that Ray Tune itself may fail without an epoch gained in between
 
@@ -60,12 +57,12 @@ def run_sweep(
     *,
     retry_failed: bool = False,
 ) -> Outcome:
-    """Run the trials that have not ended. Ray is connected already. Raises InputError if another driver runs it.
+    """Run the trials that have not ended. Ray is connected already, and the sweep's lock is the caller's.
 
     `retry_failed`: run failed trials once more.
     """
     storage, stopping = sweep.storage(directory), Stopping()
-    with _alone(directory), stopping.signals():
+    with stopping.signals():
         withdraw_stop(storage)  # of an earlier driver
         journal = Journal(directory / "journal.jsonl", storage)
         search, recorder = Search(sweep.asked, journal, sweep.history, sweep.older_points), Recorder(directory)
@@ -88,20 +85,14 @@ def run_sweep(
         journal.close()
         with contextlib.suppress(OSError):
             withdraw_stop(storage)
-        missing = recorder.finish() if state == "finished" else recorder.finish(HURRY_S)
+        stopping.ending = True
+        timeout_s = FINISH_S if state == "finished" else HURRY_S
+        missing = recorder.finish(
+            timeout_s, lambda line: print(line, file=sys.stderr, flush=True), lambda: stopping.left
+        )
         notifier.finish()
     following = sweep.asked.following if state == "finished" else None
     return Outcome(state, directory, stopping.signal, stopping.error, missing, following)
-
-
-@contextlib.contextmanager
-def _alone(directory: Path) -> Iterator[None]:
-    try:  # wait a moment: `status` holds the lock while it checks whether a driver does
-        alone = lock(directory / LOCK, 0.5)
-    except TimeoutError:
-        raise InputError(f"{directory}: {DRIVEN}") from None
-    with alone:
-        yield
 
 
 def reopen(search: Search, storage: Storage, retry_failed: bool) -> None:
@@ -179,7 +170,8 @@ def _run_tune(
     from fersweep.cluster.worker.actor import TrialActor
 
     sweep = search.sweep
-    settings = trial_settings(sweep, directory, storage, read_sweep_json(directory).fetched)
+    recorded = read_sweep_json(directory)
+    settings = trial_settings(sweep, directory, storage, recorded.sweep_id, recorded.fetched)
     actors, request = Actors(), PlacementGroupFactory([capacity.bundle(sweep.resources)])
     places = Places(request)
     scratch = directory.resolve() / ".tune"  # nobody needs it, not even after a kill

@@ -19,9 +19,12 @@ GRACE_S = 20.0  # for running trials to report once more; machines that are take
 
 
 class Stopping:
-    """Whether and why a run is to stop. `error`: what went wrong in the driver; `signal`: which one it got."""
+    """Whether and why a run is to stop. `error`: what went wrong in the driver; `signal`: which one it got; `ending`: no
+    trial runs any more, and only MLflow is waited for; `left`: a signal came then.
+    """
 
     def __init__(self) -> None:
+        self.ending = self.left = False
         self.error: Exception | None = None
         self.signal: int | None = None
         self.since: float | None = None
@@ -78,6 +81,9 @@ class Stopping:
                 signal.signal(number, self._on_signal)
 
     def _on_signal(self, number: int, frame: FrameType | None) -> None:
+        if self.ending:
+            self.left = True
+            return
         again, self.signal = self.signal is not None, self.signal or number
         self.ask()
         if again:

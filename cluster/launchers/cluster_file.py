@@ -13,6 +13,7 @@ from typing import Annotated, Any, cast
 from pydantic import AfterValidator, BaseModel, ConfigDict, Field, ValidationError, field_validator, model_validator
 
 from fersweep.common.errors import InputError
+from fersweep.common.files import regular_file
 from fersweep.common.text import masked
 from fersweep.search_spaces.sweep_file import yaml_file
 from fersweep.search_spaces.sweep_file.problems import first_problem
@@ -293,12 +294,13 @@ def _launch_arguments(run: str) -> list[str]:
 
 def read_cluster_file(path: Path) -> ClusterFile:
     """The cluster in a YAML file. Every mistake is an InputError."""
+    if not path.exists():
+        raise InputError(f"{path}: no such file; `fersweep cluster render example` writes one")
+    regular_file(path, "cluster file")
     try:
         content = yaml_file.read(path)
     except ValueError as error:
         raise InputError(f"{path}: {error}") from None
-    except FileNotFoundError:
-        raise InputError(f"{path}: no such file; `fersweep cluster render example` writes one") from None
     except OSError as error:
         raise InputError(f"cluster file {path}: {error.strerror}") from None
     if not isinstance(content, dict):

@@ -135,7 +135,9 @@ def _children(
 ) -> Iterator[list[_Child]]:
     asked = sweep.asked
     visible = (os.environ.get("CUDA_VISIBLE_DEVICES") or ",".join(map(str, range(gpus)))).split(",")
-    place = home if home.is_dir() else Path(tempfile.gettempdir())  # where a sweep's checkpoints go, if that is there
+    place = (
+        home if os.access(home, os.W_OK) else Path(tempfile.gettempdir())
+    )  # where a sweep's checkpoints go, if that is there
     children: list[_Child] = []
     with contextlib.ExitStack() as files:
         try:

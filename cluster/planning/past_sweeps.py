@@ -13,6 +13,7 @@ from statistics import mean, median
 from fersweep.cluster.planning.costs import Costs, TrialCost, faces_ratio
 from fersweep.cluster.planning.estimate import REPORT_S
 from fersweep.common.errors import InputError
+from fersweep.results.record.home import sweep_names
 from fersweep.results.record.journal import DAMAGE, TrialRecord, read_events
 from fersweep.results.record.recorded_sweep import RecordedSweep, load_sweep
 from fersweep.results.record.sweep_json import SweepJson
@@ -47,7 +48,8 @@ def past_costs(sweep: SweepJson, home: Path, at_once: int, hosts: Collection[str
 
 def _similar(sweep: SweepJson, home: Path) -> Iterator[RecordedSweep]:
     """The newest first."""
-    paths = sorted(Path(home).glob("sweeps/*/sweep.json"), key=lambda path: -path.stat().st_mtime)
+    paths = [Path(home) / "sweeps" / name / "sweep.json" for name in sweep_names(home)]
+    paths.sort(key=lambda path: -path.stat().st_mtime)
     for path in paths:
         with contextlib.suppress(InputError, OSError, *DAMAGE):  # what cannot be read is `status`' subject
             recorded = load_sweep(path.parent)

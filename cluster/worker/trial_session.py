@@ -17,6 +17,7 @@ from fersweep import trainables
 from fersweep.cluster.worker.resource_usage import Meter, Usage
 from fersweep.cluster.worker.trial_settings import TrialSettings
 from fersweep.common.text import masked
+from fersweep.common.versions import own_version
 from fersweep.data_pipeline.tasks.arrays import TaskArrays
 from fersweep.results.record import checkpoints
 from fersweep.results.record.journal import trial_name
@@ -50,7 +51,7 @@ class TrialReport:
 class TrialSession:
     """One trial in training. It is resumed from the newest sound checkpoint that an earlier attempt left.
 
-    `notes`: what the next report says of that, e.g. a damaged checkpoint.
+    `notes`: what the next report says of that, e.g. a damaged checkpoint, or one of another trial.
     """
 
     def __init__(
@@ -58,7 +59,8 @@ class TrialSession:
     ):
         self.settings, self.arrays, self.number = settings, arrays, number
         self.patience = hparams.get("early_stopping_patience")
-        seed = int(np.random.default_rng([settings.seed, number]).integers(2**31))
+        seed = checkpoints.trial_seed(settings.seed, number)
+        self.owner = checkpoints.Owner(settings.sweep_id, number, hparams, seed, arrays.fingerprint, own_version())
         trainables.expect(settings.trainable, settings.fetched)
         self.trainable = trainables.load(settings.trainable).build(hparams, arrays, seed)
         self.epochs: list[dict[str, float]] = []
@@ -72,10 +74,12 @@ class TrialSession:
 
     def _resume(self) -> None:
         settings = self.settings
+        if foreign := checkpoints.set_aside(settings.storage, self.owner):
+            self.notes.append(foreign)
         saved = checkpoints.saved(settings.storage, self.number)
         for epoch in reversed(saved):
             try:
-                directory = checkpoints.fetch(settings.storage, self.number, epoch, settings.directory)
+                directory = checkpoints.fetch(settings.storage, self.number, epoch, settings.directory, self.owner)
                 self.trainable.load(directory)
                 self.epochs = checkpoints.read_epochs(directory)
                 self._saved = saved[: saved.index(epoch) + 1]
@@ -114,7 +118,7 @@ class TrialSession:
                     better = self.trainable.val_probabilities
                     if status == "running" and not over:  # a better one may follow before the report
                         shutil.rmtree(scratch)
-                        checkpoints.write(Path(scratch), self.trainable, self.epochs)
+                        checkpoints.write(Path(scratch), self.trainable, self.epochs, self.owner)
                 if over:
                     break
             self._store(Path(scratch), better)
@@ -124,12 +128,12 @@ class TrialSession:
         """Store the report's last epoch, and its best one if it is the trial's best; `written`: that one, if not the last."""
         storage, number, best = self.settings.storage, self.number, self._best_epoch() if self.epochs else 0
         if predictions is not None:
-            checkpoints.save_predictions(storage, number, best, self.arrays.val.y, predictions)
+            checkpoints.save_predictions(storage, number, best, self.arrays.val.y, predictions, self.owner)
             if best < len(self.epochs):
                 checkpoints.publish(storage, number, best, written)
                 self._saved.append(best)
         if self.epochs and len(self.epochs) not in self._saved:
-            checkpoints.save(storage, number, self.trainable, self.epochs)
+            checkpoints.save(storage, number, self.trainable, self.epochs, self.owner)
             self._saved.append(len(self.epochs))
 
     def _needed(self) -> set[int]:

@@ -13,6 +13,7 @@ from fersweep.search_spaces.sweep_file.schema import Sweep
 class TrialSettings:
     """What all trials of a sweep have in common. `rungs`: epochs at which a report must end; `gpus`: share of a GPU;
     `fetched`: what the trainable takes from outside, by sha256 (trainables/protocol.py).
+    `sweep_id`: "" where trials are measured alone.
     """
 
     trainable: str
@@ -26,11 +27,12 @@ class TrialSettings:
     report_s: float
     timeout_s: float | None
     gpus: float
+    sweep_id: str = ""
     fetched: dict[str, str] = field(default_factory=dict[str, str])
 
 
 def trial_settings(
-    sweep: Sweep, directory: Path, storage: Storage, fetched: dict[str, str] | None = None
+    sweep: Sweep, directory: Path, storage: Storage, sweep_id: str = "", fetched: dict[str, str] | None = None
 ) -> TrialSettings:
     """The settings of a sweep whose record is in `directory` and whose checkpoints are in `storage`."""
     stop = sweep.stop
@@ -46,5 +48,6 @@ def trial_settings(
         report_s=stop.report_s,
         timeout_s=stop.timeout_s,
         gpus=sweep.resources.gpus,
+        sweep_id=sweep_id,
         fetched=fetched or {},
     )

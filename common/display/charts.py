@@ -7,13 +7,16 @@ from __future__ import annotations
 
 import itertools
 import math
+import warnings
 from collections.abc import Sequence
+from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from markupsafe import Markup
 
 from fersweep.common.display.colours import INK
 from fersweep.common.display.page import columns, plot
+from fersweep.common.text import one_line
 
 if TYPE_CHECKING:
     import matplotlib.figure
@@ -22,6 +25,7 @@ if TYPE_CHECKING:
 
 
 DPI = 90
+LONGEST_LABEL = 40  # characters
 FINE = (1, 1.5, 2, 3, 4, 5, 6, 7, 8, 9)
 
 
@@ -75,3 +79,15 @@ def make_figure(width: float, height: float, num_axes: int) -> tuple[matplotlib.
     figure = Figure(figsize=(width, height), dpi=DPI)
     FigureCanvasAgg(figure)
     return figure, [figure.add_subplot(1, num_axes, i + 1) for i in range(num_axes)]
+
+
+def figure_text(name: str) -> str:
+    """A name of a user's as a text of such a figure: in one line, cut, and its "$" begins no formula."""
+    return one_line(name, LONGEST_LABEL).replace("$", r"\$")
+
+
+def save_figure(figure: matplotlib.figure.Figure, path: Path) -> None:
+    """Write a figure; a character that its font lacks is drawn as a box, without a warning."""
+    with warnings.catch_warnings():
+        warnings.filterwarnings("ignore", message="Glyph")
+        figure.savefig(path)

@@ -128,6 +128,16 @@ class Bucket:
 
         retried(remove, self.retry_s)
 
+    def remove_file(self, name: str) -> None:
+        """Delete a file; nothing where there is none."""
+
+        def remove() -> None:
+            fs, root = self._open()
+            with contextlib.suppress(FileNotFoundError):
+                fs.delete_file(f"{root}/{name}")
+
+        retried(remove, self.retry_s)
+
     def _open(self) -> tuple[Any, str]:
         if self._opened is None:
             from pyarrow.fs import FileSystem

@@ -30,7 +30,8 @@ from fersweep.common.files import cache_directory, cannot_write, lock
 
 SHARE_OF_FREE = 0.8
 SIZES = ".sizes.json"
-"""Of an entry's files, relative name → bytes; written last: an entry is whole if its files have these sizes."""
+"""Of an entry's files, relative name → [bytes, time of change in ns]; written last: an entry is whole if its files are so.
+Hidden files do not count: they are memories of what was checked."""
 NETWORK = {
     *(
         "nfs",
@@ -87,8 +88,8 @@ def entry(name: str, num_bytes: int, make: Callable[[Path], None], what: str) ->
             try:
                 partial.mkdir(exist_ok=True)
                 make(partial)
-                files = [file for file in partial.rglob("*") if file.is_file()]
-                sizes = {str(file.relative_to(partial)): file.stat().st_size for file in files}
+                files = [file for file in partial.rglob("*") if file.is_file() and not file.name.startswith(".")]
+                sizes = {str(file.relative_to(partial)): _state(file) for file in files}
                 (partial / SIZES).write_text(json.dumps(sizes))
                 partial.rename(path)
             except OSError as error:
@@ -140,9 +141,15 @@ def _use(path: Path) -> None:
 def _is_whole(path: Path) -> bool:
     try:
         sizes = json.loads((path / SIZES).read_bytes())
-        return all((path / name).stat().st_size == size for name, size in sizes.items())
+        return all(kept in (_state(path / name), _state(path / name)[0]) for name, kept in sizes.items())
     except (OSError, ValueError, AttributeError):
         return False
+
+
+def _state(file: Path) -> list[int]:
+    """Bytes and time of change; an older version kept the bytes alone."""
+    state = file.stat()
+    return [state.st_size, state.st_mtime_ns]
 
 
 class _Entry(NamedTuple):

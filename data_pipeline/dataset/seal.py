@@ -1,65 +1,20 @@
 """Parts become a dataset: counted, fingerprinted, and named in a manifest, which is written last."""
 
-import hashlib
 import time
 from collections import Counter
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any, TypedDict, cast
 
-import numpy as np
 import pyarrow as pa
 import pyarrow.compute as pc
 
 from fersweep.common.files import sha256
+from fersweep.data_pipeline.dataset.integrity import fingerprint, remember
 from fersweep.data_pipeline.dataset.manifest import Manifest, write_manifest
 from fersweep.data_pipeline.dataset.parts import read_part, write_part
 from fersweep.data_pipeline.dataset.schema import SCHEMA_VERSION, arrow_schema
 from fersweep.data_pipeline.vocabulary import BLENDSHAPES, LABELS, SPLITS, Counts
-
-
-def fingerprint(tables: Iterable[pa.Table], image_size: Sequence[int] | None) -> str:
-    """sha256 (hex) of what a model can see, in row order: pixels (by face_id), labels, splits, twins, blendshapes, and
-    folds, near twins, landmarks and origins where the dataset has them.
-
-    Independent of how rows are cut into parts, of the names of sources and of time.
-    """
-    texts = ("face_id", "split", "label", "duplicate_of", "augmentation")
-    later: dict[str, bool] = dict.fromkeys(("fold", "near_duplicate_of", "landmarks", "origin"), False)
-    digests = {name: hashlib.sha256() for name in (*texts, "votes", *BLENDSHAPES, *later)}
-    origins: dict[str | None, int] = {}
-    for table in tables:
-        for name in texts:
-            _digest_texts(digests[name], table[name].to_pylist(), is_twin=name == "duplicate_of")
-        for value in table["votes"].to_pylist():
-            digests["votes"].update(b"-" if value is None else np.asarray(value, "<f4").tobytes())
-        for name in BLENDSHAPES:
-            scores = pc.fill_null(table[name], -1.0).to_numpy()
-            digests[name].update(np.ascontiguousarray(scores, "<f4").tobytes())
-        for name in later:
-            values = table[name].to_pylist() if name in table.column_names else [None] * table.num_rows
-            later[name] = later[name] or any(value is not None for value in values)
-            if name == "landmarks":
-                for value in values:
-                    digests[name].update(value or b"-")
-            elif name == "origin":
-                codes = [origins.setdefault(value, len(origins)) for value in values]
-                _digest_texts(digests[name], codes, is_twin=False)
-            else:
-                _digest_texts(digests[name], values, is_twin=name == "near_duplicate_of")
-    later["origin"] = len(origins) > 1
-    size = "no pixels" if image_size is None else f"{image_size[0]}x{image_size[1]}"
-    whole = hashlib.sha256(f"{SCHEMA_VERSION} {size}".encode())
-    for name, digest in digests.items():
-        if later.get(name, True):  # a dataset without them is the one that it was before there were any
-            whole.update(name.encode() + digest.digest())
-    return whole.hexdigest()
-
-
-def _digest_texts(digest: Any, values: Sequence[Any], is_twin: bool) -> None:
-    """Values as lines. A twin's name is a source: only whether there is one counts."""
-    for value in values:
-        digest.update((("twin" if is_twin else str(value)) if value is not None else "-").encode() + b"\n")
 
 
 def _pairs(table: pa.Table) -> Counter[tuple[str, str]]:
@@ -98,6 +53,7 @@ def seal(directory: Path, manifest_fields: Mapping[str, Any]) -> Manifest:
         ],
     }
     write_manifest(directory, manifest)
+    remember(directory, cast(Manifest, manifest))  # their checksums were made just now
     return cast(Manifest, manifest)
 
 

@@ -20,9 +20,9 @@ from typing import Any
 from fersweep.common.errors import InputError
 from fersweep.common.stores import node_cache
 from fersweep.common.stores.buckets import OF_THE_DISK, Bucket, is_address, name_of, retried
+from fersweep.data_pipeline.dataset.integrity import fingerprint, remember
 from fersweep.data_pipeline.dataset.manifest import UNFINISHED, Manifest, Part, parse_manifest
 from fersweep.data_pipeline.dataset.parts import read_part
-from fersweep.data_pipeline.dataset.seal import fingerprint
 
 AT_ONCE = 8  # parts that are read at a time
 PIECE_BYTES = 8 * 2**20
@@ -50,6 +50,8 @@ def local(place: str | Path) -> Path:
         print(f"staging {place} ({num_bytes / 1e9:,.1f} GB) on this machine: {directory.parent}", file=sys.stderr)
         _copy(source, manifest, directory)
         (directory / "manifest.json").write_bytes(content)
+        if all("sha256" in part for part in manifest["parts"]):  # they were compared while they were copied
+            remember(directory, manifest)
 
     name = f"dataset-{identity(content)[:32]}"
     return node_cache.entry(name, num_bytes + len(content), make, f"the dataset {name_of(place)}")

@@ -3,7 +3,6 @@
 Every part is read once, one at a time; beside it some 60 bytes a face are kept.
 """
 
-import hashlib
 from collections.abc import Iterator
 from dataclasses import asdict, dataclass
 from pathlib import Path
@@ -19,10 +18,11 @@ from rich.text import Text
 from fersweep.common.errors import InputError
 from fersweep.common.files import sha256
 from fersweep.data_pipeline.dataset.columns import codes, floats
+from fersweep.data_pipeline.dataset.integrity import fingerprint, forget, remember, wrong_ids
 from fersweep.data_pipeline.dataset.manifest import Manifest, read_manifest
 from fersweep.data_pipeline.dataset.parts import part_file, read_part
 from fersweep.data_pipeline.dataset.schema import ADDED_FIELDS, arrow_schema
-from fersweep.data_pipeline.dataset.seal import Tally, fingerprint
+from fersweep.data_pipeline.dataset.seal import Tally
 from fersweep.data_pipeline.splits.twins import find_twins
 from fersweep.data_pipeline.vocabulary import BLENDSHAPES, LABELS, SPLITS
 
@@ -64,6 +64,10 @@ def verify(directory: Path) -> Verification:
     listed = {part["file"] for part in manifest["parts"]}
     strays = sorted({str(path.relative_to(directory)) for path in (directory / "faces").glob("*")} - listed)
     dataset.findings += [f"{name}: no part that the manifest names" for name in strays]
+    if dataset.findings:
+        forget(directory)
+    else:
+        remember(directory, manifest)
     return Verification(
         directory=str(directory),
         sound=not dataset.findings,
@@ -182,8 +186,7 @@ def _rows_findings(table: pa.Table, manifest: Manifest) -> Iterator[str]:
     for name, known in (("split", SPLITS), ("label", LABELS)):
         if unknown := set(table[name].unique().to_pylist()) - {*known, None}:
             yield f"{name} has the unknown {', '.join(sorted(unknown))}"
-    wrong = [row for row, (name, possible) in enumerate(_names(table)) if name not in possible]
-    if wrong:
+    if wrong := wrong_ids(table):
         what = "pixels" if manifest["image_size"] is not None else "scores"
         yield f"face_id is not the sha256 of the {what} in {len(wrong)} rows, first in row {wrong[0]}"
     detected = table["detected"].fill_null(False).to_numpy()
@@ -210,21 +213,6 @@ def _folds_findings(table: pa.Table, num_folds: int | None) -> Iterator[str]:
     copies = table["augmentation"].is_valid().to_numpy() & (split != SPLITS.index("train"))
     if copies.any():
         yield f"{copies.sum()} augmented copies are outside of train, first row {copies.argmax()}"
-
-
-def _names(table: pa.Table) -> Iterator[tuple[str, tuple[str, ...]]]:
-    """face_id of each row, and what it may be: a copy's also covers what was done to the face."""
-    contents = (
-        table["pixels"].to_pylist()
-        if "pixels" in table.column_names
-        else map(np.ndarray.tobytes, floats(table, BLENDSHAPES))
-    )
-    for name, content, augmentation in zip(
-        table["face_id"].to_pylist(), contents, table["augmentation"].to_pylist(), strict=True
-    ):
-        digest = hashlib.sha256(content or b"")
-        copy = () if augmentation is None else (hashlib.sha256(digest.digest() + augmentation.encode()).hexdigest(),)
-        yield name, (digest.hexdigest(), *copy)
 
 
 def _is_digest(name: str | None) -> bool:

@@ -11,6 +11,7 @@ from fersweep.data_pipeline.dataset.manifest import Manifest, SourceFile, read_m
 from fersweep.data_pipeline.prepare.options import Options
 from fersweep.data_pipeline.sources.source import Source
 
+LOCK = ".lock"  # of the process that prepares it
 STATE = "unfinished.json"
 
 
@@ -35,7 +36,7 @@ def begun(out: Path, wanted: Request) -> Manifest | None:
         before = manifest
     elif (out / STATE).exists():
         before = json.loads((out / STATE).read_bytes())
-    elif out.exists() and (not out.is_dir() or any(out.iterdir())):
+    elif out.exists() and (not out.is_dir() or any(file.name != LOCK for file in out.iterdir())):
         raise InputError(f"{out} exists and is no dataset: give a new directory")
     else:
         return None

@@ -32,7 +32,7 @@ from fersweep.data_pipeline.faces.landmarker import Landmarker
 from fersweep.data_pipeline.faces.landmarker_bundle import SHA256, find_bundle
 from fersweep.data_pipeline.prepare.assemble import Settled, chosen_for_augmentation, settle, write
 from fersweep.data_pipeline.prepare.batches import Chosen, Sources
-from fersweep.data_pipeline.prepare.begun import STATE, Request, begun, request
+from fersweep.data_pipeline.prepare.begun import LOCK, STATE, Request, begun, request
 from fersweep.data_pipeline.prepare.options import Crop, Options
 from fersweep.data_pipeline.prepare.progress import OnProgress, Progress
 from fersweep.data_pipeline.prepare.ray_stream import running
@@ -237,12 +237,14 @@ def _report_nothing(_: Progress) -> None:
 def _unfinished(out: Path, wanted: Request) -> Iterator[None]:
     """`out` is locked, and STATE in it says what it is to become. An InputError of the sources leaves nothing behind."""
     with _told(out), _locked(out):
+        if begun(out, wanted) is not None:  # since this process looked; or begun as another dataset
+            raise InputError(f"{out} was finished by another process meanwhile")
         write_whole(out / STATE, json.dumps(wanted, indent=1).encode())
         try:
             yield
         except InputError:
             shutil.rmtree(out / STAGED, ignore_errors=True)
-            for name in (STATE, ".lock"):
+            for name in (STATE, LOCK):
                 (out / name).unlink()
             with contextlib.suppress(OSError):  # other files are in it
                 out.rmdir()
@@ -266,9 +268,11 @@ def _told(out: Path) -> Iterator[None]:
 def _locked(out: Path) -> Iterator[None]:
     out.mkdir(parents=True, exist_ok=True)
     try:
-        alone = lock(out / ".lock", 0)
+        alone = lock(out / LOCK, 0)
     except TimeoutError:
         raise InputError(f"{out} is being prepared by another process: wait for it") from None
     with alone:
-        yield
-        (out / ".lock").unlink(missing_ok=True)
+        try:
+            yield
+        finally:
+            (out / LOCK).unlink(missing_ok=True)

@@ -140,7 +140,7 @@ class Folder:
                 if file.is_file():
                     yield prefix + name, file
                 else:
-                    self.left_out[BROKEN_LINK if file.is_symlink() else NO_FILE] += 1
+                    self.left_out[NO_FILE if file.exists() else BROKEN_LINK] += 1
             elif not file.is_symlink():
                 yield from self._below(file, prefix + name, linked)
             elif any(

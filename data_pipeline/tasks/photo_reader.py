@@ -27,9 +27,11 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 import numpy as np
 
 from fersweep.common.errors import InputError
+from fersweep.common.files import regular_file
 from fersweep.data_pipeline.faces.crop import MAX_FACES, degenerate, find_faces, fit, is_crop, to_gray
 from fersweep.data_pipeline.faces.landmarker import Box, Landmarker, Reading, faces_in_photo
 from fersweep.data_pipeline.faces.landmarker_bundle import find_bundle
+from fersweep.data_pipeline.sources.pictures import FORMATS
 from fersweep.data_pipeline.tasks.features import values
 
 if TYPE_CHECKING:
@@ -182,23 +184,22 @@ def _features(names: Sequence[str], reading: Reading | None) -> np.ndarray | Non
 def read_photo(source: Path | bytes) -> np.ndarray:
     """(H, W, 3) uint8 RGB of a picture's file or content, turned upright as its EXIF says; the first frame of several.
 
-    Raises InputError if it is not a picture, is cut off, or has more than MAX_PIXELS.
+    Raises InputError if it is not a picture of FORMATS, is cut off, has more than MAX_PIXELS, or is no file but a pipe.
     """
     from PIL import Image
 
     name = "the picture" if isinstance(source, bytes) else source
+    content = io.BytesIO(source) if isinstance(source, bytes) else regular_file(source)
     try:
         with warnings.catch_warnings():
             warnings.simplefilter("ignore")  # of broken EXIF, and of sizes that are checked here
-            with Image.open(io.BytesIO(source) if isinstance(source, bytes) else source) as image:
+            with Image.open(content, formats=FORMATS) as image:
                 if image.width * image.height > MAX_PIXELS:
                     raise InputError(f"{name}: {image.width}×{image.height} pixels, more than {MAX_PIXELS:,} in all")
                 return _upright(image)
     except InputError:
         raise
-    except FileNotFoundError:
-        raise InputError(f"{name}: there is no such file") from None
-    except (OSError, ValueError, SyntaxError, Image.DecompressionBombError) as error:  # cut off, no picture, too large
+    except Exception as error:  # whatever Pillow raises: OSError, SyntaxError, ValueError, struct.error, MemoryError, …
         raise InputError(f"{name}: cannot be read as a picture ({error})") from error
 
 

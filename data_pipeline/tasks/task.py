@@ -20,6 +20,7 @@ import pyarrow as pa
 
 from fersweep.common.errors import InputError, hint
 from fersweep.data_pipeline.dataset.columns import read_rows
+from fersweep.data_pipeline.dataset.integrity import check_parts
 from fersweep.data_pipeline.dataset.manifest import read_manifest
 from fersweep.data_pipeline.dataset.parts import open_table
 from fersweep.data_pipeline.dataset.pixels import pixels
@@ -41,7 +42,8 @@ class Task:
     The attribute `dataset` is its directory on this machine, where it is staged if need be (dataset/staged.py).
     `learned`: a model is to be trained, so every class needs a train face; False: a model is to be judged.
     `feature_names`: those that a model wants, in its order, instead of those that the spec would choose.
-    InputError for a class, label, feature, fold or source that the dataset does not have, or a class without train faces.
+    InputError for a class, label, feature, fold or source that the dataset does not have, a class without train faces, or a
+    part that is not the one that the manifest names (dataset/integrity.py).
     """
 
     def __init__(
@@ -54,6 +56,7 @@ class Task:
         self.place, self.dataset = dataset, local(dataset)
         self.spec = spec = spec or TaskSpec()
         self.manifest = read_manifest(self.dataset)
+        check_parts(self.dataset, self.manifest)
         self.groups = _groups(spec, self.manifest["classes"])
         self.classes = list(self.groups)
         self._class_of = {label: i for i, name in enumerate(self.classes) for label in self.groups[name]}

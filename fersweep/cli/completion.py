@@ -18,8 +18,8 @@ def recipes(incomplete: str) -> list[str]:
 
 def sweeps(ctx: typer.Context, incomplete: str) -> list[str]:
     """Names of the sweeps under --home."""
+    from fersweep.results.record.home import sweep_names
+
     given: dict[str, Any] = ctx.params
     home = Path(given.get("home") or os.environ.get("FERSWEEP_HOME") or "runs")
-    return sorted(
-        path.parent.name for path in home.glob("sweeps/*/sweep.json") if path.parent.name.startswith(incomplete)
-    )
+    return [name for name in sweep_names(home) if name.startswith(incomplete)]

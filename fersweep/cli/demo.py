@@ -11,6 +11,7 @@ from fersweep.cli.output import say
 from fersweep.cli.sweeps import launch
 
 app = typer.Typer()
+ALIAS = "demo-champion"  # no champion of anybody's is replaced
 
 
 @app.command(rich_help_panel="Data")
@@ -42,10 +43,10 @@ def demo(home: Home = RUNS) -> None:
     prepare(sources=[faces], out=home / "data" / "demo")
     rule("3", "fersweep", "launch", "quick", "--data", home / "data" / "demo", "--name", name)
     launch("quick", data=str(home / "data" / "demo"), name=name, home=home)
-    rule("4", "fersweep", "promote", name, "--alias", "demo", "--gate", "none")  # no champion of anybody's is replaced
-    promote(name, alias="demo", gate=["none"], home=home)
-    rule("5", "fersweep", "predict", portrait, "--model", "demo")
-    predict(inputs=[str(portrait)], model=["demo"], home=home)
+    rule("4", "fersweep", "promote", name, "--alias", ALIAS, "--gate", "none")
+    promote(name, alias=ALIAS, gate=["none"], home=home)
+    rule("5", "fersweep", "predict", portrait, "--model", ALIAS)
+    predict(inputs=[str(portrait)], model=[ALIAS], home=home)
     rule("done")
     say(
         "These faces are synthetic: the scores above say that everything works, not how good a model is.\n"

@@ -25,8 +25,8 @@ def promote(
         list[str] | None,
         typer.Option(
             help="What it must show, repeatable: better_than_champion (the default; p < .05 on the same test faces), "
-            "same_fingerprint, min_macro_f1=X (also accuracy, balanced_accuracy), max_recall_drop=X in each class, "
-            "max_latency_ms=X; or none.",
+            "same_fingerprint, fresh_test (faces never judged before), min_macro_f1=X (also accuracy, balanced_accuracy), "
+            "max_recall_drop=X in each class, max_latency_ms=X; or none.",
             metavar="GATE",
         ),
     ] = None,
@@ -69,11 +69,12 @@ def promote(
         else:
             show(refusal.verdicts, lambda verdicts: gates.render(verdicts, f"to become {alias}"), False)
         raise
+    now = "is" if promoted.before == promoted.version else "is now"
     title = (
-        f"{promoted.model} version {promoted.version} is now {alias}"
+        f"{promoted.model} version {promoted.version} {now} {alias}"
         f"{', by force' if promoted.forced else ''}: trial {promoted.trial}, judged on test"
     )
-    if promoted.before is not None and promoted.verdicts and not as_json:
+    if gates.NONE not in [verdict.gate for verdict in promoted.verdicts] and not as_json:
         show(promoted.verdicts, lambda verdicts: gates.render(verdicts, f"to become {alias}"), False)
     show(promoted, lambda promoted: tables.render(promoted.figures, title), as_json)
 
@@ -169,7 +170,7 @@ def champion_show(alias: Alias = "champion", home: Home = RUNS, as_json: AsJson 
     """Show the model card of the version that has an alias."""
     from rich.markdown import Markdown
 
-    from fersweep.results.promote.champion import champion
+    from fersweep.results.champion.champion import champion
 
     show(champion(home, alias), lambda shown: Markdown(f"# version {shown.version}\n\n{shown.card}"), as_json)
 
@@ -177,9 +178,10 @@ def champion_show(alias: Alias = "champion", home: Home = RUNS, as_json: AsJson 
 @champion.command("history")
 def champion_history(alias: Alias = "champion", home: Home = RUNS, as_json: AsJson = False) -> None:
     """List the versions that had an alias: when, by whom, how they were judged, and what was forced."""
-    from fersweep.results.mlflow_store import registry
+    from fersweep.results.champion.champion import moves_of
+    from fersweep.results.champion.tables import render
 
-    show(registry.history(registry.open_registry(home), alias), registry.render, as_json)
+    show(moves_of(home, alias), render, as_json)
 
 
 @champion.command("rollback")
@@ -190,7 +192,7 @@ def champion_rollback(
     as_json: AsJson = False,
 ) -> None:
     """Give an alias back to the version that had it before."""
-    from fersweep.results.promote.champion import rollback
+    from fersweep.results.champion.champion import rollback
 
-    moved = rollback(home, alias, to)
+    moved = rollback(home, alias, to, say)
     show(moved, lambda moved: f"version {moved.version} is {alias} again, instead of version {moved.before}", as_json)

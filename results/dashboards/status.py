@@ -19,11 +19,12 @@ from typing import Any
 from fersweep.common.errors import InputError
 from fersweep.common.files import is_held
 from fersweep.results.record.drivers import LOCK, beat, is_driven
-from fersweep.results.record.home import find_sweep, pull, resume_command
+from fersweep.results.record.home import find_sweep, refresh, refuse_missing_journal, resume_command
 from fersweep.results.record.journal import DAMAGE, SweepRecord, read_events
 from fersweep.results.record.storage import Storage
 from fersweep.results.record.sweep_json import read_sweep_json
 from fersweep.results.record.timeline import planned_and_taken
+from fersweep.results.tracking.lag import recorded
 
 UNREADABLE = (OSError, *DAMAGE)  # what reading a broken record may raise
 
@@ -71,6 +72,7 @@ class SweepStatus:
         fersweep: the version that launched it.
         planned: how long the sweep was planned to take, and how long it took, in words; once it has finished.
         storage: its bucket.
+        mlflow: what MLflow lacks of it: what is late, what it refuses for good; None: nothing.
         sync: whether MLflow is level with the journal; filled by `sync`.
     """
 
@@ -93,6 +95,7 @@ class SweepStatus:
     fersweep: str | None = None
     planned: str | None = None
     storage: str | None = None
+    mlflow: str | None = None
     sync: str | None = None
 
     @property
@@ -126,24 +129,32 @@ def status(home: Path, name: str | None = None) -> list[SweepStatus]:
     if name is None:
         return [_describe(directory) for directory in _sweeps(home)]
     directory = find_sweep(home, name)
-    if "://" not in name:
-        _refresh(directory)
+    try:
+        if "://" not in name:
+            _refresh(directory)
+    except InputError as error:
+        return [SweepStatus(directory.name, directory, _disk_bytes(directory), reason=str(error))]
     return [_describe(directory)]
 
 
 def _refresh(directory: Path) -> None:
-    """Make the record of a sweep in a bucket what it is there: a driver on another machine may have gone on with it."""
-    with contextlib.suppress(*UNREADABLE):
+    """Make the record of a sweep in a bucket what it is there: a driver on another machine may have gone on with it.
+
+    InputError where the bucket has lost the journal.
+    """
+    try:
         storage = read_sweep_json(directory).storage(directory)
-        if storage.path is not None or is_held(directory / LOCK):
-            return
-        try:
-            pull(Storage(storage.address, retry_s=1), directory)
-        except OSError as error:
-            print(
-                f"{directory.name}: {storage.address} does not answer ({_one_line(error)}): this is of old",
-                file=sys.stderr,
-            )
+    except InputError:  # which is said of it below
+        return
+    if storage.path is not None or is_held(directory / LOCK):
+        return
+    try:
+        refresh(Storage(storage.address, retry_s=1), directory)
+    except OSError as error:
+        print(
+            f"{directory.name}: {storage.address} does not answer ({_one_line(error)}): this is of old",
+            file=sys.stderr,
+        )
 
 
 def _sweeps(home: Path) -> list[Path]:
@@ -170,8 +181,10 @@ def _read(directory: Path, disk_bytes: int) -> SweepStatus:
         raise InputError(f"sweep.json is not a sweep's record: {_one_line(error.__cause__ or error)}") from error
     replay = _replay(directory / "journal.jsonl")
     record, num_trials = replay.record, sweep.asked.search.num_trials
+    if (storage := sweep.storage(directory)).path is not None:
+        refuse_missing_journal(storage, record)
     state, reason = _state(held, record.action, (replay.session or {}).get("reason"))
-    if reason == "killed" and is_driven(directory, sweep.storage(directory), replay.session):
+    if reason == "killed" and is_driven(directory, storage, replay.session):
         state, reason = "running", None
     seen_at = max(filter(None, (replay.last_event_at, beat(directory))), default=None)
     goes_on = state in ("interrupted", "failed") or (state == "finished" and record.num_ended < num_trials)
@@ -195,6 +208,7 @@ def _read(directory: Path, disk_bytes: int) -> SweepStatus:
         fersweep=sweep.versions.get("fersweep"),
         planned=planned_and_taken(sweep, directory) if state == "finished" else None,
         storage=sweep.asked.storage,
+        mlflow=recorded(directory, record, running=state == "running"),
     )
 
 

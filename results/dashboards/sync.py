@@ -43,6 +43,7 @@ def _record(directory: Path, unreachable: dict[str, str]) -> str | None:
     """Record one sweep → why MLflow lacks a part of it, or None."""
     from fersweep.results.mlflow_store import connection
     from fersweep.results.tracking import recorder_process
+    from fersweep.results.tracking.lag import missing
 
     check_writable(directory, str(directory))
     sweep = read_sweep_json(directory)
@@ -52,10 +53,12 @@ def _record(directory: Path, unreachable: dict[str, str]) -> str | None:
             connection.open_store(sweep)
             unreachable[uri] = ""
         except Exception as error:  # stores raise what their drivers raise
+            if reason := connection.refusal(error):  # of this sweep alone
+                return f"MLflow can never record this sweep: {reason}"
             unreachable[uri] = f"MLflow cannot be reached: {connection.one_line(error, uri)}"
     if not unreachable[uri]:
         try:
-            recorder_process.record(directory)
+            return missing(directory) if recorder_process.record(directory) else None
         except recorder_process.NotRecorded as error:
             return str(error)
-    return unreachable[uri] or None
+    return unreachable[uri]

@@ -33,7 +33,9 @@ def render(sweeps: Sequence[SweepStatus], home: Path) -> RenderableType:
     for sweep in sweeps:
         overview.add_row(*_overview(sweep))
         counts.add_row(*_counts(sweep))
-    lines = [line for sweep in sweeps for line in (*_failures(sweep), _planned(sweep), _next(sweep)) if line]
+    lines = [
+        line for sweep in sweeps for line in (*_failures(sweep), _planned(sweep), _mlflow(sweep), _next(sweep)) if line
+    ]
     return Group(overview, counts, *map(Text, lines))
 
 
@@ -73,6 +75,10 @@ def _failures(sweep: SweepStatus) -> list[str]:
 
 def _planned(sweep: SweepStatus) -> str:
     return f"{sweep.sweep}: {sweep.planned}" if sweep.planned else ""
+
+
+def _mlflow(sweep: SweepStatus) -> str:
+    return f"{sweep.sweep}: MLflow: {printable(sweep.mlflow)}" if sweep.mlflow and sweep.sync is None else ""
 
 
 def _next(sweep: SweepStatus) -> str:

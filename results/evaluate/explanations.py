@@ -16,7 +16,7 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 
 import numpy as np
 
-from fersweep.common.display.charts import make_figure
+from fersweep.common.display.charts import figure_text, make_figure
 from fersweep.data_pipeline.tasks.task import Task
 
 if TYPE_CHECKING:
@@ -112,10 +112,12 @@ def draw_grad_cam(looks: Sequence[Look], heat: np.ndarray, classes: Sequence[str
         top = head + row * block
         axes.text(0.1, top + 1 + GAP / 2, "right" if right else "wrong", va="center", fontsize=10)
         for i, true in enumerate(classes):
-            left, text = label + i * column, f"{true}\nnone"
+            left, name = label + i * column, figure_text(true)
+            text = f"{name}\nnone"
             if (true, right) in places:
                 look, warmth = places[true, right]
-                text = f"{true if right else f'{true} → {look.predicted}'}\n{look.certainty:.2f}"
+                predicted = name if right else f"{name} → {figure_text(look.predicted)}"
+                text = f"{predicted}\n{look.certainty:.2f}"
                 _place(axes, look.face, left, top, **GRAY)
                 _place(axes, _heated(look.face, warmth), left, top + 1 + GAP)
             axes.text(left + 0.5, top - 0.05, text, ha="center", va="bottom", fontsize=8)

@@ -12,19 +12,24 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
 from fersweep.common.errors import InputError
+from fersweep.data_pipeline.dataset.integrity import check_parts
 from fersweep.data_pipeline.dataset.manifest import read_manifest
 from fersweep.data_pipeline.dataset.staged import local
 from fersweep.data_pipeline.tasks.task import Task
 from fersweep.data_pipeline.vocabulary import SPLITS
 from fersweep.results.evaluate.judgement import Judgement, judge
+from fersweep.results.mlflow_store.test_ledger import Line, answered, ask, open_ledger
 from fersweep.results.models.face_model import FaceModel, Origin
 from fersweep.results.record.home import find_sweep
 from fersweep.results.record.sweep_json import read_sweep_json
+
+if TYPE_CHECKING:
+    from mlflow.tracking import MlflowClient
 
 
 @dataclass(frozen=True)
@@ -100,14 +105,32 @@ def judge_model(
         task, answers = _own_task(model, home), model.classes
     else:
         task, answers = _task_of(model, data, split, classes, notes)
+    line = None
+    if split == "test":
+        check_parts(task.dataset, task.manifest, whole=True)
+        line = _asked(model, home, task, notes)
     judged = judge(_Fitted(model), task, split, tta, answers)
+    figures = judged.figures
+    if line is not None:
+        answered(*line, figures)
+        figures = figures.model_copy(update={"asked": line[1].number})
     if data is None and (absent := judged.figures.absent()):
         notes.append(without_faces(split, absent))
     mistakes = _mistakes(judged)
     pictures = None if explain is None else _explained(model, task, explain)
     return ModelJudgement(
-        task, split, judged.y, judged.probabilities, judged.figures, model.name, model.origin, notes, mistakes, pictures
+        task, split, judged.y, judged.probabilities, figures, model.name, model.origin, notes, mistakes, pictures
     )
+
+
+def _asked(model: FaceModel, home: Path, task: Task, notes: list[str]) -> tuple[MlflowClient, Line] | None:
+    """The line in the ledger of test, and the store that has it; None, with a note, where the home cannot be written."""
+    sweep = None if model.origin.sweep is None else read_sweep_json(find_sweep(home, model.origin.sweep))
+    client = open_ledger(home, None if sweep is None else sweep.asked.tracking.uri)
+    if client is None:
+        notes.append("that test was asked is not in the ledger: the home cannot be written")
+        return None
+    return client, ask(client, home, task, model=model.name, verb="evaluate")
 
 
 def _mistakes(judged: Judgement) -> list[Mistake]:

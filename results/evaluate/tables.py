@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING
 
 from fersweep.common.display.tables import table
 from fersweep.common.stores.buckets import name_of
+from fersweep.results.mlflow_store.test_ledger import in_words
 from fersweep.results.scores.figures import SETS, Figures
 from fersweep.results.scores.intervals import cell
 from fersweep.trainables.metrics import SCORES
@@ -30,7 +31,12 @@ def render_judgement(judged: ModelJudgement) -> RenderableType:
     tables = [_scores(figures, f"{judgement_title(judged)}: scores [95 % interval]"), _classes(figures)]
     if judged.mistakes:
         tables.append(_mistakes(judged.mistakes))
-    notes = [*judged.notes, figures.faces, *(f"drawn: {path}" for path in judged.pictures or ())]
+    notes = [
+        *judged.notes,
+        figures.faces,
+        *filter(None, [asked(figures)]),
+        *(f"drawn: {path}" for path in judged.pictures or ()),
+    ]
     return Group(*tables, *map(_note, notes))
 
 
@@ -42,7 +48,12 @@ def render(figures: Figures, title: str) -> RenderableType:
     """The figures of `evaluate`: scores, and scores by class."""
     from rich.console import Group
 
-    return Group(_scores(figures, title), _classes(figures), *map(_note, filter(None, [figures.faces])))
+    return Group(_scores(figures, title), _classes(figures), *map(_note, filter(None, [figures.faces, asked(figures)])))
+
+
+def asked(figures: Figures) -> str:
+    """How often the faces of test were judged; "" where that was not counted."""
+    return "" if figures.asked is None else in_words(figures.asked)
 
 
 def _note(line: str) -> Text:

@@ -9,6 +9,7 @@ The one place that imports MLflow's client, quietly: no telemetry, no migration 
 from __future__ import annotations
 
 import contextlib
+import errno
 import functools
 import logging
 import os
@@ -16,12 +17,14 @@ import shutil
 import sqlite3
 import traceback
 import warnings
+from collections.abc import Iterator
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from fersweep.common.files import lock
+from fersweep.common.files import lock, write_whole
 from fersweep.common.text import masked
 from fersweep.results.mlflow_store.addresses import artifacts_uri, sqlite_file, sqlite_uri, tracking_uri
+from fersweep.results.mlflow_store.experiments import experiment_id
 from fersweep.results.mlflow_store.other_homes import copy_of_store, follow_move, is_read_only
 from fersweep.results.record.sweep_json import SweepJson
 
@@ -30,7 +33,6 @@ if TYPE_CHECKING:
 
 
 EXPERIMENT = "fersweep"
-KIND = {"mlflow.experimentKind": "custom_model_development"}  # MLflow's page then shows model training, not GenAI
 ENVIRONMENT = {
     "MLFLOW_DISABLE_TELEMETRY": "true",
     "MLFLOW_SUPPRESS_PRINTING_URL_TO_STDOUT": "true",
@@ -40,6 +42,7 @@ ENVIRONMENT = {
     "MLFLOW_HTTP_REQUEST_MAX_RETRIES": "0",
     "MLFLOW_HTTP_REQUEST_TIMEOUT": "30",
 }
+FLUENT = ("MLFLOW_RUN_ID", "MLFLOW_EXPERIMENT_ID", "MLFLOW_EXPERIMENT_NAME")
 REASON_LENGTH = 200
 
 
@@ -58,8 +61,9 @@ def open_store(sweep: SweepJson) -> tuple[MlflowClient, str]:
     """A client of a sweep's store, and the id of its experiment there."""
     uri, experiment = sweep_store(sweep)
     client = open_home(sweep.home, sweep.asked.tracking.uri)
-    assert client.tracking_uri == uri
-    return client, experiment_id(client, experiment, sweep.home)
+    if client.tracking_uri != uri:  # of a copy
+        raise PermissionError(errno.EACCES, f"{sweep.home}: its MLflow store is another user's, and may only be read")
+    return client, experiment_id(client, experiment, sweep.home, sweep.sweep_id)
 
 
 def quiet() -> None:
@@ -100,6 +104,7 @@ def _make_store(path: Path) -> None:
     fresh = path.with_name(".mlflow.db.new")
     for leftover in path.parent.glob(f"{fresh.name}*"):
         leftover.unlink()
+    fresh.touch()  # with the rights that umask asks for, which its -wal and -shm take over: SQLite's own are 0644
     _import_mlflow()
     _gentle_sqlite()
     from mlflow.store.tracking.sqlalchemy_store import SqlAlchemyStore
@@ -147,34 +152,60 @@ def _gentle_sqlite() -> None:
     event.listen(Engine, "connect", on_connect)
 
 
-def experiment_id(client: MlflowClient, name: str, home: Path) -> str:
-    """Id of the experiment `name`, created if need be; unless a server has a place for its artifacts, it is `home`."""
-    from mlflow.exceptions import MlflowException
-
-    known = client.get_experiment_by_name(name)
-    if known is not None:
-        return known.experiment_id
-    served = client.tracking_uri.startswith(("http:", "https:"))
-    location = None if served else artifacts_uri(home)
+@contextlib.contextmanager
+def without_fluent_environment() -> Iterator[None]:
+    """Hide from MLflow's fluent functions (`mlflow.start_run`) what the environment tells them while the block runs: which
+    run to go on with, in which experiment, and where.
+    """
+    hidden = {name: os.environ.pop(name) for name in FLUENT if name in os.environ}
     try:
-        return client.create_experiment(name, artifact_location=location, tags=KIND)
-    except MlflowException:  # another recorder was first
-        known = client.get_experiment_by_name(name)
-        if known is None:
-            raise
-        return known.experiment_id
+        yield
+    finally:
+        os.environ.update(hidden)
+
+
+def log_artifacts(client: MlflowClient, run_id: str, directory: Path, path: str = "") -> None:
+    """Make the files of `directory` artifacts of a run, in its directory `path`. What has their names is replaced, whole.
+
+    MLflow's own copy keeps times, which only a file's owner may set: it would fail on files of another user of the home.
+    """
+    from mlflow.store.artifact.local_artifact_repo import LocalArtifactRepository
+
+    repository = _artifacts(client, run_id)
+    if not isinstance(repository, LocalArtifactRepository):
+        repository.log_artifacts(str(directory), path or None)
+        return
+    for file in Path(directory).rglob("*"):
+        if file.is_file():
+            target = Path(repository.artifact_dir) / path / file.relative_to(directory)
+            write_whole(target, file.read_bytes(), sync=False)
 
 
 def delete_artifacts(client: MlflowClient, run_id: str, path: str) -> None:
     """Delete the artifacts of a run in its directory `path`; MLflow's client itself can only write them."""
-    from mlflow.store.artifact.artifact_repository_registry import get_artifact_repository
     from mlflow.store.artifact.local_artifact_repo import LocalArtifactRepository
 
-    repository = get_artifact_repository(str(client.get_run(run_id).info.artifact_uri), client.tracking_uri)
+    repository = _artifacts(client, run_id)
     if isinstance(repository, LocalArtifactRepository):  # whose method takes a % in the path for an escape
         shutil.rmtree(Path(repository.artifact_dir) / path, ignore_errors=True)
     else:
         repository.delete_artifacts(path)
+
+
+def _artifacts(client: MlflowClient, run_id: str) -> Any:
+    """The repository of a run's artifacts."""
+    from mlflow.store.artifact.artifact_repository_registry import get_artifact_repository
+
+    return get_artifact_repository(str(client.get_run(run_id).info.artifact_uri), client.tracking_uri)
+
+
+def refusal(error: Exception) -> str | None:
+    """Why MLflow never takes what was sent, however often it is sent; None: it may take it another time."""
+    code = getattr(error, "error_code", None)  # of an MlflowException
+    deleted = "must be in the 'active' state" in str(error)  # which is restored
+    if (code == "INVALID_PARAMETER_VALUE" and not deleted) or isinstance(error, ArithmeticError | UnicodeError):
+        return one_line(error, "")
+    return None
 
 
 def one_line(error: BaseException, uri: str) -> str:
@@ -187,14 +218,14 @@ def one_line(error: BaseException, uri: str) -> str:
         where = "".join(f" ({Path(frame.filename).name}:{frame.lineno})" for frame in frames)
         return _short(f"{type(error).__name__}: {error}") + where
     cause: BaseException = error
-    while uri.startswith("http") and (below := _below(cause)):
-        cause = below
+    while uri.startswith("http") and (deeper := below(cause)):
+        cause = deeper
     if cause is not error and (isinstance(cause, OSError) or type(cause).__module__.startswith("urllib3")):
         return f"{masked(uri)} does not answer ({_short(getattr(cause, 'strerror', None) or str(cause))})"
     return _short(str(error))
 
 
-def _below(error: BaseException) -> BaseException | None:
+def below(error: BaseException) -> BaseException | None:
     """The cause of an error; urllib3 also passes it on as an argument."""
     return (
         error.__cause__

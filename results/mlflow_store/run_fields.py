@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Any, cast
 
 from fersweep.common.stores.buckets import is_address
 from fersweep.common.text import masked
+from fersweep.results.mlflow_store import limits
 from fersweep.results.record.journal import Report, SweepRecord, TrialRecord
 from fersweep.results.record.sweep_json import SweepJson
 from fersweep.results.scores.figures import SETS, Figures
@@ -23,6 +24,8 @@ Values = dict[str, Any]  # of hparams, or of a sweep file's keys
 FORMAT_TAG, FORMAT = "fersweep.format", "3"
 """Tag of the runs of sweeps and trials: which names they have. Runs without it have `best_val_macro_f1` and
 `at_best/val_accuracy` where this version has `best/val_macro_f1` and `best/val_accuracy`; those of 2 lack ENDED_TAG."""
+ASKED_TAG = "fersweep.test_asked"  # of a version: how often the faces of test had been judged, its own time included
+AS_VALUES = ("task.classes", "task.balance")  # mappings whose keys a user names
 ENDED_TAG = "ended"  # a column of MLflow's page, under this very name: `stopped at epoch 5`
 
 
@@ -58,9 +61,10 @@ def version_tags(sweep: SweepJson, figures: Figures) -> dict[str, str]:
         "fersweep.sweep": sweep.asked.name,
         "fersweep.trainable": sweep.asked.trainable,
         "fersweep.fingerprint": sweep.dataset.fingerprint,
-        "fersweep.classes": ", ".join(sweep.classes),
+        "fersweep.classes": limits.value(", ".join(sweep.classes), limits.TAG),
         "fersweep.protocol": f"test, {SETS[next(iter(figures.sets()))]}; {figures.protocol}",
         **{f"test_{name}": str(figures.detected.score(name)) for name in SCORES},
+        **({} if figures.asked is None else {ASKED_TAG: str(figures.asked)}),
     }
 
 
@@ -103,7 +107,7 @@ def epoch_metrics(trial: TrialRecord, after: int) -> Iterator[tuple[int, float, 
     for row, at in zip(trial.epochs[after:], trial.reported_at[after:], strict=True):
         epoch = int(row["epoch"])
         used = system_metrics(reports[epoch]) if epoch in reports else {}
-        yield epoch, at, {name: value for name, value in row.items() if name != "epoch"} | used
+        yield epoch, at, {limits.key(name): value for name, value in row.items() if name != "epoch"} | used
 
 
 def system_metrics(report: Report) -> dict[str, float]:
@@ -129,10 +133,10 @@ def trial_params(sweep: SweepJson, trial: TrialRecord) -> Values:
 
 
 def flat(tree: Mapping[str, Any], prefix: str = "") -> Values:
-    """Nested mappings as one, keys joined by dots; None is left out."""
+    """Nested mappings as one, keys joined by dots, except AS_VALUES; None is left out."""
     leaves: Values = {}
     for key, value in tree.items():
-        if isinstance(value, Mapping):
+        if isinstance(value, Mapping) and prefix + key not in AS_VALUES:
             leaves |= flat(cast(Mapping[str, Any], value), f"{prefix}{key}.")
         elif value is not None:
             leaves[prefix + key] = value
@@ -140,10 +144,19 @@ def flat(tree: Mapping[str, Any], prefix: str = "") -> Values:
 
 
 def params(values: Mapping[str, Any]) -> list[Param]:
-    """MLflow params; lists as JSON, addresses without passwords."""
+    """MLflow params; lists and mappings as JSON, addresses without passwords."""
     from mlflow.entities import Param
 
-    return [Param(k, masked(v) if isinstance(v, str) else json.dumps(v, default=str)) for k, v in values.items()]
+    texts = {
+        name: masked(value) if isinstance(value, str) else json.dumps(value, default=str, ensure_ascii=False)
+        for name, value in values.items()
+    }
+    return [Param(limits.key(name), limits.value(text, limits.PARAM)) for name, text in texts.items()]
+
+
+def tags(values: Mapping[str, str]) -> dict[str, str]:
+    """Tags of a run as MLflow takes them."""
+    return {name: limits.value(text, limits.TAG) for name, text in values.items()}
 
 
 def dataset_input(sweep: SweepJson, context: str = "train, val") -> DatasetInput:
@@ -153,7 +166,7 @@ def dataset_input(sweep: SweepJson, context: str = "train, val") -> DatasetInput
     dataset = sweep.dataset
     source = json.dumps({"uri": str(dataset.path)})
     learned = Dataset(
-        name=dataset.name,
+        name=limits.value(dataset.name, limits.DATASET) or "dataset",
         digest=dataset.fingerprint.removeprefix("sha256:")[:12],
         source_type=str(dataset.path).partition("://")[0] if is_address(dataset.path) else "local",
         source=source,

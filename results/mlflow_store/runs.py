@@ -9,15 +9,16 @@ points, and a tag or a status that is set again stays the same.
 
 from __future__ import annotations
 
+import sys
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
-from fersweep.results.mlflow_store import connection, run_fields
+from fersweep.results.mlflow_store import connection, experiments, run_fields
 from fersweep.results.record.sweep_json import SweepJson
 
 if TYPE_CHECKING:
-    from mlflow.entities import Metric, Run, RunTag
+    from mlflow.entities import Metric, Run
     from mlflow.tracking import MlflowClient
 
 
@@ -55,26 +56,48 @@ class Runs:
     def find(self, metric: str) -> None:
         """Ask the store for all runs of the sweep, which is ranked by `metric`."""
         self.client, self.experiment_id = connection.open_store(self._sweep)
+        experiments.mark(self.client, self.experiment_id, self._sweep.sweep_id, connection.sweep_store(self._sweep)[1])
         self.parent, self.trials = None, {}
+        deleted: list[Run] = []
         for run in self._search():
-            tags, info = run.data.tags, run.info
-            recorded = Recorded(
-                info.run_id,
-                info.status,
-                tags.get("fersweep.state", "running"),
-                None,
-                bool(run.data.params),
-                tags.get(CHECKPOINT_TAG),
-                info.end_time,
-                tags.get("fersweep.reason"),
-                bool(run.inputs and run.inputs.dataset_inputs),
-                tags.get(run_fields.FORMAT_TAG) != run_fields.FORMAT,
-            )
-            if tags["fersweep.kind"] == "sweep":
-                self.parent = self._fuller(self.parent, recorded, run_fields.best_name(metric))
-            elif tags["fersweep.kind"] == "trial":
-                number = int(tags["fersweep.trial"])
-                self.trials[number] = self._fuller(self.trials.get(number), recorded, metric)
+            if run.info.lifecycle_stage == "active":
+                self._add(run, metric)
+            else:
+                deleted.append(run)
+        self._restore(deleted, metric)
+
+    def _restore(self, deleted: list[Run], metric: str) -> None:
+        """Restore the runs that were deleted in MLflow, unless another one is in their place; stderr hears of it."""
+        num_restored = 0
+        for run in sorted(deleted, key=lambda run: -len(run.data.params) - len(run.data.metrics)):  # the fullest first
+            kind, number = run.data.tags["fersweep.kind"], run.data.tags.get("fersweep.trial")
+            if (kind == "sweep" and self.parent is None) or (kind == "trial" and int(number or 0) not in self.trials):
+                self.client.restore_run(run.info.run_id)
+                self._add(run, metric)
+                num_restored += 1
+        if num_restored:
+            runs = "a run that was" if num_restored == 1 else f"{num_restored} runs that were"
+            print(f"{self._sweep.name}: {runs} deleted in MLflow: restored", file=sys.stderr, flush=True)
+
+    def _add(self, run: Run, metric: str) -> None:
+        tags, info = run.data.tags, run.info
+        recorded = Recorded(
+            info.run_id,
+            info.status,
+            tags.get("fersweep.state", "running"),
+            None,
+            bool(run.data.params),
+            tags.get(CHECKPOINT_TAG),
+            info.end_time,
+            tags.get("fersweep.reason"),
+            bool(run.inputs and run.inputs.dataset_inputs),
+            tags.get(run_fields.FORMAT_TAG) != run_fields.FORMAT,
+        )
+        if tags["fersweep.kind"] == "sweep":
+            self.parent = self._fuller(self.parent, recorded, run_fields.best_name(metric))
+        elif tags["fersweep.kind"] == "trial":
+            number = int(tags["fersweep.trial"])
+            self.trials[number] = self._fuller(self.trials.get(number), recorded, metric)
 
     def _fuller(self, first: Recorded | None, second: Recorded, metric: str) -> Recorded:
         """The run to go on with. There are two if a call that was given up made one, and the next call another; the one
@@ -89,9 +112,12 @@ class Runs:
 
     def _search(self) -> Iterator[Run]:
         query = f"tags.`fersweep.sweep_id` = '{self._sweep.sweep_id}'"
-        token: str | None = None
-        while True:
-            page = self.client.search_runs([self.experiment_id], query, max_results=1000, page_token=token)
+        from mlflow.entities import ViewType
+
+        token, seen = None, set[str | None]()
+        while token not in seen:  # a server that gives the same page again and again is none of MLflow's
+            seen.add(token)
+            page = self.client.search_runs([self.experiment_id], query, ViewType.ALL, 1000, page_token=token)
             yield from page
             token = page.token
             if not token:
@@ -106,7 +132,7 @@ class Runs:
 
     def create(self, start: int, tags: dict[str, str], name: str) -> Recorded:
         """A new run that began at `start` (ms)."""
-        return Recorded(self.client.create_run(self.experiment_id, start, tags, name).info.run_id)
+        return Recorded(self.client.create_run(self.experiment_id, start, run_fields.tags(tags), name).info.run_id)
 
     def write_inputs(self, recorded: Recorded) -> None:
         """Name the dataset that the run learned from."""
@@ -128,9 +154,11 @@ class Runs:
         recorded: Recorded,
         groups: Sequence[Sequence[Metric]],
         params: Mapping[str, Any] | None = None,
-        tags: Sequence[RunTag] = (),
+        tags: Mapping[str, str] | None = None,
     ) -> None:
         """Log in as few calls as MLflow allows; a group (an epoch) is never split between two calls, tags go last."""
+        from mlflow.entities import RunTag
+
         batch: list[Metric] = []
         fresh_params = [] if recorded.has_params or not params else run_fields.params(params)
         for group in groups:
@@ -138,7 +166,8 @@ class Runs:
                 self.client.log_batch(recorded.run_id, batch)
                 batch = []
             batch += group
-        self.client.log_batch(recorded.run_id, batch, fresh_params, tags)
+        fresh_tags = [RunTag(*tag) for tag in run_fields.tags(tags or {}).items()]
+        self.client.log_batch(recorded.run_id, batch, fresh_params, fresh_tags)
         recorded.has_params |= params is not None
 
     def set_status(self, recorded: Recorded, status: str, at: int | None = None) -> None:

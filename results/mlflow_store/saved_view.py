@@ -11,6 +11,7 @@ from __future__ import annotations
 import json
 from typing import Any
 
+from fersweep.results.mlflow_store import limits
 from fersweep.results.mlflow_store.run_fields import best_name, milliseconds
 from fersweep.results.record.sweep_json import SweepJson
 from fersweep.trainables.metrics import SCORES
@@ -30,14 +31,19 @@ def address(experiment_id: str, sweep: SweepJson) -> str:
 def saved_view(sweep: SweepJson) -> tuple[str, str]:
     """Key and value of the experiment's tag that holds the view."""
     at = milliseconds(sweep.created)
-    view = {"name": sweep.asked.name, "createdAt": at, "updatedAt": at, "state": json.dumps(_state(sweep))}
-    return PREFIX + sweep.sweep_id, json.dumps(view)
+    for max_params in (MAX_PARAMS, 1, 0):  # names may be long
+        state = json.dumps(_state(sweep, max_params), ensure_ascii=False)
+        view = {"name": sweep.asked.name, "createdAt": at, "updatedAt": at, "state": state}
+        text = json.dumps(view, ensure_ascii=False)
+        if len(text) <= limits.EXPERIMENT_TAG:
+            break
+    return PREFIX + sweep.sweep_id, text
 
 
-def _state(sweep: SweepJson) -> Json:
+def _state(sweep: SweepJson, max_params: int = MAX_PARAMS) -> Json:
     metric, mode = sweep.metric, sweep.mode
     numeric, others = _searched(sweep)
-    searched = [*numeric, *others][:MAX_PARAMS]
+    searched = [limits.key(name) for name in [*numeric, *others][:max_params]]
     scores = [metric, *(f"val_{name}" for name in SCORES if f"val_{name}" != metric)]
     return {
         "searchFilter": f"tags.`fersweep.sweep_id` = '{sweep.sweep_id}' AND tags.`fersweep.kind` = 'trial'",

@@ -16,7 +16,7 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
-from fersweep.common.display.charts import make_figure
+from fersweep.common.display.charts import figure_text, make_figure, save_figure
 from fersweep.results.record.journal import TrialRecord
 from fersweep.results.scores import intervals
 from fersweep.results.scores.charts import draw_confusion
@@ -31,11 +31,11 @@ def write_history(trial: TrialRecord, metric: str, mode: str, directory: Path) -
     if not trial.epochs:
         return
     names = list(dict.fromkeys(name for row in trial.epochs for name in row))
-    with (directory / "history.csv").open("w", newline="") as file:
+    with (directory / "history.csv").open("w", newline="", errors="replace") as file:
         writer = csv.DictWriter(file, names)
         writer.writeheader()
         writer.writerows(trial.epochs)
-    draw_learning_curve(trial, metric, mode).savefig(directory / "learning_curve.png")
+    save_figure(draw_learning_curve(trial, metric, mode), directory / "learning_curve.png")
 
 
 def write_val_report(y: np.ndarray, probabilities: np.ndarray, classes: list[str], directory: Path) -> None:
@@ -43,8 +43,8 @@ def write_val_report(y: np.ndarray, probabilities: np.ndarray, classes: list[str
     counts = intervals.count(y, probabilities.argmax(axis=1), len(classes))
     figures = intervals.score_faces(counts, classes)
     (directory / "val_report.json").write_text(json.dumps(figures.as_json(), indent=1))
-    (directory / "val_report.txt").write_text(intervals.as_text(figures))
-    draw_confusion(counts[:, :-1], classes).savefig(directory / "val_confusion.png")
+    (directory / "val_report.txt").write_text(intervals.as_text(figures), errors="replace")
+    save_figure(draw_confusion(counts[:, :-1], classes), directory / "val_confusion.png")
 
 
 def draw_learning_curve(trial: TrialRecord, metric: str, mode: str) -> Figure:
@@ -58,7 +58,7 @@ def draw_learning_curve(trial: TrialRecord, metric: str, mode: str) -> Figure:
         axes.plot(
             steps,
             [row.get(name, np.nan) for row in trial.epochs],
-            label=name,
+            label=figure_text(name),
             marker=marker,
             linewidth=1.4,
         )

@@ -7,6 +7,7 @@ from pathlib import Path
 from typing import Any, cast
 
 from fersweep.common.errors import InputError
+from fersweep.common.files import regular_file
 from fersweep.data_pipeline.vocabulary import BLENDSHAPES
 from fersweep.results.models.face_model import Answer, FaceModel
 
@@ -15,6 +16,7 @@ def open_callable(spec: str, place: str, name: str) -> FaceModel:
     """The function `name` of a file or module `place`. Raises InputError if it cannot be imported, or is no function."""
     try:
         if place.endswith(".py"):
+            regular_file(Path(place))
             file = importlib.util.spec_from_file_location(Path(place).stem, place)
             assert file is not None
             assert file.loader is not None
@@ -23,6 +25,8 @@ def open_callable(spec: str, place: str, name: str) -> FaceModel:
         else:
             module = importlib.import_module(place)
         answer = getattr(module, name)
+    except InputError:
+        raise
     except Exception as error:  # whatever somebody's module raises
         raise InputError(f"{spec}: cannot be imported ({type(error).__name__}: {error})") from error
     if not callable(answer):

@@ -1,6 +1,6 @@
 """Any model by one name, ready to be judged or used.
 
-    model = open_model("champion", home)      # an alias, or a version's number, of the MLflow registry
+    model = open_model("champion", home)      # an alias (also as @champion), or a version's number, of the MLflow registry
     open_model("cnn", home)                   # a sweep: its best trial; "cnn:7" is trial 7
     open_model("path/epoch-0012", home)       # a checkpoint directory
     open_model("peer.onnx", home)             # an ONNX file; or another that `fersweep export` wrote
@@ -21,7 +21,8 @@ from pathlib import Path
 from fersweep.common.errors import InputError
 from fersweep.results.models.callables import open_callable
 from fersweep.results.models.face_model import FaceModel, Origin
-from fersweep.results.record.home import find_sweep, split_spec
+from fersweep.results.models.names import aliases
+from fersweep.results.record.home import find_sweep, split_spec, sweep_names
 from fersweep.results.record.recorded_sweep import load_sweep
 from fersweep.trainables.exports import formats
 from fersweep.trainables.saved_model import read_model
@@ -55,8 +56,13 @@ def _version_or_trial(spec: str, home: Path) -> FaceModel:
     name, trial = split_spec(spec)
     alias = re.sub(r"^models:/\w+[@/]|^@", "", spec)
     if alias == spec and not spec.isdigit():
-        sweeps = sorted(path.parent.name for path in (Path(home) / "sweeps").glob("*/sweep.json"))
+        sweeps = sweep_names(home)
         if name in sweeps or "://" in name:
+            if trial is None and spec in aliases(home):
+                raise InputError(
+                    f"{spec!r} is a sweep and an alias of a registered model in {home}: want @{spec} for the alias, "
+                    f"{spec}:TRIAL for a trial of the sweep"
+                )
             return _trial(name, trial, home)
         if not _is_alias(spec, home):
             known = f"sweeps: {', '.join(sweeps) or 'none'}"

@@ -6,16 +6,17 @@ place_outputs(inputs, Path("drawn"))    # {Path("photo.jpg"): Path("drawn/photo.
 
 from __future__ import annotations
 
+import os
 from collections import Counter
 from collections.abc import Sequence
 from pathlib import Path
 from typing import NamedTuple
 
 from fersweep.common.errors import InputError
-from fersweep.common.files import check_target, check_writable
+from fersweep.common.files import check_target, check_writable, regular_file
 from fersweep.data_pipeline.sources.containers import Folder, as_member
 from fersweep.data_pipeline.sources.labels import label_of
-from fersweep.data_pipeline.sources.pictures import is_hidden, is_picture, picture_suffixes
+from fersweep.data_pipeline.sources.pictures import FORMATS, is_hidden, is_picture, picture_suffixes
 from fersweep.results.predict.outputs import CODECS, PICTURES
 from fersweep.results.predict.video_frames import Clip
 
@@ -45,13 +46,11 @@ def sort_inputs(names: Sequence[str]) -> Inputs:
     inputs = Inputs([], [], Counter())
     for name in names:
         path = Path(name)
-        if name.isdecimal() and not path.exists():
+        if name.isdecimal() and len(name) <= 3 and not os.path.lexists(path):
             inputs.clips.append(int(name))
-        elif not path.exists():
-            raise InputError(f"{path}: there is no such file")
-        elif path.is_dir():
+        elif os.path.isdir(path):
             inputs.pictures.extend(_in_folder(path, inputs.left_out))
-        elif path.suffix.lower() in picture_suffixes() or _opens(path):
+        elif regular_file(path).suffix.lower() in picture_suffixes() or _opens(path):
             inputs.pictures.append(Picture(path, Path(path.name), folder=False))
         else:
             Clip(path).close()
@@ -87,11 +86,11 @@ def _opens(path: Path) -> bool:
     from PIL import Image
 
     try:
-        with Image.open(path):
+        with Image.open(path, formats=FORMATS):
             return True
     except Image.DecompressionBombError:
         return True  # read_photo says what is wrong with it
-    except (OSError, ValueError, SyntaxError):
+    except Exception:  # whatever Pillow raises
         return False
 
 

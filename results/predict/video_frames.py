@@ -16,12 +16,14 @@ from typing import NamedTuple
 import numpy as np
 
 from fersweep.common.errors import InputError
+from fersweep.common.files import regular_file
 from fersweep.common.processes import silent_stderr
 from fersweep.common.video_file import frame_times, is_cut_off
 
 DEFAULT_FPS = 25.0  # where a file does not say
 MAX_TOLD_FPS = 240.0
 MAX_FPS = 1000.0  # above it, a file's figure is not believed
+MAX_PIXELS = 2**26  # of a frame: 200 MB once decoded; 8K has 33 million
 SHOWN_SHARE = 0.9  # of the frames that a file stores; where fewer can be decoded, it is damaged
 
 
@@ -32,7 +34,8 @@ class Frame(NamedTuple):
 
 
 class Clip:
-    """A video file or a camera's number, opened. Raises InputError if there is none or no frame can be read.
+    """A video file or a camera's number, opened. Raises InputError if there is none, no frame can be read, or one has more
+    than MAX_PIXELS.
 
     Attributes:
         name: as it is written into tables.
@@ -54,7 +57,13 @@ class Clip:
             if isinstance(source, int):
                 self._capture = cv2.VideoCapture(source)
             else:
-                self._capture = cv2.VideoCapture(str(source), cv2.CAP_FFMPEG)
+                self._capture = cv2.VideoCapture(str(regular_file(source)), cv2.CAP_FFMPEG)
+            width, height = (self._capture.get(side) for side in (cv2.CAP_PROP_FRAME_WIDTH, cv2.CAP_PROP_FRAME_HEIGHT))
+            if width * height > MAX_PIXELS:
+                self._capture.release()
+                raise InputError(
+                    f"{source}: frames of {width:.0f}×{height:.0f} pixels, more than {MAX_PIXELS:,} in all"
+                )
             read, first = self._capture.read() if self._capture.isOpened() else (False, None)
         if not read or first is None:
             self._capture.release()

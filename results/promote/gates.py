@@ -1,14 +1,17 @@
 """Gates: what a candidate must show before it becomes the champion, on the test faces of its own dataset.
 
     gates = read_gates(["better_than_champion", "min_macro_f1=0.7"])
-    verdicts = check(gates, candidate, champion, data, metric)     # one a gate; all must have passed
+    known = before_test(gates, candidate, champion, lines)         # those that need no face of test
+    verdicts = check(gates, known, candidate, champion, data, metric)     # one a gate
+    opens(verdicts)                                                # all have passed
 
 Candidate and champion answer the same faces, all of the split; where MediaPipe found none, a model of blendshapes is wrong.
+The champion itself passes the gates that compare with it; all others are checked of it, too.
 """
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import asdict, dataclass
 from functools import cached_property
 from pathlib import Path
@@ -18,9 +21,10 @@ import numpy as np
 
 from fersweep.common.display.tables import table
 from fersweep.common.errors import InputError, hint
+from fersweep.results.mlflow_store.test_ledger import Line
 from fersweep.results.models.face_model import FaceModel
 from fersweep.results.models.other_process import answers_elsewhere
-from fersweep.results.scores.significance import PairedTest, paired
+from fersweep.results.scores.significance import PairedTest, paired, spent
 from fersweep.trainables.metrics import SCORES, confusion, scores
 
 if TYPE_CHECKING:
@@ -28,7 +32,8 @@ if TYPE_CHECKING:
 
 
 DEFAULT = ("better_than_champion",)
-PLAIN = ("better_than_champion", "same_fingerprint")
+PLAIN = ("better_than_champion", "same_fingerprint", "fresh_test")
+NONE = "none"  # alone: no gate
 LIMITS = (*(f"min_{name}" for name in SCORES), "max_recall_drop", "max_latency_ms")
 LEVEL = 0.05  # of p
 TIMED = 101  # single faces whose answers are timed
@@ -48,65 +53,122 @@ class Verdict:
 
 
 def read_gates(texts: Sequence[str]) -> dict[str, float]:
-    """Gates by name, with their limits: `better_than_champion`, `same_fingerprint`, `NAME=NUMBER` for those of LIMITS.
+    """Gates by name, with their limits: those of PLAIN, and `NAME=NUMBER` for those of LIMITS.
 
-    `none` alone: no gates. Raises InputError naming the nearest known gate.
+    `none` alone: no gates. Raises InputError naming the nearest known gate, for one that is there twice, and for a number
+    that is no limit.
     """
     gates: dict[str, float] = {}
     texts = [text.strip() for joined in texts for text in joined.split(",")]
     for text in texts:
         name, equals, limit = text.partition("=")
-        if name == "none" and len(texts) == 1:
+        if name == NONE and len(texts) == 1:
             return {}
         if name not in (*PLAIN, *LIMITS):
-            raise InputError(f"--gate {text}: unknown; {hint(name, (*PLAIN, *LIMITS, 'none'))}")
-        try:
-            gates[name] = float(limit) if name in LIMITS else 0.0
-        except ValueError:
-            raise InputError(f"--gate {text}: wants a number, as in --gate {name}=0.6") from None
+            raise InputError(f"--gate {text}: unknown; {hint(name, (*PLAIN, *LIMITS, NONE))}")
         if name in PLAIN and equals:
             raise InputError(f"--gate {text}: {name} takes no number")
+        if name in gates:
+            raise InputError(f"--gate {text}: {name} is there twice; want it once")
+        gates[name] = _limit(text, name, limit) if name in LIMITS else 0.0
     return gates
 
 
-def check(
-    gates: dict[str, float], candidate: FaceModel, champion: FaceModel | None, data: Path, metric: str
-) -> list[Verdict]:
-    """The verdict of each gate.
+def _limit(text: str, name: str, limit: str) -> float:
+    try:
+        number = float(limit)
+    except ValueError:
+        raise InputError(f"--gate {text}: wants a number, as in --gate {name}=0.6") from None
+    if name == "max_latency_ms":
+        if not 0 < number < float("inf"):
+            raise InputError(f"--gate {text}: want milliseconds, as in --gate {name}=20")
+    elif not 0 <= number <= 1:
+        raise InputError(f"--gate {text}: want a share from 0 to 1, as in --gate {name}=0.6")
+    return number
+
+
+def needs_test(gates: Iterable[str], standing: bool) -> bool:
+    """Whether a gate wants answers to the faces of test. `standing`: the candidate is the champion itself."""
+    apart = ("same_fingerprint", "fresh_test", *(("better_than_champion", "max_recall_drop") if standing else ()))
+    return any(gate not in apart for gate in gates)
+
+
+def before_test(
+    gates: dict[str, float], candidate: FaceModel, champion: FaceModel | None, standing: bool, asked: Sequence[Line]
+) -> dict[str, Verdict]:
+    """The verdicts that need no face of test, by gate.
 
     Args:
-        champion: None: there is none yet, and the gates that compare with it are passed.
+        champion: None: there is none to compare with: none at all, or the candidate is it (`standing`).
+        asked: the times that the faces of test were asked until now.
+    """
+    verdicts: dict[str, Verdict] = {}
+    for gate in gates:
+        if gate == "fresh_test":
+            last = f"asked {len(asked)} times, last for {asked[-1].model}" if asked else "never asked"
+            verdicts[gate] = Verdict(gate, "faces of test that were never asked", last, not asked)
+        elif gate.startswith("min_") or gate == "max_latency_ms":
+            continue
+        elif champion is None:
+            nobody = "it is the champion" if standing else "there is none yet"
+            verdicts[gate] = Verdict(gate, "only beside a champion", nobody, True)
+        elif gate == "same_fingerprint":
+            own, other = (model.described.get("fingerprint", "")[:12] for model in (candidate, champion))
+            verdicts[gate] = Verdict(gate, f"the champion's {other}", own, own == other)
+        elif candidate.groups != champion.groups:
+            own, other = (", ".join(model.groups or {}) for model in (candidate, champion))
+            wanted = f"the champion's classes: {other}"
+            verdicts[gate] = Verdict(gate, wanted, f"{own}: give it an --alias of its own", False)
+    return verdicts
+
+
+def check(
+    gates: dict[str, float],
+    known: Mapping[str, Verdict],
+    candidate: FaceModel,
+    champion: FaceModel | None,
+    data: Path,
+    metric: str,
+    nth: int = 1,
+) -> list[Verdict]:
+    """The verdict of each gate; never none.
+
+    Args:
+        known: what `before_test` says of them.
+        champion: None where there is none to compare with.
         data: the dataset on whose test faces they are judged.
         metric: which of SCORES says what is better.
+        nth: the candidate is the nth that is compared with this champion.
     """
+    if not gates:
+        return [Verdict(NONE, "no gate", "none was asked", True)]
     test = _Test(candidate, champion, data, "max_latency_ms" in gates)
-    return [_verdict(gate, limit, test, metric) for gate, limit in gates.items()]
+    return [known.get(gate) or _verdict(gate, limit, test, metric, nth) for gate, limit in gates.items()]
 
 
-def _verdict(gate: str, limit: float, test: _Test, metric: str) -> Verdict:
-    candidate, champion = test.candidate, test.champion
+def opens(verdicts: Sequence[Verdict]) -> bool:
+    """Whether every gate lets the candidate pass; where nothing was checked, nothing opens."""
+    return bool(verdicts) and all(verdict.passed for verdict in verdicts)
+
+
+def _verdict(gate: str, limit: float, test: _Test, metric: str, nth: int) -> Verdict:
     if gate.startswith("min_"):
         value = float(test.scores[gate.removeprefix("min_")])
         return Verdict(gate, f"≥ {limit:g}", f"{value:.4f}", value >= limit)
     if gate == "max_latency_ms":
         return Verdict(gate, f"≤ {limit:g} ms", f"{test.latency_ms:.2f} ms", test.latency_ms <= limit)
-    if champion is None:
-        return Verdict(gate, "only beside a champion", "there is none yet", True)
-    if gate == "same_fingerprint":
-        own, other = (model.described.get("fingerprint", "")[:12] for model in (candidate, champion))
-        return Verdict(gate, f"the champion's {other}", own, own == other)
-    if candidate.groups != champion.groups:
-        own, other = (", ".join(model.groups or {}) for model in (candidate, champion))
-        return Verdict(gate, f"the champion's classes: {other}", f"{own}: give it an --alias of its own", False)
     if gate == "max_recall_drop":
         drops = test.recall_drops()
         worst = int(np.nanargmax(drops))
         measured = f"{drops[worst]:+.4f} ({test.classes[worst]})"
         return Verdict(gate, f"≤ {limit:g} in each class", measured, bool(drops[worst] <= limit))
-    paired_test = test.duel().score(metric)
-    measured = f"{paired_test.difference:+.4f} [{paired_test.low:+.4f}, {paired_test.high:+.4f}], p {paired_test.p:.3g}"
+    duel = test.duel().score(metric)
+    p = spent(duel.p, nth)
+    measured = f"{duel.difference:+.4f} [{duel.low:+.4f}, {duel.high:+.4f}], p {p:.3g}"
+    if nth > 1:
+        measured += f" ({duel.p:.3g}, corrected for {nth} candidates against this champion)"
     wanted = f"{metric.replace('_', ' ')} higher, p < {LEVEL:g}"
-    return Verdict(gate, wanted, measured, paired_test.difference > 0 and paired_test.p < LEVEL)
+    return Verdict(gate, wanted, measured, duel.difference > 0 and p < LEVEL)
 
 
 @dataclass(frozen=True)

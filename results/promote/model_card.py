@@ -15,6 +15,7 @@ from fersweep.common.display.tables import short
 from fersweep.common.text import printable_lines
 from fersweep.data_pipeline.tasks.features import described
 from fersweep.data_pipeline.tasks.task import Task
+from fersweep.results.mlflow_store.test_ledger import in_words
 from fersweep.results.record.journal import TrialRecord
 from fersweep.results.record.sweep_json import SweepJson
 from fersweep.results.scores.figures import SETS, Figures
@@ -101,6 +102,8 @@ def _protocol(sweep: SweepJson, trial: TrialRecord, figures: Figures, num_trials
         f"**Protocol.** Chosen on val, as the best of {num_trials} trials by {metric} ({value:.4f} there, which the choice "
         f"makes optimistic); then judged on test. Intervals: {figures.protocol}."
     )
+    if figures.asked is not None:
+        text += f" It was the {in_words(figures.asked)}."
     if refit is not None:
         values = ", ".join(f"{seed.value:.4f}" for seed in refit.seeds)
         text += f" Refit for {refit.epochs} epochs; {refit.metric} on test of each seed: {values}."

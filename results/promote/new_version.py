@@ -1,6 +1,6 @@
 """Register a checkpoint as a version of the model in MLflow: judged once on test, with its figures, card and package.
 
-version, figures = register(client, experiment, candidate)
+version, figures = find_registered(client, candidate) or register(request, candidate, asked)
 """
 
 # Parts of MLflow and matplotlib have no types.
@@ -10,24 +10,24 @@ from __future__ import annotations
 
 import json
 import tempfile
-from dataclasses import dataclass
+from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from fersweep import trainables
 from fersweep.data_pipeline.tasks.task import Task
 from fersweep.results.evaluate.judgement import evaluate
-from fersweep.results.mlflow_store import registry, run_fields
+from fersweep.results.mlflow_store import connection, registry, run_fields
 from fersweep.results.mlflow_store.registry import MODEL
+from fersweep.results.promote.begun import process_tags
+from fersweep.results.promote.candidate import Candidate
 from fersweep.results.promote.model_card import write_card
 from fersweep.results.promote.packaging import log_model
-from fersweep.results.promote.refit import best_epoch
-from fersweep.results.record.journal import SweepRecord, TrialRecord
-from fersweep.results.record.sweep_json import SweepJson
+from fersweep.results.promote.request import Request
 from fersweep.results.scores import intervals
-from fersweep.results.scores.figures import SETS, Figures, Refit
+from fersweep.results.scores.figures import SETS, Figures
 from fersweep.trainables.metrics import SCORES
 
 if TYPE_CHECKING:
@@ -41,56 +41,38 @@ DESCRIPTION = (
 EXAMPLE_ROWS = 5
 
 
-@dataclass(frozen=True)
-class Candidate:
-    """A checkpoint that may be registered. identity: tags that no other checkpoint has; licence: of the data."""
-
-    sweep: SweepJson
-    record: SweepRecord
-    trial: TrialRecord
-    task: Task
-    checkpoint: Path
-    identity: dict[str, str]
-    refit: Refit | None = None
-    licence: str | None = None
-
-
-def register(client: MlflowClient, experiment: str, candidate: Candidate) -> tuple[ModelVersion, Figures]:
-    """The version that this checkpoint is registered as, and its figures on test; both are made once."""
-    if not client.search_registered_models(f"name = '{MODEL}'"):
-        client.create_registered_model(MODEL, description=DESCRIPTION)
+def find_registered(client: MlflowClient, candidate: Candidate) -> tuple[ModelVersion, Figures] | None:
+    """The version that this checkpoint was registered as, and its figures on test; None where it was not."""
     for version in client.search_model_versions(f"name = '{MODEL}'"):
         if candidate.identity.items() <= version.tags.items():
             report = registry.artifact(client, version, "test_report.json")
             if report is not None:
                 return version, Figures.from_json(json.loads(report))
-    return _new_version(client, experiment, candidate)
+    return None
 
 
-def _new_version(client: MlflowClient, experiment: str, candidate: Candidate) -> tuple[ModelVersion, Figures]:  # pyright: ignore[reportReturnType]  # MLflow types its run as if it swallowed exceptions
-    """Judge the checkpoint on test, and log figures and model to a run of their own under the sweep's run."""
-    sweep, trial, task = candidate.sweep, candidate.trial, candidate.task
-    model = trainables.restore(candidate.checkpoint)
+def register(request: Request, candidate: Candidate, asked: int) -> tuple[ModelVersion, Figures]:
+    """Judge the checkpoint on test, and log figures and model to a run of their own under the sweep's run.
+
+    asked: how often the faces of test were asked, this time included.
+    """
+    client, sweep, trial, task = request.client, candidate.sweep, candidate.trial, candidate.task
+    if not client.search_registered_models(f"name = '{MODEL}'"):
+        client.create_registered_model(MODEL, description=DESCRIPTION)
+    model = candidate.model.loaded
     tta = bool(trial.hparams.get("tta")) and hasattr(model, "predict_tta")
-    figures = evaluate(model, task, "test", tta=tta)
+    figures = evaluate(model, task, "test", tta=tta).model_copy(update={"asked": asked})
     if candidate.refit is not None:
         figures = figures.model_copy(update={"refit": candidate.refit})
     example = task.load("val").x[:EXAMPLE_ROWS]
-
-    import mlflow
-
-    mlflow.set_tracking_uri(client.tracking_uri)
-    mlflow.set_registry_uri(client.tracking_uri)
-    parent = _run_id(client, experiment, sweep, "sweep")
-    tags = run_fields.promotion_tags(sweep, trial, parent) | candidate.identity
-    with mlflow.start_run(experiment_id=experiment, run_name=f"test of {trial.name}", tags=tags) as run:
-        run_id = run.info.run_id
+    tags = run_fields.promotion_tags(sweep, trial, request.runs["sweep"]) | candidate.identity | process_tags()
+    with _run(client, request.experiment, f"test of {trial.name}", tags) as run_id:
         runs = {
-            "the sweep's run": parent,
-            "the trial's run": _run_id(client, experiment, sweep, "trial", trial),
+            "the sweep's run": request.runs["sweep"],
+            "the trial's run": request.runs["trial"],
             "the run of its test": run_id,
         }
-        links = {name: f"#/experiments/{experiment}/runs/{run_of}" for name, run_of in runs.items()}
+        links = {name: f"#/experiments/{request.experiment}/runs/{run_of}" for name, run_of in runs.items()}
         num_trials = len(candidate.record.trials)
         card = write_card(sweep, trial, task, figures, num_trials=num_trials, links=links, licence=candidate.licence)
         _log_figures(client, run_id, figures, int(candidate.identity["fersweep.best_epoch"]), card)
@@ -105,15 +87,19 @@ def _new_version(client: MlflowClient, experiment: str, candidate: Candidate) ->
             tags=candidate.identity | run_fields.version_tags(sweep, figures),
             description=card,
         )
-        return version, figures
+    return version, figures
 
 
-def _run_id(
-    client: MlflowClient, experiment: str, sweep: SweepJson, kind: str, trial: TrialRecord | None = None
-) -> str:
-    wanted = f"tags.`fersweep.sweep_id` = '{sweep.sweep_id}' and tags.`fersweep.kind` = '{kind}'"
-    wanted += f" and tags.`fersweep.trial` = '{trial.number}'" if trial else ""
-    return client.search_runs([experiment], wanted, max_results=1)[0].info.run_id
+@contextmanager
+def _run(client: MlflowClient, experiment: str, name: str, tags: dict[str, str]) -> Iterator[str]:
+    """The id of a new run, which MLflow's functions write to in the block."""
+    import mlflow
+
+    mlflow.set_tracking_uri(client.tracking_uri)
+    mlflow.set_registry_uri(client.tracking_uri)
+    run = client.create_run(experiment, tags=tags | {"mlflow.user": registry.user_name()}, run_name=name)
+    with connection.without_fluent_environment(), mlflow.start_run(run_id=run.info.run_id):
+        yield run.info.run_id
 
 
 def _log_figures(client: MlflowClient, run_id: str, figures: Figures, epoch: int, card: str) -> None:
@@ -145,13 +131,3 @@ def _log_explanations(client: MlflowClient, run_id: str, model: Any, task: Task)
     with tempfile.TemporaryDirectory() as directory:
         if draw_explanations(model, task, Path(directory)):
             client.log_artifacts(run_id, directory, "explain")
-
-
-def identity(sweep: SweepJson, trial: TrialRecord, refit: str = "") -> dict[str, str]:
-    """Tags that name a checkpoint. `refit`: what was made of the trial's hparams instead of its own checkpoint."""
-    return {
-        "fersweep.sweep_id": sweep.sweep_id,
-        "fersweep.trial": str(trial.number),
-        "fersweep.best_epoch": str(best_epoch(sweep, trial)),
-        "fersweep.refit": refit or "none",
-    }

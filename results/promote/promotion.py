@@ -4,7 +4,9 @@
     promote(sweep_dir, gates=read_gates(["min_macro_f1=0.7"]))   # raises Refused with the verdicts
     promote(sweep_dir, refit=5)                                  # its hparams, trained again on train and val
 
-Two promotions at once take turns: the second is compared with the champion that the first made.
+What can be refused is refused before test is touched and before anything is written (request.py). Two promotions at once
+take turns: the second is compared with the champion that the first made. docs/champion.md draws the whole way, and what a
+kill leaves at each step.
 """
 
 from __future__ import annotations
@@ -15,39 +17,39 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from fersweep import trainables
-from fersweep.common.files import lock, new_directory
-from fersweep.data_pipeline.tasks.task import Task
+from fersweep.common.files import lock
+from fersweep.results.champion import moves
+from fersweep.results.champion.champion import LOCK, same_version
 from fersweep.results.evaluate.judgement import evaluate
-from fersweep.results.mlflow_store import connection, registry
+from fersweep.results.mlflow_store import registry, test_ledger
 from fersweep.results.mlflow_store.registry import CHAMPION, MODEL
 from fersweep.results.models.face_model import FaceModel
+from fersweep.results.promote import gates as gating
 from fersweep.results.promote import refit as refitting
-from fersweep.results.promote.champion import LOCK, same_version
-from fersweep.results.promote.gates import DEFAULT, Verdict, check, read_gates
-from fersweep.results.promote.new_version import Candidate, identity, register
-from fersweep.results.record.home import check_home
-from fersweep.results.record.recorded_sweep import load_sweep
-from fersweep.results.record.sweep_json import SweepJson
-from fersweep.results.scores.figures import Figures, Refit, Seed
-from fersweep.results.tracking.recorder_process import record
-from fersweep.trainables.ensemble import write
-from fersweep.trainables.metrics import SCORES
-from fersweep.trainables.saved_model import read_model
+from fersweep.results.promote.begun import end_begun, scratch
+from fersweep.results.promote.candidate import Candidate
+from fersweep.results.promote.gates import DEFAULT, Verdict, read_gates
+from fersweep.results.promote.new_version import find_registered, register
+from fersweep.results.promote.request import Request, open_request
+from fersweep.results.scores.figures import Figures
 
 if TYPE_CHECKING:
     from mlflow.entities.model_registry import ModelVersion
-    from mlflow.tracking import MlflowClient
 
 
 class Refused(RuntimeError):
-    """A gate did not let the candidate pass. It is registered as `version`, without the alias."""
+    """A gate did not let the candidate pass. `version`: as which it is registered, without the alias; None: it is not."""
 
-    def __init__(self, version: str, alias: str, verdicts: Sequence[Verdict]):
+    def __init__(self, version: str | None, alias: str, verdicts: Sequence[Verdict], standing: bool = False):
         self.verdicts = list(verdicts)
         failed = ", ".join(verdict.gate for verdict in verdicts if not verdict.passed)
-        super().__init__(
-            f"version {version} is registered, but not made {alias}: refused by {failed}; --force promotes it all the same"
-        )
+        if standing:
+            super().__init__(f"version {version} is {alias}, and stays it, but does not pass {failed}")
+            return
+        done = f"version {version} is registered, but not made {alias}"
+        if version is None:
+            done = f"nothing is registered or made {alias}, and test was not judged"
+        super().__init__(f"{done}: refused by {failed}; --force promotes it all the same")
 
 
 @dataclass(frozen=True)
@@ -92,111 +94,141 @@ def promote(
 ) -> Promoted:
     """Register the best checkpoint of a sweep (or of one `trial`) and give it `alias` if it passes the gates.
 
-    A checkpoint is judged on test and registered once: promoting it again only moves the alias.
+    A checkpoint is judged on test and registered once: promoting it again only moves the alias. Of the version that has
+    the alias already, the gates are checked, too, but those that compare it with itself.
 
     Args:
-        gates: see gates.py; None: those of DEFAULT.
+        gates: see gates.py; None: those of DEFAULT; none at all: {}.
         force: give it the alias whatever the gates say; that is recorded.
         refit: train the trial's hparams with so many seeds on train and val, and take the median of them on test.
         ensemble: with `refit`: take the mean of their probabilities instead.
         licence: of the data, for the model card.
-        tell: gets a line about what takes long.
+        tell: gets a line about what takes long, and about what an earlier promotion had left.
 
-    Raises InputError if there is no such trial, or the dataset is not the one that the sweep learned; Refused.
+    Raises InputError if there is no such trial, the sweep runs still, or the dataset is not the one that the sweep
+    learned; RuntimeError where MLflow lacks the sweep; Refused.
     """
     sweep_dir = Path(sweep_dir)
-    recorded = load_sweep(sweep_dir)
-    sweep = recorded.sweep
-    check_home(sweep.home)
-    chosen, checkpoint = recorded.choose_trial(trial)
-    task = sweep.task()
-    record(sweep_dir)
-    candidate = Candidate(sweep, recorded.record, chosen, task, checkpoint, identity(sweep, chosen), licence=licence)
+    request = open_request(sweep_dir, alias, trial, read_gates(DEFAULT) if gates is None else gates, licence)
     if refit:
-        candidate = _refitted(sweep_dir, candidate, refit, ensemble, tell)
-    with lock(sweep.home / LOCK):
-        client, experiment = connection.open_store(sweep)
-        version, figures = register(client, experiment, candidate)
-        own = FaceModel(f"version {version.version}", _described(candidate), candidate.checkpoint)
-        gates = read_gates(DEFAULT) if gates is None else gates
-        while True:
-            before = registry.holder(client, alias)
-            verdicts = _verdicts(client, gates, own, before, version, task, sweep)
-            passed = all(verdict.passed for verdict in verdicts)
-            if not passed and not force:
-                raise Refused(str(version.version), alias, verdicts)
-            if same_version(before, registry.holder(client, alias)):  # else somebody elsewhere was faster: once more
-                break
-        if not same_version(before, version):
-            action, on_record = "promoted" if passed else "forced", [verdict.as_json() for verdict in verdicts]
-            registry.move(client, alias, str(version.version), action, gates=on_record)
+        seeds = refitting.planned(sweep_dir, request.candidate.trial, refit)
+        request = replace(request, candidate=replace(request.candidate, seeds=seeds, ensemble=ensemble))
+        _turn(request).refuse(force)  # before it trains for hours; once more when its turn has come
+        refitting.refit(sweep_dir, request.candidate.trial, refit, tell)
+        request = replace(request, candidate=replace(request.candidate, checkpoint=seeds[0]))
+    with lock(request.home / LOCK), scratch(request.home):
+        for line in end_begun(request.client, request.experiment):
+            tell(line)
+        if line := moves.settle(request.client, alias):
+            tell(line)
+        return _promote(request, force)
+
+
+@dataclass(frozen=True)
+class _Turn:
+    """What there is when a promotion's turn has come.
+
+    Attributes:
+        before: the version that has the alias.
+        found: the version that the candidate is registered as already, and its figures.
+        standing: both are the same version.
+        champion: to compare with, if any.
+        known: the verdicts that need no face of test.
+    """
+
+    request: Request
+    before: ModelVersion | None
+    found: tuple[ModelVersion, Figures] | None
+    standing: bool
+    champion: FaceModel | None
+    known: dict[str, Verdict]
+
+    def refuse(self, force: bool) -> None:
+        """Raise Refused where a gate fails that needs no face of test."""
+        if not force and not all(verdict.passed for verdict in self.known.values()):
+            version = None if self.found is None else str(self.found[0].version)
+            raise Refused(version, self.request.alias, list(self.known.values()), self.standing)
+
+    @property
+    def against(self) -> str:
+        """The version of the champion to compare with; "" for none."""
+        return "" if self.before is None or self.standing else str(self.before.version)
+
+    def ask(self, model: str, against: str) -> test_ledger.Line:
+        """Write the line of a judgement."""
+        request = self.request
+        about = {"model": model, "verb": "promote", "against": against, "alias": request.alias}
+        return test_ledger.ask(request.client, request.home, request.candidate.task, **about)
+
+
+def _turn(request: Request) -> _Turn:
+    before = registry.holder(request.client, request.alias)
+    found = find_registered(request.client, request.candidate)
+    standing = found is not None and same_version(before, found[0])
+    champion = None if standing else request.champion(before)
+    return _Turn(request, before, found, standing, champion, request.known_verdicts(champion, standing))
+
+
+def _promote(request: Request, force: bool) -> Promoted:
+    """The promotion's own turn: nobody else under this home promotes."""
+    client, alias = request.client, request.alias
+    while True:
+        turn = _turn(request)
+        turn.refuse(force)
+        candidate, version, figures, verdicts = _judged(turn)
+        if same_version(turn.before, registry.holder(client, alias)):  # else somebody elsewhere was faster: once more
+            break
+    passed = gating.opens(verdicts)
+    if not passed and not force:
+        raise Refused(str(version.version), alias, verdicts, turn.standing)
+    if not turn.standing:
+        on_record = [verdict.as_json() for verdict in verdicts]
+        moves.move(client, alias, str(version.version), "promoted" if passed else "forced", gates=on_record)
     return Promoted(
         model=MODEL,
         version=int(version.version),
         alias=alias,
         uri=f"models:/{MODEL}@{alias}",
-        trial=chosen.number,
+        trial=candidate.trial.number,
         checkpoint=str(candidate.checkpoint),
         run_id=version.run_id,
         figures=figures,
         verdicts=verdicts,
-        before=None if before is None else int(before.version),
+        before=None if turn.before is None else int(turn.before.version),
         forced=not passed,
     )
 
 
-def _verdicts(
-    client: MlflowClient,
-    gates: dict[str, float],
-    own: FaceModel,
-    before: ModelVersion | None,
-    version: ModelVersion,
-    task: Task,
-    sweep: SweepJson,
-) -> list[Verdict]:
-    """Of the candidate `version` beside the one that has the alias; none where both are the same."""
-    if same_version(before, version):
-        return []
-    champion = None
-    if before is not None:
-        checkpoint = registry.fetch(client, before)
-        champion = FaceModel(f"version {before.version}", read_model(checkpoint), checkpoint)
-    return check(gates, own, champion, task.dataset, _score(sweep))
+def _judged(turn: _Turn) -> tuple[Candidate, ModelVersion, Figures, list[Verdict]]:
+    """The candidate, the version that it is registered as, its figures on test, and the verdicts.
 
-
-def _score(sweep: SweepJson) -> str:
-    """Which of SCORES the sweep ranks its trials by; macro-F1 for one that ranks them by the loss."""
-    name = sweep.metric.removeprefix("val_")
-    return name if name in SCORES else "macro_f1"
-
-
-def _described(candidate: Candidate) -> dict[str, Any]:
-    """The model.json, with the classes' labels, which older checkpoints lack."""
-    return {**read_model(candidate.checkpoint), "groups": candidate.task.groups}
-
-
-def _refitted(
-    sweep_dir: Path, candidate: Candidate, num: int, ensemble: bool, tell: Callable[[str], None]
-) -> Candidate:
-    """The candidate that a refit gives: its median on test by the sweep's score, or all as an ensemble."""
-    sweep, trial, task = candidate.sweep, candidate.trial, candidate.task
-    checkpoints, score = refitting.refit(sweep_dir, trial, num, tell), _score(sweep)
-    values = [evaluate(trainables.restore(path), task, "test").detected.score(score).value for path in checkpoints]
-    if ensemble:
-        chosen = checkpoints[0].with_name(f"{checkpoints[0].name.rsplit('-', 1)[0]}-0-to-{num - 1}")
-        if not chosen.is_dir():
-            with new_directory(chosen) as unfinished:
-                write(unfinished, checkpoints)
+    Test is asked here, each time after its line is written.
+    """
+    request, candidate, line = turn.request, turn.request.candidate, None
+    client, task = request.client, candidate.task
+    if turn.found is None:
+        if candidate.seeds:
+            candidate = candidate.judged([_judged_seed(turn, candidate, seed) for seed in range(len(candidate.seeds))])
+        line = turn.ask(candidate.name, turn.against)
+        version, figures = register(request, candidate, line.number)
+        test_ledger.answered(client, line, figures)
     else:
-        chosen = checkpoints[sorted(range(num), key=values.__getitem__)[(num - 1) // 2]]
-    return replace(
-        candidate,
-        checkpoint=chosen,
-        identity=identity(sweep, trial, f"{num} seeds, {'mean' if ensemble else 'median'}"),
-        refit=Refit(
-            epochs=refitting.best_epoch(sweep, trial),
-            metric=score,
-            ensemble=ensemble,
-            seeds=[Seed(seed=seed, value=value) for seed, value in enumerate(values)],
-        ),
-    )
+        version, figures = turn.found
+        if figures.refit is not None:
+            candidate = candidate.judged([seed.value for seed in figures.refit.seeds])
+        if gating.needs_test(request.gates, turn.standing):
+            line = turn.ask(candidate.name, turn.against)
+            test_ledger.answered(client, line, figures)
+    compared = test_ledger.candidates(test_ledger.lines(client, request.faces), turn.against)
+    nth = compared.index(candidate.name) + 1 if turn.against and line is not None else 1
+    own = replace(candidate.model, name=f"version {version.version}")
+    verdicts = gating.check(request.gates, turn.known, own, turn.champion, task.dataset, candidate.score, nth)
+    return candidate, version, figures, verdicts
+
+
+def _judged_seed(turn: _Turn, candidate: Candidate, seed: int) -> float:
+    """The score on test of a model of a refit."""
+    line = turn.ask(f"{candidate.name}, seed {seed}", "")
+    figures = evaluate(trainables.restore(candidate.seeds[seed]), candidate.task, "test")
+    test_ledger.answered(turn.request.client, line, figures)
+    return figures.detected.score(candidate.score).value

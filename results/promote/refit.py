@@ -9,6 +9,7 @@ more (its faces are learned), so nothing is chosen by it.
 
 from __future__ import annotations
 
+import shutil
 import sys
 from collections.abc import Callable, Sequence
 from pathlib import Path
@@ -16,7 +17,7 @@ from pathlib import Path
 import numpy as np
 
 from fersweep import trainables
-from fersweep.common.files import new_directory
+from fersweep.common.files import lock, new_directory
 from fersweep.common.processes import run_module
 from fersweep.data_pipeline.tasks import node_arrays
 from fersweep.results.record.journal import TrialRecord
@@ -29,23 +30,25 @@ def refit(sweep_dir: Path, trial: TrialRecord, num: int, tell: Callable[[str], N
 
     Raises RuntimeError with the last line of a training that failed.
     """
-    sweep = read_sweep_json(sweep_dir)
-    epochs = best_epoch(sweep, trial)
-    checkpoints: list[Path] = []
-    for index in range(num):
-        directory = Path(sweep_dir).resolve() / "refit" / f"{trial.name}-epochs-{epochs}-seed-{index}"
-        checkpoints.append(directory)
-        if directory.is_dir():
-            continue
-        tell(f"refit {index + 1} of {num}: trial {trial.name}'s hparams on train and val, {epochs} epochs")
-        try:
+    epochs, checkpoints = best_epoch(read_sweep_json(sweep_dir), trial), planned(sweep_dir, trial, num)
+    checkpoints[0].parent.mkdir(exist_ok=True)
+    with lock(checkpoints[0].parent / "refit.lock"):  # another promotion may train the same
+        for unfinished in checkpoints[0].parent.glob(".*-seed-*"):  # of a refit that was killed
+            shutil.rmtree(unfinished)
+        for index, directory in enumerate(checkpoints):
+            if directory.is_dir():
+                continue
+            tell(f"refit {index + 1} of {num}: trial {trial.name}'s hparams on train and val, {epochs} epochs")
             with new_directory(directory) as unfinished:
                 arguments = Path(sweep_dir).resolve(), trial.number, index, unfinished
                 run_module(__name__, *arguments, otherwise=f"refit of trial {trial.name} failed")
-        except OSError:
-            if not directory.is_dir():  # else another promotion has trained it meanwhile
-                raise
     return checkpoints
+
+
+def planned(sweep_dir: Path, trial: TrialRecord, num: int) -> list[Path]:
+    """Where `refit` writes the checkpoints."""
+    epochs, below = best_epoch(read_sweep_json(sweep_dir), trial), Path(sweep_dir).resolve() / "refit"
+    return [below / f"{trial.name}-epochs-{epochs}-seed-{index}" for index in range(num)]
 
 
 def best_epoch(sweep: SweepJson, trial: TrialRecord) -> int:

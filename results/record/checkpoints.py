@@ -2,34 +2,100 @@
 
 A running trial keeps its newest two and its best; of the trials that have ended, the best few of the whole sweep keep
 theirs (`keep_checkpoints`). Beside them is `predictions.npz`, the answers on val of the trial's best epoch.
+
+Both say whose they are (`trial.json` in a checkpoint): sweep, number, hparams, seed, data and version. After a journal was
+put back from a backup, a directory may hold what another trial of its number left: that is never taken.
 """
 
 from __future__ import annotations
 
+import contextlib
 import io
 import json
 import re
 import shutil
 import zipfile
 from collections.abc import Collection
+from dataclasses import asdict, dataclass
+from itertools import count
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any, cast
 
 import numpy as np
 
+from fersweep.common.errors import InputError
 from fersweep.common.files import sha256
-from fersweep.results.record.journal import Row, trial_name
+from fersweep.results.record.journal import Hparams, Row, trial_name
 from fersweep.results.record.storage import Storage
 
 if TYPE_CHECKING:
     from fersweep.trainables.protocol import Trainable
 
 
-CHECKSUMS, EPOCHS, PREDICTIONS = "checksums.json", "epochs.json", "predictions.npz"
+CHECKSUMS, EPOCHS, PREDICTIONS, OWNER = "checksums.json", "epochs.json", "predictions.npz", "trial.json"
+UNFINISHED = r"\.epoch-\d+-[0-9a-f]{8}(\.old)?"  # as Storage.new names them
 
 
 class Damaged(RuntimeError):
     """A checkpoint that is not what was written. The message names it and the file."""
+
+
+class Foreign(InputError):
+    """A checkpoint of another trial than the one whose directory it is in. The message names both."""
+
+
+@dataclass(frozen=True)
+class Owner:
+    """The trial that a checkpoint, or answers on val, belong to, and what it was trained from.
+
+    Attributes:
+        sweep_id: "" where trials are measured alone.
+        trial: its number.
+        hparams: as the journal has them.
+        seed: of its trainable.
+        fingerprint: of the data.
+        fersweep: version of the code; another one does not make it another trial.
+    """
+
+    sweep_id: str
+    trial: int
+    hparams: Hparams
+    seed: int
+    fingerprint: str
+    fersweep: str = ""
+
+    def as_json(self) -> str:
+        return json.dumps(asdict(self))
+
+    def differs_from(self, written: Any) -> str | None:
+        """How what a checkpoint says of its own trial differs from this one; None: not at all.
+
+        `written`: `as_json`, decoded; or the `model.json` of an older checkpoint, which has no sweep and no number, and all
+        hparams, those by default among them.
+        """
+        if not isinstance(written, dict):
+            return None
+        said = cast(dict[str, Any], written)
+        if self.sweep_id and said.get("sweep_id", self.sweep_id) != self.sweep_id:
+            return f"another sweep (its id is {said['sweep_id']}, not {self.sweep_id})"
+        if said.get("trial", self.trial) != self.trial:
+            return f"trial {said['trial']}"
+        if said.get("fingerprint", self.fingerprint) != self.fingerprint:
+            return f"other data (fingerprint {str(said['fingerprint'])[:12]}, not {self.fingerprint[:12]})"
+        hparams = said.get("hparams")
+        if isinstance(hparams, dict):
+            theirs, ours = cast(Hparams, hparams), json.loads(json.dumps(self.hparams))
+            for name in sorted(theirs.keys() & ours.keys()):
+                if theirs[name] != ours[name]:
+                    return f"other hparams ({name} {theirs[name]}, not {ours[name]})"
+        if "sweep_id" in said and said.get("seed", self.seed) != self.seed:  # a `model.json` may have another's
+            return f"another seed ({said['seed']}, not {self.seed})"
+        return None
+
+
+def trial_seed(seed: int, trial: int) -> int:
+    """The seed of a trial's trainable, in a sweep whose search has `seed`."""
+    return int(np.random.default_rng([seed, trial]).integers(2**31))
 
 
 def place(trial: int, epoch: int) -> str:
@@ -37,18 +103,20 @@ def place(trial: int, epoch: int) -> str:
     return f"trials/{trial_name(trial)}/epoch-{epoch:04d}"
 
 
-def write(directory: Path, model: Trainable, epochs: list[Row]) -> None:
+def write(directory: Path, model: Trainable, epochs: list[Row], owner: Owner | None = None) -> None:
     """Write the state of a model that has trained `epochs`, a row of metrics each, into an empty directory."""
     model.save(directory)
+    if owner is not None:
+        (directory / OWNER).write_text(owner.as_json())
     (directory / EPOCHS).write_text(json.dumps(epochs))
     sums = {path.name: sha256(path) for path in sorted(directory.iterdir())}
     (directory / CHECKSUMS).write_text(json.dumps(sums))
 
 
-def save(storage: Storage, trial: int, model: Trainable, epochs: list[Row]) -> None:
+def save(storage: Storage, trial: int, model: Trainable, epochs: list[Row], owner: Owner | None = None) -> None:
     """Store the state of a model that has trained `epochs` as that trial's checkpoint."""
     with storage.new(place(trial, len(epochs))) as directory:
-        write(directory, model, epochs)
+        write(directory, model, epochs, owner)
 
 
 def publish(storage: Storage, trial: int, epoch: int, written: Path) -> None:
@@ -57,26 +125,75 @@ def publish(storage: Storage, trial: int, epoch: int, written: Path) -> None:
         shutil.copytree(written, directory, dirs_exist_ok=True)
 
 
+def trials(storage: Storage) -> list[int]:
+    """Numbers of the trials that have a directory, ascending."""
+    return sorted(int(name) for name in storage.names("trials") if name.isdecimal())
+
+
 def saved(storage: Storage, trial: int) -> list[int]:
     """Epochs of a trial that have a checkpoint, ascending."""
     names = storage.names(f"trials/{trial_name(trial)}")
     return sorted(int(epoch[1]) for name in names if (epoch := re.fullmatch(r"epoch-(\d+)", name)))
 
 
-def fetch(storage: Storage, trial: int, epoch: int, cache: Path) -> Path:
-    """The local directory of a checkpoint, checked. Raises Damaged; FileNotFoundError where there is none.
+def fetch(storage: Storage, trial: int, epoch: int, cache: Path, owner: Owner | None = None) -> Path:
+    """The local directory of a checkpoint, checked. Raises Damaged; FileNotFoundError where there is none; Foreign where
+    it is not the `owner`'s.
 
     `cache`: the sweep's local directory, which gets a copy where the storage is remote.
     """
-    name = place(trial, epoch)
+    name, copies = place(trial, epoch), Storage(cache)
     if epoch not in saved(storage, trial):
         raise FileNotFoundError(f"there is no checkpoint {name} in {storage.address}")
-    if storage.path is None and (cache / name).is_dir() and not _damage(cache / name):
+    has_copy = storage.path is None and (cache / name).is_dir() and not _damage(cache / name)
+    if has_copy and not (owner and _difference(copies, name, owner)):
         return cache / name
     directory = storage.fetch(name, cache / name)
     if damage := _damage(directory):
         raise Damaged(f"checkpoint {name} is damaged: {damage}")
+    if owner is not None and (difference := _difference(storage if storage.path else copies, name, owner)):
+        raise Foreign(
+            f"checkpoint {name} in {storage.address} is not of trial {trial_name(trial)}, but of {difference}: put back the "
+            "trial's own, or move that one away"
+        )
     return directory
+
+
+def _difference(storage: Storage, checkpoint: str, owner: Owner) -> str | None:
+    """How the trial that a checkpoint was made by differs from `owner`; None: it does not, or nobody can tell."""
+    for file in (OWNER, "model.json"):
+        with contextlib.suppress(FileNotFoundError, NotADirectoryError, ValueError, RecursionError):
+            return owner.differs_from(json.loads(storage.read(f"{checkpoint}/{file}")))
+    return None
+
+
+def set_aside(storage: Storage, owner: Owner) -> str | None:
+    """Move what is in a trial's directory and is not its own to `trials/0007.foreign-1` → a line; None: there is nothing."""
+    name, found = f"trials/{trial_name(owner.trial)}", dict[str, str]()
+    names = storage.names(name)
+    for file in names:
+        difference = None
+        if re.fullmatch(r"epoch-\d+", file):
+            difference = _difference(storage, f"{name}/{file}", owner)
+        elif file == PREDICTIONS:
+            difference = _read_predictions(storage, owner.trial, owner)[1]
+        if difference:
+            found[file] = difference
+    if not found:
+        return None
+    taken = storage.names("trials")
+    aside = next(place for n in count(1) if (place := f"{trial_name(owner.trial)}.foreign-{n}") not in taken)
+    for file in found:
+        storage.move(f"{name}/{file}", f"trials/{aside}/{file}")
+    return f"{name}: {', '.join(found)} of {next(iter(found.values()))}: set aside as trials/{aside}"
+
+
+def remove_unfinished(sweep_dir: Path) -> int:
+    """Remove the checkpoints that processes which were killed did not finish → how many. No driver may be running."""
+    left = [path for path in Path(sweep_dir).glob("trials/*/.epoch-*") if re.fullmatch(UNFINISHED, path.name)]
+    for path in left:
+        shutil.rmtree(path, ignore_errors=True)
+    return len(left)
 
 
 def _damage(directory: Path) -> str | None:
@@ -98,22 +215,39 @@ def prune(storage: Storage, trial: int, keep: Collection[int]) -> None:
             storage.remove(place(trial, epoch))
 
 
-def save_predictions(storage: Storage, trial: int, epoch: int, y: np.ndarray, probabilities: np.ndarray) -> None:
+def save_predictions(
+    storage: Storage, trial: int, epoch: int, y: np.ndarray, probabilities: np.ndarray, owner: Owner | None = None
+) -> None:
     """Write the answers on val of the trial's best epoch: y (N,) class indices, probabilities (N, C)."""
     content = io.BytesIO()
-    np.savez(content, epoch=epoch, y=y, probabilities=probabilities)
+    whose: dict[str, Any] = {} if owner is None else {"owner": np.array(owner.as_json())}
+    np.savez(content, epoch=epoch, y=y, probabilities=probabilities, **whose)
     storage.write(f"trials/{trial_name(trial)}/{PREDICTIONS}", content.getvalue())
 
 
-def read_predictions(storage: Storage, trial: int) -> tuple[np.ndarray, np.ndarray] | None:
+def read_predictions(storage: Storage, trial: int, owner: Owner | None = None) -> tuple[np.ndarray, np.ndarray] | None:
     """y (N,) and probabilities (N, C) float32 on val at the trial's best epoch; None where there are none that
-    can be read."""
+    can be read. Raises Foreign where they are not the `owner`'s."""
+    answers, difference = _read_predictions(storage, trial, owner)
+    if difference:
+        raise Foreign(
+            f"trials/{trial_name(trial)}/{PREDICTIONS} in {storage.address} is not of trial {trial_name(trial)}, but of "
+            f"{difference}: it is not used"
+        )
+    return answers
+
+
+def _read_predictions(
+    storage: Storage, trial: int, owner: Owner | None
+) -> tuple[tuple[np.ndarray, np.ndarray] | None, str | None]:
+    """The answers, and how the trial that gave them differs from `owner`."""
     try:
         content = storage.read(f"trials/{trial_name(trial)}/{PREDICTIONS}")
         with np.load(io.BytesIO(content), allow_pickle=False) as archive:
-            return archive["y"], archive["probabilities"]
+            whose = json.loads(str(archive["owner"])) if owner and "owner" in archive.files else None
+            return (archive["y"], archive["probabilities"]), owner.differs_from(whose) if owner else None
     except (FileNotFoundError, EOFError, ValueError, KeyError, zipfile.BadZipFile):
-        return None
+        return None, None
 
 
 def read_epochs(directory: Path) -> list[Row]:

@@ -9,10 +9,10 @@ from pathlib import Path
 from typing import Any
 
 from fersweep.common.errors import InputError
-from fersweep.common.files import check_name, check_writable, is_held, write_whole
+from fersweep.common.files import check_name, check_writable, lock, write_whole
 from fersweep.common.text import masked, shell
 from fersweep.results.record import journal
-from fersweep.results.record.drivers import LOCK
+from fersweep.results.record.drivers import HEARTBEAT, LOCK
 from fersweep.results.record.storage import Storage
 
 
@@ -30,11 +30,17 @@ def find_sweep(home: Path, name: str) -> Path:
     sweeps = Path(home) / "sweeps"
     if "://" in name:
         return _adopt(sweeps, name)
-    if (sweeps / name / "sweep.json").is_file():
+    known = sweep_names(home)
+    if name in known:
         return sweeps / name
-    known = sorted(path.parent.name for path in sweeps.glob("*/sweep.json"))
     hint = f"known: {', '.join(known)}" if known else "there are none yet (fersweep launch makes one)"
     raise InputError(f"no sweep {name!r} in {sweeps}: {hint}")
+
+
+def sweep_names(home: Path) -> list[str]:
+    """The sweeps under `home`, sorted. A name that begins with a dot is of a launch that has not ended, or was killed."""
+    found = (path.parent.name for path in (Path(home) / "sweeps").glob("*/sweep.json"))
+    return sorted(name for name in found if not name.startswith("."))
 
 
 def _adopt(sweeps: Path, address: str) -> Path:
@@ -54,8 +60,7 @@ def _adopt(sweeps: Path, address: str) -> Path:
             here = json.loads((directory / "sweep.json").read_bytes())
         if here and here.get("sweep_id") != stored.get("sweep_id"):
             raise InputError(f"{address}: {directory} is another sweep of this name: want another --home")
-        if not is_held(directory / LOCK):
-            pull(storage, directory)
+        refresh(storage, directory)
     except InputError:
         raise
     except (OSError, ValueError, KeyError) as error:
@@ -63,10 +68,48 @@ def _adopt(sweeps: Path, address: str) -> Path:
     return directory
 
 
+def refresh(storage: Storage, sweep_dir: Path) -> None:
+    """`pull`, unless a driver on this machine is ahead of the bucket."""
+    record = _stored(storage)
+    if not sweep_dir.is_dir():
+        _write(sweep_dir, *record)
+        return
+    with contextlib.suppress(TimeoutError), lock(sweep_dir / LOCK, 0):
+        _write(sweep_dir, *record)
+
+
 def pull(storage: Storage, sweep_dir: Path) -> None:
-    """Make the local record of a sweep what it is in its bucket. No driver may be running it on this machine."""
-    write_whole(sweep_dir / "journal.jsonl", journal.Segments(storage).read())
-    write_whole(sweep_dir / "sweep.json", storage.read("sweep.json"))
+    """Make the local record of a sweep what it is in its bucket. The caller holds the sweep's lock.
+
+    Raises InputError where the bucket has lost the journal: what is here may be the last copy.
+    """
+    _write(sweep_dir, *_stored(storage))
+
+
+def _stored(storage: Storage) -> tuple[bytes, bytes]:
+    """The journal and `sweep.json` in a bucket."""
+    events = journal.Segments(storage).read()
+    if not events:
+        refuse_missing_journal(storage, journal.SweepRecord())
+    return events, storage.read("sweep.json")
+
+
+def _write(sweep_dir: Path, events: bytes, sweep_json: bytes) -> None:
+    write_whole(sweep_dir / "journal.jsonl", events)
+    write_whole(sweep_dir / "sweep.json", sweep_json)
+
+
+def refuse_missing_journal(storage: Storage, record: journal.SweepRecord) -> None:
+    """InputError where a journal without any event is not that of a sweep that has not begun: its trials left files."""
+    if record.sessions or record.trials:
+        return
+    names, trials = storage.names(""), [name for name in storage.names("trials") if name.isdecimal()]
+    if trials or HEARTBEAT in names:
+        what = "journal.jsonl" if storage.path is not None else f"{journal.Segments.DIRECTORY}/"
+        raise InputError(
+            f"{storage.address}: its journal is missing, but the sweep has run: there are files of {len(trials)} trials; put a "
+            f"copy of {what} back, or launch under another name (--name)"
+        )
 
 
 def check_home(home: Path) -> None:

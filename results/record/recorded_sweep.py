@@ -7,6 +7,7 @@ recorded.sweep.asked.trainable, recorded.record.trials[7], recorded.ranked()[0]
 from __future__ import annotations
 
 import contextlib
+import sys
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -14,6 +15,7 @@ import numpy as np
 
 from fersweep.common.errors import InputError
 from fersweep.results.record import checkpoints, journal
+from fersweep.results.record.home import refuse_missing_journal
 from fersweep.results.record.journal import Row, SweepRecord, TrialRecord
 from fersweep.results.record.storage import Storage
 from fersweep.results.record.sweep_json import SweepJson, read_sweep_json
@@ -53,27 +55,38 @@ class RecordedSweep:
         """The ended trials whose best checkpoint is kept, best first: `keep_checkpoints` of the whole sweep."""
         return self.record.kept(self.sweep.metric, self.sweep.mode, self.sweep.asked.keep_checkpoints)
 
+    def owner(self, trial: TrialRecord) -> checkpoints.Owner:
+        """What the trial's checkpoints say of it."""
+        seed = checkpoints.trial_seed(self.sweep.asked.search.seed, trial.number)
+        return checkpoints.Owner(self.sweep.sweep_id, trial.number, trial.hparams, seed, self.sweep.dataset.fingerprint)
+
     def best_checkpoint(self, trial: TrialRecord) -> Path | None:
         """Local directory of a trial's checkpoint at its best epoch, checked; None where it was not kept, or not yet made.
 
-        Raises RuntimeError if it is damaged.
+        Raises RuntimeError if it is damaged; InputError if it is another trial's.
         """
         best = self.best(trial)
         if best is None:
             return None
         with contextlib.suppress(FileNotFoundError):
-            return checkpoints.fetch(self.storage, trial.number, int(best["epoch"]), self.directory)
+            return checkpoints.fetch(self.storage, trial.number, int(best["epoch"]), self.directory, self.owner(trial))
         return None
 
     def val_predictions(self, trial: TrialRecord) -> tuple[np.ndarray, np.ndarray] | None:
-        """y (N,) and probabilities (N, C) float32 on val at the trial's best epoch; None while they are not written."""
-        local = Storage(self.directory)
-        predictions = checkpoints.read_predictions(local, trial.number)
-        if predictions is None and self.storage.path is None:
-            predictions = checkpoints.read_predictions(self.storage, trial.number)
-            if predictions is not None and trial.state != "running":
-                best = self.best(trial) or {"epoch": 0}
-                checkpoints.save_predictions(local, trial.number, int(best["epoch"]), *predictions)
+        """y (N,) and probabilities (N, C) float32 on val at the trial's best epoch; None while they are not written, and,
+        with a line on stderr, where they are another trial's.
+        """
+        local, owner = Storage(self.directory), self.owner(trial)
+        try:
+            predictions = checkpoints.read_predictions(local, trial.number, owner)
+            if predictions is None and self.storage.path is None:
+                predictions = checkpoints.read_predictions(self.storage, trial.number, owner)
+                if predictions is not None and trial.state != "running":
+                    best = self.best(trial) or {"epoch": 0}
+                    checkpoints.save_predictions(local, trial.number, int(best["epoch"]), *predictions, owner)
+        except checkpoints.Foreign as foreign:
+            print(foreign, file=sys.stderr)
+            return None
         return predictions
 
     def choose_trial(self, number: int | None) -> tuple[TrialRecord, Path]:
@@ -94,9 +107,9 @@ class RecordedSweep:
 
 
 def load_sweep(sweep_dir: Path) -> RecordedSweep:
-    """The sweep in a directory. Raises InputError if its `sweep.json` or its journal cannot be read."""
+    """The sweep in a directory. Raises InputError if its `sweep.json` or its journal cannot be read, or the journal is gone."""
     directory = Path(sweep_dir)
-    sweep, path = read_sweep_json(directory), directory / "journal.jsonl"
-    if not path.exists() and (trials := list(directory.glob("trials/*"))) and sweep.storage(directory).path is not None:
-        raise InputError(f"{path} is gone, but there are files of {len(trials)} trials beside it: put a copy back")
-    return RecordedSweep(directory, sweep, journal.read(path))
+    recorded = RecordedSweep(directory, read_sweep_json(directory), journal.read(directory / "journal.jsonl"))
+    if recorded.storage.path is not None:  # of one in a bucket this is a copy
+        refuse_missing_journal(recorded.storage, recorded.record)
+    return recorded

@@ -83,6 +83,20 @@ class Storage:
             (to / file).write_bytes(self.read(f"{name}/{file}"))
         return to
 
+    def move(self, name: str, to: str) -> None:
+        """Give a file or a directory of files another name, which is free."""
+        if self._bucket is None:
+            (self._path / to).parent.mkdir(parents=True, exist_ok=True)
+            (self._path / name).rename(self._path / to)
+            return
+        if files := self.names(name):
+            for file in files:
+                self.write(f"{to}/{file}", self.read(f"{name}/{file}"))
+            self._bucket.remove(name)
+        else:
+            self.write(to, self.read(name))
+            self._bucket.remove_file(name)
+
     def remove(self, directory: str) -> None:
         """Delete a directory; nothing where there is none."""
         if self._bucket is None:

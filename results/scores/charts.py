@@ -16,7 +16,7 @@ from typing import TYPE_CHECKING
 import numpy as np
 from markupsafe import Markup
 
-from fersweep.common.display.charts import chart, make_figure, side_by_side
+from fersweep.common.display.charts import chart, figure_text, make_figure, side_by_side
 from fersweep.common.display.colours import RIGHT
 from fersweep.common.display.page import Section, escape, html_table, image, subheading
 from fersweep.results.scores import feature_charts, intervals
@@ -199,8 +199,9 @@ def draw_confusion(counts: np.ndarray, classes: list[str]) -> matplotlib.figure.
     figure, (axes,) = make_figure(side + 0.3, side, num_axes=1)
     shares = counts / np.maximum(counts.sum(axis=1, keepdims=True), 1)
     axes.imshow(shares, cmap="Blues", vmin=0, vmax=1)
-    axes.set_xticks(range(len(classes)), classes, rotation=45, ha="right", fontsize=8)
-    axes.set_yticks(range(len(classes)), classes, fontsize=8)
+    names = [figure_text(name) for name in classes]
+    axes.set_xticks(range(len(classes)), names, rotation=45, ha="right", fontsize=8)
+    axes.set_yticks(range(len(classes)), names, fontsize=8)
     axes.set_xlabel("predicted", fontsize=8)
     axes.set_ylabel("true", fontsize=8)
     axes.set_title("faces, and share of the true class", fontsize=9)

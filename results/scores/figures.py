@@ -49,6 +49,7 @@ class Figures(Part):
         tta: of answers averaged over each face and its mirror image.
         name: of a baseline.
         refit: of a promoted model that was trained again.
+        asked: how often the faces of test had been judged, this time included; None where that was not counted.
     """
 
     split: str
@@ -62,6 +63,7 @@ class Figures(Part):
     tta: FaceScores | None = None
     name: str | None = None
     refit: Refit | None = None
+    asked: int | None = None
 
     def absent(self) -> list[str]:
         """Classes without faces."""

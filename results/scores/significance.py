@@ -128,3 +128,7 @@ def _difference(joint: np.ndarray) -> dict[str, np.ndarray]:
     """SCORES of a minus those of b, of (..., C, C + 1, C + 1) counts."""
     of_a, of_b = scores(joint.sum(axis=-1)), scores(joint.sum(axis=-2))
     return {name: of_a[name] - of_b[name] for name in SCORES}
+
+
+def spent(p: float, nth: int) -> float:
+    return min(1.0, p * nth * (nth + 1) / 2)

@@ -9,18 +9,23 @@ from __future__ import annotations
 import contextlib
 import json
 import time
-from collections.abc import Iterator
+from collections.abc import Iterator, Sized
 from pathlib import Path
 from typing import Any
 
 from pydantic import BaseModel, ConfigDict
 
+from fersweep.common.errors import InputError
 from fersweep.common.files import replacing
-from fersweep.common.text import shell
+from fersweep.common.text import masked, shell
+from fersweep.results.mlflow_store import connection
 from fersweep.results.mlflow_store.connection import home_of
 from fersweep.results.record.home import home_option
+from fersweep.results.record.journal import SweepRecord
+from fersweep.results.record.sweep_json import SweepJson, read_sweep_json
 
 FILE = "recorder.json"
+WHOLE, PARENT = "the sweep", "the sweep's own run"  # among what is refused
 BEAT_S = 1.0
 
 
@@ -32,6 +37,9 @@ class Level(BaseModel):
         closed: whether MLflow shows no run of the sweep as running.
         beat: time of the last progress, seconds since 1970.
         error: what went wrong since, in a line.
+        refused: what MLflow takes never (a trial's name, WHOLE or PARENT) → why.
+        done: number of trials that the write at work has dealt with.
+        store: where, as `store_of` says it; "" in older files.
     """
 
     model_config = ConfigDict(frozen=True)
@@ -40,26 +48,35 @@ class Level(BaseModel):
     closed: bool = False
     beat: float = 0.0
     error: str | None = None
+    refused: dict[str, str] = {}
+    done: int = 0
+    store: str = ""
 
 
 class LevelFile:
     """The writer of `recorder.json`. What the disk refuses is let go: nothing depends on it."""
 
-    def __init__(self, sweep_dir: Path):
-        self._path = Path(sweep_dir) / FILE
-        self._level = read_level(sweep_dir)
+    def __init__(self, sweep_dir: Path, store: str = ""):
+        self._path, self._store = Path(sweep_dir) / FILE, store
+        self._level = read_level(sweep_dir, store)
 
-    def written(self, offset: int, closed: bool) -> None:
-        """MLflow holds the journal up to byte `offset`; `closed`: and shows no run of it as running."""
-        self._write(Level(offset=offset, closed=closed, beat=time.time()))
+    def written(self, offset: int, closed: bool, refused: dict[str, str] | None = None) -> None:
+        """MLflow holds the journal up to byte `offset`, without what it refuses; `closed`: and shows no run of it as
+        running.
+        """
+        self._write(
+            Level(offset=offset, closed=closed, beat=time.time(), refused=dict(refused or {}), store=self._store)
+        )
 
-    def beat(self) -> None:
-        """A step of a long write is done."""
+    def beat(self, done: int) -> None:
+        """A step of a long write is done, and with it `done` trials."""
         if time.time() - self._level.beat > BEAT_S:
-            self._write(self._level.model_copy(update={"beat": time.time()}))
+            self._write(self._level.model_copy(update={"beat": time.time(), "done": done}))
 
-    def failed(self, error: str) -> None:
-        self._write(self._level.model_copy(update={"error": error, "closed": False}))
+    def failed(self, error: str, refused: dict[str, str] | None = None) -> None:
+        """Nothing was written, as `error` says; `refused`: what never can be."""
+        update = {"error": error, "closed": False, "refused": refused or self._level.refused}
+        self._write(self._level.model_copy(update=update))
 
     def _write(self, level: Level) -> None:
         """Write `level`, unless the file has it already, up to a beat that is hardly newer."""
@@ -71,28 +88,81 @@ class LevelFile:
             temporary.write_text(json.dumps(level.model_dump()))
 
 
-def read_level(sweep_dir: Path) -> Level:
-    """The level that was written last; that of an empty store if there is none, or none that can be read."""
+def store_of(sweep: SweepJson) -> str:
+    """Which store a sweep is recorded in, in words that stay the same where its home is moved."""
+    return f"{masked(sweep.asked.tracking.uri or 'embedded')} {connection.sweep_store(sweep)[1]}"
+
+
+def read_level(sweep_dir: Path, store: str = "") -> Level:
+    """The level that was written last, of `store` if it is given; that of an empty store if there is none, or none that
+    can be read.
+    """
     try:
-        return Level.model_validate_json((Path(sweep_dir) / FILE).read_bytes())
+        level = Level.model_validate_json((Path(sweep_dir) / FILE).read_bytes())
     except (OSError, ValueError):
-        return Level()
+        return Level(store=store)
+    return level if level.store in ("", store) or not store else Level(store=store)
 
 
 def missing(sweep_dir: Path, why: str = "") -> str | None:
-    """A line on what MLflow lacks of a sweep that no driver runs, why, and how that is made good; None: nothing.
+    """A line on what MLflow lacks of a sweep that no driver runs, why, and how that is made good, or that it never can be;
+    None: nothing.
 
     `why`: the reason where the recorder gives none.
     """
-    level = read_level(sweep_dir)
+    level = _level(sweep_dir)
     events = list(_events_after(Path(sweep_dir) / "journal.jsonl", level.offset))
-    if not events and level.closed:
-        return None
-    trials = {event["trial"] for event in events if "trial" in event}
-    epochs = {(event["trial"], row["epoch"]) for event in events if "trial" in event for row in event.get("epochs", ())}
-    what = f"up to {_count(epochs, 'epoch')} of {_count(trials, 'trial')}" if trials else "the end of the sweep"
-    why = level.error or why
-    return f"MLflow lacks {what}{f' ({why})' if why else ''}; made good by: {sync_command(sweep_dir)}"
+    parts: list[str] = []
+    if level.refused:
+        parts.append(f"MLflow can never record {refused(level)}")
+    if WHOLE not in level.refused and (events or not level.closed):
+        trials = {event["trial"] for event in events if "trial" in event}
+        epochs = {
+            (event["trial"], row["epoch"]) for event in events if "trial" in event for row in event.get("epochs", ())
+        }
+        what = f"up to {_count(epochs, 'epoch')} of {_count(trials, 'trial')}" if trials else "the end of the sweep"
+        why = level.error or why
+        parts.append(f"MLflow lacks {what}{f' ({why})' if why else ''}; made good by: {sync_command(sweep_dir)}")
+    return "; ".join(parts) or None
+
+
+def recorded(sweep_dir: Path, record: SweepRecord, running: bool) -> str | None:
+    """What MLflow lacks, for `status`, in words: what is late, and what can never be recorded; None: nothing.
+
+    Of a sweep that is `running`, whose recorder is always a little behind, only what went wrong.
+    """
+    level = _level(sweep_dir)
+    parts = [f"can never be recorded: {refused(level)}"] if level.refused else []
+    events = list(_events_after(Path(sweep_dir) / "journal.jsonl", level.offset))
+    if WHOLE not in level.refused and (level.error if running else events or not level.closed):
+        behind = {event["trial"] for event in events if "trial" in event}
+        num_recorded = len(record.trials) - len(
+            behind | {n for n, t in record.trials.items() if t.name in level.refused}
+        )
+        late = f"{num_recorded} of {_count(record.trials, 'trial')} recorded, late: {_count(events, 'event')} behind"
+        parts.append(f"{late} ({level.error})" if level.error else late)
+    return "; ".join(parts) or None
+
+
+def waiting(sweep_dir: Path, level: Level) -> str:
+    """What a driver that has ended its sweep waits for."""
+    trials = sum(event["event"] == "sampled" for event in _events_after(Path(sweep_dir) / "journal.jsonl", 0))
+    what = f"{level.error}; trying again" if level.error else f"{level.done:,} of {trials:,} trials are recorded"
+    return f"waiting for MLflow: {what} (Ctrl-C leaves it to: {sync_command(sweep_dir)})"
+
+
+def refused(level: Level) -> str:
+    """What MLflow takes never, and why: the first reason stands for all."""
+    (what, reason), more = next(iter(level.refused.items())), len(level.refused) - 1
+    return f"{what if what in (WHOLE, PARENT) else f'trial {what}'}{f' and {more} more' if more else ''}: {reason}"
+
+
+def _level(sweep_dir: Path) -> Level:
+    """The level in the store that the sweep names now."""
+    try:
+        return read_level(sweep_dir, store_of(read_sweep_json(sweep_dir)))
+    except InputError:
+        return read_level(sweep_dir)
 
 
 def sync_command(sweep_dir: Path) -> str:
@@ -111,5 +181,5 @@ def _events_after(path: Path, offset: int) -> Iterator[dict[str, Any]]:
                 yield json.loads(line)
 
 
-def _count(items: set[Any], word: str) -> str:
-    return f"{len(items)} {word}{'' if len(items) == 1 else 's'}"
+def _count(items: Sized, word: str) -> str:
+    return f"{len(items):,} {word}{'' if len(items) == 1 else 's'}"

@@ -17,12 +17,13 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
-from fersweep.results.mlflow_store import connection, description, run_fields, saved_view, trial_files
+from fersweep.results.mlflow_store import connection, description, limits, run_fields, saved_view, trial_files
 from fersweep.results.mlflow_store.runs import CHECKPOINT_TAG, Recorded, Runs
-from fersweep.results.record.checkpoints import Damaged
+from fersweep.results.record.checkpoints import Damaged, Foreign
 from fersweep.results.record.journal import SweepRecord, TrialRecord
 from fersweep.results.record.recorded_sweep import RecordedSweep
 from fersweep.results.record.sweep_json import read_sweep_json
+from fersweep.results.tracking.lag import PARENT
 
 STATUS = {"running": "RUNNING", "finished": "FINISHED", "stopped": "FINISHED", "failed": "FAILED"}
 SWEEP_STATUS = {"finished": "FINISHED", "failed": "FAILED"}  # anything else: KILLED
@@ -31,15 +32,18 @@ SWEEP_STATUS = {"finished": "FINISHED", "failed": "FAILED"}  # anything else: KI
 class Projection:
     """A sweep's runs in MLflow. `write` raises whatever the store raises; after `forget` the next one goes on.
 
-    `beat` is called after each step of a `write`, so that whoever waits for a long one sees its progress.
+    `beat` is called after each step of a `write`, with the number of trials that are done, so that whoever waits for a
+    long one sees its progress. What MLflow refuses for good stops nothing else: `refused` says what (a trial's name, or
+    PARENT) and why, and it is not sent again.
     """
 
-    def __init__(self, sweep_dir: Path, beat: Callable[[], None] = lambda: None):
+    def __init__(self, sweep_dir: Path, beat: Callable[[int], None] = lambda _: None):
         self.sweep_dir, self.beat = Path(sweep_dir), beat
         self.sweep = read_sweep_json(sweep_dir)
         self.metric, self.mode = self.sweep.metric, self.sweep.mode
         self._begin()
         self.runs = Runs(self.sweep)
+        self.refused: dict[str, str] = {}
         self._found = self._broken = False
 
     @property
@@ -77,16 +81,38 @@ class Projection:
             self._found = True
             self._broken &= not closing
         parent = self.runs.parent or self._create_parent()
-        self.runs.write_inputs(parent)
+        self._unless_refused(PARENT, lambda: self.runs.write_inputs(parent))
         if self.record.action == "started" and not closing:
             self.runs.set_status(parent, "RUNNING")
-        self._write_best(parent)
-        for trial in self.record.trials.values():
-            self._write_trial(trial, closing)
-            self.beat()
+        self._unless_refused(PARENT, lambda: self._write_best(parent))
+        for done, trial in enumerate(self.record.trials.values(), 1):
+            self._unless_refused(trial.name, lambda trial=trial: self._write_trial(trial, closing))
+            if closing and trial.name in self.refused:
+                self._close_refused(trial)
+            self.beat(done)
         if closing:
             self._write_checkpoints()
-            self._close(parent)
+            self._unless_refused(PARENT, lambda: self._write_totals(parent))
+            self.runs.set_status(parent, SWEEP_STATUS.get(self.record.action or "", "KILLED"), int(self._time * 1000))
+
+    def _unless_refused(self, what: str, write: Callable[[], None]) -> None:
+        """Write a part, unless MLflow has refused it for good before; where it does so now, that is kept."""
+        if what in self.refused:
+            return
+        try:
+            write()
+        except Exception as error:
+            reason = connection.refusal(error)
+            if reason is None:
+                raise
+            self.refused[what] = reason
+
+    def _close_refused(self, trial: TrialRecord) -> None:
+        """A trial of which MLflow refuses a part shows as failed there, with the reason."""
+        if (recorded := self.runs.trials.get(trial.number)) is not None:
+            reason = limits.value(f"not recorded: {self.refused[trial.name]}", limits.TAG)
+            self.runs.client.set_tag(recorded.run_id, run_fields.ENDED_TAG, reason)
+            self.runs.set_status(recorded, "FAILED", int((trial.ended_at or self._time) * 1000))
 
     def forget(self) -> None:
         """After a call that failed: what MLflow holds is not known any more."""
@@ -128,17 +154,15 @@ class Projection:
             self.runs.log(parent, [[Metric(name, value, int(at * 1000), step)] for step, value, at in fresh])
             parent.step = fresh[-1][0]
 
-    def _close(self, parent: Recorded) -> None:
-        """Totals, tags, description and view of the sweep, and last its status."""
-        from mlflow.entities import Metric, RunTag
+    def _write_totals(self, parent: Recorded) -> None:
+        """Totals, tags, description and view of the sweep."""
+        from mlflow.entities import Metric
 
         totals, at = run_fields.totals(self.record), int(self._time * 1000)
         tags = run_fields.parent_tags(self.sweep) | {"mlflow.note.content": self._note(parent)}
         metrics = [[Metric(name, value, at, self._num_epochs)] for name, value in totals.items()]
-        self.runs.log(parent, metrics, tags=[RunTag(*tag) for tag in tags.items()])
+        self.runs.log(parent, metrics, tags=tags)
         self._write_view()
-        status = SWEEP_STATUS.get(self.record.action or "", "KILLED")
-        self.runs.set_status(parent, status, at)
 
     def _note(self, parent: Recorded) -> str:
         trials = {number: recorded.run_id for number, recorded in self.runs.trials.items()}
@@ -188,7 +212,7 @@ class Projection:
 
     def _write_epochs(self, trial: TrialRecord, recorded: Recorded) -> None:
         """Log the epochs that the run lacks, with params before the first and the end's tags after the last."""
-        from mlflow.entities import Metric, RunTag
+        from mlflow.entities import Metric
 
         groups = [
             [Metric(name, value, int(at * 1000), epoch) for name, value in row.items()]
@@ -203,7 +227,7 @@ class Projection:
             tags |= run_fields.trial_tags(self.sweep, trial, self.runs.parent.run_id)
         if groups or tags or not recorded.has_params:
             params = run_fields.trial_params(self.sweep, trial)
-            self.runs.log(recorded, groups, params, [RunTag(*tag) for tag in tags.items()])
+            self.runs.log(recorded, groups, params, tags)
             recorded.step, recorded.is_old = trial.num_epochs, False
 
     def _write_artifacts(self, trial: TrialRecord, recorded: Recorded) -> None:
@@ -213,7 +237,7 @@ class Projection:
             trial_files.write_history(trial, self.metric, self.mode, Path(directory))
             if predictions is not None:
                 trial_files.write_val_report(*predictions, self.sweep.classes, Path(directory))
-            self.runs.client.log_artifacts(recorded.run_id, directory)
+            connection.log_artifacts(self.runs.client, recorded.run_id, Path(directory))
 
     def _write_checkpoints(self) -> None:
         """The checkpoints that the sweep keeps become artifacts of their trials; those that it no longer keeps go."""
@@ -232,14 +256,14 @@ class Projection:
     def _write_checkpoint(self, trial: TrialRecord, recorded: Recorded, epoch: str) -> None:
         try:
             directory = self._recorded.best_checkpoint(trial)
-        except Damaged as error:
+        except (Damaged, Foreign) as error:
             print(error, file=sys.stderr)
             return
         if directory is not None:
-            self.runs.client.log_artifacts(recorded.run_id, str(directory), "checkpoint")
+            connection.log_artifacts(self.runs.client, recorded.run_id, directory, "checkpoint")
             self.runs.client.set_tag(recorded.run_id, CHECKPOINT_TAG, epoch)
             recorded.checkpoint = epoch
-            self.beat()
+            self.beat(len(self.record.trials))
 
     def _set_state(self, recorded: Recorded, trial: TrialRecord) -> None:
         """What `_write_epochs` wrote with the last epochs, and what an earlier end left behind."""

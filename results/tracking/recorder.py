@@ -8,13 +8,15 @@ import signal
 import subprocess
 import threading
 import time
+from collections.abc import Callable
 from pathlib import Path
 
 from fersweep.common.processes import environment, module_command
 from fersweep.common.text import masked
-from fersweep.results.tracking.lag import missing, read_level
+from fersweep.results.tracking.lag import missing, read_level, waiting
 
 FINISH_S = 60.0
+TELL_S, TELL_EACH_S = 3.0, 10.0  # until whoever waits hears for what, and between two lines
 RESTART_S, MAX_RESTART_S = 1.0, 60.0
 LOG = "recorder.log"
 
@@ -49,22 +51,34 @@ class Recorder:
             how = f"exit code {code}" if code > 0 else signal.Signals(-code).name
             log(self.sweep_dir, f"the recorder died ({how}); started again")
 
-    def finish(self, timeout_s: float = FINISH_S) -> str | None:
+    def finish(
+        self,
+        timeout_s: float = FINISH_S,
+        tell: Callable[[str], None] = lambda _: None,
+        left: Callable[[], bool] = lambda: False,
+    ) -> str | None:
         """Wait until MLflow holds the whole sweep, but not longer than `timeout_s` without any progress.
 
         The process goes on by itself where this gives up. To be called after the session's last event.
 
+        Args:
+            tell: gets a line now and then: what is waited for, and how much of it is done.
+            left: whether nobody wants to wait any more.
+
         Returns:
             None, or one line: what MLflow lacks, why, and how that is made good.
         """
-        beat, since = 0.0, time.monotonic()
-        while time.monotonic() - since < timeout_s:
+        beat, since, tell_at = 0.0, time.monotonic(), time.monotonic() + TELL_S
+        while time.monotonic() - since < timeout_s and not left():
             self.check()
             if self._process is None or self._process.poll() == 0:
                 break
             level = read_level(self.sweep_dir)
             if level.beat != beat:
                 beat, since = level.beat, time.monotonic()
+            if time.monotonic() >= tell_at:
+                tell_at = time.monotonic() + TELL_EACH_S
+                tell(waiting(self.sweep_dir, level))
             time.sleep(0.05)
         alive = self._process is not None and self._process.poll() is None
         return missing(self.sweep_dir, "its recorder is still at it" if alive else "")

@@ -24,7 +24,8 @@ from pathlib import Path
 from fersweep.common.files import is_held, lock
 from fersweep.results.mlflow_store import connection
 from fersweep.results.record.drivers import LOCK
-from fersweep.results.tracking.lag import LevelFile, sync_command
+from fersweep.results.record.sweep_json import read_sweep_json
+from fersweep.results.tracking.lag import WHOLE, LevelFile, store_of, sync_command
 from fersweep.results.tracking.projection import Projection
 from fersweep.results.tracking.recorder import log
 from fersweep.results.tracking.report_upload import start_report
@@ -41,6 +42,10 @@ class NotRecorded(RuntimeError):
     """MLflow lacks a part of a sweep. The message is one line: why, and the command that makes it good."""
 
 
+class NeverRecorded(NotRecorded):
+    """MLflow refuses a whole sweep for good: to try again is in vain. The message is one line."""
+
+
 def record(sweep_dir: Path, parent_pid: int | None = None, patience_s: float = PATIENCE_S) -> bool:
     """Bring MLflow level with the journal of `sweep_dir`, and keep it so while the process `parent_pid` drives it.
 
@@ -49,11 +54,11 @@ def record(sweep_dir: Path, parent_pid: int | None = None, patience_s: float = P
     session goes on, and `patience_s` seconds after.
 
     Returns:
-        True: MLflow holds all that the journal says. False: another recorder is at work on this sweep, or another
+        True: MLflow holds all that the journal says, but what it refuses for good (lag.missing says it). False: another recorder is at work on this sweep, or another
         driver, which has its own; it is left to that one.
 
     Raises:
-        NotRecorded: the store did not take everything.
+        NotRecorded: the store did not take everything; NeverRecorded: nor will it.
     """
     try:
         alone = lock(Path(sweep_dir) / "recorder.lock", wait_s=0 if parent_pid is None else None)
@@ -68,9 +73,10 @@ class _Recording:
 
     def __init__(self, sweep_dir: Path, parent_pid: int | None, patience_s: float):
         self.sweep_dir, self.parent_pid, self.patience_s = sweep_dir, parent_pid, patience_s
-        self.level = LevelFile(sweep_dir)
+        sweep = read_sweep_json(sweep_dir)
+        self.level = LevelFile(sweep_dir, store_of(sweep))
         self.projection = Projection(sweep_dir, self.level.beat)
-        self.trouble = _Trouble(sweep_dir, connection.sweep_store(self.projection.sweep)[0], quiet=parent_pid is None)
+        self.trouble = _Trouble(sweep_dir, connection.sweep_store(sweep)[0], quiet=parent_pid is None)
         self.due, self.offset = 0.0, -1  # when to write again; up to where was written
         self.give_up_at: float | None = None
 
@@ -104,11 +110,14 @@ class _Recording:
         start = time.monotonic()
         self.projection.write(closing)
         self.offset = self.projection.offset
-        self.level.written(self.offset, closing)
+        self.level.written(self.offset, closing, self.projection.refused)
         self.due = time.monotonic() + min(PAUSE * (time.monotonic() - start), MAX_PAUSE_S)
 
     def _wait(self, error: Exception, driven: bool) -> None:
         """Until the next try. Raises NotRecorded where there is none."""
+        if reason := connection.refusal(error):
+            self.level.failed(reason, {WHOLE: reason})
+            raise NeverRecorded(f"MLflow can never record this sweep: {reason}") from error
         self.projection.forget()
         self.offset = -1
         line, wait_s = self.trouble.met(error)
@@ -182,7 +191,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
             options.sweep_dir,
             f"given up: {error if isinstance(error, NotRecorded) else connection.one_line(error, '')}",
         )
-        return 1
+        return 0 if isinstance(error, NeverRecorded) else 1  # the driver starts it again after a failure
     return 0
 
 

@@ -9,7 +9,7 @@ from collections.abc import Sequence
 from pathlib import Path
 
 from fersweep.common.processes import environment, module_command
-from fersweep.results.mlflow_store import connection
+from fersweep.results.mlflow_store import connection, limits
 from fersweep.results.mlflow_store.description import add_report
 from fersweep.results.mlflow_store.other_homes import is_read_only
 from fersweep.results.record.sweep_json import read_sweep_json
@@ -34,7 +34,7 @@ def upload(sweep_dir: Path, content: str) -> bool:
         for run in runs:
             client.log_text(run.info.run_id, content, FILE)
             note = add_report(run.data.tags.get("mlflow.note.content", ""), experiment, run.info.run_id)
-            client.set_tag(run.info.run_id, "mlflow.note.content", note)
+            client.set_tag(run.info.run_id, "mlflow.note.content", limits.value(note, limits.TAG))
     except Exception as error:
         print(f"MLflow did not get the page: {connection.one_line(error, uri or '')}", file=sys.stderr)
         return False

@@ -4,11 +4,13 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Mapping
 from typing import Any, cast
+from unicodedata import category
 
-from fersweep.common.text import masked
+from fersweep.common.text import masked, one_line
 from fersweep.search_spaces.sweep_file.schema import Older, Resources, Sweep
 from fersweep.search_spaces.sweep_file.searched_space import drawn
 
+LONGEST_CLASS = 200  # characters of a class's name
 LEAST = 0.01  # of a CPU or a GPU
 TRACKING_SECRETS = (
     "Write it without one: MLflow reads MLFLOW_TRACKING_USERNAME with MLFLOW_TRACKING_PASSWORD, or "
@@ -28,6 +30,12 @@ def refuse_contradictions(sweep: Sweep) -> None:
     for start in starts:
         if starts.count(start) > 1:
             raise ValueError(f"search.start_from: {start} stands there twice")
+    for name in sweep.task.classes or {}:
+        if not name.strip() or len(name) > LONGEST_CLASS or any(category(char) in ("Cc", "Cs") for char in name):
+            raise ValueError(
+                f"task.classes: the name {one_line(name, 40)!r} cannot be shown: want 1 to {LONGEST_CLASS} characters, without "
+                "line breaks and control characters"
+            )
     stop = sweep.stop
     if stop.timeout_s is not None and stop.report_s >= stop.timeout_s:
         raise ValueError(

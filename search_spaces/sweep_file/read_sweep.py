@@ -10,6 +10,7 @@ from pydantic import ValidationError
 
 from fersweep import search_spaces, trainables
 from fersweep.common.errors import InputError
+from fersweep.common.files import regular_file
 from fersweep.search_spaces.sweep_file import yaml_file
 from fersweep.search_spaces.sweep_file.consistency import refuse_contradictions, refuse_secrets
 from fersweep.search_spaces.sweep_file.consistency import replaced as replaced_by
@@ -35,10 +36,13 @@ def read_sweep(recipe_or_file: str, overrides: list[str], **replaced: Any) -> Sw
         raise InputError(f"{recipe_or_file}: a sweep file is on this machine: want its path, or a recipe's name")
     try:
         if path.suffix in (".yaml", ".yml") or path.is_file():
+            regular_file(path, "sweep file")
             origin = f"{path}: "
         else:
             path = search_spaces.recipe(recipe_or_file)
         content = yaml_file.read(path)
+    except InputError:
+        raise
     except ValueError as error:
         raise InputError(f"{origin}{error}") from None
     except OSError as error:

@@ -6,6 +6,7 @@ import json
 import os
 import shutil
 import threading
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -23,6 +24,7 @@ from fersweep.results.record.home import find_sweep
 from fersweep.results.record.journal import SweepRecord
 from fersweep.results.record.recorded_sweep import load_sweep
 from fersweep.results.record.storage import Storage
+from fersweep.results.tracking import lag
 from fersweep.search_spaces.sweep_file.read_sweep import read_sweep
 from fersweep.search_spaces.sweep_file.schema import Sweep
 from fersweep.trainables import curve
@@ -265,3 +267,63 @@ def test_a_driver_on_another_machine_that_shares_the_directory(directory: Path) 
         resume(directory)
     os.utime(directory / "heartbeat", (0, 0))
     assert resume(directory).state == "finished"
+
+
+@pytest.mark.usefixtures("nothing_is_recorded")
+def test_a_journal_that_is_older_than_its_trials(directory: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    """A restored backup: the next trial 0007 is another one than the one that has left its files."""
+    path, recorded = directory / "journal.jsonl", load_sweep(directory)
+    lines = path.read_bytes().splitlines(keepends=True)
+    sampled = next(n for n, line in enumerate(lines) if json.loads(line).get("trial") == 7)
+    path.write_bytes(b"".join(line for line in lines[:sampled]))
+    trial = recorded.record.trials[7]
+    owner = replace(recorded.owner(trial), hparams={**trial.hparams, "rate": 9.0})
+    model = curve.build({**trial.hparams, "rate": 9.0}, recorded.sweep.task().arrays(), owner.seed)
+    shutil.rmtree(directory / "trials" / "0007")
+    checkpoints.save(Storage(directory), 7, model, model.fit(9), owner)
+    assert resume(directory).state == "finished"
+    err = capsys.readouterr().err
+    assert "note: 1 trials have files, and the journal does not know them (0007 to 0007)" in err
+    assert err.count("trials/0007: epoch-0009 of other hparams (rate 9.0, not ") == 1
+    after = load_sweep(directory).record.trials[7]
+    assert after.epochs[0]["val_macro_f1"] < model.fit(1)[0]["val_macro_f1"]
+    assert (directory / "trials" / "0007.foreign-1" / "epoch-0009" / "state.npz").exists()
+
+
+def test_a_sweep_without_its_journal_does_not_start_over(directory: Path) -> None:
+    before = sorted(directory.rglob("*"))
+    for lose in (lambda path: path.write_bytes(b""), Path.unlink):
+        lose(directory / "journal.jsonl")
+        with pytest.raises(
+            InputError, match=r"c: its journal is missing, but .* files of 8 trials; put a copy of journal"
+        ):
+            resume(directory)
+    assert {*before} - {*directory.rglob("*")} == {directory / "journal.jsonl"}
+    assert not {*directory.rglob("*")} - {*before}
+
+
+@pytest.mark.usefixtures("nothing_is_recorded")
+def test_other_versions_are_said(directory: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    path = directory / "sweep.json"
+    content = json.loads(path.read_text())
+    ray = content["versions"]["ray"]
+    path.write_text(json.dumps({**content, "versions": {**content["versions"], "ray": "1.0"}}))
+    assert resume(directory).state == "finished"
+    (line,) = (line for line in capsys.readouterr().err.splitlines() if "launched with" in line)
+    assert line == f"note: c was launched with ray 1.0, now {ray}: its trials so far are of that code"
+
+
+def test_another_place_for_the_records(directory: Path, tmp_path: Path, empty_store: Path) -> None:
+    """A finished sweep is recorded anew there, by the trials' journal; what is no address is refused, and changes nothing."""
+    content = (directory / "sweep.json").read_bytes()
+    for uri, message in [("mlruns", "a path is no address"), ("http://u:p@h", r"http://\*\*\*@h holds a password")]:
+        with pytest.raises(InputError, match=message):
+            resume(directory, overrides=[f"tracking.uri={uri}"])
+    assert (directory / "sweep.json").read_bytes() == content
+    before = run_ids(directory)
+    shutil.copy(empty_store, tmp_path / "elsewhere.db")
+    assert resume(directory, overrides=[f"tracking.uri=sqlite:///{tmp_path}/elsewhere.db"]).state == "finished"
+    runs = check_all_recorded(directory)
+    assert runs.keys() == before.keys()
+    assert not {run.info.run_id for run in runs.values()} & set(before.values())
+    assert lag.missing(directory) is None

@@ -52,7 +52,7 @@ class Refusing(BaseHTTPRequestHandler):
 
     def _refuse(self) -> None:
         self.rfile.read(int(self.headers.get("Content-Length") or 0))
-        self.send_response(403)
+        self.send_response(503 if "/mlflow/" in self.path else 403)  # a tracking server that is away stops no sweep
         self.send_header("Content-Length", "0")
         self.end_headers()
 

@@ -3,23 +3,27 @@
 from __future__ import annotations
 
 import errno
+import json
 import os
 from collections.abc import Callable
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import pytest
 
 from fersweep.cluster.worker.actor import TrialActor
 from fersweep.cluster.worker.trial_session import TrialReport, TrialSession, verdict
 from fersweep.cluster.worker.trial_settings import TrialSettings, trial_settings
+from fersweep.common.errors import InputError
 from fersweep.data_pipeline.tasks.arrays import TaskArrays
 from fersweep.data_pipeline.tasks.task import Task
 from fersweep.results.record import checkpoints
 from fersweep.results.record.storage import Storage
 from fersweep.search_spaces.sweep_file.read_sweep import parse_sweep
 from fersweep.trainables import curve
-from fersweep.trainables.curve import Curve
+from fersweep.trainables.curve import Curve, build
 from fersweep.trainables.gpu_share import SHARE
 from fersweep.trainables.protocol import TrialFailed
 
@@ -69,9 +73,9 @@ def test_a_trial_keeps_its_best_and_its_newest_two(begin: Callable[..., TrialSes
     for number in range(1, 6):
         assert epochs(session.run()) == [number]
     assert checkpoints.saved(Storage(tmp_path), 0) == [3, 4, 5]
-    noisy = begin(known=5, hparams={"top": 0.2, "rate": 5.0, "noise": 0.2})  # its best epoch is an early one
-    noisy.epochs[0]["val_macro_f1"] = 1.0
-    assert noisy._needed() == {1, 4, 5}
+    sinking = begin(known=5)
+    sinking.epochs[0]["val_macro_f1"] = 1.0  # so that its best epoch is an early one
+    assert sinking._needed() == {1, 4, 5}
 
 
 def test_what_was_saved_but_never_reported_is_a_report_of_its_own(begin: Callable[..., TrialSession]) -> None:
@@ -183,6 +187,87 @@ def test_a_worker_knows_its_share_of_a_gpu_before_it_loads_a_framework(
     monkeypatch.setenv("CUDA_VISIBLE_DEVICES", "0")
     start_actor(tmp_path, arrays, gpus, RISING)
     assert (os.environ.get(SHARE), os.environ["CUDA_VISIBLE_DEVICES"]) == (share, visible)
+
+
+OTHER = {**RISING, "rate": 0.2}
+
+
+def test_a_checkpoint_of_other_hparams_is_set_aside(
+    begin: Callable[..., TrialSession], tmp_path: Path, arrays: TaskArrays
+) -> None:
+    """What an older journal finds: another trial of this number was there. Its scores are not taken, its files stay."""
+    foreign = begin(hparams=OTHER)
+    for _ in range(3):
+        foreign.run()
+    before = {
+        path.relative_to(tmp_path / "trials" / "0000"): path.read_bytes()
+        for path in (tmp_path / "trials" / "0000").rglob("*.*")
+    }
+    session = begin()
+    (note,) = session.notes
+    assert note == (
+        "trials/0000: epoch-0001, epoch-0002, epoch-0003, predictions.npz of other hparams (rate 0.2, not 0.3): set aside "
+        "as trials/0000.foreign-1; trial 0000 goes on from the start"
+    )
+    (row,) = session.run().epochs
+    assert row == begin(known=1).epochs[0]
+    assert row["val_macro_f1"] == pytest.approx(0.9 * (1 - np.exp(-0.3)))
+    aside = tmp_path / "trials" / "0000.foreign-1"
+    assert {path.relative_to(aside): path.read_bytes() for path in aside.rglob("*.*")} == before
+    assert begin(known=1).notes == [], "said once"
+    assert checkpoints.trials(Storage(tmp_path)) == [0]
+
+
+@pytest.mark.parametrize("is_older", [False, True])
+def test_a_trial_goes_on_from_the_newest_checkpoint_that_is_its_own(
+    begin: Callable[..., TrialSession], tmp_path: Path, is_older: bool
+) -> None:
+    """Also where checkpoints are of a version that wrote no `trial.json`: `model.json` has hparams and data."""
+    session, storage = begin(), Storage(tmp_path)
+    for _ in range(3):
+        session.run()
+    other = begin(hparams=RISING).trainable
+    other.model["hparams"]["rate"] = 0.2  # type: ignore[attr-defined]
+    other.fit(3)
+    owner = None if is_older else replace(session.owner, hparams=OTHER)
+    checkpoints.save(storage, 0, other, [*session.epochs, *session.epochs], owner)
+    if is_older:
+        for epoch in (1, 2, 3):
+            directory = tmp_path / checkpoints.place(0, epoch)
+            (directory / checkpoints.OWNER).unlink()
+            sums = json.loads((directory / checkpoints.CHECKSUMS).read_text())
+            del sums[checkpoints.OWNER]
+            (directory / checkpoints.CHECKSUMS).write_text(json.dumps(sums))
+    resumed = begin(known=3)
+    assert resumed.notes == [
+        "trials/0000: epoch-0006 of other hparams (rate 0.2, not 0.3): set aside as trials/0000.foreign-1; trial 0000 goes "
+        "on from epoch 3"
+    ]
+    assert epochs(resumed.run()) == [4]
+
+
+@pytest.mark.parametrize(
+    ("key", "value", "message"),
+    [
+        ("sweep_id", "theirs", r"another sweep \(its id is theirs, not ours\)"),
+        ("trial", 1, "trial 1"),
+        ("hparams", OTHER, r"other hparams \(rate 0\.2, not 0\.3\)"),
+        ("seed", 4, r"another seed \(4, not 3\)"),
+        ("fingerprint", "e" * 64, r"other data \(fingerprint eeeeeeeeeeee, not ffffffffffff\)"),
+    ],
+)
+def test_a_checkpoint_is_refused_by_name(
+    tmp_path: Path, arrays: TaskArrays, key: str, value: Any, message: str
+) -> None:
+    storage, owner = Storage(tmp_path), checkpoints.Owner("ours", 0, RISING, 3, "f" * 64, "0.1")
+    model = build(RISING, arrays, 3)
+    checkpoints.save(storage, 0, model, model.fit(1), replace(owner, fersweep="0.2"))
+    assert checkpoints.fetch(storage, 0, 1, tmp_path, owner), "other code is no other trial"
+    checkpoints.save(storage, 0, model, model.fit(2), replace(owner, **{key: value}))
+    with pytest.raises(
+        InputError, match=f"trials/0000/epoch-0002 in .* is not of trial 0000, but of {message}: put back"
+    ):
+        checkpoints.fetch(storage, 0, 2, tmp_path, owner)
 
 
 def test_a_model_that_cannot_be_built_fails_its_trial_alone(tmp_path: Path, arrays: TaskArrays) -> None:

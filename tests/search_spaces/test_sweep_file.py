@@ -93,7 +93,7 @@ def test_a_file_that_is_no_sweep(tmp_path: Path, content: str) -> None:
 def test_an_unknown_recipe_names_the_nearest() -> None:
     with pytest.raises(InputError, match="did you mean 'blendshape_dense'"):
         read_sweep("blendshape_dens", [])
-    with pytest.raises(InputError, match=r"nowhere\.yaml: No such file"):
+    with pytest.raises(InputError, match=r"nowhere\.yaml: there is no such file"):
         read_sweep("nowhere.yaml", [])
 
 

@@ -22,6 +22,7 @@ import numpy as np
 
 from fersweep import trainables
 from fersweep.common.errors import InputError
+from fersweep.common.files import regular_file
 
 FORMATS = {".onnx": "ONNX", ".tflite": "LiteRT", ".keras": "Keras", ".safetensors": "safetensors"}
 
@@ -46,9 +47,7 @@ def write(model: Any, path: Path) -> None:
 
 def open_exported(path: Path) -> Exported:
     """The model in a .tflite, .keras or .safetensors file that `export` wrote. Raises InputError if it is none."""
-    path = Path(path)
-    if not path.is_file():
-        raise InputError(f"{path}: there is no such file")
+    path = regular_file(Path(path))
     if path.suffix == ".tflite":
         from fersweep.trainables.exports.keras_files import LiteRTModel
 

@@ -20,9 +20,8 @@ from typing import Any
 
 import numpy as np
 
-from fersweep.common.errors import InputError
 from fersweep.common.processes import num_threads, silent_stderr
-from fersweep.trainables.exports.card import fitting, read_card, write_card
+from fersweep.trainables.exports.card import fitting, of_file, read_card, write_card
 from fersweep.trainables.keras_training.classifier import LOGIT_CLIP, KerasClassifier
 from fersweep.trainables.keras_training.runtime import import_keras
 
@@ -84,14 +83,14 @@ class KerasFile:
     def __init__(self, path: Path):
         self.model = read_card(path)
         _, keras = import_keras()
-        try:
+        self.path = path
+        with of_file(path):
             self._net = keras.saving.load_model(path, compile=False, safe_mode=True)
-        except (ValueError, TypeError, OSError) as error:
-            raise InputError(f"{path}: cannot be read as a Keras model ({str(error).splitlines()[0]})") from None
 
     def predict(self, x: np.ndarray) -> np.ndarray:
         """As the model that was exported; no rows give no rows."""
-        return np.asarray(self._net(fitting(x, self.model), training=False))
+        with of_file(self.path):
+            return np.asarray(self._net(fitting(x, self.model), training=False))
 
 
 def _write_litert(classifier: KerasClassifier, path: Path) -> None:
@@ -236,8 +235,8 @@ class LiteRTModel:
     def __init__(self, path: Path):
         from ai_edge_litert.interpreter import Interpreter
 
-        self.model = read_card(path)
-        with silent_stderr():
+        self.path, self.model = path, read_card(path)
+        with of_file(path), silent_stderr():
             self._interpreter = Interpreter(model_path=str(path), num_threads=num_threads())
             self._interpreter.allocate_tensors()
         self._input, self._output = (
@@ -251,10 +250,11 @@ class LiteRTModel:
         x, run = fitting(x, self.model), self._interpreter
         if len(x) == 0:
             return np.zeros((0, len(self.model["classes"])), np.float32)
-        if len(x) != self._num_rows:
-            run.resize_tensor_input(self._input, x.shape)
-            run.allocate_tensors()
-            self._num_rows = len(x)
-        run.set_tensor(self._input, x)
-        run.invoke()
-        return run.get_tensor(self._output)
+        with of_file(self.path):
+            if len(x) != self._num_rows:
+                run.resize_tensor_input(self._input, x.shape)
+                run.allocate_tensors()
+                self._num_rows = len(x)
+            run.set_tensor(self._input, x)
+            run.invoke()
+            return run.get_tensor(self._output)

@@ -19,11 +19,14 @@ from typing import Any
 import numpy as np
 
 from fersweep.common.errors import InputError
+from fersweep.common.files import regular_file
 from fersweep.common.processes import num_threads
 from fersweep.data_pipeline.vocabulary import BLENDSHAPES
+from fersweep.trainables.exports.card import check_card, of_file
 
 TYPES = {"tensor(float)": np.float32, "tensor(double)": np.float64, "tensor(uint8)": np.uint8}
 BATCH = 512
+MAX_FILE_BYTES = 2**31  # of a protobuf message
 
 
 def read_onnx(path: Path) -> tuple[dict[str, Any], Callable[[np.ndarray], np.ndarray]]:
@@ -33,21 +36,24 @@ def read_onnx(path: Path) -> tuple[dict[str, Any], Callable[[np.ndarray], np.nda
     """
     import onnxruntime
 
-    if not path.is_file():
-        raise InputError(f"{path}: there is no such file")
+    if regular_file(path).stat().st_size > MAX_FILE_BYTES:
+        raise InputError(f"{path}: more than {MAX_FILE_BYTES:,} bytes are no ONNX model")
     options = onnxruntime.SessionOptions()
     options.log_severity_level = 4
     options.intra_op_num_threads = num_threads()
-    try:
+    with of_file(path):
         session = onnxruntime.InferenceSession(str(path), options, providers=["CPUExecutionProvider"])
-    except Exception as error:  # onnxruntime has one for each kind of damage
-        raise InputError(f"{path}: cannot be read as an ONNX model ({str(error).splitlines()[0]})") from error
     inputs = session.get_inputs()
     if len(inputs) != 1 or inputs[0].type not in TYPES:
         types = ", ".join(f"{input_.name} {input_.type}" for input_ in inputs)
         raise InputError(f"{path}: wanted one input of {', '.join(TYPES)}, but it has {types}")
     model = _model(session.get_modelmeta().custom_metadata_map, inputs[0].shape, path)
-    return model, lambda x: _probabilities(session, x)
+
+    def answer(x: np.ndarray) -> np.ndarray:
+        with of_file(path):
+            return _probabilities(session, x)
+
+    return model, answer
 
 
 def _model(metadata: dict[str, str], shape: list[Any], path: Path) -> dict[str, Any]:
@@ -60,6 +66,7 @@ def _model(metadata: dict[str, str], shape: list[Any], path: Path) -> dict[str, 
                 model[key] = json.loads(text)
             except ValueError:
                 model[key] = text
+    check_card(path, model)
     if len(shape) == 2:
         names = model.setdefault("feature_names", list(BLENDSHAPES))
         if shape[1] not in (len(names), None) and not isinstance(shape[1], str):
@@ -69,7 +76,7 @@ def _model(metadata: dict[str, str], shape: list[Any], path: Path) -> dict[str, 
         raise InputError(f"{path}: wanted an input of blendshapes (N, F) or faces (N, H, W), but it has {shape}")
     sides = [size for size in shape[1:] if isinstance(size, int) and size not in (1, 3)]
     if len(sides) == 2:
-        model.setdefault("preprocessing", {"image_size": sides})
+        model.setdefault("preprocessing", check_card(path, {"preprocessing": {"image_size": sides}})["preprocessing"])
     return {**model, "feature_names": ["pixels"]}
 
 

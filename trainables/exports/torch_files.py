@@ -21,8 +21,8 @@ import numpy as np
 import torch
 from torch import Tensor, nn
 
-from fersweep.common.errors import InputError
 from fersweep.common.processes import silent_stderr
+from fersweep.trainables.exports.card import check_card, of_file
 from fersweep.trainables.saved_model import write_checkpoint
 from fersweep.trainables.torch_training.augment import resized
 from fersweep.trainables.torch_training.cpu_convolutions import plain
@@ -94,16 +94,16 @@ def _write_safetensors(classifier: TorchClassifier, path: Path) -> None:
 
 def open_safetensors(path: Path) -> Any:
     """The classifier in a .safetensors file, ready to predict, in float32. Raises InputError if `export` did not write it."""
-    from safetensors import SafetensorError, safe_open
+    from safetensors import safe_open
 
     from fersweep import trainables
 
-    try:
-        with safe_open(path, "np") as archive, tempfile.TemporaryDirectory() as directory:
-            state = {name: archive.get_tensor(name) for name in archive.keys()}  # noqa: SIM118  # not a dict
-            model = {key: json.loads(value) for key, value in (archive.metadata() or {}).items()}
-            model["hparams"] |= {"ema_decay": None, "precision": "fp32"}  # the weights are the averaged ones
-            write_checkpoint(Path(directory), {**model, "batch_size": 0, "plateau": {}}, state)
-            return trainables.restore(Path(directory))
-    except (SafetensorError, KeyError, ValueError, RuntimeError) as error:
-        raise InputError(f"{path}: is no model that `fersweep export` wrote ({str(error).splitlines()[0]})") from None
+    with of_file(path), safe_open(path, "np") as archive, tempfile.TemporaryDirectory() as directory:
+        state = {name: archive.get_tensor(name) for name in archive.keys()}  # noqa: SIM118  # not a dict
+        model = {key: json.loads(value) for key, value in (archive.metadata() or {}).items()}
+        check_card(path, model)["hparams"] |= {
+            "ema_decay": None,
+            "precision": "fp32",
+        }  # the weights are the averaged ones
+        write_checkpoint(Path(directory), {**model, "batch_size": 0, "plateau": {}}, state)
+        return trainables.restore(Path(directory))

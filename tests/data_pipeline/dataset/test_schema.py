@@ -9,10 +9,11 @@ import pyarrow as pa
 import pytest
 
 from fersweep.common.errors import InputError
+from fersweep.data_pipeline.dataset.integrity import fingerprint
 from fersweep.data_pipeline.dataset.manifest import read_manifest
 from fersweep.data_pipeline.dataset.parts import open_table
 from fersweep.data_pipeline.dataset.schema import arrow_schema, face_id
-from fersweep.data_pipeline.dataset.seal import fingerprint, write_dataset
+from fersweep.data_pipeline.dataset.seal import write_dataset
 from fersweep.data_pipeline.describe.summary import describe, render
 from fersweep.data_pipeline.vocabulary import BLENDSHAPES
 from tests.datasets import write_tiny_dataset

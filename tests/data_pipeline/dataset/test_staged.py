@@ -65,6 +65,8 @@ def test_it_is_staged_once_and_verified(source: Path, cache: Path, capfd: pytest
     assert capfd.readouterr().err.count("staging") == 1
     second_part(directory).write_bytes(b"short")  # somebody's mistake
     assert verify(local(source)).sound, "it is staged anew"
+    altered(directory)
+    assert verify(local(source)).sound, "also where its size is the same"
     assert entries(cache) == [directory.name]
 
 

@@ -58,7 +58,7 @@ def test_dataset(source: Path, dataset: Path):
     assert describe(dataset).twins.conflicting == 1
     assert {split: sum(labels.values()) for split, labels in manifest["counts"].items()}["val"] in (5, 6, 7)
     assert table["source"].to_pylist() == [face.source for face in open_source(source).faces()]
-    assert sorted(path.name for path in dataset.iterdir()) == ["faces", "manifest.json"]
+    assert sorted(path.name for path in dataset.iterdir()) == [".verified.json", "faces", "manifest.json"]
 
 
 def test_scores_are_those_of_the_landmarker(source: Path, dataset: Path):

@@ -13,6 +13,7 @@ import numpy as np
 import pytest
 
 from fersweep.common.errors import InputError
+from fersweep.common.stores import node_cache
 from fersweep.data_pipeline.tasks import node_arrays
 from fersweep.data_pipeline.tasks.arrays import Arrays, TaskArrays
 from fersweep.data_pipeline.tasks.node_arrays import NodeArrays, load, obstacle, opened, told
@@ -107,3 +108,17 @@ def test_other_code_makes_arrays_of_its_own(tiny_dataset: Path, monkeypatch: pyt
     before = source.name
     monkeypatch.setattr(node_arrays, "_code", lambda: "newer")
     assert source.name != before
+
+
+def test_arrays_that_were_changed_are_made_anew(tiny_dataset: Path, capfd: pytest.CaptureFixture[str]) -> None:
+    task = Task(tiny_dataset)
+    source = told(load(task))
+    assert isinstance(source, NodeArrays)
+    opened(source)
+    assert capfd.readouterr().err.count("making arrays") == 1
+    path = node_cache.directory() / source.name / "train.y.npy"
+    with path.open("r+b") as file:
+        file.seek(-1, 2)
+        file.write(b"\7")
+    check_same(opened(source), task.arrays())
+    assert capfd.readouterr().err.count("making arrays") == 1

@@ -68,7 +68,7 @@ def test_a_finished_sweep(sweep_dir: Path) -> None:
     best = record.ranked(METRIC, "max")[0]
     assert list(content) == [
         "sweep", "directory", "disk_bytes", "state", "reason", "trials", "failures", "num_trials", "metric", "mode", "best", "epochs",
-        "seen_at", "age_s", "driver", "resume", "fersweep", "planned", "storage", "sync",
+        "seen_at", "age_s", "driver", "resume", "fersweep", "planned", "storage", "mlflow", "sync",
     ]  # fmt: skip
     assert (content["sweep"], content["state"], content["reason"], content["resume"]) == (
         "tiny",
@@ -171,10 +171,24 @@ def test_a_driver_killed_with_a_trial_in_training(sweep_dir: Path) -> None:
 
 def test_a_sweep_that_never_began(sweep_dir: Path) -> None:
     (sweep_dir / "journal.jsonl").unlink()
+    shutil.rmtree(sweep_dir / "trials")
     content = only(sweep_dir.parents[1])
     assert (content["state"], content["reason"]) == ("interrupted", "killed")
     assert (content["best"], content["driver"], content["age_s"], content["epochs"]) == (None, None, None, 0)
     assert "0/4" in shown(status(sweep_dir.parents[1]), sweep_dir.parents[1])
+
+
+@pytest.mark.parametrize("is_empty", [False, True])
+def test_a_journal_that_is_gone_is_no_killed_driver(sweep_dir: Path, is_empty: bool) -> None:
+    (sweep_dir / "journal.jsonl").unlink()
+    if is_empty:
+        (sweep_dir / "journal.jsonl").touch()
+    content = only(sweep_dir.parents[1])
+    assert (content["state"], content["resume"]) == ("unreadable", None)
+    assert "its journal is missing, but the sweep has run: there are files of 3 trials; put a copy" in content["reason"]
+    shutil.rmtree(sweep_dir / "trials")
+    (sweep_dir / "heartbeat").touch()
+    assert "there are files of 0 trials" in only(sweep_dir.parents[1])["reason"]
 
 
 def test_the_heartbeat_counts_where_it_is_newer(sweep_dir: Path) -> None:

@@ -243,7 +243,7 @@ def test_what_is_no_onnx_model_of_faces(home: Path, tmp_path: Path) -> None:
     with pytest.raises(InputError, match="no such file"):
         open_model(str(tmp_path / "none.onnx"), home)
     (tmp_path / "text.onnx").write_text("no model")
-    with pytest.raises(InputError, match="cannot be read as an ONNX model"):
+    with pytest.raises(InputError, match="cannot be used as a model"):
         open_model(str(tmp_path / "text.onnx"), home)
     linear_onnx(tmp_path / "narrow.onnx", ["n", 7], TensorProto.FLOAT)
     with pytest.raises(InputError, match="wants 7 features a face"):

@@ -15,10 +15,11 @@ from fersweep.cli.main import main
 from fersweep.common.errors import InputError
 from fersweep.common.processes import ROOT
 from fersweep.data_pipeline.tasks.task import Task
+from fersweep.results.champion.champion import champion, moves_of, rollback
 from fersweep.results.mlflow_store import registry
+from fersweep.results.models.face_model import FaceModel
 from fersweep.results.models.open_model import open_model
-from fersweep.results.promote.champion import champion, rollback
-from fersweep.results.promote.gates import check, read_gates
+from fersweep.results.promote.gates import Verdict, before_test, check, read_gates
 from fersweep.results.promote.promotion import Refused, promote
 from tests.datasets import write_tiny_dataset
 from tests.sweeps import FakeDriver, write_sweep_json
@@ -65,7 +66,8 @@ def test_a_worse_candidate_is_refused_a_better_one_is_not_and_both_can_be_undone
     ):
         promote(sweeps / "bad")
     assert champion(home).version == 1
-    assert promote(sweeps / "poor").verdicts == [], "nobody has to beat himself"
+    (verdict,) = promote(sweeps / "poor").verdicts
+    assert (verdict.passed, verdict.found) == (True, "it is the champion"), "nobody has to beat himself"
 
     promoted = promote(sweeps / "good")
     assert (promoted.version, promoted.before, promoted.forced) == (3, 1, False)
@@ -129,8 +131,13 @@ def test_each_gate_asks_what_it_says(home: Path) -> None:
     good, bad = open_model("good", home), open_model("bad", home)
     gates = read_gates(["min_accuracy=0.5,max_recall_drop=0.05", "max_latency_ms=1000", "same_fingerprint"])
     data = home / "data" / "tiny"
-    assert [one.passed for one in check(gates, good, bad, data, "macro_f1")] == [True] * 4
-    verdicts = {one.gate: one for one in check(gates, bad, good, data, "macro_f1")}
+
+    def judged(candidate: FaceModel, against: FaceModel) -> dict[str, Verdict]:
+        known = before_test(gates, candidate, against, False, [])
+        return {one.gate: one for one in check(gates, known, candidate, against, data, "macro_f1")}
+
+    assert [one.passed for one in judged(good, bad).values()] == [True] * 4
+    verdicts = judged(bad, good)
     assert [gate for gate, one in verdicts.items() if not one.passed] == ["min_accuracy", "max_recall_drop"]
     task = Task(data)
     test = task.load("test")
@@ -141,7 +148,7 @@ def test_each_gate_asks_what_it_says(home: Path) -> None:
     other = open_model("bad", home)
     other.described.update(fingerprint="f" * 64, groups={"happy": ["happy"], "rest": ["sad", "neutral"]})
     gates = read_gates(["better_than_champion", "same_fingerprint"])
-    verdicts = {one.gate: one for one in check(gates, good, other, data, "macro_f1")}
+    verdicts = judged(good, other)
     assert not any(one.passed for one in verdicts.values())
     assert "--alias" in verdicts["better_than_champion"].found
 
@@ -154,6 +161,12 @@ def test_each_gate_asks_what_it_says(home: Path) -> None:
         (["min_macro_f1=high"], "wants a number"),
         (["same_fingerprint=1"], "takes no number"),
         (["none", "same_fingerprint"], "unknown"),
+        (["min_macro_f1=0.5", "min_macro_f1=0.9"], "is there twice"),
+        (["min_macro_f1=55"], "want a share from 0 to 1"),
+        (["max_recall_drop=-0.1"], "want a share from 0 to 1"),
+        (["min_accuracy=nan"], "want a share from 0 to 1"),
+        (["max_latency_ms=inf"], "want milliseconds"),
+        (["max_latency_ms=0"], "want milliseconds"),
     ],
 )
 def test_what_is_no_gate(texts: list[str], message: str) -> None:
@@ -179,7 +192,7 @@ def test_two_promotions_at_once(home: Path) -> None:
     ]
     said = [one.communicate(timeout=120) for one in both]
     codes = [one.returncode for one in both]
-    moves = registry.history(registry.open_registry(home), alias)
+    moves = moves_of(home, alias)
     good = json.loads(said[0][0])
     assert codes[0] == 0, said[0][1]
     assert champion(home, alias).version == good["version"]

@@ -11,7 +11,7 @@ import pytest
 
 from fersweep.results.predict.prediction import champion
 from fersweep.results.promote.promotion import promote
-from fersweep.results.tracking import lag, recorder_process
+from fersweep.results.tracking import address, lag, recorder_process
 from fersweep.results.tracking import recorder as recorder_module
 from tests.processes import wait_until
 from tests.recorded import check_all_recorded, run_ids, runs_of
@@ -137,11 +137,15 @@ def test_away_at_the_end(server: MlflowServer, new_sweep: NewSweep) -> None:
     assert run_ids(sweep_dir).items() >= ids.items()
 
 
-def test_promoted_on_the_server(server: MlflowServer, new_sweep: NewSweep) -> None:
+def test_promoted_on_the_server(server: MlflowServer, new_sweep: NewSweep, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Into a run of its own, also where the environment names a run of the user's."""
     sweep_dir, driver = new_sweep()
     driver.journal.session("started")
     driver.run_trial(0, {"rate": 0.1}, 4, "finished")
     driver.journal.session("finished")
+    monkeypatch.setenv("MLFLOW_RUN_ID", "0" * 32)
+    monkeypatch.setenv("MLFLOW_EXPERIMENT_ID", "0")
+    assert address.asked(server.uri).kind == "mlflow"
     found = promote(sweep_dir)
     checkpoint = champion(sweep_dir.parents[1], uri=server.uri)
     assert (checkpoint / "model.json").read_bytes() == (Path(found.checkpoint) / "model.json").read_bytes()

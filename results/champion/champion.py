@@ -2,15 +2,17 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 from fersweep.common.errors import InputError
 from fersweep.common.files import lock
+from fersweep.results.champion.moves import MOVES, Move, history, move, settle, version_before
 from fersweep.results.mlflow_store import registry
 from fersweep.results.mlflow_store.registry import CHAMPION, MODEL
+from fersweep.results.models.names import check_alias
 from fersweep.results.record.home import check_home
 
 if TYPE_CHECKING:
@@ -28,7 +30,7 @@ class Champion:
     alias: str
     tags: dict[str, str]
     card: str | None
-    moves: list[registry.Move]
+    moves: list[Move]
 
 
 @dataclass(frozen=True)
@@ -47,45 +49,43 @@ def same_version(a: ModelVersion | None, b: ModelVersion | None) -> bool:
 def champion(home: Path, alias: str = CHAMPION) -> Champion:
     """The version that has `alias` now. Raises InputError if there is none."""
     client = registry.open_registry(home)
-    version = registry.find_version(client, alias)
+    version = registry.find_version(client, check_alias(alias))
     return Champion(
         model=MODEL,
         version=int(version.version),
         alias=alias,
-        tags={name: value for name, value in version.tags.items() if name != registry.MOVES},
+        tags={name: value for name, value in version.tags.items() if name != MOVES},
         card=version.description,
-        moves=registry.history(client, alias),
+        moves=history(client, alias),
     )
 
 
-def rollback(home: Path, alias: str = CHAMPION, to: str | None = None) -> Rollback:
+def moves_of(home: Path, alias: str = CHAMPION) -> list[Move]:
+    """The moves of `alias`, newest first; none for an alias that no version had."""
+    return history(registry.open_registry(home), check_alias(alias))
+
+
+def rollback(
+    home: Path, alias: str = CHAMPION, to: str | None = None, tell: Callable[[str], None] = lambda _: None
+) -> Rollback:
     """Give `alias` back to the version that had it before, or to version `to`, and record it.
 
-    Raises InputError if no version had it before.
+    `tell` gets a line where a move that had broken off is finished first. Raises InputError if no version had the alias
+    before, or there is no version `to`.
     """
     client = registry.open_registry(home)
+    check_alias(alias)
     check_home(home)
     with lock(home / LOCK):
+        if line := settle(client, alias):
+            tell(line)
         now = registry.find_version(client, alias)
         if to is None:
-            to = _before(registry.history(client, alias))
+            to = version_before(history(client, alias))
             if to is None:
                 raise InputError(f"version {now.version} is the first {alias}: there is none to go back to")
         target = registry.find_version(client, to)
         if same_version(now, target):
             raise InputError(f"version {now.version} is {alias} already")
-        registry.move(client, alias, str(target.version), "rolled back")
+        move(client, alias, str(target.version), "rolled back")
     return Rollback(alias, int(target.version), int(now.version))
-
-
-def _before(moves: Sequence[registry.Move]) -> str | None:
-    """The version that had the alias before the one that has it now; a second rollback goes a further step back."""
-    stack: list[str | None] = []
-    for move in reversed(moves):  # the oldest first
-        if move.action == "rolled back" and move.version in stack:
-            del stack[stack.index(move.version) + 1 :]
-            continue
-        if not stack:
-            stack.append(move.before)
-        stack.append(move.version)
-    return stack[-2] if len(stack) > 1 else None

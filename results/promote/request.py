@@ -1,0 +1,125 @@
+"""What is asked of a promotion, and everything that can be refused before test is touched and anything is written.
+
+request = open_request(sweep_dir, "champion", None, gates)
+request.known_verdicts(before, standing)       # of the gates that need no face of test
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from functools import cached_property
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from fersweep.common.errors import InputError
+from fersweep.data_pipeline.dataset.integrity import check_parts
+from fersweep.data_pipeline.tasks.task import Task
+from fersweep.results.mlflow_store import connection, registry, test_ledger
+from fersweep.results.models.face_model import FaceModel
+from fersweep.results.models.names import check_alias
+from fersweep.results.promote import gates as gating
+from fersweep.results.promote.candidate import Candidate
+from fersweep.results.promote.gates import Verdict
+from fersweep.results.record.drivers import is_driven, last_session
+from fersweep.results.record.home import check_home
+from fersweep.results.record.recorded_sweep import RecordedSweep, load_sweep
+from fersweep.results.record.sweep_json import SweepJson
+from fersweep.results.tracking.lag import sync_command
+from fersweep.results.tracking.recorder_process import record
+from fersweep.trainables.saved_model import read_model
+
+if TYPE_CHECKING:
+    from mlflow.entities.model_registry import ModelVersion
+    from mlflow.tracking import MlflowClient
+
+
+@dataclass(frozen=True)
+class Request:
+    """A promotion that may be tried.
+
+    Attributes:
+        runs: the ids of the runs of the sweep, "sweep", and of the trial, "trial".
+    """
+
+    home: Path
+    alias: str
+    gates: dict[str, float]
+    candidate: Candidate
+    client: MlflowClient
+    experiment: str
+    runs: Mapping[str, str]
+
+    @cached_property
+    def faces(self) -> str:
+        """What names the faces of test."""
+        return test_ledger.faces_of(self.candidate.task)
+
+    def champion(self, before: ModelVersion | None) -> FaceModel | None:
+        """The registered version, as a model."""
+        if before is None:
+            return None
+        checkpoint = registry.fetch(self.client, before)
+        return FaceModel(f"version {before.version}", read_model(checkpoint), checkpoint)
+
+    def known_verdicts(self, champion: FaceModel | None, standing: bool) -> dict[str, Verdict]:
+        """The verdicts of the gates that need no face of test: see gates.before_test."""
+        asked = test_ledger.lines(self.client, self.faces)
+        return gating.before_test(self.gates, self.candidate.model, champion, standing, asked)
+
+
+def open_request(
+    sweep_dir: Path, alias: str, trial: int | None, gates: dict[str, float], licence: str | None
+) -> Request:
+    """Raises InputError for what is refused, RuntimeError where MLflow lacks the sweep or does not answer."""
+    recorded = load_sweep(sweep_dir)
+    sweep = recorded.sweep
+    check_alias(alias, sweep.home)
+    check_home(sweep.home)
+    _check_ended(recorded)
+    task = sweep.task()
+    chosen, checkpoint = recorded.choose_trial(trial)
+    _check_test(task)
+    record(sweep_dir)
+    client, experiment = connection.open_store(sweep)
+    candidate = Candidate(sweep, recorded.record, chosen, task, checkpoint, licence=licence)
+    _ = candidate.model.loaded  # raises for a checkpoint that cannot be loaded
+    runs = {
+        "sweep": _run_id(client, experiment, sweep, sweep_dir, "the sweep", "sweep"),
+        "trial": _run_id(client, experiment, sweep, sweep_dir, f"trial {chosen.name}", "trial", chosen.number),
+    }
+    return Request(sweep.home, alias, gates, candidate, client, experiment, runs)
+
+
+def _check_ended(recorded: RecordedSweep) -> None:
+    """InputError while a driver runs the sweep: its best trial is not known yet."""
+    if is_driven(recorded.directory, recorded.storage, last_session(recorded.directory)):
+        raise InputError(
+            f"sweep {recorded.sweep.name!r} is running: promote it when it has ended (`fersweep stop` ends it early)"
+        )
+
+
+def _check_test(task: Task) -> None:
+    """InputError where test cannot judge: it has no faces of the task, or the dataset is not what its manifest says."""
+    check_parts(task.dataset, task.manifest, whole=True)
+    if not task.num_faces("test"):
+        raise InputError(f"{task.place}: test has no faces of {', '.join(task.classes)}: there is nothing to judge by")
+
+
+def _run_id(
+    client: MlflowClient,
+    experiment: str,
+    sweep: SweepJson,
+    sweep_dir: Path,
+    what: str,
+    kind: str,
+    trial: int | None = None,
+) -> str:
+    wanted = f"tags.`fersweep.sweep_id` = '{sweep.sweep_id}' and tags.`fersweep.kind` = '{kind}'"
+    wanted += "" if trial is None else f" and tags.`fersweep.trial` = '{trial}'"
+    runs = client.search_runs([experiment], wanted, max_results=1)
+    if not runs:
+        raise RuntimeError(
+            f"MLflow has no run of {what} yet: `{sync_command(sweep_dir)}` writes it, then promote again"
+        )
+    return str(runs[0].info.run_id)
