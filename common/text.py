@@ -9,16 +9,17 @@ COLOURS = re.compile(r"\x1b\[[0-9;]*m")
 FORMULA = ("=", "+", "-", "@")  # what a cell begins with that a spreadsheet computes
 HIDDEN = "***"
 # USER:PASSWORD@ in an address, where no port and path is; a password may hold "@" and "/". Of a server or a bucket also
-# what stands alone before the "@", which may be a token (of `abfss://container@account` and databases it is none).
+# what stands alone before the "@", which may be a token (of `abfss://container@account` and databases it is none). One "/"
+# is what is left of two where an address was given as a path.
 PASSWORD = re.compile(
-    r"""(\b[a-z][a-z0-9+.-]*://)[^\s'"`<>/@:]*:(?!\d{1,5}(?:[/?#,;)\s'"`]|$))[^\s'"`<>]*@""", re.IGNORECASE
+    r"""(\b[a-z][a-z0-9+.-]*:/{1,2})[^\s'"`<>/@:]*:(?!\d{1,5}(?:[/?#,;)\s'"`]|$))[^\s'"`<>]*@""", re.IGNORECASE
 )
-TOKEN = re.compile(r"""(\b(?:https?|s3|gs)://)(?!anonymous@)[^\s'"`<>/@]+@""", re.IGNORECASE)
-SECRET_OPTION = re.compile(
-    r"""([?&;](?:[\w.-]*(?:password|passwd|secret|token|access_key|secret_key|account_key|api_key|apikey|signature)|pwd|sig)=)"""
-    r"""[^&;\s'"`<>]+""",
-    re.IGNORECASE,
+TOKEN = re.compile(r"""(\b(?:https?|s3|gs):/{1,2})(?!anonymous@)[^\s'"`<>/@]+@""", re.IGNORECASE)
+SECRET_NAME = (
+    r"[\w.-]*(?:password|passwd|secret|token|access_key|secret_key|account_key|api_key|apikey|signature)|pwd|sig"
 )
+SECRET_OPTION = re.compile(rf"""([?&;](?:{SECRET_NAME})=)[^&;\s'"`<>]+""", re.IGNORECASE)
+SECRET_VALUE = re.compile(rf"""((['"])(?:{SECRET_NAME})\2: ?)(['"])(?!\*\*\*\3).*?\3""", re.IGNORECASE)
 ENDPOINT = re.compile(r"""([?&]endpoint_override=(?:https?(?:://|%3A%2F%2F))?)[^&\s'"`<>/]+@""", re.IGNORECASE)
 
 
@@ -35,9 +36,11 @@ def printable(text: object) -> str:
 def masked(text: str) -> str:
     """Text in which no address shows a password or a token: `http://***@host`, `…?password=***`.
 
-    For all that is shown or written: errors, logs, commands, pages. What has none is returned as it is.
+    So is the value of a mapping's key that is called so, `{'password': '***'}`. For all that is shown or written: errors,
+    logs, commands, pages. What has none is returned as it is.
     """
-    if "://" not in text:
+    text = SECRET_VALUE.sub(rf"\1\g<3>{HIDDEN}\3", text)
+    if ":/" not in text:
         return text
     for pattern in (PASSWORD, TOKEN, ENDPOINT):
         text = pattern.sub(rf"\1{HIDDEN}@", text)

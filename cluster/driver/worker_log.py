@@ -18,7 +18,7 @@ from pathlib import Path
 from typing import Any, NamedTuple
 
 from fersweep.cluster.worker.actor import TRIAL_MARK
-from fersweep.common.text import one_line
+from fersweep.common.text import masked, one_line
 
 TAIL_BYTES = 16 * 1024
 NUM_LINES, LINE_LENGTH = 10, 300  # of what a process said, and again of a crash's stack
@@ -51,14 +51,14 @@ def last_words(actor: str, error: str = "") -> LastWords:
     except Exception:  # a machine that is gone, or a Ray that keeps its logs otherwise: the log is a help, no more
         lines = []
     if not lines and "never ran" in error:  # its process could not be started
-        return LastWords([], one_line(error.strip().splitlines()[-1], LINE_LENGTH), "")
+        return LastWords([], one_line(masked(error.strip().splitlines()[-1]), LINE_LENGTH), "")
     code = re.search(r"Worker exits with an exit code (.+)", error)
     return read_words(lines, one_line(f"exit code {code[1].rstrip('.')}", LINE_LENGTH) if code else "")
 
 
 def read_words(log: Sequence[str], exit_code: str = "") -> LastWords:
     """The last words in a worker's log since its last trial began."""
-    lines = [one_line(line, LINE_LENGTH) for line in log if line.strip() and not NOISE.match(line)]
+    lines = [one_line(masked(line), LINE_LENGTH) for line in log if line.strip() and not NOISE.match(line)]
     crash = next((index for index, line in enumerate(lines) if CRASH.match(line)), len(lines))
     name = next((line.removeprefix(FATAL) for line in lines[crash:] if line.startswith(FATAL)), exit_code)
     said, stack = lines[:crash], lines[crash:]

@@ -135,7 +135,7 @@ def predict(
     model: Annotated[
         list[str] | None,
         typer.Option(
-            help="Alias, version, sweep, checkpoint, .onnx or .py:FUNCTION; several times for several models."
+            help="Alias, version, sweep, checkpoint, .onnx or .py:FUNCTION (whose file is run); several times for several models."
         ),
     ] = None,
     options: Options,

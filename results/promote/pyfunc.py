@@ -3,7 +3,7 @@
 It loads without Ray, without this repository and its data: a checkpoint, MediaPipe's bundle and a copy of the package
 `fersweep` with what predicting needs travel with it.
 
-    model = mlflow.pyfunc.load_model("models:/fersweep@champion")
+    model = mlflow.pyfunc.load_model("models:/fersweep@champion")  # runs this file, as it was registered
     model.predict(pd.DataFrame({"image": [Path("photo.jpg").read_bytes()]}))
     model.predict(frame_of_features)       # a net of blendshapes or landmarks: a column each, as its signature says
     model.predict(pd.DataFrame({"face": list(faces)}))       # a net of pixels: gray faces (N, H, W) uint8

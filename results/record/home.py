@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import json
+import re
 from pathlib import Path
 from typing import Any
 
@@ -114,6 +115,8 @@ def refuse_missing_journal(storage: Storage, record: journal.SweepRecord) -> Non
 def check_home(home: Path) -> None:
     """Raises InputError if nothing can be written under `home`, or its name is none that all who store there can hold."""
     check_name(home, f"--home {home}")
+    if re.match(r"[a-z][a-z0-9+.-]+:/", str(home)):
+        raise InputError(f"--home {home}: want a directory; `storage` of a sweep file puts its state into a bucket")
     nearest = next(path for path in (Path(home), *Path(home).absolute().parents) if path.exists())
     if not nearest.is_dir():
         raise InputError(f"--home {home}: {nearest} is a file, where a directory is needed")

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator, Mapping
 from typing import Any, cast
 from unicodedata import category
 
@@ -60,14 +61,31 @@ def refuse_amounts(resources: Resources) -> None:
 
 
 def refuse_secrets(sweep: Sweep) -> None:
-    """Raises ValueError where an address holds a password or a token: a sweep file is copied, shown and recorded."""
+    """Raises ValueError where a value holds a password or a token: a sweep file is copied, shown and recorded."""
     uri, storage = sweep.tracking.uri, sweep.storage
     if uri is not None and "${" in uri:
         raise ValueError(f"tracking.uri: {uri} is no address: variables are not read here. {TRACKING_SECRETS}")
-    if uri is not None and masked(uri) != uri:
-        raise ValueError(f"tracking.uri: {masked(uri)} holds a password or a token. {TRACKING_SECRETS}")
+    if uri is not None and (masked(uri) != uri or ("@" in uri and "://" not in uri)):
+        shown = masked(uri) if "://" in uri else "the address"
+        raise ValueError(f"tracking.uri: {shown} holds a password or a token. {TRACKING_SECRETS}")
     if storage is not None and masked(storage) != storage:
         raise ValueError(f"storage: {masked(storage)} holds a key. {STORAGE_SECRETS}")
+    for key, value in _texts(sweep.model_dump(mode="json"), ""):
+        if masked(value) != value:
+            raise ValueError(f"{key}: {masked(value)} holds a password, a key or a token, which would be recorded")
+
+
+def _texts(value: Any, key: str) -> Iterator[tuple[str, str]]:
+    """Every text in nested values, keys of mappings too, with the path that leads to it."""
+    if isinstance(value, str):
+        yield key, value
+    elif isinstance(value, Mapping):
+        for name, inner in cast(Mapping[str, Any], value).items():
+            yield key or "a key", name
+            yield from _texts(inner, f"{key}.{name}" if key else name)
+    elif isinstance(value, list):
+        for inner in cast(list[Any], value):
+            yield from _texts(inner, key)
 
 
 def remarks(sweep: Sweep) -> list[str]:

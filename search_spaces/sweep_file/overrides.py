@@ -6,6 +6,7 @@ import re
 from typing import Any
 
 from fersweep.common.errors import InputError
+from fersweep.common.text import SECRET_NAME
 from fersweep.search_spaces.sweep_file import yaml_file
 
 
@@ -25,9 +26,13 @@ def change(content: dict[str, Any], override: str) -> None:
 
 
 def shown(override: str) -> str:
-    """An override as a message may quote it: without a value that may be a webhook's address, which is a secret."""
-    key, equals, _ = override.partition("=")
-    return f"{key}{equals}…" if key.strip().lower().startswith("notify") and not key.endswith(".on") else override
+    """An override as a message may quote it: without a value that may be a webhook's address, which is a secret, or that
+    has a password before a host, and no scheme by which an address is known, or a mapping with a secret's name.
+    """
+    key, equals, value = override.partition("=")
+    hook = key.strip().lower().startswith("notify") and not key.endswith(".on")
+    secret = ("@" in value and "://" not in value) or re.search(rf"({SECRET_NAME})['\"]?\s*:", value, re.IGNORECASE)
+    return f"{key}{equals}…" if hook or secret else override
 
 
 def put(content: dict[str, Any], keys: list[str], value: Any) -> None:

@@ -72,5 +72,10 @@ def load(text: str) -> Any:
         return yaml.load(text, _Loader)
     except RecursionError:
         raise ValueError("not YAML: nested too deep") from None
+    except yaml.MarkedYAMLError as error:  # its own text quotes the line, which may hold a password
+        at = error.problem_mark or error.context_mark
+        where = "" if at is None else f", line {at.line + 1}, column {at.column + 1}"
+        what = ", ".join(filter(None, (error.context, error.problem)))
+        raise ValueError(f"not YAML: {what}{where}") from None
     except (yaml.YAMLError, ValueError) as error:  # ValueError: an escape that is no character
         raise ValueError(f"not YAML: {' '.join(str(error).split())}") from None

@@ -21,9 +21,11 @@ from fersweep.cli import main as command_line
 from fersweep.cluster.doctor.diagnosis import Diagnosis
 from fersweep.cluster.doctor.findings import ok, problem
 from fersweep.cluster.doctor.tables import render
+from fersweep.cluster.driver.worker_log import FATAL, read_words
 from fersweep.cluster.launch import launch
 from fersweep.cluster.launchers.cluster_file import read_cluster_file
 from fersweep.cluster.launchers.rendering import EXAMPLE
+from fersweep.cluster.resume import _changed
 from fersweep.common.display.console import SafeConsole
 from fersweep.common.errors import InputError
 from fersweep.results.record.sweep_json import read_sweep_json
@@ -40,16 +42,7 @@ ENVIRONMENT = (
     "RAY_AUTH_TOKEN",
 )
 USER, PASSWORD = "sesame-user", "sesame-pass/word"
-LITERAL = [  # what a sweep file may not hold
-    f"tracking.uri=http://{USER}:{PASSWORD}@127.0.0.1:9",
-    "tracking.uri=https://sesame-token@127.0.0.1:9/mlflow",
-    f"tracking.uri=postgresql://{USER}:{PASSWORD}@127.0.0.1:9/db",
-    f"tracking.uri=postgresql://127.0.0.1:9/db?password={PASSWORD}",
-    f"storage=s3://{USER}:{PASSWORD}@bucket/team",
-    f"storage=s3://bucket/team?secret_key={PASSWORD}",
-    f"storage=abfss://{USER}:{PASSWORD}@account.dfs.core.windows.net/team",
-    f"notify.url=https://hooks.example.com/{PASSWORD}",
-]
+LITERAL = (f"tracking.uri=http://{USER}:{PASSWORD}@127.0.0.1:9", f"storage=s3://{USER}:{PASSWORD}@bucket/team")
 
 
 class Refusing(BaseHTTPRequestHandler):
@@ -116,10 +109,11 @@ def leaks(planted: dict[str, str], texts: Iterable[str], *directories: Path) -> 
     return found
 
 
-def session_logs() -> Path:
+def session() -> Path:
+    """Where the shared Ray keeps its logs, its sockets, and what it makes for workers."""
     import ray
 
-    return Path(ray._private.worker._global_node.get_logs_dir_path())
+    return Path(ray._private.worker._global_node.get_session_dir_path())
 
 
 @pytest.mark.usefixtures("ray_session", "recorded_here")
@@ -133,46 +127,139 @@ def test_a_sweep_of_this_process_leaves_no_secret(
         for name, value in planted.items():
             if name != "RAY_AUTH_TOKEN":  # the Ray that all tests share has none
                 monkeypatch.setenv(name, value)
-        monkeypatch.setattr(sys, "argv", ["fersweep", "launch", "--set", LITERAL[0], "--set", LITERAL[4]])
+        monkeypatch.setattr(sys, "argv", ["fersweep", "launch", *(f"--set={setting}" for setting in LITERAL)])
         path = str(write_curve(tmp_path / "c.yaml", trials=2, epochs=2))
         sweep = read_sweep(path, ["notify.url=${HOOK}"])
         directory = launch(sweep, tiny_dataset, home).directory
     write_report(directory)
     assert read_sweep_json(directory).command.count("***") == 2
     assert "not get through (HTTP 403)" in (told := "".join(capfd.readouterr()))
-    logs = [
-        path for path in session_logs().glob("*") if path.stat().st_mtime >= (directory / "sweep.json").stat().st_mtime
-    ]
+    began = (directory / "sweep.json").stat().st_mtime
+    left = [path for path in session().rglob("*") if path.is_file() and path.stat().st_mtime >= began]
+    assert left
     assert (
-        leaks(planted, [told, json.dumps(ray.get_runtime_context().runtime_env), *(str(p) for p in logs)], home) == []
+        leaks(planted, [told, json.dumps(ray.get_runtime_context().runtime_env), *(str(p) for p in left)], home) == []
     )
-    assert [path for path in logs if path.is_file() and b"sesame" in path.read_bytes()] == []
+    assert [path for path in left if b"sesame" in path.read_bytes()] == []
 
 
-def test_a_literal_secret_is_refused_with_what_would_be_right(
+def typed(secret: str, sweep: str, data: str, known: str) -> list[list[str]]:
+    """Commands with a secret in each place where one can be typed: `known` is a sweep's name. (`--address` is in
+    test_ray_connection.py: it is not looked at where Ray is connected already.)
+    """
+    bucket, server = f"s3://KEY:{secret}@bucket/team", f"http://{USER}:{secret}@127.0.0.1:9"
+    launch = ["launch", sweep, "--data", data]
+    settings = [
+        f"tracking.uri={server}",
+        f"tracking.uri=https://{secret}@127.0.0.1:9/mlflow",
+        f"tracking.uri=postgresql://{USER}:{secret}@127.0.0.1:9/db",
+        f"tracking.uri=postgresql://127.0.0.1:9/db?password={secret}",
+        f"tracking.uri={USER}:{secret}@127.0.0.1:9/db",
+        f"tracking.uri=[{server}]",
+        f"tracking.experiment={server}",
+        f"storage={bucket}",
+        f"storage=s3://bucket/team?secret_key={secret}",
+        f"storage=s3://bucket/team?endpoint_override=http://{USER}:{secret}@127.0.0.1:9",
+        f"storage=gs://{secret}@bucket/team",
+        f"storage=abfss://{USER}:{secret}@account.dfs.core.windows.net/team",
+        f"storage={{AWS_SECRET_ACCESS_KEY: '{secret}'}}",
+        f"notify.url=https://hooks.example.com/{secret}",
+        f"search.start_from=['{bucket}']",
+        f"search.start_from={{sweep: '{bucket}'}}",
+        f"search.num_trials={server}",
+        f"space.fix.top={server}",
+        f"then={server}",
+        f"nothing={server}",
+        f"{server}=1",
+    ]
+    return [
+        *([*launch, "--set", setting] for setting in settings),
+        ["launch", sweep, "--data", bucket],
+        ["launch", server, "--data", data],
+        [*launch, "--name", server],
+        ["plan", sweep, "--data", bucket],
+        ["resume", known, "--data", bucket],
+        ["resume", known, "--set", f"tracking.uri={server}"],
+        *([verb, bucket] for verb in ("resume", "status", "stop", "report", "compare", "promote", "evaluate", "ui")),
+        ["evaluate", known, "--data", bucket],
+        ["predict", f"rtsp://{USER}:{secret}@camera/1", "--model", known],
+        ["export", bucket, "--out", "model.onnx"],
+    ]
+
+
+def without_a_home(secret: str, sweep: str, data: str) -> list[list[str]]:
+    bucket, jobs = f"s3://KEY:{secret}@bucket/team", f"http://{USER}:{secret}@127.0.0.1:9"
+    return [
+        ["launch", sweep, "--data", data, "--home", bucket],
+        ["prepare", f"{jobs}/faces.zip", "--out", "new"],
+        ["prepare", data, "--out", bucket],
+        ["describe", bucket],
+        ["data", "verify", bucket],
+        ["data", "diff", bucket, data],
+        ["cluster", "submit", sweep, "--data", bucket, "--home", "/shared/runs", "--address", "http://127.0.0.1:9"],
+        ["cluster", "submit", sweep, "--data", "/shared/x", "--home", bucket, "--address", "http://127.0.0.1:9"],
+        ["cluster", "submit", sweep, "--data", "/shared/x", "--home", "/shared/runs", "--address", jobs],
+        ["cluster", "status", "--address", jobs],
+    ]
+
+
+def test_a_secret_that_is_typed_is_refused_and_shown_nowhere(
     tmp_path: Path, tiny_dataset: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    where = ["--home", str(tmp_path / "runs")]
+    """In a line that, of an address, names the environment variable instead."""
+    from tests.sweeps import write_sweep
+
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.delenv("FERSWEEP_HOME", raising=False)
+    known = write_sweep(tmp_path / "runs", num_trials=1).name
+    before = sorted(tmp_path.rglob("*"))
     path = str(write_curve(tmp_path / "c.yaml"))
-    commands = [["launch", path, "--data", str(tiny_dataset), "--set", literal, *where] for literal in LITERAL]
-    commands += [[verb, f"s3://{USER}:{PASSWORD}@bucket/team/c", *where] for verb in ("resume", "status", "report")]
+    garbled = tmp_path / "garbled.yaml"
+    garbled.write_text(f"{(tmp_path / 'c.yaml').read_text()}\ntracking: uri: http://{USER}:{PASSWORD}@127.0.0.1:9\n")
+    data, home = str(tiny_dataset), ["--home", str(tmp_path / "runs")]
+    commands = [[*command, *home] for command in typed("sesame-typed", path, data, known)]
+    commands += [["launch", str(garbled), "--data", data, *home], *without_a_home("sesame-typed", path, data)]
     for command in commands:
         monkeypatch.setattr(sys, "argv", ["fersweep", *command])
         with pytest.raises(SystemExit) as ended:
             command_line.main()
         told = "".join(capsys.readouterr())
-        assert ended.value.code == 2, told
-        assert "environment" in told
-        assert "sesame" not in told
-        assert told.count("\n") == 1
-    assert not (tmp_path / "runs").exists()
-    given = {"storage": f"s3://{USER}:{PASSWORD}@bucket/x", "run": f"cnn --set tracking.uri=http://{USER}:{PASSWORD}@h"}
-    for key, value in given.items():
-        content = {**yaml.safe_load(EXAMPLE.read_text()), key: value}
-        (tmp_path / "cluster.yaml").write_text(yaml.safe_dump(content))
-        with pytest.raises(InputError, match=r"(storage|run): holds a password.* environment") as told_by_render:
-            read_cluster_file(tmp_path / "cluster.yaml")
-        assert "sesame" not in str(told_by_render.value)
+        assert ended.value.code == 2, (command, told)
+        assert "sesame" not in told, command
+        assert len([line for line in told.splitlines() if not line.startswith("note: ")]) == 1, command
+        if command[0] in ("resume", "status") or any(
+            "uri=http" in word for word in command[2:] if command[0] == "launch"
+        ):
+            assert "environment" in told or "rest on that" in told, told
+    (tmp_path / "c.yaml").unlink()
+    garbled.unlink()
+    left = [file for file in tmp_path.rglob("*") if file.is_file() and b"sesame" in file.read_bytes()]
+    assert left == []
+    assert sorted(path for path in tmp_path.rglob("*") if "s3:" in str(path)) == []
+    assert [path for path in before if not path.exists()] == []
+
+
+@pytest.mark.parametrize(
+    ("key", "value"),
+    [
+        ("storage", f"s3://{USER}:{PASSWORD}@bucket/x"),
+        ("run", f"cnn --set tracking.uri=http://{USER}:{PASSWORD}@h"),
+    ],
+)
+def test_a_cluster_file_with_a_secret_is_refused(tmp_path: Path, key: str, value: str) -> None:
+    content = {**yaml.safe_load(EXAMPLE.read_text()), key: value}
+    (tmp_path / "cluster.yaml").write_text(yaml.safe_dump(content))
+    with pytest.raises(InputError, match=r"(storage|run): holds a password.* environment") as told:
+        read_cluster_file(tmp_path / "cluster.yaml")
+    assert "sesame" not in str(told.value)
+
+
+def test_what_a_worker_said_before_it_died_shows_no_secret() -> None:
+    """It goes into the journal, and from there into everything."""
+    log = [f"cannot reach http://{USER}:{PASSWORD}@h", f"at s3://KEY:{PASSWORD}@bucket", f"{FATAL}Aborted"]
+    wrote = read_words(log)
+    assert wrote.cause == " (Aborted); its last line: at s3://***@bucket"
+    assert "sesame" not in str(wrote)
 
 
 def test_a_record_of_an_earlier_version_shows_no_secret(tmp_path: Path) -> None:
@@ -190,6 +277,7 @@ def test_a_record_of_an_earlier_version_shows_no_secret(tmp_path: Path) -> None:
     sweep = read_sweep_json(directory)
     assert sweep.asked.tracking.uri is not None
     assert "sesame" in sweep.asked.tracking.uri
+    assert _changed(sweep.asked, "+1", None, []).tracking == sweep.asked.tracking  # it goes on
     params = run_fields.params(run_fields.flat(sweep.asked.model_dump(mode="json")))
     write_report(directory)
     shown = [sweep.command, sweep_note(sweep), str(run_fields.parent_tags(sweep)), str([p.value for p in params])]

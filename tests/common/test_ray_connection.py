@@ -104,9 +104,7 @@ def test_a_fault_of_this_machine_is_no_mistake_of_the_user() -> None:
 def test_a_ray_of_this_machine_listens_on_loopback_alone() -> None:
     import ray
 
-    assert (
-        os.environ["RAY_AUTH_MODE"] == "token"
-    )  # and asks for a token there: others may have an account on the machine
+    assert os.environ["RAY_AUTH_MODE"] == "token"  # others may have an account on this machine
     ray.get(ray.remote(lambda: None).remote())  # a worker listens, too
     processes = [psutil.Process(), *psutil.Process().children(recursive=True)]
     ours = [process for process in processes if "ray" in " ".join(process.cmdline()) or process.pid == os.getpid()]

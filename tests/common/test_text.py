@@ -106,10 +106,15 @@ def test_the_commit_of_somebody_elses_repository_is_not_ours(tmp_path: Path, mon
         ("'s3://b/x?secret_key=S&region=r'", "'s3://b/x?secret_key=***&region=r'"),
         ("http://u:12345@host, redis://:pw@h", "http://***@host, redis://***@h"),
         ("--set tracking.uri=http://u:p@h", "--set tracking.uri=http://***@h"),
+        ("/work/s3:/KEY:SECRET@bucket/x is no file", "/work/s3:/***@bucket/x is no file"),
+        ("got {'AWS_SECRET_ACCESS_KEY': 'a b', 'x': 1}", "got {'AWS_SECRET_ACCESS_KEY': '***', 'x': 1}"),
+        ('{"password":"p", "user": "u"}', '{"password":"***", "user": "u"}'),
         *(
             (plain, plain)
             for plain in (
                 "http://h:5000/x@y",
+                "it asks for a token: put 'x' there; 'a', 'b'",
+                "C:/Users/me@home",
                 "s3://bucket:9000/a@b",
                 "s3://bucket/team@x/name",
                 "postgresql://me@h:5432/db",
