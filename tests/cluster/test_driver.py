@@ -66,10 +66,10 @@ def test_a_request_stops_a_driver_and_a_ray_that_is_gone_ends_it(
     monkeypatch.setattr(watchdog, "LOOK_S", 0.01)
     monkeypatch.setattr(watchdog, "LOST_STOPPING_S", 0.05)
     recorder = cast(Any, SimpleNamespace(check=lambda: None))
-    interrupted = lambda: events.append("interrupted")  # noqa: E731
+    session = lambda action, **_: events.append(action)  # noqa: E731
     with socket.create_server(("127.0.0.1", 0)) as head:
-        watching = watchdog.Watchdog(tmp_path, storage, recorder, stopping, interrupted, "fersweep resume c")
-        watching.head = f"127.0.0.1:{head.getsockname()[1]}"
+        watching = watchdog.Watchdog(tmp_path, storage, recorder, stopping, session, "fersweep resume c")
+        watching.watch_ray(f"127.0.0.1:{head.getsockname()[1]}", None)
         with watching:
             assert not stopping.asked
             request_stop(storage)
