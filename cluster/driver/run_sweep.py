@@ -42,13 +42,15 @@ MAX_BREAKS = 3  # times that Ray Tune itself may fail without an epoch gained in
 @dataclass(frozen=True)
 class Outcome:
     """How a run ended. state: "finished", "interrupted" or "failed"; `signal` or `error` says what ended it early;
-    `missing`: what MLflow lacks, one line; `following`: the sweep that a finished one asks for (`then:`).
+    `all_failed`: every trial failed, and none is left; `missing`: what MLflow lacks, one line; `following`: the sweep that
+    a finished one asks for (`then:`).
     """
 
     state: str
     directory: Path
     signal: int | None = None
     error: Exception | None = None
+    all_failed: bool = False
     missing: str | None = None
     following: Sweep | None = None
 
@@ -80,6 +82,9 @@ def run_sweep(
                 if not search.done():
                     watchdog.watch_ray(ray_connection.head_address(), ray_connection.raylet_connection())
                     _tune(search, arrays, directory, storage, pruner, sweep.baseline, stopping, watchdog)
+        all_failed = search.record.all_failed() if search.done() else None
+        if all_failed and stopping.error is None:
+            stopping.error = RuntimeError(all_failed)
         state = "failed" if stopping.error else "finished" if search.done() else "interrupted"
         with contextlib.suppress(OSError):  # a full disk: then the journal ends without it, as after a kill
             journal.session(state, **({"reason": str(stopping.error)} if stopping.error else {}))
@@ -89,7 +94,7 @@ def run_sweep(
         missing = recorder.finish() if state == "finished" else recorder.finish(HURRY_S)
         notifier.finish()
     following = sweep.asked.following if state == "finished" else None
-    return Outcome(state, directory, stopping.signal, stopping.error, missing, following)
+    return Outcome(state, directory, stopping.signal, stopping.error, bool(all_failed), missing, following)
 
 
 @contextlib.contextmanager

@@ -190,6 +190,8 @@ def report_sweep(outcome: Outcome, as_json: bool, home: Path, address: str | Non
     again += f" {shell('--address', address)}" if address else ""
     if outcome.missing:
         say(outcome.missing)
+    if outcome.all_failed:
+        again += " --retry-failed"
     if outcome.state != "finished":
         if outcome.error is not None:
             complain(outcome.error, 1)

@@ -20,6 +20,7 @@ import os
 import socket
 import sys
 import time
+from collections import Counter
 from collections.abc import Callable, Hashable, Iterator
 from dataclasses import dataclass, field
 from itertools import islice
@@ -130,6 +131,20 @@ class SweepRecord:
     @property
     def num_ended(self) -> int:
         return len(self.trials) - len(self.running)
+
+    def commonest_failure(self) -> str:
+        """`the commonest reason (4×): …` of the trials that failed; there is one."""
+        reasons = Counter(str(trial.reason) for trial in self.trials.values() if trial.state == "failed")
+        reason, times = reasons.most_common(1)[0]
+        return f"the commonest reason ({times}×): {reason}"
+
+    def all_failed(self) -> str | None:
+        """A line on a sweep of which every trial has failed; None of any other."""
+        if not self.trials or self.count()["failed"] < len(self.trials):
+            return None
+        if len(self.trials) == 1:
+            return f"its one trial failed: {next(iter(self.trials.values())).reason}"
+        return f"all {len(self.trials)} trials failed; {self.commonest_failure()}"
 
     def count(self) -> dict[str, int]:
         """Number of trials by state."""
