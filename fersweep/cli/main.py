@@ -73,7 +73,7 @@ def main() -> None:
             raise
         code = code or UNREAD
     if code == UNREAD:
-        terminal.to_nowhere(1)  # Python writes what is left when it ends
+        terminal.to_nowhere(sys.stdout.fileno())  # Python writes what is left when it ends
     sys.exit(code)
 
 

@@ -194,12 +194,13 @@ class Journal:
             write_whole(path, self._segments.read())
         _cut_torn_line(path)
         self.record = read(path)
+        self._now = _steady_clock()
         self._file = path.open("ab", buffering=0)
         self.observers: list[Callable[[Event], None]] = []  # called with each event that is written; must not raise
 
     def append(self, event: str, **fields: Any) -> None:
         """Write one event and fold it into `self.record`. NaN and Inf are written as JSON's usual extensions."""
-        entry = {"event": event, "time": time.time(), **fields}
+        entry = {"event": event, "time": self._now(), **fields}
         line = json.dumps(entry).encode() + b"\n"
         if self._segments:
             self._segments.append(line)
@@ -220,6 +221,13 @@ class Journal:
 
     def close(self) -> None:
         self._file.close()
+
+
+def _steady_clock() -> Callable[[], float]:
+    """Seconds since 1970 (UTC): of now, and from then on as time passes, whatever the machine's clock is set to."""
+    clock = getattr(time, "CLOCK_BOOTTIME", time.CLOCK_MONOTONIC)  # the first goes on while the machine sleeps
+    ahead = time.time() - time.clock_gettime(clock)
+    return lambda: ahead + time.clock_gettime(clock)
 
 
 class Segments:
