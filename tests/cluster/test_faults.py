@@ -112,7 +112,10 @@ def test_a_sweep_of_which_every_trial_failed_says_why(
     tmp_path: Path, tiny_dataset: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
     path = write_curve(tmp_path / "f.yaml", trainable="faulty_curve", fix=FAULTY, range="fault: [nan]", trials=3)
-    outcome, why = launch(read_sweep(str(path)), tiny_dataset, tmp_path / "runs"), "all 3 trials failed; the commonest "
+    outcome, why = (
+        launch(read_sweep(str(path), []), tiny_dataset, tmp_path / "runs"),
+        "all 3 trials failed; the commonest ",
+    )
     why += "reason (3×): train_loss is nan at epoch 3"
     retry = f"{resume_command(outcome.directory)} --retry-failed"
     for ended in (outcome, resume(outcome.directory)):
