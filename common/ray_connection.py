@@ -73,7 +73,7 @@ def connect(address: str | None, num_cpus: int | None = None, object_store_bytes
 def _end_at_once_when_interrupted() -> None:
     """Ctrl-C while Python ends, and Ray with it. The processes of Ray on this machine end with this one."""
     if threading.current_thread() is threading.main_thread():
-        signal.signal(signal.SIGINT, lambda *_: terminal.end_at_once())
+        signal.signal(signal.SIGINT, terminal.end_at_once)
 
 
 def _connect(cluster: Address | None, num_cpus: int | None, object_store_bytes: int | None) -> None:

@@ -11,7 +11,7 @@ import threading
 from collections.abc import Iterator
 from contextlib import contextmanager
 from types import FrameType
-from typing import TextIO
+from typing import Any, TextIO
 
 NOBODY_READS = (errno.EPIPE, errno.EIO)  # the end of a pipe is closed; the terminal is gone
 _interrupts: list[int] = []  # the Ctrl-Cs since the last `interrupts` began
@@ -74,12 +74,12 @@ def deferred() -> Iterator[None]:
             signal.raise_signal(signal.SIGINT)
 
 
-def end_at_once() -> None:
-    """End this process as after a Ctrl-C, without a look back."""
+def end_at_once(number: int = signal.SIGINT, frame: FrameType | None = None) -> None:
+    """End this process as after a Ctrl-C, without a look back. May be a signal's handler."""
     try:
         os.write(2, b"fersweep: interrupted\n")
     finally:
-        os._exit(128 + signal.SIGINT)
+        os._exit(128 + number)
 
 
 def open_streams() -> None:
@@ -111,7 +111,7 @@ def forgiving(stream: TextIO) -> TextIO:
 
 
 class _Unread(io.FileIO):
-    def write(self, data: bytes) -> int | None:  # type: ignore[override]
+    def write(self, data: Any, /) -> int | None:
         try:
             return super().write(data)
         except OSError as error:
