@@ -139,14 +139,15 @@ def test_an_orderly_end_is_no_death(tmp_path: Path, monkeypatch: pytest.MonkeyPa
 @pytest.mark.parametrize("number", [signal.SIGUSR1, signal.SIGHUP])
 def test_a_warning_and_a_closed_terminal_stop_as_sigterm_does(number: signal.Signals) -> None:
     """`tune.run` takes SIGUSR1, a batch system's warning, for itself, and the driver takes it back."""
-    stopping, before = Stopping(), signal.getsignal(number)
+    stopping, harmless = Stopping(), lambda *_: None
+    before = signal.signal(number, harmless)
     with stopping.signals():
         if number == signal.SIGUSR1:
             signal.signal(number, signal.SIG_IGN)
         stopping.take_signals()
         signal.raise_signal(number)
         assert (stopping.asked, stopping.signal) == (True, number)
-    assert signal.getsignal(number) == before
+    assert signal.signal(number, before) == harmless
 
 
 def test_below_nohup_a_closed_terminal_stops_nothing() -> None:
