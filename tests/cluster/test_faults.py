@@ -134,11 +134,13 @@ def test_a_sweep_of_which_every_trial_failed_says_why(
             load_sweep(outcome.directory).choose_trial(number)
 
 
+@pytest.mark.usefixtures("ray_session", "nothing_is_recorded")
 def test_a_ray_that_dies_is_no_trials_fault(tmp_path: Path, tiny_dataset: Path, home: Path) -> None:
     """Its agent is killed, with which its raylet ends itself, and each trial's process; `resume` goes on."""
     path = home / "sweeps" / "c" / "journal.jsonl"
-    process = start("launch", one_at_a_time(tmp_path, trials=3), "--data", tiny_dataset, home=home, env=UNRECORDED)
-    wait_until(lambda: num_lines(path) > 8, process)
+    sweep = one_at_a_time(tmp_path, trials=3, epochs=12)
+    process = start("launch", sweep, "--data", tiny_dataset, home=home, env=UNRECORDED)
+    wait_until(lambda: num_lines(path) > 6, process)
     (agent,) = below(process.pid, "DashboardAgent")
     os.kill(agent, signal.SIGKILL)
     _, err = process.communicate(timeout=60)
@@ -150,6 +152,7 @@ def test_a_ray_that_dies_is_no_trials_fault(tmp_path: Path, tiny_dataset: Path, 
     events = list(journal.read_events(path))
     assert [event for event in events if event["event"] == "fault"] == []
     assert events[-1]["action"] == "failed"
+    assert resume(path.parent).state == "finished"
 
 
 def test_ctrl_c_while_ray_starts(tmp_path: Path, tiny_dataset: Path, home: Path) -> None:
