@@ -1,5 +1,6 @@
 """A thread beside the driver: the sweep's heartbeat, its recorder, whether a stop is requested, and whether the cluster
-still answers. A second one waits for the death of this machine's raylet, with which Ray ends everything within milliseconds.
+still answers. A second one waits for the death of this machine's raylet, with which Ray ends everything within milliseconds,
+this process, too; where it is faster, a process beside it has the last word.
 """
 
 from __future__ import annotations
@@ -7,6 +8,7 @@ from __future__ import annotations
 import contextlib
 import os
 import socket
+import subprocess
 import sys
 import threading
 import time
@@ -20,6 +22,7 @@ from fersweep.results.tracking.recorder import Recorder
 
 LOOK_S = 1.0
 LOST_S = 30.0  # without an answer of the cluster's head
+WITNESS = 'read -r _ || printf "%s\n" "$1" >&2'  # for sh: a driver that goes without a word leaves its stdin at its end
 DEATH_S = 10.0  # in which this machine's raylet ends, where Ray says that it has
 SHOW_CURSOR = "\x1b[?25h"
 LOST_STOPPING_S = 3.0  # the same while the sweep stops: SIGTERM to all processes of a machine ends its Ray, too
@@ -40,6 +43,7 @@ class Watchdog:
         self._head: str | None = None
         self._raylet: socket.socket | None = None
         self._ending = threading.Lock()
+        self._witness: subprocess.Popen[bytes] | None = None
         self._directory, self._storage, self._recorder = directory, storage, recorder
         self._stopping, self._session, self._resume_command = stopping, session, resume_command
         self._requests = Storage(storage.address, retry_s=0)  # it looks again soon
@@ -48,6 +52,14 @@ class Watchdog:
         self._thread = threading.Thread(target=self._run, name="watchdog", daemon=True)
 
     def __enter__(self) -> Watchdog:
+        line = f"fersweep: this process, or Ray beside it, was killed, e.g. for want of memory\n{self._goes_on('interrupted')}"
+        with contextlib.suppress(OSError):  # it is a help, no more
+            self._witness = subprocess.Popen(
+                ["/bin/sh", "-c", WITNESS, "sh", line],
+                stdin=subprocess.PIPE,
+                stdout=subprocess.DEVNULL,
+                process_group=0,
+            )
         self._thread.start()
         return self
 
@@ -64,6 +76,7 @@ class Watchdog:
     def __exit__(self, *exception: object) -> None:
         self._ended.set()
         self._thread.join()
+        self._dismiss_witness()
         if self._raylet is not None:
             with contextlib.suppress(OSError):  # wakes its thread
                 self._raylet.shutdown(socket.SHUT_RDWR)
@@ -125,14 +138,24 @@ class Watchdog:
             code, action, more = 1, "failed", {"reason": reason}
             if self._stopping.asked and self._stopping.error is None:
                 code, action, more = 128 + (self._stopping.signal or 2), "interrupted", {}
-            with contextlib.suppress(OSError, ValueError):
-                self._session(action, **more)
             show = SHOW_CURSOR if sys.stderr.isatty() else ""  # the live view hides it
             lines = [f"fersweep: {reason}"] if code == 1 else []
-            lines.append(f"{action}; nothing is lost; go on with: {self._resume_command}")
+            lines.append(self._goes_on(action))
             with contextlib.suppress(OSError, ValueError):
                 print(show + "\n".join(lines), file=sys.stderr, flush=True)
+            self._dismiss_witness()
+            with contextlib.suppress(OSError, ValueError):  # last: Ray may end this process any moment
+                self._session(action, **more)
             os._exit(code)
+
+    def _goes_on(self, action: str) -> str:
+        return f"{action}; nothing is lost; go on with: {self._resume_command}"
+
+    def _dismiss_witness(self) -> None:
+        witness, self._witness = self._witness, None
+        if witness is not None:
+            with contextlib.suppress(OSError):
+                witness.communicate(b"said\n")
 
 
 def _answers(address: str) -> bool:

@@ -6,6 +6,8 @@ import contextlib
 import os
 import signal
 import socket
+import subprocess
+import sys
 import threading
 import time
 from pathlib import Path
@@ -18,6 +20,7 @@ from fersweep.cluster.driver import live_view, watchdog
 from fersweep.cluster.driver.progress import Progress
 from fersweep.cluster.driver.stopping import Stopping
 from fersweep.common import terminal
+from fersweep.common.processes import environment
 from fersweep.results.record.drivers import (
     HEARTBEAT,
     SILENT_S,
@@ -120,6 +123,29 @@ def test_a_dead_raylet_ends_the_driver_in_two_lines(
     assert (codes, action) == ([1], "failed")
     assert reason.startswith("Ray on this machine has died")
     assert capfd.readouterr().err == f"fersweep: {reason}\nfailed; nothing is lost; go on with: fersweep resume c\n"
+
+
+WATCHED = """
+import os, sys
+from pathlib import Path
+from types import SimpleNamespace
+from fersweep.cluster.driver import stopping, watchdog
+from fersweep.results.record.storage import Storage
+here, recorder = Path(sys.argv[1]), SimpleNamespace(check=lambda: None)
+with watchdog.Watchdog(here, Storage(here), recorder, stopping.Stopping(), print, "fersweep resume c"):
+    if sys.argv[2] == "killed":
+        os._exit(1)
+"""
+
+
+@pytest.mark.parametrize(
+    ("how", "last"), [("killed", "interrupted; nothing is lost; go on with: fersweep resume c"), ("ended", "")]
+)
+def test_a_driver_that_ends_without_a_word_has_one_said_for_it(tmp_path: Path, how: str, last: str) -> None:
+    """Ray's native code ends it where its object store is gone; or somebody kills it."""
+    command = [sys.executable, "-P", "-c", WATCHED, str(tmp_path), how]
+    done = subprocess.run(command, env=environment(), capture_output=True, text=True, check=False, timeout=60)
+    assert "".join(done.stderr.splitlines()[1:]) == last, done.stderr
 
 
 def test_an_orderly_end_is_no_death(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

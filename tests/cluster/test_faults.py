@@ -145,13 +145,12 @@ def test_a_ray_that_dies_is_no_trials_fault(tmp_path: Path, tiny_dataset: Path, 
     os.kill(agent, signal.SIGKILL)
     _, err = process.communicate(timeout=60)
     assert process.returncode == 1, err
-    assert err.splitlines()[-2:] == [
-        "fersweep: Ray on this machine has died: one of its processes was killed, e.g. for want of memory",
-        f"failed; nothing is lost; go on with: fersweep resume c --home {home}",
-    ]
+    said, how = err.splitlines()[-2:]
+    assert said.startswith("fersweep: ")  # by the driver, or, where Ray was faster, beside it
+    assert "was killed, e.g. for want of memory" in said
+    assert how.endswith(f"; nothing is lost; go on with: fersweep resume c --home {home}")
     events = list(journal.read_events(path))
     assert [event for event in events if event["event"] == "fault"] == []
-    assert events[-1]["action"] == "failed"
     assert resume(path.parent).state == "finished"
 
 
