@@ -5,15 +5,19 @@
 
 from __future__ import annotations
 
+import atexit
 import logging
 import os
+import signal
+import socket
 import tempfile
+import threading
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
-from fersweep.common import ray_address
+from fersweep.common import ray_address, terminal
 from fersweep.common.errors import InputError
 from fersweep.common.processes import python_path, silent_stderr, usable_home
 from fersweep.common.ray_address import Address
@@ -58,11 +62,23 @@ def connect(address: str | None, num_cpus: int | None = None, object_store_bytes
     os.environ.setdefault("RAY_USAGE_STATS_ENABLED", "0")
     os.environ.setdefault("RAY_prestart_worker_first_driver", "0")  # they lack our runtime_env: no trial could use them
     os.environ["RAY_ENABLE_UV_RUN_RUNTIME_ENV"] = "0"  # below `uv run` Ray would upload the working directory
+    with terminal.deferred():  # an exception in the middle of Ray's start ends in a segmentation fault
+        import ray
+
+        if not ray.is_initialized():
+            atexit.register(_end_at_once_when_interrupted)  # before Ray's own, which ends Ray
+            _connect(ray_address.resolve(address), num_cpus, object_store_bytes)
+
+
+def _end_at_once_when_interrupted() -> None:
+    """Ctrl-C while Python ends, and Ray with it. The processes of Ray on this machine end with this one."""
+    if threading.current_thread() is threading.main_thread():
+        signal.signal(signal.SIGINT, terminal.end_at_once)
+
+
+def _connect(cluster: Address | None, num_cpus: int | None, object_store_bytes: int | None) -> None:
     import ray
 
-    if ray.is_initialized():
-        return
-    cluster = ray_address.resolve(address)
     variables = {"TF_CPP_MIN_LOG_LEVEL": "3", "GLOG_minloglevel": "3"}
     if trainables := os.environ.get("FERSWEEP_TRAINABLES"):
         variables["FERSWEEP_TRAINABLES"] = trainables
@@ -146,6 +162,22 @@ def ray_session(workers: int | None, address: str | None) -> Iterator[Any]:
         yield ray
     finally:
         ray.shutdown()
+
+
+def raylet_connection() -> socket.socket | None:
+    """A connection to the raylet of this machine, which this process is connected to: nothing comes of it, and it ends
+    with the raylet. None where there is no such connection.
+    """
+    from ray._private import worker
+
+    node: Any = worker._global_node
+    connection = socket.socket(socket.AF_UNIX)
+    try:
+        connection.connect(node.raylet_socket_name)
+    except (OSError, AttributeError, TypeError):  # Ray has no such name: then its death is noticed later
+        connection.close()
+        return None
+    return connection
 
 
 def head_address() -> str:

@@ -18,7 +18,7 @@ TABLE: dict[str, str] = {
     "common/display": "text",
     "common/files": "errors processes",
     "common/ray_address": "errors",
-    "common/ray_connection": "errors processes ray_address shipped_code",
+    "common/ray_connection": "errors processes ray_address shipped_code terminal",
     "common/shipped_code": "errors",
     "common/stores": "errors files text",
     "common/versions": "processes",

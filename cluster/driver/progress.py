@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 import sys
 import time
 from typing import Any
@@ -37,8 +38,8 @@ class Progress(Callback):
         terminal = sys.stderr.isatty() and self._console.is_terminal and not self._console.is_dumb_terminal
         self._live = Live(console=self._console, auto_refresh=False) if terminal else None
         self._size, self._said = self._console.size, list[str]()
-        self._start, self._drawn = time.time(), 0.0
-        self._waited = self._say_at = 0.0  # when no trial had a place, and from when on that is said
+        self._start, self._drawn = time.monotonic(), -math.inf
+        self._waited = self._say_at = -math.inf  # when no trial had a place, and from when on that is said
         self._epochs_before = search.record.num_epochs
         self._ended_before = self._pruned = search.record.num_ended
 
@@ -65,7 +66,7 @@ class Progress(Callback):
             self._stopping.take_signals()
 
     def on_step_end(self, iteration: int, trials: list[Any], **info: Any) -> None:
-        if time.time() - self._drawn >= self._pause_s():
+        if time.monotonic() - self._drawn >= self._pause_s():
             self._draw()
         if self._search.record.num_ended != self._pruned:
             self._pruned = self._search.record.num_ended
@@ -75,7 +76,7 @@ class Progress(Callback):
 
     def waits_for_a_place(self) -> None:
         """Called about once a second while no trial runs, because the cluster has no place for one."""
-        now = time.time()
+        now = time.monotonic()
         if now - self._waited > LINE_S:  # it begins to wait
             self._say_at = now + PLACE_S
         self._waited = now
@@ -88,17 +89,17 @@ class Progress(Callback):
     def _pause_s(self) -> float:
         if self._live:
             return REFRESH_S
-        return min(max(LINE_S, (time.time() - self._start) / 20), MAX_LINE_S)
+        return min(max(LINE_S, (time.monotonic() - self._start) / 20), MAX_LINE_S)
 
     def _draw(self) -> None:
-        self._drawn = time.time()
+        self._drawn = time.monotonic()
         if self._live:
             self._live.update(Text("\n".join(self._frame()), no_wrap=True), refresh=True)
         else:
             print("; ".join(self._summary()), file=sys.stderr, flush=True)
 
     def _summary(self) -> list[str]:
-        search, seconds = self._search, time.time() - self._start
+        search, seconds = self._search, time.monotonic() - self._start
         ended_here = search.record.num_ended - self._ended_before
         epochs_here = search.record.num_epochs - self._epochs_before
         return live_view.summary(

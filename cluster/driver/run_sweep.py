@@ -39,13 +39,15 @@ MAX_BREAKS = 3  # times that Ray Tune itself may fail without an epoch gained in
 @dataclass(frozen=True)
 class Outcome:
     """How a run ended. state: "finished", "interrupted" or "failed"; `signal` or `error` says what ended it early;
-    `missing`: what MLflow lacks, one line; `following`: the sweep that a finished one asks for (`then:`).
+    `all_failed`: every trial failed, and none is left; `missing`: what MLflow lacks, one line; `following`: the sweep that
+    a finished one asks for (`then:`).
     """
 
     state: str
     directory: Path
     signal: int | None = None
     error: Exception | None = None
+    all_failed: bool = False
     missing: str | None = None
     following: Sweep | None = None
 
@@ -69,16 +71,17 @@ def run_sweep(
         notifier = Notifier(sweep.asked, journal, status_command(directory))
         journal.session("started")
         recorder.start()
-        watchdog = Watchdog(
-            directory, storage, recorder, stopping, lambda: journal.session("interrupted"), resume_command(directory)
-        )
+        watchdog = Watchdog(directory, storage, recorder, stopping, journal.session, resume_command(directory))
         with watchdog, stopping.on_error():
             search.settle()
             reopen(search, storage, retry_failed)
             with Pruner(search, storage) as pruner:
                 if not search.done():
-                    watchdog.head = ray_connection.head_address()
-                    _tune(search, arrays, directory, storage, pruner, sweep.baseline, stopping)
+                    watchdog.watch_ray(ray_connection.head_address(), ray_connection.raylet_connection())
+                    _tune(search, arrays, directory, storage, pruner, sweep.baseline, stopping, watchdog)
+        all_failed = search.record.all_failed() if search.done() else None
+        if all_failed and stopping.error is None:
+            stopping.error = RuntimeError(all_failed)
         state = "failed" if stopping.error else "finished" if search.done() else "interrupted"
         with contextlib.suppress(OSError):  # a full disk: then the journal ends without it, as after a kill
             journal.session(state, **({"reason": str(stopping.error)} if stopping.error else {}))
@@ -92,7 +95,7 @@ def run_sweep(
         )
         notifier.finish()
     following = sweep.asked.following if state == "finished" else None
-    return Outcome(state, directory, stopping.signal, stopping.error, missing, following)
+    return Outcome(state, directory, stopping.signal, stopping.error, bool(all_failed), missing, following)
 
 
 def reopen(search: Search, storage: Storage, retry_failed: bool) -> None:
@@ -118,6 +121,7 @@ def _tune(
     pruner: Pruner,
     baseline: Baseline,
     stopping: Stopping,
+    watchdog: Watchdog,
 ) -> None:
     """Run the remaining trials on Ray Tune. If Tune itself fails, it is started again: the journal has the state."""
     from fersweep.cluster.driver.progress import Progress
@@ -127,7 +131,7 @@ def _tune(
         with Progress(search, stopping, pruner, baseline.score(search.sweep.stop.metric)) as progress:
             while not search.done() and not stopping.asked:
                 try:
-                    _run_tune(search, arrays, directory, storage, stopping, progress)
+                    _run_tune(search, arrays, directory, storage, stopping, progress, watchdog)
                 except Exception as error:
                     if stopping.asked:
                         break
@@ -146,7 +150,13 @@ def _last_line(error: Exception) -> str:
 
 
 def _run_tune(
-    search: Search, arrays: TaskArrays, directory: Path, storage: Storage, stopping: Stopping, progress: Any
+    search: Search,
+    arrays: TaskArrays,
+    directory: Path,
+    storage: Storage,
+    stopping: Stopping,
+    progress: Any,
+    watchdog: Watchdog,
 ) -> None:
     os.environ["TUNE_DISABLE_AUTO_CALLBACK_LOGGERS"] = "1"  # the journal is the log
     os.environ["TUNE_DISABLE_SIGINT_HANDLER"] = "1"  # stopping.py
@@ -190,7 +200,7 @@ def _run_tune(
                 tune.with_parameters(TrialActor, arrays=node_arrays.told(arrays), settings=settings),
                 name=sweep.name,
                 search_alg=SearchAdapter(search, stopping, places, progress.waits_for_a_place),
-                scheduler=SchedulerAdapter(search, stopping, actors, progress.say),
+                scheduler=SchedulerAdapter(search, stopping, actors, progress.say, watchdog.await_end),
                 num_samples=-1,  # the search says when it is over
                 resources_per_trial=request,
                 reuse_actors=True,

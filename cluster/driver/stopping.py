@@ -1,6 +1,6 @@
 """How a sweep is stopped before its end: by a signal, `fersweep stop`, an error, or a cluster that is gone.
 
-After the first Ctrl-C, SIGTERM or SIGUSR1, or a request, no trial is handed out, and those that run save and report once more. The second one
+After the first Ctrl-C, SIGTERM, SIGHUP or SIGUSR1, or a request, no trial is handed out, and those that run save and report once more. The second one
 ends the sweep at once; at most one report of each running trial is lost.
 """
 
@@ -14,7 +14,10 @@ import time
 from collections.abc import Iterator
 from types import FrameType
 
-SIGNALS = (signal.SIGINT, signal.SIGTERM, signal.SIGUSR1)  # the last: a scheduler's warning that the time is nearly up
+from fersweep.common.terminal import interrupted
+
+# SIGHUP: the terminal is closed; SIGUSR1: a scheduler's warning that the time is nearly up.
+SIGNALS = (signal.SIGINT, signal.SIGTERM, signal.SIGHUP, signal.SIGUSR1)
 GRACE_S = 20.0  # for running trials to report once more; machines that are taken away often give 30
 
 
@@ -59,9 +62,10 @@ class Stopping:
 
     @contextlib.contextmanager
     def signals(self) -> Iterator[None]:
-        """SIGINT, SIGTERM and SIGUSR1 request a stop while the block runs; the second one raises KeyboardInterrupt.
+        """SIGINT, SIGTERM, SIGHUP and SIGUSR1 request a stop while the block runs; the second one raises KeyboardInterrupt.
 
-        In another thread than the main one they belong to the program that runs it.
+        In another thread than the main one they belong to the program that runs it. SIGHUP that is ignored (`nohup`)
+        stays ignored.
         """
         if threading.current_thread() is not threading.main_thread():
             yield
@@ -69,6 +73,8 @@ class Stopping:
         before = {number: signal.getsignal(number) for number in SIGNALS}
         self.take_signals()
         try:
+            if interrupted():
+                raise KeyboardInterrupt  # which a library has swallowed
             yield
         finally:
             for number, handler in before.items():
@@ -78,7 +84,8 @@ class Stopping:
         """Set the handlers, where they can be set; again when `tune.run` has begun, which takes SIGUSR1 for itself."""
         if threading.current_thread() is threading.main_thread():
             for number in SIGNALS:
-                signal.signal(number, self._on_signal)
+                if number != signal.SIGHUP or signal.getsignal(number) is not signal.SIG_IGN:
+                    signal.signal(number, self._on_signal)
 
     def _on_signal(self, number: int, frame: FrameType | None) -> None:
         if self.ending:

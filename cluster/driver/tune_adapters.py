@@ -33,6 +33,7 @@ from fersweep.cluster.driver.worker_log import last_words
 from fersweep.cluster.search.decisions import Search
 
 DIED = "its process died"
+RAY_DIED = "Ray on the driver's machine died"
 SOON_S = 1.0  # in which Ray grants a place where there is one
 
 
@@ -142,11 +143,21 @@ class Actors(Callback):
 
 
 class SchedulerAdapter(FIFOScheduler):
-    """Records every report and ends a trial where the Search says so. `tell`: gets what a person should hear of."""
+    """Records every report and ends a trial where the Search says so. `tell`: gets what a person should hear of;
+    `await_end`: waits for the end of this process, whose Ray is dead.
+    """
 
-    def __init__(self, search: Search, stopping: Stopping, actors: Actors, tell: Callable[[str], None]):
+    def __init__(
+        self,
+        search: Search,
+        stopping: Stopping,
+        actors: Actors,
+        tell: Callable[[str], None],
+        await_end: Callable[[], None],
+    ):
         super().__init__()
         self._search, self._stopping, self._actors, self._tell = search, stopping, actors, tell
+        self._await_end = await_end
 
     def choose_trial_to_run(self, tune_controller: Any) -> Trial | None:
         """The newest trial that has no worker: it gets the one that has just come free. The oldest, which Tune would choose,
@@ -190,6 +201,8 @@ class SchedulerAdapter(FIFOScheduler):
                 return
             error, actor = raised(trial), self._actors.of.get(number, "")
             kind, reason = fault(error, actor)
+            if reason == RAY_DIED:
+                self._await_end()
             if kind == "memory":
                 self._search.report(number, [], "failed", reason)
             elif reason == DIED:
@@ -233,7 +246,7 @@ def fault(error: Exception, actor: str = "") -> tuple[str, str]:
     """What broke an attempt, of which Ray raised `error`, and one line of ours.
 
     "memory": its machine ran out of memory, and Ray ended the process that had taken most. "infrastructure": its machine
-    is gone, or Ray ended it (its id in hex is `actor`) beside another that had taken more. "trial": its process died
+    or Ray on the driver's is gone, or Ray ended it (its id in hex is `actor`) beside another that had taken more. "trial": its process died
     while its machine lives on, or something was raised that nobody foresaw.
     """
     cause = error.cause if isinstance(error, RayTaskError) else error  # a task's: what was raised in the actor
@@ -246,6 +259,8 @@ def fault(error: Exception, actor: str = "") -> tuple[str, str]:
         return "infrastructure", "its machine ran out of memory, which another process had taken"
     if isinstance(cause, RayActorError) and not cause.actor_init_failed:
         # Whether an actor died alone or with its node is in its text alone.
+        if "owner has died" in str(cause):  # which is this process, as Ray's other processes see it
+            return "infrastructure", RAY_DIED
         with_node = "node has died" in str(cause) or "node was terminated" in str(cause)
         if with_node or cause.preempted or isinstance(cause, ActorUnavailableError):
             return "infrastructure", "its machine is lost"

@@ -9,7 +9,6 @@ that was not, given the same history.
 from __future__ import annotations
 
 import time
-from collections import Counter
 from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
@@ -187,9 +186,7 @@ class Search:
         failed = self.record.count()["failed"]
         num_trials = max(ended, min(MIN_ENDED, self.sweep.search.num_trials))
         if status == "failed" and failed > failures.max_failed_share * num_trials:
-            reasons = Counter(str(t.reason) for t in self.record.trials.values() if t.state == "failed")
-            commonest, times = reasons.most_common(1)[0]
             raise TooManyFailures(
                 f"{failed} of {ended} trials failed, which is more than failures.max_failed_share "
-                f"({failures.max_failed_share:g}) allows; the commonest reason ({times}×): {commonest}"
+                f"({failures.max_failed_share:g}) allows; {self.record.commonest_failure()}"
             )

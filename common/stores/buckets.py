@@ -15,6 +15,7 @@ from __future__ import annotations
 
 import contextlib
 import errno
+import os
 import time
 from collections.abc import Callable
 from pathlib import Path
@@ -105,6 +106,18 @@ class Bucket:
                 stream.write(content)
 
         retried(write, self.retry_s)
+
+    def written_at(self, name: str) -> float:
+        """When a file was written, in seconds since 1970 by the bucket's clock. Raises FileNotFoundError."""
+
+        def written_at() -> float:
+            fs, root = self._open()
+            info = fs.get_file_info(f"{root}/{name}")
+            if info.mtime_ns is None:
+                raise FileNotFoundError(errno.ENOENT, os.strerror(errno.ENOENT), name)
+            return info.mtime_ns / 1e9
+
+        return retried(written_at, self.retry_s)
 
     def names(self, directory: str) -> list[str]:
         """Names of the files and directories in a directory, sorted; none where there is no such directory."""

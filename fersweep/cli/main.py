@@ -1,6 +1,7 @@
 """`fersweep`: all verbs, and how errors become exit codes. A verb imports its rooms only when it is called.
 
-Exit codes: 0 done; 1 failed at run time; 2 what the user gave is wrong (one line says what); 130 interrupted (Ctrl-C), 143 (SIGTERM).
+Exit codes: 0 done; 1 failed at run time; 2 what the user gave is wrong (one line says what); 130 interrupted (Ctrl-C), 143 (SIGTERM),
+129 (a terminal that was closed); 141: nobody reads its output any more.
 """
 
 from __future__ import annotations
@@ -14,6 +15,7 @@ import typer
 from fersweep.cli import cluster, data, demo, judging, models, sweeps, ui
 from fersweep.cli.output import complain
 
+UNREAD = 141  # 128 + SIGPIPE
 USAGE_ERROR: Any = typer.BadParameter.__base__  # Typer brings its own Click and exports only the subclass
 
 app = typer.Typer(
@@ -52,22 +54,48 @@ def main() -> None:
     """Run the command line; turn every error into one line and an exit code."""
     os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "3")
     os.environ.setdefault("GLOG_minloglevel", "3")
-    from fersweep.common.errors import InputError
+    from fersweep.common import terminal
     from fersweep.common.processes import usable_home
 
+    terminal.open_streams()
     usable_home()
+    with terminal.interrupts():
+        try:
+            code = _run()
+            if code == 130 and terminal.interrupted():  # Typer makes that of a KeyboardInterrupt
+                complain("interrupted", code)
+        except KeyboardInterrupt:
+            code = complain("interrupted", 130)
+    try:
+        sys.stdout.flush()
+    except OSError as error:
+        if error.errno not in terminal.NOBODY_READS:
+            raise
+        code = code or UNREAD
+    if code == UNREAD:
+        terminal.to_nowhere(sys.stdout.fileno())  # Python writes what is left when it ends
+    sys.exit(code)
+
+
+def _run() -> int:
+    from fersweep.common.errors import InputError
+
     try:
         code = app(prog_name="fersweep", standalone_mode=False)
     except InputError as error:
-        code = complain(error, 2)
+        return complain(error, 2)
     except USAGE_ERROR as error:
-        code = complain(error.format_message(), 2)
-    except (KeyboardInterrupt, typer.Abort):
-        code = complain("interrupted", 130)
+        return complain(error.format_message(), 2)
+    except typer.Abort:
+        return complain("interrupted", 130)
+    except SystemExit as end:  # Typer's and Rich's, where a pipe is closed
+        if not isinstance(end.__context__, BrokenPipeError):
+            raise
+        return UNREAD
     except (RuntimeError, OSError) as error:
         if os.environ.get("FERSWEEP_DEBUG"):
             raise
-        code = complain(error, 1)
+        return complain(error, 1)
     except Exception as error:
         if os.environ.get("FERSWEEP_DEBUG") or not type(error).__module__.startswith(
             ("mlflow.", "sqlalchemy.", "google.protobuf.")
@@ -75,5 +103,5 @@ def main() -> None:
             raise
         from fersweep.results.mlflow_store.connection import one_line
 
-        code = complain(f"MLflow: {one_line(error, os.environ.get('FERSWEEP_TRACKING_URI', ''))}", 1)
-    sys.exit(code if isinstance(code, int) else 0)
+        return complain(f"MLflow: {one_line(error, os.environ.get('FERSWEEP_TRACKING_URI', ''))}", 1)
+    return code if isinstance(code, int) else 0

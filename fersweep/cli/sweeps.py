@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import sys
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
@@ -176,6 +177,7 @@ def report_sweep(outcome: Outcome, as_json: bool, home: Path, address: str | Non
 
     Of two sweeps (`then:`) JSON has the second one.
     """
+    from fersweep.common.terminal import forgiving
     from fersweep.common.text import shell
     from fersweep.results.compare.tables import render_sweep
     from fersweep.results.compare.trials import compare
@@ -183,10 +185,13 @@ def report_sweep(outcome: Outcome, as_json: bool, home: Path, address: str | Non
     from fersweep.results.record.sweep_json import read_sweep_json
     from fersweep.results.record.timeline import planned_and_taken
 
+    sys.stdout = forgiving(sys.stdout)  # a second sweep follows, whoever reads of the first one
     name, where, again = outcome.directory.name, home_option(home), resume_command(outcome.directory)
     again += f" {shell('--address', address)}" if address else ""
     if outcome.missing:
         say(outcome.missing)
+    if outcome.all_failed:
+        again += " --retry-failed"
     if outcome.state != "finished":
         if outcome.error is not None:
             complain(outcome.error, 1)

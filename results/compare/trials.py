@@ -45,6 +45,8 @@ def compare_recorded(recorded: RecordedSweep, top: int = 10, trees: Figures | No
         notes = [
             f"no val faces of {', '.join(absent)}: macro-F1 is an older version's, and counts it where it is predicted"
         ]
+    if why := record.all_failed():
+        notes = [*notes, why]
     return SweepTrials(
         sweep=sweep.name,
         trainable=sweep.asked.trainable,

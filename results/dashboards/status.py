@@ -180,6 +180,10 @@ def _read(directory: Path, disk_bytes: int) -> SweepStatus:
     state, reason = _state(held, record.action, (replay.session or {}).get("reason"))
     if reason == "killed" and is_driven(directory, storage, replay.session):
         state, reason = "running", None
+    all_failed = record.all_failed() if record.num_ended >= num_trials else None
+    if state == "finished" and all_failed:  # an older version's
+        state, reason = "failed", all_failed
+    retry = " --retry-failed" if all_failed else ""
     seen_at = max(filter(None, (replay.last_event_at, beat(directory))), default=None)
     goes_on = state in ("interrupted", "failed") or (state == "finished" and record.num_ended < num_trials)
     return SweepStatus(
@@ -198,7 +202,7 @@ def _read(directory: Path, disk_bytes: int) -> SweepStatus:
         seen_at=seen_at,
         age_s=None if seen_at is None else round(max(time.time() - seen_at, 0.0), 1),
         driver=replay.driver,
-        resume=resume_command(directory) if goes_on else None,
+        resume=resume_command(directory) + retry if goes_on else None,
         fersweep=sweep.versions.get("fersweep"),
         planned=planned_and_taken(sweep, directory) if state == "finished" else None,
         storage=sweep.asked.storage,

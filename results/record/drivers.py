@@ -1,6 +1,7 @@
 """The driver of a sweep, seen from its own machine or from another: whether it runs, and the request to stop.
 
-A driver touches `heartbeat` in the sweep's directory, and writes it into the sweep's bucket. The request is a file there,
+A driver touches `heartbeat` in the sweep's directory, and writes it into the sweep's bucket. How old it is, the storage's
+clock says: those of two machines may differ by hours. The request is a file there,
 which it looks for, and withdraws when it begins: a request never stops a later one.
 """
 
@@ -8,7 +9,6 @@ from __future__ import annotations
 
 import os
 import socket
-import time
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -46,8 +46,10 @@ def directory_driver(directory: Path, last: dict[str, Any] | None) -> OtherDrive
     """
     if last is None or last["action"] != "started" or last.get("host") in (None, socket.gethostname()):
         return None
-    at = beat(directory)
-    silent_s = SILENT_S if at is None else max(time.time() - at, 0.0)
+    try:
+        silent_s = Storage(directory).age_s(HEARTBEAT)
+    except OSError:
+        return None
     return OtherDriver(str(last.get("pid")), last["host"], silent_s, True) if silent_s < SILENT_S else None
 
 
@@ -55,11 +57,11 @@ def bucket_driver(storage: Storage) -> OtherDriver | None:
     """None where no driver has run. Raises OSError."""
     try:
         at, pid, host = storage.read(HEARTBEAT).decode().split()
-        silent_s = time.time() - float(at)
+        silent_s, ended = storage.age_s(HEARTBEAT), float(at) == 0.0
     except (FileNotFoundError, ValueError):
         return None
     gone = host == socket.gethostname() and not Path(f"/proc/{pid}").exists() and Path("/proc/self").exists()
-    return OtherDriver(pid, host, silent_s, silent_s < 2 * BUCKET_BEAT_S and not gone)
+    return OtherDriver(pid, host, silent_s, silent_s < 2 * BUCKET_BEAT_S and not gone and not ended)
 
 
 def beat(sweep_dir: Path) -> float | None:

@@ -20,6 +20,7 @@ import os
 import socket
 import sys
 import time
+from collections import Counter
 from collections.abc import Callable, Hashable, Iterator
 from dataclasses import dataclass, field
 from itertools import islice
@@ -131,6 +132,20 @@ class SweepRecord:
     def num_ended(self) -> int:
         return len(self.trials) - len(self.running)
 
+    def commonest_failure(self) -> str:
+        """`the commonest reason (4×): …` of the trials that failed; there is one."""
+        reasons = Counter(str(trial.reason) for trial in self.trials.values() if trial.state == "failed")
+        reason, times = reasons.most_common(1)[0]
+        return f"the commonest reason ({times}×): {reason}"
+
+    def all_failed(self) -> str | None:
+        """A line on a sweep of which every trial has failed; None of any other."""
+        if not self.trials or self.count()["failed"] < len(self.trials):
+            return None
+        if len(self.trials) == 1:
+            return f"its one trial failed: {next(iter(self.trials.values())).reason}"
+        return f"all {len(self.trials)} trials failed; {self.commonest_failure()}"
+
     def count(self) -> dict[str, int]:
         """Number of trials by state."""
         return {state: self.derived(Totals).states[state] for state in STATES}
@@ -179,12 +194,13 @@ class Journal:
             write_whole(path, self._segments.read())
         _cut_torn_line(path)
         self.record = read(path)
+        self._now = _steady_clock()
         self._file = path.open("ab", buffering=0)
         self.observers: list[Callable[[Event], None]] = []  # called with each event that is written; must not raise
 
     def append(self, event: str, **fields: Any) -> None:
         """Write one event and fold it into `self.record`. NaN and Inf are written as JSON's usual extensions."""
-        entry = {"event": event, "time": time.time(), **fields}
+        entry = {"event": event, "time": self._now(), **fields}
         line = json.dumps(entry).encode() + b"\n"
         if self._segments:
             self._segments.append(line)
@@ -205,6 +221,13 @@ class Journal:
 
     def close(self) -> None:
         self._file.close()
+
+
+def _steady_clock() -> Callable[[], float]:
+    """Seconds since 1970 (UTC): of now, and from then on as time passes, whatever the machine's clock is set to."""
+    clock = getattr(time, "CLOCK_BOOTTIME", time.CLOCK_MONOTONIC)  # the first goes on while the machine sleeps
+    ahead = time.time() - time.clock_gettime(clock)
+    return lambda: ahead + time.clock_gettime(clock)
 
 
 class Segments:

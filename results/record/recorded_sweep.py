@@ -96,14 +96,22 @@ class RecordedSweep:
                 return trial, checkpoint
         name = self.sweep.name
         if number is None:
-            raise InputError(f"no trial of sweep {name!r} has a checkpoint yet")
+            raise InputError(f"no trial of sweep {name!r} has a checkpoint{self._why_none()}")
         if number in self.record.trials:
+            if (trial := self.record.trials[number]).state == "failed":
+                raise InputError(
+                    f"trial {number} of sweep {name!r} failed: {trial.reason}; `resume --retry-failed` runs it once more"
+                )
             kept = [trial.name for trial in self.kept_trials()]
             raise InputError(
                 f"trial {number} of sweep {name!r} has no checkpoint: those of the best {len(kept)} are kept "
                 f"({', '.join(kept)}); keep_checkpoints in the sweep file says how many"
             )
         raise InputError(f"sweep {name!r} has no trial {number}; trials: 0 to {len(self.record.trials) - 1}")
+
+    def _why_none(self) -> str:
+        why = self.record.all_failed()
+        return f": {why}" if why else " yet"
 
 
 def load_sweep(sweep_dir: Path) -> RecordedSweep:

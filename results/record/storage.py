@@ -14,11 +14,14 @@ import contextlib
 import os
 import shutil
 import tempfile
+import time
 from collections.abc import Iterator
 from pathlib import Path
 
 from fersweep.common.files import new_directory, write_whole
 from fersweep.common.stores.buckets import RETRY_S, Bucket, is_address
+
+CLOCK = "clock"  # a file that is written to learn the storage's time
 
 
 class Storage:
@@ -47,6 +50,22 @@ class Storage:
             write_whole(self._path / name, content, sync=False)
         else:
             self._bucket.write(name, content)
+
+    def age_s(self, name: str) -> float:
+        """How long ago a file was written, in seconds by the storage's own clock: those of machines differ. By this
+        machine's where nothing can be written there. Raises FileNotFoundError.
+        """
+        now = time.time()
+        if self._bucket is not None:
+            written = self._bucket.written_at(name)
+            with contextlib.suppress(OSError):
+                self._bucket.write(CLOCK, b"")
+                now = self._bucket.written_at(CLOCK)
+        else:
+            written = (self._path / name).stat().st_mtime
+            with contextlib.suppress(OSError), tempfile.NamedTemporaryFile(dir=self._path, prefix=f".{CLOCK}-") as file:
+                now = os.fstat(file.fileno()).st_mtime
+        return max(now - written, 0.0)
 
     def names(self, directory: str) -> list[str]:
         """Names of the files and directories in a directory, sorted; none where there is no such directory."""

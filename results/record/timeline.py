@@ -181,16 +181,16 @@ def cost(journal: Path) -> Cost:
     for event in read_events(journal):
         at, kind, trial = event["time"], event["event"], event.get("trial", -1)
         if kind == "session" and event["action"] == "started":
-            wall_s, started, since = wall_s + last - started, at, {}
+            wall_s, started, since = wall_s + max(last - started, 0.0), at, {}  # a clock may be set back
         elif kind in ("report", "ended", "fault"):
             trained = sum(row.get("epoch_s", 0.0) for row in event.get("epochs", ()))
-            trial_s += at - since[trial] if trial in since else trained
+            trial_s += max(at - since[trial], 0.0) if trial in since else trained
         last = at
         if kind in ("sampled", "report"):
             since[trial] = at
         elif kind != "session":
             since.pop(trial, None)
-    return Cost(wall_s + last - started, trial_s)
+    return Cost(wall_s + max(last - started, 0.0), trial_s)
 
 
 def planned_and_taken(sweep: SweepJson, sweep_dir: Path) -> str | None:

@@ -70,7 +70,7 @@ class LevelFile:
 
     def beat(self, done: int) -> None:
         """A step of a long write is done, and with it `done` trials."""
-        if time.time() - self._level.beat > BEAT_S:
+        if abs(time.time() - self._level.beat) > BEAT_S:  # the clock may be set back
             self._write(self._level.model_copy(update={"beat": time.time(), "done": done}))
 
     def failed(self, error: str, refused: dict[str, str] | None = None) -> None:
@@ -81,7 +81,7 @@ class LevelFile:
     def _write(self, level: Level) -> None:
         """Write `level`, unless the file has it already, up to a beat that is hardly newer."""
         same = level.model_copy(update={"beat": self._level.beat}) == self._level
-        if same and level.beat - self._level.beat < BEAT_S:
+        if same and abs(level.beat - self._level.beat) < BEAT_S:
             return
         self._level = level
         with contextlib.suppress(OSError), replacing(self._path) as temporary:  # not synced: the disk is the journal's

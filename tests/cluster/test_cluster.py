@@ -133,7 +133,7 @@ def test_a_sweep_in_a_bucket_outlives_its_machine(
     with pytest.raises(InputError, match="a sweep is there"):
         launch(sweep, tiny_dataset, elsewhere)
     beat = storage.read("heartbeat")
-    storage.write("heartbeat", f"{time.time()} 7 elsewhere".encode())
+    storage.write("heartbeat", f"{time.time() - 3600} 7 elsewhere".encode())  # whose clock is behind
     assert "process 7 on elsewhere ran this sweep" in run("resume", storage.address, home=elsewhere, code=2)
     assert [found.state for found in status(elsewhere, storage.address)] == ["running"]
     storage.write("heartbeat", beat)  # of this machine, where that process is gone

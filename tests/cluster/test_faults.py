@@ -3,22 +3,29 @@
 from __future__ import annotations
 
 import os
+import re
 import signal
 from pathlib import Path
 from typing import Any
 
 import pytest
+import typer
 from ray import cloudpickle
 from ray.core.generated.common_pb2 import ActorDiedErrorContext, NodeDeathInfo
 from ray.exceptions import ActorDiedError, ActorUnavailableError, OutOfMemoryError, RayTaskError
 
+from fersweep.cli.sweeps import report_sweep
 from fersweep.cluster.driver.tune_adapters import fault
 from fersweep.cluster.driver.worker_log import NUM_LINES, read_words
 from fersweep.cluster.launch import launch
 from fersweep.cluster.resume import resume
 from fersweep.cluster.search.decisions import Search, TooManyFailures
+from fersweep.common.errors import InputError
+from fersweep.results.compare.trials import compare
+from fersweep.results.dashboards.status import status
 from fersweep.results.mlflow_store.connection import open_home
 from fersweep.results.record import checkpoints, journal
+from fersweep.results.record.home import resume_command
 from fersweep.results.record.journal import SweepRecord
 from fersweep.results.record.recorded_sweep import load_sweep
 from fersweep.results.record.storage import Storage
@@ -100,6 +107,62 @@ def test_more_failures_than_allowed_end_the_sweep_with_the_commonest_reason(tmp_
     assert record.count()["failed"] == 4
 
 
+@pytest.mark.usefixtures("ray_session", "nothing_is_recorded")
+def test_a_sweep_of_which_every_trial_failed_says_why(
+    tmp_path: Path, tiny_dataset: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    path = write_curve(tmp_path / "f.yaml", trainable="faulty_curve", fix=FAULTY, range="fault: [nan]", trials=3)
+    outcome, why = (
+        launch(read_sweep(str(path), []), tiny_dataset, tmp_path / "runs"),
+        "all 3 trials failed; the commonest ",
+    )
+    why += "reason (3×): train_loss is nan at epoch 3"
+    retry = f"{resume_command(outcome.directory)} --retry-failed"
+    for ended in (outcome, resume(outcome.directory)):
+        assert (ended.state, str(ended.error)) == ("failed", why)
+        with pytest.raises(typer.Exit) as code:
+            report_sweep(ended, False, tmp_path / "runs")
+        assert code.value.exit_code == 1
+        out, err = capsys.readouterr()
+        assert out == ""
+        assert err.endswith(f"fersweep: {why}\nfailed; nothing is lost; go on with: {retry}\n")
+    (found,) = status(tmp_path / "runs")
+    assert (found.state, found.reason, found.resume) == ("failed", why, retry)
+    assert why in compare(outcome.directory).notes
+    for number, message in ((None, why), (1, r"trial 1 .* failed: train_loss is nan at epoch 3")):
+        with pytest.raises(InputError, match=message if number else re.escape(message)):
+            load_sweep(outcome.directory).choose_trial(number)
+
+
+@pytest.mark.usefixtures("ray_session", "nothing_is_recorded")
+def test_a_ray_that_dies_is_no_trials_fault(tmp_path: Path, tiny_dataset: Path, home: Path) -> None:
+    """Its agent is killed, with which its raylet ends itself, and each trial's process; `resume` goes on."""
+    path = home / "sweeps" / "c" / "journal.jsonl"
+    sweep = one_at_a_time(tmp_path, trials=3, epochs=12)
+    process = start("launch", sweep, "--data", tiny_dataset, home=home, env=UNRECORDED)
+    wait_until(lambda: num_lines(path) > 6, process)
+    (agent,) = below(process.pid, "DashboardAgent")
+    os.kill(agent, signal.SIGKILL)
+    _, err = process.communicate(timeout=60)
+    assert process.returncode == 1, err
+    said, how = err.splitlines()[-2:]
+    assert said.startswith("fersweep: ")  # by the driver, or, where Ray was faster, beside it
+    assert "was killed, e.g. for want of memory" in said
+    assert how.endswith(f"; nothing is lost; go on with: fersweep resume c --home {home}")
+    events = list(journal.read_events(path))
+    assert [event for event in events if event["event"] == "fault"] == []
+    assert resume(path.parent).state == "finished"
+
+
+def test_ctrl_c_while_ray_starts(tmp_path: Path, tiny_dataset: Path, home: Path) -> None:
+    """Ray ends its start first: an exception in the middle ended in a segmentation fault, or in nothing at all."""
+    process = start("launch", one_at_a_time(tmp_path), "--data", tiny_dataset, home=home, env=UNRECORDED)
+    wait_until(lambda: below(process.pid, "gcs/gcs_server"), process)
+    process.send_signal(signal.SIGINT)
+    _, err = process.communicate(timeout=60)
+    assert (process.returncode, err) == (130, "fersweep: interrupted\n")
+
+
 def one_at_a_time(tmp_path: Path, trials: int = 6, **changes: Any) -> Path:
     """A sweep whose epochs take a while, so that something can happen to it."""
     fix = "noise: 0.02, fault: none, fault_at: 1, epoch_s: 0.15"
@@ -178,6 +241,7 @@ def ended(cause: Exception) -> RayTaskError:
         (died("\tthe actor's node was terminated unexpectedly: x"), "infrastructure", "its machine is lost"),
         (died("drained", node_death_info=NodeDeathInfo(reason=DRAINED)), "infrastructure", "its machine is lost"),
         (ActorUnavailableError("no answer", ACTOR), "infrastructure", "its machine is lost"),
+        (died("The actor is dead because its owner has died."), "infrastructure", "Ray on the driver's machine died"),
         (ended(LookupError("gone")), "trial", "LookupError: gone"),
         (ended(ValueError("its node has died, it is unavailable")), "trial", "ValueError: its node has died, it is un"),
         (ended(RuntimeError("CUDA: running low on memory")), "trial", "RuntimeError: CUDA: running low on memory"),

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import os
 import subprocess
 import sys
 from importlib.metadata import version
@@ -217,3 +218,19 @@ def test_the_shell_completes_recipes_and_sweeps(tmp_path: Path, monkeypatch: pyt
     context = SimpleNamespace(params={})
     assert completion.sweeps(context, "ti") == ["tiny"]  # pyright: ignore[reportArgumentType]
     assert completion.recipes("seven") == ["seven_classes", "seven_landmarks"]
+
+
+@pytest.mark.parametrize("options", [["recipes"], ["recipes", "--json"], ["--version"]])
+def test_a_reader_that_goes_away_ends_a_verb_without_a_word(
+    options: list[str], monkeypatch: pytest.MonkeyPatch, capfd: pytest.CaptureFixture[str]
+) -> None:
+    """`fersweep recipes | head -1`"""
+    reader, writer = os.pipe()
+    os.close(reader)
+    with open(writer, "w") as out:
+        monkeypatch.setattr(sys, "stdout", out)
+        monkeypatch.setattr(sys, "argv", ["fersweep", *options])
+        with pytest.raises(SystemExit) as end:
+            main()
+    assert end.value.code == 141
+    assert capfd.readouterr().err == ""
