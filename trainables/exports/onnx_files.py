@@ -42,7 +42,9 @@ def read_onnx(path: Path) -> tuple[dict[str, Any], Callable[[np.ndarray], np.nda
     options.log_severity_level = 4
     options.intra_op_num_threads = num_threads()
     with of_file(path):
-        session = onnxruntime.InferenceSession(str(path), options, providers=["CPUExecutionProvider"], enable_fallback=0)
+        session = onnxruntime.InferenceSession(
+            str(path), options, providers=["CPUExecutionProvider"], enable_fallback=0
+        )
         inputs = session.get_inputs()
         if len(inputs) != 1 or inputs[0].type not in TYPES:
             types = ", ".join(f"{input_.name} {input_.type}" for input_ in inputs)
