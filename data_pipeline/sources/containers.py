@@ -18,6 +18,7 @@ from fersweep.common.errors import InputError
 EMPTY_FOLDER = "empty folder"
 BROKEN_LINK = "link that leads nowhere"
 READ_ANYWAY = "link to a folder that is read anyway"
+MOST_FOLDERS = 100  # one in another
 NO_FILE = "neither a file nor a folder"
 
 
@@ -134,13 +135,12 @@ class Folder:
     def files(self) -> Iterator[tuple[str, Path]]:
         """(name within the folder, path) in the order of the whole names. OSError where a folder cannot be read."""
         self.left_out.clear()
-        try:
-            yield from self._below(self.path, "", {self.path.resolve()})
-        except RecursionError:
-            raise OSError(errno.ENAMETOOLONG, "folders in folders, too deep", str(self.path)) from None
+        yield from self._below(self.path, "", {self.path.resolve()})
 
     def _below(self, folder: Path, prefix: str, linked: set[Path]) -> Iterator[tuple[str, Path]]:
         """Only names of one folder and its parents are in memory. `linked`: what links to folders led to, and the root."""
+        if prefix.count("/") > MOST_FOLDERS:
+            raise OSError(errno.ELOOP, f"more than {MOST_FOLDERS} folders in each other", str(folder))
         with os.scandir(folder) as entries:
             names = [(f"{entry.name}/" if _is_folder(entry) else entry.name) for entry in entries]
         if not names:
