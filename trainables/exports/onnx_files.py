@@ -91,7 +91,10 @@ def _probabilities(session: Any, x: np.ndarray) -> np.ndarray:
     for start in range(0, len(x), fixed or BATCH):
         batch = x[start : start + (fixed or BATCH)]
         padded = np.resize(batch, (fixed, *batch.shape[1:])) if fixed else batch
-        parts.append(np.asarray(session.run(None, {wanted.name: padded})[0])[: len(batch)])
+        answers = np.asarray(session.run(None, {wanted.name: padded})[0])
+        if answers.shape[:1] != (len(padded),):
+            raise ValueError(f"its answers to {len(padded)} faces have the shape {answers.shape}")
+        parts.append(answers[: len(batch)])
     answers = np.concatenate(parts).reshape(len(x), -1)
     if (answers >= 0).all() and np.allclose(answers.sum(axis=1), 1, atol=1e-3):
         return answers
