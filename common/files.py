@@ -42,7 +42,8 @@ def replacing(path: Path) -> Iterator[Path]:
     path = Path(os.path.realpath(path)) if path.is_symlink() else path  # also of links in a circle
     if _is_special(path):  # a rename would put a file in the place of /dev/null
         raise OSError(errno.EINVAL, f"it is {SPECIAL}, which is never replaced", str(path))
-    temporary = path.with_name(f".{path.stem}.{os.getpid()}.tmp{path.suffix}")
+    # No name that others could guess: in a directory that they may write, too, they might have made a link of it.
+    temporary = path.with_name(f".{path.stem}.{uuid.uuid4().hex[:12]}.tmp{path.suffix}")
     try:
         yield temporary
         os.replace(temporary, path)

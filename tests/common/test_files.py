@@ -37,8 +37,12 @@ def test_a_file_is_the_old_one_or_the_new_one(tmp_path: Path) -> None:
     with pytest.raises(ValueError, match="broken off"), replacing(path) as fresh:
         break_off(fresh)
     assert path.read_bytes() == b"old"
+    guessed = path.with_name(f".{path.stem}.{os.getpid()}.tmp{path.suffix}")
+    guessed.symlink_to(tmp_path / "somebody's")
     write_whole(path, b"new", sync=False)
     assert path.read_bytes() == b"new"
+    assert not (tmp_path / "somebody's").exists(), "made ready where others may write, it is not followed"
+    guessed.unlink()
     with replacing(path) as fresh:
         assert fresh.suffix == ".json", "writers choose their format by it"
         fresh.write_bytes(b"newer")
