@@ -9,6 +9,7 @@ from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
 
+import cv2
 import numpy as np
 import pytest
 from PIL import Image
@@ -19,6 +20,7 @@ from fersweep.data_pipeline.sources.containers import BROKEN_LINK, NO_FILE
 from fersweep.data_pipeline.sources.source import open_source
 from fersweep.data_pipeline.tasks.photo_reader import read_photo
 from fersweep.results.models.open_model import open_model
+from fersweep.results.predict import video_frames
 from fersweep.results.predict.inputs import place_outputs, sort_inputs
 from fersweep.results.predict.video_frames import Clip
 from fersweep.search_spaces.sweep_file.read_sweep import read_sweep
@@ -132,3 +134,23 @@ def test_a_photo_that_would_run_a_program(tmp_path: Path) -> None:
     (tmp_path / "x.eps").write_bytes(eps)
     with pytest.raises(InputError, match="cannot be read as a picture or a video"):
         sort_inputs([str(tmp_path / "x.eps")])
+
+
+def test_films_that_claim_much(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    path = tmp_path / "x.avi"
+    writer = cv2.VideoWriter(str(path), cv2.VideoWriter.fourcc(*"MJPG"), 10.0, (64, 48))
+    for _ in range(3):
+        writer.write(np.zeros((48, 64, 3), np.uint8))
+    writer.release()
+    content = bytearray(path.read_bytes())
+    for head, offset in ((b"avih", 8 + 16), (b"strh", 8 + 32)):  # dwTotalFrames and dwLength
+        place = content.index(head) + offset
+        assert int.from_bytes(content[place : place + 4], "little") == 3
+        content[place : place + 4] = (10**9).to_bytes(4, "little")
+    path.write_bytes(content)
+    clip = Clip(path)
+    assert [frame.number for frame in clip.frames()] == [0, 1, 2]
+    assert clip.promised() in (None, 10**9)
+    monkeypatch.setattr(video_frames, "MAX_PIXELS", 64 * 48 - 1)
+    with pytest.raises(InputError, match=r"frames of 64×48 pixels, more than 3,071 in all"):
+        sort_inputs([str(path)])
