@@ -5,6 +5,7 @@ Root lends a process its rights to read (this Python may lie in root's own direc
 
 from __future__ import annotations
 
+import errno
 import os
 import shutil
 import stat
@@ -13,6 +14,7 @@ import sys
 import tempfile
 from collections.abc import Iterator
 from pathlib import Path
+from typing import Any
 
 import matplotlib
 import pytest
@@ -21,6 +23,7 @@ from fersweep.common.errors import InputError
 from fersweep.common.files import is_held, lock
 from fersweep.common.processes import environment
 from fersweep.results.mlflow_store import connection
+from fersweep.results.predict.prediction import champion
 from fersweep.results.record.home import check_home
 from fersweep.results.record.sweep_json import read_sweep_json
 from fersweep.results.tracking.recorder_process import record
@@ -144,6 +147,25 @@ def test_a_stranger_reads(shared: Path, tmp_path: Path) -> None:
     assert files(shared) == before
     assert (own / "report.html").stat().st_size > 100_000
     assert not list(own.glob("fersweep-*")), "the copy of the store is gone"
+
+
+def test_a_model_on_a_read_only_mount(shared: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """MLflow writes beside the model that it gives."""
+    import mlflow.artifacts
+
+    download, places = mlflow.artifacts.download_artifacts, list[str]()
+
+    def refuse(uri: str, dst_path: str | None = None, **options: Any) -> str:
+        if dst_path is None:
+            raise OSError(errno.EROFS, "Read-only file system", str(shared))
+        places.append(dst_path)
+        return download(uri, dst_path=dst_path, **options)
+
+    monkeypatch.setattr(mlflow.artifacts, "download_artifacts", refuse)
+    checkpoint = champion(shared)
+    assert places
+    assert checkpoint.is_relative_to(places[0])
+    assert (checkpoint / "state.npz").is_file()
 
 
 def test_a_store_that_only_its_owner_writes(tmp_path: Path, empty_store: Path, monkeypatch: pytest.MonkeyPatch) -> None:
