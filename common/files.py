@@ -18,6 +18,8 @@ from typing import Any
 from fersweep.common.errors import InputError
 from fersweep.common.processes import usable_home
 
+SPECIAL = "a pipe, a socket, a device or a circle of links"
+
 
 def sha256(path: Path) -> str:
     """Hexadecimal sha256 of a file's content, read in pieces. Raises OSError."""
@@ -37,10 +39,11 @@ def replacing(path: Path) -> Iterator[Path]:
 
     Raises OSError for a pipe or a device.
     """
-    path = path.resolve() if path.is_symlink() else path
+    path = Path(os.path.realpath(path)) if path.is_symlink() else path  # also of links in a circle
     if _is_special(path):  # a rename would put a file in the place of /dev/null
-        raise OSError(errno.EINVAL, "is a pipe, a socket or a device, which is never replaced", str(path))
-    temporary = path.with_name(f".{path.stem}.{os.getpid()}.tmp{path.suffix}")
+        raise OSError(errno.EINVAL, f"it is {SPECIAL}, which is never replaced", str(path))
+    # No name that others could guess: in a directory that they may write, too, they might have made a link of it.
+    temporary = path.with_name(f".{path.stem}.{uuid.uuid4().hex[:12]}.tmp{path.suffix}")
     try:
         yield temporary
         os.replace(temporary, path)
@@ -49,8 +52,12 @@ def replacing(path: Path) -> Iterator[Path]:
 
 
 def _is_special(path: Path) -> bool:
-    """Is there something that is neither a file nor a directory?"""
-    return path.exists() and not path.is_file() and not path.is_dir()
+    """Is there something that is neither a file nor a directory, or links in a circle?"""
+    try:
+        mode = os.stat(path).st_mode
+    except OSError as error:
+        return error.errno == errno.ELOOP
+    return not stat.S_ISREG(mode) and not stat.S_ISDIR(mode)
 
 
 def write_whole(path: Path, data: bytes, sync: bool = True) -> None:
@@ -104,7 +111,7 @@ def regular_file(path: Path, what: str = "") -> Path:
     if stat.S_ISDIR(mode):
         raise InputError(f"{begin}: is a directory, where a file is wanted")
     if not stat.S_ISREG(mode):
-        raise InputError(f"{begin}: is a pipe, a socket or a device; wanted is a file, which can be read twice")
+        raise InputError(f"{begin}: is {SPECIAL}; wanted is a file, which can be read twice")
     return path
 
 
@@ -115,7 +122,7 @@ def check_target(path: Path, option: str, suffixes: tuple[str, ...]) -> Path:
     if path.is_dir():
         raise InputError(f"{option} {path}: there is a directory of that name")
     if _is_special(path):
-        raise InputError(f"{option} {path}: is a pipe, a socket or a device, where a file is to be written")
+        raise InputError(f"{option} {path}: is {SPECIAL}, where a file is to be written")
     if not path.parent.is_dir():
         raise InputError(f"{option} {path}: there is no directory {path.parent}")
     check_writable(path.parent, f"{option} {path}")

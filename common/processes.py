@@ -120,10 +120,19 @@ def _temporary_home(instead_of: Path | None) -> Path:
     with contextlib.suppress(FileExistsError):
         place.mkdir(mode=0o700)
         print(f"HOME ({instead_of or 'not set'}) cannot be written: caches go to {place}", file=sys.stderr)
-    found = place.lstat()
-    if not stat.S_ISDIR(found.st_mode) or found.st_uid != os.getuid():
+    if not is_own_directory(place):
         return Path(tempfile.mkdtemp(prefix="fersweep-"))
     return place
+
+
+def is_own_directory(path: Path) -> bool:
+    """Is it a directory, no link to one, of this user's, which nobody else may write? Under /tmp, anybody may have made it."""
+    found = path.lstat()
+    return (
+        stat.S_ISDIR(found.st_mode)
+        and found.st_uid == os.getuid()
+        and not found.st_mode & (stat.S_IWGRP | stat.S_IWOTH)
+    )
 
 
 def num_threads() -> int:

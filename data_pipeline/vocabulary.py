@@ -27,3 +27,6 @@ BLENDSHAPES: tuple[str, ...] = (
 """MediaPipe's 52 scores in MediaPipe's order; `landmarker.py` refuses a bundle that returns others."""
 
 NUM_LANDMARKS = 478
+
+FORMATS = ("AVIF", "BMP", "DIB", "GIF", "JPEG", "JPEG2000", "PCX", "PNG", "PPM", "QOI", "SGI", "TIFF", "WEBP")
+"""Of Pillow's many: EPS would run Ghostscript, anything may pass for a TGA, and icons and films are no pictures of faces."""

@@ -89,8 +89,11 @@ def empty_store(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """`mlflow.db` of a home that nothing is recorded in. To be copied: MLflow takes seconds to make its tables."""
     from fersweep.results.mlflow_store.connection import open_home
 
-    home = tmp_path_factory.mktemp("store")
-    open_home(home)
+    home, before = tmp_path_factory.mktemp("store"), os.umask(0o002)
+    try:
+        open_home(home)
+    finally:
+        os.umask(before)
     return home / "mlflow.db"
 
 

@@ -20,7 +20,7 @@ TABLE: dict[str, str] = {
     "common/ray_address": "errors",
     "common/ray_connection": "errors processes ray_address shipped_code terminal",
     "common/shipped_code": "errors",
-    "common/stores": "errors files text",
+    "common/stores": "errors files processes text",
     "common/versions": "processes",
     "common/video_file": "processes",
     "data_pipeline/sources": "vocabulary",

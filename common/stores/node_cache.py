@@ -27,6 +27,7 @@ from typing import NamedTuple
 
 from fersweep.common.errors import InputError
 from fersweep.common.files import cache_directory, cannot_write, lock
+from fersweep.common.processes import is_own_directory
 
 SHARE_OF_FREE = 0.8
 SIZES = ".sizes.json"
@@ -105,11 +106,13 @@ def directory() -> Path:
     if temporary:
         path = Path(tempfile.gettempdir()) / f"fersweep-{os.getuid()}" / "staged"
     try:
+        if temporary:
+            path.parent.mkdir(mode=0o700, parents=True, exist_ok=True)
+            if not is_own_directory(path.parent):
+                raise PermissionError(0, "another user made it, it is a link, or others may write there")
         path.mkdir(mode=0o700, parents=True, exist_ok=True)
         if not os.access(path, os.W_OK | os.X_OK):
             raise PermissionError(0, "not this user's")
-        if temporary and path.parent.stat().st_uid != os.getuid():  # anybody may make a directory under /tmp
-            raise PermissionError(0, "another user made it")
     except OSError as error:
         raise InputError(
             f"{path}: data cannot be staged there: {error.strerror or error}; name a directory on this machine's own "

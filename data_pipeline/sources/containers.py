@@ -4,6 +4,7 @@ Archives are never unpacked, and the names of their members are never used as pa
 InputError that names the archive or the member. `opened` of opening.py finds out which it is.
 """
 
+import errno
 import os
 import stat
 from collections import Counter
@@ -17,6 +18,7 @@ from fersweep.common.errors import InputError
 EMPTY_FOLDER = "empty folder"
 BROKEN_LINK = "link that leads nowhere"
 READ_ANYWAY = "link to a folder that is read anyway"
+MOST_FOLDERS = 100  # one in another
 NO_FILE = "neither a file nor a folder"
 
 
@@ -109,6 +111,13 @@ class OneFile:
         return next((member for member in self if member.name == name), None)
 
 
+def _is_folder(entry: os.DirEntry[str]) -> bool:
+    try:
+        return entry.is_dir()
+    except OSError:  # links in a circle
+        return False
+
+
 class Folder:
     """Links are followed, also to places outside: datasets are made of links to another disk. A folder is read once,
     so that a link to one that is read anyway, or that contains the link, is left out."""
@@ -130,8 +139,10 @@ class Folder:
 
     def _below(self, folder: Path, prefix: str, linked: set[Path]) -> Iterator[tuple[str, Path]]:
         """Only names of one folder and its parents are in memory. `linked`: what links to folders led to, and the root."""
+        if prefix.count("/") > MOST_FOLDERS:
+            raise OSError(errno.ELOOP, f"more than {MOST_FOLDERS} folders in each other", str(folder))
         with os.scandir(folder) as entries:
-            names = [(f"{entry.name}/" if entry.is_dir() else entry.name) for entry in entries]
+            names = [(f"{entry.name}/" if _is_folder(entry) else entry.name) for entry in entries]
         if not names:
             self.left_out[EMPTY_FOLDER] += 1
         for name in sorted(names):

@@ -17,7 +17,7 @@ import numpy as np
 
 from fersweep.common.errors import InputError
 from fersweep.common.processes import silent_stderr
-from fersweep.data_pipeline.sources.pictures import FORMATS
+from fersweep.data_pipeline.vocabulary import FORMATS
 
 if TYPE_CHECKING:
     from PIL import Image

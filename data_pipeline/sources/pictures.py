@@ -5,9 +5,7 @@ from pathlib import PurePosixPath
 
 from fersweep.common.errors import InputError
 from fersweep.data_pipeline.sources.containers import Member, reading
-
-FORMATS = ("AVIF", "BMP", "DIB", "GIF", "JPEG", "JPEG2000", "PCX", "PNG", "PPM", "QOI", "SGI", "TIFF", "WEBP")
-"""Of Pillow's many: EPS would run Ghostscript, anything may pass for a TGA, and icons and films are no pictures of faces."""
+from fersweep.data_pipeline.vocabulary import FORMATS
 
 _BEGINS = (b"\xff\xd8\xff", b"\x89PNG\r\n", b"GIF8", b"II*\0", b"MM\0*", b"BM")
 

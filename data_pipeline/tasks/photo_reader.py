@@ -31,8 +31,8 @@ from fersweep.common.files import regular_file
 from fersweep.data_pipeline.faces.crop import MAX_FACES, degenerate, find_faces, fit, is_crop, to_gray
 from fersweep.data_pipeline.faces.landmarker import Box, Landmarker, Reading, faces_in_photo
 from fersweep.data_pipeline.faces.landmarker_bundle import find_bundle
-from fersweep.data_pipeline.sources.pictures import FORMATS
 from fersweep.data_pipeline.tasks.features import values
+from fersweep.data_pipeline.vocabulary import FORMATS
 
 if TYPE_CHECKING:
     from PIL import Image

@@ -11,6 +11,7 @@ The moves of an alias are results/promote/moves.py's.
 
 from __future__ import annotations
 
+import errno
 import getpass
 import os
 from pathlib import Path
@@ -82,7 +83,9 @@ def fetch(client: MlflowClient, version: ModelVersion) -> Path:
     uri = f"models:/{MODEL}/{version.version}"
     try:
         directory = Path(download_artifacts(uri, tracking_uri=client.tracking_uri))
-    except PermissionError:  # MLflow writes a file beside the model's, here into a home that can only be read
+    except OSError as error:  # MLflow writes a file beside the model's, here into a home that can only be read
+        if error.errno not in (errno.EACCES, errno.EPERM, errno.EROFS):
+            raise
         directory = Path(download_artifacts(uri, tracking_uri=client.tracking_uri, dst_path=temporary_directory()))
     return next(directory.glob("artifacts/*/model.json")).parent
 

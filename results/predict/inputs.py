@@ -16,7 +16,8 @@ from fersweep.common.errors import InputError
 from fersweep.common.files import check_target, check_writable, regular_file
 from fersweep.data_pipeline.sources.containers import Folder, as_member
 from fersweep.data_pipeline.sources.labels import label_of
-from fersweep.data_pipeline.sources.pictures import FORMATS, is_hidden, is_picture, picture_suffixes
+from fersweep.data_pipeline.sources.pictures import is_hidden, is_picture, picture_suffixes
+from fersweep.data_pipeline.vocabulary import FORMATS
 from fersweep.results.predict.outputs import CODECS, PICTURES
 from fersweep.results.predict.video_frames import Clip
 

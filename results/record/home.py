@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import json
+import os
 import re
 from pathlib import Path
 from typing import Any
@@ -121,6 +122,11 @@ def check_home(home: Path) -> None:
     if not nearest.is_dir():
         raise InputError(f"--home {home}: {nearest} is a file, where a directory is needed")
     check_writable(nearest, f"--home {home}")
+    store = Path(home) / "mlflow.db"
+    if store.exists() and not os.access(store, os.W_OK):
+        raise InputError(
+            f"--home {home}: {store} can be read, but not written: its owner lets the group with chmod g+w {store}*"
+        )
 
 
 def home_option(home: Path) -> str:

@@ -3,8 +3,10 @@
 import errno
 import fcntl
 import os
+import stat
 import subprocess
 import sys
+from collections.abc import Callable
 from pathlib import Path
 
 import pytest
@@ -17,6 +19,7 @@ from fersweep.common.files import (
     is_held,
     lock,
     new_directory,
+    regular_file,
     replacing,
     write_whole,
 )
@@ -34,8 +37,12 @@ def test_a_file_is_the_old_one_or_the_new_one(tmp_path: Path) -> None:
     with pytest.raises(ValueError, match="broken off"), replacing(path) as fresh:
         break_off(fresh)
     assert path.read_bytes() == b"old"
+    guessed = path.with_name(f".{path.stem}.{os.getpid()}.tmp{path.suffix}")
+    guessed.symlink_to(tmp_path / "somebody's")
     write_whole(path, b"new", sync=False)
     assert path.read_bytes() == b"new"
+    assert not (tmp_path / "somebody's").exists(), "made ready where others may write, it is not followed"
+    guessed.unlink()
     with replacing(path) as fresh:
         assert fresh.suffix == ".json", "writers choose their format by it"
         fresh.write_bytes(b"newer")
@@ -139,3 +146,31 @@ def test_a_target_has_a_name_that_can_be_written(tmp_path: Path) -> None:
     ]:
         with pytest.raises(InputError, match=message):
             check_target(tmp_path / name, "--out", (".png",))
+
+
+@pytest.mark.parametrize(
+    "make", [os.mkfifo, lambda path: path.symlink_to("/dev/null"), lambda path: path.symlink_to(path)]
+)
+def test_a_pipe_or_a_device_is_never_replaced(make: Callable[[Path], None], tmp_path: Path) -> None:
+    path = tmp_path / "table.csv"
+    make(path)
+    with pytest.raises(InputError, match=r"^--csv .*table\.csv: is a pipe, a socket, a device or a circle of links"):
+        check_target(path, "--csv", (".csv",))
+    with pytest.raises(OSError, match="which is never replaced"):
+        write_whole(path, b"")
+    assert stat.S_ISCHR(os.stat("/dev/null").st_mode)
+    assert [file.name for file in tmp_path.iterdir()] == ["table.csv"]
+
+
+def test_what_is_no_file(tmp_path: Path) -> None:
+    (tmp_path / "file").touch()
+    assert regular_file(tmp_path / "file") == tmp_path / "file"
+    for name, message in {
+        "none": "there is no such file",
+        "": "is a directory, where a file is wanted",
+        "file/x": "Not a directory",
+        "n" * 300: "File name too long",
+        "a\0b": "embedded null byte",
+    }.items():
+        with pytest.raises(InputError, match=message):
+            regular_file(tmp_path / name, "sweep file")

@@ -7,9 +7,10 @@ import zipfile
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
-from typing import Any
+from typing import Annotated, Any, cast
 
 import numpy as np
+from pydantic import BaseModel, ConfigDict, Field, ValidationError, field_validator
 
 from fersweep.common.errors import InputError
 from fersweep.common.processes import bounded_memory
@@ -50,14 +51,14 @@ def write_card(path: Path, model: dict[str, Any]) -> None:
 
 def read_card(path: Path) -> dict[str, Any]:
     """What `write_card` appended. Raises InputError if there is none, or it lacks a key."""
+    model: dict[str, Any] = {}
     try:
         with zipfile.ZipFile(path) as archive, archive.open(CARD) as file:
-            model: Any = json.loads(file.read(MAX_CARD_BYTES))
+            content: Any = json.loads(file.read(MAX_CARD_BYTES))
+            model = cast(dict[str, Any], content) if isinstance(content, dict) else {}
     except Exception:  # whatever zipfile raises for a broken archive, and json for what is none
-        model = {}
-    missing = [
-        key for key in ("classes", "feature_names", "preprocessing") if not isinstance(model, dict) or key not in model
-    ]
+        pass
+    missing = [key for key in ("classes", "feature_names", "preprocessing") if key not in model]
     if missing:
         raise InputError(
             f"{path}: does not say its {missing[0]}: it is not a file that `fersweep export` wrote, or another "
@@ -66,36 +67,41 @@ def read_card(path: Path) -> dict[str, Any]:
     return check_card(path, model)
 
 
+Names = Annotated[list[str], Field(min_length=1, max_length=10_000)]
+Side = Annotated[int, Field(ge=1, le=MAX_SIDE)]
+
+
+class _Preprocessing(BaseModel):
+    model_config = ConfigDict(strict=True, extra="ignore")
+    image_size: Annotated[list[Side], Field(min_length=2, max_length=2)] | None = (
+        None  # none: of ready-made blendshapes
+    )
+    border: float | None = Field(None, ge=0, le=4)
+    size: Side | None = None
+    views: int | None = Field(None, ge=1, le=64)
+
+
+class _Card(BaseModel):
+    model_config = ConfigDict(strict=True, extra="ignore")
+    classes: Names | None = None
+    groups: dict[str, list[str]] | None = None
+    feature_names: Names | None = None
+    preprocessing: _Preprocessing | None = None
+    fingerprint: str | None = None
+
+    @field_validator("classes")
+    @classmethod
+    def _differ(cls, value: list[str] | None) -> list[str] | None:
+        if value is not None and len(set(value)) < len(value):
+            raise ValueError("twice the same")
+        return value
+
+
 def check_card(path: Path, model: dict[str, Any]) -> dict[str, Any]:
     """`model`, if what it says of itself can be: names are text, sizes and numbers are those of faces. Raises InputError."""
-    for key, right in _RIGHT.items():
-        if key in model and not right(model[key]):
-            raise InputError(f"{path}: its {key} cannot be {json.dumps(model[key])[:100]}")
+    try:
+        _Card.model_validate(model)
+    except ValidationError as error:
+        key = str(error.errors()[0]["loc"][0])
+        raise InputError(f"{path}: its {key} cannot be {json.dumps(model[key])[:100]}") from None
     return model
-
-
-def _is_names(value: Any) -> bool:
-    return isinstance(value, list) and 0 < len(value) <= 10_000 and all(isinstance(name, str) for name in value)
-
-
-def _is_preprocessing(value: Any) -> bool:
-    if not isinstance(value, dict):
-        return False
-    size = value.get("image_size") or [1, 1]  # ready-made blendshapes have none
-    if not isinstance(size, list) or len(size) != 2 or not all(_is_between(side, 1, MAX_SIDE) for side in size):
-        return False
-    numbers = {"border": (0, 4), "size": (1, MAX_SIDE), "views": (1, 64)}
-    return all(_is_between(value[key], low, high) for key, (low, high) in numbers.items() if key in value)
-
-
-def _is_between(value: Any, low: int, high: int) -> bool:
-    return isinstance(value, int | float) and not isinstance(value, bool) and low <= value <= high
-
-
-_RIGHT = {
-    "classes": lambda value: _is_names(value) and len(set(value)) == len(value) > 1,
-    "feature_names": _is_names,
-    "groups": lambda value: isinstance(value, dict) and all(map(_is_names, value.values())),
-    "preprocessing": _is_preprocessing,
-    "fingerprint": lambda value: isinstance(value, str),
-}

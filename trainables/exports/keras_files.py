@@ -12,6 +12,7 @@ ONNX is written by hand, since tf2onnx 1.17 cannot translate Keras's GELU and th
 
 from __future__ import annotations
 
+import hashlib
 import json
 import logging
 import warnings
@@ -20,6 +21,7 @@ from typing import Any
 
 import numpy as np
 
+from fersweep.common.errors import InputError
 from fersweep.common.processes import num_threads, silent_stderr
 from fersweep.trainables.exports.card import fitting, of_file, read_card, write_card
 from fersweep.trainables.keras_training.classifier import LOGIT_CLIP, KerasClassifier
@@ -118,7 +120,12 @@ def _write_litert(classifier: KerasClassifier, path: Path) -> None:
             path.write_bytes(converter.convert())
     finally:
         logger.setLevel(level)
-    write_card(path, classifier.card)
+    content = path.read_bytes()
+    write_card(path, classifier.card | {"content": {"num_bytes": len(content), "sha256": _sha256(content)}})
+
+
+def _sha256(content: bytes) -> str:
+    return hashlib.sha256(content).hexdigest()
 
 
 def _write_onnx(classifier: KerasClassifier, path: Path) -> None:
@@ -230,19 +237,25 @@ class _Graph:
 
 
 class LiteRTModel:
-    """A .tflite file in LiteRT's interpreter."""
+    """A .tflite file in LiteRT's interpreter, whose C++ may crash where the file is not as it was written: that is checked first.
+
+    Files of older versions have no checksum.
+    """
 
     def __init__(self, path: Path):
         from ai_edge_litert.interpreter import Interpreter
 
         self.path, self.model = path, read_card(path)
         with of_file(path), silent_stderr():
+            written = self.model.pop("content", None)
+            if written and _sha256(path.read_bytes()[: written["num_bytes"]]) != written["sha256"]:
+                raise InputError(f"{path}: is damaged, or was changed: it is not what `fersweep export` wrote")
             self._interpreter = Interpreter(model_path=str(path), num_threads=num_threads())
             self._interpreter.allocate_tensors()
-        self._input, self._output = (
-            details[0]["index"]
-            for details in (self._interpreter.get_input_details(), self._interpreter.get_output_details())
-        )
+            self._input, self._output = (
+                details[0]["index"]
+                for details in (self._interpreter.get_input_details(), self._interpreter.get_output_details())
+            )
         self._num_rows = 1
 
     def predict(self, x: np.ndarray) -> np.ndarray:

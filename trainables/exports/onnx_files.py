@@ -42,12 +42,14 @@ def read_onnx(path: Path) -> tuple[dict[str, Any], Callable[[np.ndarray], np.nda
     options.log_severity_level = 4
     options.intra_op_num_threads = num_threads()
     with of_file(path):
-        session = onnxruntime.InferenceSession(str(path), options, providers=["CPUExecutionProvider"])
-    inputs = session.get_inputs()
-    if len(inputs) != 1 or inputs[0].type not in TYPES:
-        types = ", ".join(f"{input_.name} {input_.type}" for input_ in inputs)
-        raise InputError(f"{path}: wanted one input of {', '.join(TYPES)}, but it has {types}")
-    model = _model(session.get_modelmeta().custom_metadata_map, inputs[0].shape, path)
+        session = onnxruntime.InferenceSession(
+            str(path), options, providers=["CPUExecutionProvider"], enable_fallback=0
+        )
+        inputs = session.get_inputs()
+        if len(inputs) != 1 or inputs[0].type not in TYPES:
+            types = ", ".join(f"{input_.name} {input_.type}" for input_ in inputs)
+            raise InputError(f"{path}: wanted one input of {', '.join(TYPES)}, but it has {types}")
+        model = _model(session.get_modelmeta().custom_metadata_map, inputs[0].shape, path)
 
     def answer(x: np.ndarray) -> np.ndarray:
         with of_file(path):
@@ -89,7 +91,10 @@ def _probabilities(session: Any, x: np.ndarray) -> np.ndarray:
     for start in range(0, len(x), fixed or BATCH):
         batch = x[start : start + (fixed or BATCH)]
         padded = np.resize(batch, (fixed, *batch.shape[1:])) if fixed else batch
-        parts.append(np.asarray(session.run(None, {wanted.name: padded})[0])[: len(batch)])
+        answers = np.asarray(session.run(None, {wanted.name: padded})[0])
+        if answers.shape[:1] != (len(padded),):
+            raise ValueError(f"its answers to {len(padded)} faces have the shape {answers.shape}")
+        parts.append(answers[: len(batch)])
     answers = np.concatenate(parts).reshape(len(x), -1)
     if (answers >= 0).all() and np.allclose(answers.sum(axis=1), 1, atol=1e-3):
         return answers

@@ -85,11 +85,11 @@ def _write_onnx(classifier: TorchClassifier, path: Path) -> None:
 
 
 def _write_safetensors(classifier: TorchClassifier, path: Path) -> None:
-    from safetensors.torch import save_file
+    from safetensors.torch import save
 
     state = {f"net.{name}": value.contiguous() for name, value in predicting_net(classifier).state_dict().items()}
     state |= {name: torch.from_numpy(np.array(value)) for name, value in classifier.statistics.items()}
-    save_file(state, path, {key: json.dumps(value) for key, value in classifier.card.items()})
+    path.write_bytes(save(state, {key: json.dumps(value) for key, value in classifier.card.items()}))  # save_file: 0600
 
 
 def open_safetensors(path: Path) -> Any:

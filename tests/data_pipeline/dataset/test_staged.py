@@ -270,6 +270,31 @@ def test_where_it_is_staged(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> 
         node_cache.directory()
 
 
+def test_what_another_user_made_ready_is_not_used(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Under /tmp anybody may make a directory of our name, or a link of it to one that is ours."""
+    monkeypatch.delenv("FERSWEEP_STAGED")
+    monkeypatch.setattr("tempfile.tempdir", str(tmp_path))
+    monkeypatch.setattr(node_cache, "is_on_network", lambda _: True)
+    place, ours = tmp_path / f"fersweep-{os.getuid()}", tmp_path / "ours"
+    ours.mkdir(mode=0o700)
+    place.symlink_to(ours)
+    with pytest.raises(InputError, match="it is a link, or others may write there; name a directory"):
+        node_cache.directory()
+    assert not list(ours.iterdir())
+    place.unlink()
+    place.mkdir()
+    place.chmod(0o777)
+    with pytest.raises(InputError, match="others may write there"):
+        node_cache.directory()
+    place.rmdir()
+    before = os.umask(0)
+    try:
+        assert node_cache.directory().parent == place
+    finally:
+        os.umask(before)
+    assert place.stat().st_mode & 0o777 == 0o700
+
+
 def test_what_is_on_the_network(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     import psutil
 
