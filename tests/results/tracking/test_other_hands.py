@@ -14,12 +14,14 @@ from typing import Any
 import pytest
 
 from fersweep.cluster.driver.stopping import Stopping
+from fersweep.common.errors import InputError
 from fersweep.results.dashboards.status import status
 from fersweep.results.dashboards.sync import sync
 from fersweep.results.mlflow_store import addresses, connection, limits, trial_files
 from fersweep.results.record.recorded_sweep import load_sweep
 from fersweep.results.tracking import lag, recorder_process
 from fersweep.results.tracking import recorder as recorder_module
+from fersweep.search_spaces.sweep_file.read_sweep import read_sweep
 from tests.recorded import check_all_recorded, client_of, run_ids, runs_of
 from tests.sweeps import METRIC, NewSweep
 
@@ -74,6 +76,14 @@ def test_odd_names_are_recorded(home: Path, new_sweep: NewSweep) -> None:
     assert sum(value == 0.25 for value in trial.data.metrics.values()) == len(ODD)
     assert trial.data.tags["fersweep.reason"].startswith("because")
     assert len(trial.data.tags["fersweep.reason"]) == limits.TAG
+
+
+@pytest.mark.parametrize("name", ["", " ", "a\nb", "x" * 201])
+def test_a_class_that_cannot_be_shown_is_refused_at_launch(name: str) -> None:
+    classes = json.dumps({name: ["happy"], "positive (happy, surprise)": ["sad"]})
+    with pytest.raises(InputError, match=r"the name '.*' cannot be shown: want 1 to 200 characters") as refused:
+        read_sweep("quick", [f"task.classes={classes}"])
+    assert str(refused.value).isprintable()
 
 
 def test_odd_names_are_drawn(tmp_path: Path) -> None:
