@@ -30,7 +30,12 @@ def render_judgement(judged: ModelJudgement) -> RenderableType:
     tables = [_scores(figures, f"{judgement_title(judged)}: scores [95 % interval]"), _classes(figures)]
     if judged.mistakes:
         tables.append(_mistakes(judged.mistakes))
-    notes = [*judged.notes, figures.faces, *(f"drawn: {path}" for path in judged.pictures or ())]
+    notes = [
+        *judged.notes,
+        figures.faces,
+        f"Intervals: {figures.protocol}.",
+        *(f"drawn: {path}" for path in judged.pictures or ()),
+    ]
     return Group(*tables, *map(_note, notes))
 
 
@@ -42,7 +47,8 @@ def render(figures: Figures, title: str) -> RenderableType:
     """The figures of `evaluate`: scores, and scores by class."""
     from rich.console import Group
 
-    return Group(_scores(figures, title), _classes(figures), *map(_note, filter(None, [figures.faces])))
+    notes = [figures.faces, f"Intervals: {figures.protocol}.", f"Refit: {figures.refit}." if figures.refit else ""]
+    return Group(_scores(figures, title), _classes(figures), *map(_note, filter(None, notes)))
 
 
 def _note(line: str) -> Text:

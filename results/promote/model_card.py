@@ -104,6 +104,8 @@ def _protocol(sweep: SweepJson, trial: TrialRecord, figures: Figures, num_trials
     if refit is not None:
         values = ", ".join(f"{seed.value:.4f}" for seed in refit.seeds)
         text += f" Refit for {refit.epochs} epochs; {refit.metric} on test of each seed: {values}."
+        if refit.deviation is not None:
+            text += f" Mean ± standard deviation: {refit.mean:.4f} ± {refit.deviation:.4f}."
         if not refit.ensemble:
             text += " The median was taken, not the best."
     version = sweep.versions.get("fersweep")
