@@ -18,7 +18,8 @@ from fersweep.results.scores.resampling import batches
 
 EXACT = 4096  # ways of swapping that are all gone through
 SWAPS = (2_000, 20_000)  # drawn where there are more; the second where the first leave p small
-RARE = 20  # swaps that differ as much: with fewer of the first, the second are drawn
+RARE = 10  # swaps that differ as much: with fewer of the first, the second are drawn
+BITS = 64
 TOLERANCE = 1e-9  # of scores that are sums in another order
 
 
@@ -58,19 +59,21 @@ def p_of_class_scores(
     if not len(patterns):
         return dict.fromkeys(measured, 1.0)
 
+    whole = patterns.astype(np.float32)  # their sums are whole numbers, below 2 ** 24
+
     def as_far(signs: np.ndarray) -> dict[str, np.ndarray]:
         """Of each way, (R, P) clusters not swapped minus those swapped: whether it differs as much."""
-        swapped = _differences(signs @ patterns, middle, support)
+        swapped = _differences((signs @ whole).astype(np.float64), middle, support)
         return {name: np.abs(swapped[name]) >= abs(measured[name][0]) - TOLERANCE for name in measured}
 
-    if np.prod(number + 1.0) <= EXACT:
+    if np.log(number + 1.0).sum() <= np.log(EXACT):
         signs, chances = _all_ways(number)
         return {name: float(min(1.0, chances[far].sum())) for name, far in as_far(signs).items()}
     rng = np.random.default_rng(seed)
     drawn, hits = 0, dict.fromkeys(measured, 0)
     for swaps in SWAPS:
-        for size in batches(swaps, int(number.max()) + len(number)):
-            for name, far in as_far(number - 2.0 * rng.binomial(number, 0.5, (size, len(number)))).items():
+        for size in batches(swaps, 4 * len(number)):
+            for name, far in as_far(_some_ways(rng, number, size)).items():
                 hits[name] += int(far.sum())
         drawn += swaps
         if min(hits.values()) >= RARE:
@@ -101,9 +104,20 @@ def _discordant(differences: np.ndarray, number: np.ndarray) -> tuple[np.ndarray
     return patterns, np.bincount(place.ravel(), weights=number).astype(np.int64)
 
 
+def _some_ways(rng: np.random.Generator, number: np.ndarray, size: int) -> np.ndarray:
+    """Clusters of each pattern not swapped minus those swapped, of `size` ways, each cluster by a toss: (size, P)."""
+    signs = np.empty((size, len(number)), np.float32)
+    few = number <= BITS  # tosses that are bits of one word
+    words = rng.integers(0, 2**BITS, (size, int(few.sum())), np.uint64)
+    masks = np.uint64(2**BITS - 1) >> (BITS - number[few]).astype(np.uint64)
+    signs[:, few] = number[few] - 2.0 * np.bitwise_count(words & masks)
+    signs[:, ~few] = number[~few] - 2.0 * rng.binomial(number[~few], 0.5, (size, int((~few).sum())))
+    return signs
+
+
 def _all_ways(number: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
     """Clusters of each pattern not swapped minus those swapped (R, P), and the chance of each way (R,)."""
     from scipy.stats import binom
 
     swapped = np.array(list(product(*(range(num + 1) for num in number.tolist()))))
-    return number - 2.0 * swapped, np.prod(binom.pmf(swapped, number, 0.5), axis=1)
+    return (number - 2.0 * swapped).astype(np.float32), np.prod(binom.pmf(swapped, number, 0.5), axis=1)

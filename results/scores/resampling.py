@@ -51,12 +51,18 @@ class Patterns:
 
     def resample(self, resamples: int = RESAMPLES, seed: int = 0) -> np.ndarray:
         """(resamples, K) counts of as many draws of all clusters with replacement."""
-        rng, num = np.random.default_rng(seed), self.num_clusters
-        parts = [
-            rng.multinomial(num, self.number / num, size=size) @ self.counts
-            for size in batches(resamples, len(self.number))
-        ]
-        return np.concatenate(parts)
+        rng, counts = np.random.default_rng(seed), self.counts.astype(np.float32)  # whole numbers, below 2 ** 24
+        sizes = batches(resamples, max(len(self.number), self.num_clusters))
+        return np.concatenate([(self._draw(rng, size) @ counts).astype(np.float64) for size in sizes])
+
+    def _draw(self, rng: np.random.Generator, size: int) -> np.ndarray:
+        """(size, P) float32: how often each pattern is drawn."""
+        num_patterns, num = len(self.number), self.num_clusters
+        if num > 8 * num_patterns:  # a binomial draw of each takes as long as eight indices
+            return rng.multinomial(num, self.number / num, size=size).astype(np.float32)
+        drawn = np.repeat(np.arange(num_patterns), self.number)[rng.integers(0, num, (size, num), np.int32)]
+        drawn += num_patterns * np.arange(size)[:, None]
+        return np.bincount(drawn.ravel(), minlength=size * num_patterns).reshape(size, -1).astype(np.float32)
 
 
 def patterns(columns: np.ndarray, key: np.ndarray, clusters: np.ndarray, num_columns: int) -> Patterns:
