@@ -179,6 +179,10 @@ class Task:
         """face_id of `learned_rows`."""
         return self._table(["face_id"], self.learned_rows(splits, without_twins))["face_id"].to_pylist()
 
+    def columns(self, split: str, names: Sequence[str]) -> pa.Table:
+        """Columns of the dataset of all faces of `split`, in the order of `everyone`."""
+        return self._table(names, self._rows.chosen(split, detected=None)[0])
+
     def names(self, split: str, rows: Sequence[int] | np.ndarray) -> tuple[list[str], list[str]]:
         """face_id and source of the given rows of `load(split)`."""
         chosen, place = self._dataset_rows(split, rows)

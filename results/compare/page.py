@@ -65,7 +65,7 @@ def sweeps_page(compared: ComparedSweeps) -> str:
     rows = [[heading, *(column.get(heading) for column in columns.values())] for heading in headings]
     sections = [Section("Sweeps", _reasons(compared.reasons) + html_table(["", *columns], rows))]
     if any(summary.best and summary.best.low is not None for summary in compared.sweeps):
-        note = "With the 95 % interval of a bootstrap over the faces of val; a dash marks the baseline."
+        note = "With the 95 % interval of a bootstrap over val: over persons, with twins as one, where the dataset is at hand and knows them; else faces are taken for independent. A dash marks the baseline."
         sections.append(Section("Best trials", plot(_intervals(compared.sweeps)), note))
     if compared.pairs:
         note = f"Of the best of each, {SHARED}; {correction(len(compared.pairs))}."

@@ -6,6 +6,7 @@ from collections.abc import Mapping, Sequence
 from typing import TYPE_CHECKING
 
 from fersweep.common.display.tables import duration, short, table
+from fersweep.data_pipeline.tasks.clusters import INDEPENDENT
 from fersweep.results.compare.data import (
     ComparedSweeps,
     ComparedTrials,
@@ -26,11 +27,11 @@ if TYPE_CHECKING:
 
 
 UNLIKE = "the scores above are not comparable"
-SHARED = "both on the same faces of val, so these can be compared"
+SHARED = "both on the same faces of val (taken for independent where no persons are named), so these can be compared"
 HPARAMS = "hparams that varied"
 AGAINST = "p vs best"
 NOISE = (
-    "p vs best: of the difference in {score} on the same faces of val (paired bootstrap; {corrected}); "
+    "p vs best: of the difference in {score} on the same faces of val (permutation test of {words}; {corrected}); "
     "noise: 0.05 or more. val chose these trials: only test can say what is left of it."
 )
 WARNING = "val chose these trials: it makes them look better than they are, and only test can say what is left of it."
@@ -141,8 +142,10 @@ def ranking(compared: SweepTrials) -> str:
 def noise_note(compared: SweepTrials) -> str:
     """What the column AGAINST means; "" where it has no p."""
     compared_with_best = [row.against_best for row in compared.trials if row.against_best is not None]
-    number = sum(not isinstance(difference, NoDifference) for difference in compared_with_best)
-    return NOISE.format(score=score_title(compared.score), corrected=correction(number)) if number else ""
+    known = [difference for difference in compared_with_best if not isinstance(difference, NoDifference)]
+    if not known:
+        return ""
+    return NOISE.format(score=score_title(compared.score), words=known[0].resampled, corrected=correction(len(known)))
 
 
 def score_title(score: str) -> str:
@@ -173,7 +176,8 @@ def difference_cells(pair: Pair) -> list[str]:
     decisive = difference.decisive
     interval = f"[{decisive.low:+.4f}, {decisive.high:+.4f}]"
     p = p_cell(difference)
-    return [f"{decisive.difference:+.4f}", interval, p, f"{difference.mcnemar.p:.2g}", difference.faces]
+    faces = difference.faces if difference.resampled == INDEPENDENT else f"{difference.faces}; {difference.resampled}"
+    return [f"{decisive.difference:+.4f}", interval, p, f"{difference.mcnemar.p:.2g}", faces]
 
 
 def _state_cell(trial: TrialRow | TrialScores) -> str:

@@ -3,8 +3,8 @@
     figures = evaluate(fersweep.trainables.restore(checkpoint), task, "val")
 
 Over all faces, one that was not detected got no answer of a model of blendshapes and counts as wrong; a model of pixels
-answers every face, so that both are the same. Every score has a 95 % bootstrap interval (results/scores/intervals.py),
-and beside it is the baseline that always guesses the most frequent class of train. Shapes are
+answers every face, so that both are the same. Every score has a 95 % bootstrap interval (results/scores/intervals.py)
+of persons, where the dataset knows them, with twins as one; and beside it is the baseline that always guesses the most frequent class of train. Shapes are
 data_pipeline/tasks/task.py's.
 """
 
@@ -16,6 +16,7 @@ from typing import Protocol
 import numpy as np
 
 from fersweep.common.errors import InputError
+from fersweep.data_pipeline.tasks.clusters import clusters
 from fersweep.data_pipeline.tasks.task import Task
 from fersweep.results.scores import intervals
 from fersweep.results.scores.figures import Figures
@@ -72,12 +73,19 @@ def judge(model: Predictor, task: Task, split: str, tta: bool = False, answers: 
     place = np.full(len(answers), num_classes)
     place[columns] = np.arange(num_classes)  # of each answer among the task's classes
 
+    together = clusters(task, split)
+    of_loaded, of_others = together.number[together.loaded], together.number[~together.loaded]
+
     def score(predicted: np.ndarray, unanswered: np.ndarray | None = None) -> FaceScores:
         """Of predicted (N,) class indices; num_classes is a class that the task does not have."""
+        y, groups = faces.y, of_loaded
+        if unanswered is not None:
+            y, groups = np.concatenate([y, unanswered]), np.concatenate([groups, of_others])
+            predicted = np.concatenate([predicted, np.full(len(unanswered), num_classes)])
         other = predicted == num_classes
-        wrong = faces.y[other] if unanswered is None else np.concatenate([unanswered, faces.y[other]])
-        counts = intervals.count(faces.y[~other], predicted[~other], num_classes, wrong)
-        return intervals.score_faces(counts, task.classes, majority)
+        counts = intervals.count(y[~other], predicted[~other], num_classes, y[other])
+        by_cluster = intervals.count_clusters(y, predicted, num_classes, groups)
+        return intervals.score_faces(counts, task.classes, majority, by_cluster)
 
     answered = np.asarray(model.predict(faces.x))
     if answered.shape[1] != len(answers):
@@ -97,7 +105,7 @@ def judge(model: Predictor, task: Task, split: str, tta: bool = False, answers: 
     figures = Figures(
         split=split,
         fingerprint=task.manifest["fingerprint"],
-        protocol=intervals.PROTOCOL,
+        protocol=intervals.protocol(together.words, together.num),
         classes=task.classes,
         faces=EVERY if sees_pixels else DETECTED,
         detected=detected,

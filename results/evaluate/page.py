@@ -28,7 +28,9 @@ def html(judged: ModelJudgement) -> str:
     columns = ["", *(SETS[key] for key in sets), f"always {baseline.majority}"]
     notes = "; ".join([*judged.notes, figures.faces, figures.protocol])
     answers = figures.shared or figures.detected
-    charts = sections(task.classes, judged.y, judged.probabilities, task, judged.split, figures=answers)
+    charts = sections(
+        task.classes, judged.y, judged.probabilities, task, judged.split, figures=answers, protocol=figures.protocol
+    )
     if figures.shared:  # answers of another class have no column, and no probability among the classes' own
         charts.insert(0, Section("Answers", note=f"What follows is of {SETS['shared']}."))
     lead = f"Dataset {task.place}, fingerprint {figures.fingerprint[:12]}"

@@ -34,6 +34,7 @@ def render_judgement(judged: ModelJudgement) -> RenderableType:
     notes = [
         *judged.notes,
         figures.faces,
+        f"Intervals: {figures.protocol}.",
         *filter(None, [asked(figures)]),
         *(f"drawn: {path}" for path in judged.pictures or ()),
     ]
@@ -50,7 +51,9 @@ def render(figures: Figures, title: str) -> RenderableType:
     """The figures of `evaluate`: scores, and scores by class."""
     from rich.console import Group
 
-    return Group(_scores(figures, title), _classes(figures), *map(_note, filter(None, [figures.faces, asked(figures)])))
+    refit = f"Refit: {figures.refit}." if figures.refit else ""
+    notes = [figures.faces, f"Intervals: {figures.protocol}.", refit, asked(figures)]
+    return Group(_scores(figures, title), _classes(figures), *map(_note, filter(None, notes)))
 
 
 def asked(figures: Figures) -> str:

@@ -17,6 +17,7 @@ from __future__ import annotations
 import re
 from dataclasses import replace
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 from fersweep.common.errors import InputError
 from fersweep.results.models.callables import open_callable
@@ -28,6 +29,10 @@ from fersweep.results.record.recorded_sweep import load_sweep
 from fersweep.results.record.sweep_json import read_sweep_json
 from fersweep.trainables.exports import formats
 from fersweep.trainables.saved_model import read_model
+
+if TYPE_CHECKING:
+    from mlflow.entities.model_registry import ModelVersion
+    from mlflow.tracking import MlflowClient
 
 
 def open_model(spec: str, home: Path) -> FaceModel:
@@ -76,7 +81,13 @@ def _version_or_trial(spec: str, home: Path) -> FaceModel:
                 "FILE.py:FUNCTION"
             )
     client = registry.open_registry(home)
-    version = registry.find_version(client, alias)
+    return open_version(client, registry.find_version(client, alias), home, alias)
+
+
+def open_version(client: MlflowClient, version: ModelVersion, home: Path, name: str) -> FaceModel:
+    """A registered version, called `name`."""
+    from fersweep.results.mlflow_store import registry
+
     checkpoint = registry.fetch(client, version)
     origin, sweep = Origin(int(version.version)), version.tags.get("fersweep.sweep", "")
     if (Path(home) / "sweeps" / sweep / "sweep.json").is_file():
@@ -86,7 +97,7 @@ def _version_or_trial(spec: str, home: Path) -> FaceModel:
         whose = None if origin.sweep is None else read_sweep_json(find_sweep(home, origin.sweep))
         is_refit = version.tags.get("fersweep.refit", "none") != "none"
         described["learned"] = older_record(described, whose, is_refit)
-    return FaceModel(alias, described, checkpoint, origin=origin)
+    return FaceModel(name, described, checkpoint, origin=origin)
 
 
 def _is_alias(name: str, home: Path) -> bool:

@@ -10,6 +10,7 @@ from pathlib import Path
 from fersweep.common.files import new_directory
 from fersweep.data_pipeline.tasks.task import Task
 from fersweep.results.models.face_model import FaceModel
+from fersweep.results.models.learned import older_record
 from fersweep.results.promote.refit import best_epoch
 from fersweep.results.record.journal import SweepRecord, TrialRecord
 from fersweep.results.record.sweep_json import SweepJson
@@ -72,6 +73,7 @@ class Candidate:
     def model(self) -> FaceModel:
         """The checkpoint as a model; its classes' labels, which older checkpoints lack, are the task's."""
         described = {**read_model(self.checkpoint), "groups": self.task.groups}
+        described.setdefault("learned", older_record(described, self.sweep, refit=bool(self.seeds)))
         return FaceModel(self.name, described, self.checkpoint)
 
     def judged(self, values: Sequence[float]) -> Candidate:

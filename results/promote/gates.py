@@ -21,10 +21,13 @@ import numpy as np
 
 from fersweep.common.display.tables import table
 from fersweep.common.errors import InputError, hint
+from fersweep.data_pipeline.tasks.clusters import clusters
+from fersweep.data_pipeline.tasks.learned_faces import Seen
+from fersweep.data_pipeline.tasks.task import Task
 from fersweep.results.mlflow_store.test_ledger import Line
 from fersweep.results.models.face_model import FaceModel
 from fersweep.results.models.other_process import answers_elsewhere
-from fersweep.results.scores.significance import PairedTest, paired, spent
+from fersweep.results.scores.significance import LEVEL, PairedTest, paired, spent
 from fersweep.trainables.metrics import SCORES, confusion, scores
 
 if TYPE_CHECKING:
@@ -35,8 +38,33 @@ DEFAULT = ("better_than_champion",)
 PLAIN = ("better_than_champion", "same_fingerprint", "fresh_test")
 NONE = "none"  # alone: no gate
 LIMITS = (*(f"min_{name}" for name in SCORES), "max_recall_drop", "max_latency_ms")
-LEVEL = 0.05  # of p
 TIMED = 101  # single faces whose answers are timed
+
+
+@dataclass(frozen=True)
+class SeenByBoth:
+    """Which faces of test the candidate and the champion learned; None: nobody knows, or there is no such model."""
+
+    own: Seen | None = None
+    other: Seen | None = None
+
+    @property
+    def notes(self) -> list[str]:
+        """What is to be said of it, where faces were learned, or that is not known."""
+        both = (("the candidate", self.own), ("the champion", self.other))
+        return [seen.sentence(name) for name, seen in both if seen is not None and (seen.faces.any() or seen.unknown)]
+
+    def unseen_task(self, task: Task) -> Task:
+        """The candidate's task without the faces of test that it learned."""
+        return task if self.own is None or not self.own.faces.any() else task.without("test", self.own.faces)
+
+    def unseen(self, num: int, by_both: bool) -> np.ndarray:
+        """(num,) bool: the faces of `Task.everyone("test")` that the candidate has not learned, and, `by_both`, the champion."""
+        rest = np.ones(num, bool)
+        for seen in (self.own, self.other if by_both else None):
+            if seen is not None:
+                rest &= ~seen.faces
+        return rest
 
 
 @dataclass(frozen=True)
@@ -130,6 +158,7 @@ def check(
     data: Path,
     metric: str,
     nth: int = 1,
+    seen: SeenByBoth | None = None,
 ) -> list[Verdict]:
     """The verdict of each gate; never none.
 
@@ -139,10 +168,11 @@ def check(
         data: the dataset on whose test faces they are judged.
         metric: which of SCORES says what is better.
         nth: the candidate is the nth that is compared with this champion.
+        seen: faces that they learned, on which they are not judged.
     """
     if not gates:
         return [Verdict(NONE, "no gate", "none was asked", True)]
-    test = _Test(candidate, champion, data, "max_latency_ms" in gates)
+    test = _Test(candidate, champion, data, "max_latency_ms" in gates, seen or SeenByBoth())
     return [known.get(gate) or _verdict(gate, limit, test, metric, nth) for gate, limit in gates.items()]
 
 
@@ -158,13 +188,21 @@ def _verdict(gate: str, limit: float, test: _Test, metric: str, nth: int) -> Ver
     if gate == "max_latency_ms":
         return Verdict(gate, f"≤ {limit:g} ms", f"{test.latency_ms:.2f} ms", test.latency_ms <= limit)
     if gate == "max_recall_drop":
+        if not test.unseen.any():
+            return Verdict(gate, "faces that neither has learned", "none is left in test", False)
         drops = test.recall_drops()
         worst = int(np.nanargmax(drops))
         measured = f"{drops[worst]:+.4f} ({test.classes[worst]})"
         return Verdict(gate, f"≤ {limit:g} in each class", measured, bool(drops[worst] <= limit))
+    if not test.unseen.any():
+        return Verdict(gate, "faces that neither has learned", "none is left in test", False)
     duel = test.duel().score(metric)
     p = spent(duel.p, nth)
     measured = f"{duel.difference:+.4f} [{duel.low:+.4f}, {duel.high:+.4f}], p {p:.3g}"
+    if (num := int((~test.unseen).sum())) > 0:
+        measured += f", without {num} faces that one of them may have learned"
+    if test.seen.other is not None and test.seen.other.unknown:
+        measured += f"; {test.seen.other.sentence('the champion')}"
     if nth > 1:
         measured += f" ({duel.p:.3g}, corrected for {nth} candidates against this champion)"
     wanted = f"{metric.replace('_', ' ')} higher, p < {LEVEL:g}"
@@ -183,8 +221,8 @@ class _Predicted:
 class _Test:
     """The answers of both models to all faces of test, each asked once, if at all, in a process of its own."""
 
-    def __init__(self, candidate: FaceModel, champion: FaceModel | None, data: Path, timed: bool):
-        self.candidate, self.champion = candidate, champion
+    def __init__(self, candidate: FaceModel, champion: FaceModel | None, data: Path, timed: bool, seen: SeenByBoth):
+        self.candidate, self.champion, self.seen = candidate, champion, seen
         self.classes = list(candidate.groups or {})
         self._data, self._timed = data, timed
 
@@ -200,24 +238,35 @@ class _Test:
         return _predict(self.champion, self._data).predicted
 
     @cached_property
+    def unseen(self) -> np.ndarray:
+        """(M,) bool: the faces that neither has learned."""
+        return self.seen.unseen(len(self.own.y), by_both=True)
+
+    @cached_property
     def scores(self) -> dict[str, np.ndarray]:
-        """Of the candidate."""
-        return scores(self._counts(self.own.predicted))
+        """Of the candidate, on the faces that it has not learned."""
+        return scores(self._counts(self.own.predicted, self.seen.unseen(len(self.own.y), by_both=False)))
 
     @property
     def latency_ms(self) -> float:
         return 1000 * (self.own.latency_s or 0.0)
 
     def duel(self) -> PairedTest:
-        return paired(self.own.y, self.own.predicted, self.other, len(self.classes))
+        """On the faces that neither has learned; those of one person, and twins, together."""
+        belongs = clusters(self.candidate.task(self._data, self.candidate.groups), "test").number
+        y, own, other = (faces[self.unseen] for faces in (self.own.y, self.own.predicted, self.other))
+        return paired(y, own, other, len(self.classes), clusters=belongs[self.unseen])
 
     def recall_drops(self) -> np.ndarray:
         """(C,) recall of the champion minus that of the candidate; NaN for a class without faces."""
-        return scores(self._counts(self.other))["recall"] - self.scores["recall"]
+        own, other = (
+            scores(self._counts(predicted, self.unseen))["recall"] for predicted in (self.own.predicted, self.other)
+        )
+        return other - own
 
-    def _counts(self, predicted: np.ndarray) -> np.ndarray:
+    def _counts(self, predicted: np.ndarray, judged: np.ndarray) -> np.ndarray:
         num = len(self.classes) + 1
-        return confusion(self.own.y, np.where(predicted < 0, num - 1, predicted), num)[:-1]
+        return confusion(self.own.y[judged], np.where(predicted < 0, num - 1, predicted)[judged], num)[:-1]
 
 
 def _predict(model: FaceModel, data: Path, timed: int = 0) -> _Predicted:

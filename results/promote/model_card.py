@@ -6,7 +6,7 @@ measured when the version was registered.
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 import numpy as np
@@ -34,6 +34,7 @@ def write_card(
     num_trials: int,
     links: dict[str, str],
     licence: str | None = None,
+    seen: Sequence[str] = (),
 ) -> str:
     """Markdown.
 
@@ -41,13 +42,14 @@ def write_card(
         figures: on test.
         num_trials: from which the trial was chosen.
         links: name → address of the runs in MLflow.
+        seen: which faces of test a model learned, a sentence each.
     """
     parts = [
         _what(sweep, trial, task, figures),
         _data(sweep, task, licence),
         _protocol(sweep, trial, figures, num_trials),
         _scores(figures),
-        _limits(task, figures),
+        _limits(task, figures, seen),
         "**Where it comes from.** " + " · ".join(f"[{name}]({link})" for name, link in links.items()),
     ]
     return printable_lines("\n\n".join(parts)) + "\n"
@@ -107,6 +109,8 @@ def _protocol(sweep: SweepJson, trial: TrialRecord, figures: Figures, num_trials
     if refit is not None:
         values = ", ".join(f"{seed.value:.4f}" for seed in refit.seeds)
         text += f" Refit for {refit.epochs} epochs; {refit.metric} on test of each seed: {values}."
+        if refit.deviation is not None:
+            text += f" Mean ± standard deviation: {refit.mean:.4f} ± {refit.deviation:.4f}."
         if not refit.ensemble:
             text += " The median was taken, not the best."
     version = sweep.versions.get("fersweep")
@@ -139,7 +143,7 @@ def _classes(scores: FaceScores) -> str:
     return "\n".join(lines)
 
 
-def _limits(task: Task, figures: Figures) -> str:
+def _limits(task: Task, figures: Figures, seen: Sequence[str]) -> str:
     main = next(iter(figures.sets().values()))
     recall = {name: row.recall for name, row in main.per_class.items() if row.recall is not None}
     worst = min(recall, key=lambda name: recall[name])
@@ -164,6 +168,7 @@ def _limits(task: Task, figures: Figures) -> str:
             f"most often {task.classes[most]} ({lost[most]:.1%})."
         )
     limits += [
+        *(f"{sentence[0].upper()}{sentence[1:]}." for sentence in seen),
         "It names the expression that people labelled, of which annotators themselves often disagree; it does not know "
         "what anybody feels, and must not decide about a person.",
         "Not measured: how it does for groups of people, in other light, at other angles, or over time.",

@@ -23,11 +23,12 @@ from fersweep.results.mlflow_store import connection, registry, run_fields
 from fersweep.results.mlflow_store.registry import MODEL
 from fersweep.results.promote.begun import process_tags
 from fersweep.results.promote.candidate import Candidate
+from fersweep.results.promote.gates import SeenByBoth
 from fersweep.results.promote.model_card import write_card
 from fersweep.results.promote.packaging import log_model
 from fersweep.results.promote.request import Request
 from fersweep.results.scores import intervals
-from fersweep.results.scores.figures import SETS, Figures
+from fersweep.results.scores.figures import SETS, Figures, Learned
 from fersweep.trainables.metrics import SCORES
 
 if TYPE_CHECKING:
@@ -51,12 +52,14 @@ def find_registered(client: MlflowClient, candidate: Candidate) -> tuple[ModelVe
     return None
 
 
-def register(request: Request, candidate: Candidate, asked: int) -> tuple[ModelVersion, Figures]:
+def register(request: Request, candidate: Candidate, asked: int, seen: SeenByBoth) -> tuple[ModelVersion, Figures]:
     """Judge the checkpoint on test, and log figures and model to a run of their own under the sweep's run.
 
-    asked: how often the faces of test were asked, this time included.
+    Args:
+        asked: how often the faces of test were asked, this time included.
+        seen: faces of test that the candidate learned, which do not judge it, or that the champion learned.
     """
-    client, sweep, trial, task = request.client, candidate.sweep, candidate.trial, candidate.task
+    client, sweep, trial, task = request.client, candidate.sweep, candidate.trial, seen.unseen_task(candidate.task)
     if not client.search_registered_models(f"name = '{MODEL}'"):
         client.create_registered_model(MODEL, description=DESCRIPTION)
     model = candidate.model.loaded
@@ -64,6 +67,8 @@ def register(request: Request, candidate: Candidate, asked: int) -> tuple[ModelV
     figures = evaluate(model, task, "test", tta=tta).model_copy(update={"asked": asked})
     if candidate.refit is not None:
         figures = figures.model_copy(update={"refit": candidate.refit})
+    if seen.own is not None and seen.own.faces.any():
+        figures = figures.model_copy(update={"seen": Learned(same=seen.own.num_same, near=seen.own.num_near)})
     example = task.load("val").x[:EXAMPLE_ROWS]
     tags = run_fields.promotion_tags(sweep, trial, request.runs["sweep"]) | candidate.identity | process_tags()
     with _run(client, request.experiment, f"test of {trial.name}", tags) as run_id:
@@ -74,11 +79,13 @@ def register(request: Request, candidate: Candidate, asked: int) -> tuple[ModelV
         }
         links = {name: f"#/experiments/{request.experiment}/runs/{run_of}" for name, run_of in runs.items()}
         num_trials = len(candidate.record.trials)
-        card = write_card(sweep, trial, task, figures, num_trials=num_trials, links=links, licence=candidate.licence)
+        card = write_card(
+            sweep, trial, task, figures, num_trials=num_trials, links=links, licence=candidate.licence, seen=seen.notes
+        )
         _log_figures(client, run_id, figures, int(candidate.identity["fersweep.best_epoch"]), card)
         client.log_inputs(run_id, [run_fields.dataset_input(sweep, "test")])
         _log_explanations(client, run_id, model, task)
-        info = log_model(candidate.checkpoint, task, example, model.predict(example))
+        info = log_model(candidate.model, task, example, model.predict(example))
         version = client.create_model_version(
             MODEL,
             source=info.model_uri,
@@ -103,6 +110,7 @@ def _run(client: MlflowClient, experiment: str, name: str, tags: dict[str, str])
 
 
 def _log_figures(client: MlflowClient, run_id: str, figures: Figures, epoch: int, card: str) -> None:
+    from fersweep.common.display.charts import save_figure
     from fersweep.results.scores.charts import draw_confusion
 
     metrics = {"test_{}": figures.detected, "test_{}_all_faces": figures.all}
@@ -121,7 +129,7 @@ def _log_figures(client: MlflowClient, run_id: str, figures: Figures, epoch: int
         (out / "test_report.txt").write_text("\n".join(text))
         (out / "model_card.md").write_text(card)
         counts = np.array(figures.detected.confusion)[:, :-1]
-        draw_confusion(counts, figures.classes).savefig(out / "test_confusion.png")
+        save_figure(draw_confusion(counts, figures.classes), out / "test_confusion.png")
         client.log_artifacts(run_id, directory)
 
 

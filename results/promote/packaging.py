@@ -1,6 +1,6 @@
 """How a checkpoint is packed as an MLflow model: code, bundle, signature, input example, and what it is installed with.
 
-    info = log_model(checkpoint, task, example, probabilities)     # inside an MLflow run
+    info = log_model(model, task, example, probabilities)     # inside an MLflow run
 
 The model itself is results/promote/pyfunc.py.
 """
@@ -22,8 +22,11 @@ import numpy as np
 from fersweep import trainables
 from fersweep.common.processes import ROOT
 from fersweep.data_pipeline.faces.landmarker_bundle import find_bundle
+from fersweep.data_pipeline.tasks.learned_faces import FILE
 from fersweep.data_pipeline.tasks.task import Task
 from fersweep.results.mlflow_store.addresses import file_uri
+from fersweep.results.models.face_model import FaceModel
+from fersweep.results.models.learned import faces_of
 from fersweep.trainables.saved_model import read_model
 
 if TYPE_CHECKING:
@@ -41,8 +44,9 @@ TRAVELS = ("common", "data_pipeline", "trainables")  # rooms that a model needs 
 PHOTOS = ["mediapipe", "opencv-contrib-python", "pillow"]  # imported when the first image comes
 
 
-def log_model(checkpoint: Path, task: Task, example: np.ndarray, probabilities: np.ndarray) -> Any:
-    """Log results/promote/pyfunc.py with its checkpoint, bundle, code, signature and an input example to the active MLflow run.
+def log_model(model: FaceModel, task: Task, example: np.ndarray, probabilities: np.ndarray) -> Any:
+    """Log results/promote/pyfunc.py with its checkpoint, the faces that it learned, bundle, code, signature and an input
+    example to the active MLflow run.
 
     Args:
         example: inputs as the task gives them, (N, F) features or (N, H, W) faces.
@@ -51,16 +55,21 @@ def log_model(checkpoint: Path, task: Task, example: np.ndarray, probabilities: 
     import mlflow
     import pandas as pd
 
+    checkpoint = model.checkpoint
+    assert checkpoint is not None
     sees_pixels = task.spec.features == "pixels"
     rows = pd.DataFrame({"face": list(example)}) if sees_pixels else pd.DataFrame(example, columns=task.feature_names)
     answers = pd.DataFrame(probabilities, columns=task.classes)
     answers["label"] = answers.idxmax(axis=1)
     with tempfile.TemporaryDirectory() as directory:
+        learned = Path(directory) / FILE
+        faces_of(model, task.place).save(learned)
         return mlflow.pyfunc.log_model(
             name="model",
             python_model=str(Path(__file__).with_name("pyfunc.py")),
             artifacts={
                 "checkpoint": file_uri(checkpoint),
+                "learned": file_uri(learned),
                 **_bundle(),
             },
             code_paths=[_copy_code(Path(directory))],

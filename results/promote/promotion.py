@@ -28,7 +28,7 @@ from fersweep.results.promote import gates as gating
 from fersweep.results.promote import refit as refitting
 from fersweep.results.promote.begun import end_begun, scratch
 from fersweep.results.promote.candidate import Candidate
-from fersweep.results.promote.gates import DEFAULT, Verdict, read_gates
+from fersweep.results.promote.gates import DEFAULT, SeenByBoth, Verdict, read_gates
 from fersweep.results.promote.new_version import find_registered, register
 from fersweep.results.promote.request import Request, open_request
 from fersweep.results.scores.figures import Figures
@@ -134,6 +134,7 @@ class _Turn:
         standing: both are the same version.
         champion: to compare with, if any.
         known: the verdicts that need no face of test.
+        seen: faces of test that one of them learned.
     """
 
     request: Request
@@ -142,6 +143,7 @@ class _Turn:
     standing: bool
     champion: FaceModel | None
     known: dict[str, Verdict]
+    seen: SeenByBoth
 
     def refuse(self, force: bool) -> None:
         """Raise Refused where a gate fails that needs no face of test."""
@@ -166,7 +168,9 @@ def _turn(request: Request) -> _Turn:
     found = find_registered(request.client, request.candidate)
     standing = found is not None and same_version(before, found[0])
     champion = None if standing else request.champion(before)
-    return _Turn(request, before, found, standing, champion, request.known_verdicts(champion, standing))
+    return _Turn(
+        request, before, found, standing, champion, request.known_verdicts(champion, standing), request.seen(champion)
+    )
 
 
 def _promote(request: Request, force: bool) -> Promoted:
@@ -210,7 +214,7 @@ def _judged(turn: _Turn) -> tuple[Candidate, ModelVersion, Figures, list[Verdict
         if candidate.seeds:
             candidate = candidate.judged([_judged_seed(turn, candidate, seed) for seed in range(len(candidate.seeds))])
         line = turn.ask(candidate.name, turn.against)
-        version, figures = register(request, candidate, line.number)
+        version, figures = register(request, candidate, line.number, turn.seen)
         test_ledger.answered(client, line, figures)
     else:
         version, figures = turn.found
@@ -222,13 +226,16 @@ def _judged(turn: _Turn) -> tuple[Candidate, ModelVersion, Figures, list[Verdict
     compared = test_ledger.candidates(test_ledger.lines(client, request.faces), turn.against)
     nth = compared.index(candidate.name) + 1 if turn.against and line is not None else 1
     own = replace(candidate.model, name=f"version {version.version}")
-    verdicts = gating.check(request.gates, turn.known, own, turn.champion, task.dataset, candidate.score, nth)
+    verdicts = gating.check(
+        request.gates, turn.known, own, turn.champion, task.dataset, candidate.score, nth, turn.seen
+    )
     return candidate, version, figures, verdicts
 
 
 def _judged_seed(turn: _Turn, candidate: Candidate, seed: int) -> float:
     """The score on test of a model of a refit."""
     line = turn.ask(f"{candidate.name}, seed {seed}", "")
-    figures = evaluate(trainables.restore(candidate.seeds[seed]), candidate.task, "test")
+    task = turn.seen.unseen_task(candidate.task)
+    figures = evaluate(trainables.restore(candidate.seeds[seed]), task, "test")
     test_ledger.answered(turn.request.client, line, figures)
     return figures.detected.score(candidate.score).value

@@ -15,19 +15,20 @@ from typing import TYPE_CHECKING
 from fersweep.common.errors import InputError
 from fersweep.data_pipeline.dataset.integrity import check_parts
 from fersweep.data_pipeline.tasks.task import Task
-from fersweep.results.mlflow_store import connection, registry, test_ledger
+from fersweep.results.mlflow_store import connection, test_ledger
 from fersweep.results.models.face_model import FaceModel
+from fersweep.results.models.learned import seen_by
 from fersweep.results.models.names import check_alias
+from fersweep.results.models.open_model import open_version
 from fersweep.results.promote import gates as gating
 from fersweep.results.promote.candidate import Candidate
-from fersweep.results.promote.gates import Verdict
+from fersweep.results.promote.gates import SeenByBoth, Verdict
 from fersweep.results.record.drivers import is_driven, last_session
 from fersweep.results.record.home import check_home
 from fersweep.results.record.recorded_sweep import RecordedSweep, load_sweep
 from fersweep.results.record.sweep_json import SweepJson
 from fersweep.results.tracking.lag import sync_command
 from fersweep.results.tracking.recorder_process import record
-from fersweep.trainables.saved_model import read_model
 
 if TYPE_CHECKING:
     from mlflow.entities.model_registry import ModelVersion
@@ -59,8 +60,16 @@ class Request:
         """The registered version, as a model."""
         if before is None:
             return None
-        checkpoint = registry.fetch(self.client, before)
-        return FaceModel(f"version {before.version}", read_model(checkpoint), checkpoint)
+        return open_version(self.client, before, self.home, f"version {before.version}")
+
+    def seen(self, champion: FaceModel | None) -> SeenByBoth:
+        """Which faces of test the candidate and the champion learned."""
+        model, data = self.candidate.model, self.candidate.task.dataset
+        own = seen_by(model, self.home, model.task(data, model.groups), "test")
+        other = None
+        if champion is not None and champion.groups == model.groups:
+            other = seen_by(champion, self.home, champion.task(data, champion.groups), "test")
+        return SeenByBoth(own, other)
 
     def known_verdicts(self, champion: FaceModel | None, standing: bool) -> dict[str, Verdict]:
         """The verdicts of the gates that need no face of test: see gates.before_test."""

@@ -21,7 +21,7 @@ from fersweep.common.errors import InputError
 from fersweep.common.files import cannot_write, check_writable, write_whole
 from fersweep.common.text import masked
 from fersweep.results.compare.data import SweepTrials
-from fersweep.results.compare.tables import AGAINST, by_state, ended_cell, epoch_cell
+from fersweep.results.compare.tables import AGAINST, by_state, ended_cell, epoch_cell, noise_note
 from fersweep.results.compare.trials import compare_recorded
 from fersweep.results.record.drivers import is_driven, last_session
 from fersweep.results.record.home import home_option
@@ -201,8 +201,7 @@ def _top(compared: SweepTrials) -> Section:
     return Section(
         "Best trials",
         html,
-        f"The {len(rows)} best trials. {''.join(f'{note}. ' for note in compared.notes)}{AGAINST}: of the difference from the "
-        "first on the same faces of val (paired bootstrap, corrected for being several comparisons); noise: 0.05 or more.",
+        f"The {len(rows)} best trials. {''.join(f'{note}. ' for note in compared.notes)}{noise_note(compared)}",
     )
 
 

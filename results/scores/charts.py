@@ -26,8 +26,8 @@ from fersweep.trainables.metrics import SCORES
 if TYPE_CHECKING:
     import matplotlib.figure
 
-    from fersweep.data_pipeline.tasks.task import Task
-
+    from fersweep.data_pipeline.tasks.clusters import clusters
+from fersweep.data_pipeline.tasks.task import Task
 
 NUM_MISTAKES = 32
 NUM_PAIRS = 8
@@ -41,6 +41,7 @@ def sections(
     split: str = "val",
     faces: bool = True,
     figures: FaceScores | None = None,
+    protocol: str = intervals.PROTOCOL,
 ) -> list[Section]:
     """Confusion matrix, scores of each class, calibration; with a task also the mistakes' faces, if it has any, and of
     blendshapes and landmarks those of right and of wrong answers.
@@ -50,13 +51,14 @@ def sections(
         probabilities: (N, C).
         task: whose `load(split)` these N faces are. Raises ValueError if they are not.
         faces: whether faces may be shown.
-        figures: of these answers, where they are known already.
+        figures: of these answers, where they are known already, and the protocol of their intervals.
     """
     if not len(y):
         return [Section("Answers", note=f"There are no answers on {split}.")]
-    figures = figures or intervals.score_faces(intervals.count(y, probabilities.argmax(axis=1), len(classes)), classes)
+    if figures is None:
+        figures, protocol = _scored(classes, y, probabilities.argmax(axis=1), task, split)
     counts = np.array(figures.confusion)[:, :-1]
-    parts = [_confused(classes, counts, split), _by_class(figures), _calibrated(y, probabilities)]
+    parts = [_confused(classes, counts, split), _by_class(figures, protocol), _calibrated(y, probabilities)]
     if task is None:
         return parts
     arrays = task.load(split)
@@ -115,14 +117,27 @@ def _confused(classes: Sequence[str], counts: np.ndarray, split: str) -> Section
     )
 
 
-def _by_class(figures: FaceScores) -> Section:
+def _scored(
+    classes: Sequence[str], y: np.ndarray, predicted: np.ndarray, task: Task | None, split: str
+) -> tuple[FaceScores, str]:
+    """Scores, and how their intervals were made: of persons and with twins as one, where there is a task that knows them."""
+    counts = intervals.count(y, predicted, len(classes))
+    known = None if task is None else clusters(task, split)
+    if known is None or int(known.loaded.sum()) != len(y):
+        return intervals.score_faces(counts, classes), intervals.PROTOCOL
+    by_cluster = intervals.count_clusters(y, predicted, len(classes), known.number[known.loaded])
+    figures = intervals.score_faces(counts, classes, clusters=by_cluster)
+    return figures, intervals.protocol(known.words, known.num)
+
+
+def _by_class(figures: FaceScores, protocol: str) -> Section:
     rows = [[label, *row.cells()[:-1], row.support] for label, row in figures.per_class.items()]
     overall = [[name.replace("_", " "), str(figures.score(name))] for name in SCORES]
     return Section(
         "Scores by class",
         html_table(["class", "precision", "recall", "f1", "faces"], rows)
         + html_table(["classes with faces", "score"], overall),
-        f"In brackets the interval: {intervals.PROTOCOL}. Precision: of the faces predicted as the class, those that are; "
+        f"In brackets the interval: {protocol}. Precision: of the faces predicted as the class, those that are; "
         "recall: of the faces of the class, those that are found. A dash: not known, and counted in no score.",
     )
 

@@ -12,12 +12,22 @@ from typing import Any, Self
 import numpy as np
 from pydantic import BaseModel, ConfigDict, Field
 
+from fersweep.data_pipeline.tasks.clusters import INDEPENDENT
+from fersweep.results.scores.resampling import FEW, RESAMPLES, Patterns, are_faces, bounds, patterns, resample
 from fersweep.trainables.metrics import SCORES, confusion, guess, scores
 
-RESAMPLES = 2000
 BINS = 15
 DASH = "–"  # what cannot be known
-PROTOCOL = f"95 % percentile bootstrap over faces, {RESAMPLES} resamples, seed 0"
+
+
+def protocol(words: str, num_clusters: int | None = None) -> str:
+    """How intervals were made, of what is resampled, in words (`Clusters.words`), and how many clusters these are."""
+    few = num_clusters is not None and num_clusters < FEW
+    rough = f"; of only {num_clusters}, so they are rough" if few else ""
+    return f"95 % percentile bootstrap over {words}, {RESAMPLES} resamples, seed 0{rough}"
+
+
+PROTOCOL = protocol(INDEPENDENT)
 
 
 class Part(BaseModel):
@@ -132,43 +142,36 @@ def count(
     return np.column_stack([confusion(y, predicted, num_classes), np.bincount(unanswered, minlength=num_classes)])
 
 
-def resample(counts: np.ndarray, resamples: int = RESAMPLES, seed: int = 0) -> np.ndarray:
-    """(resamples, C, C + 1) counts of as many draws of the N faces with replacement; counts (C, C) or (C, C + 1).
-
-    A draw of faces is a multinomial draw of the cells that they fall in, so no index is ever made
-    (Efron & Tibshirani, An Introduction to the Bootstrap, 1993, ch. 13: percentile intervals). Answers that are no class
-    with faces are drawn as the last column: the same answers give the same draws, whether the counts have a row for
-    classes without faces or not.
-    """
-    num_classes, num_faces = len(counts), int(counts.sum())
-    seen = np.flatnonzero(counts.sum(axis=1))
-    own = counts[np.ix_(seen, seen)]
-    cells = np.column_stack([own, counts[seen].sum(axis=1) - own.sum(axis=1)])
-    drawn = np.random.default_rng(seed).multinomial(num_faces, cells.ravel() / num_faces, size=resamples)
-    draws = np.zeros((resamples, num_classes, num_classes + 1), np.int64)
-    place = np.ix_(np.arange(resamples), seen, np.append(seen, num_classes))
-    draws[place] = drawn.reshape(resamples, *cells.shape)
-    return draws
+def count_clusters(y: np.ndarray, predicted: np.ndarray, num_classes: int, clusters: np.ndarray) -> Patterns | None:
+    """What each cluster (N,) counts of y and predicted (N,), num_classes for no answer; None if each is one face."""
+    if are_faces(clusters):
+        return None
+    cells = y.astype(np.int64) * (num_classes + 1) + predicted
+    return patterns(cells[None], cells, clusters, num_classes * (num_classes + 1))
 
 
-def score_faces(counts: np.ndarray, classes: Sequence[str], majority: int | None = None) -> FaceScores:
+def score_faces(
+    counts: np.ndarray, classes: Sequence[str], majority: int | None = None, clusters: Patterns | None = None
+) -> FaceScores:
     """Scores and intervals of a model on one set of faces, without `auc` and `calibration`.
 
     Args:
         counts: (C, C + 1), at least one face.
         majority: index of the class that the baseline always guesses; None leaves the baseline out.
+        clusters: the same faces by cluster (`count_clusters`); None: each face is drawn by itself.
     """
-    point, drawn = scores(counts), scores(resample(counts))
-    bounds = {name: np.percentile(drawn[name], [2.5, 97.5], axis=0) for name in SCORES}
+    point = scores(counts)
+    drawn = scores(resample(counts) if clusters is None else clusters.resample().reshape(-1, *counts.shape))
+    num_clusters = None if clusters is None else clusters.num_clusters
 
     def interval(name: str) -> Interval:
-        low, high = bounds[name]
-        return Interval(value=float(point[name]), low=float(low), high=float(high))
+        low, high = bounds(drawn[name], num_clusters, (0.0, 1.0))
+        return Interval(value=float(point[name]), low=low, high=high)
 
     def of_class(index: int) -> ClassScores:
         recall = drawn["recall"][:, index]
         recall = recall[~np.isnan(recall)]  # draws that have a face of the class
-        low, high = np.percentile(recall, [2.5, 97.5]) if len(recall) else (np.nan, np.nan)
+        low, high = bounds(recall, num_clusters, (0.0, 1.0)) if len(recall) else (np.nan, np.nan)
         return ClassScores(
             precision=known(point["precision"][index]),
             recall=known(point["recall"][index]),

@@ -17,15 +17,16 @@ from typing import Any
 import numpy as np
 
 from fersweep.common.errors import InputError
+from fersweep.common.stores.buckets import is_address
+from fersweep.data_pipeline.tasks.clusters import INDEPENDENT, Clusters, clusters
 from fersweep.results.record.journal import TrialRecord
 from fersweep.results.record.recorded_sweep import RecordedSweep
 from fersweep.results.record.sweep_json import SweepJson
 from fersweep.results.scores import intervals, significance
 from fersweep.results.scores.intervals import Interval
-from fersweep.results.scores.significance import McNemar, PairedTest, ScoreDifference
+from fersweep.results.scores.significance import LEVEL, McNemar, PairedTest, ScoreDifference
 from fersweep.trainables.metrics import SCORES
 
-LEVEL = 0.05
 TOLERANCE = 1e-3  # between two values of one score: frameworks sum in different orders
 
 
@@ -45,6 +46,28 @@ class Faces:
         task = self.sweep.task()
         _, detected, ids = task.everyone("val")
         return ids if task.spec.features == "pixels" else ids[detected]
+
+    @cached_property
+    def clusters(self) -> Clusters | None:
+        """Of those of val, as many as the trials answer; None where the dataset is gone, has changed, or lies in a bucket."""
+        if is_address(self.sweep.dataset.path):
+            return None
+        try:
+            return clusters(self.sweep.task(), "val")
+        except InputError:
+            return None
+
+    @property
+    def words(self) -> str:
+        """What is resampled."""
+        return INDEPENDENT if self.clusters is None else self.clusters.words
+
+    def numbers(self, num: int) -> np.ndarray | None:
+        """(num,) cluster of each face that a trial answers; None where they are not known."""
+        if self.clusters is None:
+            return None
+        numbers = self.clusters.number[self.clusters.loaded]
+        return numbers if len(numbers) == num else None
 
     @property
     def key(self) -> tuple[Any, ...]:
@@ -82,6 +105,7 @@ class Difference:
         p_holm: corrected for the comparisons that were made together.
         within_noise: `p_holm` is LEVEL or more. val also chose these trials, which no correction undoes: where val sees
             a difference, test may see none.
+        resampled: what is swapped and resampled, in words.
     """
 
     faces: str
@@ -94,6 +118,7 @@ class Difference:
     p: float
     p_holm: float
     within_noise: bool
+    resampled: str
 
     @property
     def decisive(self) -> ScoreDifference:
@@ -120,8 +145,11 @@ def score_of(sweep: SweepJson) -> str:
     return name if name in SCORES else "accuracy"
 
 
-def interval(sweep: SweepJson, value: float, y: np.ndarray, probabilities: np.ndarray) -> Interval | None:
-    """The sweep's metric, which is `value`, with the interval of a bootstrap over faces, y (N,) and probabilities (N, C).
+def interval(
+    sweep: SweepJson, value: float, y: np.ndarray, probabilities: np.ndarray, groups: np.ndarray | None = None
+) -> Interval | None:
+    """The sweep's metric, which is `value`, with the interval of a bootstrap over faces, y (N,) and probabilities (N, C),
+    or over `groups` (N,) of them.
 
     None if the metric is no score, or the answers give another value: `curve` makes its metrics up, and a trial in
     training may have written a better epoch's answers than the journal knows of.
@@ -129,8 +157,10 @@ def interval(sweep: SweepJson, value: float, y: np.ndarray, probabilities: np.nd
     name, classes = sweep.metric.removeprefix("val_"), sweep.classes
     if name not in SCORES:
         return None
-    counts = intervals.count(y, probabilities.argmax(axis=1), len(classes))
-    score = intervals.score_faces(counts, classes).score(name)
+    predicted = probabilities.argmax(axis=1)
+    counts = intervals.count(y, predicted, len(classes))
+    by_group = None if groups is None else intervals.count_clusters(y, predicted, len(classes), groups)
+    score = intervals.score_faces(counts, classes, clusters=by_group).score(name)
     return score if abs(score.value - value) < TOLERANCE else None
 
 
@@ -140,32 +170,42 @@ def differences(pairs: Iterable[tuple[Answers | None, Answers | None]], score: s
     score: which of SCORES decides.
     """
     tests = [_compare(a, b) for a, b in pairs]
-    corrected = iter(significance.holm([test.score(score).p for _, test in tests if isinstance(test, PairedTest)]))
+    corrected = iter(significance.holm([test.score(score).p for _, _, test in tests if isinstance(test, PairedTest)]))
     results: list[Difference | NoDifference] = []
-    for faces, test in tests:
+    for faces, resampled, test in tests:
         if test is None:
             results.append(NoDifference(faces))
             continue
         p, p_holm = test.score(score).p, next(corrected)
         noise = p_holm >= LEVEL
-        results.append(Difference(faces, **vars(test), score=score, p=p, p_holm=p_holm, within_noise=noise))
+        results.append(
+            Difference(faces, resampled=resampled, **vars(test), score=score, p=p, p_holm=p_holm, within_noise=noise)
+        )
     return results
 
 
-def _compare(a: Answers | None, b: Answers | None) -> tuple[str, PairedTest | None]:
-    """The faces that both answered, in words, and the test on them; where there can be none: why."""
+def _compare(a: Answers | None, b: Answers | None) -> tuple[str, str, PairedTest | None]:
+    """The faces that both answered and what of them is resampled, in words, and the test on them; where there can be
+    none: why.
+    """
     if a is None or b is None:
-        return "a trial has no predictions on val yet", None
+        return "a trial has no predictions on val yet", "", None
     classes = a.faces.sweep.classes
     if classes != b.faces.sweep.classes:
-        return "their classes differ", None
+        return "their classes differ", "", None
     try:
         rows_a, rows_b, faces = _join(a, b)
     except InputError as error:
-        return f"their faces differ, and cannot be joined: {error}", None
+        return f"their faces differ, and cannot be joined: {error}", "", None
     if not len(rows_a):
-        return "they have no face in common", None
-    return faces, significance.paired(a.y[rows_a], a.probabilities[rows_a], b.probabilities[rows_b], len(classes))
+        return "they have no face in common", "", None
+    numbers = a.faces.numbers(len(a.y))
+    words = a.faces.words if numbers is not None else INDEPENDENT
+    groups = None if numbers is None else numbers[rows_a]
+    test = significance.paired(
+        a.y[rows_a], a.probabilities[rows_a], b.probabilities[rows_b], len(classes), clusters=groups
+    )
+    return faces, words, test
 
 
 def _join(a: Answers, b: Answers) -> tuple[np.ndarray, np.ndarray, str]:

@@ -233,7 +233,7 @@ def test_a_difference_within_noise_is_told_from_one_that_is_not(two: Path) -> No
     assert "2 comparisons" in " ".join(shown(compared).split())
     row = json.loads(json.dumps(compared.as_json()))["trials"][2]["against_best"]
     scores = ["accuracy", "balanced_accuracy", "macro_f1"]
-    assert list(row) == ["faces", "n", *scores, "mcnemar", "score", "p", "p_holm", "within_noise"]
+    assert list(row) == ["faces", "n", *scores, "mcnemar", "score", "p", "p_holm", "within_noise", "resampled"]
 
 
 def test_sweeps_that_saw_other_faces_are_compared_on_those_that_both_saw(two: Path) -> None:
