@@ -8,6 +8,9 @@ of three classes; about so many faces they answer differently as the row says, e
 Prints Markdown tables.
 """
 
+# scipy has no types.
+# pyright: reportUnknownMemberType=false, reportUnknownVariableType=false
+
 from __future__ import annotations
 
 import argparse
