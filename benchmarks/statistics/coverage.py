@@ -64,8 +64,8 @@ def covered(case: Case, datasets: int) -> tuple[dict[str, float], dict[str, floa
         figures = intervals.score_faces(counts, names, clusters=clusters)
         for name in SCORES:
             low, high = np.percentile(drawn[name], [2.5, 97.5])
-            before[name] += low <= truth[name] <= high
-            after[name] += figures.score(name).low <= truth[name] <= figures.score(name).high
+            before[name] += int(low <= truth[name] <= high)
+            after[name] += int(figures.score(name).low <= truth[name] <= figures.score(name).high)
     shares = [{name: hits / datasets for name, hits in each.items()} for each in (before, after)]
     return shares[0], shares[1]
 

@@ -7,7 +7,7 @@
 Such faces are right or wrong together, so an interval or a test that takes each for a draw of its own is too sure.
 """
 
-# pyarrow has no types.
+# pyarrow and scipy have no types.
 # pyright: reportUnknownArgumentType=false, reportUnknownMemberType=false
 # pyright: reportUnknownParameterType=false, reportUnknownVariableType=false
 
@@ -18,7 +18,6 @@ from dataclasses import dataclass
 import numpy as np
 import pyarrow as pa
 
-from fersweep.data_pipeline.splits.groups import components
 from fersweep.data_pipeline.tasks.task import Task
 
 INDEPENDENT = "faces, which are taken for independent"
@@ -69,18 +68,27 @@ def clusters(task: Task, split: str) -> Clusters:
     near = _codes(table["near_duplicate_of"])
     if (near >= 0).any():
         twins += [_same(near), _holders(table["source"].to_pylist(), table["near_duplicate_of"].to_pylist())]
-    of_twins = components(num, twins)
+    of_twins = _joined(num, twins)
     subject, origin = _codes(table["subject"]), _codes(table["origin"])
     named = subject >= 0
     person = np.where(named, subject * (origin.max(initial=-1) + 2) + origin + 1, -1)
-    first = components(num, [*twins, _same(person)])
     return Clusters(
-        number=np.unique(first, return_inverse=True)[1].astype(np.int64),
+        number=_joined(num, [*twins, _same(person)]),
         loaded=loaded,
         num_persons=len(np.unique(person[named])),
         num_unnamed=int((~named).sum()),
         num_twins=int((np.bincount(of_twins, minlength=num) > 1)[of_twins].sum()),
     )
+
+
+def _joined(num: int, edges: list[np.ndarray]) -> np.ndarray:
+    """(num,) int64: number of each row's group, counted from 0; rows that edges (E, 2) lead to are one group."""
+    from scipy.sparse import coo_array
+    from scipy.sparse.csgraph import connected_components
+
+    pairs = np.concatenate(edges).astype(np.int32)
+    graph = coo_array((np.ones(len(pairs), bool), (pairs[:, 0], pairs[:, 1])), (num, num))
+    return connected_components(graph.tocsr(), directed=False)[1].astype(np.int64)
 
 
 def _codes(column: pa.ChunkedArray) -> np.ndarray:

@@ -19,6 +19,7 @@ from markupsafe import Markup
 from fersweep.common.display.charts import chart, figure_text, make_figure, side_by_side
 from fersweep.common.display.colours import RIGHT
 from fersweep.common.display.page import Section, escape, html_table, image, subheading
+from fersweep.data_pipeline.tasks.clusters import clusters
 from fersweep.results.scores import feature_charts, intervals
 from fersweep.results.scores.intervals import FaceScores
 from fersweep.trainables.metrics import SCORES
@@ -26,8 +27,7 @@ from fersweep.trainables.metrics import SCORES
 if TYPE_CHECKING:
     import matplotlib.figure
 
-    from fersweep.data_pipeline.tasks.clusters import clusters
-from fersweep.data_pipeline.tasks.task import Task
+    from fersweep.data_pipeline.tasks.task import Task
 
 NUM_MISTAKES = 32
 NUM_PAIRS = 8

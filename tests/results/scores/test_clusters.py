@@ -1,6 +1,7 @@
 """Faces of one person, and twins: which they are, and that intervals and p take them as one."""
 
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
@@ -45,7 +46,13 @@ def dataset(directory: Path, subjects: list[str | None], twins: bool = False) ->
         near_duplicate_of=near,
     )
     landmarks = {"border": 0.25, "size": 192, "bundle_sha256": "0" * 64, "mediapipe": "1.2.2"}
-    fields = {"image_size": (8, 8), "landmarks": landmarks, "sources": [], "options": {}, "command": "test"}
+    fields: dict[str, Any] = {
+        "image_size": (8, 8),
+        "landmarks": landmarks,
+        "sources": [],
+        "options": {},
+        "command": "test",
+    }
     write_dataset(directory, [rows], fields)
     return directory
 
@@ -98,7 +105,9 @@ def frames(rng: np.random.Generator, persons: int, num: int, twins: bool) -> tup
 
 
 @pytest.mark.parametrize(("persons", "num", "twins"), [(100, 3, False), (100, 3, True), (12, 20, False)])
-def test_intervals_of_persons_and_twins_cover_the_truth(persons: int, num: int, twins: bool, monkeypatch) -> None:
+def test_intervals_of_persons_and_twins_cover_the_truth(
+    persons: int, num: int, twins: bool, monkeypatch: pytest.MonkeyPatch
+) -> None:
     monkeypatch.setattr(intervals.Patterns.resample, "__defaults__", (300, 0))
     rng = np.random.default_rng(3)
     y, predicted, _ = frames(rng, 60_000, num, twins)
