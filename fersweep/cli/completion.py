@@ -20,6 +20,5 @@ def sweeps(ctx: typer.Context, incomplete: str) -> list[str]:
     """Names of the sweeps under --home."""
     given: dict[str, Any] = ctx.params
     home = Path(given.get("home") or os.environ.get("FERSWEEP_HOME") or "runs")
-    return sorted(
-        path.parent.name for path in home.glob("sweeps/*/sweep.json") if path.parent.name.startswith(incomplete)
-    )
+    names = [path.parent.name for path in home.glob("sweeps/*/sweep.json")]  # but none that a launch prepares
+    return sorted(name for name in names if name.startswith(incomplete) and not name.startswith("."))

@@ -7,6 +7,7 @@ from dataclasses import replace
 from pathlib import Path
 from typing import NamedTuple
 
+from fersweep.common.errors import InputError
 from fersweep.common.files import check_writable, is_held
 from fersweep.results.dashboards.status import SweepStatus
 from fersweep.results.record.sweep_json import read_sweep_json
@@ -45,7 +46,10 @@ def _record(directory: Path, unreachable: dict[str, str]) -> str | None:
     from fersweep.results.tracking import recorder_process
 
     check_writable(directory, str(directory))
-    sweep = read_sweep_json(directory)
+    try:
+        sweep = read_sweep_json(directory)
+    except InputError as error:  # it was readable a moment ago
+        return f"unreadable: {error}"
     uri, _ = connection.sweep_store(sweep)
     if uri not in unreachable:
         try:
@@ -56,6 +60,6 @@ def _record(directory: Path, unreachable: dict[str, str]) -> str | None:
     if not unreachable[uri]:
         try:
             recorder_process.record(directory)
-        except recorder_process.NotRecorded as error:
+        except (recorder_process.NotRecorded, InputError, OSError) as error:  # the other sweeps are none the worse
             return str(error)
     return unreachable[uri] or None

@@ -21,7 +21,7 @@ from pathlib import Path
 from fersweep.common.errors import InputError
 from fersweep.results.models.callables import open_callable
 from fersweep.results.models.face_model import FaceModel, Origin
-from fersweep.results.record.home import find_sweep, split_spec
+from fersweep.results.record.home import find_sweep, split_spec, sweep_directories
 from fersweep.results.record.recorded_sweep import load_sweep
 from fersweep.trainables.exports import formats
 from fersweep.trainables.saved_model import read_model
@@ -55,7 +55,7 @@ def _version_or_trial(spec: str, home: Path) -> FaceModel:
     name, trial = split_spec(spec)
     alias = re.sub(r"^models:/\w+[@/]|^@", "", spec)
     if alias == spec and not spec.isdigit():
-        sweeps = sorted(path.parent.name for path in (Path(home) / "sweeps").glob("*/sweep.json"))
+        sweeps = [directory.name for directory in sweep_directories(home)]
         if name in sweeps or "://" in name:
             return _trial(name, trial, home)
         if not _is_alias(spec, home):

@@ -6,11 +6,11 @@ theirs (`keep_checkpoints`). Beside them is `predictions.npz`, the answers on va
 
 from __future__ import annotations
 
+import errno
 import io
 import json
 import re
 import shutil
-import zipfile
 from collections.abc import Collection
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -18,13 +18,16 @@ from typing import TYPE_CHECKING
 import numpy as np
 
 from fersweep.common.files import sha256
+from fersweep.common.untrusted import GB, MB, is_plain_name, parse_json, read_arrays, read_regular, why
 from fersweep.results.record.journal import Row, trial_name
 from fersweep.results.record.storage import Storage
+from fersweep.results.record.trial_record import is_epoch
 
 if TYPE_CHECKING:
     from fersweep.trainables.protocol import Trainable
 
 
+MOST_BYTES = GB  # of the predictions, and of the epochs
 CHECKSUMS, EPOCHS, PREDICTIONS = "checksums.json", "epochs.json", "predictions.npz"
 
 
@@ -82,11 +85,13 @@ def fetch(storage: Storage, trial: int, epoch: int, cache: Path) -> Path:
 def _damage(directory: Path) -> str | None:
     """What is wrong with the files of a checkpoint."""
     try:
-        sums = json.loads((directory / CHECKSUMS).read_bytes())
+        sums = parse_json(read_regular(directory / CHECKSUMS, MB))
+        if not isinstance(sums, dict) or not all(map(is_plain_name, sums)) or EPOCHS not in sums:
+            return f"{CHECKSUMS} is not what was written"
         wrong = [file for file, checksum in sums.items() if sha256(directory / file) != checksum]
     except OSError as error:
         return f"{Path(error.filename or '').name}: {error.strerror}"
-    except (ValueError, AttributeError):
+    except ValueError:
         return f"{CHECKSUMS} cannot be read"
     return f"{', '.join(wrong)}: not what was written" if wrong else None
 
@@ -109,13 +114,29 @@ def read_predictions(storage: Storage, trial: int) -> tuple[np.ndarray, np.ndarr
     """y (N,) and probabilities (N, C) float32 on val at the trial's best epoch; None where there are none that
     can be read."""
     try:
-        content = storage.read(f"trials/{trial_name(trial)}/{PREDICTIONS}")
-        with np.load(io.BytesIO(content), allow_pickle=False) as archive:
-            return archive["y"], archive["probabilities"]
-    except (FileNotFoundError, EOFError, ValueError, KeyError, zipfile.BadZipFile):
+        arrays = read_arrays(storage.read(f"trials/{trial_name(trial)}/{PREDICTIONS}", MOST_BYTES), MOST_BYTES)
+        y, probabilities = arrays["y"], arrays["probabilities"]
+    except (FileNotFoundError, ValueError, KeyError):
         return None
+    except OSError as error:
+        if error.errno in (errno.EINVAL, errno.EFBIG):  # no plain file, or far too large
+            return None
+        raise
+    if (y.ndim, probabilities.ndim) != (1, 2) or len(y) != len(probabilities) or not probabilities.size:
+        return None
+    if y.dtype.kind not in "iu" or probabilities.dtype.kind != "f" or not np.isfinite(probabilities).all():
+        return None
+    return (y, probabilities) if y.min() >= 0 and y.max() < probabilities.shape[1] else None
 
 
 def read_epochs(directory: Path) -> list[Row]:
-    """The metrics of the epochs that a checkpoint's model has trained."""
-    return json.loads((directory / EPOCHS).read_bytes())
+    """The metrics of the epochs that a checkpoint's model has trained. Raises Damaged."""
+    try:
+        epochs = parse_json(read_regular(directory / EPOCHS, MOST_BYTES))
+    except (OSError, ValueError) as error:
+        raise Damaged(f"{directory / EPOCHS} cannot be read: {why(error)}") from None
+    if not isinstance(epochs, list) or not all(map(is_epoch, epochs)):
+        raise Damaged(f"{directory / EPOCHS} has what is no epoch's metrics")
+    if [row["epoch"] for row in epochs] != list(range(1, len(epochs) + 1)):
+        raise Damaged(f"{directory / EPOCHS} has not the epochs from 1 on, in order")
+    return epochs

@@ -88,7 +88,9 @@ def pull(storage: Storage, sweep_dir: Path) -> None:
     """
     directory, content = _stored(storage, Path(sweep_dir).parent)
     if directory.name != Path(sweep_dir).name:
-        raise InputError(f"{storage.address}: sweep.json is that of sweep {directory.name!r}, not of {Path(sweep_dir).name!r}")
+        raise InputError(
+            f"{storage.address}: sweep.json is that of sweep {directory.name!r}, not of {Path(sweep_dir).name!r}"
+        )
     events = journal.Segments(storage).read()
     write_whole(sweep_dir / "journal.jsonl", events)
     write_whole(sweep_dir / "sweep.json", content)

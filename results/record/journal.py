@@ -143,7 +143,31 @@ def read_events(path: Path) -> Iterator[Event]:
     """The events of a journal in order, none where there is no file; a last line without its newline (a crash in the
     middle of a write) is left out. Raises InputError where the file cannot be read, or a line is damaged.
     """
-    line, known = 0, set[int]()
+    known = set[int]()
+    for number, line in enumerate(_lines(path), 1):
+        try:
+            event = parse_event(line)
+            if event["event"] == "sampled":
+                known.add(event["trial"])
+            elif event["event"] in OF_A_TRIAL and event["trial"] not in known:
+                raise ValueError(f"trial {event['trial']} was not sampled before")
+        except ValueError as error:
+            raise _damaged(f"{path}: line {number}", error) from None
+        yield event
+
+
+def events_after(path: Path, offset: int) -> Iterator[tuple[Event, int]]:
+    """The events that begin at byte `offset` or after it, each with the byte at which its line ends. As `read_events`."""
+    for line in _lines(path, offset):
+        try:
+            event = parse_event(line)
+        except ValueError as error:
+            raise _damaged(f"{path}: the line at byte {offset}", error) from None
+        offset += len(line)
+        yield event, offset
+
+
+def _lines(path: Path, offset: int = 0) -> Iterator[bytes]:
     try:
         file = open_regular(path)
     except FileNotFoundError:
@@ -151,22 +175,18 @@ def read_events(path: Path) -> Iterator[Event]:
     except OSError as error:
         raise InputError(f"{path} cannot be read: {why(error)}") from None
     with file:
-        while content := file.readline(LONGEST_LINE):
-            line += 1
-            if not content.endswith(b"\n") and len(content) < LONGEST_LINE:
+        file.seek(offset)
+        while line := file.readline(LONGEST_LINE):
+            if not line.endswith(b"\n") and len(line) < LONGEST_LINE:
                 return
-            try:
-                event = parse_event(content)
-                if event["event"] == "sampled":
-                    known.add(event["trial"])
-                elif event["event"] in OF_A_TRIAL and event["trial"] not in known:
-                    raise ValueError(f"trial {event['trial']} was not sampled before")
-            except ValueError as error:
-                raise InputError(
-                    f"{path}: line {line} is damaged, and is no event of a sweep ({why(error)}); put a copy of the file "
-                    "back, or delete this line and all after it: `resume` goes on from there"
-                ) from None
-            yield event
+            yield line
+
+
+def _damaged(line: str, error: ValueError) -> InputError:
+    return InputError(
+        f"{line} is damaged, and is no event of a sweep ({why(error)}); put a copy of the file back, or delete this line "
+        "and all after it: `resume` goes on from there"
+    )
 
 
 def read(path: Path) -> SweepRecord:

@@ -97,7 +97,11 @@ def is_distribution(text: str) -> bool:
         content = parse_json(text.encode())
     except ValueError:
         return False
-    return isinstance(content, dict) and isinstance(content.get("name"), str) and isinstance(content.get("attributes"), dict)
+    return (
+        isinstance(content, dict)
+        and isinstance(content.get("name"), str)
+        and isinstance(content.get("attributes"), dict)
+    )
 
 
 def _check_report(event: Event) -> None:

@@ -9,16 +9,17 @@ from __future__ import annotations
 import contextlib
 import json
 import time
-from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
-from pydantic import BaseModel, ConfigDict
+from pydantic import BaseModel, ConfigDict, Field, FiniteFloat
 
 from fersweep.common.files import replacing
 from fersweep.common.text import shell
+from fersweep.common.untrusted import MB, read_regular
 from fersweep.results.mlflow_store.connection import home_of
 from fersweep.results.record.home import home_option
+from fersweep.results.record.journal import events_after
 
 FILE = "recorder.json"
 BEAT_S = 1.0
@@ -36,9 +37,9 @@ class Level(BaseModel):
 
     model_config = ConfigDict(frozen=True)
 
-    offset: int = 0
+    offset: int = Field(0, ge=0, lt=2**63)
     closed: bool = False
-    beat: float = 0.0
+    beat: FiniteFloat = 0.0
     error: str | None = None
 
 
@@ -74,7 +75,7 @@ class LevelFile:
 def read_level(sweep_dir: Path) -> Level:
     """The level that was written last; that of an empty store if there is none, or none that can be read."""
     try:
-        return Level.model_validate_json((Path(sweep_dir) / FILE).read_bytes())
+        return Level.model_validate_json(read_regular(Path(sweep_dir) / FILE, MB))
     except (OSError, ValueError):
         return Level()
 
@@ -85,7 +86,9 @@ def missing(sweep_dir: Path, why: str = "") -> str | None:
     `why`: the reason where the recorder gives none.
     """
     level = read_level(sweep_dir)
-    events = list(_events_after(Path(sweep_dir) / "journal.jsonl", level.offset))
+    path = Path(sweep_dir) / "journal.jsonl"
+    size = path.stat().st_size if path.is_file() else 0
+    events = [event for event, _ in events_after(path, level.offset if level.offset <= size else 0)]
     if not events and level.closed:
         return None
     trials = {event["trial"] for event in events if "trial" in event}
@@ -98,17 +101,6 @@ def missing(sweep_dir: Path, why: str = "") -> str | None:
 def sync_command(sweep_dir: Path) -> str:
     """The command that brings MLflow level with the sweep's journal."""
     return f"{shell('fersweep', 'status', Path(sweep_dir).resolve().name)} --sync{home_option(home_of(sweep_dir))}"
-
-
-def _events_after(path: Path, offset: int) -> Iterator[dict[str, Any]]:
-    """The events after byte `offset`, whole lines only."""
-    if not path.exists():
-        return
-    with path.open("rb") as file:
-        file.seek(offset if offset <= path.stat().st_size else 0)
-        for line in file:
-            if line.endswith(b"\n"):
-                yield json.loads(line)
 
 
 def _count(items: set[Any], word: str) -> str:
