@@ -36,26 +36,27 @@ def pixels(
     image_size = manifest["image_size"]
     if image_size is None:
         raise InputError(f"{directory} has no pixels: it is made of ready-made blendshapes")
-    files = [
-        part_file(directory, part) for part in manifest["parts"]
-    ]  # before memory is taken for what they should hold
     sizes = [part["num_rows"] for part in manifest["parts"]]
-    rows = np.arange(sum(sizes)) if rows is None else np.asarray(rows, np.int64)
+    if rows is None:
+        for part in manifest["parts"]:  # before memory is taken for what they should hold
+            part_file(directory, part)
+        rows = np.arange(sum(sizes))
+    rows = np.asarray(rows, np.int64)
     if len(rows) and not (rows.min() >= 0 and rows.max() < sum(sizes)):
         raise IndexError(f"rows must lie in 0–{sum(sizes) - 1}, but got {rows.min()}–{rows.max()}")
     faces = np.empty((len(rows), *image_size), np.uint8) if out is None else out
     rising = bool((rows[1:] > rows[:-1]).all())
     start = 0
-    for file, size in zip(files, sizes, strict=True):
+    for part, size in zip(manifest["parts"], sizes, strict=True):
         if rising:
             where = slice(*np.searchsorted(rows, (start, start + size)))
             if where.start < where.stop:
-                source = part_pixels(file, image_size, size)
+                source = part_pixels(part_file(directory, part), image_size, size)
                 np.take(source, rows[where] - start, axis=0, out=faces[where], mode="clip")  # "raise" would copy twice
         else:
             where = np.flatnonzero((rows >= start) & (rows < start + size))
             if len(where):
-                faces[where] = part_pixels(file, image_size, size)[rows[where] - start]
+                faces[where] = part_pixels(part_file(directory, part), image_size, size)[rows[where] - start]
         start += size
     return faces
 
