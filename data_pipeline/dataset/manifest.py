@@ -178,7 +178,7 @@ def parse_manifest(content: bytes, path: str) -> Manifest:
         _checker().validate_python(manifest, strict=True)
     except ValidationError as error:
         for wrong in error.errors():
-            if wrong["type"] != "missing":  # an older version may not have written it
+            if wrong["type"] != "missing" or len(wrong["loc"]) > 1:  # an older version may not have written a key
                 where = ".".join(map(str, wrong["loc"]))
                 raise InputError(f"{path} is broken ({where}: {wrong['msg']}): prepare the dataset anew") from None
     if lacking := [key for key in NEEDED if key not in manifest]:

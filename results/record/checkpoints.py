@@ -6,7 +6,6 @@ theirs (`keep_checkpoints`). Beside them is `predictions.npz`, the answers on va
 
 from __future__ import annotations
 
-import errno
 import io
 import json
 import re
@@ -18,7 +17,7 @@ from typing import TYPE_CHECKING
 import numpy as np
 
 from fersweep.common.files import sha256
-from fersweep.common.untrusted import GB, MB, is_plain_name, parse_json, read_arrays, read_regular, why
+from fersweep.common.untrusted import GB, MB, check_size, is_plain_name, parse_json, read_arrays, read_regular, why
 from fersweep.results.record.journal import Row, trial_name
 from fersweep.results.record.storage import Storage
 from fersweep.results.record.trial_record import is_epoch
@@ -27,7 +26,7 @@ if TYPE_CHECKING:
     from fersweep.trainables.protocol import Trainable
 
 
-MOST_BYTES = GB  # of the predictions, and of the epochs
+MOST_BYTES, MOST_MODEL_BYTES = GB, 64 * GB  # of the predictions, and of the epochs; of another file
 CHECKSUMS, EPOCHS, PREDICTIONS = "checksums.json", "epochs.json", "predictions.npz"
 
 
@@ -88,6 +87,8 @@ def _damage(directory: Path) -> str | None:
         sums = parse_json(read_regular(directory / CHECKSUMS, MB))
         if not isinstance(sums, dict) or not all(map(is_plain_name, sums)) or EPOCHS not in sums:
             return f"{CHECKSUMS} is not what was written"
+        for file in sums:
+            check_size((directory / file).stat().st_size, MOST_MODEL_BYTES, directory / file)
         wrong = [file for file, checksum in sums.items() if sha256(directory / file) != checksum]
     except OSError as error:
         return f"{Path(error.filename or '').name}: {error.strerror}"
@@ -118,10 +119,10 @@ def read_predictions(storage: Storage, trial: int) -> tuple[np.ndarray, np.ndarr
         y, probabilities = arrays["y"], arrays["probabilities"]
     except (FileNotFoundError, ValueError, KeyError):
         return None
-    except OSError as error:
-        if error.errno in (errno.EINVAL, errno.EFBIG):  # no plain file, or far too large
-            return None
-        raise
+    except OSError:
+        if storage.path is None:  # a bucket that does not answer
+            raise
+        return None
     if (y.ndim, probabilities.ndim) != (1, 2) or len(y) != len(probabilities) or not probabilities.size:
         return None
     if y.dtype.kind not in "iu" or probabilities.dtype.kind != "f" or not np.isfinite(probabilities).all():

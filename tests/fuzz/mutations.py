@@ -27,12 +27,14 @@ SHAPES = [(), (0,), (1,), (-1,), (10**13,), (2**40, 2**40), (2**63,), (0, 2**62)
 DTYPES = ["<f4", "<f8", "|O", "<U0", "|S0", "<U64", "|b1", "<i8", "<M8[s]", "|V0", "<c16", "<f2", "|V9", "[('a', '<f4')]"]  # fmt: skip
 
 
-def places(tree: Any) -> Iterator[tuple[Any, Any]]:
+def places(tree: Any, deepest: int = 12) -> Iterator[tuple[Any, Any]]:
     """Each (container, key) of a JSON tree."""
+    if not deepest:
+        return
     keys = list(tree) if isinstance(tree, dict) else list(range(len(tree))) if isinstance(tree, list) else []
     for key in keys:
         yield tree, key
-        yield from places(tree[key])
+        yield from places(tree[key], deepest - 1)
 
 
 @st.composite
@@ -42,7 +44,7 @@ def trees(draw: st.DrawFn, tree: Any) -> Any:
     for _ in range(draw(st.integers(1, 2))):
         known = list(places(tree))
         if not known:
-            return draw(st.sampled_from(VALUES))
+            return copy.deepcopy(draw(st.sampled_from(VALUES)))
         container, key = known[draw(st.integers(0, len(known) - 1))]
         how = draw(st.integers(0, 9))
         if how == 0:
@@ -55,7 +57,7 @@ def trees(draw: st.DrawFn, tree: Any) -> Any:
         elif how == 3 and isinstance(container, dict):
             container[draw(st.sampled_from(["", "x", "../x", "epoch", "é"]))] = container.pop(key)
         else:
-            container[key] = draw(st.sampled_from(VALUES))
+            container[key] = copy.deepcopy(draw(st.sampled_from(VALUES)))
     return tree
 
 
@@ -106,7 +108,9 @@ def npz_files(draw: st.DrawFn, content: bytes) -> bytes:
     name = draw(st.sampled_from(sorted(arrays)))
     target = io.BytesIO()
     if how == 2:
-        shape = draw(st.sampled_from([shape for shape in SHAPES if shape and all(type(n) is int and 0 <= n < 99 for n in shape)]))
+        shape = draw(
+            st.sampled_from([shape for shape in SHAPES if shape and all(type(n) is int and 0 <= n < 99 for n in shape)])
+        )
         arrays[name] = np.full(shape, draw(st.sampled_from([0, 1, np.nan, np.inf, -5, "x"])))
         np.savez(target, **arrays)
         return target.getvalue()

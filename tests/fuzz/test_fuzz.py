@@ -251,7 +251,9 @@ def test_parts(home: Path, fuzzed: Fuzzed) -> None:
         pixels(dataset)
 
     try:
-        strategy = st.one_of(mutations.tables(table).map(stored), garbled(path.read_bytes()), st.sampled_from(mutations.WHOLE))
+        strategy = st.one_of(
+            mutations.tables(table).map(stored), garbled(path.read_bytes()), st.sampled_from(mutations.WHOLE)
+        )
         fuzzed(path, strategy, 150, whole, lambda: verify(dataset), prepare=fit)
     finally:
         (dataset / "manifest.json").write_bytes(manifest)
@@ -284,7 +286,9 @@ def test_checkpoints_and_predictions(sweep_dir: Path, fuzzed: Fuzzed) -> None:
     path = checkpoint / checkpoints.CHECKSUMS
     fuzzed(path, mutations.json_files(path.read_bytes()), 60, lambda: checkpoints.fetch(storage, trial.number, epoch, sweep_dir), kinds=damaged)  # fmt: skip
     path = checkpoint / checkpoints.EPOCHS
-    fuzzed(path, mutations.json_files(path.read_bytes()), 60, lambda: checkpoints.read_epochs(checkpoint), kinds=damaged)
+    fuzzed(
+        path, mutations.json_files(path.read_bytes()), 60, lambda: checkpoints.read_epochs(checkpoint), kinds=damaged
+    )
 
     def predictions() -> None:
         answers = recorded.val_predictions(trial)
@@ -304,7 +308,6 @@ def test_hints(sweep_dir: Path, fuzzed: Fuzzed) -> None:
     try:
         fuzzed(level, mutations.json_files(level.read_bytes()), 60, lambda: missing(sweep_dir))
         fuzzed(trees, mutations.json_files(trees.read_bytes()), 60, lambda: read_kept(trees))
-        assert refused["hints"] == 0 or True
     finally:
         level.unlink()
         trees.unlink()
@@ -373,6 +376,7 @@ def put(path: Path, what: str) -> None:
             file.truncate(2**42)
 
 
+@pytest.mark.skipif(TIMES == 1, reason="takes seconds")
 def test_reports_of_what_was_accepted(sweep_dir: Path, fuzzed: Fuzzed) -> None:
     """A journal that is read can be shown: a few whole reports."""
     path = sweep_dir / "journal.jsonl"
