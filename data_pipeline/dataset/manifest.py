@@ -71,6 +71,8 @@ class Origin(TypedDict, total=False):
 
     left_out: Counts
     dropped: dict[str, int]
+    other_files: dict[str, int]
+    warnings: list[str]
 
 
 class Manifest(TypedDict):

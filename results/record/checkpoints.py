@@ -111,9 +111,11 @@ def save_predictions(storage: Storage, trial: int, epoch: int, y: np.ndarray, pr
     storage.write(f"trials/{trial_name(trial)}/{PREDICTIONS}", content.getvalue())
 
 
-def read_predictions(storage: Storage, trial: int) -> tuple[np.ndarray, np.ndarray] | None:
+def read_predictions(
+    storage: Storage, trial: int, num_classes: int | None = None
+) -> tuple[np.ndarray, np.ndarray] | None:
     """y (N,) and probabilities (N, C) float32 on val at the trial's best epoch; None where there are none that
-    can be read."""
+    can be read, or they are of other than `num_classes`."""
     try:
         arrays = read_arrays(storage.read(f"trials/{trial_name(trial)}/{PREDICTIONS}", MOST_BYTES), MOST_BYTES)
         y, probabilities = arrays["y"], arrays["probabilities"]

@@ -67,10 +67,10 @@ class RecordedSweep:
 
     def val_predictions(self, trial: TrialRecord) -> tuple[np.ndarray, np.ndarray] | None:
         """y (N,) and probabilities (N, C) float32 on val at the trial's best epoch; None while they are not written."""
-        local = Storage(self.directory)
-        predictions = checkpoints.read_predictions(local, trial.number)
+        local, num_classes = Storage(self.directory), len(self.sweep.classes)
+        predictions = checkpoints.read_predictions(local, trial.number, num_classes)
         if predictions is None and self.storage.path is None:
-            predictions = checkpoints.read_predictions(self.storage, trial.number)
+            predictions = checkpoints.read_predictions(self.storage, trial.number, num_classes)
             if predictions is not None and trial.state != "running":
                 best = self.best(trial) or {"epoch": 0}
                 checkpoints.save_predictions(local, trial.number, int(best["epoch"]), *predictions)

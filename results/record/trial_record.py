@@ -19,6 +19,7 @@ Row = dict[str, float]  # metrics of an epoch, `epoch` among them
 Hparams = dict[str, Any]  # what a trial trains with
 T = TypeVar("T")
 STATES = ("running", "finished", "stopped", "failed")
+KINDS = ("sampled", "report", "fault", "ended", "reopened")  # of events of a trial
 NUMBERS = (int, float)
 LARGEST = 2.0**63  # of what is counted or measured
 LAST_TIME = 2.5e11  # seconds since 1970: the year 9892
@@ -41,23 +42,24 @@ def parse_event(line: bytes) -> Event:
         _check(event, "action", str)
         _check_each(event, str, "host", "reason")
         _check_each(event, int, "pid")
-    elif kind in ("sampled", "report", "fault", "ended", "reopened"):
+        return event
+    if kind in KINDS or "trial" in event:
         number = event.get("trial")
         if type(number) is not int or not 0 <= number < MOST_TRIALS:
             raise ValueError("`trial` is missing, or no trial's number")
-        if kind == "report":
-            _check_report(event)
-        elif kind == "sampled":
-            _check_sampled(event)
-        elif kind == "fault":
-            _check(event, "kind", str)
-            _check_each(event, str, "reason")
-            if not all(isinstance(text, str) for text in _check(event, "log", list, [])):
-                raise ValueError("`log` is no list of lines")
-        elif kind == "ended":
-            if event.get("state") not in STATES[1:]:
-                raise ValueError("`state` is missing, or no state of a trial")
-            _check_each(event, str, "reason")
+    if kind == "report" or "epochs" in event:
+        _check_report(event)
+    if kind == "sampled":
+        _check_sampled(event)
+    elif kind == "fault":
+        _check(event, "kind", str)
+        _check_each(event, str, "reason")
+        if not all(isinstance(text, str) for text in _check(event, "log", list, [])):
+            raise ValueError("`log` is no list of lines")
+    elif kind == "ended":
+        if event.get("state") not in STATES[1:]:
+            raise ValueError("`state` is missing, or no state of a trial")
+        _check_each(event, str, "reason")
     return event
 
 
