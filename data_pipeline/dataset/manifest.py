@@ -183,6 +183,8 @@ def parse_manifest(content: bytes, path: str) -> Manifest:
             if wrong["type"] != "missing" or len(wrong["loc"]) > 1:  # an older version may not have written a key
                 where = ".".join(map(str, wrong["loc"]))
                 raise InputError(f"{path} is broken ({where}: {wrong['msg']}): prepare the dataset anew") from None
+    except UnicodeEncodeError:
+        raise InputError(f"{path} is broken (a text that is none): prepare the dataset anew") from None
     if lacking := [key for key in NEEDED if key not in manifest]:
         raise InputError(f"{path} lacks {', '.join(lacking)}: prepare the dataset anew")
     return cast(Manifest, manifest)

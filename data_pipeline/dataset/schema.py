@@ -54,7 +54,9 @@ def check_claims(file: pq.ParquetFile, num_bytes: int) -> None:
     """Raises ArrowInvalid where a part of `num_bytes` says that it has more than can be in it: each row has a name of its
     own, and what is stored is not compressed much. Before memory is taken for it.
     """
-    num_rows = file.metadata.num_rows
+    num_rows, names = file.metadata.num_rows, file.schema_arrow.names
+    if twice := sorted({name for name in names if names.count(name) > 1}):
+        raise pa.ArrowInvalid(f"column {twice[0]} is there twice")
     widths = [field.type.byte_width for field in file.schema_arrow if pa.types.is_fixed_size_binary(field.type)]
     row_bytes = sum(widths) + 4 * len(file.schema_arrow)
     if not 0 <= num_rows <= num_bytes or num_rows * row_bytes > MOST_TIMES * num_bytes + SMALL_BYTES:

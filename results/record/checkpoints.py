@@ -129,6 +129,8 @@ def read_predictions(
         return None
     if y.dtype.kind not in "iu" or probabilities.dtype.kind != "f" or not np.isfinite(probabilities).all():
         return None
+    if num_classes not in (None, probabilities.shape[1]):
+        return None
     return (y, probabilities) if y.min() >= 0 and y.max() < probabilities.shape[1] else None
 
 

@@ -137,7 +137,7 @@ def tables(draw: st.DrawFn, table: pa.Table) -> pa.Table:
         place = draw(st.integers(0, min(table.num_columns, 12) - 1))  # the others are scores like the last of these
         name, how = table.column_names[place], draw(st.integers(0, 5))
         if how == 0:
-            table = table.drop_columns([name])
+            table = table.remove_column(place)
         elif how == 1:
             kind = draw(st.sampled_from(TYPES))
             table = table.set_column(place, name, pa.nulls(table.num_rows, kind))

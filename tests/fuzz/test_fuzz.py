@@ -225,7 +225,7 @@ def test_manifests(home: Path, fuzzed: Fuzzed) -> None:
         task = Task(dataset)
         task.arrays()
 
-    fuzzed(path, mutations.json_files(path.read_bytes()), 150, lambda: read_manifest(dataset), whole, lambda: verify(dataset))  # fmt: skip
+    fuzzed(path, mutations.json_files(path.read_bytes()), 110, lambda: read_manifest(dataset), whole, lambda: verify(dataset))  # fmt: skip
 
 
 def test_parts(home: Path, fuzzed: Fuzzed) -> None:
@@ -254,7 +254,7 @@ def test_parts(home: Path, fuzzed: Fuzzed) -> None:
         strategy = st.one_of(
             mutations.tables(table).map(stored), garbled(path.read_bytes()), st.sampled_from(mutations.WHOLE)
         )
-        fuzzed(path, strategy, 150, whole, lambda: verify(dataset), prepare=fit)
+        fuzzed(path, strategy, 110, whole, lambda: verify(dataset), prepare=fit)
     finally:
         (dataset / "manifest.json").write_bytes(manifest)
 
@@ -385,7 +385,7 @@ def test_reports_of_what_was_accepted(sweep_dir: Path, fuzzed: Fuzzed) -> None:
 
 def test_there_were_enough() -> None:
     print(f"{cases.total()} files, {refused.total()} refused: {dict(cases)}")
-    if len(cases) < 10:
+    if len(cases) < 9:
         pytest.skip("only some of these tests ran")
     assert cases.total() >= FEWEST
     assert refused.total() >= FEWEST // 3
