@@ -86,7 +86,7 @@ def journals(draw: st.DrawFn, content: bytes) -> bytes:
     return b"".join(lines)
 
 
-def _npy(values: np.ndarray, shape: Any, dtype: str) -> bytes:
+def npy_file(values: np.ndarray, shape: Any, dtype: str) -> bytes:
     """An .npy file of `values` whose header says that they are something else."""
     header = repr({"descr": dtype, "fortran_order": False, "shape": shape}).encode()
     header = header.replace(b'"[', b"[").replace(b']"', b"]") + b" " * (-(10 + len(header) + 1) % 64) + b"\n"
@@ -118,12 +118,12 @@ def npz_files(draw: st.DrawFn, content: bytes) -> bytes:
     with zipfile.ZipFile(target, "w", method) as archive:
         for each, values in arrays.items():
             if each == name and how == 3:
-                archive.writestr(draw(st.sampled_from(["../x.npy", "/x.npy", "x", ".npy", f"{each}.NPY"])), _npy(values, values.shape, values.dtype.str))  # fmt: skip
+                archive.writestr(draw(st.sampled_from(["../x.npy", "/x.npy", "x", ".npy", f"{each}.NPY"])), npy_file(values, values.shape, values.dtype.str))  # fmt: skip
             elif each == name:
                 shape, dtype = draw(st.sampled_from(SHAPES)), draw(st.sampled_from([values.dtype.str, *DTYPES]))
-                archive.writestr(f"{each}.npy", _npy(values, shape, dtype))
+                archive.writestr(f"{each}.npy", npy_file(values, shape, dtype))
             else:
-                archive.writestr(f"{each}.npy", _npy(values, values.shape, values.dtype.str))
+                archive.writestr(f"{each}.npy", npy_file(values, values.shape, values.dtype.str))
     return target.getvalue()
 
 
