@@ -16,7 +16,7 @@ import stat
 import zipfile
 from collections.abc import Callable
 from pathlib import Path, PurePosixPath
-from typing import IO, Any, BinaryIO
+from typing import IO, Any, BinaryIO, TypeGuard
 
 MB, GB = 2**20, 2**30
 DEEPEST = 64  # objects and lists within each other
@@ -100,6 +100,11 @@ def _is_too_deep(value: Any) -> bool:
             return False
         level = below
     return True
+
+
+def is_object(value: object) -> TypeGuard[dict[str, Any]]:
+    """Whether what was parsed is an object, and not a list, a text or a number."""
+    return isinstance(value, dict)
 
 
 def why(error: BaseException) -> str:

@@ -12,12 +12,22 @@ import re
 import shutil
 from collections.abc import Collection
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, cast
 
 import numpy as np
 
 from fersweep.common.files import sha256
-from fersweep.common.untrusted import GB, MB, check_size, is_plain_name, parse_json, read_arrays, read_regular, why
+from fersweep.common.untrusted import (
+    GB,
+    MB,
+    check_size,
+    is_object,
+    is_plain_name,
+    parse_json,
+    read_arrays,
+    read_regular,
+    why,
+)
 from fersweep.results.record.journal import Row, trial_name
 from fersweep.results.record.storage import Storage
 from fersweep.results.record.trial_record import is_epoch
@@ -85,7 +95,7 @@ def _damage(directory: Path) -> str | None:
     """What is wrong with the files of a checkpoint."""
     try:
         sums = parse_json(read_regular(directory / CHECKSUMS, MB))
-        if not isinstance(sums, dict) or not all(map(is_plain_name, sums)) or EPOCHS not in sums:
+        if not is_object(sums) or not all(map(is_plain_name, sums)) or EPOCHS not in sums:
             return f"{CHECKSUMS} is not what was written"
         for file in sums:
             check_size((directory / file).stat().st_size, MOST_MODEL_BYTES, directory / file)
@@ -140,8 +150,9 @@ def read_epochs(directory: Path) -> list[Row]:
         epochs = parse_json(read_regular(directory / EPOCHS, MOST_BYTES))
     except (OSError, ValueError) as error:
         raise Damaged(f"{directory / EPOCHS} cannot be read: {why(error)}") from None
-    if not isinstance(epochs, list) or not all(map(is_epoch, epochs)):
+    rows = cast("list[Row]", epochs)
+    if not isinstance(epochs, list) or not all(map(is_epoch, rows)):
         raise Damaged(f"{directory / EPOCHS} has what is no epoch's metrics")
-    if [row["epoch"] for row in epochs] != list(range(1, len(epochs) + 1)):
+    if [row["epoch"] for row in rows] != list(range(1, len(rows) + 1)):
         raise Damaged(f"{directory / EPOCHS} has not the epochs from 1 on, in order")
-    return epochs
+    return rows

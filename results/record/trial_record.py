@@ -12,7 +12,7 @@ from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, field
 from typing import Any, NamedTuple, TypeVar, cast, overload
 
-from fersweep.common.untrusted import parse_json, parse_quickly
+from fersweep.common.untrusted import is_object, parse_json, parse_quickly
 
 Event = dict[str, Any]  # a line of the journal
 Row = dict[str, float]  # metrics of an epoch, `epoch` among them
@@ -31,9 +31,9 @@ def parse_event(line: bytes) -> Event:
     are not known here pass.
     """
     event = parse_quickly(line)
-    if not isinstance(event, dict):
+    if not is_object(event):
         raise ValueError("no object")
-    kind, at = event.get("event"), event.get("time")
+    kind, at = event.get("event"), event.get("time", -1)
     if not isinstance(kind, str):
         raise ValueError("`event` is missing, or no text")
     if type(at) not in NUMBERS or not 0 <= at <= LAST_TIME:
@@ -79,7 +79,8 @@ def _check_each(values: dict[str, Any], kind: type, *keys: str) -> None:
 
 
 def _check_sampled(event: Event) -> None:
-    hparams, params = _check(event, "hparams", dict), _check(event, "params", dict, {})
+    hparams: Hparams = _check(event, "hparams", dict)
+    params: Hparams = _check(event, "params", dict, {})
     for values in (hparams, params):
         for name, value in values.items():
             if type(value) is int and abs(value) >= LARGEST:
@@ -99,20 +100,17 @@ def is_distribution(text: str) -> bool:
         content = parse_json(text.encode())
     except ValueError:
         return False
-    return (
-        isinstance(content, dict)
-        and isinstance(content.get("name"), str)
-        and isinstance(content.get("attributes"), dict)
-    )
+    return is_object(content) and isinstance(content.get("name"), str) and isinstance(content.get("attributes"), dict)
 
 
 def _check_report(event: Event) -> None:
-    for row in _check(event, "epochs", list):
+    rows: list[Any] = _check(event, "epochs", list)
+    for row in rows:
         if not is_epoch(row):
             raise ValueError("`epochs` has what is no epoch's metrics")
     worker = event.get("worker")
     if worker:
-        if not isinstance(worker, dict) or not {"host", "pid"} <= worker.keys():
+        if not is_object(worker) or not {"host", "pid"} <= worker.keys():
             raise ValueError("`worker` has no host and process")
         _check_each(worker, str, "host")
         for name in WorkerUsage._fields[1:]:
@@ -122,7 +120,7 @@ def _check_report(event: Event) -> None:
 
 def is_epoch(row: object) -> bool:
     """Whether it is the metrics of an epoch: numbers, or NaN and infinities, by name, and a whole number `epoch`."""
-    if not isinstance(row, dict) or type(row.get("epoch")) is not int or not 0 < row["epoch"] < LARGEST:
+    if not is_object(row) or type(row.get("epoch")) is not int or not 0 < row["epoch"] < LARGEST:
         return False
     for value in row.values():
         if type(value) is not float and (type(value) is not int or abs(value) >= LARGEST):

@@ -37,7 +37,7 @@ class Level(BaseModel):
 
     model_config = ConfigDict(frozen=True)
 
-    offset: int = Field(0, ge=0, lt=2**63)
+    offset: int = Field(default=0, ge=0, lt=2**63)
     closed: bool = False
     beat: FiniteFloat = 0.0
     error: str | None = None
