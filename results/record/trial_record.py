@@ -79,8 +79,8 @@ def _check_each(values: dict[str, Any], kind: type, *keys: str) -> None:
 
 
 def _check_sampled(event: Event) -> None:
-    hparams: Hparams = _check(event, "hparams", dict)
-    params: Hparams = _check(event, "params", dict, {})
+    hparams = cast("Hparams", _check(event, "hparams", dict))
+    params = cast("Hparams", _check(event, "params", dict, {}))
     for values in (hparams, params):
         for name, value in values.items():
             if type(value) is int and abs(value) >= LARGEST:
@@ -104,7 +104,7 @@ def is_distribution(text: str) -> bool:
 
 
 def _check_report(event: Event) -> None:
-    rows: list[Any] = _check(event, "epochs", list)
+    rows = cast("list[Any]", _check(event, "epochs", list))
     for row in rows:
         if not is_epoch(row):
             raise ValueError("`epochs` has what is no epoch's metrics")
