@@ -12,6 +12,7 @@ from pathlib import Path
 from pydantic import ValidationError
 
 from fersweep.common.files import write_whole
+from fersweep.common.untrusted import MB, parse_json, read_regular
 from fersweep.results.record.sweep_json import Planned
 from fersweep.search_spaces.sweep_file.schema import Sweep
 
@@ -34,7 +35,7 @@ def save_plan(home: Path, sweep: Sweep, fingerprint: str, planned: Planned) -> N
 def find_plan(home: Path, sweep: Sweep, fingerprint: str) -> Planned | None:
     """The plan of exactly this sweep and dataset; None where there is none that can be read."""
     try:
-        content = json.loads(_path(home, sweep.name).read_bytes())
+        content = parse_json(read_regular(_path(home, sweep.name), MB))
         if content["key"] != _key(sweep, fingerprint):
             return None
         return Planned.model_validate(content["planned"])

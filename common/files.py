@@ -17,14 +17,15 @@ from typing import Any
 
 from fersweep.common.errors import InputError
 from fersweep.common.processes import usable_home
+from fersweep.common.untrusted import open_regular
 
 SPECIAL = "a pipe, a socket, a device or a circle of links"
 
 
 def sha256(path: Path) -> str:
     """Hexadecimal sha256 of a file's content, read in pieces. Raises OSError."""
-    with path.open("rb") as file:
-        return hashlib.file_digest(file, "sha256").hexdigest()
+    with open_regular(path) as file:
+        return hashlib.file_digest(file, "sha256").hexdigest()  # pyright: ignore[reportArgumentType]
 
 
 def cache_directory() -> Path:
@@ -165,7 +166,7 @@ def lock(path: Path, wait_s: float | None = None) -> AbstractContextManager[Any]
 def is_held(path: Path) -> bool:
     """Does another process hold this lock file? Neither makes nor changes it, and lets go of it at once."""
     try:
-        with path.open("rb") as file:  # shared, as two may look at once, and read-only: filelock can do neither
+        with open_regular(path) as file:  # shared, as two may look at once, and read-only: filelock can do neither
             fcntl.flock(file, fcntl.LOCK_SH | fcntl.LOCK_NB)
     except FileNotFoundError:
         return False

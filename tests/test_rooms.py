@@ -16,11 +16,11 @@ from tests.imports import ROOMS, ROOT, circles, file_graph, files, folders, grou
 TABLE: dict[str, str] = {
     "common/errors": "text",
     "common/display": "text",
-    "common/files": "errors processes",
+    "common/files": "errors processes untrusted",
     "common/ray_address": "errors",
     "common/ray_connection": "errors processes ray_address shipped_code terminal",
     "common/shipped_code": "errors",
-    "common/stores": "errors files processes text",
+    "common/stores": "errors files processes text untrusted",
     "common/versions": "processes",
     "common/video_file": "processes",
     "data_pipeline/sources": "vocabulary",

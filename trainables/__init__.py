@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import contextlib
 import importlib
-import json
 import os
 import warnings
 from collections.abc import Iterable
@@ -12,7 +11,7 @@ from pathlib import Path
 from types import ModuleType
 from typing import Any
 
-from fersweep.common.errors import hint
+from fersweep.common.errors import InputError, hint
 
 NAMES = {
     "blendshape_lstm": "fersweep.trainables.blendshape_lstm",
@@ -77,10 +76,23 @@ def share_process() -> None:
 
 
 def restore(directory: Path):
-    """The trained model in a checkpoint directory, ready to predict."""
-    model = json.loads((Path(directory) / "model.json").read_text())
+    """The trained model in a checkpoint directory, ready to predict. Raises InputError where it is none that can be opened."""
+    from fersweep.trainables.saved_model import read_model
+
+    directory = Path(directory)
+    model = read_model(directory)
     if num := model.get("ensemble"):
         from fersweep.trainables.ensemble import Ensemble
 
-        return Ensemble([restore(Path(directory) / f"member-{index}") for index in range(num)])
-    return load(model["trainable"]).restore(Path(directory))
+        members = [directory / f"member-{index}" for index in range(num)]
+        if any(read_model(member).get("ensemble") for member in members):
+            raise InputError(f"{directory} is no checkpoint that can be opened: an ensemble of ensembles")
+        return Ensemble([restore(member) for member in members])
+    try:
+        return load(model["trainable"]).restore(directory)
+    except InputError:
+        raise
+    except (LookupError, TypeError, ValueError, AttributeError, RuntimeError, OverflowError) as error:
+        # weights of other shapes, hparams that are none: each framework says so in its own way
+        what = f"{type(error).__name__}: {(str(error).splitlines() or [''])[0]}"
+        raise InputError(f"{directory} is no checkpoint that can be opened ({what}): put a copy back") from error

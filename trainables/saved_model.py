@@ -2,14 +2,24 @@
 
 from __future__ import annotations
 
+import functools
 import json
 from pathlib import Path
-from typing import Any
+from typing import (
+    Annotated,
+    Any,
+    Required,  # which pydantic can check before Python 3.12
+)
 
 import numpy as np
-from pydantic import BaseModel
+from pydantic import BaseModel, Field, TypeAdapter, ValidationError
+from typing_extensions import TypedDict
 
+from fersweep.common.errors import InputError
+from fersweep.common.untrusted import GB, MB, parse_json, read_arrays, read_regular, why
 from fersweep.data_pipeline.tasks.arrays import TaskArrays
+
+MOST_JSON_BYTES, MOST_BYTES = 64 * MB, 64 * GB
 
 
 def describe_model(name: str, hparams: BaseModel, arrays: TaskArrays, seed: int) -> dict[str, Any]:
@@ -37,12 +47,46 @@ def write_checkpoint(directory: Path, model: dict[str, Any], state: dict[str, np
 
 
 def read_model(directory: Path) -> dict[str, Any]:
-    """The `model.json` of a checkpoint directory."""
-    return json.loads((directory / "model.json").read_text())
+    """The `model.json` of a checkpoint directory. Raises InputError where it is missing, or is none."""
+    path = directory / "model.json"
+    try:
+        content = parse_json(read_regular(path, MOST_JSON_BYTES))
+        _checker().validate_python(content, strict=True)
+    except ValidationError as error:
+        first = error.errors()[0]
+        what = f"{'.'.join(map(str, first['loc']))}: {first['msg']}"
+    except (OSError, ValueError) as error:
+        what = why(error)
+    else:
+        return content
+    raise InputError(f"{path} is no model's description: {what}; put a copy of the checkpoint back")
 
 
 def read_checkpoint(directory: Path) -> tuple[dict[str, Any], dict[str, np.ndarray]]:
-    """The `model.json` and the arrays of a checkpoint directory."""
-    with np.load(directory / "state.npz", allow_pickle=False) as archive:
-        state = {name: archive[name] for name in archive.files}
+    """The `model.json` and the arrays of a checkpoint directory. Raises InputError where either cannot be read."""
+    path = directory / "state.npz"
+    try:
+        state = read_arrays(path, MOST_BYTES)
+    except (OSError, ValueError) as error:
+        raise InputError(f"{path} cannot be read: {why(error)}; put a copy of the checkpoint back") from None
     return read_model(directory), state
+
+
+class _Model(TypedDict, total=False):
+    """What every `model.json` holds; a trainable adds its own. An ensemble's has the number of its members."""
+
+    trainable: str
+    hparams: dict[str, Any]
+    classes: Required[Annotated[list[str], Field(min_length=1, max_length=10_000)]]
+    groups: dict[str, list[str]] | None
+    feature_names: Required[list[str]]
+    preprocessing: dict[str, Any] | None
+    fingerprint: str
+    seed: int
+    epoch: Annotated[int, Field(ge=0)]
+    ensemble: Annotated[int, Field(ge=1, le=1000)]
+
+
+@functools.cache
+def _checker() -> TypeAdapter[_Model]:
+    return TypeAdapter(_Model)

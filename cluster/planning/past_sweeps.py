@@ -13,8 +13,8 @@ from statistics import mean, median
 from fersweep.cluster.planning.costs import Costs, TrialCost, faces_ratio
 from fersweep.cluster.planning.estimate import REPORT_S
 from fersweep.common.errors import InputError
-from fersweep.results.record.home import sweep_names
-from fersweep.results.record.journal import DAMAGE, TrialRecord, read_events
+from fersweep.results.record.home import sweep_directories
+from fersweep.results.record.journal import TrialRecord, read_events
 from fersweep.results.record.recorded_sweep import RecordedSweep, load_sweep
 from fersweep.results.record.sweep_json import SweepJson
 from fersweep.results.record.timeline import Attempt, Timeline
@@ -48,15 +48,20 @@ def past_costs(sweep: SweepJson, home: Path, at_once: int, hosts: Collection[str
 
 def _similar(sweep: SweepJson, home: Path) -> Iterator[RecordedSweep]:
     """The newest first."""
-    paths = [Path(home) / "sweeps" / name / "sweep.json" for name in sweep_names(home)]
-    paths.sort(key=lambda path: -path.stat().st_mtime)
-    for path in paths:
-        with contextlib.suppress(InputError, OSError, *DAMAGE):  # what cannot be read is `status`' subject
-            recorded = load_sweep(path.parent)
+    for directory in sorted(sweep_directories(home), key=_written_at, reverse=True):
+        with contextlib.suppress(InputError, OSError):  # what cannot be read is `status`' subject
+            recorded = load_sweep(directory)
             theirs, asked, ours = recorded.sweep, recorded.sweep.asked, sweep.asked
             alike = (asked.trainable, asked.task.features) == (ours.trainable, ours.task.features)
             if alike and asked.resources == ours.resources and 1 / SIMILAR <= _ratio(sweep, theirs) <= SIMILAR:
                 yield recorded
+
+
+def _written_at(directory: Path) -> float:
+    try:
+        return (directory / "sweep.json").stat().st_mtime
+    except OSError:
+        return 0.0
 
 
 def _ratio(sweep: SweepJson, theirs: SweepJson) -> float:

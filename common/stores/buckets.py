@@ -23,8 +23,10 @@ from typing import Any, TypeVar
 
 from fersweep.common.errors import InputError
 from fersweep.common.text import masked
+from fersweep.common.untrusted import GB, check_size
 
 RETRY_S = 60.0
+MOST_BYTES = 4 * GB  # of a file that is read whole
 OF_THE_DISK = (errno.ENOSPC, errno.EDQUOT, errno.EROFS, errno.EFBIG)
 T = TypeVar("T")
 
@@ -83,14 +85,17 @@ class Bucket:
     def __getstate__(self) -> dict[str, object]:
         return {**self.__dict__, "_opened": None}
 
-    def read(self, name: str) -> bytes:
-        """The content of a file. Raises FileNotFoundError."""
+    def read(self, name: str, most: int = MOST_BYTES) -> bytes:
+        """The content of a file of at most `most` bytes. Raises FileNotFoundError."""
 
-        def read() -> bytes:
-            with self.stream(name) as stream:
-                return stream.readall()
+        def size_and_content() -> tuple[int, bytes]:
+            fs, root = self._open()
+            with fs.open_input_file(f"{root}/{name}") as file:
+                return file.size(), file.read() if file.size() <= most else b""
 
-        return retried(read, self.retry_s)
+        num_bytes, content = retried(size_and_content, self.retry_s)
+        check_size(num_bytes, most, name)
+        return content
 
     def stream(self, name: str) -> Any:
         """A file opened to be read in pieces, `read(n)`. Not tried again."""

@@ -10,7 +10,7 @@ import pyarrow.parquet as pq
 from fersweep.common.errors import InputError
 from fersweep.common.files import write_whole
 from fersweep.data_pipeline.dataset.manifest import Part, read_manifest
-from fersweep.data_pipeline.dataset.schema import ADDED_FIELDS
+from fersweep.data_pipeline.dataset.schema import ADDED_FIELDS, check_claims, check_table
 
 
 def part_path(directory: Path, number: int) -> Path:
@@ -56,17 +56,23 @@ def open_table(directory: Path, columns: Sequence[str] | None = None, split: str
 
 
 def open_part(directory: Path, part: Part, columns: Sequence[str] | None = None) -> pa.Table:
-    """`read_part` of one of the manifest's "parts". InputError where it is missing, truncated or broken."""
+    """`read_part` of one of the manifest's "parts". InputError where it is missing, truncated or broken, and where it has
+    other rows than the manifest says, or columns of other types than a dataset's.
+    """
     path = part_file(directory, part)
     try:
-        return read_part(path, columns)
-    except (pa.ArrowInvalid, OSError) as error:
+        table = read_part(path, columns)
+        check_table(table, columns, part["num_rows"])
+    except (pa.ArrowException, OSError, UnicodeDecodeError) as error:
         raise unreadable(path, error) from None
+    return table
 
 
 def unreadable(path: Path, error: Exception) -> InputError:
     """The error for a part that is as long as it should be and cannot be read."""
-    return InputError(f"{path} cannot be read ({str(error).splitlines()[0]}): prepare the dataset anew")
+    return InputError(
+        f"{path} cannot be read ({(str(error).splitlines() or [type(error).__name__])[0]}): prepare the dataset anew"
+    )
 
 
 def part_file(directory: Path, part: Part) -> Path:
@@ -82,6 +88,7 @@ def part_file(directory: Path, part: Part) -> Path:
 def read_part(path: Path, columns: Sequence[str] | None = None) -> pa.Table:
     """Rows of one part: all columns, or those named, in the file's order; ADDED_FIELDS that it lacks are null."""
     with pq.ParquetFile(path, memory_map=True) as file:
+        check_claims(file, path.stat().st_size)
         present = file.schema_arrow.names
         table = file.read(None if columns is None else [name for name in columns if name in present])
     for field in ADDED_FIELDS:

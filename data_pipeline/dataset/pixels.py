@@ -37,7 +37,11 @@ def pixels(
     if image_size is None:
         raise InputError(f"{directory} has no pixels: it is made of ready-made blendshapes")
     sizes = [part["num_rows"] for part in manifest["parts"]]
-    rows = np.arange(sum(sizes)) if rows is None else np.asarray(rows, np.int64)
+    if rows is None:
+        for part in manifest["parts"]:  # before memory is taken for what they should hold
+            part_file(directory, part)
+        rows = np.arange(sum(sizes))
+    rows = np.asarray(rows, np.int64)
     if len(rows) and not (rows.min() >= 0 and rows.max() < sum(sizes)):
         raise IndexError(f"rows must lie in 0–{sum(sizes) - 1}, but got {rows.min()}–{rows.max()}")
     faces = np.empty((len(rows), *image_size), np.uint8) if out is None else out
@@ -47,34 +51,42 @@ def pixels(
         if rising:
             where = slice(*np.searchsorted(rows, (start, start + size)))
             if where.start < where.stop:
-                source = part_pixels(part_file(directory, part), image_size)
+                source = part_pixels(part_file(directory, part), image_size, size)
                 np.take(source, rows[where] - start, axis=0, out=faces[where], mode="clip")  # "raise" would copy twice
         else:
             where = np.flatnonzero((rows >= start) & (rows < start + size))
             if len(where):
-                faces[where] = part_pixels(part_file(directory, part), image_size)[rows[where] - start]
+                faces[where] = part_pixels(part_file(directory, part), image_size, size)[rows[where] - start]
         start += size
     return faces
 
 
-def part_pixels(path: Path, image_size: Sequence[int]) -> np.ndarray:
+def part_pixels(path: Path, image_size: Sequence[int], num_rows: int | None = None) -> np.ndarray:
     """(n, H, W) uint8, read-only: the faces of one part, mapped; those of older parts, in many pages, are read.
 
-    InputError where the part is broken.
+    InputError where the part is broken, or has other than `num_rows` faces.
     """
-    height, width = image_size
     try:
-        with pq.ParquetFile(path) as file:
-            place = _payload(path, file.metadata, height * width)
-        if place is None:
-            (column,) = read_part(path, ["pixels"]).combine_chunks()["pixels"].chunks
-            flat = np.frombuffer(column.buffers()[1], np.uint8)[column.offset * height * width :]
-            return flat[: len(column) * height * width].reshape(-1, height, width)
-        with path.open("rb") as file:
-            whole = mmap.mmap(file.fileno(), 0, access=mmap.ACCESS_READ)
-    except (pa.ArrowInvalid, OSError) as error:
+        faces = _part_pixels(path, *image_size)
+    except (pa.ArrowException, OSError, ValueError, LookupError) as error:
         raise unreadable(path, error) from None
+    if num_rows not in (None, len(faces)):
+        raise unreadable(path, ValueError(f"it has {len(faces)} rows, the manifest says {num_rows}"))
+    return faces
+
+
+def _part_pixels(path: Path, height: int, width: int) -> np.ndarray:
+    with pq.ParquetFile(path) as file:
+        place = _payload(path, file.metadata, height * width)
+    if place is None:
+        (column,) = read_part(path, ["pixels"]).combine_chunks()["pixels"].chunks
+        if not pa.types.is_fixed_size_binary(column.type) or column.type.byte_width != height * width:
+            raise ValueError(f"column pixels is {column.type}, of faces of {height} × {width}")
+        flat = np.frombuffer(column.buffers()[1], np.uint8)[column.offset * height * width :]
+        return flat[: len(column) * height * width].reshape(-1, height, width)
     offset, num_bytes = place
+    with path.open("rb") as file:
+        whole = mmap.mmap(file.fileno(), 0, access=mmap.ACCESS_READ)
     return np.frombuffer(whole, np.uint8, num_bytes, offset).reshape(-1, height, width)
 
 
@@ -83,7 +95,7 @@ def _payload(path: Path, metadata: pq.FileMetaData, num_bytes: int) -> tuple[int
     if metadata.num_row_groups != 1:
         return None
     group = metadata.row_group(0)
-    column = next(each for each in map(group.column, range(group.num_columns)) if each.path_in_schema == "pixels")
+    column = group.column(metadata.schema.names.index("pixels"))  # ValueError where there is none
     expected = group.num_rows * num_bytes
     plain = column.compression == "UNCOMPRESSED" and not column.has_dictionary_page and "PLAIN" in column.encodings
     optional = metadata.schema.column(metadata.schema.names.index("pixels")).max_definition_level > 0

@@ -9,6 +9,7 @@ from typing import Any
 
 import numpy as np
 import pyarrow as pa
+import pyarrow.parquet as pq
 
 from fersweep.data_pipeline.vocabulary import BLENDSHAPES
 
@@ -37,6 +38,8 @@ ADDED_FIELDS = [
     pa.field("landmarks", pa.binary(LANDMARKS_BYTES)),  # (478, 3) float16, see landmarker.Reading
 ]
 """Columns that datasets made before them lack; they read as nulls."""
+ADDED = {field.name for field in ADDED_FIELDS}
+MOST_TIMES, SMALL_BYTES = 64, 64 * 2**20  # how many times larger a part may become in memory; what is let pass
 
 
 def arrow_schema(image_size: Sequence[int] | None) -> pa.Schema:
@@ -45,6 +48,41 @@ def arrow_schema(image_size: Sequence[int] | None) -> pa.Schema:
     if image_size is not None:  # gray uint8, row-major; one data page a part, so that it can be mapped into memory
         fields.insert(5, pa.field("pixels", pa.binary(image_size[0] * image_size[1]), nullable=False))
     return pa.schema(fields)
+
+
+def check_claims(file: pq.ParquetFile, num_bytes: int) -> None:
+    """Raises ArrowInvalid where a part of `num_bytes` says that it has more than can be in it: each row has a name of its
+    own, and what is stored is not compressed much. Before memory is taken for it.
+    """
+    num_rows, names = file.metadata.num_rows, file.schema_arrow.names
+    if twice := sorted({name for name in names if names.count(name) > 1}):
+        raise pa.ArrowInvalid(f"column {twice[0]} is there twice")
+    widths = [field.type.byte_width for field in file.schema_arrow if pa.types.is_fixed_size_binary(field.type)]
+    row_bytes = sum(widths) + 4 * len(file.schema_arrow)
+    if not 0 <= num_rows <= num_bytes or num_rows * row_bytes > MOST_TIMES * num_bytes + SMALL_BYTES:
+        raise pa.ArrowInvalid(
+            f"it says that it has {num_rows} rows of {row_bytes} bytes, but it is only {num_bytes} bytes"
+        )
+
+
+def check_table(table: pa.Table, columns: Sequence[str] | None, num_rows: int) -> None:
+    """Raises ArrowInvalid unless a part's table has `columns` (None: all), of the types of `arrow_schema`, and `num_rows`."""
+    if table.num_rows != num_rows:
+        raise pa.ArrowInvalid(f"it has {table.num_rows} rows, the manifest says {num_rows}")
+    known = {field.name: field for field in (*_FIELDS, *ADDED_FIELDS)}
+    names = [name for name in known if name not in ADDED] if columns is None else list(columns)
+    for name in dict.fromkeys([*names, *table.column_names]):
+        if table.column_names.count(name) != 1:
+            raise pa.ArrowInvalid(f"column {name} is {'missing' if name not in table.column_names else 'there twice'}")
+        column = table[name]
+        if name == "pixels":
+            if not pa.types.is_fixed_size_binary(column.type):
+                raise pa.ArrowInvalid(f"column {name} is {column.type}")
+        elif name in known and column.type != known[name].type:
+            raise pa.ArrowInvalid(f"column {name} is {column.type}, expected {known[name].type}")
+        if column.null_count and (name == "pixels" or (name in known and not known[name].nullable)):
+            raise pa.ArrowInvalid(f"column {name} has nulls")
+        column.validate(full=True)
 
 
 def face_id(face: np.ndarray) -> str:

@@ -20,8 +20,9 @@ from typing import Any
 from fersweep.common.errors import InputError
 from fersweep.common.stores import node_cache
 from fersweep.common.stores.buckets import OF_THE_DISK, Bucket, is_address, name_of, retried
+from fersweep.common.untrusted import open_regular
 from fersweep.data_pipeline.dataset.integrity import fingerprint, remember
-from fersweep.data_pipeline.dataset.manifest import UNFINISHED, Manifest, Part, parse_manifest
+from fersweep.data_pipeline.dataset.manifest import MOST_BYTES, UNFINISHED, Manifest, Part, parse_manifest, read_content
 from fersweep.data_pipeline.dataset.parts import read_part
 
 AT_ONCE = 8  # parts that are read at a time
@@ -79,8 +80,8 @@ def manifest_of(place: str | Path) -> bytes:
     """The manifest.json of the dataset at `place`, where it is stored. InputError where there is none, or no answer."""
     try:
         if is_address(place):
-            return Bucket(str(place), MANIFEST_S).read("manifest.json")
-        return (Path(place) / "manifest.json").read_bytes()
+            return Bucket(str(place), MANIFEST_S).read("manifest.json", MOST_BYTES)
+        return read_content(Path(place))
     except (FileNotFoundError, NotADirectoryError):
         raise InputError(f"{place} {UNFINISHED}") from None
     except (OSError, ValueError) as error:  # of an address that is none, pyarrow raises a ValueError
@@ -112,7 +113,7 @@ class _Source:
         self._bucket = Bucket(str(place)) if is_address(place) else None
 
     def open(self, name: str) -> Any:
-        return (Path(self.place) / name).open("rb") if self._bucket is None else self._bucket.stream(name)
+        return open_regular(Path(self.place) / name) if self._bucket is None else self._bucket.stream(name)
 
 
 def _copy(source: _Source, manifest: Manifest, directory: Path) -> None:

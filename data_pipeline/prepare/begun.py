@@ -4,9 +4,13 @@ import json
 from collections.abc import Sequence
 from dataclasses import asdict, fields
 from pathlib import Path
-from typing import Any, TypedDict
+from typing import Any
+
+from pydantic import TypeAdapter
+from typing_extensions import TypedDict  # which pydantic can check before Python 3.12
 
 from fersweep.common.errors import InputError
+from fersweep.common.untrusted import MB, parse_json, read_regular, why
 from fersweep.data_pipeline.dataset.manifest import Manifest, SourceFile, read_manifest
 from fersweep.data_pipeline.prepare.options import Options
 from fersweep.data_pipeline.sources.source import Source
@@ -35,7 +39,7 @@ def begun(out: Path, wanted: Request) -> Manifest | None:
     if manifest is not None:
         before = manifest
     elif (out / STATE).exists():
-        before = json.loads((out / STATE).read_bytes())
+        before = _before(out / STATE)
     elif out.exists() and (not out.is_dir() or any(file.name != LOCK for file in out.iterdir())):
         raise InputError(f"{out} exists and is no dataset: give a new directory")
     else:
@@ -51,3 +55,11 @@ def begun(out: Path, wanted: Request) -> Manifest | None:
             f"{out} was begun with other sources ({paths}, or their content changed): give a new directory"
         )
     return manifest
+
+
+def _before(path: Path) -> Request:
+    try:
+        before = parse_json(read_regular(path, 256 * MB))
+        return TypeAdapter(Request).validate_python(before, strict=True)
+    except (OSError, ValueError) as error:
+        raise InputError(f"{path} cannot be read ({why(error)}): delete its directory, and prepare anew") from None

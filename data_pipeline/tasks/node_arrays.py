@@ -25,6 +25,7 @@ import numpy as np
 from fersweep.common.errors import InputError
 from fersweep.common.stores import node_cache
 from fersweep.common.stores.buckets import name_of, resolved
+from fersweep.data_pipeline.dataset.manifest import read_content
 from fersweep.data_pipeline.dataset.staged import identity, manifest_of
 from fersweep.data_pipeline.tasks.arrays import Arrays, TaskArrays
 from fersweep.data_pipeline.tasks.spec import TaskSpec
@@ -75,7 +76,7 @@ def load(task: Task, with_val: bool = False) -> TaskArrays:
     num_bytes = task.num_bytes(with_val)
     if num_bytes <= SENT_BYTES:
         return task.arrays(with_val)
-    dataset = identity((task.dataset / "manifest.json").read_bytes())
+    dataset = identity(read_content(task.dataset))
     source = NodeArrays(str(resolved(task.place)), dataset, task.spec, tuple(task.feature_names), num_bytes, with_val)
     return _mapped(source, task)
 
@@ -118,7 +119,7 @@ def _mapped(source: NodeArrays, task: Task | None) -> MappedArrays:
 
 def _make(source: NodeArrays, task: Task, directory: Path) -> None:
     """Write the arrays into files of their own, a part of the dataset at a time."""
-    if identity((task.dataset / "manifest.json").read_bytes()) != source.dataset:
+    if identity(read_content(task.dataset)) != source.dataset:
         raise InputError(f"{source.place} is another dataset than the one that the sweep learns: it was changed since")
     print(f"making arrays of {source.place} on this machine: {directory.parent}", file=sys.stderr)
 

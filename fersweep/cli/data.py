@@ -71,7 +71,7 @@ def prepare(
             progress=progress,
         )
     for name, origin in manifest.get("origins", {}).items():
-        for warning in origin["warnings"]:
+        for warning in origin.get("warnings", []):
             say(f"{name}: {warning}")
     show(summary.describe(out), summary.render, as_json)
 

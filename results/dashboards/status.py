@@ -8,7 +8,6 @@ Imports neither Ray nor MLflow nor a framework, so that it takes no longer than 
 from __future__ import annotations
 
 import contextlib
-import json
 import os
 import sys
 import time
@@ -19,14 +18,18 @@ from typing import Any
 from fersweep.common.errors import InputError
 from fersweep.common.files import is_held
 from fersweep.results.record.drivers import LOCK, beat, is_driven
-from fersweep.results.record.home import find_sweep, refresh, refuse_missing_journal, resume_command
-from fersweep.results.record.journal import DAMAGE, SweepRecord, read_events
+from fersweep.results.record.home import (
+    find_sweep,
+    refresh,
+    refuse_missing_journal,
+    resume_command,
+    sweep_directories,
+)
+from fersweep.results.record.journal import SweepRecord, read_events
 from fersweep.results.record.storage import Storage
 from fersweep.results.record.sweep_json import read_sweep_json
 from fersweep.results.record.timeline import planned_and_taken
 from fersweep.results.tracking.lag import recorded
-
-UNREADABLE = (OSError, *DAMAGE)  # what reading a broken record may raise
 
 
 @dataclass(frozen=True)
@@ -127,7 +130,7 @@ class _Replay:
 def status(home: Path, name: str | None = None) -> list[SweepStatus]:
     """What is known of each sweep under `home`, by name, or of `name` alone. InputError if there is no sweep `name`."""
     if name is None:
-        return [_describe(directory) for directory in _sweeps(home)]
+        return [_describe(directory) for directory in sweep_directories(home)]
     return [_describe(find_sweep(home, name), refreshed="://" not in name)]
 
 
@@ -149,30 +152,20 @@ def _refresh(directory: Path) -> None:
         print(line, file=sys.stderr)
 
 
-def _sweeps(home: Path) -> list[Path]:
-    """Directories of sweeps, whole or damaged; a launch prepares its own under a name that begins with a dot."""
-    directories = [
-        path.parent for file in ("sweep.json", "journal.jsonl") for path in Path(home).glob(f"sweeps/*/{file}")
-    ]
-    return sorted({directory for directory in directories if not directory.name.startswith(".")})
-
-
 def _describe(directory: Path, refreshed: bool = False) -> SweepStatus:
     disk_bytes = _disk_bytes(directory)
     try:
         if refreshed:
             _refresh(directory)
         return _read(directory, disk_bytes)
-    except UNREADABLE as error:
-        return SweepStatus(directory.name, directory, disk_bytes, reason=_one_line(error))
+    except Exception as error:  # whatever is wrong with one sweep, the others are shown
+        reason = _one_line(error).replace(f"{directory}/", "")
+        return SweepStatus(directory.name, directory, disk_bytes, reason=reason)
 
 
 def _read(directory: Path, disk_bytes: int) -> SweepStatus:
     held = is_held(directory / LOCK)  # before the journal: a driver that ends in between has written its end
-    try:
-        sweep = read_sweep_json(directory)
-    except InputError as error:
-        raise InputError(f"sweep.json is not a sweep's record: {_one_line(error.__cause__ or error)}") from error
+    sweep = read_sweep_json(directory)
     replay = _replay(directory / "journal.jsonl")
     record, num_trials = replay.record, sweep.asked.search.num_trials
     if (storage := sweep.storage(directory)).path is not None:
@@ -219,16 +212,12 @@ def _best(record: SweepRecord, metric: str, mode: str) -> Best | None:
 
 def _replay(path: Path) -> _Replay:
     """One pass: journals are long."""
-    record, last_event_at, session, line = SweepRecord(), None, None, 1
-    try:
-        for event in read_events(path):
-            record.apply(event)
-            last_event_at = float(event["time"])
-            if event["event"] == "session":
-                session = event
-            line += 1
-    except UNREADABLE as error:
-        raise InputError(f"{path.name}, line {line}: {_one_line(error)}") from error
+    record, last_event_at, session = SweepRecord(), None, None
+    for event in read_events(path):
+        record.apply(event)
+        last_event_at = float(event["time"])
+        if event["event"] == "session":
+            session = event
     return _Replay(record, last_event_at, session)
 
 
@@ -257,7 +246,5 @@ def _disk_bytes(directory: Path) -> int:
 def _one_line(error: BaseException) -> str:
     if isinstance(error, OSError) and error.strerror:
         return error.strerror
-    if isinstance(error, json.JSONDecodeError):
-        return f"not JSON ({error.msg})"
     text = " ".join(str(error).split())
     return text if isinstance(error, InputError) else f"{type(error).__name__}: {text}".removesuffix(": ")

@@ -7,6 +7,7 @@ from dataclasses import replace
 from pathlib import Path
 from typing import NamedTuple
 
+from fersweep.common.errors import InputError
 from fersweep.common.files import check_writable, is_held
 from fersweep.results.dashboards.status import SweepStatus
 from fersweep.results.record.sweep_json import read_sweep_json
@@ -46,7 +47,10 @@ def _record(directory: Path, unreachable: dict[str, str]) -> str | None:
     from fersweep.results.tracking.lag import missing
 
     check_writable(directory, str(directory))
-    sweep = read_sweep_json(directory)
+    try:
+        sweep = read_sweep_json(directory)
+    except InputError as error:  # it was readable a moment ago
+        return f"unreadable: {error}"
     uri, _ = connection.sweep_store(sweep)
     if uri not in unreachable:
         try:
@@ -59,6 +63,6 @@ def _record(directory: Path, unreachable: dict[str, str]) -> str | None:
     if not unreachable[uri]:
         try:
             return missing(directory) if recorder_process.record(directory) else None
-        except recorder_process.NotRecorded as error:
+        except (recorder_process.NotRecorded, InputError, OSError) as error:  # the other sweeps are none the worse
             return str(error)
     return unreachable[uri]

@@ -11,11 +11,12 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
+from fersweep.common.files import write_whole
 from fersweep.data_pipeline.faces.crop import fit
 from fersweep.data_pipeline.tasks.task import Task
 from fersweep.results.evaluate.judgement import evaluate
 from fersweep.results.record.sweep_json import read_sweep_json
-from fersweep.results.scores.figures import Figures
+from fersweep.results.scores.figures import Figures, read_kept
 
 if TYPE_CHECKING:
     from sklearn.ensemble import HistGradientBoostingClassifier
@@ -45,10 +46,8 @@ def tree_baseline(task: Task, cache: Path | None = None) -> Figures:
     key["task"] = task.spec.model_dump(mode="json")
     if task.spec.features == "pixels":
         key["side"] = TREES_SIDE
-    if cache is not None and cache.exists():
-        kept = json.loads(cache.read_text())
-        if kept["key"] == key:
-            return Figures.from_json(kept["figures"])
+    if cache is not None and (kept := read_kept(cache)) is not None and kept[0] == key:
+        return kept[1]
     from sklearn.ensemble import HistGradientBoostingClassifier
     from threadpoolctl import threadpool_limits
 
@@ -63,7 +62,7 @@ def tree_baseline(task: Task, cache: Path | None = None) -> Figures:
         protocol = f"{figures.protocol}; boosted trees that see faces shrunk to {side} pixels by averaging areas"
         figures = figures.model_copy(update={"name": f"trees, {side} px", "protocol": protocol})
     if cache is not None:
-        cache.write_text(json.dumps({"key": key, "figures": figures.as_json()}, indent=1))
+        write_whole(cache, json.dumps({"key": key, "figures": figures.as_json()}, indent=1).encode())
     return figures
 
 

@@ -14,7 +14,6 @@ import io
 import json
 import re
 import shutil
-import zipfile
 from collections.abc import Collection
 from dataclasses import asdict, dataclass
 from itertools import count
@@ -25,13 +24,26 @@ import numpy as np
 
 from fersweep.common.errors import InputError
 from fersweep.common.files import sha256
+from fersweep.common.untrusted import (
+    GB,
+    MB,
+    check_size,
+    is_object,
+    is_plain_name,
+    parse_json,
+    read_arrays,
+    read_regular,
+    why,
+)
 from fersweep.results.record.journal import Hparams, Row, trial_name
 from fersweep.results.record.storage import Storage
+from fersweep.results.record.trial_record import is_epoch
 
 if TYPE_CHECKING:
     from fersweep.trainables.protocol import Trainable
 
 
+MOST_BYTES, MOST_MODEL_BYTES = GB, 64 * GB  # of the predictions, and of the epochs; of another file
 CHECKSUMS, EPOCHS, PREDICTIONS, OWNER = "checksums.json", "epochs.json", "predictions.npz", "trial.json"
 UNFINISHED = r"\.epoch-\d+-[0-9a-f]{8}(\.old)?"  # as Storage.new names them
 
@@ -163,7 +175,7 @@ def _difference(storage: Storage, checkpoint: str, owner: Owner) -> str | None:
     """How the trial that a checkpoint was made by differs from `owner`; None: it does not, or nobody can tell."""
     for file in (OWNER, "model.json"):
         with contextlib.suppress(FileNotFoundError, NotADirectoryError, ValueError, RecursionError):
-            return owner.differs_from(json.loads(storage.read(f"{checkpoint}/{file}")))
+            return owner.differs_from(parse_json(storage.read(f"{checkpoint}/{file}", MB)))
     return None
 
 
@@ -172,7 +184,7 @@ def set_aside(storage: Storage, owner: Owner) -> str | None:
     name, found = f"trials/{trial_name(owner.trial)}", dict[str, str]()
     for file in storage.names(name):
         if file == PREDICTIONS:
-            difference = _read_predictions(storage, owner.trial, owner)[1]
+            difference = _read_predictions(storage, owner.trial, None, owner)[1]
         else:
             difference = _difference(storage, f"{name}/{file}", owner) if file.startswith("epoch-") else None
         if difference:
@@ -197,11 +209,15 @@ def remove_unfinished(sweep_dir: Path) -> int:
 def _damage(directory: Path) -> str | None:
     """What is wrong with the files of a checkpoint."""
     try:
-        sums = json.loads((directory / CHECKSUMS).read_bytes())
+        sums = parse_json(read_regular(directory / CHECKSUMS, MB))
+        if not is_object(sums) or not all(map(is_plain_name, sums)) or EPOCHS not in sums:
+            return f"{CHECKSUMS} is not what was written"
+        for file in sums:
+            check_size((directory / file).stat().st_size, MOST_MODEL_BYTES, directory / file)
         wrong = [file for file, checksum in sums.items() if sha256(directory / file) != checksum]
     except OSError as error:
         return f"{Path(error.filename or '').name}: {error.strerror}"
-    except (ValueError, AttributeError):
+    except ValueError:
         return f"{CHECKSUMS} cannot be read"
     return f"{', '.join(wrong)}: not what was written" if wrong else None
 
@@ -223,10 +239,12 @@ def save_predictions(
     storage.write(f"trials/{trial_name(trial)}/{PREDICTIONS}", content.getvalue())
 
 
-def read_predictions(storage: Storage, trial: int, owner: Owner | None = None) -> tuple[np.ndarray, np.ndarray] | None:
+def read_predictions(
+    storage: Storage, trial: int, num_classes: int | None = None, owner: Owner | None = None
+) -> tuple[np.ndarray, np.ndarray] | None:
     """y (N,) and probabilities (N, C) float32 on val at the trial's best epoch; None where there are none that
-    can be read. Raises Foreign where they are not the `owner`'s."""
-    answers, difference = _read_predictions(storage, trial, owner)
+    can be read, or they are of other than `num_classes`. Raises Foreign where they are not the `owner`'s."""
+    answers, difference = _read_predictions(storage, trial, num_classes, owner)
     if difference:
         raise Foreign(
             f"trials/{trial_name(trial)}/{PREDICTIONS} in {storage.address} is not of trial {trial_name(trial)}, but of "
@@ -236,18 +254,42 @@ def read_predictions(storage: Storage, trial: int, owner: Owner | None = None) -
 
 
 def _read_predictions(
-    storage: Storage, trial: int, owner: Owner | None
+    storage: Storage, trial: int, num_classes: int | None, owner: Owner | None
 ) -> tuple[tuple[np.ndarray, np.ndarray] | None, str | None]:
     """The answers, and how the trial that gave them differs from `owner`."""
     try:
-        content = storage.read(f"trials/{trial_name(trial)}/{PREDICTIONS}")
-        with np.load(io.BytesIO(content), allow_pickle=False) as archive:
-            whose = json.loads(str(archive["owner"])) if owner and "owner" in archive.files else None
-            return (archive["y"], archive["probabilities"]), owner.differs_from(whose) if owner else None
-    except (FileNotFoundError, EOFError, ValueError, KeyError, zipfile.BadZipFile):
+        arrays = read_arrays(storage.read(f"trials/{trial_name(trial)}/{PREDICTIONS}", MOST_BYTES), MOST_BYTES)
+        y, probabilities = arrays["y"], arrays["probabilities"]
+        whose = parse_json(str(arrays["owner"]).encode()) if owner and "owner" in arrays else None
+    except (FileNotFoundError, ValueError, KeyError):
         return None, None
+    except OSError:
+        if storage.path is None:  # a bucket that does not answer
+            raise
+        return None, None
+    difference = owner.differs_from(whose) if owner else None
+    return ((y, probabilities) if _are_answers(y, probabilities, num_classes) else None), difference
+
+
+def _are_answers(y: np.ndarray, probabilities: np.ndarray, num_classes: int | None) -> bool:
+    if (y.ndim, probabilities.ndim) != (1, 2) or len(y) != len(probabilities) or not probabilities.size:
+        return False
+    if y.dtype.kind not in "iu" or probabilities.dtype.kind != "f" or not np.isfinite(probabilities).all():
+        return False
+    if num_classes not in (None, probabilities.shape[1]):
+        return False
+    return bool(y.min() >= 0 and y.max() < probabilities.shape[1])
 
 
 def read_epochs(directory: Path) -> list[Row]:
-    """The metrics of the epochs that a checkpoint's model has trained."""
-    return json.loads((directory / EPOCHS).read_bytes())
+    """The metrics of the epochs that a checkpoint's model has trained. Raises Damaged."""
+    try:
+        epochs = parse_json(read_regular(directory / EPOCHS, MOST_BYTES))
+    except (OSError, ValueError) as error:
+        raise Damaged(f"{directory / EPOCHS} cannot be read: {why(error)}") from None
+    rows = cast("list[Row]", epochs)
+    if not isinstance(epochs, list) or not all(map(is_epoch, rows)):
+        raise Damaged(f"{directory / EPOCHS} has what is no epoch's metrics")
+    if [row["epoch"] for row in rows] != list(range(1, len(rows) + 1)):
+        raise Damaged(f"{directory / EPOCHS} has not the epochs from 1 on, in order")
+    return rows

@@ -3,18 +3,20 @@
 from __future__ import annotations
 
 import contextlib
-import json
 import os
 import re
 from pathlib import Path
-from typing import Any
 
 from fersweep.common.errors import InputError
 from fersweep.common.files import check_name, check_writable, lock, write_whole
 from fersweep.common.text import masked, shell
+from fersweep.common.untrusted import is_plain_name
 from fersweep.results.record import journal
 from fersweep.results.record.drivers import HEARTBEAT, LOCK
 from fersweep.results.record.storage import Storage
+from fersweep.results.record.sweep_json import MOST_BYTES, parse_sweep_json, read_sweep_json
+
+RECORD = ("sweep.json", "journal.jsonl")
 
 
 def split_spec(spec: str) -> tuple[str, int | None]:
@@ -31,17 +33,27 @@ def find_sweep(home: Path, name: str) -> Path:
     sweeps = Path(home) / "sweeps"
     if "://" in name:
         return _adopt(sweeps, name)
-    known = sweep_names(home)
-    if name in known:
+    known = sweep_directories(home)
+    if is_plain_name(name) and sweeps / name in known:
         return sweeps / name
-    hint = f"known: {', '.join(known)}" if known else "there are none yet (fersweep launch makes one)"
+    names = ", ".join(directory.name for directory in known)
+    hint = f"known: {names}" if known else "there are none yet (fersweep launch makes one)"
     raise InputError(f"no sweep {name!r} in {sweeps}: {hint}")
 
 
 def sweep_names(home: Path) -> list[str]:
-    """The sweeps under `home`, sorted. A name that begins with a dot is of a launch that has not ended, or was killed."""
-    found = (path.parent.name for path in (Path(home) / "sweeps").glob("*/sweep.json"))
-    return sorted(name for name in found if not name.startswith("."))
+    """The sweeps under `home`, sorted: see `sweep_directories`."""
+    return [directory.name for directory in sweep_directories(home)]
+
+
+def sweep_directories(home: Path) -> list[Path]:
+    """Directories of sweeps, whole or damaged, by name; a launch prepares its own under a name that begins with a dot."""
+    sweeps = Path(home) / "sweeps"
+    try:
+        names = sorted(name for name in os.listdir(sweeps) if not name.startswith("."))
+    except (FileNotFoundError, NotADirectoryError):
+        return []
+    return [sweeps / name for name in names if any(os.path.lexists(sweeps / name / file) for file in RECORD)]
 
 
 def _adopt(sweeps: Path, address: str) -> Path:
@@ -54,24 +66,30 @@ def _adopt(sweeps: Path, address: str) -> Path:
         )
     storage = Storage(address, retry_s=1)
     try:
-        stored = json.loads(storage.read("sweep.json"))
-        directory: Path = sweeps / stored["sweep"]["name"]
-        here: dict[str, Any] = {}
-        with contextlib.suppress(FileNotFoundError):
-            here = json.loads((directory / "sweep.json").read_bytes())
-        if here and here.get("sweep_id") != stored.get("sweep_id"):
-            raise InputError(f"{address}: {directory} is another sweep of this name: want another --home")
+        directory, _ = _stored(storage, sweeps)
         refresh(storage, directory)
     except InputError:
         raise
-    except (OSError, ValueError, KeyError) as error:
+    except (OSError, ValueError) as error:
         raise InputError(f"{address}: no sweep is stored there: {str(error).splitlines()[0]}") from None
     return directory
 
 
+def _stored(storage: Storage, sweeps: Path) -> tuple[Path, bytes]:
+    """Where the sweep that is stored in a bucket belongs below `sweeps`, and its sweep.json. Raises InputError where that
+    is none, or another sweep is there; OSError.
+    """
+    content = storage.read("sweep.json", MOST_BYTES)
+    stored = parse_sweep_json(content, f"{storage.address}: sweep.json", sweeps.resolve().parent)
+    directory = sweeps / stored.name
+    if os.path.lexists(directory / "sweep.json") and read_sweep_json(directory).sweep_id != stored.sweep_id:
+        raise InputError(f"{storage.address}: {directory} is another sweep of this name: want another --home")
+    return directory, content
+
+
 def refresh(storage: Storage, sweep_dir: Path) -> None:
     """`pull`, unless a driver on this machine is ahead of the bucket."""
-    record = _stored(storage)
+    record = _record(storage, sweep_dir)
     if not sweep_dir.is_dir():
         _write(sweep_dir, *record)
         return
@@ -82,17 +100,23 @@ def refresh(storage: Storage, sweep_dir: Path) -> None:
 def pull(storage: Storage, sweep_dir: Path) -> None:
     """Make the local record of a sweep what it is in its bucket. The caller holds the sweep's lock.
 
-    Raises InputError where the bucket has lost the journal: what is here may be the last copy.
+    Raises InputError where what the bucket holds is no record of this sweep, or it has lost the journal (what is here may
+    be the last copy), and OSError; nothing is written then.
     """
-    _write(sweep_dir, *_stored(storage))
+    _write(sweep_dir, *_record(storage, sweep_dir))
 
 
-def _stored(storage: Storage) -> tuple[bytes, bytes]:
-    """The journal and `sweep.json` in a bucket."""
+def _record(storage: Storage, sweep_dir: Path) -> tuple[bytes, bytes]:
+    """The journal and `sweep.json` in a bucket. As `pull`."""
+    directory, content = _stored(storage, Path(sweep_dir).parent)
+    if directory.name != Path(sweep_dir).name:
+        raise InputError(
+            f"{storage.address}: sweep.json is that of sweep {directory.name!r}, not of {Path(sweep_dir).name!r}"
+        )
     events = journal.Segments(storage).read()
     if not events:
         refuse_missing_journal(storage, journal.SweepRecord())
-    return events, storage.read("sweep.json")
+    return events, content
 
 
 def _write(sweep_dir: Path, events: bytes, sweep_json: bytes) -> None:

@@ -17,6 +17,7 @@ from __future__ import annotations
 import errno
 import json
 import os
+import re
 import socket
 import sys
 import time
@@ -29,14 +30,16 @@ from typing import Any, TypeVar, cast
 
 from fersweep.common.errors import InputError
 from fersweep.common.files import write_whole
+from fersweep.common.untrusted import MB, open_regular, why
 from fersweep.results.record.derived import Derived, Ranking, Totals
 from fersweep.results.record.storage import Storage
-from fersweep.results.record.trial_record import Event, Report, TrialRecord, WorkerUsage
+from fersweep.results.record.trial_record import STATES, Event, Report, TrialRecord, WorkerUsage, parse_event
 from fersweep.results.record.trial_record import Hparams as Hparams  # imported from here by name
 from fersweep.results.record.trial_record import Row as Row
 from fersweep.results.record.trial_record import trial_name as trial_name
 
-STATES = ("running", "finished", "stopped", "failed")
+LONGEST_LINE = 64 * MB
+OF_A_TRIAL = ("report", "fault", "ended", "reopened")  # that was sampled before
 
 D = TypeVar("D", bound=Derived)
 
@@ -68,7 +71,7 @@ class SweepRecord:
                 point=event.get("point"),
                 sampled_at=event["time"],
             )
-        elif kind in ("report", "fault", "ended", "reopened"):
+        elif kind in OF_A_TRIAL:
             self._apply_to(self.trials[event["trial"]], event)
         else:
             return
@@ -151,32 +154,61 @@ class SweepRecord:
         return {state: self.derived(Totals).states[state] for state in STATES}
 
 
-DAMAGE = (ValueError, LookupError, TypeError, AttributeError, RecursionError)  # what replaying a damaged line may raise
-
-
 def read_events(path: Path) -> Iterator[Event]:
-    """The events of a journal in order; a last line without its newline (a crash in the middle of a write) is left out."""
-    if not path.exists():
+    """The events of a journal in order, none where there is no file; a last line without its newline (a crash in the
+    middle of a write) is left out. Raises InputError where the file cannot be read, or a line is damaged.
+    """
+    known = set[int]()
+    for number, line in enumerate(_lines(path), 1):
+        try:
+            event = parse_event(line)
+            if event["event"] == "sampled":
+                known.add(event["trial"])
+            elif event["event"] in OF_A_TRIAL and event["trial"] not in known:
+                raise ValueError(f"trial {event['trial']} was not sampled before")
+        except ValueError as error:
+            raise _damaged(f"{path}: line {number}", error) from None
+        yield event
+
+
+def events_after(path: Path, offset: int) -> Iterator[tuple[Event, int]]:
+    """The events that begin at byte `offset` or after it, each with the byte at which its line ends. As `read_events`."""
+    for line in _lines(path, offset):
+        try:
+            event = parse_event(line)
+        except ValueError as error:
+            raise _damaged(f"{path}: the line at byte {offset}", error) from None
+        offset += len(line)
+        yield event, offset
+
+
+def _lines(path: Path, offset: int = 0) -> Iterator[bytes]:
+    try:
+        file = open_regular(path)
+    except FileNotFoundError:
         return
-    with path.open("rb") as file:
-        for line in file:
-            if not line.endswith(b"\n"):
+    except OSError as error:
+        raise InputError(f"{path} cannot be read: {why(error)}") from None
+    with file:
+        file.seek(offset)
+        while line := file.readline(LONGEST_LINE):
+            if not line.endswith(b"\n") and len(line) < LONGEST_LINE:
                 return
-            yield json.loads(line)
+            yield line
+
+
+def _damaged(line: str, error: ValueError) -> InputError:
+    return InputError(
+        f"{line} is damaged, and is no event of a sweep ({why(error)}); put a copy of the file back, or delete this line "
+        "and all after it: `resume` goes on from there"
+    )
 
 
 def read(path: Path) -> SweepRecord:
-    """Replay the whole journal at `path` (a missing file is an empty sweep). Raises InputError where a line is damaged."""
-    record, line = SweepRecord(), 1
-    try:
-        for event in read_events(path):
-            record.apply(event)
-            line += 1
-    except DAMAGE:
-        raise InputError(
-            f"{path}: line {line} is damaged, and is no event of a sweep; put a copy of the file back, or delete this "
-            f"line and all after it: `resume` goes on from there"
-        ) from None
+    """Replay the whole journal at `path` (a missing file is an empty sweep). Raises InputError as `read_events`."""
+    record = SweepRecord()
+    for event in read_events(path):
+        record.apply(event)
     return record
 
 
@@ -237,7 +269,7 @@ class Segments:
 
     def __init__(self, storage: Storage):
         self.storage = storage
-        self._names = storage.names(self.DIRECTORY)
+        self._names = [name for name in storage.names(self.DIRECTORY) if re.fullmatch(r"\d{5,}\.jsonl", name)]
         self._number, self._content = len(self._names), b""
 
     def read(self) -> bytes:
@@ -252,7 +284,7 @@ class Segments:
 
 
 def _cut_torn_line(path: Path) -> None:
-    if not path.exists():
+    if not path.is_file():
         return
     with path.open("rb+") as file:
         content = file.read()

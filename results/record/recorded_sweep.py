@@ -76,11 +76,11 @@ class RecordedSweep:
         """y (N,) and probabilities (N, C) float32 on val at the trial's best epoch; None while they are not written, and,
         with a line on stderr, where they are another trial's.
         """
-        local, owner = Storage(self.directory), self.owner(trial)
+        local, owner, num_classes = Storage(self.directory), self.owner(trial), len(self.sweep.classes)
         try:
-            predictions = checkpoints.read_predictions(local, trial.number, owner)
+            predictions = checkpoints.read_predictions(local, trial.number, num_classes, owner)
             if predictions is None and self.storage.path is None:
-                predictions = checkpoints.read_predictions(self.storage, trial.number, owner)
+                predictions = checkpoints.read_predictions(self.storage, trial.number, num_classes, owner)
                 if predictions is not None and trial.state != "running":
                     best = self.best(trial) or {"epoch": 0}
                     checkpoints.save_predictions(local, trial.number, int(best["epoch"]), *predictions, owner)

@@ -19,7 +19,8 @@ from collections.abc import Iterator
 from pathlib import Path
 
 from fersweep.common.files import new_directory, write_whole
-from fersweep.common.stores.buckets import RETRY_S, Bucket, is_address
+from fersweep.common.stores.buckets import MOST_BYTES, RETRY_S, Bucket, is_address
+from fersweep.common.untrusted import is_plain_name, read_regular
 
 CLOCK = "clock"  # a file that is written to learn the storage's time
 
@@ -40,9 +41,9 @@ class Storage:
         """The directory; None for a bucket."""
         return self._path if self._bucket is None else None
 
-    def read(self, name: str) -> bytes:
-        """The content of a file. Raises FileNotFoundError."""
-        return (self._path / name).read_bytes() if self._bucket is None else self._bucket.read(name)
+    def read(self, name: str, most: int = MOST_BYTES) -> bytes:
+        """The content of a file of at most `most` bytes. Raises FileNotFoundError."""
+        return read_regular(self._path / name, most) if self._bucket is None else self._bucket.read(name, most)
 
     def write(self, name: str, content: bytes) -> None:
         """Write a file that is there whole, or as it was before."""
@@ -98,7 +99,7 @@ class Storage:
             return self._path / name
         shutil.rmtree(to, ignore_errors=True)
         to.mkdir(parents=True)
-        for file in self.names(name):
+        for file in filter(is_plain_name, self.names(name)):
             (to / file).write_bytes(self.read(f"{name}/{file}"))
         return to
 

@@ -6,21 +6,42 @@ Imports neither MLflow nor a framework, so that a look at a sweep takes no time.
 from __future__ import annotations
 
 import json
+from datetime import datetime
 from pathlib import Path
 from typing import Annotated, Any
 
-from pydantic import AfterValidator, BaseModel, ConfigDict, Field, ValidationError, field_validator
+from pydantic import AfterValidator, BaseModel, ConfigDict, Field, FiniteFloat, ValidationError, field_validator
 
 from fersweep.common.display.tables import duration
 from fersweep.common.errors import InputError
 from fersweep.common.stores.buckets import is_address
 from fersweep.common.text import masked
+from fersweep.common.untrusted import MB, parse_json, read_regular, why
 from fersweep.data_pipeline.tasks.task import Task
 from fersweep.results.record.journal import Hparams, TrialRecord
 from fersweep.results.record.storage import Storage
+from fersweep.results.record.trial_record import is_distribution
 from fersweep.search_spaces.sweep_file.schema import Sweep
 from fersweep.search_spaces.sweep_file.searched_space import NamedPoint, named_as_in_a_sweep_file
 from fersweep.trainables.metrics import SCORES
+
+FILE = "sweep.json"
+MOST_BYTES = 512 * MB  # with thousands of trials of older sweeps to learn from
+
+
+def _distribution(text: str) -> str:
+    if not is_distribution(text):
+        raise ValueError("no distribution as Optuna writes it")
+    return text
+
+
+def _iso(text: str) -> str:
+    datetime.fromisoformat(text)
+    return text
+
+
+Distributions = dict[str, Annotated[str, AfterValidator(_distribution)]]
+Time = Annotated[str, AfterValidator(_iso)]  # ISO 8601
 
 
 class _Part(BaseModel):
@@ -48,7 +69,7 @@ class OlderTrial(_Part):
 
     sweep: str
     params: Hparams
-    distributions: dict[str, str]
+    distributions: Distributions
     epochs: list[dict[str, int | float]]
     state: str
 
@@ -64,9 +85,9 @@ class Baseline(_Part):
     """Scores on val of always answering train's most frequent class."""
 
     majority_class: str
-    accuracy: float
-    balanced_accuracy: float
-    macro_f1: float
+    accuracy: FiniteFloat
+    balanced_accuracy: FiniteFloat
+    macro_f1: FiniteFloat
 
     def score(self, metric: str) -> float | None:
         """The baseline of a metric, with or without its `val_`; None for one that is no score."""
@@ -84,14 +105,14 @@ class Planned(_Part):
         created: when, as ISO 8601.
     """
 
-    sweep_s: float
-    low_s: float
-    high_s: float
+    sweep_s: FiniteFloat
+    low_s: FiniteFloat
+    high_s: FiniteFloat
     source: str
     at_once: int
     num_trials: int
     max_epochs: int
-    created: str
+    created: Time
 
     def against(self, took_s: float) -> str:
         """`planned 12 min 00 s, took 13 min 00 s (8 % more)`."""
@@ -115,18 +136,18 @@ class SweepJson(_Part):
     """
 
     asked: Sweep = Field(alias="sweep")
-    sweep_id: str
-    space: dict[str, str] = {}
+    sweep_id: str = Field(pattern=r"^[A-Za-z0-9_-]{1,64}$")
+    space: Distributions = {}
     dataset: Learned
     history: list[OlderTrial] = []
     points: list[OlderPoint] = []
-    classes: list[str]
+    classes: list[str] = Field(min_length=1)
     feature_names: list[str]
     num_train: int | None = None
     num_val: int | None = None
     num_by_class: dict[str, dict[str, int]] = {}
     baseline: Baseline
-    created: str
+    created: Time
     command: Annotated[str, AfterValidator(masked)]
     git_commit: str | None = None
     python: str | None = None
@@ -134,6 +155,13 @@ class SweepJson(_Part):
     fetched: dict[str, str] = {}
     planned: Planned | None = None
     home: Path
+
+    @field_validator("num_by_class")
+    @classmethod
+    def _has_splits(cls, value: dict[str, dict[str, int]]) -> dict[str, dict[str, int]]:
+        if value and not {"train", "val"} <= value.keys():
+            raise ValueError("wants train and val")
+        return value
 
     @property
     def name(self) -> str:
@@ -202,21 +230,32 @@ def read_sweep_json(sweep_dir: Path) -> SweepJson:
 
     `home` in it is where the directory is now, and a dataset that was below the home is looked for there, too.
     """
-    path = Path(sweep_dir) / "sweep.json"
+    path = Path(sweep_dir) / FILE
     try:
-        content = json.loads(path.read_text())
-        before, home = Path(content["home"]), path.resolve().parents[2]
-        data = Path(content["dataset"]["path"])
-        if not is_address(content["dataset"]["path"]) and not data.exists() and data.is_relative_to(before):
-            content["dataset"]["path"] = str(home / data.relative_to(before))
-        return SweepJson.model_validate({**content, "home": str(home)})
+        content = read_regular(path, MOST_BYTES)
+    except OSError as error:
+        raise InputError(f"{path} is not a sweep's record: {why(error)}") from error
+    return parse_sweep_json(content, path, path.resolve().parents[2])
+
+
+def parse_sweep_json(content: bytes, place: Path | str, home: Path) -> SweepJson:
+    """A `sweep.json` that was read from `place`, of a sweep that lies in `home`. InputError as in `read_sweep_json`."""
+    try:
+        values = parse_json(content)
+        before, data = Path(values["home"]), Path(values["dataset"]["path"])
+        if not is_address(values["dataset"]["path"]) and not data.exists() and data.is_relative_to(before):
+            values["dataset"]["path"] = str(home / data.relative_to(before))
+        return SweepJson.model_validate({**values, "home": str(home)})
     except ValidationError as error:
         first = error.errors()[0]
-        where = ".".join(map(str, first["loc"]))
-        wrong = InputError(f"{where}: {first['msg']}")
-        raise InputError(f"{path} is not a sweep's record: {wrong}") from wrong
-    except (OSError, ValueError, KeyError, TypeError, RecursionError) as error:
-        raise InputError(f"{path} is not a sweep's record: {error}") from error
+        what = f"{'.'.join(map(str, first['loc']))}: {first['msg']}"
+    except (TypeError, IndexError):  # of a list, a number
+        what = "its parts are of another type"
+    except KeyError as error:
+        what = f"it lacks {error}"
+    except (OSError, ValueError, RecursionError) as error:
+        what = why(error)
+    raise InputError(f"{place} is not a sweep's record: {what}; put a copy of the file back") from None
 
 
 def stored_at(bucket: str, name: str) -> str:

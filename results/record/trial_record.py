@@ -4,6 +4,7 @@
 
 from __future__ import annotations
 
+import functools
 import math
 import sys
 from array import array
@@ -11,10 +12,124 @@ from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, field
 from typing import Any, NamedTuple, TypeVar, cast, overload
 
+from fersweep.common.untrusted import is_object, parse_json, parse_quickly
+
 Event = dict[str, Any]  # a line of the journal
 Row = dict[str, float]  # metrics of an epoch, `epoch` among them
 Hparams = dict[str, Any]  # what a trial trains with
 T = TypeVar("T")
+STATES = ("running", "finished", "stopped", "failed")
+KINDS = ("sampled", "report", "fault", "ended", "reopened")  # of events of a trial
+NUMBERS = (int, float)
+LARGEST = 2.0**63  # of what is counted or measured
+LAST_TIME = 2.5e11  # seconds since 1970: the year 9892
+MOST_TRIALS = 10**7
+
+
+def parse_event(line: bytes) -> Event:
+    """The event of a journal's line. Raises ValueError in words where it is none that can be replayed; events of kinds that
+    are not known here pass.
+    """
+    event = parse_quickly(line)
+    if not is_object(event):
+        raise ValueError("no object")
+    kind, at = event.get("event"), event.get("time", -1)
+    if not isinstance(kind, str):
+        raise ValueError("`event` is missing, or no text")
+    if type(at) not in NUMBERS or not 0 <= at <= LAST_TIME:
+        raise ValueError("`time` is missing, or no time")
+    if kind == "session":
+        _check(event, "action", str)
+        _check_each(event, str, "host", "reason")
+        _check_each(event, int, "pid")
+        return event
+    if kind in KINDS or "trial" in event:
+        number = event.get("trial")
+        if type(number) is not int or not 0 <= number < MOST_TRIALS:
+            raise ValueError("`trial` is missing, or no trial's number")
+    if kind == "report" or "epochs" in event:
+        _check_report(event)
+    if kind == "sampled":
+        _check_sampled(event)
+    elif kind == "fault":
+        _check(event, "kind", str)
+        _check_each(event, str, "reason")
+        if not all(isinstance(text, str) for text in _check(event, "log", list, [])):
+            raise ValueError("`log` is no list of lines")
+    elif kind == "ended":
+        if event.get("state") not in STATES[1:]:
+            raise ValueError("`state` is missing, or no state of a trial")
+        _check_each(event, str, "reason")
+    return event
+
+
+def _check(event: Event, key: str, kind: type[T], default: T | None = None) -> T:
+    value = event.get(key, default)
+    if not isinstance(value, kind):
+        raise ValueError(f"`{key}` is {'missing' if value is None else 'of another type'}")
+    return value
+
+
+def _check_each(values: dict[str, Any], kind: type, *keys: str) -> None:
+    """Each of these, where there is one, is of this type or null."""
+    for key in keys:
+        value = values.get(key)
+        if value is not None and (type(value) is not kind or (kind is int and abs(value) >= LARGEST)):
+            raise ValueError(f"`{key}` is of another type")
+
+
+def _check_sampled(event: Event) -> None:
+    hparams = cast("Hparams", _check(event, "hparams", dict))
+    params = cast("Hparams", _check(event, "params", dict, {}))
+    for values in (hparams, params):
+        for name, value in values.items():
+            if type(value) is int and abs(value) >= LARGEST:
+                raise ValueError(f"`{name}` is too large a number")
+    for name, text in _check(event, "distributions", dict, {}).items():
+        if not isinstance(text, str) or not is_distribution(text):
+            raise ValueError(f"`distributions` has none of `{name}`")
+    _check_each(event, str, "point")
+    if "suggest_s" in event and not _is_measured(event["suggest_s"]):
+        raise ValueError("`suggest_s` is no number")
+
+
+@functools.lru_cache(1000)
+def is_distribution(text: str) -> bool:
+    """Whether a text can be a distribution as Optuna writes it."""
+    try:
+        content = parse_json(text.encode())
+    except ValueError:
+        return False
+    return is_object(content) and isinstance(content.get("name"), str) and isinstance(content.get("attributes"), dict)
+
+
+def _check_report(event: Event) -> None:
+    rows = cast("list[Any]", _check(event, "epochs", list))
+    for row in rows:
+        if not is_epoch(row):
+            raise ValueError("`epochs` has what is no epoch's metrics")
+    worker = event.get("worker")
+    if worker:
+        if not is_object(worker) or not {"host", "pid"} <= worker.keys():
+            raise ValueError("`worker` has no host and process")
+        _check_each(worker, str, "host")
+        for name in WorkerUsage._fields[1:]:
+            if worker.get(name) is not None and not _is_measured(worker[name]):
+                raise ValueError(f"`{name}` of the worker is no number")
+
+
+def is_epoch(row: object) -> bool:
+    """Whether it is the metrics of an epoch: numbers, or NaN and infinities, by name, and a whole number `epoch`."""
+    if not is_object(row) or type(row.get("epoch")) is not int or not 0 < row["epoch"] < LARGEST:
+        return False
+    for value in row.values():
+        if type(value) is not float and (type(value) is not int or abs(value) >= LARGEST):
+            return False
+    return "epoch_s" not in row or _is_measured(row["epoch_s"])
+
+
+def _is_measured(value: object) -> bool:
+    return type(value) in NUMBERS and abs(cast("float", value)) < LARGEST  # which NaN is not
 
 
 def trial_name(number: int) -> str:

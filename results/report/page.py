@@ -33,7 +33,7 @@ from fersweep.results.report import learning_curves, parameters, still_pictures,
 from fersweep.results.report.data import ReportData
 from fersweep.results.report.library import shared_library
 from fersweep.results.scores import charts
-from fersweep.results.scores.figures import Figures
+from fersweep.results.scores.figures import Figures, read_kept
 from fersweep.results.scores.paired import p_cell
 
 FILE = "report.html"
@@ -148,13 +148,9 @@ def _last_event(data: ReportData) -> str:
 
 def _kept_trees(sweep_dir: Path, sweep: SweepJson) -> Figures | None:
     """The figures that `compare --trees` left behind, if they are of this sweep's data and classes."""
-    try:
-        content = json.loads((sweep_dir / "trees.json").read_text())
-        key = content["key"]
-        same = key["fingerprint"] == sweep.dataset.fingerprint and key["classes"] == sweep.classes
-        return Figures.from_json(content["figures"]) if same else None
-    except (OSError, ValueError, LookupError, TypeError):
-        return None
+    key, figures = read_kept(sweep_dir / "trees.json") or ({}, None)
+    same = key.get("fingerprint") == sweep.dataset.fingerprint and key.get("classes") == sweep.classes
+    return figures if same else None
 
 
 def _head(data: ReportData, state: str) -> Section:

@@ -7,7 +7,12 @@ figures.detected.macro_f1.value, figures.all.per_class["happy"].recall
 from __future__ import annotations
 
 import statistics
+from pathlib import Path
+from typing import Any
 
+from pydantic import model_validator
+
+from fersweep.common.untrusted import MB, parse_json, read_regular
 from fersweep.results.scores.intervals import FaceScores, Part
 
 SETS = {
@@ -102,6 +107,13 @@ class Figures(Part):
     asked: int | None = None
     seen: Learned | None = None
 
+    @model_validator(mode="after")
+    def _has_each_class(self) -> Figures:
+        for scores in self.sets().values():
+            if not set(self.classes) <= scores.per_class.keys():
+                raise ValueError("scores of a class are missing")
+        return self
+
     def absent(self) -> list[str]:
         """Classes without faces."""
         return [name for name in self.classes if not self.all.per_class[name].support]
@@ -111,3 +123,12 @@ class Figures(Part):
         same = self.detected.num_faces == self.all.num_faces
         every = {"detected": None if same else self.detected, "all": self.all, "shared": self.shared, "tta": self.tta}
         return {name: scores for name, scores in every.items() if scores is not None}
+
+
+def read_kept(path: Path) -> tuple[dict[str, Any], Figures] | None:
+    """`trees.json`: what the figures are of, and the figures; None where there are none that can be read."""
+    try:
+        content = parse_json(read_regular(path, 16 * MB))
+        return dict(content["key"]), Figures.from_json(content["figures"])
+    except (OSError, ValueError, LookupError, TypeError):
+        return None

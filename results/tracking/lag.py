@@ -13,15 +13,16 @@ from collections.abc import Iterator, Sized
 from pathlib import Path
 from typing import Any
 
-from pydantic import BaseModel, ConfigDict
+from pydantic import BaseModel, ConfigDict, Field, FiniteFloat
 
 from fersweep.common.errors import InputError
 from fersweep.common.files import replacing
 from fersweep.common.text import masked, shell
+from fersweep.common.untrusted import MB, read_regular
 from fersweep.results.mlflow_store import connection
 from fersweep.results.mlflow_store.connection import home_of
 from fersweep.results.record.home import home_option
-from fersweep.results.record.journal import SweepRecord
+from fersweep.results.record.journal import SweepRecord, events_after
 from fersweep.results.record.sweep_json import SweepJson, read_sweep_json
 
 FILE = "recorder.json"
@@ -44,9 +45,9 @@ class Level(BaseModel):
 
     model_config = ConfigDict(frozen=True)
 
-    offset: int = 0
+    offset: int = Field(default=0, ge=0, lt=2**63)
     closed: bool = False
-    beat: float = 0.0
+    beat: FiniteFloat = 0.0
     error: str | None = None
     refused: dict[str, str] = {}
     done: int = 0
@@ -98,7 +99,7 @@ def read_level(sweep_dir: Path, store: str = "") -> Level:
     can be read.
     """
     try:
-        level = Level.model_validate_json((Path(sweep_dir) / FILE).read_bytes())
+        level = Level.model_validate_json(read_regular(Path(sweep_dir) / FILE, MB))
     except (OSError, ValueError):
         return Level(store=store)
     return level if level.store in ("", store) or not store else Level(store=store)
@@ -171,14 +172,10 @@ def sync_command(sweep_dir: Path) -> str:
 
 
 def _events_after(path: Path, offset: int) -> Iterator[dict[str, Any]]:
-    """The events after byte `offset`, whole lines only."""
-    if not path.exists():
-        return
-    with path.open("rb") as file:
-        file.seek(offset if offset <= path.stat().st_size else 0)
-        for line in file:
-            if line.endswith(b"\n"):
-                yield json.loads(line)
+    """The events after byte `offset`, whole lines only; all of a journal that is shorter."""
+    size = path.stat().st_size if path.is_file() else 0
+    for event, _ in events_after(path, offset if offset <= size else 0):
+        yield event
 
 
 def _count(items: Sized, word: str) -> str:

@@ -8,7 +8,6 @@ the next one continues. Runs that an earlier version wrote get the names of this
 
 from __future__ import annotations
 
-import json
 import math
 import tempfile
 import time
@@ -18,7 +17,7 @@ from typing import Any
 
 from fersweep.results.mlflow_store import connection, description, limits, run_fields, saved_view, trial_files
 from fersweep.results.mlflow_store.runs import Recorded, Runs
-from fersweep.results.record.journal import SweepRecord, TrialRecord
+from fersweep.results.record.journal import SweepRecord, TrialRecord, events_after
 from fersweep.results.record.recorded_sweep import RecordedSweep
 from fersweep.results.record.sweep_json import read_sweep_json
 from fersweep.results.tracking.kept_checkpoints import write_kept
@@ -65,13 +64,9 @@ class Projection:
             return
         if path.stat().st_size < self.offset:  # an event whose write failed was taken back
             self._begin()
-        with path.open("rb") as file:
-            file.seek(self.offset)
-            for line in file:
-                if not line.endswith(b"\n"):  # still being written
-                    return
-                self.offset += len(line)
-                self._apply(json.loads(line))
+        for event, end in events_after(path, self.offset):
+            self.offset = end
+            self._apply(event)
 
     def write(self, closing: bool) -> None:
         """Bring MLflow level with what was read. `closing`: no driver goes on, so open runs are closed."""
@@ -120,7 +115,7 @@ class Projection:
     def _apply(self, event: dict[str, Any]) -> None:
         self._time = event["time"]
         if event["event"] == "session":
-            self.session_pid = event["pid"]
+            self.session_pid = event.get("pid")
         trial = self.record.trials.get(event.get("trial", -1))
         known = trial.num_epochs if trial else 0
         self.record.apply(event)

@@ -118,8 +118,8 @@ def altered(source: Path) -> None:
         (lambda source: second_part(source).write_bytes(b"truncated"), TRUNCATED),
         (altered, ALTERED),
         (lambda source: second_part(source).unlink(), "faces/part-00001.parquet is missing: copy the dataset anew"),
-        (lambda source: named(source, "../../elsewhere"), r"names a part outside of the dataset, \.\./\.\./elsewhere"),
-        (lambda source: named(source, "/etc/passwd"), "names a part outside of the dataset, /etc/passwd"),
+        (lambda source: named(source, "../../elsewhere"), r"a part outside of the dataset, \.\./\.\./elsewhere"),
+        (lambda source: named(source, "/etc/passwd"), "a part outside of the dataset, /etc/passwd"),
         (without_checksums, "its parts have another fingerprint than its manifest says"),
         (lambda source: rewritten(source, parts=7), "manifest.json is broken"),
         (

@@ -366,13 +366,13 @@ def test_what_a_sweep_cost(tmp_path: Path) -> None:
     """Two sessions with a night between them; a trial that the second one picks up has trained 5 s before it reports."""
     events = [
         (0, "session", {"action": "started"}),
-        (1, "sampled", {"trial": 0}),
-        (11, "report", {"trial": 0, "epochs": [{"epoch_s": 9.0}]}),
-        (12, "sampled", {"trial": 1}),
-        (20, "ended", {"trial": 0}),
+        (1, "sampled", {"trial": 0, "hparams": {}}),
+        (11, "report", {"trial": 0, "epochs": [{"epoch": 1, "epoch_s": 9.0}]}),
+        (12, "sampled", {"trial": 1, "hparams": {}}),
+        (20, "ended", {"trial": 0, "state": "finished"}),
         (50_000, "session", {"action": "started"}),
-        (50_030, "report", {"trial": 1, "epochs": [{"epoch_s": 5.0}]}),
-        (50_040, "ended", {"trial": 1}),
+        (50_030, "report", {"trial": 1, "epochs": [{"epoch": 1, "epoch_s": 5.0}]}),
+        (50_040, "ended", {"trial": 1, "state": "finished"}),
         (50_041, "session", {"action": "finished"}),
     ]
     lines = [json.dumps({"time": at, "event": kind, **fields}) + "\n" for at, kind, fields in events]

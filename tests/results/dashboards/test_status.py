@@ -24,6 +24,7 @@ from fersweep.results.report.page import render as render_report
 from tests.sweeps import METRIC, FakeDriver, write_sweep
 
 ROOT = Path(__file__).resolve().parents[2]
+FIFO = b"a FIFO in its place"
 
 
 @pytest.fixture(scope="module")
@@ -222,18 +223,29 @@ def test_a_driver_on_another_machine_that_shares_the_home(sweep_dir: Path) -> No
     ("file", "content", "reason"),
     [
         ("sweep.json", b"{", "sweep.json is not a sweep's record: not JSON"),
-        ("sweep.json", b"[]", "sweep.json is not a sweep's record: TypeError"),
-        ("sweep.json", b"\xff", "sweep.json is not a sweep's record: UnicodeDecodeError"),
+        ("sweep.json", b"[]", "sweep.json is not a sweep's record: its parts are of another type"),
+        ("sweep.json", b"\xff", "sweep.json is not a sweep's record: not JSON (no text)"),
         ("sweep.json", None, "sweep.json is not a sweep's record: No such file"),
-        ("journal.jsonl", b'{"event": "session"\n', "journal.jsonl, line 1: not JSON"),
-        ("journal.jsonl", b'{"event": "ended", "trial": 9, "state": "failed"}\n', "journal.jsonl, line 1: KeyError: 9"),
-        ("journal.jsonl", b"[]\n", "journal.jsonl, line 1: TypeError"),
+        (
+            "journal.jsonl",
+            b'{"event": "session"\n',
+            "journal.jsonl: line 1 is damaged, and is no event of a sweep (not JSON",
+        ),
+        ("journal.jsonl", b'{"event": "reopened", "time": 1, "trial": 9}\n', "journal.jsonl: line 1 is damaged"),
+        ("journal.jsonl", b"[]\n", "journal.jsonl: line 1 is damaged, and is no event of a sweep (no object)"),
+        ("journal.jsonl", FIFO, "journal.jsonl cannot be read: it is a FIFO, not a file"),
+        ("sweep.json", FIFO, "sweep.json is not a sweep's record: it is a FIFO, not a file"),
+        ("driver.lock", FIFO, "it is a FIFO, not a file"),
     ],
 )
 def test_damage_in_one_sweep_hides_no_other(sweep_dir: Path, file: str, content: bytes | None, reason: str) -> None:
     broken = sweep_dir.parent / "broken"
     shutil.copytree(sweep_dir, broken)
-    (broken / file).unlink() if content is None else (broken / file).write_bytes(content)
+    (broken / file).unlink(missing_ok=True)
+    if content == FIFO:
+        os.mkfifo(broken / file)
+    elif content is not None:
+        (broken / file).write_bytes(content)
     (sweep_dir.parent / ".tiny-x1y2").mkdir()
     (sweep_dir.parent / ".tiny-x1y2" / "sweep.json").write_text("")  # of a launch under way
     first, second = status(sweep_dir.parents[1])
