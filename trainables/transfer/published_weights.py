@@ -20,9 +20,6 @@ PUBLISHED = {
     "efficientnet_b0": Published(
         "d569899762ea9b1384ee07f4af64805cf8caa1c55f9253ebb1080dc40e87a2cd", "1b5383e5f79cc0f7fc067e372f8f26a5fa73f26a"
     ),
-    "efficientnet_b2": Published(
-        "e9adbcce7e5d5055c571c4cafdcc7f920b6a6ec42e643c49dff1aabe1d5f53c5", "3577c4a7d84723645311bb5a9e5086f1b62ec8e2"
-    ),
     "efficientnet_b4": Published("8030f9c929ed71a06728db4b61323960e573b463e68f310bd1bfb31ed62cbf91"),
     "inception_v3": Published("9c452c63a67fd03a38a78c401ba12d4be0e926df63c93403de3a29f6df20fefb"),
     "mobilenetv3_large_100": Published("f425af34cc1cead2b5d6211f789a1f30b94835dc32f9c0fcc5a916e4fd2dde85"),

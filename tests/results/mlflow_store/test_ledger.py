@@ -48,6 +48,11 @@ def test_faces_are_known_by_their_names(tmp_path: Path, tiny_dataset: Path) -> N
     assert faces != test_ledger.faces_of(Task(write_tiny_dataset(tmp_path / "other", seed=5)))
 
 
+def test_a_home_that_cannot_be_written_has_no_ledger(tmp_path: Path) -> None:
+    (tmp_path / "file").touch()
+    assert test_ledger.open_ledger(tmp_path / "file" / "runs") is None
+
+
 @pytest.mark.parametrize(
     ("number", "word"), [(1, "1st"), (2, "2nd"), (3, "3rd"), (4, "4th"), (11, "11th"), (12, "12th"), (21, "21st")]
 )

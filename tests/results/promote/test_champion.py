@@ -17,7 +17,7 @@ from fersweep.common.processes import ROOT
 from fersweep.data_pipeline.tasks.task import Task
 from fersweep.results.champion.champion import champion, moves_of, rollback
 from fersweep.results.evaluate.model_judgement import judge_model
-from fersweep.results.mlflow_store import registry
+from fersweep.results.mlflow_store import connection, registry, test_ledger
 from fersweep.results.models.face_model import FaceModel
 from fersweep.results.models.open_model import open_model
 from fersweep.results.promote.gates import Verdict, before_test, check, read_gates
@@ -74,6 +74,7 @@ def test_a_worse_candidate_is_refused_a_better_one_is_not_and_both_can_be_undone
     assert (promoted.version, promoted.before, promoted.forced) == (3, 1, False)
     (verdict,) = promoted.verdicts
     assert verdict.passed
+    assert "corrected for 2 candidates against this champion" in verdict.found
     assert "p 0.0" in verdict.found
     assert run("promote", "poor", *where) == 1
     said = capsys.readouterr()
@@ -108,6 +109,15 @@ def test_a_worse_candidate_is_refused_a_better_one_is_not_and_both_can_be_undone
     assert run("evaluate", "champion", "--split", "test", "--json", *where) == 0
     found = json.loads(capsys.readouterr().out)
     assert (found["version"], found["sweep"]) == (3, "good")
+    lines = test_ledger.lines(connection.open_home(home), test_ledger.faces_of(Task(home / "data" / "tiny")))
+    assert (found["asked"], lines[-1].model, lines[-1].verb) == (len(lines), "champion", "evaluate")
+    assert [(line.model, line.against) for line in lines[:5]] == [
+        ("poor:0", ""),  # the first has nobody to beat; that it has not to beat itself asks nothing
+        ("bad:0", "1"),
+        ("good:0", "1"),
+        ("poor:0", "3"),
+        ("bad:0", "3"),
+    ]
     assert found["detected"]["macro_f1"] == promoted.figures.detected.macro_f1.as_json()
     assert run("champion", "show", *where) == 0
     card = capsys.readouterr().out
