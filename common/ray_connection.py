@@ -17,7 +17,8 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
-from fersweep.common import ray_address, terminal
+from fersweep.common import ray_address
+from fersweep.common.display import terminal
 from fersweep.common.errors import InputError
 from fersweep.common.processes import python_path, silent_stderr, usable_home
 from fersweep.common.ray_address import Address

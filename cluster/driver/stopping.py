@@ -14,7 +14,7 @@ import time
 from collections.abc import Iterator
 from types import FrameType
 
-from fersweep.common.terminal import interrupted
+from fersweep.common.display.terminal import interrupted
 
 # SIGHUP: the terminal is closed; SIGUSR1: a scheduler's warning that the time is nearly up.
 SIGNALS = (signal.SIGINT, signal.SIGTERM, signal.SIGHUP, signal.SIGUSR1)

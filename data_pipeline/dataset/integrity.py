@@ -25,7 +25,7 @@ from fersweep.common.files import cache_directory, sha256, write_whole
 from fersweep.common.stores import node_cache
 from fersweep.data_pipeline.dataset.columns import floats
 from fersweep.data_pipeline.dataset.manifest import Manifest
-from fersweep.data_pipeline.dataset.parts import part_file, read_part, unreadable
+from fersweep.data_pipeline.dataset.parts import open_part, part_file, unreadable
 from fersweep.data_pipeline.dataset.schema import SCHEMA_VERSION
 from fersweep.data_pipeline.vocabulary import BLENDSHAPES
 
@@ -125,10 +125,7 @@ def _digest(path: Path) -> str:
 def _without_checksums(directory: Path, manifest: Manifest) -> Iterator[pa.Table]:
     """The parts, for `fingerprint`, which goes by the faces' ids: here they are compared with the faces."""
     for part in manifest["parts"]:
-        try:
-            table = read_part(directory / part["file"])
-        except (pa.ArrowInvalid, OSError) as error:
-            raise unreadable(directory / part["file"], error) from None
+        table = open_part(directory, part)
         if wrong := wrong_ids(table):
             _refuse(directory, part["file"], f"{len(wrong)} faces are not those that their ids name")
         yield table

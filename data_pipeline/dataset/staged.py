@@ -23,7 +23,7 @@ from fersweep.common.stores.buckets import OF_THE_DISK, Bucket, is_address, name
 from fersweep.common.untrusted import open_regular
 from fersweep.data_pipeline.dataset.integrity import fingerprint, remember
 from fersweep.data_pipeline.dataset.manifest import MOST_BYTES, UNFINISHED, Manifest, Part, parse_manifest, read_content
-from fersweep.data_pipeline.dataset.parts import read_part
+from fersweep.data_pipeline.dataset.parts import open_part
 
 AT_ONCE = 8  # parts that are read at a time
 PIECE_BYTES = 8 * 2**20
@@ -132,7 +132,7 @@ def _copy(source: _Source, manifest: Manifest, directory: Path) -> None:
         pool.shutdown(cancel_futures=True)
     if all("sha256" in part for part in manifest["parts"]):
         return
-    tables = (read_part(directory / part["file"]) for part in manifest["parts"])
+    tables = (open_part(directory, part) for part in manifest["parts"])
     if fingerprint(tables, manifest["image_size"]) != manifest["fingerprint"]:
         raise InputError(f"{source.place} is damaged: its parts have another fingerprint than its manifest says")
 

@@ -54,7 +54,7 @@ def main() -> None:
     """Run the command line; turn every error into one line and an exit code."""
     os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "3")
     os.environ.setdefault("GLOG_minloglevel", "3")
-    from fersweep.common import terminal
+    from fersweep.common.display import terminal
     from fersweep.common.processes import usable_home
 
     terminal.open_streams()

@@ -177,7 +177,7 @@ def report_sweep(outcome: Outcome, as_json: bool, home: Path, address: str | Non
 
     Of two sweeps (`then:`) JSON has the second one.
     """
-    from fersweep.common.terminal import forgiving
+    from fersweep.common.display.terminal import forgiving
     from fersweep.common.text import shell
     from fersweep.results.compare.tables import render_sweep
     from fersweep.results.compare.trials import compare

@@ -131,7 +131,7 @@ def history(client: MlflowClient, alias: str = CHAMPION) -> list[Move]:
                 number=number,
                 **recorded,
                 details=entry,
-                tags={name: value for name, value in version.tags.items() if name != MOVES},
+                tags=dict(version.tags),
                 current=current,
                 begun=begun,
             )

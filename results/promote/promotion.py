@@ -20,8 +20,9 @@ from fersweep import trainables
 from fersweep.common.files import lock
 from fersweep.results.champion import moves
 from fersweep.results.champion.champion import LOCK, same_version
+from fersweep.results.evaluate import test_ledger
 from fersweep.results.evaluate.judgement import evaluate
-from fersweep.results.mlflow_store import registry, test_ledger
+from fersweep.results.mlflow_store import registry
 from fersweep.results.mlflow_store.registry import CHAMPION, MODEL
 from fersweep.results.models.face_model import FaceModel
 from fersweep.results.promote import gates as gating

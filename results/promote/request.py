@@ -15,7 +15,8 @@ from typing import TYPE_CHECKING
 from fersweep.common.errors import InputError
 from fersweep.data_pipeline.dataset.integrity import check_parts
 from fersweep.data_pipeline.tasks.task import Task
-from fersweep.results.mlflow_store import connection, test_ledger
+from fersweep.results.evaluate import test_ledger
+from fersweep.results.mlflow_store import connection
 from fersweep.results.models.face_model import FaceModel
 from fersweep.results.models.learned import seen_by
 from fersweep.results.models.names import check_alias

@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import os
 import socket
+import time
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -18,6 +19,7 @@ from fersweep.results.record.storage import Storage
 
 HEARTBEAT, LOCK, REQUEST = "heartbeat", "driver.lock", "stop"
 BEAT_S, BUCKET_BEAT_S = 5.0, 30.0
+COPIED_S = 3_600.0  # a heartbeat that was written so long before the bucket got it is a copy; no clock is so wrong
 SILENT_S = 3 * BEAT_S  # a driver that shares the directory and beats no more is dead
 
 
@@ -58,6 +60,7 @@ def bucket_driver(storage: Storage) -> OtherDriver | None:
     try:
         at, pid, host = storage.read(HEARTBEAT).decode().split()
         silent_s, ended = storage.age_s(HEARTBEAT), float(at) == 0.0
+        ended = ended or time.time() - float(at) > silent_s + COPIED_S
     except (FileNotFoundError, ValueError):
         return None
     gone = host == socket.gethostname() and not Path(f"/proc/{pid}").exists() and Path("/proc/self").exists()

@@ -18,6 +18,7 @@ from fersweep.data_pipeline.dataset.manifest import read_manifest
 from fersweep.data_pipeline.prepare.options import Options
 from fersweep.data_pipeline.prepare.preparation import prepare
 from fersweep.data_pipeline.sources.demo_faces import make_faces
+from fersweep.data_pipeline.tasks.task import Task
 from fersweep.results.dashboards.status import status
 from fersweep.results.record import checkpoints, journal
 from fersweep.results.record.home import find_sweep
@@ -29,6 +30,7 @@ from tests.processes import UNRECORDED, below, kill, num_lines, run, start, wait
 from tests.ray_nodes import ENVIRONMENT, Cluster
 from tests.recorded import check_all_recorded
 from tests.servers import free_port
+from tests.sweeps import write_sweep_json
 
 IMPATIENT = {**ENVIRONMENT, **UNRECORDED, "LOST_S": "3"}
 SLOW = {"trainable": "faulty_curve", "fix": "noise: 0.02, fault: none, fault_at: 1, epoch_s: 0.15"}
@@ -175,9 +177,9 @@ def test_a_bucket_that_is_not_there_is_refused(tmp_path: Path, tiny_dataset: Pat
     assert not (tmp_path / "runs").exists()
     with pytest.raises(InputError, match="no sweep is stored there"):
         resume(find_sweep(tmp_path / "runs", bucket))
-    Storage(bucket).write("sweep.json", b'{"sweep": {"name": "e"}, "sweep_id": "theirs"}')
-    (tmp_path / "runs" / "sweeps" / "e").mkdir(parents=True)
-    (tmp_path / "runs" / "sweeps" / "e" / "sweep.json").write_text('{"sweep_id": "ours"}')
+    ours = write_sweep_json(tmp_path / "runs", tiny_dataset, Task(tiny_dataset).arrays(), "e") / "sweep.json"
+    theirs = {**json.loads(ours.read_text()), "sweep_id": "0" * 32}
+    Storage(bucket).write("sweep.json", json.dumps(theirs).encode())
     with pytest.raises(InputError, match=r"sweeps/e is another sweep of this name: want another --home"):
         find_sweep(tmp_path / "runs", bucket)
 

@@ -19,7 +19,7 @@ import pytest
 from fersweep.cluster.driver import live_view, watchdog
 from fersweep.cluster.driver.progress import Progress
 from fersweep.cluster.driver.stopping import Stopping
-from fersweep.common import terminal
+from fersweep.common.display import terminal
 from fersweep.common.processes import environment
 from fersweep.results.record.drivers import (
     HEARTBEAT,

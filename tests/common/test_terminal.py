@@ -11,7 +11,7 @@ from pathlib import Path
 
 import pytest
 
-from fersweep.common import terminal
+from fersweep.common.display import terminal
 from fersweep.common.processes import environment
 
 
@@ -54,7 +54,8 @@ def test_what_is_started_there_outlives_a_hang_up() -> None:
 
 CLOSED = """
 import os, sys
-from fersweep.common import processes, terminal
+from fersweep.common import processes
+from fersweep.common.display import terminal
 terminal.open_streams()
 with processes.silent_stderr():
     print("out"), print("err", file=sys.stderr)

@@ -106,4 +106,4 @@ def open_safetensors(path: Path) -> Any:
             "precision": "fp32",
         }  # the weights are the averaged ones
         write_checkpoint(Path(directory), {**model, "batch_size": 0, "plateau": {}}, state)
-        return trainables.restore(Path(directory))
+        return trainables.load(model["trainable"]).restore(Path(directory))

@@ -33,6 +33,7 @@ pytestmark = pytest.mark.slow
 
 HEADINGS = ("At a glance", "Classes", "Some faces", "did not find", "Twins", "Near twins", "came from", "was made")
 ANGRY_SURPRISE = ((0.581, 0.622, 0.563), (0.641, 0.698, 0.618), (0.652, 0.636, 0.645))  # of an earlier project
+LANDMARKS = {"border": 0.25, "size": 192, "bundle_sha256": "0" * 64, "mediapipe": "1.2.2"}
 
 
 def terminal_text(directory: Path) -> str:
@@ -83,7 +84,7 @@ def write_faces(
         duplicate_of=[None] * number,
         pixels=faces,
     )
-    fields = {"image_size": (side, side), "landmarks": {"border": 0.25, "size": 192}, "sources": [], "options": {}}
+    fields = {"image_size": (side, side), "landmarks": LANDMARKS, "sources": [], "options": {}}
     write_dataset(directory, rows, fields)
     return directory
 
@@ -343,7 +344,7 @@ def test_angry_against_surprise_on_fer2013(realdata: Path, tmp_path: Path):
         label=labels,
         duplicate_of=[None] * number,
     )
-    fields = {"image_size": (48, 48), "landmarks": {}, "sources": [], "options": {}}
+    fields = {"image_size": (48, 48), "landmarks": LANDMARKS, "sources": [], "options": {}}
     write_dataset(tmp_path / "data", rows, fields)
     read = DatasetRows(tmp_path / "data")
     grids, _, used = brightness_grids(read, TrainScores(read))

@@ -323,7 +323,7 @@ def test_other_classes_metrics_and_datasets_are_said(two: Path) -> None:
     reasons = "\n".join(sweeps.reasons([a, b]))
     for line in ("other metric: faces: max val_macro_f1; else: max val_loss", "0123456789ab)", "else: happy, other"):
         assert line in reasons
-    assert sweeps.compare_trials(a, b).as_json()["difference"] == {"missing": "their classes differ"}
+    assert "missing" in sweeps.compare_trials(a, b).as_json()["difference"], "its answers are of three classes"
 
 
 @pytest.mark.parametrize("arguments", [(["faces:0", "faces:2"], None), (["faces"], ("0", "faces:2"))])

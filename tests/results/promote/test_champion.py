@@ -16,8 +16,9 @@ from fersweep.common.errors import InputError
 from fersweep.common.processes import ROOT
 from fersweep.data_pipeline.tasks.task import Task
 from fersweep.results.champion.champion import champion, moves_of, rollback
+from fersweep.results.evaluate import test_ledger
 from fersweep.results.evaluate.model_judgement import judge_model
-from fersweep.results.mlflow_store import connection, registry, test_ledger
+from fersweep.results.mlflow_store import connection, registry
 from fersweep.results.models.face_model import FaceModel
 from fersweep.results.models.open_model import open_model
 from fersweep.results.promote.gates import Verdict, before_test, check, read_gates

@@ -23,9 +23,11 @@ from fersweep import trainables
 from fersweep.data_pipeline.tasks.spec import TaskSpec
 from fersweep.data_pipeline.tasks.task import Task
 from fersweep.results.mlflow_store import connection
+from fersweep.results.models.face_model import FaceModel
 from fersweep.results.models.open_model import open_model
 from fersweep.results.predict.prediction import predict
 from fersweep.results.promote.packaging import log_model
+from fersweep.trainables.saved_model import read_model
 from tests.datasets import write_tiny_dataset
 from tests.servers import free_port, post, wait_for
 
@@ -62,7 +64,9 @@ def logged(tmp_path_factory: pytest.TempPathFactory, dataset: Path, empty_store:
         model.save(home / features)
         x = task.load("val").x[:2]
         with mlflow.start_run(experiment_id=experiment):
-            info = log_model(home / features, task, x, model.predict(x))
+            info = log_model(
+                FaceModel(features, read_model(home / features), home / features), task, x, model.predict(x)
+            )
         found[features] = (home / features, Path(mlflow.artifacts.download_artifacts(info.model_uri)))
     return found
 

@@ -16,7 +16,8 @@ from fersweep.common.files import lock
 from fersweep.common.processes import ROOT
 from fersweep.data_pipeline.tasks.task import Task
 from fersweep.results.champion.champion import champion
-from fersweep.results.mlflow_store import connection, test_ledger
+from fersweep.results.evaluate import test_ledger
+from fersweep.results.mlflow_store import connection
 from fersweep.results.mlflow_store.registry import MODEL
 from fersweep.results.models.names import check_alias, check_sweep_name
 from fersweep.results.models.open_model import open_model

@@ -9,7 +9,8 @@ import pytest
 
 from fersweep.data_pipeline.tasks.spec import TaskSpec
 from fersweep.data_pipeline.tasks.task import Task
-from fersweep.results.mlflow_store import connection, test_ledger
+from fersweep.results.evaluate import test_ledger
+from fersweep.results.mlflow_store import connection
 from tests.datasets import write_tiny_dataset
 
 
