@@ -28,7 +28,7 @@ from fersweep.common.versions import own_commit
 from fersweep.data_pipeline.tasks import node_arrays
 from fersweep.data_pipeline.tasks.arrays import TaskArrays
 from fersweep.results.record import checkpoints
-from fersweep.results.record.home import pull
+from fersweep.results.record.home import check_own, pull
 from fersweep.results.record.journal import SweepRecord, trial_name
 from fersweep.results.record.recorded_sweep import RecordedSweep, load_sweep
 from fersweep.results.record.sweep_json import SweepJson
@@ -80,6 +80,7 @@ def resume(
             pull(storage, directory)  # another machine may have gone on with it
         recorded = load_sweep(directory)
         sweep = recorded.sweep
+        check_own(directory, sweep.name)
         if data is not None:
             dataset = sweep.dataset.model_copy(update={"path": resolved(data)})
             sweep = sweep.model_copy(update={"dataset": dataset})

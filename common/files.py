@@ -156,9 +156,12 @@ def lock(path: Path, wait_s: float | None = None) -> AbstractContextManager[Any]
     """Take the lock file `path`, alone among all processes, until the end of `with lock(path):` or of this process.
 
     `wait_s`: how long another holder is waited for; None: until it lets go. Raises TimeoutError then, and OSError where
-    the file cannot be made. The file stays.
+    the file cannot be made. InputError where something else than a file has its name. The file stays.
     """
     from filelock import FileLock
+
+    if os.path.lexists(path) and not stat.S_ISREG(os.lstat(path).st_mode):
+        raise InputError(f"{path}: a link, a pipe or a directory is in the place of a lock: remove it")
 
     return FileLock(path, fallback_to_soft=False).acquire(timeout=-1 if wait_s is None else wait_s)
 

@@ -20,6 +20,10 @@ SECRET_NAME = (
 )
 SECRET_OPTION = re.compile(rf"""([?&;](?:{SECRET_NAME})=)[^&;\s'"`<>]+""", re.IGNORECASE)
 SECRET_VALUE = re.compile(rf"""((['"])(?:{SECRET_NAME})\2: ?)(['"])(?!\*\*\*\3).*?\3""", re.IGNORECASE)
+SECRET_ARGUMENT = re.compile(
+    r"""((?<![\w.-])[\w.-]{0,40}?(?:password|passwd|secret|token|access_key|api_key|apikey)=)(?!\*\*\*)[^\s&;,'"`<>]*[^\s&;,:'"`<>]""",
+    re.IGNORECASE,
+)
 ENDPOINT = re.compile(r"""([?&]endpoint_override=(?:https?(?:://|%3A%2F%2F))?)[^&\s'"`<>/]+@""", re.IGNORECASE)
 
 
@@ -36,10 +40,11 @@ def printable(text: object) -> str:
 def masked(text: str) -> str:
     """Text in which no address shows a password or a token: `http://***@host`, `…?password=***`.
 
-    So is the value of a mapping's key that is called so, `{'password': '***'}`. For all that is shown or written: errors,
+    So is the value of a mapping's key that is called so, `{'password': '***'}`, and of an argument, `password=***`. For all that is shown or written: errors,
     logs, commands, pages. What has none is returned as it is.
     """
     text = SECRET_VALUE.sub(rf"\1\g<3>{HIDDEN}\3", text)
+    text = SECRET_ARGUMENT.sub(rf"\1{HIDDEN}", text)
     if ":/" not in text:
         return text
     for pattern in (PASSWORD, TOKEN, ENDPOINT):

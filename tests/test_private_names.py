@@ -246,6 +246,9 @@ def test_names_of_mlflow() -> None:
     from mlflow.store.tracking.sqlalchemy_store import SqlAlchemyStore
     from mlflow.tracking import MlflowClient
     from mlflow.tracking._tracking_service import utils
+
+    opens = callable(getattr(MlflowClient, "_get_registry_client", None))
+    check(opens, "mlflow", "results/mlflow_store/connection.py", "MlflowClient._get_registry_client")
     from mlflow.tracking._tracking_service.client import TrackingServiceClient
 
     for name in [*connection.ENVIRONMENT, *(name for name in mlflow_ui.SERVER if name.startswith("MLFLOW"))]:

@@ -52,7 +52,8 @@ class Clusters:
         if not self.num_persons:
             return f"faces{twins}, which are taken for independent" if twins else INDEPENDENT
         faces = f" and {self.num_unnamed} faces of nobody by name" if self.num_unnamed else ""
-        return f"{self.num_persons} person{'s'[: self.num_persons != 1]}{faces}{twins}"
+        groups = f" ({self.num} groups)" if self.num < self.num_persons + self.num_unnamed else ""
+        return f"{self.num_persons} person{'s'[: self.num_persons != 1]}{faces}{twins}{groups}"
 
 
 def clusters(task: Task, split: str) -> Clusters:

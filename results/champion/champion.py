@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING
 
 from fersweep.common.errors import InputError
 from fersweep.common.files import lock
-from fersweep.results.champion.moves import MOVES, Move, history, move, settle, version_before
+from fersweep.results.champion.moves import BY_HAND, MOVES, Move, history, move, settle, version_before
 from fersweep.results.mlflow_store import registry
 from fersweep.results.mlflow_store.registry import CHAMPION, MODEL
 from fersweep.results.models.names import check_alias
@@ -61,8 +61,15 @@ def champion(home: Path, alias: str = CHAMPION) -> Champion:
 
 
 def moves_of(home: Path, alias: str = CHAMPION) -> list[Move]:
-    """The moves of `alias`, newest first; none for an alias that no version had."""
-    return history(registry.open_registry(home), check_alias(alias))
+    """The moves of `alias`, newest first; none for an alias that no version had. What was moved in MLflow and is not recorded
+    yet is the first, without a time.
+    """
+    client = registry.open_registry(home)
+    moves, now = history(client, check_alias(alias)), registry.holder(client, alias)
+    if now is None or (moves and moves[0].current):
+        return moves
+    tags = dict(now.tags)
+    return [Move(str(now.version), alias, len(moves) + 1, None, BY_HAND, "", None, {}, tags, True, False), *moves]
 
 
 def rollback(

@@ -36,7 +36,7 @@ class Move:
 
     Attributes:
         number: of the alias's moves, from 1.
-        at: when, seconds since 1970, by the clock of the machine that did it.
+        at: when, seconds since 1970, by the clock of the machine that did it; None: not known.
         action: "promoted", "forced", "rolled back", or BY_HAND: found to have been done elsewhere.
         by: name of the user.
         before: the version that had the alias before.
@@ -49,7 +49,7 @@ class Move:
     version: str
     alias: str
     number: int
-    at: float
+    at: float | None
     action: str
     by: str
     before: str | None

@@ -18,7 +18,7 @@ def render(moves: Sequence[Move]) -> RenderableType:
     """Newest first; `asked`: the how manieth time it was that the faces of test were judged, when the version was made."""
     shown = table(["when", "version", "", "sweep", "macro-F1", "asked", "before", "by"], 8)
     for move in moves:
-        when = f"{datetime.fromtimestamp(move.at):%Y-%m-%d %H:%M}"
+        when = "–" if move.at is None else f"{datetime.fromtimestamp(move.at):%Y-%m-%d %H:%M}"
         action = str(move.details.get("outcome") or ("broke off" if move.begun and not move.current else move.action))
         sweep = f"{move.tags.get('fersweep.sweep', '')}:{move.tags.get('fersweep.trial', '')}"
         macro_f1 = move.tags.get("test_macro_f1", "").split(" ")[0]

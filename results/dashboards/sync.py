@@ -10,6 +10,7 @@ from typing import NamedTuple
 from fersweep.common.errors import InputError
 from fersweep.common.files import check_writable, is_held
 from fersweep.results.dashboards.status import SweepStatus
+from fersweep.results.record.home import check_links
 from fersweep.results.record.sweep_json import read_sweep_json
 
 
@@ -29,12 +30,15 @@ def sync(sweeps: Iterable[SweepStatus]) -> Iterator[Synced]:
     unreachable: dict[str, str] = {}  # tracking address → what is wrong there, so that a server is waited for only once
     for sweep in sweeps:
         failure, text = None, "level"
-        if sweep.state == "running" or is_held(sweep.directory / "recorder.lock"):
-            text = "left to the recorder that is at work"
-        elif sweep.state == "unreadable":
-            failure = f"unreadable: {sweep.reason}"
-        else:
-            failure = _record(sweep.directory, unreachable)
+        try:
+            if sweep.state == "running" or is_held(sweep.directory / "recorder.lock"):
+                text = "left to the recorder that is at work"
+            elif sweep.state == "unreadable":
+                failure = f"unreadable: {sweep.reason}"
+            else:
+                failure = _record(sweep.directory, unreachable)
+        except (InputError, OSError) as error:  # the other sweeps are none the worse
+            failure = f"cannot be recorded: {error}"
         text = failure or text
         line = f"{sweep.sweep}: {'MLflow is level with the journal' if text == 'level' else text}"
         yield Synced(replace(sweep, sync=text), line, failure is not None)
@@ -51,6 +55,7 @@ def _record(directory: Path, unreachable: dict[str, str]) -> str | None:
         sweep = read_sweep_json(directory)
     except InputError as error:  # it was readable a moment ago
         return f"unreadable: {error}"
+    check_links(directory)
     uri, _ = connection.sweep_store(sweep)
     if uri not in unreachable:
         try:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
-from fersweep.results.evaluate.tables import judgement_title
+from fersweep.results.evaluate.tables import asked, judgement_title
 from fersweep.results.scores.figures import SETS
 from fersweep.trainables.metrics import SCORES
 
@@ -26,7 +26,7 @@ def html(judged: ModelJudgement) -> str:
         cells = [str(scores.score(name)) for scores in sets.values()]
         rows.append([name.replace("_", " "), *cells, f"{baseline.score(name):.3f}"])
     columns = ["", *(SETS[key] for key in sets), f"always {baseline.majority}"]
-    notes = "; ".join([*judged.notes, figures.faces, figures.protocol])
+    notes = "; ".join(filter(None, [*judged.notes, asked(figures), figures.faces, figures.protocol]))
     answers = figures.shared or figures.detected
     charts = sections(
         task.classes, judged.y, judged.probabilities, task, judged.split, figures=answers, protocol=figures.protocol

@@ -112,7 +112,8 @@ def ask(
     at = int(time.time() * 1000)
     tags = {f"{TAGS}{name}": value for name, value in fields.items()} | {"mlflow.user": user_name()}
     run = client.create_run(experiment, at, tags, f"{verb} {model}")
-    client.set_terminated(run.info.run_id, end_time=at)
+    for begun in client.search_runs([experiment], "attributes.status = 'RUNNING'"):  # also of one that was killed here
+        client.set_terminated(begun.info.run_id, end_time=begun.info.start_time)
     return next(line for line in lines(client, fields["faces"]) if line.run_id == run.info.run_id)
 
 
@@ -131,9 +132,17 @@ def lines(client: MlflowClient, faces: str) -> list[Line]:
     return [_line(run, number) for number, run in enumerate(runs, 1)]
 
 
-def candidates(known: Sequence[Line], champion: str) -> list[str]:
-    """The models that were compared with a version of the champion, in the order of their first time."""
-    return list(dict.fromkeys(line.model for line in known if line.against == champion))
+def models_since(known: Sequence[Line], champion: str, also: Sequence[str] = ()) -> list[str]:
+    """The models that were judged since the champion was promoted, whoever judged them, in the order of their first time.
+
+    champion: its `model` in the ledger; also: other names of it. Of a refit its seeds are no models of their own.
+    """
+    names = {champion, *also}
+    came = max(
+        (place for place, line in enumerate(known, 1) if line.model == champion and line.verb == "promote"), default=0
+    )
+    judged = (line.model for line in known[came:] if not line.model.rpartition(", ")[2].startswith("seed "))
+    return list(dict.fromkeys(model for model in judged if model not in names))
 
 
 def faces_of(task: Task) -> str:

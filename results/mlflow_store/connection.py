@@ -21,6 +21,7 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from fersweep.common.errors import InputError
 from fersweep.common.files import lock, write_whole
 from fersweep.common.text import masked
 from fersweep.results.mlflow_store.addresses import artifacts_uri, sqlite_file, sqlite_uri, tracking_uri
@@ -124,7 +125,12 @@ def connect(uri: str) -> MlflowClient:
         _gentle_sqlite()
     from mlflow.tracking import MlflowClient
 
-    return MlflowClient(tracking_uri=uri, registry_uri=uri)
+    try:
+        client = MlflowClient(tracking_uri=uri, registry_uri=uri)
+        client._get_registry_client()  # pyright: ignore[reportPrivateUsage]  # which opens the store
+    except (ImportError, ValueError) as error:  # a database's driver that is not installed; what is no address
+        raise InputError(f"MLflow cannot open {masked(uri)}: {_short(str(error))}") from None
+    return client
 
 
 def _import_mlflow() -> None:

@@ -18,7 +18,9 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from fersweep.common.errors import InputError
+from fersweep.common.text import masked
 from fersweep.results.mlflow_store import connection
+from fersweep.results.mlflow_store.addresses import sqlite_file
 from fersweep.results.mlflow_store.other_homes import temporary_directory
 
 if TYPE_CHECKING:
@@ -39,6 +41,9 @@ def open_registry(home: Path, uri: str | None = None) -> MlflowClient:
     uri = uri or os.environ.get("FERSWEEP_TRACKING_URI") or None
     if uri is None and not (Path(home) / "mlflow.db").exists():
         raise InputError(f"nothing is recorded under {home}: launch a sweep and promote it first")
+    file = None if uri is None else sqlite_file(uri)
+    if file is not None and not file.is_file():  # which MLflow would make
+        raise InputError(f"nothing is recorded at {masked(str(uri))}: there is no such file")
     return connection.open_home(home, uri)
 
 

@@ -6,6 +6,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from functools import cached_property
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 from fersweep.common.files import new_directory
 from fersweep.data_pipeline.tasks.task import Task
@@ -18,6 +19,16 @@ from fersweep.results.scores.figures import Refit, Seed
 from fersweep.trainables.ensemble import write
 from fersweep.trainables.metrics import SCORES
 from fersweep.trainables.saved_model import read_model
+
+if TYPE_CHECKING:
+    from mlflow.entities.model_registry import ModelVersion
+
+
+def ledger_name(version: ModelVersion) -> str:
+    """What the ledger of test calls a registered version, as `Candidate.name`."""
+    tags = version.tags
+    name, made = f"{tags.get('fersweep.sweep')}:{tags.get('fersweep.trial')}", tags.get("fersweep.refit", "none")
+    return name if made == "none" else f"{name} ({made})"
 
 
 @dataclass(frozen=True)

@@ -92,6 +92,8 @@ def read_gates(texts: Sequence[str]) -> dict[str, float]:
         name, equals, limit = text.partition("=")
         if name == NONE and len(texts) == 1:
             return {}
+        if name == NONE:
+            raise InputError(f"--gate {NONE}: it goes with no other gate")
         if name not in (*PLAIN, *LIMITS):
             raise InputError(f"--gate {text}: unknown; {hint(name, (*PLAIN, *LIMITS, NONE))}")
         if name in PLAIN and equals:
@@ -133,8 +135,10 @@ def before_test(
     verdicts: dict[str, Verdict] = {}
     for gate in gates:
         if gate == "fresh_test":
-            last = f"asked {len(asked)} times, last for {asked[-1].model}" if asked else "never asked"
-            verdicts[gate] = Verdict(gate, "faces of test that were never asked", last, not asked)
+            others = [line for line in asked if not line.model.startswith(candidate.name)]  # its own time is no other's
+            times = f"asked {len(others)} time{'s'[: len(others) != 1]} for others"
+            last = f"{times}, last for {others[-1].model}" if others else "never asked for another"
+            verdicts[gate] = Verdict(gate, "faces of test that were never asked", last, not others)
         elif gate.startswith("min_") or gate == "max_latency_ms":
             continue
         elif champion is None:
@@ -167,7 +171,7 @@ def check(
         champion: None where there is none to compare with.
         data: the dataset on whose test faces they are judged.
         metric: which of SCORES says what is better.
-        nth: the candidate is the nth that is compared with this champion.
+        nth: as many models were judged on test since this champion came, the candidate among them.
         seen: faces that they learned, on which they are not judged.
     """
     if not gates:
@@ -198,14 +202,15 @@ def _verdict(gate: str, limit: float, test: _Test, metric: str, nth: int) -> Ver
         return Verdict(gate, "faces that neither has learned", "none is left in test", False)
     duel = test.duel().score(metric)
     p = spent(duel.p, nth)
-    measured = f"{duel.difference:+.4f} [{duel.low:+.4f}, {duel.high:+.4f}], p {p:.3g}"
+    measured = f"{duel.difference:+.4f} [{duel.low:+.4f}, {duel.high:+.4f}], p {duel.p:.2g}"
+    measured += f" ({p:.2g} corrected for {nth} model{'s'[: nth != 1]} judged since this champion)"
+    if spent(2.0 ** (1 - test.num_groups), nth) >= LEVEL:
+        measured += f"; {test.num_groups} faces or persons are too few: no difference could pass"
     if (num := int((~test.unseen).sum())) > 0:
         measured += f", without {num} faces that one of them may have learned"
     if test.seen.other is not None and test.seen.other.unknown:
         measured += f"; {test.seen.other.sentence('the champion')}"
-    if nth > 1:
-        measured += f" ({duel.p:.3g}, corrected for {nth} candidates against this champion)"
-    wanted = f"{metric.replace('_', ' ')} higher, p < {LEVEL:g}"
+    wanted = f"{metric.replace('_', ' ')} higher, p < {LEVEL:g} as corrected"
     return Verdict(gate, wanted, measured, duel.difference > 0 and p < LEVEL)
 
 
@@ -243,6 +248,15 @@ class _Test:
         return self.seen.unseen(len(self.own.y), by_both=True)
 
     @cached_property
+    def groups(self) -> np.ndarray:
+        """(M,) int64: which faces are drawn together: those of one person, and twins."""
+        return clusters(self.candidate.task(self._data, self.candidate.groups), "test").number
+
+    @property
+    def num_groups(self) -> int:
+        return len(np.unique(self.groups[self.unseen]))
+
+    @cached_property
     def scores(self) -> dict[str, np.ndarray]:
         """Of the candidate, on the faces that it has not learned."""
         return scores(self._counts(self.own.predicted, self.seen.unseen(len(self.own.y), by_both=False)))
@@ -253,9 +267,8 @@ class _Test:
 
     def duel(self) -> PairedTest:
         """On the faces that neither has learned; those of one person, and twins, together."""
-        belongs = clusters(self.candidate.task(self._data, self.candidate.groups), "test").number
         y, own, other = (faces[self.unseen] for faces in (self.own.y, self.own.predicted, self.other))
-        return paired(y, own, other, len(self.classes), clusters=belongs[self.unseen])
+        return paired(y, own, other, len(self.classes), clusters=self.groups[self.unseen])
 
     def recall_drops(self) -> np.ndarray:
         """(C,) recall of the champion minus that of the candidate; NaN for a class without faces."""

@@ -6,6 +6,7 @@ measured when the version was registered.
 
 from __future__ import annotations
 
+import re
 from collections.abc import Mapping, Sequence
 from typing import Any
 
@@ -55,13 +56,20 @@ def write_card(
     return printable_lines("\n\n".join(parts)) + "\n"
 
 
+def plain(text: str) -> str:
+    """Text in Markdown, also in a cell of a table, that stays what it is."""
+    return re.sub(r"([\\`*_\[\]<>|&~$])", r"\\\1", " ".join(text.split()))
+
+
 def _what(sweep: SweepJson, trial: TrialRecord, task: Task, figures: Figures) -> str:
     asked, refit = sweep.asked, figures.refit
     what = f"Trial {trial.name} of sweep **{asked.name}**: `{asked.trainable}`"
     if refit is not None:
         how = "the mean of" if refit.ensemble else "the median of"
         what += f", trained again on train and val: {how} {len(refit.seeds)} seeds"
-    groups = [name if members == [name] else f"{name} ({', '.join(members)})" for name, members in task.groups.items()]
+    groups = [
+        plain(name if members == [name] else f"{name} ({', '.join(members)})") for name, members in task.groups.items()
+    ]
     sees = f"{described(task.feature_names)} that MediaPipe reads from a face"
     if task.spec.features == "pixels":
         sees = f"the gray face, {'×'.join(map(str, task.manifest['image_size'] or ()))} pixels"
@@ -74,15 +82,18 @@ def _what(sweep: SweepJson, trial: TrialRecord, task: Task, figures: Figures) ->
 def _data(sweep: SweepJson, task: Task, licence: str | None) -> str:
     manifest = task.manifest
     sources = (
-        ", ".join(f"`{source['path'].rsplit('/', 1)[-1]}`" for source in manifest.get("sources", ())) or "not recorded"
+        ", ".join(plain(source["path"].rsplit("/", 1)[-1]) for source in manifest.get("sources", ())) or "not recorded"
     )
-    rows = ["| split | faces | " + " | ".join(task.classes) + " |", "|---|---|" + "---|" * len(task.classes)]
+    rows = [
+        "| split | faces | " + " | ".join(map(plain, task.classes)) + " |",
+        "|---|---|" + "---|" * len(task.classes),
+    ]
     for split in ("train", "val", "test"):
         counts = np.bincount(task.load(split).y, minlength=len(task.classes))
         rows.append(f"| {split} | {counts.sum()} | " + " | ".join(map(str, counts)) + " |")
     return (
-        f"**Data.** {sweep.dataset.name}, fingerprint `{manifest['fingerprint']}`; sources: {sources}. Licence: "
-        f"{licence or NO_LICENCE}. {_prepared(manifest['landmarks'])}"
+        f"**Data.** {plain(sweep.dataset.name)}, fingerprint `{manifest['fingerprint']}`; sources: {sources}. Licence: "
+        f"{plain(licence) if licence else NO_LICENCE}. {_prepared(manifest['landmarks'])}"
         f"{'' if task.spec.keep_twins else '; train faces whose pixels also stand in val or test left out'}.\n\n"
         + "\n".join(rows)
     )
@@ -125,7 +136,7 @@ def _scores(figures: Figures) -> str:
     baseline, calibration = main.baseline, detected.calibration
     assert baseline is not None  # evaluate always has both
     assert calibration is not None
-    head = [*(SETS[key] for key in sets), f"always {baseline.majority}"]
+    head = [*(SETS[key] for key in sets), f"always {plain(baseline.majority)}"]
     rows = ["| | " + " | ".join(head) + " |", "|---" * (len(head) + 1) + "|"]
     rows.append("| faces | " + " | ".join(str(scores.num_faces) for scores in sets.values()) + " | |")
     for name in SCORES:
@@ -139,7 +150,7 @@ def _scores(figures: Figures) -> str:
 def _classes(scores: FaceScores) -> str:
     lines = ["| class | precision | recall | F1 | faces |", "|---|---|---|---|---|"]
     for name, row in scores.per_class.items():
-        lines.append(f"| {' | '.join([name, *row.cells()])} |")
+        lines.append(f"| {' | '.join([plain(name), *row.cells()])} |")
     return "\n".join(lines)
 
 
@@ -152,20 +163,22 @@ def _limits(task: Task, figures: Figures, seen: Sequence[str]) -> str:
     np.fill_diagonal(shares, 0)
     true, predicted = np.unravel_index(int(shares.argmax()), shares.shape)
     limits = [
-        f"Weakest class: {worst}, recall {recall[worst]:.3f}.",
-        f"Commonest confusion: {shares[true, predicted]:.0%} of {task.classes[true]} taken for {task.classes[predicted]}."
+        f"Weakest class: {plain(worst)}, recall {recall[worst]:.3f}.",
+        f"Commonest confusion: {shares[true, predicted]:.0%} of {plain(task.classes[true])} taken for {plain(task.classes[predicted])}."
         if shares.any()
         else "No face of test was taken for another class.",
     ]
     if absent := [name for name, row in main.per_class.items() if not row.support]:
-        limits.append(f"Not judged: {', '.join(absent)}, of which test has no faces; they count in no score.")
+        limits.append(
+            f"Not judged: {', '.join(map(plain, absent))}, of which test has no faces; they count in no score."
+        )
     if task.spec.features != "pixels":
         undetected = np.bincount(task.undetected("test"), minlength=len(task.classes))
         lost = undetected / np.maximum(undetected + counts.sum(axis=1), 1)
         most = int(lost.argmax())
         limits.append(
             f"No answer where MediaPipe finds no face: {undetected.sum()} of {undetected.sum() + counts.sum()} test faces, "
-            f"most often {task.classes[most]} ({lost[most]:.1%})."
+            f"most often {plain(task.classes[most])} ({lost[most]:.1%})."
         )
     limits += [
         *(f"{sentence[0].upper()}{sentence[1:]}." for sentence in seen),

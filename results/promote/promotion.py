@@ -22,13 +22,14 @@ from fersweep.results.champion import moves
 from fersweep.results.champion.champion import LOCK, same_version
 from fersweep.results.evaluate import test_ledger
 from fersweep.results.evaluate.judgement import evaluate
+from fersweep.results.evaluate.test_ledger import models_since
 from fersweep.results.mlflow_store import registry
 from fersweep.results.mlflow_store.registry import CHAMPION, MODEL
 from fersweep.results.models.face_model import FaceModel
 from fersweep.results.promote import gates as gating
 from fersweep.results.promote import refit as refitting
 from fersweep.results.promote.begun import end_begun, scratch
-from fersweep.results.promote.candidate import Candidate
+from fersweep.results.promote.candidate import Candidate, ledger_name
 from fersweep.results.promote.gates import DEFAULT, SeenByBoth, Verdict, read_gates
 from fersweep.results.promote.new_version import find_registered, register
 from fersweep.results.promote.request import Request, open_request
@@ -38,18 +39,27 @@ if TYPE_CHECKING:
     from mlflow.entities.model_registry import ModelVersion
 
 
+UNASKED = " (test was not asked: what needs it was not looked at)"
+
+
 class Refused(RuntimeError):
     """A gate did not let the candidate pass. `version`: as which it is registered, without the alias; None: it is not."""
 
-    def __init__(self, version: str | None, alias: str, verdicts: Sequence[Verdict], standing: bool = False):
+    def __init__(
+        self, version: str | None, alias: str, verdicts: Sequence[Verdict], standing: bool = False, asked: bool = True
+    ):
         self.verdicts = list(verdicts)
         failed = ", ".join(verdict.gate for verdict in verdicts if not verdict.passed)
         if standing:
-            super().__init__(f"version {version} is {alias}, and stays it, but does not pass {failed}")
+            super().__init__(
+                f"version {version} is {alias}, and stays it, but does not pass {failed}{'' if asked else UNASKED}"
+            )
             return
         done = f"version {version} is registered, but not made {alias}"
         if version is None:
             done = f"nothing is registered or made {alias}, and test was not judged"
+        if version is not None and not asked:
+            done += UNASKED
         super().__init__(f"{done}: refused by {failed}; --force promotes it all the same")
 
 
@@ -150,7 +160,7 @@ class _Turn:
         """Raise Refused where a gate fails that needs no face of test."""
         if not force and not all(verdict.passed for verdict in self.known.values()):
             version = None if self.found is None else str(self.found[0].version)
-            raise Refused(version, self.request.alias, list(self.known.values()), self.standing)
+            raise Refused(version, self.request.alias, list(self.known.values()), self.standing, asked=False)
 
     @property
     def against(self) -> str:
@@ -224,8 +234,10 @@ def _judged(turn: _Turn) -> tuple[Candidate, ModelVersion, Figures, list[Verdict
         if gating.needs_test(request.gates, turn.standing):
             line = turn.ask(candidate.name, turn.against)
             test_ledger.answered(client, line, figures)
-    compared = test_ledger.candidates(test_ledger.lines(client, request.faces), turn.against)
-    nth = compared.index(candidate.name) + 1 if turn.against and line is not None else 1
+    nth = 1
+    if turn.before is not None and turn.against:
+        names = [request.alias, turn.against, f"@{request.alias}"]
+        nth = max(1, len(models_since(test_ledger.lines(client, request.faces), ledger_name(turn.before), names)))
     own = replace(candidate.model, name=f"version {version.version}")
     verdicts = gating.check(
         request.gates, turn.known, own, turn.champion, task.dataset, candidate.score, nth, turn.seen

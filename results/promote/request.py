@@ -25,7 +25,7 @@ from fersweep.results.promote import gates as gating
 from fersweep.results.promote.candidate import Candidate
 from fersweep.results.promote.gates import SeenByBoth, Verdict
 from fersweep.results.record.drivers import is_driven, last_session
-from fersweep.results.record.home import check_home
+from fersweep.results.record.home import check_home, check_own
 from fersweep.results.record.recorded_sweep import RecordedSweep, load_sweep
 from fersweep.results.record.sweep_json import SweepJson
 from fersweep.results.tracking.lag import sync_command
@@ -34,6 +34,9 @@ from fersweep.results.tracking.recorder_process import record
 if TYPE_CHECKING:
     from mlflow.entities.model_registry import ModelVersion
     from mlflow.tracking import MlflowClient
+
+
+MAX_LICENCE = 200  # characters
 
 
 @dataclass(frozen=True)
@@ -85,7 +88,12 @@ def open_request(
     recorded = load_sweep(sweep_dir)
     sweep = recorded.sweep
     check_alias(alias, sweep.home)
+    if licence is not None and len(licence) > MAX_LICENCE:
+        raise InputError(
+            f"--licence: want a name or a line of at most {MAX_LICENCE} characters, but got {len(licence)}"
+        )
     check_home(sweep.home)
+    check_own(sweep_dir, sweep.name)
     _check_ended(recorded)
     task = sweep.task()
     chosen, checkpoint = recorded.choose_trial(trial)

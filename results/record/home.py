@@ -137,6 +137,29 @@ def refuse_missing_journal(storage: Storage, record: journal.SweepRecord) -> Non
         )
 
 
+def check_own(sweep_dir: Path, name: str) -> None:
+    """`check_links`, and InputError where the directory is called otherwise than the sweep `name` in it: a copy of it."""
+    check_links(sweep_dir)
+    if Path(sweep_dir).resolve().name != name:
+        raise InputError(
+            f"{sweep_dir}: its sweep.json is that of {name!r}: a copy of a sweep under another name is no other sweep; give the "
+            "directory its name back, or put the copy into another --home"
+        )
+
+
+def check_links(sweep_dir: Path) -> None:
+    """Before anything is written there: InputError where what is in the directory of a sweep is a link that leads out of the
+    home, as in somebody else's archive.
+    """
+    directory = Path(sweep_dir).resolve()
+    for below in (directory, directory / "trials", directory / "refit"):
+        for entry in sorted(below.iterdir()) if below.is_dir() else ():
+            if entry.is_symlink() and directory.parents[1] not in entry.resolve().parents:
+                raise InputError(
+                    f"{entry}: a link that leads out of the home, where nothing is written: put the file there"
+                )
+
+
 def check_home(home: Path) -> None:
     """Raises InputError if nothing can be written under `home`, or its name is none that all who store there can hold."""
     check_name(home, f"--home {home}")

@@ -91,9 +91,16 @@ class RecordedSweep:
 
     def choose_trial(self, number: int | None) -> tuple[TrialRecord, Path]:
         """The trial asked for, else the best that has a checkpoint, and that checkpoint. InputError if there is none."""
+        without: list[str] = []
         for trial in self.ranked():
             if number in (None, trial.number) and (checkpoint := self.best_checkpoint(trial)):
+                if without:
+                    print(
+                        f"note: {', '.join(without)}: better, but without a checkpoint: {trial.name} is taken",
+                        file=sys.stderr,
+                    )
                 return trial, checkpoint
+            without += [trial.name] * (number is None)
         name = self.sweep.name
         if number is None:
             raise InputError(f"no trial of sweep {name!r} has a checkpoint{self._why_none()}")

@@ -23,7 +23,7 @@ DASH = "–"  # what cannot be known
 def protocol(words: str, num_clusters: int | None = None) -> str:
     """How intervals were made, of what is resampled, in words (`Clusters.words`), and how many clusters these are."""
     few = num_clusters is not None and num_clusters < FEW
-    rough = f"; of only {num_clusters}, so they are rough" if few else ""
+    rough = f"; of only {num_clusters} independent groups, so they are rough" if few else ""
     return f"95 % percentile bootstrap over {words}, {RESAMPLES} resamples, seed 0{rough}"
 
 

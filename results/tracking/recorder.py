@@ -10,6 +10,7 @@ import threading
 import time
 from collections.abc import Callable
 from pathlib import Path
+from typing import BinaryIO
 
 from fersweep.common.processes import environment, module_command
 from fersweep.common.text import masked
@@ -89,8 +90,16 @@ class Recorder:
 
 def log(sweep_dir: Path, text: str) -> None:
     """A line of the log, which the driver and its recorders share."""
-    with contextlib.suppress(OSError), (sweep_dir / LOG).open("a") as file:
-        file.write(f"{time.strftime('%Y-%m-%d %H:%M:%S')} {masked(text)}\n")
+    with contextlib.suppress(OSError), open_log(sweep_dir) as file:
+        file.write(f"{time.strftime('%Y-%m-%d %H:%M:%S')} {masked(text)}\n".encode(errors="backslashreplace"))
+
+
+def open_log(sweep_dir: Path) -> BinaryIO:
+    """The log, to be written at its end; nowhere, if something else than a file has its name. Raises OSError."""
+    path = Path(sweep_dir) / LOG
+    if path.exists() and not path.is_file():
+        return open(os.devnull, "ab")
+    return path.open("ab")
 
 
 def start_recorder(sweep_dir: Path) -> subprocess.Popen[bytes]:
@@ -103,7 +112,7 @@ def start_recorder(sweep_dir: Path) -> subprocess.Popen[bytes]:
     """
     module = "fersweep.results.tracking.recorder_process"
     command = module_command(module, Path(sweep_dir).resolve(), "--parent", os.getpid())
-    with (Path(sweep_dir) / LOG).open("ab") as file:
+    with open_log(sweep_dir) as file:
         return subprocess.Popen(
             command,
             stdin=subprocess.DEVNULL,

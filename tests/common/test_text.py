@@ -108,6 +108,8 @@ def test_the_commit_of_somebody_elses_repository_is_not_ours(tmp_path: Path, mon
         ("--set tracking.uri=http://u:p@h", "--set tracking.uri=http://***@h"),
         ("/work/s3:/KEY:SECRET@bucket/x is no file", "/work/s3:/***@bucket/x is no file"),
         ("got {'AWS_SECRET_ACCESS_KEY': 'a b', 'x': 1}", "got {'AWS_SECRET_ACCESS_KEY': '***', 'x': 1}"),
+        ("--set search.password=S3: unknown key", "--set search.password=***: unknown key"),
+        ("but got 'name=my_token=S3'", "but got 'name=my_token=***'"),
         ('{"password":"p", "user": "u"}', '{"password":"***", "user": "u"}'),
         *(
             (plain, plain)

@@ -12,7 +12,7 @@ import pytest
 
 from fersweep.common.errors import InputError
 from fersweep.results.champion import moves
-from fersweep.results.champion.champion import champion, rollback
+from fersweep.results.champion.champion import champion, moves_of, rollback
 from fersweep.results.mlflow_store import connection
 from fersweep.results.mlflow_store.registry import CHAMPION, MODEL, holder
 
@@ -93,9 +93,14 @@ def test_a_move_that_broke_off_after_the_alias_was_set_is_whole(
     assert moves.version_before(moves.history(client)) is None
 
 
-def test_what_was_moved_in_mlflows_page_is_recorded(client: Any) -> None:
+def test_what_was_moved_in_mlflows_page_is_recorded(home: Path, client: Any) -> None:
     moves.move(client, CHAMPION, "1", "promoted")
     client.set_registered_model_alias(MODEL, CHAMPION, "3")
+    shown = moves_of(home)
+    assert [(move.version, move.action, move.current) for move in shown] == [
+        ("3", moves.BY_HAND, True),
+        ("1", "promoted", False),
+    ]
     moves.move(client, CHAMPION, "2", "promoted")
     assert [(move.version, move.action, move.before) for move in moves.history(client)] == [
         ("2", "promoted", "3"),

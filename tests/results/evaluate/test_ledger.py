@@ -39,7 +39,12 @@ def test_each_time_has_a_line_that_outlives_its_deletion(tmp_path: Path, tiny_da
         "an experiment that was renamed, or deleted, in MLflow's page is found"
     )
     known = test_ledger.lines(client, faces)
-    assert test_ledger.candidates(known, "3") == ["cnn:7", "cnn:9"]
+    assert test_ledger.models_since(known, "nobody") == ["peer.onnx", "cnn:7", "cnn:9"]
+    assert test_ledger.models_since(known, "cnn:7") == ["cnn:9"], "cnn:7 was promoted last, so it is the champion"
+    test_ledger.ask(client, tmp_path, task, model="cnn:5 (2 seeds, median), seed 1", verb="promote")
+    test_ledger.ask(client, tmp_path, task, model="champion", verb="evaluate")
+    known = test_ledger.lines(client, faces)
+    assert test_ledger.models_since(known, "cnn:7", ["champion"]) == ["cnn:9"]
 
 
 def test_faces_are_known_by_their_names(tmp_path: Path, tiny_dataset: Path) -> None:

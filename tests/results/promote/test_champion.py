@@ -75,8 +75,8 @@ def test_a_worse_candidate_is_refused_a_better_one_is_not_and_both_can_be_undone
     assert (promoted.version, promoted.before, promoted.forced) == (3, 1, False)
     (verdict,) = promoted.verdicts
     assert verdict.passed
-    assert "corrected for 2 candidates against this champion" in verdict.found
-    assert "p 0.0" in verdict.found
+    assert "corrected for 2 models judged since this champion" in verdict.found
+    assert "p 4.5e-05 (0.00" in verdict.found, "the smallest that is drawn, and what the gate is held against"
     assert run("promote", "poor", *where) == 1
     said = capsys.readouterr()
     assert "REFUSED" in said.out
@@ -172,7 +172,7 @@ def test_each_gate_asks_what_it_says(home: Path) -> None:
         (["min_macro_f1"], "wants a number"),
         (["min_macro_f1=high"], "wants a number"),
         (["same_fingerprint=1"], "takes no number"),
-        (["none", "same_fingerprint"], "unknown"),
+        (["none", "same_fingerprint"], "goes with no other gate"),
         (["min_macro_f1=0.5", "min_macro_f1=0.9"], "is there twice"),
         (["min_macro_f1=55"], "want a share from 0 to 1"),
         (["max_recall_drop=-0.1"], "want a share from 0 to 1"),

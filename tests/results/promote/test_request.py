@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import shutil
 import signal
 import subprocess
 import sys
@@ -23,8 +24,10 @@ from fersweep.results.models.names import check_alias, check_sweep_name
 from fersweep.results.models.open_model import open_model
 from fersweep.results.promote import request
 from fersweep.results.promote.gates import read_gates
+from fersweep.results.promote.model_card import plain
 from fersweep.results.promote.promotion import Refused, promote
 from fersweep.results.record.drivers import LOCK
+from fersweep.results.record.recorded_sweep import load_sweep
 from tests.sweeps import NewSweep
 
 pytestmark = pytest.mark.slow
@@ -100,6 +103,35 @@ def test_a_sweep_and_an_alias_share_no_name(sweep_dir: Path, home: Path) -> None
             check_sweep_name(name, home)
 
 
+@pytest.mark.usefixtures("untouched")
+def test_a_copy_of_a_sweep_and_links_that_lead_out_of_the_home(sweep_dir: Path, home: Path, tmp_path: Path) -> None:
+    copy = sweep_dir.with_name(f"{sweep_dir.name}-copy")
+    shutil.copytree(sweep_dir, copy)
+    with pytest.raises(InputError, match="a copy of a sweep under another name"):
+        promote(copy)
+    shutil.rmtree(copy)
+    precious = tmp_path / "precious"
+    precious.write_text("precious")
+    (sweep_dir / "recorder.json").unlink(missing_ok=True)
+    (sweep_dir / "recorder.json").symlink_to(precious)
+    with pytest.raises(InputError, match=r"recorder\.json: a link that leads out of the home"):
+        promote(sweep_dir)
+    assert precious.read_text() == "precious"
+    (sweep_dir / "recorder.json").unlink()
+
+
+def test_the_best_without_its_checkpoint_is_said(sweep_dir: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    recorded = load_sweep(sweep_dir)
+    best, second = recorded.ranked()
+    shutil.rmtree(sweep_dir / "trials" / best.name)
+    assert recorded.choose_trial(None)[0] is second
+    assert f"{best.name}: better, but without a checkpoint: {second.name} is taken" in capsys.readouterr().err
+
+
+def test_a_card_shows_names_as_they_are() -> None:
+    assert plain("<b>&amp;|`x`") == r"\<b\>\&amp;\|\`x\`"
+
+
 def test_an_alias_hides_no_sweep(sweep_dir: Path, home: Path, client: Any) -> None:
     version = promote(sweep_dir, "taken", gates={}).version
     with pytest.raises(InputError, match="'taken' is an alias"):
@@ -139,7 +171,7 @@ def test_gates_that_need_no_face_of_test_are_asked_first(sweep_dir: Path, client
     with pytest.raises(Refused, match="refused by fresh_test") as refusal:
         promote(sweep_dir, "fresh", 0, refit=2, gates=read_gates(["fresh_test"]))
     assert not (sweep_dir / "refit").exists(), "refused before it trains"
-    assert f"asked {len(asked)} times" in refusal.value.verdicts[0].found
+    assert f"asked {len(asked)} time" in refusal.value.verdicts[0].found
     assert test_ledger.lines(client, asked[0].faces) == asked
 
 

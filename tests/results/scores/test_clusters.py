@@ -71,7 +71,7 @@ def test_a_person_s_faces_and_twins_are_one_cluster(tmp_path: Path) -> None:
     assert known.number.tolist() == [0, 0, 1, 1, 0, 2, 3, 4, 5], "x and y share a picture; a near twin is the same face"
     assert known.loaded.tolist() == [True] * 8 + [False]
     assert (known.num, known.num_persons, known.num_unnamed, known.num_twins) == (6, 4, 4, 4)
-    assert known.words == "4 persons and 4 faces of nobody by name, twins as one"
+    assert known.words == "4 persons and 4 faces of nobody by name, twins as one (6 groups)"
     assert clusters(Task(path, TaskSpec(features="pixels")), "test").loaded.all()
     val = clusters(Task(path, TaskSpec()), "val")
     assert (val.words, val.num) == (INDEPENDENT, 6)
@@ -84,7 +84,7 @@ def test_what_is_resampled_is_said_and_done(tmp_path: Path) -> None:
     figures = evaluate(First(), task, "test")
     assert figures.protocol.startswith("95 % percentile bootstrap over 30 persons, ")
     few = Task(dataset(tmp_path / "few", ["p", "p", "q", "q", "r", "r"]), TaskSpec())
-    assert evaluate(First(), few, "test").protocol.endswith("of only 3, so they are rough")
+    assert evaluate(First(), few, "test").protocol.endswith("of only 3 independent groups, so they are rough")
     nobody = evaluate(First(), Task(dataset(tmp_path / "nobody", [None] * 90), TaskSpec()), "test")
     assert "taken for independent" in nobody.protocol
     assert (nobody.all.accuracy.low, nobody.all.accuracy.high) == tuple(
