@@ -24,7 +24,7 @@ from fersweep.results.compare.data import SweepTrials
 from fersweep.results.compare.tables import AGAINST, by_state, ended_cell, epoch_cell, noise_note
 from fersweep.results.compare.trials import compare_recorded
 from fersweep.results.record.drivers import is_driven, last_session
-from fersweep.results.record.home import home_option
+from fersweep.results.record.home import check_links, home_option
 from fersweep.results.record.journal import read_events, trial_name
 from fersweep.results.record.recorded_sweep import RecordedSweep, load_sweep
 from fersweep.results.record.sweep_json import SweepJson
@@ -64,6 +64,8 @@ def write_report(
         InputError: `out` cannot be written. RuntimeError: the disk is full or damaged.
     """
     start, sweep_dir = time.perf_counter(), Path(sweep_dir)
+    if out is None:
+        check_links(sweep_dir)
     path = Path(out) if out else sweep_dir / FILE
     if path.parent.is_dir():  # before what takes long
         check_writable(path.parent, str(path))
