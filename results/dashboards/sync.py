@@ -10,7 +10,7 @@ from typing import NamedTuple
 from fersweep.common.errors import InputError
 from fersweep.common.files import check_writable, is_held
 from fersweep.results.dashboards.status import SweepStatus
-from fersweep.results.record.home import check_links
+from fersweep.results.record.home import check_home, check_links
 from fersweep.results.record.sweep_json import read_sweep_json
 
 
@@ -25,8 +25,11 @@ class Synced(NamedTuple):
 def sync(sweeps: Iterable[SweepStatus]) -> Iterator[Synced]:
     """Bring MLflow level with the journal of each sweep; closes runs that a dead driver left open.
 
-    A running sweep has a recorder of its own.
+    A running sweep has a recorder of its own. Raises InputError where the home cannot be written.
     """
+    sweeps = list(sweeps)
+    for home in {sweep.directory.parents[1] for sweep in sweeps}:
+        check_home(home)
     unreachable: dict[str, str] = {}  # tracking address → what is wrong there, so that a server is waited for only once
     for sweep in sweeps:
         failure, text = None, "level"
