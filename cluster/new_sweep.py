@@ -8,7 +8,6 @@ name, and the next launch removes it.
 from __future__ import annotations
 
 import contextlib
-import json
 import re
 import shutil
 import sys
@@ -19,10 +18,11 @@ from typing import Any
 from fersweep.common.errors import InputError
 from fersweep.common.files import lock, nearest_directory, write_whole
 from fersweep.common.text import shell
+from fersweep.common.untrusted import is_object, parse_json, read_regular
 from fersweep.results.record.drivers import LOCK
 from fersweep.results.record.home import resume_command
 from fersweep.results.record.storage import Storage
-from fersweep.results.record.sweep_json import SweepJson
+from fersweep.results.record.sweep_json import MOST_BYTES, SweepJson
 
 UNFINISHED = re.compile(r"\..+\.new|\..+-[0-9a-f]{8}")  # the second: of versions before 0.2
 MOMENT_S = 0.5  # for which `status` may hold a lock
@@ -113,7 +113,7 @@ def _stored(address: str, content: bytes | None, own: str | None) -> None:
         names = storage.names("")
         is_there = "sweep.json" in names
         if is_there and "journal" not in names and own is not None:
-            is_there = json.loads(storage.read("sweep.json"))["sweep_id"] != own
+            is_there = parse_json(storage.read("sweep.json", MOST_BYTES))["sweep_id"] != own
         remains = [name for name in ("journal", "trials") if name in names]
         if not is_there and not remains and content is not None:
             storage.write("sweep.json", content)
@@ -130,13 +130,19 @@ def _stored(address: str, content: bytes | None, own: str | None) -> None:
         )
 
 
+def _content(directory: Path) -> dict[str, Any]:
+    """Of the sweep.json in a directory; {} where there is none that can be read."""
+    try:
+        content = parse_json(read_regular(directory / "sweep.json", MOST_BYTES))
+    except (OSError, ValueError):
+        return {}
+    return content if is_object(content) else {}
+
+
 def _sweep_id(directory: Path) -> str | None:
     """Of the sweep in a directory; None where there is none that can be read."""
-    try:
-        found: Any = json.loads((directory / "sweep.json").read_bytes())["sweep_id"]
-    except (OSError, ValueError, KeyError, TypeError, RecursionError):
-        return None
-    return found if isinstance(found, str) else None
+    sweep_id = _content(directory).get("sweep_id")
+    return sweep_id if isinstance(sweep_id, str) else None
 
 
 def _remove_unfinished(sweeps: Path) -> int:
@@ -152,14 +158,12 @@ def _remove_unfinished(sweeps: Path) -> int:
         strange = names - {LOCK, "sweep.json", "trials"} or (trials.is_dir() and any(trials.iterdir()))
         if strange or _asks_for_a_bucket(path):
             continue
-        with contextlib.suppress(OSError), lock(path / LOCK, 0):  # held: it is being launched
+        with contextlib.suppress(OSError, InputError), lock(path / LOCK, 0):  # held: it is being launched; or no lock
             shutil.rmtree(path, ignore_errors=True)
             number += 1
     return number
 
 
 def _asks_for_a_bucket(directory: Path) -> bool:
-    try:
-        return json.loads((directory / "sweep.json").read_bytes())["sweep"]["storage"] is not None
-    except (OSError, ValueError, KeyError, TypeError, RecursionError):
-        return False
+    sweep = _content(directory).get("sweep")
+    return is_object(sweep) and sweep.get("storage") is not None

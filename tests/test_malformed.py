@@ -6,15 +6,13 @@ Some of those stay sound and must be accepted whole. The others here are what on
 
 from __future__ import annotations
 
-import contextlib
 import gzip
 import itertools
 import json
 import os
 import shutil
-import signal
 import tracemalloc
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from pathlib import Path
 
 import numpy as np
@@ -31,6 +29,7 @@ from fersweep.data_pipeline.sources.source import open_source
 from fersweep.search_spaces.sweep_file.read_sweep import read_sweep
 from fersweep.search_spaces.sweep_file.schema import Sweep
 from tests.datasets import write_tiny_dataset
+from tests.hanging import ending
 from tests.malformed import sources, sweeps
 from tests.malformed.sources import PIXELS, encoded, tar_header, tarred, zipped
 
@@ -41,28 +40,10 @@ LONGEST_MESSAGE = 1000
 fixed = settings(derandomize=True, database=None, deadline=None, suppress_health_check=list(HealthCheck))
 
 
-class Hangs(BaseException):
-    """Raised in whatever does not end; no `except Exception` can swallow it."""
-
-
-@contextlib.contextmanager
-def ending() -> Iterator[None]:
-    def stop(*_: object) -> None:
-        raise Hangs
-
-    signal.signal(signal.SIGALRM, stop)
-    signal.alarm(HANGS_S)
-    try:
-        yield
-    finally:
-        signal.alarm(0)
-        signal.signal(signal.SIGALRM, signal.SIG_DFL)
-
-
 def refusal(run: Callable[[], object], *names: str) -> str | None:
     """The message with which `run` refuses its input, one clear line that holds one of `names`; None if it accepts."""
     try:
-        with ending():
+        with ending(HANGS_S):
             run()
     except InputError as error:
         message = str(error)

@@ -23,7 +23,7 @@ from fersweep.data_pipeline.dataset.staged import local
 from fersweep.data_pipeline.tasks.task import Task
 from fersweep.data_pipeline.vocabulary import SPLITS
 from fersweep.results.evaluate.judgement import Judgement, judge
-from fersweep.results.evaluate.test_ledger import Line, answered, ask, open_ledger
+from fersweep.results.evaluate.ledger import Line, answered, ask, open_ledger
 from fersweep.results.models.face_model import FaceModel, Origin
 from fersweep.results.models.learned import learned_split, seen_by
 from fersweep.results.record.home import find_sweep

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING
 
 from fersweep.common.display.tables import table
 from fersweep.common.stores.buckets import name_of
-from fersweep.results.evaluate.test_ledger import in_words
+from fersweep.results.evaluate.ledger import in_words
 from fersweep.results.scores.figures import SETS, Figures
 from fersweep.results.scores.intervals import cell
 from fersweep.trainables.metrics import SCORES

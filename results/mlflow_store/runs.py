@@ -42,6 +42,20 @@ class Recorded:
     is_old: bool = False  # an earlier version of fersweep wrote it, under other names
 
 
+def all_runs(client: MlflowClient, experiment_id: str, query: str) -> Iterator[Run]:
+    """The runs of an experiment that `query` asks for, deleted ones, too."""
+    from mlflow.entities import ViewType
+
+    token, seen = None, set[str | None]()
+    while token not in seen:  # a server that gives the same page again and again is none of MLflow's
+        seen.add(token)
+        page = client.search_runs([experiment_id], query, ViewType.ALL, 1000, page_token=token)
+        yield from page
+        token = page.token
+        if not token:
+            return
+
+
 class Runs:
     """The runs of one sweep: `parent`, and `trials` by number. Raises whatever the store raises."""
 
@@ -59,7 +73,8 @@ class Runs:
         experiments.mark(self.client, self.experiment_id, self._sweep.sweep_id, connection.sweep_store(self._sweep)[1])
         self.parent, self.trials = None, {}
         deleted: list[Run] = []
-        for run in self._search():
+        query = f"tags.`fersweep.sweep_id` = '{self._sweep.sweep_id}'"
+        for run in all_runs(self.client, self.experiment_id, query):
             if run.info.lifecycle_stage == "active":
                 self._add(run, metric)
             else:
@@ -109,19 +124,6 @@ class Runs:
         if not emptier.has_params and not self.step(emptier, metric):
             self.client.delete_run(emptier.run_id)
         return fuller
-
-    def _search(self) -> Iterator[Run]:
-        query = f"tags.`fersweep.sweep_id` = '{self._sweep.sweep_id}'"
-        from mlflow.entities import ViewType
-
-        token, seen = None, set[str | None]()
-        while token not in seen:  # a server that gives the same page again and again is none of MLflow's
-            seen.add(token)
-            page = self.client.search_runs([self.experiment_id], query, ViewType.ALL, 1000, page_token=token)
-            yield from page
-            token = page.token
-            if not token:
-                return
 
     def step(self, recorded: Recorded, metric: str) -> int:
         """The last step of `metric` that the run holds; 0 if none."""

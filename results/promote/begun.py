@@ -20,6 +20,7 @@ from typing import TYPE_CHECKING
 
 from fersweep.results.mlflow_store.addresses import sqlite_file
 from fersweep.results.mlflow_store.registry import MODEL
+from fersweep.results.record.drivers import is_gone
 
 if TYPE_CHECKING:
     from mlflow.tracking import MlflowClient
@@ -61,7 +62,7 @@ def end_begun(client: MlflowClient, experiment: str) -> list[str]:
     said: list[str] = []
     for run in running:
         run_id, tags = str(run.info.run_id), run.data.tags
-        if sqlite_file(client.tracking_uri) is None and not _is_gone(tags.get(HOST_TAG), tags.get(PID_TAG)):
+        if sqlite_file(client.tracking_uri) is None and not is_gone(tags.get(HOST_TAG), tags.get(PID_TAG)):
             continue
         _end_models(client, experiment, run_id)
         version = registered.get(run_id)
@@ -78,8 +79,3 @@ def _end_models(client: MlflowClient, experiment: str, run_id: str) -> None:
     for model in client.search_logged_models([experiment], f"source_run_id = '{run_id}'"):
         if model.status == LoggedModelStatus.PENDING:
             client.finalize_logged_model(model.model_id, LoggedModelStatus.FAILED)
-
-
-def _is_gone(host: str | None, pid: str | None) -> bool:
-    on_this = host == socket.gethostname() and Path("/proc/self").exists()
-    return on_this and pid is not None and pid.isdigit() and not Path(f"/proc/{pid}").exists()

@@ -24,7 +24,7 @@ from fersweep.common.errors import InputError, hint
 from fersweep.data_pipeline.tasks.clusters import clusters
 from fersweep.data_pipeline.tasks.learned_faces import Seen
 from fersweep.data_pipeline.tasks.task import Task
-from fersweep.results.evaluate.test_ledger import Line
+from fersweep.results.evaluate.ledger import Line
 from fersweep.results.models.face_model import FaceModel
 from fersweep.results.models.other_process import answers_elsewhere
 from fersweep.results.scores.significance import LEVEL, PairedTest, paired, spent

@@ -16,7 +16,7 @@ from fersweep.common.display.tables import short
 from fersweep.common.text import printable_lines
 from fersweep.data_pipeline.tasks.features import described
 from fersweep.data_pipeline.tasks.task import Task
-from fersweep.results.evaluate.test_ledger import in_words
+from fersweep.results.evaluate.ledger import in_words
 from fersweep.results.record.journal import TrialRecord
 from fersweep.results.record.sweep_json import SweepJson
 from fersweep.results.scores.figures import SETS, Figures

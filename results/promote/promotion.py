@@ -13,6 +13,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
+from functools import cached_property
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -20,9 +21,9 @@ from fersweep import trainables
 from fersweep.common.files import lock
 from fersweep.results.champion import moves
 from fersweep.results.champion.champion import LOCK, same_version
-from fersweep.results.evaluate import test_ledger
+from fersweep.results.evaluate import ledger
 from fersweep.results.evaluate.judgement import evaluate
-from fersweep.results.evaluate.test_ledger import models_since
+from fersweep.results.evaluate.ledger import models_since
 from fersweep.results.mlflow_store import registry
 from fersweep.results.mlflow_store.registry import CHAMPION, MODEL
 from fersweep.results.models.face_model import FaceModel
@@ -145,7 +146,6 @@ class _Turn:
         standing: both are the same version.
         champion: to compare with, if any.
         known: the verdicts that need no face of test.
-        seen: faces of test that one of them learned.
     """
 
     request: Request
@@ -154,7 +154,11 @@ class _Turn:
     standing: bool
     champion: FaceModel | None
     known: dict[str, Verdict]
-    seen: SeenByBoth
+
+    @cached_property
+    def seen(self) -> SeenByBoth:
+        """Faces of test that one of them learned; looked for only where test is to be asked."""
+        return self.request.seen(self.champion)
 
     def refuse(self, force: bool) -> None:
         """Raise Refused where a gate fails that needs no face of test."""
@@ -167,11 +171,11 @@ class _Turn:
         """The version of the champion to compare with; "" for none."""
         return "" if self.before is None or self.standing else str(self.before.version)
 
-    def ask(self, model: str, against: str) -> test_ledger.Line:
+    def ask(self, model: str, against: str) -> ledger.Line:
         """Write the line of a judgement."""
         request = self.request
         about = {"model": model, "verb": "promote", "against": against, "alias": request.alias}
-        return test_ledger.ask(request.client, request.home, request.candidate.task, **about)
+        return ledger.ask(request.client, request.home, request.candidate.task, **about)
 
 
 def _turn(request: Request) -> _Turn:
@@ -179,9 +183,7 @@ def _turn(request: Request) -> _Turn:
     found = find_registered(request.client, request.candidate)
     standing = found is not None and same_version(before, found[0])
     champion = None if standing else request.champion(before)
-    return _Turn(
-        request, before, found, standing, champion, request.known_verdicts(champion, standing), request.seen(champion)
-    )
+    return _Turn(request, before, found, standing, champion, request.known_verdicts(champion, standing))
 
 
 def _promote(request: Request, force: bool) -> Promoted:
@@ -226,18 +228,18 @@ def _judged(turn: _Turn) -> tuple[Candidate, ModelVersion, Figures, list[Verdict
             candidate = candidate.judged([_judged_seed(turn, candidate, seed) for seed in range(len(candidate.seeds))])
         line = turn.ask(candidate.name, turn.against)
         version, figures = register(request, candidate, line.number, turn.seen)
-        test_ledger.answered(client, line, figures)
+        ledger.answered(client, line, figures)
     else:
         version, figures = turn.found
         if figures.refit is not None:
             candidate = candidate.judged([seed.value for seed in figures.refit.seeds])
         if gating.needs_test(request.gates, turn.standing):
             line = turn.ask(candidate.name, turn.against)
-            test_ledger.answered(client, line, figures)
+            ledger.answered(client, line, figures)
     nth = 1
     if turn.before is not None and turn.against:
         names = [request.alias, turn.against, f"@{request.alias}"]
-        nth = max(1, len(models_since(test_ledger.lines(client, request.faces), ledger_name(turn.before), names)))
+        nth = max(1, len(models_since(ledger.lines(client, request.faces), ledger_name(turn.before), names)))
     own = replace(candidate.model, name=f"version {version.version}")
     verdicts = gating.check(
         request.gates, turn.known, own, turn.champion, task.dataset, candidate.score, nth, turn.seen
@@ -250,5 +252,5 @@ def _judged_seed(turn: _Turn, candidate: Candidate, seed: int) -> float:
     line = turn.ask(f"{candidate.name}, seed {seed}", "")
     task = turn.seen.unseen_task(candidate.task)
     figures = evaluate(trainables.restore(candidate.seeds[seed]), task, "test")
-    test_ledger.answered(turn.request.client, line, figures)
+    ledger.answered(turn.request.client, line, figures)
     return figures.detected.score(candidate.score).value

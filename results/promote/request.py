@@ -15,7 +15,7 @@ from typing import TYPE_CHECKING
 from fersweep.common.errors import InputError
 from fersweep.data_pipeline.dataset.integrity import check_parts
 from fersweep.data_pipeline.tasks.task import Task
-from fersweep.results.evaluate import test_ledger
+from fersweep.results.evaluate import ledger
 from fersweep.results.mlflow_store import connection
 from fersweep.results.models.face_model import FaceModel
 from fersweep.results.models.learned import seen_by
@@ -58,7 +58,7 @@ class Request:
     @cached_property
     def faces(self) -> str:
         """What names the faces of test."""
-        return test_ledger.faces_of(self.candidate.task)
+        return ledger.faces_of(self.candidate.task)
 
     def champion(self, before: ModelVersion | None) -> FaceModel | None:
         """The registered version, as a model."""
@@ -77,7 +77,7 @@ class Request:
 
     def known_verdicts(self, champion: FaceModel | None, standing: bool) -> dict[str, Verdict]:
         """The verdicts of the gates that need no face of test: see gates.before_test."""
-        asked = test_ledger.lines(self.client, self.faces)
+        asked = ledger.lines(self.client, self.faces) if "fresh_test" in self.gates else []
         return gating.before_test(self.gates, self.candidate.model, champion, standing, asked)
 
 

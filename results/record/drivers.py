@@ -63,8 +63,13 @@ def bucket_driver(storage: Storage) -> OtherDriver | None:
         ended = ended or time.time() - float(at) > silent_s + COPIED_S
     except (FileNotFoundError, ValueError):
         return None
-    gone = host == socket.gethostname() and not Path(f"/proc/{pid}").exists() and Path("/proc/self").exists()
-    return OtherDriver(pid, host, silent_s, silent_s < 2 * BUCKET_BEAT_S and not gone and not ended)
+    return OtherDriver(pid, host, silent_s, silent_s < 2 * BUCKET_BEAT_S and not is_gone(host, pid) and not ended)
+
+
+def is_gone(host: str | None, pid: str | None) -> bool:
+    """Whether a process is known to have ended: it was one of this machine's, and is no more."""
+    on_this = host == socket.gethostname() and Path("/proc/self").exists()
+    return on_this and pid is not None and pid.isdigit() and not Path(f"/proc/{pid}").exists()
 
 
 def beat(sweep_dir: Path) -> float | None:

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import os
-import signal
 import socket
 from collections.abc import Callable, Iterator
 from pathlib import Path
@@ -24,24 +23,15 @@ from fersweep.results.predict import video_frames
 from fersweep.results.predict.inputs import place_outputs, sort_inputs
 from fersweep.results.predict.video_frames import Clip
 from fersweep.search_spaces.sweep_file.read_sweep import read_sweep
+from tests.hanging import ending
 
 HANGS_S = 60
 
 
-class Hangs(BaseException):
-    """Raised in what waits for ever; no `except Exception` can swallow it."""
-
-
 @pytest.fixture(autouse=True)
-def ending() -> Iterator[None]:
-    def stop(*_: object) -> None:
-        raise Hangs
-
-    before = signal.signal(signal.SIGALRM, stop)
-    signal.alarm(HANGS_S)
-    yield
-    signal.alarm(0)
-    signal.signal(signal.SIGALRM, before)
+def nothing_hangs() -> Iterator[None]:
+    with ending(HANGS_S):
+        yield
 
 
 def make_socket(path: Path) -> None:

@@ -11,7 +11,6 @@ import json
 import os
 import resource
 import shutil
-import signal
 import socket
 from collections import Counter
 from collections.abc import Callable, Iterator
@@ -45,6 +44,7 @@ from fersweep.results.tracking.lag import missing
 from fersweep.trainables.saved_model import read_checkpoint
 from tests.datasets import write_tiny_dataset
 from tests.fuzz import mutations
+from tests.hanging import ending
 from tests.malformed.garbled import garbled
 from tests.sweeps import write_sweep
 
@@ -57,27 +57,16 @@ cases: Counter[str] = Counter()
 refused: Counter[str] = Counter()
 
 
-class Hangs(BaseException):
-    """Raised in whatever does not end; no `except Exception` can swallow it."""
-
-
 @contextlib.contextmanager
 def limited() -> Iterator[None]:
     """Time and memory end."""
-
-    def stop(*_: object) -> None:
-        raise Hangs
-
     before = resource.getrlimit(resource.RLIMIT_AS)
     now = int(Path("/proc/self/statm").read_text().split()[0]) * resource.getpagesize()
     resource.setrlimit(resource.RLIMIT_AS, (now + SPARE_BYTES, before[1]))
-    signal.signal(signal.SIGALRM, stop)
-    signal.alarm(HANGS_S)
     try:
-        yield
+        with ending(HANGS_S):
+            yield
     finally:
-        signal.alarm(0)
-        signal.signal(signal.SIGALRM, signal.SIG_DFL)
         resource.setrlimit(resource.RLIMIT_AS, before)
 
 

@@ -25,6 +25,14 @@ def killed(*_: object) -> None:
     raise Killed
 
 
+def break_off(client: Any, monkeypatch: pytest.MonkeyPatch, where: object, step: str) -> None:
+    """Begin to move the alias to version 2, and be killed where the `step` would be."""
+    with monkeypatch.context() as patch:
+        patch.setattr(where, step, killed)
+        with pytest.raises(Killed):
+            moves.move(client, CHAMPION, "2", "promoted")
+
+
 @pytest.fixture
 def home(tmp_path: Path, empty_store: Path) -> Path:
     shutil.copy(empty_store, tmp_path)
@@ -63,10 +71,7 @@ def test_a_move_that_broke_off_before_the_alias_was_set_is_finished(
 ) -> None:
     moves.move(client, CHAMPION, "1", "promoted")
 
-    with monkeypatch.context() as patch:
-        patch.setattr(client, "set_registered_model_alias", killed)
-        with pytest.raises(Killed):
-            moves.move(client, CHAMPION, "2", "promoted")
+    break_off(client, monkeypatch, client, "set_registered_model_alias")
     newest, first = moves.history(client)
     assert (newest.version, newest.begun, newest.current) == ("2", True, False)
     assert (first.current, champion(home).version) == (False, 1), "1 has the alias still"
@@ -83,10 +88,7 @@ def test_a_move_that_broke_off_after_the_alias_was_set_is_whole(
 ) -> None:
     moves.move(client, CHAMPION, "1", "promoted")
 
-    with monkeypatch.context() as patch:
-        patch.setattr(moves, "_done", killed)
-        with pytest.raises(Killed):
-            moves.move(client, CHAMPION, "2", "promoted")
+    break_off(client, monkeypatch, moves, "_done")
     assert moves.history(client)[0].current
     assert rollback(home).version == 1
     assert not any(move.begun for move in moves.history(client))
@@ -115,10 +117,7 @@ def test_what_was_moved_in_mlflows_page_is_recorded(home: Path, client: Any) -> 
 def test_a_move_of_somebody_else_in_between_holds(client: Any, monkeypatch: pytest.MonkeyPatch) -> None:
     moves.move(client, CHAMPION, "1", "promoted")
 
-    with monkeypatch.context() as patch:
-        patch.setattr(client, "set_registered_model_alias", killed)
-        with pytest.raises(Killed):
-            moves.move(client, CHAMPION, "2", "promoted")
+    break_off(client, monkeypatch, client, "set_registered_model_alias")
     client.set_registered_model_alias(MODEL, CHAMPION, "3")
     moves.settle(client, CHAMPION)
     assert version_of(client) == "3"

@@ -16,7 +16,7 @@ from fersweep.common.errors import InputError
 from fersweep.common.processes import ROOT
 from fersweep.data_pipeline.tasks.task import Task
 from fersweep.results.champion.champion import champion, moves_of, rollback
-from fersweep.results.evaluate import test_ledger
+from fersweep.results.evaluate import ledger
 from fersweep.results.evaluate.model_judgement import judge_model
 from fersweep.results.mlflow_store import connection, registry
 from fersweep.results.models.face_model import FaceModel
@@ -110,7 +110,7 @@ def test_a_worse_candidate_is_refused_a_better_one_is_not_and_both_can_be_undone
     assert run("evaluate", "champion", "--split", "test", "--json", *where) == 0
     found = json.loads(capsys.readouterr().out)
     assert (found["version"], found["sweep"]) == (3, "good")
-    lines = test_ledger.lines(connection.open_home(home), test_ledger.faces_of(Task(home / "data" / "tiny")))
+    lines = ledger.lines(connection.open_home(home), ledger.faces_of(Task(home / "data" / "tiny")))
     assert (found["asked"], lines[-1].model, lines[-1].verb) == (len(lines), "champion", "evaluate")
     assert [(line.model, line.against) for line in lines[:5]] == [
         ("poor:0", ""),  # the first has nobody to beat; that it has not to beat itself asks nothing

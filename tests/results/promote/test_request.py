@@ -17,7 +17,7 @@ from fersweep.common.files import lock
 from fersweep.common.processes import ROOT
 from fersweep.data_pipeline.tasks.task import Task
 from fersweep.results.champion.champion import champion
-from fersweep.results.evaluate import test_ledger
+from fersweep.results.evaluate import ledger
 from fersweep.results.mlflow_store import connection
 from fersweep.results.mlflow_store.registry import MODEL
 from fersweep.results.models.names import check_alias, check_sweep_name
@@ -54,7 +54,7 @@ def untouched(home: Path, client: Any) -> Iterator[None]:
     """Test was not asked in the test, no version made, and no run of a promotion begun."""
 
     def state() -> tuple[int, int, list[str]]:
-        asked = len(test_ledger.lines(client, test_ledger.faces_of(Task(home / "data" / "tiny"))))
+        asked = len(ledger.lines(client, ledger.faces_of(Task(home / "data" / "tiny"))))
         return asked, len(client.search_model_versions(f"name = '{MODEL}'")), promotions(client)
 
     before = state()
@@ -156,14 +156,14 @@ def test_the_standing_champion_passes_its_gates_or_is_said_not_to(sweep_dir: Pat
     again = promote(sweep_dir, "standing", gates=read_gates(["min_macro_f1=0", "better_than_champion"]))
     assert [verdict.passed for verdict in again.verdicts] == [True, True]
     assert len(champion(home, "standing").moves) == 1
-    lines = test_ledger.lines(client, test_ledger.faces_of(Task(home / "data" / "tiny")))
+    lines = ledger.lines(client, ledger.faces_of(Task(home / "data" / "tiny")))
     assert [line.number for line in lines][-3:] == [first.figures.asked + more for more in range(3)]
     assert lines[-1].macro_f1 == again.figures.detected.macro_f1.value
 
 
 def test_gates_that_need_no_face_of_test_are_asked_first(sweep_dir: Path, client: Any, home: Path) -> None:
     promote(sweep_dir, "fresh", gates={})
-    asked = test_ledger.lines(client, test_ledger.faces_of(Task(home / "data" / "tiny")))
+    asked = ledger.lines(client, ledger.faces_of(Task(home / "data" / "tiny")))
     with pytest.raises(
         Refused, match="nothing is registered or made fresh, and test was not judged: refused by fresh_test"
     ):
@@ -172,16 +172,16 @@ def test_gates_that_need_no_face_of_test_are_asked_first(sweep_dir: Path, client
         promote(sweep_dir, "fresh", 0, refit=2, gates=read_gates(["fresh_test"]))
     assert not (sweep_dir / "refit").exists(), "refused before it trains"
     assert f"asked {len(asked)} time" in refusal.value.verdicts[0].found
-    assert test_ledger.lines(client, asked[0].faces) == asked
+    assert ledger.lines(client, asked[0].faces) == asked
 
 
 def test_each_seed_of_a_refit_asks_test(sweep_dir: Path, client: Any, home: Path) -> None:
     promote(sweep_dir, "seeds", gates={})
-    faces = test_ledger.faces_of(Task(home / "data" / "tiny"))
-    before = len(test_ledger.lines(client, faces))
+    faces = ledger.faces_of(Task(home / "data" / "tiny"))
+    before = len(ledger.lines(client, faces))
     (sweep_dir / "refit" / ".0001-epochs-2-seed-0-1a2b").mkdir(parents=True)  # of a refit that was killed
     promote(sweep_dir, "seeds", refit=2, gates={})
-    models = [line.model.removeprefix(f"{sweep_dir.name}:") for line in test_ledger.lines(client, faces)[before:]]
+    models = [line.model.removeprefix(f"{sweep_dir.name}:") for line in ledger.lines(client, faces)[before:]]
     assert models == [
         *(f"1 (2 seeds, median), seed {seed}" for seed in range(2)),
         "1 (2 seeds, median)",

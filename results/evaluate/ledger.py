@@ -19,18 +19,18 @@ import hashlib
 import os
 import socket
 import time
-from collections.abc import Iterator, Sequence
-from dataclasses import asdict, dataclass
+from collections.abc import Sequence
+from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 from fersweep.common.errors import InputError
 from fersweep.data_pipeline.dataset.parts import open_table
 from fersweep.data_pipeline.tasks.task import Task
 from fersweep.results.mlflow_store import connection
 from fersweep.results.mlflow_store.experiments import experiment_id, find_experiment, mark
-from fersweep.results.mlflow_store.other_homes import is_read_only
 from fersweep.results.mlflow_store.registry import user_name
+from fersweep.results.mlflow_store.runs import all_runs
 from fersweep.results.record.home import check_home
 from fersweep.results.scores.figures import Figures
 from fersweep.trainables.metrics import SCORES
@@ -41,7 +41,8 @@ if TYPE_CHECKING:
 
 EXPERIMENT = "fersweep: test"
 LEDGER = "test-ledger"  # what the experiment is marked with, in place of a sweep's id: it may be renamed
-TAGS = "fersweep.asked."  # before the name of a Line's field
+TAGS = "fersweep.asked."  # before each of FIELDS
+FIELDS = ("faces", "fingerprint", "dataset", "model", "verb", "host", "against", "alias")  # of a Line
 
 
 @dataclass(frozen=True)
@@ -73,9 +74,6 @@ class Line:
     macro_f1: float | None
     run_id: str
 
-    def as_json(self) -> dict[str, Any]:
-        return asdict(self)
-
 
 def open_ledger(home: Path, uri: str | None = None) -> MlflowClient | None:
     """The store that has the ledger: that of the registry, see registry.open_registry. None for a home that cannot be written.
@@ -84,8 +82,6 @@ def open_ledger(home: Path, uri: str | None = None) -> MlflowClient | None:
     """
     uri = os.environ.get("FERSWEEP_TRACKING_URI") or uri or None
     if uri is None:
-        if is_read_only(Path(home)):
-            return None
         try:
             check_home(home)
         except InputError:
@@ -128,7 +124,8 @@ def lines(client: MlflowClient, faces: str) -> list[Line]:
     known = find_experiment(client, EXPERIMENT, LEDGER)
     if known is None:
         return []
-    runs = sorted(_search(client, known.experiment_id, faces), key=lambda run: run.info.start_time)
+    query = f"tags.`{TAGS}faces` = '{faces}'"
+    runs = sorted(all_runs(client, known.experiment_id, query), key=lambda run: run.info.start_time)
     return [_line(run, number) for number, run in enumerate(runs, 1)]
 
 
@@ -163,24 +160,9 @@ def in_words(number: int) -> str:
     return said if number == 1 else f"{said}: the more often, the less their figures say of other faces"
 
 
-def _search(client: MlflowClient, experiment: str, faces: str) -> Iterator[Run]:
-    from mlflow.entities import ViewType
-
-    token: str | None = None
-    while True:
-        page = client.search_runs([experiment], f"tags.`{TAGS}faces` = '{faces}'", ViewType.ALL, 1000, None, token)
-        yield from page
-        token = page.token
-        if not token:
-            return
-
-
 def _line(run: Run, number: int) -> Line:
     tags = run.data.tags
-    texts = {
-        name: str(tags.get(f"{TAGS}{name}", ""))
-        for name in ("faces", "fingerprint", "dataset", "model", "verb", "host", "against", "alias")
-    }
+    texts = {name: str(tags.get(f"{TAGS}{name}", "")) for name in FIELDS}
     macro_f1 = run.data.metrics.get("test_macro_f1")
     return Line(
         number=number,
