@@ -19,7 +19,7 @@ from fersweep.results.record.storage import Storage
 
 HEARTBEAT, LOCK, REQUEST = "heartbeat", "driver.lock", "stop"
 BEAT_S, BUCKET_BEAT_S = 5.0, 30.0
-COPIED_S = 3_600.0  # a heartbeat that was written so long before the bucket got it is a copy; no clock is so wrong
+COPIED_S = 6 * 3_600.0  # a heartbeat that was written so long before the bucket got it is a copy; no clock is so wrong
 SILENT_S = 3 * BEAT_S  # a driver that shares the directory and beats no more is dead
 
 
