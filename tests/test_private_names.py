@@ -12,7 +12,7 @@ from typing import Any
 
 import pytest
 
-from fersweep.cluster.search.known_trials import BEST
+from fersweep.cluster.samplers.known_trials import BEST
 from fersweep.results.record.recorded_sweep import load_sweep
 from tests.sweeps import write_sweep
 
@@ -334,7 +334,7 @@ def test_names_of_optuna() -> None:
     check(
         most == BEST,
         "optuna",
-        "cluster/search/known_trials.py",
+        "cluster/samplers/known_trials.py",
         "default_gamma, which takes at most 25 trials for good",
     )
     study = optuna.create_study()

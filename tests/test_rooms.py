@@ -52,10 +52,11 @@ TABLE: dict[str, str] = {
     "results/promote": "record scores mlflow_store models evaluate tracking champion",
     "results/predict": "record scores mlflow_store models",
     "results/dashboards": "record scores mlflow_store tracking",
+    "cluster/search": "samplers schedulers",
     "cluster/driver": "capacity search worker",
     "cluster/launchers": "",
     "cluster/jobs": "launch",
-    "cluster/planning": "capacity search worker launch launchers plans",
+    "cluster/planning": "capacity search samplers worker launch launchers plans",
     "cluster/doctor": "capacity driver",
     "cluster/cluster_nodes": "capacity",
     "cluster/launch": "capacity cluster_nodes plans search worker driver new_sweep",
@@ -106,6 +107,9 @@ REGISTRIES = (
     "trainables",
     "search_spaces",
     "cluster/launchers",
+    "cluster/samplers",
+    "cluster/schedulers",
+    "search_spaces/sweep_file/sections",
 )  # a file an entry: these may grow
 FILES, GRAPH = files(), file_graph()
 

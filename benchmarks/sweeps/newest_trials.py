@@ -1,4 +1,4 @@
-"""What TPE loses by being shown the newest trials and its best instead of all (cluster/search/known_trials.py).
+"""What TPE loses by being shown the newest trials and its best instead of all (cluster/samplers/known_trials.py).
 
     .venv/bin/python benchmarks/sweeps/newest_trials.py
 

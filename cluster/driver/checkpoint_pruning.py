@@ -6,8 +6,8 @@ from concurrent.futures import ThreadPoolExecutor
 
 from fersweep.cluster.search.decisions import Search
 from fersweep.results.record import checkpoints
-from fersweep.results.record.derived import Ends
 from fersweep.results.record.journal import TrialRecord
+from fersweep.results.record.ranking.derived import Ends
 from fersweep.results.record.storage import Storage
 
 

@@ -121,7 +121,7 @@ def _text(value: Any) -> str:
 
 
 class Varying:
-    """The parameters that are not the same in all trials (kept level with a record: results/record/derived.py)."""
+    """The parameters that are not the same in all trials (kept level with a record: results/record/ranking/derived.py)."""
 
     def __init__(self) -> None:
         self._values: dict[str, set[str]] = {}  # two different ones of each parameter are enough

@@ -26,7 +26,7 @@ from typing import IO, Any
 
 from fersweep.cluster.planning.costs import Costs, TrialCost
 from fersweep.cluster.planning.measure import Trials, Tried
-from fersweep.cluster.search.sampler import Sampler
+from fersweep.cluster.samplers.sampler import Sampler
 from fersweep.common.errors import InputError
 from fersweep.common.processes import environment, module_command
 from fersweep.data_pipeline.tasks import node_arrays

@@ -56,7 +56,7 @@ class Run:
 
 
 class Rung:
-    """The scores at a rung, and whether one more goes on: the rule of cluster/search/asha.py, on a sorted list."""
+    """The scores at a rung, and whether one more goes on: the rule of cluster/schedulers/asha.py, on a sorted list."""
 
     def __init__(self, reduction: int):
         self._reduction, self._scores = reduction, list[float]()

@@ -5,7 +5,7 @@ from __future__ import annotations
 import time
 from dataclasses import dataclass
 
-from fersweep.cluster.search.sampler import Sampler, Suggestion
+from fersweep.cluster.samplers.sampler import Sampler, Suggestion
 from fersweep.results.record.journal import SweepRecord
 from fersweep.results.record.sweep_json import SweepJson
 

@@ -1,7 +1,7 @@
 """The search itself, without Ray: which trial comes next, and whether one goes on. Everything is read from the journal.
 
-Samplers and ASHA keep no state of their own. What they look at, the trials as Optuna's and the rungs, is a function of the
-journal, kept level with it event by event (results/record/derived.py): so a suggestion and a report cost at 5,000 trials
+Samplers and schedulers keep no state of their own. What they look at, the trials as Optuna's and the rungs, is a function of the
+journal, kept level with it event by event (results/record/ranking/derived.py): so a suggestion and a report cost at 5,000 trials
 what they cost at 500 (docs/measurements.md). A search that was interrupted and resumed suggests and stops exactly as one
 that was not, given the same history.
 """
@@ -13,8 +13,8 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
-from fersweep.cluster.search import asha
-from fersweep.cluster.search.sampler import Sampler
+from fersweep.cluster.samplers.sampler import Sampler
+from fersweep.cluster.schedulers.registry import rule
 from fersweep.results.record.journal import Journal, SweepRecord
 from fersweep.results.record.sweep_json import OlderTrial
 from fersweep.search_spaces.sweep_file.schema import Sweep
@@ -57,6 +57,7 @@ class Search:
     ):
         self.sweep, self.journal = sweep, journal
         self._sampler = Sampler(sweep, history, points)
+        self._rule = rule(sweep.stop)
         self.active: dict[int, float] = {}
 
     @property
@@ -141,13 +142,11 @@ class Search:
             self.active.clear()
 
     def _judge(self, number: int, before: int) -> bool:
-        """Whether ASHA ends a running trial that has just been trained from epoch `before` on."""
-        now = self.record.trials[number].num_epochs
-        for level in self.sweep.stop.rungs():
-            if before < level <= now and not asha.survives(self.record, self.sweep.stop, number, level):
-                self._end(number, "stopped", f"below the best 1/{self.sweep.stop.reduction} at epoch {level}")
-                return True
-        return False
+        """Whether the scheduler ends a running trial that has just been trained from epoch `before` on."""
+        reason = self._rule.judge(self.record, number, before)
+        if reason is not None:
+            self._end(number, "stopped", reason)
+        return reason is not None
 
     def _record_epochs(self, number: int, epochs: list[dict[str, float]] | None, worker: dict[str, Any] | None) -> None:
         if epochs:

@@ -31,7 +31,7 @@ from typing import Any, TypeVar, cast
 from fersweep.common.errors import InputError
 from fersweep.common.files import write_whole
 from fersweep.common.untrusted import MB, open_regular, why
-from fersweep.results.record.derived import Derived, Ranking, Totals
+from fersweep.results.record.ranking.derived import Derived, Ranking, Totals
 from fersweep.results.record.storage import Storage
 from fersweep.results.record.trial_record import STATES, Event, Report, TrialRecord, WorkerUsage, parse_event
 from fersweep.results.record.trial_record import Hparams as Hparams  # imported from here by name

@@ -4,7 +4,7 @@ name: lstm-3class
 task:      {features: blendshapes, classes: {happy: [happy], sad: [sad], neutral: [neutral]}, fraction: 1.0}
 trainable: blendshape_lstm
 space:     {fix: {optimizer: adam}, range: {learning_rate: [1e-5, 1e-2]}}
-search:    {sampler: tpe, num_trials: 64, seed: 7, start_from: [seed_paper, {sweep: lstm-small, best: 4}]}
+search:    {sampler: tpe, sampler_options: {group: true}, num_trials: 64, seed: 7, start_from: [seed_paper, {sweep: lstm-small, best: 4}]}
 stop:      {metric: val_macro_f1, mode: max, scheduler: asha, grace_epochs: 5, max_epochs: 200, reduction: 3}
 then:      null                                  # or {best: 4, fraction: 1.0, max_epochs: null}: a second sweep
 resources: {cpus: 1, gpus: 0, accelerator: null}  # of a trial: gpus is 1 or a share of one; accelerator: e.g. A100
@@ -21,25 +21,24 @@ import math
 import re
 from typing import Any, Literal
 
-from pydantic import BaseModel, ConfigDict, Field, field_validator, model_validator
+from pydantic import Field, ValidationInfo, field_validator, model_validator
 
 from fersweep.data_pipeline.tasks.spec import TaskSpec
+from fersweep.search_spaces.sweep_file.sections.part import Part, filled_in
+from fersweep.search_spaces.sweep_file.sections.samplers import SAMPLERS
+from fersweep.search_spaces.sweep_file.sections.schedulers import SCHEDULERS
 
 MAX_NAME = 80  # characters of a sweep's name
 
 
-class _Part(BaseModel):
-    model_config = ConfigDict(extra="forbid", frozen=True, allow_inf_nan=False)
-
-
-class Space(_Part):
+class Space(Part):
     """fix: parameter → value; range: parameter → [low, high] or the list of choices."""
 
     fix: dict[str, Any] = Field(default_factory=dict)
     range: dict[str, list[Any]] = Field(default_factory=dict)
 
 
-class Older(_Part):
+class Older(Part):
     """A sweep under the same home. Without `best`, the sampler learns from its trials that are in the space; with `best`,
     the points of its best trials are the first to be tried again, and the sampler learns nothing from the old values.
     """
@@ -48,13 +47,20 @@ class Older(_Part):
     best: int | None = Field(None, ge=1)
 
 
-class Search(_Part):
+class Search(Part):
     """start_from: named points of the space file, which are the first trials, and older sweeps: {sweep: NAME, best: K}."""
 
-    sampler: Literal["tpe", "random"] = "tpe"
+    sampler: str = "tpe"
+    sampler_options: dict[str, Any] = Field(default_factory=dict, validate_default=True)
     num_trials: int = Field(32, ge=1)
     seed: int = Field(0, ge=0)
     start_from: list[str | Older] = Field(default_factory=list)
+
+    @field_validator("sampler_options")
+    @classmethod
+    def _all_options(cls, value: dict[str, Any], info: ValidationInfo) -> dict[str, Any]:
+        name = info.data.get("sampler")  # none where it is of another type
+        return value if name is None else filled_in("search.sampler", name, SAMPLERS, value)
 
     @field_validator("start_from", mode="before")
     @classmethod
@@ -77,19 +83,26 @@ class Search(_Part):
         return [(start.sweep, start.best) for start in starts if start.best is not None]
 
 
-class Stop(_Part):
+class Stop(Part):
     """ASHA compares trials at grace_epochs · reduction^k; `report_s` is the least training time between two reports;
     a trial that reports nothing for `timeout_s` (null: no limit) hangs, and fails.
     """
 
     metric: Literal["val_macro_f1", "val_balanced_accuracy", "val_accuracy", "val_loss"] = "val_macro_f1"
     mode: Literal["max", "min"] = "max"
-    scheduler: Literal["asha", "none"] = "asha"
+    scheduler: str = "asha"
+    scheduler_options: dict[str, Any] = Field(default_factory=dict, validate_default=True)
     grace_epochs: int = Field(5, ge=1)
     max_epochs: int = Field(100, ge=1)
     reduction: int = Field(3, ge=2)
     report_s: float = Field(1.0, ge=0)
     timeout_s: float | None = Field(3600.0, gt=0)
+
+    @field_validator("scheduler_options")
+    @classmethod
+    def _all_options(cls, value: dict[str, Any], info: ValidationInfo) -> dict[str, Any]:
+        name = info.data.get("scheduler")
+        return value if name is None else filled_in("stop.scheduler", name, SCHEDULERS, value)
 
     @model_validator(mode="after")
     def _check(self) -> Stop:
@@ -100,11 +113,12 @@ class Stop(_Part):
         return self
 
     def rungs(self) -> list[int]:
-        """Epochs at which ASHA compares trials, ascending; empty without ASHA."""
-        return rungs(self.grace_epochs, self.reduction, self.max_epochs) if self.scheduler == "asha" else []
+        """Epochs at which the scheduler compares trials, ascending; empty where it compares none."""
+        options = SCHEDULERS[self.scheduler](**self.scheduler_options)
+        return options.rungs(self.grace_epochs, self.reduction, self.max_epochs)
 
 
-class Then(_Part):
+class Then(Part):
     """What follows the sweep: a second one, NAME-full, with the points of the `best` trials, on a `fraction` of train, for
     at most `max_epochs` (null: as many as the first). Everything else is as in the first.
     """
@@ -114,7 +128,7 @@ class Then(_Part):
     max_epochs: int | None = Field(None, ge=1)
 
 
-class Resources(_Part):
+class Resources(Part):
     """What a trial gets. gpus: 1, or a share of one GPU; accelerator: Ray's name of the kind of GPU, null: any."""
 
     cpus: int | float = Field(1, gt=0)
@@ -129,12 +143,12 @@ class Resources(_Part):
         return value
 
 
-class Tracking(_Part):
+class Tracking(Part):
     uri: str | None = None
     experiment: str | None = None
 
 
-class Failures(_Part):
+class Failures(Part):
     """max_retries: how often a trial whose process died or that raised an unexpected error is tried again; a lost
     machine does not count. max_failed_share: a sweep ends when more of its trials than this have failed.
     """
@@ -143,7 +157,7 @@ class Failures(_Part):
     max_failed_share: float = Field(0.5, ge=0, le=1)
 
 
-class Notify(_Part):
+class Notify(Part):
     """A webhook that hears of the sweep. url: `${NAME}`, the environment variable that holds its address, which is a secret
     by itself; on: of what.
     """
@@ -169,7 +183,7 @@ class Notify(_Part):
         return self.url[2:-1]
 
 
-class Sweep(_Part):
+class Sweep(Part):
     name: str = Field(max_length=MAX_NAME)
     task: TaskSpec = TaskSpec()
     trainable: str
@@ -222,13 +236,3 @@ class Sweep(_Part):
             "then": None,
         }
         return self.model_copy(update=changes)
-
-
-def rungs(grace_epochs: int, reduction: int, max_epochs: int) -> list[int]:
-    """Epochs at which ASHA compares trials, ascending: grace_epochs · reduction^k below max_epochs."""
-    levels: list[int] = []
-    level = grace_epochs
-    while level < max_epochs:
-        levels.append(level)
-        level *= reduction
-    return levels

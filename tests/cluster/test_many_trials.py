@@ -14,10 +14,10 @@ import pytest
 
 from fersweep.cluster.driver import checkpoint_pruning
 from fersweep.cluster.driver.live_view import Varying
+from fersweep.cluster.samplers.known_trials import KnownTrials
+from fersweep.cluster.schedulers.asha import _quantile, survives
 from fersweep.cluster.search import known_trials
-from fersweep.cluster.search.asha import _quantile, survives
 from fersweep.cluster.search.decisions import Search
-from fersweep.cluster.search.known_trials import KnownTrials
 from fersweep.results.record.journal import STATES, SweepRecord
 from fersweep.results.record.optuna_study import study_of
 from fersweep.results.record.trial_record import Epochs, Report, Reports, TrialRecord, WorkerUsage

@@ -23,7 +23,7 @@ from fersweep.cluster.planning.plan import Options, plan
 from fersweep.cluster.planning.simulation import Overhead, Run, Rung, simulate
 from fersweep.cluster.planning.suggestions import Suggestions
 from fersweep.cluster.plans import find_plan, save_plan
-from fersweep.cluster.search import asha
+from fersweep.cluster.schedulers import asha
 from fersweep.common.errors import InputError
 from fersweep.data_pipeline.tasks.task import Task
 from fersweep.results.dashboards.status import status

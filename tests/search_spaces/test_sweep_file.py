@@ -44,7 +44,7 @@ MISTAKES = [
         "search.start_from=[{sweep: old, best: 0}]",
         "search.start_from.0.best: Input should be greater than or equal to 1",
     ),
-    ("search.sampler=tpee", "search.sampler: Input should be 'tpe' or 'random', but got 'tpee'"),
+    ("search.sampler=tpee", "search.sampler: there is no 'tpee'; did you mean 'tpe'?"),
     ("search.num_trials=0", "search.num_trials"),
     ("trainable=blendshape_lsmt", "unknown trainable 'blendshape_lsmt': did you mean 'blendshape_lstm'"),
     (

@@ -23,7 +23,7 @@ if TYPE_CHECKING:
     import optuna
     from optuna.distributions import BaseDistribution
 
-    from fersweep.cluster.search.known_trials import KnownTrials
+    from fersweep.cluster.samplers.known_trials import KnownTrials
 
 
 @dataclass(frozen=True)
@@ -61,13 +61,13 @@ class Sampler:
         """
         import optuna
 
-        from fersweep.cluster.search.known_trials import KnownStorage
+        from fersweep.cluster.samplers.known_trials import KnownStorage
 
         seed = int(np.random.default_rng([self.sweep.search.seed, seed]).integers(2**31))
         with warnings.catch_warnings():
             warnings.simplefilter("ignore", optuna.exceptions.ExperimentalWarning)  # group
             sampler = (
-                optuna.samplers.TPESampler(seed=seed, multivariate=True, group=True, constant_liar=True)
+                optuna.samplers.TPESampler(seed=seed, **self.sweep.search.sampler_options)
                 if self.sweep.search.sampler == "tpe"
                 else optuna.samplers.RandomSampler(seed=seed)
             )
@@ -80,7 +80,7 @@ class Sampler:
         )
 
     def _known_trials(self) -> KnownTrials:
-        from fersweep.cluster.search.known_trials import KnownTrials
+        from fersweep.cluster.samplers.known_trials import KnownTrials
 
         return KnownTrials(self.sweep.stop.metric, self.sweep.stop.mode, self._history)
 

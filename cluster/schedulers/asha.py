@@ -15,7 +15,7 @@ from fersweep.search_spaces.sweep_file.schema import Stop
 
 
 class Rung:
-    """The trials that have reached `level` epochs, and their values there; kept level with a record (record/derived.py).
+    """The trials that have reached `level` epochs, and their values there; kept level with a record (results/record/ranking/derived.py).
 
     Attributes:
         values: trial → best value within the first `level` epochs, negative where the sweep minimises; None: none is finite.
@@ -35,6 +35,20 @@ class Rung:
             value = value if self._mode == "max" else -value
             insort(self.sorted, value)
         self.values[trial.number] = value
+
+
+class Asha:
+    """A trial ends at a rung where it is not among the best 1/reduction."""
+
+    def __init__(self, stop: Stop):
+        self._stop = stop
+
+    def judge(self, record: SweepRecord, number: int, before: int) -> str | None:
+        now = record.trials[number].num_epochs
+        for level in self._stop.rungs():
+            if before < level <= now and not survives(record, self._stop, number, level):
+                return f"below the best 1/{self._stop.reduction} at epoch {level}"
+        return None
 
 
 def survives(record: SweepRecord, stop: Stop, number: int, level: int) -> bool:

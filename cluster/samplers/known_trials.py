@@ -28,7 +28,7 @@ Key = tuple[float, float, float, int]
 
 
 class KnownTrials:
-    """Follows a record (results/record/derived.py). `history`: trials of older sweeps, which come before its own."""
+    """Follows a record (results/record/ranking/derived.py). `history`: trials of older sweeps, which come before its own."""
 
     def __init__(self, metric: str, mode: str, history: Iterable[TrialRecord] = ()):
         self._metric, self._mode = metric, mode

@@ -1,0 +1,1 @@
+"""How a sampler suggests the next trial; no Ray."""

@@ -1,0 +1,1 @@
+"""When a trial ends early: one scheduler a file, named in registry.py; no Ray."""

@@ -1,0 +1,1 @@
+"""Who is better than whom in a sweep, kept level with its record."""

@@ -1,0 +1,1 @@
+"""Sections of a sweep file that have a file of their own; schema.py puts them together."""
