@@ -44,6 +44,9 @@ class Ensemble:
         """(N, …) inputs as the task gives them → (N, C) float32 probabilities."""
         return self._mean(lambda member: member.predict(x))
 
+    def num_weights(self) -> int:
+        return sum(member.num_weights() for member in self.members)
+
     def _predict_tta(self, x: np.ndarray) -> np.ndarray:
         return self._mean(lambda member: member.predict_tta(x))
 

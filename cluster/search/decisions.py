@@ -16,6 +16,7 @@ from typing import TYPE_CHECKING, Any
 from fersweep.cluster.samplers.sampler import Sampler
 from fersweep.cluster.schedulers.registry import rule
 from fersweep.results.record.journal import Journal, SweepRecord
+from fersweep.results.record.ranking.order import order_of
 from fersweep.results.record.sweep_json import OlderTrial
 from fersweep.search_spaces.sweep_file.schema import Sweep
 from fersweep.search_spaces.sweep_file.searched_space import NamedPoint
@@ -58,6 +59,7 @@ class Search:
         self.sweep, self.journal = sweep, journal
         self._sampler = Sampler(sweep, history, points)
         self._rule = rule(sweep.stop)
+        self._order = order_of(sweep)
         self.active: dict[int, float] = {}
 
     @property
@@ -117,6 +119,7 @@ class Search:
         status: str,
         reason: str | None = None,
         worker: dict[str, Any] | None = None,
+        costs: dict[str, float] | None = None,
     ) -> bool:
         """Record what a trial trained; True if it ends here.
 
@@ -126,10 +129,11 @@ class Search:
             status: "running", or how the trial ended by itself: "finished", "failed".
             reason: of a failure or of an early end.
             worker: what its process uses (cluster/worker/resource_usage.py).
+            costs: what its model costs (cluster/worker/costs.py), in its first report.
         """
         self.active[number] = time.monotonic()
         before = self.record.trials[number].num_epochs
-        self._record_epochs(number, epochs, worker)
+        self._record_epochs(number, epochs, worker, costs)
         if status == "running":
             return self._judge(number, before)
         self._end(number, status, reason)
@@ -142,15 +146,25 @@ class Search:
             self.active.clear()
 
     def _judge(self, number: int, before: int) -> bool:
-        """Whether the scheduler ends a running trial that has just been trained from epoch `before` on."""
-        reason = self._rule.judge(self.record, number, before)
+        """Whether a running trial that has just been trained from epoch `before` on ends: it will never keep to a constraint, or
+        the scheduler ends it.
+        """
+        broken = self._order.infeasible(self.record.trials[number], for_good=True)
+        reason = f"infeasible: {broken}" if broken else self._rule.judge(self.record, number, before)
         if reason is not None:
             self._end(number, "stopped", reason)
         return reason is not None
 
-    def _record_epochs(self, number: int, epochs: list[dict[str, float]] | None, worker: dict[str, Any] | None) -> None:
+    def _record_epochs(
+        self,
+        number: int,
+        epochs: list[dict[str, float]] | None,
+        worker: dict[str, Any] | None,
+        costs: dict[str, float] | None,
+    ) -> None:
         if epochs:
-            self.journal.append("report", trial=number, epochs=epochs, **({"worker": worker} if worker else {}))
+            others = {"worker": worker, "costs": costs}
+            self.journal.append("report", trial=number, epochs=epochs, **{k: v for k, v in others.items() if v})
 
     def fault(
         self,
@@ -160,16 +174,17 @@ class Search:
         epochs: list[dict[str, float]] | None = None,
         worker: dict[str, Any] | None = None,
         log: Sequence[str] = (),
+        costs: dict[str, float] | None = None,
     ) -> None:
         """Record that an attempt at a trial failed; the trial is tried again, or fails.
 
         Args:
             kind: "trial" (its process died, or an unforeseen error was raised: at most failures.max_retries times),
                 "infrastructure" (a machine was lost: any number of times, while epochs are gained in between).
-            epochs, worker: what the attempt had trained since its last report, and what its process used.
+            epochs, worker, costs: what the attempt had trained since its last report, as in `report`.
             log: the last lines that a process wrote before it died.
         """
-        self._record_epochs(number, epochs, worker)
+        self._record_epochs(number, epochs, worker, costs)
         self.journal.append("fault", trial=number, kind=kind, reason=reason, **({"log": list(log)} if log else {}))
         trial = self.record.trials[number]
         if trial.retries > self.sweep.failures.max_retries or trial.lost > MAX_LOST:

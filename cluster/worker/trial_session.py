@@ -14,6 +14,7 @@ from typing import Any
 import numpy as np
 
 from fersweep import trainables
+from fersweep.cluster.worker import costs
 from fersweep.cluster.worker.resource_usage import Meter, Usage
 from fersweep.cluster.worker.trial_settings import TrialSettings
 from fersweep.common.text import masked
@@ -36,6 +37,7 @@ class TrialReport:
         reason: of that status, in a line.
         notes: what a person should know, e.g. of a damaged checkpoint.
         worker: what its process uses; None if that was not measured.
+        costs: what its model costs (costs.py), in its first report.
     """
 
     epochs: list[dict[str, float]]
@@ -43,6 +45,7 @@ class TrialReport:
     reason: str | None
     notes: list[str] = field(default_factory=list)
     worker: Usage | None = None
+    costs: dict[str, float] = field(default_factory=dict[str, float])
 
     def as_json(self) -> dict[str, Any]:
         return {**vars(self), "worker": self.worker.as_json() if self.worker else {}}
@@ -66,6 +69,8 @@ class TrialSession:
         self.epochs: list[dict[str, float]] = []
         self.notes: list[str] = []
         self.meter = Meter(settings.gpus)
+        self._costs_known = known_epochs > 0
+        self._checkpoint_bytes = 0  # of the newest that this attempt stored
         self._saved: list[int] = []  # epochs that have a sound checkpoint, as far as this attempt knows
         self._resume()
         # Epochs that were trained and saved but are not in the journal are the next report; those that are in it
@@ -92,19 +97,29 @@ class TrialSession:
 
     def run(self) -> TrialReport:
         """Train until the next report is due."""
-        reason, known = None, None
+        reason, known, measured = None, None, dict[str, float]()
         try:
             checkpoints.prune(self.settings.storage, self.number, self._needed())
             status = self._status() if self.reported < len(self.epochs) else self._train()
             if status == "finished" and len(self.epochs) < self.settings.max_epochs:
                 reason = f"no better epoch in {self.patience}"
+            measured = self._measured()
         except Exception as error:
             status, reason = verdict(error)
             if status != "failed":  # what has no checkpoint will be trained again
                 known = max(self._saved, default=0)
         rows, self.reported = self.epochs[self.reported : known], max(self.reported, len(self.epochs))
         notes, self.notes = self.notes, []
-        return TrialReport(rows, status, reason, notes, self.meter.read())
+        return TrialReport(rows, status, reason, notes, self.meter.read(), measured)
+
+    def _measured(self) -> dict[str, float]:
+        """What the model costs, in the first report."""
+        if self._costs_known or not self.epochs:
+            return {}
+        self._costs_known = True
+        on_gpu, budget_s = self.settings.gpus > 0, self.settings.latency_s
+        measured = costs.measured(self.trainable, self.arrays.val.x, on_gpu, budget_s)
+        return measured | ({"checkpoint_bytes": self._checkpoint_bytes} if self._checkpoint_bytes else {})
 
     def _train(self) -> str:
         """Train up to the next report and save → the trial's status."""
@@ -133,7 +148,7 @@ class TrialSession:
                 checkpoints.publish(storage, number, best, written)
                 self._saved.append(best)
         if self.epochs and len(self.epochs) not in self._saved:
-            checkpoints.save(storage, number, self.trainable, self.epochs, self.owner)
+            self._checkpoint_bytes = checkpoints.save(storage, number, self.trainable, self.epochs, self.owner)
             self._saved.append(len(self.epochs))
 
     def _needed(self) -> set[int]:

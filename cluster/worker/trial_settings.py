@@ -5,6 +5,8 @@ from __future__ import annotations
 from dataclasses import dataclass, field
 from pathlib import Path
 
+from fersweep.cluster.worker import costs
+from fersweep.results.record.ranking.order import order_of
 from fersweep.results.record.storage import Storage
 from fersweep.search_spaces.sweep_file.schema import Sweep
 
@@ -13,7 +15,7 @@ from fersweep.search_spaces.sweep_file.schema import Sweep
 class TrialSettings:
     """What all trials of a sweep have in common. `rungs`: epochs at which a report must end; `gpus`: share of a GPU;
     `fetched`: what the trainable takes from outside, by sha256 (trainables/protocol.py).
-    `sweep_id`: "" where trials are measured alone.
+    `sweep_id`: "" where trials are measured alone; `latency_s`: for how long a model's latency is measured.
     """
 
     trainable: str
@@ -28,6 +30,7 @@ class TrialSettings:
     timeout_s: float | None
     gpus: float
     sweep_id: str = ""
+    latency_s: float = costs.SHORT_S
     fetched: dict[str, str] = field(default_factory=dict[str, str])
 
 
@@ -49,5 +52,6 @@ def trial_settings(
         timeout_s=stop.timeout_s,
         gpus=sweep.resources.gpus,
         sweep_id=sweep_id,
+        latency_s=costs.LONG_S if "latency_ms" in order_of(sweep).asked else costs.SHORT_S,
         fetched=fetched or {},
     )

@@ -125,10 +125,11 @@ def write(directory: Path, model: Trainable, epochs: list[Row], owner: Owner | N
     (directory / CHECKSUMS).write_text(json.dumps(sums))
 
 
-def save(storage: Storage, trial: int, model: Trainable, epochs: list[Row], owner: Owner | None = None) -> None:
-    """Store the state of a model that has trained `epochs` as that trial's checkpoint."""
+def save(storage: Storage, trial: int, model: Trainable, epochs: list[Row], owner: Owner | None = None) -> int:
+    """Store the state of a model that has trained `epochs` as that trial's checkpoint → its size in bytes."""
     with storage.new(place(trial, len(epochs))) as directory:
         write(directory, model, epochs, owner)
+        return sum(path.stat().st_size for path in directory.iterdir())
 
 
 def publish(storage: Storage, trial: int, epoch: int, written: Path) -> None:

@@ -116,6 +116,9 @@ def _check_report(event: Event) -> None:
         for name in WorkerUsage._fields[1:]:
             if worker.get(name) is not None and not _is_measured(worker[name]):
                 raise ValueError(f"`{name}` of the worker is no number")
+    for name, value in _check(event, "costs", dict, {}).items():
+        if not _is_measured(value):
+            raise ValueError(f"`{name}` of the costs is no number")
 
 
 def is_epoch(row: object) -> bool:
@@ -305,6 +308,7 @@ class TrialRecord:
     retries: int = 0  # attempts that broke off through the trial's own fault
     reopened: bool = False  # it had ended once before
     lost: int = 0  # attempts in a row that broke off through no fault of its own, without a new epoch
+    costs: dict[str, float] = field(default_factory=dict)  # of its model, as the first report that had them says
     log: list[str] = field(default_factory=list)  # the last lines of a process that died, of the last attempt that did
 
     @property
@@ -320,9 +324,11 @@ class TrialRecord:
         """How the trial ended, and after how many epochs: `stopped at epoch 5`; `running` before that."""
         return self.state if self.state == "running" else f"{self.state} at epoch {self.num_epochs}"
 
-    def best(self, metric: str, mode: str) -> Row | None:
-        """The metrics of the trial's best epoch (the earliest of equals), or None if it has none that is finite."""
-        values = self.epochs.column(metric)
+    def best(self, metric: str, mode: str, num_epochs: int | None = None) -> Row | None:
+        """The metrics of the trial's best epoch (the earliest of equals), of the first `num_epochs` (None: of all), or None if
+        none of them is finite.
+        """
+        values = self.epochs.column(metric)[:num_epochs]
         scored = [index for index, value in enumerate(values) if math.isfinite(value)]
         if not scored:
             return None

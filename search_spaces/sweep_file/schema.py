@@ -24,6 +24,13 @@ from typing import Any, Literal
 from pydantic import Field, ValidationInfo, field_validator, model_validator
 
 from fersweep.data_pipeline.tasks.spec import TaskSpec
+from fersweep.search_spaces.sweep_file.sections.objectives import (
+    Constraint,
+    Objective,
+    check_objectives,
+    first_objective,
+    parse_constraint,
+)
 from fersweep.search_spaces.sweep_file.sections.part import Part, filled_in
 from fersweep.search_spaces.sweep_file.sections.samplers import SAMPLERS
 from fersweep.search_spaces.sweep_file.sections.schedulers import SCHEDULERS
@@ -48,13 +55,23 @@ class Older(Part):
 
 
 class Search(Part):
-    """start_from: named points of the space file, which are the first trials, and older sweeps: {sweep: NAME, best: K}."""
+    """start_from: named points of the space file, which are the first trials, and older sweeps: {sweep: NAME, best: K};
+    constraints: what a trial must keep to, e.g. `latency_ms <= 5`.
+    """
 
     sampler: str = "tpe"
     sampler_options: dict[str, Any] = Field(default_factory=dict, validate_default=True)
     num_trials: int = Field(32, ge=1)
     seed: int = Field(0, ge=0)
     start_from: list[str | Older] = Field(default_factory=list)
+    constraints: list[str] = Field(default_factory=list)
+
+    @field_validator("constraints")
+    @classmethod
+    def _can_be_read(cls, value: list[str]) -> list[str]:
+        for text in value:
+            parse_constraint(text)
+        return value
 
     @field_validator("sampler_options")
     @classmethod
@@ -66,6 +83,10 @@ class Search(Part):
     @classmethod
     def _one_sweep(cls, value: Any) -> Any:
         return [value] if isinstance(value, dict) else value
+
+    @property
+    def parsed_constraints(self) -> tuple[Constraint, ...]:
+        return tuple(map(parse_constraint, self.constraints))
 
     @property
     def points(self) -> list[str]:
@@ -85,11 +106,13 @@ class Search(Part):
 
 class Stop(Part):
     """ASHA compares trials at grace_epochs · reduction^k; `report_s` is the least training time between two reports;
-    a trial that reports nothing for `timeout_s` (null: no limit) hangs, and fails.
+    a trial that reports nothing for `timeout_s` (null: no limit) hangs, and fails. objectives: two or three; `metric` and
+    `mode` are those of the first.
     """
 
     metric: Literal["val_macro_f1", "val_balanced_accuracy", "val_accuracy", "val_loss"] = "val_macro_f1"
     mode: Literal["max", "min"] = "max"
+    objectives: list[Objective] = Field(default_factory=list)
     scheduler: str = "asha"
     scheduler_options: dict[str, Any] = Field(default_factory=dict, validate_default=True)
     grace_epochs: int = Field(5, ge=1)
@@ -97,6 +120,11 @@ class Stop(Part):
     reduction: int = Field(3, ge=2)
     report_s: float = Field(1.0, ge=0)
     timeout_s: float | None = Field(3600.0, gt=0)
+
+    @model_validator(mode="before")
+    @classmethod
+    def _of_the_first_objective(cls, value: Any) -> Any:
+        return first_objective(value) if isinstance(value, dict) else value
 
     @field_validator("scheduler_options")
     @classmethod
@@ -106,6 +134,7 @@ class Stop(Part):
 
     @model_validator(mode="after")
     def _check(self) -> Stop:
+        check_objectives(self.objectives)
         if (self.metric == "val_loss") != (self.mode == "min"):
             raise ValueError(
                 f"stop.mode: {self.metric} wants mode {'min' if self.metric == 'val_loss' else 'max'}, not {self.mode}"
