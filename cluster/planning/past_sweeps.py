@@ -126,4 +126,4 @@ def _in_space(sweep: SweepJson, recorded: RecordedSweep, trial: TrialRecord) -> 
 def _checkpoint_bytes(recorded: RecordedSweep) -> int:
     """The largest of those that are kept on this machine."""
     kept = (recorded.directory / "trials").glob("*/epoch-*")
-    return max((sum(file.stat().st_size for file in path.iterdir()) for path in kept), default=0)
+    return max((sum(file.stat().st_size for file in path.rglob("*")) for path in kept), default=0)
