@@ -53,6 +53,7 @@ def _similar(sweep: SweepJson, home: Path) -> Iterator[RecordedSweep]:
             recorded = load_sweep(directory)
             theirs, asked, ours = recorded.sweep, recorded.sweep.asked, sweep.asked
             alike = (asked.trainable, asked.task.features) == (ours.trainable, ours.task.features)
+            alike = alike and sweep.num_folds == theirs.num_folds
             if alike and asked.resources == ours.resources and 1 / SIMILAR <= _ratio(sweep, theirs) <= SIMILAR:
                 yield recorded
 

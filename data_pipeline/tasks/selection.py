@@ -70,7 +70,12 @@ class Selection:
         """With `fold: all`: the choice of each fold, as with `fold: 0`, `fold: 1`, …; else none."""
         return [self._of_fold(fold) for fold in range(self._num_folds or 0)] if self._spec.fold == "all" else []
 
-    def _of_fold(self, fold: int) -> "Selection":
+    @property
+    def as_one(self) -> "Selection":
+        """Of a dataset with folds: the choice whose train are the faces of all of them, for a model that learns them all."""
+        return self._of_fold(None)
+
+    def _of_fold(self, fold: int | None) -> "Selection":
         _ = self._columns  # read once for all folds
         choice = copy.copy(self)
         choice._spec = self._spec.model_copy(update={"fold": fold})
@@ -118,10 +123,9 @@ class Selection:
             detected: only faces that MediaPipe detected, or only those that it did not; None: both.
             to_train: val is trained on together with train, so that it has no twins of test either.
 
-        With `fold: all`, val are the faces of all folds, and train those that the model of some fold learns; train
-        `to_train` are all faces of the folds as one train, for a model that learns them all.
+        With `fold: all`, val are the faces of all folds, and train those that the model of some fold learns.
         """
-        if split == "train" and not to_train and (folds := self.folds):
+        if split == "train" and (folds := self.folds):
             of_folds = [rows for fold in folds for rows in fold.chosen(split, detected)[:1]]
             rows = np.unique(np.concatenate(of_folds))
             return rows, self._classes()[rows]

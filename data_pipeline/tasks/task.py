@@ -85,6 +85,11 @@ class Task:
         self._check_names(self.feature_names, "task.blendshapes" if feature_names is None else "the model's features")
 
     @property
+    def num_folds(self) -> int:
+        """With `fold: all`; else 0."""
+        return len(self._rows.folds)
+
+    @property
     def has_pixels(self) -> bool:
         """The dataset has pictures of the faces."""
         return self.manifest["image_size"] is not None
@@ -144,7 +149,9 @@ class Task:
         """Of `arrays(with_val)`."""
         x_bytes = math.prod(self.x_shape) * (1 if self.spec.features == "pixels" else 4)
         other_bytes = NAME.itemsize + 8 + 4 * len(self.classes)  # class and weight, votes
-        if self._rows.folds and not with_val:
+        if self._rows.folds and with_val:
+            num_faces = self.num_faces("val") + len(self._rows.as_one.chosen("train", self._detected)[0])
+        elif self._rows.folds:
             num_faces = sum(len(rows) for rows, _ in pool_rows(self._rows, self._detected))
         else:
             num_faces = self.num_faces("train") + self.num_faces("val") * (2 if with_val else 1)
@@ -235,7 +242,7 @@ class Task:
         else:
             val = self._faces(["val"], allocate("val"))
             if self._rows.folds:
-                train = self._filled([self._rows.chosen("train", self._detected, to_train=True)], allocate("train"))
+                train = self._filled([self._rows.as_one.chosen("train", self._detected)], allocate("train"))
             else:
                 train = self._faces(["train", "val"] if with_val else ["train"], allocate("train"))
         return TaskArrays(
