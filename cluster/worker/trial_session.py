@@ -63,7 +63,7 @@ class TrialSession:
         seed = checkpoints.trial_seed(settings.seed, number)
         self.owner = checkpoints.Owner(settings.sweep_id, number, hparams, seed, arrays.fingerprint, own_version())
         trainables.expect(settings.trainable, settings.fetched)
-        self.trainable = trainables.load(settings.trainable).build(hparams, arrays, seed)
+        self.trainable = trainables.build(settings.trainable, hparams, arrays, seed)
         self.epochs: list[dict[str, float]] = []
         self.notes: list[str] = []
         self.meter = Meter(settings.gpus)

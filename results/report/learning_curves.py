@@ -20,6 +20,7 @@ from fersweep.common.display.page import Section, escape
 from fersweep.results.record.journal import TrialRecord
 from fersweep.results.record.timeline import ReportedEpoch
 from fersweep.results.report.data import ReportData
+from fersweep.trainables.metrics import fold_metric, fold_values, is_fold_metric
 
 if TYPE_CHECKING:
     from plotly.graph_objects import Figure
@@ -29,6 +30,7 @@ MAX_CURVE_POINTS = 150  # of one trial
 MAX_POINTS = 20_000  # of all trials together, though each has MIN_CURVE_POINTS
 MIN_CURVE_POINTS = 30
 POINT_SYMBOL = "diamond"
+FOLD = "#b9c4ce"
 COLORS = {"train_loss": "#8a96a3", "val_loss": INK, "val_accuracy": "#009e73", "val_macro_f1": "#0072b2"}
 
 
@@ -227,11 +229,13 @@ def _one_curve(trial: TrialRecord, data: ReportData) -> Figure:
     figure = chart("epoch", "loss", height=440, yaxis2={"title": "score", "overlaying": "y", "side": "right"})
     figure.update_layout(yaxis2={"showgrid": False, "automargin": True, "tickmode": "auto", "tickformat": ".3~f"})
     indices = thin(trial.num_epochs)
-    names = [name for name in trial.epochs[0] if name not in ("epoch", "epoch_s") and "tta" not in name]
-    for name in names:
-        is_loss = name.endswith("loss")
+    folds = [fold_metric(data.metric, number) for number in range(len(fold_values(trial.epochs[0], data.metric)))]
+    others = [name for name in trial.epochs[0] if name not in ("epoch", "epoch_s") and not is_fold_metric(name)]
+    for name in [*folds, *(name for name in others if "tta" not in name)]:
+        is_loss = "loss" in name
         values = np.array([row.get(name, np.nan) for row in trial.epochs], np.float32)[indices]
         line = {"dash": "dash" if is_loss else "solid", "width": 1.8, "color": COLORS.get(name)}
+        line |= {"width": 0.7, "color": FOLD} if name in folds else {}
         axis = "y" if is_loss else "y2"
         mode = "lines" if len(indices) > 1 else "markers"
         figure.add_trace(Scatter(x=indices + 1, y=values, yaxis=axis, mode=mode, line=line, name=escape(name)))
