@@ -19,6 +19,7 @@ from fersweep.cluster.driver.notifications import webhook
 from fersweep.cluster.driver.run_sweep import Outcome, run_sweep
 from fersweep.cluster.new_sweep import new_sweep, refuse_existing, refuse_stored
 from fersweep.cluster.plans import find_plan
+from fersweep.cluster.schedulers.wilcoxon import check_folds
 from fersweep.cluster.search.older_sweeps import best_points, history
 from fersweep.common import ray_connection
 from fersweep.common.errors import InputError
@@ -64,6 +65,7 @@ def describe(asked: Sweep, data: str | Path, home: Path) -> tuple[SweepJson, Tas
         raise InputError(
             f"{data}: val has faces of {arrays.classes[int(judged[0])]} alone, which ranks no trials: it needs two classes"
         )
+    check_folds(asked.stop, len(arrays.folds))
     sweep = SweepJson(
         sweep=asked,
         sweep_id=uuid.uuid4().hex,
@@ -164,7 +166,7 @@ def dry(
         f"# data {sweep.dataset.path} ({sweep.dataset.fingerprint[:12]}): "
         f"{sweep.num_faces}, {len(sweep.feature_names)} features\n"
         + "".join(f"# {line}\n" for line in sweep.without_faces())
-        + f"# {ending(asked.stop)}; "
+        + f"# {asked.stop.in_words()}; "
         f"{at_once} trials at once\n"
         + "".join(f"# learns from {number} trials of sweep {name}\n" for name, number in learned.items())
         + "".join(f"# begins with the point of trial {point.name}\n" for point in sweep.points)

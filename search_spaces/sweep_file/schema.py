@@ -128,20 +128,21 @@ class Stop(Part):
         return self
 
     def _check_unit(self) -> None:
-        other = {"epochs": ("grace_s", "max_s"), "seconds": ("grace_epochs",)}[self.unit]
-        wanted = {"epochs": ("grace_epochs",), "seconds": ("grace_s", "max_s")}[self.unit]
-        for key in other:
+        other = {"grace_s": "grace_epochs", "max_s": "max_epochs"}
+        if self.unit == "seconds":
+            other = {"grace_epochs": "grace_s"}
+        for key, wanted in other.items():
             if (value := getattr(self, key)) is not None:
                 raise ValueError(
-                    f"stop.{key}: {value}, but stop.unit is {self.unit}: want {' and '.join(f'stop.{name}' for name in wanted)} "
-                    f"instead, and `{key}: null`"
+                    f"stop.{key}: {value}, but stop.unit is {self.unit}: want {key}: null, and stop.{wanted} instead"
                 )
-        for key in wanted:
+        for key in ("grace_epochs",) if self.unit == "epochs" else ("grace_s", "max_s"):
             if getattr(self, key) is None and (key == "max_s" or "grace" in self._options().USES):
-                raise ValueError(f"stop.{key} is missing: stop.unit is {self.unit}")
-        if self.unit == "epochs" and isinstance(interval := self.scheduler_options.get("interval"), float):
-            if interval != int(interval):
-                raise ValueError(f"stop.scheduler_options.interval: {interval:g} must be whole, as stop.unit is epochs")
+                raise ValueError(f"stop.{key} is missing, as stop.unit is {self.unit}")
+        inner = self.scheduler_options.get("inner_options", {})
+        interval = inner.get("interval", self.scheduler_options.get("interval"))
+        if self.unit == "epochs" and interval is not None and interval != int(interval):
+            raise ValueError(f"stop.scheduler_options: interval {interval} must be whole, as stop.unit is epochs")
 
     def _options(self) -> Scheduler:
         return SCHEDULERS[self.scheduler](**self.scheduler_options)
@@ -159,6 +160,14 @@ class Stop(Part):
     def rungs(self) -> Sequence[float]:
         """Epochs (or seconds) at which the scheduler compares trials, ascending; empty where it compares none."""
         return self._options().rungs(self.grace, self.reduction, self.end)
+
+    def in_words(self) -> str:
+        """What ends trials early: `ASHA compares trials at epochs 5, 15, 45`, `… at 20, 60 s of training`."""
+        levels = [self.at(level) for level in self.rungs()]
+        levels = [*levels[:4], "…", levels[-1]] if len(levels) > 6 else levels
+        numbers = ", ".join(level.removeprefix("epoch ").removesuffix(" s") for level in levels)
+        where = f"at epochs {numbers}" if self.unit == "epochs" else f"at {numbers} s of training"
+        return self._options().in_words(where if levels else "")
 
     def at(self, level: float) -> str:
         """A rung in words: `epoch 5`, `20 s`."""

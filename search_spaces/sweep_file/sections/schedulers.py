@@ -20,6 +20,11 @@ class Scheduler(Part):
     """Options of a scheduler. `USES`: what it reads of `grace` (grace_epochs, or grace_s) and `reduction`."""
 
     USES: ClassVar[tuple[str, ...]] = ()
+    TITLE: ClassVar[str] = ""
+
+    def in_words(self, at_rungs: str) -> str:
+        """What ends a trial early; `at_rungs`: where trials are compared, in words, or ""."""
+        return f"{self.TITLE} compares trials {at_rungs}" if at_rungs else "no trial is stopped early"
 
     def rungs(self, grace: float, reduction: int, end: float) -> Sequence[float]:
         """Epochs (or seconds) at which trials are compared, ascending: a report ends there. All are below `end`."""
@@ -33,7 +38,7 @@ class Scheduler(Part):
 class Asha(Scheduler):
     """Asynchronous successive halving (Li et al. 2018, arXiv:1810.05934)."""
 
-    USES = ("grace", "reduction")
+    USES, TITLE = ("grace", "reduction"), "ASHA"
 
     def rungs(self, grace: float, reduction: int, end: float) -> Sequence[float]:
         return rungs(grace, reduction, end)
@@ -45,7 +50,7 @@ class Hyperband(Scheduler):
     brackets: null: as many as there are rungs up to the last epoch, as in the paper.
     """
 
-    USES = ("grace", "reduction")
+    USES, TITLE = ("grace", "reduction"), "Hyperband"
     brackets: int | None = Field(None, ge=1)
 
     def rungs(self, grace: float, reduction: int, end: float) -> Sequence[float]:
@@ -92,6 +97,7 @@ class Median(Spaced):
     against: their running averages up to there, as in Vizier, or their values at that epoch, as Optuna does.
     """
 
+    TITLE = "the median rule"
     startup_trials: int = Field(5, ge=1)
     min_trials: int = Field(1, ge=1)
     against: Literal["averages", "values"] = "averages"
@@ -100,6 +106,7 @@ class Median(Spaced):
 class Percentile(Median):
     """The same with the best `percentile` % instead of the better half."""
 
+    TITLE = "the percentile rule"
     percentile: float = Field(25.0, gt=0, lt=100)
 
 
@@ -108,6 +115,7 @@ class Wilcoxon(Spaced):
     signed-rank test with `p_threshold`. It wants `task.fold: all`.
     """
 
+    TITLE = "the signed-rank test"
     p_threshold: float = Field(0.1, gt=0, lt=1)
 
 
@@ -137,6 +145,10 @@ class Patient(Scheduler):
         if value and "inner" in info.data:
             raise ValueError("there is no inner scheduler that could have options")
         return value
+
+    def in_words(self, at_rungs: str) -> str:
+        idle = f"a trial ends after {self.patience} epochs in which it got no better"
+        return idle if self.inner is None else f"{idle}, where {SCHEDULERS[self.inner].TITLE} {at_rungs} ends it, too"
 
     def rungs(self, grace: float, reduction: int, end: float) -> Sequence[float]:
         return [] if self.inner is None else self._inner(self.inner).rungs(grace, reduction, end)
