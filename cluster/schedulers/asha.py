@@ -10,31 +10,48 @@ from bisect import insort
 from collections.abc import Sequence
 
 from fersweep.results.record.journal import SweepRecord
+from fersweep.results.record.ranking.progress import crossed, epochs_at, progress
 from fersweep.results.record.trial_record import TrialRecord
 from fersweep.search_spaces.sweep_file.schema import Stop
 
 
 class Rung:
-    """The trials that have reached `level` epochs, and their values there; kept level with a record (results/record/ranking/derived.py).
+    """The trials that have reached `level` epochs (or seconds), and their values there; kept level with a record
+    (results/record/ranking/derived.py).
 
     Attributes:
-        values: trial → best value within the first `level` epochs, negative where the sweep minimises; None: none is finite.
+        values: trial → best value within the epochs that count there, negative where the sweep minimises; None: none is finite.
         sorted: those that are not None, ascending.
     """
 
-    def __init__(self, level: int, metric: str, mode: str):
-        self._level, self._metric, self._mode = level, metric, mode
+    def __init__(self, level: float, metric: str, mode: str, unit: str = "epochs"):
+        self._level, self._metric, self._mode, self._unit = level, metric, mode, unit
         self.values: dict[int, float | None] = {}
         self.sorted: list[float] = []
 
     def see(self, trial: TrialRecord) -> None:
-        if trial.num_epochs < self._level or trial.number in self.values:  # these epochs do not change any more
+        if trial.number in self.values:  # what counts here does not change any more
             return
-        value = trial.value(self._metric, self._mode, self._level)
+        count = epochs_at(progress(trial, self._unit), self._level)
+        if count is None:
+            return
+        value = trial.value(self._metric, self._mode, count)
         if value is not None:
             value = value if self._mode == "max" else -value
             insort(self.sorted, value)
         self.values[trial.number] = value
+
+    def survives(self, number: int, reduction: int) -> bool:
+        """Whether trial `number`, which is here, goes on. It is itself among those compared."""
+        value = self.values.get(number)
+        return value is not None and value >= quantile(self.sorted, 1 - 1 / reduction)
+
+    def needed(self, reduction: int) -> str:
+        """The least value of the best 1/reduction in words; "" where no trial has a value."""
+        if not self.sorted:
+            return ""
+        value = quantile(self.sorted, 1 - 1 / reduction)
+        return f", {value if self._mode == 'max' else -value:.4g},"
 
 
 class Asha:
@@ -44,21 +61,24 @@ class Asha:
         self._stop = stop
 
     def judge(self, record: SweepRecord, number: int, before: int) -> str | None:
-        now = record.trials[number].num_epochs
-        for level in self._stop.rungs():
-            if before < level <= now and not survives(record, self._stop, number, level):
-                return f"below the best 1/{self._stop.reduction} at epoch {level}"
+        stop = self._stop
+        for _, level, _ in crossed(record.trials[number], stop.rungs(), stop.unit, before):
+            rung = rung_at(record, stop, level)
+            if not rung.survives(number, stop.reduction):
+                return f"below the best 1/{stop.reduction}{rung.needed(stop.reduction)} at {stop.at(level)}"
         return None
 
 
-def survives(record: SweepRecord, stop: Stop, number: int, level: int) -> bool:
-    """Whether trial `number` goes on from the rung at `level` epochs. The trial itself is among those compared."""
-    rung = record.derived(Rung, level, stop.metric, stop.mode)
-    value = rung.values.get(number)
-    return value is not None and value >= _quantile(rung.sorted, 1 - 1 / stop.reduction)
+def rung_at(record: SweepRecord, stop: Stop, level: float) -> Rung:
+    return record.derived(Rung, level, stop.metric, stop.mode, stop.unit)
 
 
-def _quantile(ascending: Sequence[float], share: float) -> float:
+def survives(record: SweepRecord, stop: Stop, number: int, level: float) -> bool:
+    """Whether trial `number` goes on from the rung at `level`. The trial itself is among those compared."""
+    return rung_at(record, stop, level).survives(number, stop.reduction)
+
+
+def quantile(ascending: Sequence[float], share: float) -> float:
     """What numpy.quantile says to the bit, without a look at all values."""
     at = (len(ascending) - 1) * share
     lower, higher = ascending[int(at)], ascending[min(int(at) + 1, len(ascending) - 1)]

@@ -22,6 +22,7 @@ from fersweep.common.versions import own_version
 from fersweep.data_pipeline.tasks.arrays import TaskArrays
 from fersweep.results.record import checkpoints
 from fersweep.results.record.journal import trial_name
+from fersweep.results.record.ranking.progress import training_seconds
 
 STORAGE_ERRORS = {errno.ENOSPC, errno.EDQUOT, errno.EROFS, errno.EIO, errno.ESTALE, errno.EACCES, errno.EPERM}
 
@@ -65,7 +66,7 @@ class TrialSession:
         seed = checkpoints.trial_seed(settings.seed, number)
         self.owner = checkpoints.Owner(settings.sweep_id, number, hparams, seed, arrays.fingerprint, own_version())
         trainables.expect(settings.trainable, settings.fetched)
-        self.trainable = trainables.load(settings.trainable).build(hparams, arrays, seed)
+        self.trainable = trainables.build(settings.trainable, hparams, arrays, seed)
         self.epochs: list[dict[str, float]] = []
         self.notes: list[str] = []
         self.meter = Meter(settings.gpus)
@@ -102,7 +103,7 @@ class TrialSession:
             checkpoints.prune(self.settings.storage, self.number, self._needed())
             status = self._status() if self.reported < len(self.epochs) else self._train()
             if status == "finished" and len(self.epochs) < self.settings.max_epochs:
-                reason = f"no better epoch in {self.patience}"
+                reason = self._why_finished()
             measured = self._measured()
         except Exception as error:
             status, reason = verdict(error)
@@ -128,7 +129,7 @@ class TrialSession:
             while status == "running":
                 self.epochs.extend(self.trainable.fit(1))
                 status, epoch = self._status(), len(self.epochs)
-                over = epoch in self.settings.rungs or time.perf_counter() - start >= self.settings.report_s
+                over = self._at_rung() or time.perf_counter() - start >= self.settings.report_s
                 if self._best_epoch() == epoch:
                     better = self.trainable.val_probabilities
                     if status == "running" and not over:  # a better one may follow before the report
@@ -162,8 +163,26 @@ class TrialSession:
     def _status(self) -> str:
         num_epochs = len(self.epochs)
         waited = num_epochs - self._best_epoch() if num_epochs else 0
-        finished = num_epochs >= self.settings.max_epochs or waited >= (self.patience or math.inf)
+        finished = num_epochs >= self.settings.max_epochs or waited >= (self.patience or math.inf) or self._is_timed_out()
         return "finished" if finished else "running"
+
+    def _is_timed_out(self) -> bool:
+        return self.settings.max_s is not None and self._seconds()[-1] >= self.settings.max_s
+
+    def _why_finished(self) -> str:
+        """Of a trial that has not trained all its epochs."""
+        return f"trained for {self.settings.max_s:.10g} s" if self._is_timed_out() else f"no better epoch in {self.patience}"
+
+    def _at_rung(self) -> bool:
+        """Whether the last epoch has reached one."""
+        if self.settings.unit == "epochs":
+            return len(self.epochs) in self.settings.rungs
+        before, now = self._seconds()[-2:]
+        return any(before < level <= now for level in self.settings.rungs)
+
+    def _seconds(self) -> list[float]:
+        """Of training by the end of each epoch, with the start, 0, before them."""
+        return [0.0, *training_seconds(row.get("epoch_s", 0.0) for row in self.epochs)]
 
 
 def verdict(error: Exception) -> tuple[str, str]:

@@ -96,10 +96,11 @@ def _results(
 def _asked(sweep: SweepJson) -> str:
     asked, baseline = sweep.asked, sweep.baseline
     stop, search = asked.stop, asked.search
+    seconds = "" if stop.max_s is None else f" and {stop.max_s:.10g} s of training"
     versions = ", ".join(f"{name} {version}" for name, version in sweep.versions.items())
     return f"""\
 - search: {search.sampler}, {search.num_trials} trials, seed {search.seed}
-- ranked by the {stop.mode} of `{stop.metric}`; {stop.scheduler}, at most {stop.max_epochs} epochs
+- ranked by the {stop.mode} of `{stop.metric}`; {stop.scheduler}, at most {stop.max_epochs} epochs{seconds}: {stop.in_words()}
 - baseline (always *{baseline.majority_class}*) on val: accuracy {baseline.accuracy:.3f}, \
 balanced accuracy {baseline.balanced_accuracy:.3f}, macro-F1 {baseline.macro_f1:.3f}
 - dataset fingerprint `{sweep.dataset.fingerprint}`

@@ -13,7 +13,7 @@ from fersweep.results.mlflow_store import limits
 from fersweep.results.record.journal import Report, SweepRecord, TrialRecord
 from fersweep.results.record.sweep_json import SweepJson
 from fersweep.results.scores.figures import SETS, Figures
-from fersweep.trainables.metrics import SCORES
+from fersweep.trainables.metrics import SCORES, is_fold_metric
 
 if TYPE_CHECKING:
     from mlflow.entities import DatasetInput, Param
@@ -101,13 +101,21 @@ def best_metrics(best: dict[str, float], metric: str) -> dict[str, float]:
     return {best_name(name): best[name] for name in names} | {"best/epoch": best["epoch"]}
 
 
-def epoch_metrics(trial: TrialRecord, after: int) -> Iterator[tuple[int, float, dict[str, float]]]:
-    """(epoch, time, metrics) of the epochs that follow epoch `after`; what the process used comes with a report's last."""
+def epoch_metrics(trial: TrialRecord, after: int, metric: str) -> Iterator[tuple[int, float, dict[str, float]]]:
+    """(epoch, time, metrics) of the epochs that follow epoch `after`; what the process used comes with a report's last. Of
+    the values of single folds, those of the sweep's `metric`.
+    """
     reports = {report.epoch: report for report in trial.reports}
     for row, at in zip(trial.epochs[after:], trial.reported_at[after:], strict=True):
         epoch = int(row["epoch"])
         used = system_metrics(reports[epoch]) if epoch in reports else {}
-        yield epoch, at, {limits.key(name): value for name, value in row.items() if name != "epoch"} | used
+        kept = {name: value for name, value in row.items() if name != "epoch" and not _of_a_fold(name, metric)}
+        yield epoch, at, {limits.key(name): value for name, value in kept.items()} | used
+
+
+def _of_a_fold(name: str, metric: str) -> bool:
+    """Whether it is a single fold's value of another metric."""
+    return is_fold_metric(name) and not name.startswith(f"{metric}_fold")
 
 
 def system_metrics(report: Report) -> dict[str, float]:

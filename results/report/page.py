@@ -232,7 +232,7 @@ def _origin(sweep: SweepJson) -> Section:
         ["git commit", sweep.git_commit],
         ["dataset", dataset.name],
         ["data fingerprint", dataset.fingerprint],
-        ["faces", f"{sweep.num_train} train, {sweep.num_val} val" if sweep.num_train is not None else None],
+        ["faces", sweep.num_faces if sweep.num_train is not None else None],
         ["python", sweep.python],
         *([name, version] for name, version in sweep.versions.items()),
     ]

@@ -2,11 +2,14 @@
 
     order = order_of(sweep.asked)
     record.ranked(order), order.values(trial), order.violations(trial), order.infeasible(trial)
+
+It is also what a sampler is told of the trials (results/record/optuna_study.py, Goal).
 """
 
 from __future__ import annotations
 
 import math
+from collections.abc import Sequence
 from dataclasses import dataclass
 
 from fersweep.results.record.trial_record import Row, TrialRecord
@@ -21,13 +24,13 @@ class Order:
     Attributes:
         metric, mode: of the first objective; the trial's best epoch by it is the one that counts.
         objectives: (metric, mode) of each, the first included; empty where there is only one.
-        constraints: what a trial must keep to.
+        limits: what a trial must keep to.
     """
 
     metric: str
     mode: str
     objectives: tuple[tuple[str, str], ...] = ()
-    constraints: tuple[Constraint, ...] = ()
+    limits: tuple[Constraint, ...] = ()
 
     @property
     def names(self) -> list[str]:
@@ -41,15 +44,20 @@ class Order:
     @property
     def asked(self) -> set[str]:
         """The metrics and costs that it looks at."""
-        return {*self.names, *(constraint.metric for constraint in self.constraints)}
+        return {*self.names, *(constraint.metric for constraint in self.limits)}
 
-    def values(self, trial: TrialRecord, num_epochs: int | None = None) -> tuple[float, ...] | None:
+    @property
+    def directions(self) -> tuple[str, ...]:
+        """`modes` as Optuna has them."""
+        return tuple("maximize" if mode == "max" else "minimize" for mode in self.modes)
+
+    def values(self, trial: TrialRecord, num_epochs: int | None = None) -> list[float] | None:
         """Of each objective at the best of the first `num_epochs` epochs (None: of all); None where one is not known."""
         if not self.objectives:
             value = trial.value(self.metric, self.mode, num_epochs)
-            return None if value is None else (value,)
+            return None if value is None else [value]
         row = self._row(trial, num_epochs)
-        values = tuple(_value(trial, row, name) for name in self.names)
+        values = [_value(trial, row, name) for name in self.names]
         return values if all(map(math.isfinite, values)) else None
 
     def losses(self, trial: TrialRecord, num_epochs: int | None = None) -> tuple[float, ...] | None:
@@ -63,8 +71,16 @@ class Order:
         """For each constraint how far the trial is beyond it, in shares of its limit: 0 or less where it keeps to it; infinite
         where its metric is not known (yet).
         """
-        row = self._row(trial, num_epochs) if self.constraints else None
-        return tuple(constraint.violation(_value(trial, row, constraint.metric)) for constraint in self.constraints)
+        row = self._row(trial, num_epochs) if self.limits else None
+        return tuple(constraint.violation(_value(trial, row, constraint.metric)) for constraint in self.limits)
+
+    def constraints(self, trial: TrialRecord) -> dict[str, float]:
+        """`violations` by constraint, as Optuna takes them."""
+        return dict(zip(map(str, self.limits), self.violations(trial), strict=True))
+
+    def curve(self, trial: TrialRecord) -> Sequence[float]:
+        """The metric at each epoch; empty where there are several objectives."""
+        return [] if self.objectives else trial.epochs.column(self.metric)
 
     def is_feasible(self, trial: TrialRecord, num_epochs: int | None = None) -> bool:
         """Whether the trial keeps to all constraints."""
@@ -75,10 +91,10 @@ class Order:
 
         for_good: only those that it never will keep to, however long it trains, and whose metric is known.
         """
-        if not self.constraints:
+        if not self.limits:
             return None
         row, broken = self._row(trial, None), list[str]()
-        for constraint in self.constraints:
+        for constraint in self.limits:
             value = _value(trial, row, constraint.metric)
             if constraint.violation(value) > 0 and (not for_good or (constraint.is_final and not math.isnan(value))):
                 broken.append(_broken(constraint, value))

@@ -112,6 +112,9 @@ class Constraint(NamedTuple):
     sign: str
     limit: float
 
+    def __str__(self) -> str:
+        return f"{self.metric} {self.sign} {self.limit:.12g}"
+
     def holds(self, value: float) -> bool:
         return OPERATORS[self.sign](value, self.limit)
 
