@@ -24,7 +24,10 @@ import numpy as np
 from fersweep.trainables.protocol import Trainable
 
 WARM_UP, FEWEST, MOST = 3, 5, 100  # calls
-SHORT_S, LONG_S = 0.03, 0.3  # after which no further call is made: where nothing asks for the latency, and where it does
+SHORT_S, LONG_S = (
+    0.03,
+    0.3,
+)  # after which no further call is made: where nothing asks for the latency, and where it does
 
 
 def measured(trainable: Trainable, x: np.ndarray, on_gpu: bool, budget_s: float = SHORT_S) -> dict[str, float]:

@@ -21,7 +21,6 @@ from fersweep.results.record.ranking.order import Order
 from fersweep.results.record.ranking.pareto import non_dominated_ranks
 from fersweep.results.record.trial_record import TrialRecord
 
-
 Key = tuple[bool, int, float, int]
 """Of a trial in a ranking: whether it breaks a constraint, its front, its loss by the first objective, its number."""
 

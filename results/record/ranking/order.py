@@ -63,8 +63,10 @@ class Order:
     def losses(self, trial: TrialRecord, num_epochs: int | None = None) -> tuple[float, ...] | None:
         """`values` with their signs turned where more is better: the less, the better."""
         values = self.values(trial, num_epochs)
-        return None if values is None else tuple(
-            -value if mode == "max" else value for value, mode in zip(values, self.modes, strict=True)
+        return (
+            None
+            if values is None
+            else tuple(-value if mode == "max" else value for value, mode in zip(values, self.modes, strict=True))
         )
 
     def violations(self, trial: TrialRecord, num_epochs: int | None = None) -> tuple[float, ...]:

@@ -32,7 +32,7 @@ VAL_METRICS: dict[str, Mode] = {
     "val_loss": "min",
 }
 MEASURED = ("latency_ms", "weights", "checkpoint_bytes")  # once a trial; they do not change while it trains
-COSTS: dict[str, Mode] = {name: "min" for name in (*MEASURED, "train_s")}
+COSTS: dict[str, Mode] = dict.fromkeys((*MEASURED, "train_s"), "min")
 MODES: dict[str, Mode] = {**VAL_METRICS, **COSTS}
 FEWEST, MOST = 2, 3  # objectives
 OPERATORS: dict[str, Callable[[float, float], bool]] = {
@@ -137,10 +137,14 @@ def parse_constraint(text: str) -> Constraint:
     """`latency_ms <= 5` → its parts. Raises ValueError."""
     parts = FORM.fullmatch(text)
     if parts is None:
-        raise ValueError(f'search.constraints: {text!r} is none: want a metric, <=, >=, < or >, and a number: "latency_ms <= 5"')
+        raise ValueError(
+            f'search.constraints: {text!r} is none: want a metric, <=, >=, < or >, and a number: "latency_ms <= 5"'
+        )
     metric, sign, number = parts.groups()
     if metric not in MODES:
-        raise ValueError(f"search.constraints: {text!r}: there is no metric {metric!r}; {hint(metric, list(MODES), 'metrics')}")
+        raise ValueError(
+            f"search.constraints: {text!r}: there is no metric {metric!r}; {hint(metric, list(MODES), 'metrics')}"
+        )
     try:
         limit = float(number)
     except ValueError:
