@@ -14,6 +14,7 @@ from typing import Any
 from fersweep.common.errors import InputError
 from fersweep.results.record.home import find_sweep
 from fersweep.results.record.journal import SweepRecord, TrialRecord
+from fersweep.results.record.ranking.order import order_of
 from fersweep.results.record.recorded_sweep import load_sweep
 from fersweep.results.record.sweep_json import OlderPoint, OlderTrial
 from fersweep.search_spaces.sweep_file.schema import Sweep
@@ -49,7 +50,7 @@ def best_points(sweep: Sweep, home: Path) -> list[OlderPoint]:
     points: list[OlderPoint] = []
     for name, number in sweep.search.best_of:
         theirs, record = _load(sweep, home, name)
-        best = record.kept(sweep.stop.metric, sweep.stop.mode, number)
+        best = record.kept(order_of(sweep), number)[:number]
         if len(best) < number:
             raise InputError(
                 f"search.start_from: sweep {name!r} has {len(best)} trials that have ended and not failed, not {number}"

@@ -19,6 +19,7 @@ from fersweep.common.text import masked
 from fersweep.common.untrusted import MB, parse_json, read_regular, why
 from fersweep.data_pipeline.tasks.task import Task
 from fersweep.results.record.journal import Hparams, TrialRecord
+from fersweep.results.record.ranking.order import Order, order_of
 from fersweep.results.record.storage import Storage
 from fersweep.results.record.trial_record import is_distribution
 from fersweep.search_spaces.sweep_file.schema import Sweep
@@ -172,13 +173,18 @@ class SweepJson(_Part):
 
     @property
     def metric(self) -> str:
-        """What trials are ranked by."""
+        """What trials are ranked by; of several objectives the first."""
         return self.asked.stop.metric
 
     @property
     def mode(self) -> str:
         """`max` or `min`: which values of `metric` are good."""
         return self.asked.stop.mode
+
+    @property
+    def order(self) -> Order:
+        """What trials are ranked by, in full: all objectives, and the constraints."""
+        return order_of(self.asked)
 
     @property
     def older_points(self) -> list[NamedPoint]:

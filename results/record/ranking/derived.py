@@ -91,6 +91,11 @@ class Ranking:
         self._level()
         return self._keys.get(trial.number, (True, 0, float("inf"), trial.number))
 
+    def best(self) -> TrialRecord | None:
+        """The first, where it keeps to all constraints."""
+        self._level()
+        return self._order[0][1] if self._order and not self._order[0][0][0] else None
+
     def front(self) -> list[TrialRecord]:
         """The trials that keep to all constraints, and that no other of these beats in all objectives, best first by the first
         objective; empty where there is only one objective.
