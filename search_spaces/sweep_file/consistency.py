@@ -9,6 +9,7 @@ from unicodedata import category
 from fersweep.common.text import masked, one_line
 from fersweep.search_spaces.sweep_file.schema import Older, Resources, Sweep
 from fersweep.search_spaces.sweep_file.searched_space import drawn
+from fersweep.search_spaces.sweep_file.sections import suitability
 
 LONGEST_CLASS = 200  # characters of a class's name
 LEAST = 0.01  # of a CPU or a GPU
@@ -100,10 +101,7 @@ def remarks(sweep: Sweep) -> list[str]:
     idle = sorted({"grace_epochs", "reduction"} & stop.model_fields_set) if stop.scheduler == "none" else []
     if idle:
         lines.append(f"without effect: {' and '.join(f'stop.{key}' for key in idle)}, as stop.scheduler is none")
-    if search.sampler == "random" and search.older:
-        lines.append(
-            f"without effect: search.start_from {', '.join(search.older)}, as the random sampler learns nothing"
-        )
+    lines += suitability.remarks(sweep)
     never = sorted(sweep.space.range.keys() - drawn(sweep))
     if never:
         lines.append(f"without effect: space.range of {', '.join(never)}, which no trial of this space draws")

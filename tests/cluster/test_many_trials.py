@@ -16,7 +16,7 @@ from fersweep.cluster.driver import checkpoint_pruning
 from fersweep.cluster.driver.live_view import Varying
 from fersweep.cluster.samplers.known_trials import KnownTrials
 from fersweep.cluster.schedulers.asha import _quantile, survives
-from fersweep.cluster.search import known_trials
+from fersweep.cluster.samplers import known_trials
 from fersweep.cluster.search.decisions import Search
 from fersweep.results.record.journal import STATES, SweepRecord
 from fersweep.results.record.optuna_study import study_of
