@@ -57,7 +57,7 @@ class Search:
         points: Sequence[NamedPoint] = (),
     ):
         self.sweep, self.journal = sweep, journal
-        self._sampler = Sampler(sweep, history, points)
+        self._sampler = Sampler(sweep, history, points, journal.path.parent)
         self._rule = rule(sweep.stop)
         self._order = order_of(sweep)
         self.active: dict[int, float] = {}
@@ -73,19 +73,25 @@ class Search:
     @property
     def remaining(self) -> int:
         """How many trials are still to be handed out: those that are waiting, and those that were not sampled yet."""
-        all_trials = max(self.sweep.search.num_trials, len(self.record.trials))
+        all_trials = max(self._num_wanted, len(self.record.trials))
         return all_trials - self.record.num_ended - len(self.active)
 
     def done(self) -> bool:
         """Whether every trial that was asked for has ended."""
-        return self.record.num_ended == len(self.record.trials) >= self.sweep.search.num_trials
+        return self.record.num_ended == len(self.record.trials) >= self._num_wanted
+
+    @property
+    def _num_wanted(self) -> int:
+        """search.num_trials, or fewer where the sampler has no more points."""
+        num_trials = self.sweep.search.num_trials
+        return min(num_trials, len(self.record.trials)) if self._sampler.exhausted(self.record) else num_trials
 
     def next(self) -> Assignment | None:
         """The next trial to run: first those left unfinished, then new ones; None when all are handed out."""
         number = min(self.waiting(), default=None)
         if number is None:
             number = len(self.record.trials)
-            if number >= self.sweep.search.num_trials:
+            if number >= self._num_wanted:
                 return None
             self._sample(number)
         trial = self.record.trials[number]
@@ -105,6 +111,7 @@ class Search:
             params=suggestion.params,
             distributions=distributions,
             point=suggestion.point,
+            **({"attrs": suggestion.attrs} if suggestion.attrs else {}),
             suggest_s=round(time.perf_counter() - start, 6),
         )
 

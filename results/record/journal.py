@@ -4,7 +4,7 @@
 else hears of the event. The Optuna study, ASHA's rungs and the MLflow runs are made of it: they are rebuilt by
 replaying the events in order and never hold anything that is not here.
 
-Events: `session` (a driver started, was interrupted, finished), `sampled` (a trial got its hparams; `suggest_s`: how long its suggestion took), `report` (a trial
+Events: `session` (a driver started, was interrupted, finished), `sampled` (a trial got its hparams; `suggest_s`: how long its suggestion took; `attrs`: what the sampler keeps), `report` (a trial
 trained one or more epochs; `worker`: what its process used; `costs`: what its model costs, measured once), `fault` (an attempt at a trial broke off, or its checkpoint
 was damaged; the trial goes on; `log`: the last lines that a process wrote before it died), `ended` (a trial finished, was stopped by ASHA, or failed), `reopened` (an ended trial
 runs again: more epochs, or a failed one once more).
@@ -70,6 +70,7 @@ class SweepRecord:
                 params=event.get("params", {}),
                 distributions={name: sys.intern(text) for name, text in event.get("distributions", {}).items()},
                 point=event.get("point"),
+                attrs=event.get("attrs", {}),
                 sampled_at=event["time"],
             )
         elif kind in OF_A_TRIAL:
@@ -99,6 +100,7 @@ class SweepRecord:
             trial.log = event.get("log", trial.log)
         elif kind == "ended":
             trial.state, trial.reason, trial.ended_at = event["state"], event.get("reason"), event["time"]
+            trial.ends += 1
         else:
             trial.state, trial.reason, trial.ended_at, trial.retries = "running", None, None, 0
             trial.reopened = True

@@ -9,6 +9,7 @@ from unicodedata import category
 from fersweep.common.text import masked, one_line
 from fersweep.search_spaces.sweep_file.schema import Older, Resources, Stop, Sweep
 from fersweep.search_spaces.sweep_file.searched_space import drawn
+from fersweep.search_spaces.sweep_file.sections import suitability
 from fersweep.search_spaces.sweep_file.sections.schedulers import SCHEDULERS
 
 LONGEST_CLASS = 200  # characters of a class's name
@@ -114,10 +115,7 @@ def remarks(sweep: Sweep) -> list[str]:
     """What has no effect, one line each."""
     stop, search, lines = sweep.stop, sweep.search, list[str]()
     lines += _remarks_on_stop(stop, search.num_trials)
-    if search.sampler == "random" and search.older:
-        lines.append(
-            f"without effect: search.start_from {', '.join(search.older)}, as the random sampler learns nothing"
-        )
+    lines += suitability.remarks(sweep)
     never = sorted(sweep.space.range.keys() - drawn(sweep))
     if never:
         lines.append(f"without effect: space.range of {', '.join(never)}, which no trial of this space draws")

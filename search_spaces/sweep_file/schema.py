@@ -33,7 +33,7 @@ from fersweep.search_spaces.sweep_file.sections.objectives import (
     parse_constraint,
 )
 from fersweep.search_spaces.sweep_file.sections.part import Part, filled_in
-from fersweep.search_spaces.sweep_file.sections.samplers import SAMPLERS
+from fersweep.search_spaces.sweep_file.sections.samplers import with_defaults
 from fersweep.search_spaces.sweep_file.sections.schedulers import SCHEDULERS, Scheduler
 
 MAX_NAME = 80  # characters of a sweep's name
@@ -78,7 +78,7 @@ class Search(Part):
     @classmethod
     def _all_options(cls, value: dict[str, Any], info: ValidationInfo) -> dict[str, Any]:
         name = info.data.get("sampler")  # none where it is of another type
-        return value if name is None else filled_in("search.sampler", name, SAMPLERS, value)
+        return value if name is None else with_defaults(name, value)
 
     @field_validator("start_from", mode="before")
     @classmethod
