@@ -212,4 +212,5 @@ def _as_record(trial: OlderTrial, number: int) -> TrialRecord:
         distributions=trial.distributions,
         epochs=Epochs(trial.epochs),
         state=trial.state,
+        costs=trial.costs,
     )

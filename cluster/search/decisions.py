@@ -18,6 +18,7 @@ from fersweep.cluster.schedulers.registry import rule
 from fersweep.results.record.journal import Journal, SweepRecord
 from fersweep.results.record.ranking.order import order_of
 from fersweep.results.record.sweep_json import OlderTrial
+from fersweep.results.record.trial_record import INFEASIBLE
 from fersweep.search_spaces.sweep_file.schema import Sweep
 from fersweep.search_spaces.sweep_file.searched_space import NamedPoint
 
@@ -157,7 +158,7 @@ class Search:
         the scheduler ends it.
         """
         broken = self._order.infeasible(self.record.trials[number], for_good=True)
-        reason = f"infeasible: {broken}" if broken else self._rule.judge(self.record, number, before)
+        reason = f"{INFEASIBLE}{broken}" if broken else self._rule.judge(self.record, number, before)
         if reason is not None:
             self._end(number, "stopped", reason)
         return reason is not None

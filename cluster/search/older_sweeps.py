@@ -86,8 +86,13 @@ def _older_trial(sweep: Sweep, name: str, trial: TrialRecord, fixed_then: dict[s
         fixed = fitted(sweep, f"{name}/{trial.name}", {**fixed_then, **trial.params})
     except ValueError:
         return None
-    metric = sweep.stop.metric
-    rows = [{"epoch": row["epoch"], metric: row[metric]} for row in trial.epochs if math.isfinite(row[metric])]
+    metric, asked = sweep.stop.metric, order_of(sweep).asked
+    wanted = {"epoch", *asked, *(["epoch_s"] if "train_s" in asked else [])}
+    rows = [
+        {name: value for name, value in row.items() if name in wanted}
+        for row in trial.epochs
+        if math.isfinite(row[metric])
+    ]
     if trial.state == "running" or (trial.state != "failed" and not rows):
         return None
     return OlderTrial(
@@ -96,4 +101,5 @@ def _older_trial(sweep: Sweep, name: str, trial: TrialRecord, fixed_then: dict[s
         distributions={key: distribution_to_json(distribution) for key, distribution in fixed.distributions.items()},
         epochs=rows,
         state=trial.state,
+        costs=trial.costs,
     )

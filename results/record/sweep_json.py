@@ -73,6 +73,7 @@ class OlderTrial(_Part):
     distributions: Distributions
     epochs: list[dict[str, int | float]]
     state: str
+    costs: dict[str, FiniteFloat] = {}
 
 
 class OlderPoint(_Part):

@@ -25,6 +25,7 @@ NUMBERS = (int, float)
 LARGEST = 2.0**63  # of what is counted or measured
 LAST_TIME = 2.5e11  # seconds since 1970: the year 9892
 MOST_TRIALS = 10**7
+INFEASIBLE = "infeasible: "  # the reason of a trial that was stopped for a constraint begins so
 ATTRS = ("study", "trial", "trials", "told")  # parts of what a sampler keeps
 
 
@@ -335,6 +336,11 @@ class TrialRecord:
     @property
     def num_epochs(self) -> int:
         return len(self.epochs)
+
+    @property
+    def is_infeasible(self) -> bool:
+        """Whether it was stopped because it never will keep to a constraint: it is compared with no other."""
+        return self.state == "stopped" and str(self.reason).startswith(INFEASIBLE)
 
     @property
     def ended(self) -> str:

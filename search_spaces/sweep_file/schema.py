@@ -147,6 +147,12 @@ class Stop(Part):
     @model_validator(mode="after")
     def _check(self) -> Stop:
         check_objectives(self.objectives)
+        if self.objectives and not SCHEDULERS[self.scheduler].SEVERAL_OBJECTIVES:
+            able = " or ".join(name for name, options in SCHEDULERS.items() if options.SEVERAL_OBJECTIVES)
+            raise ValueError(
+                f"stop.scheduler: {self.scheduler} compares trials by one objective, and stop.objectives has "
+                f"{len(self.objectives)}: want {able}"
+            )
         if (self.metric == "val_loss") != (self.mode == "min"):
             raise ValueError(
                 f"stop.mode: {self.metric} wants mode {'min' if self.metric == 'val_loss' else 'max'}, not {self.mode}"

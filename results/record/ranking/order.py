@@ -13,7 +13,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 
 from fersweep.results.record.trial_record import Row, TrialRecord
-from fersweep.search_spaces.sweep_file.schema import Sweep
+from fersweep.search_spaces.sweep_file.schema import Stop, Sweep
 from fersweep.search_spaces.sweep_file.sections.objectives import COSTS, Constraint
 
 
@@ -108,9 +108,12 @@ class Order:
 
 def order_of(sweep: Sweep) -> Order:
     """What a sweep file asks for."""
-    stop = sweep.stop
-    objectives = tuple((objective.metric, objective.mode) for objective in stop.objectives)
-    return Order(stop.metric, stop.mode, objectives, sweep.search.parsed_constraints)
+    return Order(*objectives_of(sweep.stop), sweep.search.parsed_constraints)
+
+
+def objectives_of(stop: Stop) -> tuple[str, str, tuple[tuple[str, str], ...]]:
+    """Metric, mode and objectives of an Order."""
+    return stop.metric, stop.mode, tuple((objective.metric, objective.mode) for objective in stop.objectives)
 
 
 def costs_of(trial: TrialRecord, best: Row | None) -> dict[str, float]:

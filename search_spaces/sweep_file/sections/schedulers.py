@@ -17,8 +17,11 @@ MOST_LEVELS = 10_000  # at which a trial is compared
 
 
 class Scheduler(Part):
-    """Options of a scheduler. `USES`: what it reads of `grace` (grace_epochs, or grace_s) and `reduction`."""
+    """Options of a scheduler. `USES`: what it reads of `grace` (grace_epochs, or grace_s) and `reduction`;
+    `SEVERAL_OBJECTIVES`: whether it can compare trials by more than one.
+    """
 
+    SEVERAL_OBJECTIVES: ClassVar[bool] = False
     USES: ClassVar[tuple[str, ...]] = ()
     TITLE: ClassVar[str] = ""
 
@@ -39,6 +42,7 @@ class Asha(Scheduler):
     """Asynchronous successive halving (Li et al. 2018, arXiv:1810.05934)."""
 
     USES, TITLE = ("grace", "reduction"), "ASHA"
+    SEVERAL_OBJECTIVES = True
 
     def rungs(self, grace: float, reduction: int, end: float) -> Sequence[float]:
         return rungs(grace, reduction, end)
@@ -165,6 +169,8 @@ class Patient(Scheduler):
 
 class Never(Scheduler):
     """Every trial trains all its epochs."""
+
+    SEVERAL_OBJECTIVES = True
 
 
 SCHEDULERS: dict[str, type[Scheduler]] = {

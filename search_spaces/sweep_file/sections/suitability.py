@@ -31,6 +31,11 @@ def refuse_unsearchable(sweep: Sweep) -> None:
     """Raises ValueError where the sampler cannot search the space at all."""
     name, options, space = sweep.search.sampler, options_of(sweep), drawn_from(sweep)
     sometimes = conditional(sweep)
+    if sweep.stop.objectives and not options.SEVERAL_OBJECTIVES:
+        raise ValueError(
+            f"search.sampler: {name} searches for one objective, and stop.objectives has {len(sweep.stop.objectives)}: want tpe, "
+            "nsga2 or another that takes several"
+        )
     if isinstance(options, Grid):
         if sometimes:
             raise ValueError(
@@ -74,6 +79,8 @@ def remarks(sweep: Sweep) -> list[str]:
         lines.append(
             f"without effect: search.start_from {', '.join(search.older)}, as the {name} sampler learns nothing"
         )
+    if search.constraints and options.LEARNS and not options.CONSTRAINTS:
+        lines.append(f"{name} learns nothing from search.constraints: a trial that breaks one is only never the best")
     if isinstance(options, Nsga2) and options.population_size >= search.num_trials:
         lines.append(
             f"{name} draws its first {options.population_size} trials (sampler_options.population_size) at random, and "
