@@ -16,7 +16,6 @@ from fersweep.cluster.driver import checkpoint_pruning
 from fersweep.cluster.driver.live_view import Varying
 from fersweep.cluster.samplers import known_trials
 from fersweep.cluster.samplers.known_trials import KnownTrials
-from fersweep.cluster.samplers import known_trials
 from fersweep.cluster.schedulers.asha import quantile, survives
 from fersweep.cluster.search.decisions import Search
 from fersweep.results.record.journal import STATES, SweepRecord

@@ -9,7 +9,7 @@ It is also what a sampler is told of the trials (results/record/optuna_study.py,
 from __future__ import annotations
 
 import math
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
 from fersweep.results.record.trial_record import Row, TrialRecord
@@ -116,13 +116,13 @@ def objectives_of(stop: Stop) -> tuple[str, str, tuple[tuple[str, str], ...]]:
     return stop.metric, stop.mode, tuple((objective.metric, objective.mode) for objective in stop.objectives)
 
 
-def costs_of(trial: TrialRecord, best: Row | None) -> dict[str, float]:
+def costs_of(trial: TrialRecord, best: Mapping[str, float] | None) -> dict[str, float]:
     """What a trial's model costs, as far as it is known, by name; `best`: the metrics of its best epoch."""
     costs = {name: _value(trial, best, name) for name in COSTS}
     return {name: value for name, value in costs.items() if math.isfinite(value)}
 
 
-def _value(trial: TrialRecord, best: Row | None, name: str) -> float:
+def _value(trial: TrialRecord, best: Mapping[str, float] | None, name: str) -> float:
     """A metric at the best epoch, or a cost; NaN where it is not known."""
     if name == "train_s":
         return math.nan if best is None else sum(trial.epochs.column("epoch_s")[: int(best["epoch"])])
