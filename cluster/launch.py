@@ -19,6 +19,7 @@ from fersweep.cluster.driver.notifications import webhook
 from fersweep.cluster.driver.run_sweep import Outcome, run_sweep
 from fersweep.cluster.new_sweep import new_sweep, refuse_existing, refuse_stored
 from fersweep.cluster.plans import find_plan
+from fersweep.cluster.schedulers.wilcoxon import check_folds
 from fersweep.cluster.search.older_sweeps import best_points, history
 from fersweep.common import ray_connection
 from fersweep.common.errors import InputError
@@ -35,7 +36,7 @@ from fersweep.results.record.sweep_json import Baseline, Learned, SweepJson, sto
 from fersweep.results.tracking import address as address_of_mlflow
 from fersweep.search_spaces.sweep_file.schema import Sweep
 from fersweep.search_spaces.sweep_file.searched_space import distributions, fetch
-from fersweep.trainables.metrics import majority_baseline
+from fersweep.trainables.metrics import SCORES, majority_baseline
 
 VERSIONS_OF = (
     "ray",
@@ -64,7 +65,7 @@ def describe(asked: Sweep, data: str | Path, home: Path) -> tuple[SweepJson, Tas
         raise InputError(
             f"{data}: val has faces of {arrays.classes[int(judged[0])]} alone, which ranks no trials: it needs two classes"
         )
-    baseline = majority_baseline(arrays.train.y, arrays.val.y, len(arrays.classes))
+    check_folds(asked.stop, len(arrays.folds))
     sweep = SweepJson(
         sweep=asked,
         sweep_id=uuid.uuid4().hex,
@@ -79,15 +80,14 @@ def describe(asked: Sweep, data: str | Path, home: Path) -> tuple[SweepJson, Tas
         points=best_points(asked, home),
         classes=arrays.classes,
         feature_names=arrays.feature_names,
-        num_train=len(arrays.train.y),
+        num_train=task.num_faces("train"),
         num_val=len(arrays.val.y),
+        num_folds=task.num_folds or None,
         num_by_class={
             split: dict(zip(arrays.classes, np.bincount(y, minlength=len(arrays.classes)).tolist(), strict=True))
             for split, y in (("train", arrays.train.y), ("val", arrays.val.y))
         },
-        baseline=Baseline.model_validate(
-            {**baseline, "majority_class": arrays.classes[int(baseline["majority_class"])]}
-        ),
+        baseline=_baseline(arrays),
         created=datetime.now(UTC).isoformat(timespec="seconds"),
         command=shell("fersweep", *sys.argv[1:]),
         git_commit=own_commit(),
@@ -97,6 +97,17 @@ def describe(asked: Sweep, data: str | Path, home: Path) -> tuple[SweepJson, Tas
         home=Path(home).resolve(),
     )
     return sweep, arrays
+
+
+def _baseline(arrays: TaskArrays) -> Baseline:
+    """Of always answering train's most frequent class; with folds, each fold's own train's, and the mean of their scores."""
+    num_classes, train_y, val_y = len(arrays.classes), arrays.train.y, arrays.val.y
+    whole = majority_baseline(train_y, val_y, num_classes)
+    folds = [majority_baseline(train_y[fold.train], val_y[fold.val], num_classes) for fold in arrays.folds]
+    return Baseline(
+        majority_class=arrays.classes[int(whole["majority_class"])],
+        **{name: float(np.mean([each[name] for each in folds or [whole]])) for name in SCORES},
+    )
 
 
 def versions() -> dict[str, str]:
@@ -150,13 +161,12 @@ def dry(
             raise
         warn(f"warning: {error}; a launch here would be refused")
     at_once = capacity.places(asked.resources) or "no"
-    rungs = ", ".join(map(str, asked.stop.rungs()))
     learned = Counter(trial.sweep for trial in sweep.history)
     facts = (
         f"# data {sweep.dataset.path} ({sweep.dataset.fingerprint[:12]}): "
-        f"{sweep.num_train} train, {sweep.num_val} val faces, {len(sweep.feature_names)} features\n"
+        f"{sweep.num_faces}, {len(sweep.feature_names)} features\n"
         + "".join(f"# {line}\n" for line in sweep.without_faces())
-        + f"# {f'ASHA compares trials at epochs {rungs}' if rungs else 'no trial is stopped early'}; "
+        + f"# {asked.stop.in_words()}; "
         f"{at_once} trials at once\n"
         + "".join(f"# learns from {number} trials of sweep {name}\n" for name, number in learned.items())
         + "".join(f"# begins with the point of trial {point.name}\n" for point in sweep.points)

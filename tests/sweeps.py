@@ -22,6 +22,7 @@ from tests.datasets import write_tiny_dataset
 
 METRIC = "val_macro_f1"
 UP_TO_1 = '{"name": "FloatDistribution", "attributes": {"step": null, "low": 0.0, "high": 1.0, "log": false}}'
+COSTS = {"latency_ms": 0.25, "weights": 156.0, "checkpoint_bytes": 2_000.0}
 WORKER = {"host": "node-1", "pid": 123, "cpu_percent": 87.5, "rss_bytes": 400_000_000}
 
 
@@ -79,8 +80,8 @@ class FakeDriver:
         known = dict.fromkeys(params, UP_TO_1)
         self.journal.append("sampled", trial=trial, hparams=hparams, params=params, distributions=known, point=point)
 
-    def report(self, trial: int, epochs: Sequence[dict[str, Any]]) -> None:
-        self.journal.append("report", trial=trial, epochs=list(epochs), worker=WORKER)
+    def report(self, trial: int, epochs: Sequence[dict[str, Any]], costs: dict[str, float] | None = None) -> None:
+        self.journal.append("report", trial=trial, epochs=list(epochs), worker=WORKER, costs=costs or COSTS)
 
     def end(self, trial: int, state: str, reason: str | None = None) -> None:
         self.journal.append("ended", trial=trial, state=state, reason=reason)

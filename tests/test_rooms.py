@@ -59,7 +59,7 @@ TABLE: dict[str, str] = {
     "cluster/planning": "capacity search samplers worker launch launchers plans",
     "cluster/doctor": "capacity driver",
     "cluster/cluster_nodes": "capacity",
-    "cluster/launch": "capacity cluster_nodes plans search worker driver new_sweep",
+    "cluster/launch": "capacity cluster_nodes plans schedulers search worker driver new_sweep",
     "cluster/resume": "capacity cluster_nodes search worker driver launch one_driver",
     "cluster/launch_or_resume": "driver launch resume",
     "cluster/stop": "driver",

@@ -9,9 +9,13 @@ import warnings
 from collections.abc import Iterable
 from pathlib import Path
 from types import ModuleType
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from fersweep.common.errors import InputError, hint
+
+if TYPE_CHECKING:
+    from fersweep.data_pipeline.tasks.arrays import TaskArrays
+    from fersweep.trainables.protocol import Trainable
 
 NAMES = {
     "blendshape_lstm": "fersweep.trainables.blendshape_lstm",
@@ -36,6 +40,18 @@ def load(name: str) -> ModuleType:
         offered = [other for other in known if other != DOUBLE]
         raise ValueError(f"unknown trainable {name!r}: {hint(name, offered)}")
     return import_more(name) if name in more() else importlib.import_module(known[name])
+
+
+def build(name: str, hparams: dict[str, Any], arrays: TaskArrays, seed: int) -> Trainable:
+    """A fresh model of the trainable `name`; of arrays with folds (`task.fold: all`), one a fold, side by side.
+
+    Raises ValueError for hparams that are none, TrialFailed where it does not fit in memory.
+    """
+    if arrays.folds:
+        from fersweep.trainables import folded
+
+        return folded.build(load(name), hparams, arrays, seed)
+    return load(name).build(hparams, arrays, seed)
 
 
 def expect(name: str, fetched: dict[str, str]) -> None:
@@ -82,12 +98,18 @@ def restore(directory: Path):
     directory = Path(directory)
     model = read_model(directory)
     if num := model.get("ensemble"):
-        from fersweep.trainables.ensemble import Ensemble
+        from fersweep.trainables.ensemble import Ensemble, columns_of, member_path
 
-        members = [directory / f"member-{index}" for index in range(num)]
-        if any(read_model(member).get("ensemble") for member in members):
+        members = [member_path(directory, index) for index in range(num)]
+        described = [read_model(member) for member in members]
+        if any(member.get("ensemble") for member in described):
             raise InputError(f"{directory} is no checkpoint that can be opened: an ensemble of ensembles")
-        return Ensemble([restore(member) for member in members])
+        names: list[str] = model["feature_names"]
+        if unknown := {name for member in described for name in member["feature_names"]} - set(names):
+            raise InputError(
+                f"{directory} is no checkpoint that can be opened: a member sees {min(unknown)}, it does not"
+            )
+        return Ensemble([restore(member) for member in members], columns_of(names, described))
     try:
         return load(model["trainable"]).restore(directory)
     except InputError:

@@ -68,6 +68,9 @@ class Curve:
         weights = np.exp(-(distance - distance.min(axis=1, keepdims=True)))
         return (weights / weights.sum(axis=1, keepdims=True)).astype(np.float32)
 
+    def num_weights(self) -> int:
+        return self.means.size
+
     def save(self, directory: Path) -> None:
         write_checkpoint(directory, {**self.model, "epoch": self.epoch}, {"means": self.means})
 

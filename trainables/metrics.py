@@ -6,11 +6,34 @@ faces without an answer: they have a class, and so are wrong.
 
 from __future__ import annotations
 
+import re
+from collections.abc import Mapping
+
 import numpy as np
 
 SCORES = ("accuracy", "balanced_accuracy", "macro_f1")
+FOLD_METRICS = ("val_loss", *(f"val_{name}" for name in SCORES))
+"""What a trial of `task.fold: all` reports of each fold (`fold_metric`), beside the means."""
 EpochMetrics = dict[str, float]
 """Metrics of an epoch by name: `epoch` and protocol.METRICS; some trainables have more."""
+
+
+def fold_metric(metric: str, fold: int) -> str:
+    """The name of a fold's own value of a metric: `val_macro_f1_fold3`."""
+    return f"{metric}_fold{fold}"
+
+
+def is_fold_metric(name: str) -> bool:
+    """Whether it is the name of a fold's own value."""
+    return re.fullmatch(r".+_fold\d+", name) is not None
+
+
+def fold_values(row: Mapping[str, float], metric: str) -> list[float]:
+    """Each fold's value of a metric in an epoch's row, in the order of the folds; [] of a row that has none."""
+    values: list[float] = []
+    while (name := fold_metric(metric, len(values))) in row:
+        values.append(row[name])
+    return values
 
 
 def confusion(y: np.ndarray, predicted: np.ndarray, num_classes: int) -> np.ndarray:

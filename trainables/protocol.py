@@ -43,7 +43,10 @@ class HparamsModel(BaseModel):
 
 
 class Trainable(Protocol):
-    """One model in training.
+    """One model in training. It may offer besides
+
+        num_weights() -> int    how many numbers it answers with: those that it learned, and others such as running means
+        undisturbed()           a context manager: in its block `predict` is as fast as that of a restored model
 
     Attributes:
         epoch: number of epochs trained so far.

@@ -85,6 +85,7 @@ class _Model(TypedDict, total=False):
     seed: int
     epoch: Annotated[int, Field(ge=0)]
     ensemble: Annotated[int, Field(ge=1, le=1000)]
+    folds: Annotated[int, Field(ge=2, le=1000)]
 
 
 @functools.cache

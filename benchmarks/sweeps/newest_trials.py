@@ -23,7 +23,7 @@ from optuna.distributions import FloatDistribution, distribution_to_json
 
 ROOT = Path(__file__).resolve().parents[2]
 sys.path.insert(0, str(ROOT))
-from fersweep.cluster.search import known_trials  # noqa: E402
+from fersweep.cluster.samplers import known_trials  # noqa: E402
 from fersweep.results.record.trial_record import Epochs, TrialRecord  # noqa: E402
 
 NAMES = [f"x{index}" for index in range(6)]

@@ -8,6 +8,7 @@ from fersweep.cluster.search.decisions import Search
 from fersweep.results.record import checkpoints
 from fersweep.results.record.journal import TrialRecord
 from fersweep.results.record.ranking.derived import Ends
+from fersweep.results.record.ranking.order import order_of
 from fersweep.results.record.storage import Storage
 
 
@@ -25,9 +26,9 @@ class Pruner:
 
     def prune(self) -> None:
         """Delete what the trials that have ended since the last call no longer need."""
-        stop, record = self._search.sweep.stop, self._search.record
+        sweep, record = self._search.sweep, self._search.record
         ends = record.derived(Ends).numbers
-        best = {trial.number for trial in record.kept(stop.metric, stop.mode, self._search.sweep.keep_checkpoints)}
+        best = {trial.number for trial in record.kept(order_of(sweep), sweep.keep_checkpoints)}
         changed = {*ends[self._num_ends :], *(best ^ self._best)}
         self._num_ends, self._best = len(ends), best
         for trial in (record.trials[number] for number in sorted(changed)):

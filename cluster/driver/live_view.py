@@ -12,6 +12,7 @@ from rich.cells import cell_len, set_cell_size
 
 from fersweep.common.display.tables import clock, short
 from fersweep.results.record.journal import SweepRecord, TrialRecord
+from fersweep.results.record.ranking.order import Order, order_of
 from fersweep.search_spaces.sweep_file.schema import Sweep
 
 GAP = "  "  # between two columns
@@ -39,9 +40,13 @@ def summary(
     counts = record.count()
     parts = [f"{ended}/{asked} trials"]
     parts += [f"{counts[state]} {state}" for state in ("running", "stopped", "failed") if counts[state]]
-    first, best = next(iter(record.ranking(stop.metric, stop.mode)), None), "none yet"
+    order = order_of(sweep)
+    ranking = record.ranking(order)
+    first, best = ranking.best(), "none feasible yet" if order.limits else "none yet"
     if first and (row := first.best(stop.metric, stop.mode)):
         best = f"{row[stop.metric]:.4f} (trial {first.name}, epoch {int(row['epoch'])})"
+    if order.objectives:
+        best += f" · front {len(ranking.front())}"
     eta = "? (workers are starting)"
     if ended_here:
         eta = clock(seconds / ended_here * (asked - ended))
@@ -81,7 +86,7 @@ def _wrapped(parts: Sequence[str], width: int) -> list[str]:
 
 def _in_order(sweep: Sweep, record: SweepRecord) -> Iterator[TrialRecord]:
     """Running trials, the best first, then the others that have a value, then those without."""
-    ranking = record.ranking(sweep.stop.metric, sweep.stop.mode)
+    ranking = record.ranking(order_of(sweep))
     yield from sorted(record.running.values(), key=ranking.place)
     yield from (trial for trial in ranking if trial.state != "running")
     yield from (trial for trial in record.trials.values() if trial.state != "running" and trial not in ranking)
@@ -93,7 +98,7 @@ def _said(hidden: int, running: int) -> str:
 
 def _columns(sweep: Sweep, record: SweepRecord) -> list[Column]:
     """Of a trial, and of each hparam that varies among the trials."""
-    stop = sweep.stop
+    stop, order = sweep.stop, order_of(sweep)
 
     def value(trial: TrialRecord) -> str:
         best = trial.value(stop.metric, stop.mode)
@@ -107,8 +112,17 @@ def _columns(sweep: Sweep, record: SweepRecord) -> list[Column]:
         ("state", lambda trial: trial.state),
         ("epochs", last),
         (stop.metric.removeprefix("val_"), value),
+        *((name.removeprefix("val_"), _objective(order, name)) for name in order.names[1:]),
     ]
+    if order.objectives:
+        ranking = record.ranking(order)
+        columns.insert(2, ("front", lambda trial: "–" if (rank := ranking.rank(trial)) is None else str(rank)))
     return [*columns, *((name, _hparam(name)) for name in record.derived(Varying).names())]
+
+
+def _objective(order: Order, name: str) -> Callable[[TrialRecord], str]:
+    index = order.names.index(name)
+    return lambda trial: "–" if (values := order.values(trial)) is None else f"{values[index]:.4g}"
 
 
 def _hparam(name: str) -> Callable[[TrialRecord], str]:

@@ -20,6 +20,7 @@ from urllib.parse import urlsplit
 from fersweep.common.errors import InputError
 from fersweep.common.text import masked
 from fersweep.results.record.journal import Event, Journal
+from fersweep.results.record.ranking.order import order_of
 from fersweep.search_spaces.sweep_file.schema import Sweep
 
 PAUSE_S = {"best": 60.0, "failure": 60.0}  # at least so long between two of a kind; the newest one waits
@@ -68,8 +69,9 @@ class Notifier:
         self._ending = self._over = False
         self._trouble = ""
         if self._url is not None:
-            best = self._record.ranked(sweep.stop.metric, sweep.stop.mode)[:1]
-            self._best = best[0].value(sweep.stop.metric, sweep.stop.mode) if best else None
+            self._order = order_of(sweep)
+            best = self._record.ranking(self._order).best()
+            self._best = best.value(sweep.stop.metric, sweep.stop.mode) if best else None
             journal.observers.append(self._hear)
             threading.Thread(target=self._run, name="notifications", daemon=True).start()
 
@@ -130,6 +132,8 @@ class Notifier:
         """The report's best epoch, if it is the best of the sweep so far."""
         metric, sign = self._sweep.stop.metric, 1 if self._sweep.stop.mode == "max" else -1
         found = None
+        if not self._order.is_feasible(self._record.trials[event["trial"]]):
+            return None
         for row in event["epochs"]:
             value = row.get(metric, math.nan)
             if math.isfinite(value) and (self._best is None or sign * value > sign * self._best):

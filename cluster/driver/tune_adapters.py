@@ -169,8 +169,7 @@ class SchedulerAdapter(FIFOScheduler):
 
     def on_trial_result(self, tune_controller: Any, trial: Trial, result: dict[str, Any]) -> str:
         number, status, ended = trial.config["trial"], result["status"], True
-        nested = {key: value for key, value in result.items() if key.startswith("worker/")}  # as Tune flattens it
-        worker = {key.removeprefix("worker/"): value for key, value in nested.items()}
+        worker, costs = _nested(result, "worker/"), _nested(result, "costs/")
         with self._stopping.on_error():
             for note in result["notes"]:
                 self._search.journal.append("fault", trial=number, kind="checkpoint", reason=note)
@@ -180,9 +179,9 @@ class SchedulerAdapter(FIFOScheduler):
                     f"trial {number:04d} could not read its data or save its checkpoint: {result['reason']}"
                 )
             if status == "fault":
-                self._broke_off(number, "trial", result["reason"], result["epochs"], worker)
+                self._broke_off(number, "trial", result["reason"], result["epochs"], worker, costs=costs)
             else:
-                ended = self._search.report(number, result["epochs"], status, result["reason"], worker)
+                ended = self._search.report(number, result["epochs"], status, result["reason"], worker, costs)
         if self._stopping.asked and not ended:
             self._search.active.pop(number, None)  # it goes on from here when the sweep is resumed
             ended = True
@@ -219,11 +218,17 @@ class SchedulerAdapter(FIFOScheduler):
         epochs: list[dict[str, float]],
         worker: dict[str, Any] | None = None,
         log: Sequence[str] = (),
+        costs: dict[str, float] | None = None,
     ) -> None:
-        self._search.fault(number, kind, reason, epochs, worker, log)
+        self._search.fault(number, kind, reason, epochs, worker, log, costs)
         record = self._search.record.trials[number]
         then = "failed" if record.state == "failed" else f"goes on after epoch {record.num_epochs}"
         self._tell(f"trial {number:04d}: {reason}; {then}")
+
+
+def _nested(result: dict[str, Any], prefix: str) -> dict[str, Any]:
+    """A dictionary within a result, which Tune flattens."""
+    return {key.removeprefix(prefix): value for key, value in result.items() if key.startswith(prefix)}
 
 
 class StorageError(RuntimeError):

@@ -150,14 +150,21 @@ def part_of(arrays: TaskArrays, num_train: int) -> TaskArrays:
     share = num_train / len(arrays.train.y)
     if share >= 1:
         return arrays
+    if arrays.folds:
+        groups = [fold.val for fold in arrays.folds]
+        copies = np.arange(len(arrays.val.y), len(arrays.train.y))
+        return arrays.part(np.sort(np.concatenate([rows[_drawn(len(rows), share)] for rows in (*groups, copies)])))
     return replace(arrays, train=_share(arrays.train, share), val=_share(arrays.val, share))
 
 
 def _share(faces: Arrays, share: float) -> Arrays:
-    number = max(round(len(faces.y) * share), min(len(faces.y), 2))
-    rows = np.sort(np.random.default_rng(0).choice(len(faces.y), number, replace=False))
-    votes = None if faces.votes is None else faces.votes[rows]
-    return Arrays(faces.x[rows], faces.y[rows], faces.weight[rows], faces.face_ids[rows], votes)
+    return faces.taken(_drawn(len(faces.y), share))
+
+
+def _drawn(num: int, share: float) -> np.ndarray:
+    """A share of `num` rows, rising; at least two, where there are as many."""
+    number = max(round(num * share), min(num, 2))
+    return np.sort(np.random.default_rng(0).choice(num, number, replace=False))
 
 
 def _checkpoint_bytes(settings: TrialSettings, number: int) -> int:
@@ -165,7 +172,7 @@ def _checkpoint_bytes(settings: TrialSettings, number: int) -> int:
     if not saved:
         return 0
     directory = settings.directory / checkpoints.place(number, saved[-1])
-    return sum(path.stat().st_size for path in directory.iterdir()) if directory.is_dir() else 0
+    return sum(path.stat().st_size for path in directory.rglob("*")) if directory.is_dir() else 0
 
 
 def _gpu_peak() -> int | None:

@@ -53,6 +53,7 @@ def _similar(sweep: SweepJson, home: Path) -> Iterator[RecordedSweep]:
             recorded = load_sweep(directory)
             theirs, asked, ours = recorded.sweep, recorded.sweep.asked, sweep.asked
             alike = (asked.trainable, asked.task.features) == (ours.trainable, ours.task.features)
+            alike = alike and sweep.num_folds == theirs.num_folds
             if alike and asked.resources == ours.resources and 1 / SIMILAR <= _ratio(sweep, theirs) <= SIMILAR:
                 yield recorded
 
@@ -126,4 +127,4 @@ def _in_space(sweep: SweepJson, recorded: RecordedSweep, trial: TrialRecord) -> 
 def _checkpoint_bytes(recorded: RecordedSweep) -> int:
     """The largest of those that are kept on this machine."""
     kept = (recorded.directory / "trials").glob("*/epoch-*")
-    return max((sum(file.stat().st_size for file in path.iterdir()) for path in kept), default=0)
+    return max((sum(file.stat().st_size for file in path.rglob("*")) for path in kept), default=0)

@@ -1,57 +1,130 @@
 """What to try next: an Optuna sampler over the trials of the journal (known_trials.py), made anew for each suggestion.
 
-A sampler keeps no state of its own and is seeded from (the sweep's seed, the trial's number), so a search that was
-interrupted and resumed suggests as one that was not, given the same history.
+A sampler keeps no state of its own but what is in the journal, and is seeded from (the sweep's seed, the trial's number), so
+a search that was interrupted and resumed suggests as one that was not, given the same history.
 """
 
 from __future__ import annotations
 
+import json
 import warnings
-from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
+from fersweep.cluster.samplers import custom
+from fersweep.cluster.samplers.registry import SAMPLERS, Asked
+from fersweep.common.errors import InputError
 from fersweep.results.record.journal import SweepRecord, TrialRecord
+from fersweep.results.record.optuna_study import Goal
+from fersweep.results.record.ranking.order import order_of
 from fersweep.results.record.sweep_json import OlderTrial
 from fersweep.results.record.trial_record import Epochs
 from fersweep.search_spaces.sweep_file.schema import Sweep
-from fersweep.search_spaces.sweep_file.searched_space import NamedPoint, first_points, sample_space
+from fersweep.search_spaces.sweep_file.searched_space import (
+    NamedPoint,
+    conditional,
+    drawn_from,
+    first_points,
+    sample_space,
+)
+from fersweep.search_spaces.sweep_file.sections.samplers import Grid
+from fersweep.search_spaces.sweep_file.sections.suitability import num_points, options_of
 
 if TYPE_CHECKING:
     import optuna
     from optuna.distributions import BaseDistribution
 
+    from fersweep.cluster.samplers.cmaes import Optimizers
     from fersweep.cluster.samplers.known_trials import KnownTrials
+    from fersweep.cluster.samplers.record_storage import RecordStorage
 
 
 @dataclass(frozen=True)
 class Suggestion:
-    """A trial to try: its hparams, the Optuna parameters that they were made from, and the name of its point, if any."""
+    """A trial to try: its hparams, the Optuna parameters that they were made from, the name of its point, if any, and what
+    the sampler keeps for later ones.
+    """
 
     hparams: dict[str, Any]
     params: dict[str, Any]
     distributions: Mapping[str, BaseDistribution]
     point: str | None
+    attrs: dict[str, Any] = field(default_factory=dict)
+
+
+def goal_of(sweep: Sweep) -> Goal:
+    """What the sweep's trials are judged by."""
+    return order_of(sweep)
 
 
 class Sampler:
-    """Suggests trials of one sweep. `history`, `points`: of older sweeps (older_sweeps.py)."""
+    """Suggests trials of one sweep. `history`, `points`: of older sweeps (older_sweeps.py); `directory`: of the sweep, which
+    has a copy of a sampler that is somebody's own (custom.py).
+    """
 
-    def __init__(self, sweep: Sweep, history: Sequence[OlderTrial] = (), points: Sequence[NamedPoint] = ()):
+    def __init__(
+        self,
+        sweep: Sweep,
+        history: Sequence[OlderTrial] = (),
+        points: Sequence[NamedPoint] = (),
+        directory: Path | None = None,
+    ):
         self.sweep = sweep
         self._points = first_points(sweep, points)
         self._history = [_as_record(trial, number - len(history)) for number, trial in enumerate(history)]
+        self._options = options_of(sweep)
+        self._row = SAMPLERS.get(sweep.search.sampler) or custom.row(sweep.search.sampler, directory)
+        self._size = num_points(sweep)
+        self.slow = self._row.slow
+
+    def exhausted(self, record: SweepRecord) -> bool:
+        """Whether every point was handed out, of a sampler that has a number of them."""
+        return self._size is not None and record.derived(self._visited).number >= self._size
 
     def suggest(self, record: SweepRecord, number: int) -> Suggestion:
         """Trial `number`: the next of the first points, while there are any, else what the sampler draws."""
-        study, name = self.study(record, seed=number), None
+        return self.begin(record, number)()
+
+    def begin(self, record: SweepRecord, number: int) -> Callable[[], Suggestion]:
+        """The same in two parts: what is returned may be called in another thread, while the record goes on."""
+        from fersweep.cluster.samplers.record_storage import RecordStorage
+
+        known = record.derived(self._known_trials)
+        storage = RecordStorage(known, number, self.sweep.name)
+        sampler = self._make(record, number, storage)
+        ended = custom.to_be_told(known) if self._row.told else []
+
+        def finish() -> Suggestion:
+            try:
+                return self._draw(sampler, storage, number, ended)
+            except Exception as error:
+                if isinstance(error, InputError) or str(error).startswith("space: "):
+                    raise
+                what = (str(error).strip().splitlines() or [""])[0]
+                raise RuntimeError(
+                    f"search.sampler {self.sweep.search.sampler} failed at trial {number}: {type(error).__name__}: {what}"
+                ) from error
+
+        return finish
+
+    def _draw(
+        self, sampler: optuna.samplers.BaseSampler, storage: RecordStorage, number: int, ended: list[TrialRecord]
+    ) -> Suggestion:
+        study, name = _study(sampler, storage, self.sweep.name), None
+        told = custom.tell(study, sampler, ended)
         if number < len(self._points):
             name, point = self._points[number]
             study.enqueue_trial(point)
         trial = study.ask()
-        return Suggestion(sample_space(self.sweep, trial), trial.params, trial.distributions, name)
+        hparams = sample_space(self.sweep, trial)
+        attrs: dict[str, Any] = {}
+        if self._row.shown(self._options).keeps:
+            attrs = {part: written for part, written in {**storage.written, "told": told}.items() if written}
+        return Suggestion(hparams, trial.params, trial.distributions, name, attrs)
 
     def study(self, record: SweepRecord, seed: int = 0) -> optuna.Study:
         """The journal as an Optuna study whose sampler is seeded from (the sweep's seed, `seed`).
@@ -59,30 +132,76 @@ class Sampler:
         Trials of older sweeps come first. The states are those of results/record/optuna_study.py; the sampler avoids
         the points of trials that are RUNNING.
         """
+        from fersweep.cluster.samplers.record_storage import RecordStorage
+
+        storage = RecordStorage(record.derived(self._known_trials), len(record.trials), self.sweep.name)
+        return _study(self._make(record, seed, storage), storage, self.sweep.name)
+
+    def _make(self, record: SweepRecord, number: int, storage: RecordStorage) -> optuna.samplers.BaseSampler:
         import optuna
 
-        from fersweep.cluster.samplers.known_trials import KnownStorage
-
-        seed = int(np.random.default_rng([self.sweep.search.seed, seed]).integers(2**31))
         with warnings.catch_warnings():
-            warnings.simplefilter("ignore", optuna.exceptions.ExperimentalWarning)  # group
-            sampler = (
-                optuna.samplers.TPESampler(seed=seed, **self.sweep.search.sampler_options)
-                if self.sweep.search.sampler == "tpe"
-                else optuna.samplers.RandomSampler(seed=seed)
-            )
-        stop = self.sweep.stop
-        known = record.derived(self._known_trials)
-        return optuna.create_study(
-            direction="maximize" if stop.mode == "max" else "minimize",
-            sampler=sampler,
-            storage=KnownStorage(known.frozen()),
+            for kind in (optuna.exceptions.ExperimentalWarning, FutureWarning):  # of group, of gamma
+                warnings.simplefilter("ignore", kind)
+            return self._row.make(self._asked(record, number, storage))
+
+    def _asked(self, record: SweepRecord, number: int, storage: RecordStorage) -> Asked:
+        space, sometimes = drawn_from(self.sweep), conditional(self.sweep)
+
+        def optimizers() -> Optimizers:
+            from fersweep.cluster.samplers.cmaes import Optimizers
+
+            return record.derived(Optimizers)
+
+        return Asked(
+            options=self._options,
+            seed=self._seed(number),
+            sweep_seed=self._seed(0),
+            space={name: each for name, each in space.items() if name not in sometimes},
+            conditional={name: space[name] for name in sometimes},
+            storage=storage,
+            optimizers=optimizers,
         )
+
+    def _seed(self, number: int) -> int:
+        return int(np.random.default_rng([self.sweep.search.seed, number]).integers(2**31))
 
     def _known_trials(self) -> KnownTrials:
         from fersweep.cluster.samplers.known_trials import KnownTrials
 
-        return KnownTrials(self.sweep.stop.metric, self.sweep.stop.mode, self._history)
+        return KnownTrials(goal_of(self.sweep), self._row.shown(self._options), self._history)
+
+    def _visited(self) -> Visited:
+        return Visited(isinstance(self._options, Grid), self._history)
+
+
+class Visited:
+    """The points that were tried, of a space that has a number of them (results/record/ranking/derived.py)."""
+
+    def __init__(self, by_grid: bool, history: Sequence[TrialRecord]):
+        self._by_grid = by_grid
+        self._points = set[str]()
+        for trial in history:
+            self.see(trial)
+
+    def see(self, trial: TrialRecord) -> None:
+        if self._by_grid:
+            point = trial.attrs.get("trial", {}).get("grid_id")
+            if point is None:
+                return
+        else:
+            point = trial.params
+        self._points.add(json.dumps(point, sort_keys=True))
+
+    @property
+    def number(self) -> int:
+        return len(self._points)
+
+
+def _study(sampler: optuna.samplers.BaseSampler, storage: RecordStorage, name: str) -> optuna.Study:
+    import optuna
+
+    return optuna.load_study(study_name=name, storage=storage, sampler=sampler)
 
 
 def _as_record(trial: OlderTrial, number: int) -> TrialRecord:
@@ -93,4 +212,5 @@ def _as_record(trial: OlderTrial, number: int) -> TrialRecord:
         distributions=trial.distributions,
         epochs=Epochs(trial.epochs),
         state=trial.state,
+        costs=trial.costs,
     )

@@ -16,7 +16,9 @@ from typing import TYPE_CHECKING, Any
 from fersweep.cluster.samplers.sampler import Sampler
 from fersweep.cluster.schedulers.registry import rule
 from fersweep.results.record.journal import Journal, SweepRecord
+from fersweep.results.record.ranking.order import order_of
 from fersweep.results.record.sweep_json import OlderTrial
+from fersweep.results.record.trial_record import INFEASIBLE
 from fersweep.search_spaces.sweep_file.schema import Sweep
 from fersweep.search_spaces.sweep_file.searched_space import NamedPoint
 
@@ -56,8 +58,9 @@ class Search:
         points: Sequence[NamedPoint] = (),
     ):
         self.sweep, self.journal = sweep, journal
-        self._sampler = Sampler(sweep, history, points)
+        self._sampler = Sampler(sweep, history, points, journal.path.parent)
         self._rule = rule(sweep.stop)
+        self._order = order_of(sweep)
         self.active: dict[int, float] = {}
 
     @property
@@ -71,19 +74,25 @@ class Search:
     @property
     def remaining(self) -> int:
         """How many trials are still to be handed out: those that are waiting, and those that were not sampled yet."""
-        all_trials = max(self.sweep.search.num_trials, len(self.record.trials))
+        all_trials = max(self._num_wanted, len(self.record.trials))
         return all_trials - self.record.num_ended - len(self.active)
 
     def done(self) -> bool:
         """Whether every trial that was asked for has ended."""
-        return self.record.num_ended == len(self.record.trials) >= self.sweep.search.num_trials
+        return self.record.num_ended == len(self.record.trials) >= self._num_wanted
+
+    @property
+    def _num_wanted(self) -> int:
+        """search.num_trials, or fewer where the sampler has no more points."""
+        num_trials = self.sweep.search.num_trials
+        return min(num_trials, len(self.record.trials)) if self._sampler.exhausted(self.record) else num_trials
 
     def next(self) -> Assignment | None:
         """The next trial to run: first those left unfinished, then new ones; None when all are handed out."""
         number = min(self.waiting(), default=None)
         if number is None:
             number = len(self.record.trials)
-            if number >= self.sweep.search.num_trials:
+            if number >= self._num_wanted:
                 return None
             self._sample(number)
         trial = self.record.trials[number]
@@ -103,6 +112,7 @@ class Search:
             params=suggestion.params,
             distributions=distributions,
             point=suggestion.point,
+            **({"attrs": suggestion.attrs} if suggestion.attrs else {}),
             suggest_s=round(time.perf_counter() - start, 6),
         )
 
@@ -117,6 +127,7 @@ class Search:
         status: str,
         reason: str | None = None,
         worker: dict[str, Any] | None = None,
+        costs: dict[str, float] | None = None,
     ) -> bool:
         """Record what a trial trained; True if it ends here.
 
@@ -126,10 +137,11 @@ class Search:
             status: "running", or how the trial ended by itself: "finished", "failed".
             reason: of a failure or of an early end.
             worker: what its process uses (cluster/worker/resource_usage.py).
+            costs: what its model costs (cluster/worker/costs.py), in its first report.
         """
         self.active[number] = time.monotonic()
         before = self.record.trials[number].num_epochs
-        self._record_epochs(number, epochs, worker)
+        self._record_epochs(number, epochs, worker, costs)
         if status == "running":
             return self._judge(number, before)
         self._end(number, status, reason)
@@ -142,15 +154,25 @@ class Search:
             self.active.clear()
 
     def _judge(self, number: int, before: int) -> bool:
-        """Whether the scheduler ends a running trial that has just been trained from epoch `before` on."""
-        reason = self._rule.judge(self.record, number, before)
+        """Whether a running trial that has just been trained from epoch `before` on ends: it will never keep to a constraint, or
+        the scheduler ends it.
+        """
+        broken = self._order.infeasible(self.record.trials[number], for_good=True)
+        reason = f"{INFEASIBLE}{broken}" if broken else self._rule.judge(self.record, number, before)
         if reason is not None:
             self._end(number, "stopped", reason)
         return reason is not None
 
-    def _record_epochs(self, number: int, epochs: list[dict[str, float]] | None, worker: dict[str, Any] | None) -> None:
+    def _record_epochs(
+        self,
+        number: int,
+        epochs: list[dict[str, float]] | None,
+        worker: dict[str, Any] | None,
+        costs: dict[str, float] | None,
+    ) -> None:
         if epochs:
-            self.journal.append("report", trial=number, epochs=epochs, **({"worker": worker} if worker else {}))
+            others = {"worker": worker, "costs": costs}
+            self.journal.append("report", trial=number, epochs=epochs, **{k: v for k, v in others.items() if v})
 
     def fault(
         self,
@@ -160,16 +182,17 @@ class Search:
         epochs: list[dict[str, float]] | None = None,
         worker: dict[str, Any] | None = None,
         log: Sequence[str] = (),
+        costs: dict[str, float] | None = None,
     ) -> None:
         """Record that an attempt at a trial failed; the trial is tried again, or fails.
 
         Args:
             kind: "trial" (its process died, or an unforeseen error was raised: at most failures.max_retries times),
                 "infrastructure" (a machine was lost: any number of times, while epochs are gained in between).
-            epochs, worker: what the attempt had trained since its last report, and what its process used.
+            epochs, worker, costs: what the attempt had trained since its last report, as in `report`.
             log: the last lines that a process wrote before it died.
         """
-        self._record_epochs(number, epochs, worker)
+        self._record_epochs(number, epochs, worker, costs)
         self.journal.append("fault", trial=number, kind=kind, reason=reason, **({"log": list(log)} if log else {}))
         trial = self.record.trials[number]
         if trial.retries > self.sweep.failures.max_retries or trial.lost > MAX_LOST:

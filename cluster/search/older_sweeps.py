@@ -14,6 +14,7 @@ from typing import Any
 from fersweep.common.errors import InputError
 from fersweep.results.record.home import find_sweep
 from fersweep.results.record.journal import SweepRecord, TrialRecord
+from fersweep.results.record.ranking.order import order_of
 from fersweep.results.record.recorded_sweep import load_sweep
 from fersweep.results.record.sweep_json import OlderPoint, OlderTrial
 from fersweep.search_spaces.sweep_file.schema import Sweep
@@ -49,7 +50,7 @@ def best_points(sweep: Sweep, home: Path) -> list[OlderPoint]:
     points: list[OlderPoint] = []
     for name, number in sweep.search.best_of:
         theirs, record = _load(sweep, home, name)
-        best = record.kept(sweep.stop.metric, sweep.stop.mode, number)
+        best = record.kept(order_of(sweep), number)[:number]
         if len(best) < number:
             raise InputError(
                 f"search.start_from: sweep {name!r} has {len(best)} trials that have ended and not failed, not {number}"
@@ -85,8 +86,13 @@ def _older_trial(sweep: Sweep, name: str, trial: TrialRecord, fixed_then: dict[s
         fixed = fitted(sweep, f"{name}/{trial.name}", {**fixed_then, **trial.params})
     except ValueError:
         return None
-    metric = sweep.stop.metric
-    rows = [{"epoch": row["epoch"], metric: row[metric]} for row in trial.epochs if math.isfinite(row[metric])]
+    metric, asked = sweep.stop.metric, order_of(sweep).asked
+    wanted = {"epoch", *asked, *(["epoch_s"] if "train_s" in asked else [])}
+    rows = [
+        {name: value for name, value in row.items() if name in wanted}
+        for row in trial.epochs
+        if math.isfinite(row[metric])
+    ]
     if trial.state == "running" or (trial.state != "failed" and not rows):
         return None
     return OlderTrial(
@@ -95,4 +101,5 @@ def _older_trial(sweep: Sweep, name: str, trial: TrialRecord, fixed_then: dict[s
         distributions={key: distribution_to_json(distribution) for key, distribution in fixed.distributions.items()},
         epochs=rows,
         state=trial.state,
+        costs=trial.costs,
     )

@@ -14,6 +14,7 @@ from typing import Any
 import numpy as np
 
 from fersweep import trainables
+from fersweep.cluster.worker import costs
 from fersweep.cluster.worker.resource_usage import Meter, Usage
 from fersweep.cluster.worker.trial_settings import TrialSettings
 from fersweep.common.text import masked
@@ -21,6 +22,7 @@ from fersweep.common.versions import own_version
 from fersweep.data_pipeline.tasks.arrays import TaskArrays
 from fersweep.results.record import checkpoints
 from fersweep.results.record.journal import trial_name
+from fersweep.results.record.ranking.progress import training_seconds
 
 STORAGE_ERRORS = {errno.ENOSPC, errno.EDQUOT, errno.EROFS, errno.EIO, errno.ESTALE, errno.EACCES, errno.EPERM}
 
@@ -36,6 +38,7 @@ class TrialReport:
         reason: of that status, in a line.
         notes: what a person should know, e.g. of a damaged checkpoint.
         worker: what its process uses; None if that was not measured.
+        costs: what its model costs (costs.py), in its first report.
     """
 
     epochs: list[dict[str, float]]
@@ -43,6 +46,7 @@ class TrialReport:
     reason: str | None
     notes: list[str] = field(default_factory=list)
     worker: Usage | None = None
+    costs: dict[str, float] = field(default_factory=dict[str, float])
 
     def as_json(self) -> dict[str, Any]:
         return {**vars(self), "worker": self.worker.as_json() if self.worker else {}}
@@ -62,10 +66,12 @@ class TrialSession:
         seed = checkpoints.trial_seed(settings.seed, number)
         self.owner = checkpoints.Owner(settings.sweep_id, number, hparams, seed, arrays.fingerprint, own_version())
         trainables.expect(settings.trainable, settings.fetched)
-        self.trainable = trainables.load(settings.trainable).build(hparams, arrays, seed)
+        self.trainable = trainables.build(settings.trainable, hparams, arrays, seed)
         self.epochs: list[dict[str, float]] = []
         self.notes: list[str] = []
         self.meter = Meter(settings.gpus)
+        self._costs_known = known_epochs > 0
+        self._checkpoint_bytes = 0  # of the newest that this attempt stored
         self._saved: list[int] = []  # epochs that have a sound checkpoint, as far as this attempt knows
         self._resume()
         # Epochs that were trained and saved but are not in the journal are the next report; those that are in it
@@ -92,19 +98,29 @@ class TrialSession:
 
     def run(self) -> TrialReport:
         """Train until the next report is due."""
-        reason, known = None, None
+        reason, known, measured = None, None, dict[str, float]()
         try:
             checkpoints.prune(self.settings.storage, self.number, self._needed())
             status = self._status() if self.reported < len(self.epochs) else self._train()
             if status == "finished" and len(self.epochs) < self.settings.max_epochs:
-                reason = f"no better epoch in {self.patience}"
+                reason = self._why_finished()
+            measured = self._measured()
         except Exception as error:
             status, reason = verdict(error)
             if status != "failed":  # what has no checkpoint will be trained again
                 known = max(self._saved, default=0)
         rows, self.reported = self.epochs[self.reported : known], max(self.reported, len(self.epochs))
         notes, self.notes = self.notes, []
-        return TrialReport(rows, status, reason, notes, self.meter.read())
+        return TrialReport(rows, status, reason, notes, self.meter.read(), measured)
+
+    def _measured(self) -> dict[str, float]:
+        """What the model costs, in the first report."""
+        if self._costs_known or not self.epochs:
+            return {}
+        self._costs_known = True
+        on_gpu, budget_s = self.settings.gpus > 0, self.settings.latency_s
+        measured = costs.measured(self.trainable, self.arrays.val.x, on_gpu, budget_s)
+        return measured | ({"checkpoint_bytes": self._checkpoint_bytes} if self._checkpoint_bytes else {})
 
     def _train(self) -> str:
         """Train up to the next report and save → the trial's status."""
@@ -113,7 +129,7 @@ class TrialSession:
             while status == "running":
                 self.epochs.extend(self.trainable.fit(1))
                 status, epoch = self._status(), len(self.epochs)
-                over = epoch in self.settings.rungs or time.perf_counter() - start >= self.settings.report_s
+                over = self._at_rung() or time.perf_counter() - start >= self.settings.report_s
                 if self._best_epoch() == epoch:
                     better = self.trainable.val_probabilities
                     if status == "running" and not over:  # a better one may follow before the report
@@ -133,7 +149,7 @@ class TrialSession:
                 checkpoints.publish(storage, number, best, written)
                 self._saved.append(best)
         if self.epochs and len(self.epochs) not in self._saved:
-            checkpoints.save(storage, number, self.trainable, self.epochs, self.owner)
+            self._checkpoint_bytes = checkpoints.save(storage, number, self.trainable, self.epochs, self.owner)
             self._saved.append(len(self.epochs))
 
     def _needed(self) -> set[int]:
@@ -147,8 +163,32 @@ class TrialSession:
     def _status(self) -> str:
         num_epochs = len(self.epochs)
         waited = num_epochs - self._best_epoch() if num_epochs else 0
-        finished = num_epochs >= self.settings.max_epochs or waited >= (self.patience or math.inf)
+        finished = (
+            num_epochs >= self.settings.max_epochs or waited >= (self.patience or math.inf) or self._is_timed_out()
+        )
         return "finished" if finished else "running"
+
+    def _is_timed_out(self) -> bool:
+        return self.settings.max_s is not None and self._seconds()[-1] >= self.settings.max_s
+
+    def _why_finished(self) -> str:
+        """Of a trial that has not trained all its epochs."""
+        return (
+            f"trained for {self.settings.max_s:.10g} s"
+            if self._is_timed_out()
+            else f"no better epoch in {self.patience}"
+        )
+
+    def _at_rung(self) -> bool:
+        """Whether the last epoch has reached one."""
+        if self.settings.unit == "epochs":
+            return len(self.epochs) in self.settings.rungs
+        before, now = self._seconds()[-2:]
+        return any(before < level <= now for level in self.settings.rungs)
+
+    def _seconds(self) -> list[float]:
+        """Of training by the end of each epoch, with the start, 0, before them."""
+        return [0.0, *training_seconds(row.get("epoch_s", 0.0) for row in self.epochs)]
 
 
 def verdict(error: Exception) -> tuple[str, str]:

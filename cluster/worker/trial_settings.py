@@ -5,15 +5,18 @@ from __future__ import annotations
 from dataclasses import dataclass, field
 from pathlib import Path
 
+from fersweep.cluster.worker import costs
+from fersweep.results.record.ranking.order import order_of
 from fersweep.results.record.storage import Storage
 from fersweep.search_spaces.sweep_file.schema import Sweep
 
 
 @dataclass(frozen=True)
 class TrialSettings:
-    """What all trials of a sweep have in common. `rungs`: epochs at which a report must end; `gpus`: share of a GPU;
+    """What all trials of a sweep have in common. `rungs`: epochs at which a report must end, or seconds of
+    training, where `unit` is seconds; `max_s`: how many of those a trial gets at most; `gpus`: share of a GPU;
     `fetched`: what the trainable takes from outside, by sha256 (trainables/protocol.py).
-    `sweep_id`: "" where trials are measured alone.
+    `sweep_id`: "" where trials are measured alone; `latency_s`: for how long a model's latency is measured.
     """
 
     trainable: str
@@ -23,11 +26,14 @@ class TrialSettings:
     metric: str
     mode: str
     max_epochs: int
-    rungs: tuple[int, ...]
+    rungs: tuple[float, ...]
     report_s: float
     timeout_s: float | None
     gpus: float
+    unit: str = "epochs"
+    max_s: float | None = None
     sweep_id: str = ""
+    latency_s: float = costs.SHORT_S
     fetched: dict[str, str] = field(default_factory=dict[str, str])
 
 
@@ -48,6 +54,9 @@ def trial_settings(
         report_s=stop.report_s,
         timeout_s=stop.timeout_s,
         gpus=sweep.resources.gpus,
+        unit=stop.unit,
+        max_s=stop.max_s,
         sweep_id=sweep_id,
+        latency_s=costs.LONG_S if "latency_ms" in order_of(sweep).asked else costs.SHORT_S,
         fetched=fetched or {},
     )

@@ -136,6 +136,19 @@ class Bucket:
 
         return retried(names, self.retry_s)
 
+    def files(self, directory: str) -> list[str]:
+        """Paths of all files in a directory and below it, from there on, sorted; none where there is no such directory."""
+
+        def files() -> list[str]:
+            from pyarrow.fs import FileSelector, FileType
+
+            fs, root = self._open()
+            base = f"{root}/{directory}"
+            entries = fs.get_file_info(FileSelector(base, allow_not_found=True, recursive=True))
+            return sorted(entry.path.removeprefix(f"{base}/") for entry in entries if entry.type == FileType.File)
+
+        return retried(files, self.retry_s)
+
     def remove(self, directory: str) -> None:
         """Delete a directory; nothing where there is none."""
 

@@ -4,8 +4,10 @@
 # pyright: reportUnknownArgumentType=false, reportUnknownMemberType=false
 # pyright: reportUnknownParameterType=false, reportUnknownVariableType=false
 
+from __future__ import annotations
+
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import Any
 
 import numpy as np
@@ -47,6 +49,23 @@ def class_votes(
     return np.where(total > 0, counts / np.where(total > 0, total, 1), np.eye(num_classes, dtype=np.float32)[y])
 
 
+def statistics(x: np.ndarray, y: np.ndarray, num_classes: int) -> dict[str, np.ndarray]:
+    """`mean`, `std` and `class_weight` of train, as in TaskArrays."""
+    counts = np.bincount(y, minlength=num_classes)
+    if x.dtype == np.uint8:
+        blocks = np.array_split(x, len(x) // 1024 + 1)  # bincount copies its input as int64
+        values = sum(np.bincount(block.reshape(-1), minlength=256) for block in blocks) / x.size
+        mean = np.array([values @ np.arange(256)])
+        std = np.sqrt([values @ (np.arange(256) - mean[0]) ** 2])
+    else:
+        mean, std = x.mean(axis=0, dtype=np.float64), x.std(axis=0, dtype=np.float64)
+    return {
+        "mean": mean.astype(np.float32),
+        "std": np.maximum(std, 1e-6).astype(np.float32),
+        "class_weight": (len(y) / (len(counts) * counts)).astype(np.float32),
+    }
+
+
 @dataclass(frozen=True)
 class Arrays:
     """Faces of one split."""
@@ -57,10 +76,37 @@ class Arrays:
     face_ids: np.ndarray  # (N,) str
     votes: np.ndarray | None = None  # (N, C) float32, rows sum to 1: see class_votes; None of test
 
+    def taken(self, rows: np.ndarray | slice) -> Arrays:
+        """Those of `rows`; of a slice a view, else a copy."""
+        votes = None if self.votes is None else self.votes[rows]
+        return Arrays(self.x[rows], self.y[rows], self.weight[rows], self.face_ids[rows], votes)
+
+
+@dataclass(frozen=True)
+class Fold:
+    """One of several folds: which rows of `TaskArrays.train` its model learns, and which are its val.
+
+    Attributes:
+        train, val: (n,) and (m,) int64 rows.
+        columns: (F_k,) int64, the features that this fold's train chose, among `feature_names`.
+        mean, std, class_weight: as in TaskArrays, from this fold's train alone.
+    """
+
+    train: np.ndarray
+    val: np.ndarray
+    columns: np.ndarray
+    mean: np.ndarray
+    std: np.ndarray
+    class_weight: np.ndarray
+
 
 @dataclass(frozen=True)
 class TaskArrays:
-    """What a trainable is built from. test is not in it."""
+    """What a trainable is built from. test is not in it.
+
+    With `folds`, `train` holds the faces of all folds once, those of `val` first: `val` is a view of it. No model may learn
+    from `train`, `mean`, `std` or `class_weight` then, but from `of_fold(k)`.
+    """
 
     train: Arrays
     val: Arrays
@@ -74,6 +120,37 @@ class TaskArrays:
     """What inference must repeat: border, size, views, image_size, fit, crop, bundle, MediaPipe version."""
     groups: dict[str, list[str]] = field(default_factory=dict)  # class → labels of the dataset
     learned: list[dict[str, Any]] = field(default_factory=list)  # of which faces train is: `Task.learned`
+    folds: list[Fold] = field(default_factory=list)  # of `fold: all`
+
+    def of_fold(self, number: int) -> TaskArrays:
+        """What the model of a fold is built from: the arrays of `fold: number`, copies."""
+        fold = self.folds[number]
+        train, val = self.train.taken(fold.train), self.val.taken(fold.val)
+        names = [self.feature_names[column] for column in fold.columns]
+        if len(names) < len(self.feature_names):
+            train, val = replace(train, x=train.x[:, fold.columns]), replace(val, x=val.x[:, fold.columns])
+        learned = [{**record, "task": {**record["task"], "fold": number}} for record in self.learned]
+        statistics = {"mean": fold.mean, "std": fold.std, "class_weight": fold.class_weight}
+        return replace(self, train=train, val=val, feature_names=names, learned=learned, folds=[], **statistics)
+
+    def with_val(self) -> TaskArrays:
+        """With folds: the same, with `val` as the view of `train` that it is."""
+        num_val = sum(len(fold.val) for fold in self.folds)
+        return replace(self, val=self.train.taken(slice(num_val))) if self.folds else self
+
+    def without_val(self) -> TaskArrays:
+        """With folds: the same, without `val`, to be sent: views of one array are sent twice."""
+        return replace(self, val=self.train.taken(slice(0))) if self.folds else self
+
+    def part(self, rows: np.ndarray) -> TaskArrays:
+        """With folds: the same, with only these `rows` (n,) of `train`, rising. The statistics stay."""
+        place = np.full(len(self.train.y), -1)
+        place[rows] = np.arange(len(rows))
+        folds = [
+            replace(fold, train=place[np.intersect1d(fold.train, rows)], val=place[np.intersect1d(fold.val, rows)])
+            for fold in self.folds
+        ]
+        return replace(self, train=self.train.taken(rows), folds=folds).with_val()
 
 
 def preprocessing(manifest: Mapping[str, Any]) -> dict[str, Any]:

@@ -18,7 +18,7 @@ import socket
 import sys
 from dataclasses import asdict, dataclass, fields
 from pathlib import Path
-from typing import Any
+from typing import Any, cast
 
 import numpy as np
 
@@ -27,7 +27,7 @@ from fersweep.common.stores import node_cache
 from fersweep.common.stores.buckets import name_of, resolved
 from fersweep.data_pipeline.dataset.manifest import read_content
 from fersweep.data_pipeline.dataset.staged import identity, manifest_of
-from fersweep.data_pipeline.tasks.arrays import Arrays, TaskArrays
+from fersweep.data_pipeline.tasks.arrays import Arrays, Fold, TaskArrays
 from fersweep.data_pipeline.tasks.spec import TaskSpec
 from fersweep.data_pipeline.tasks.task import Allocate, Task
 
@@ -83,13 +83,13 @@ def load(task: Task, with_val: bool = False) -> TaskArrays:
 
 def told(arrays: TaskArrays) -> TaskArrays | NodeArrays:
     """What a worker is told of the arrays."""
-    return arrays.source if isinstance(arrays, MappedArrays) and arrays.source is not None else arrays
+    return arrays.source if isinstance(arrays, MappedArrays) and arrays.source is not None else arrays.without_val()
 
 
 def opened(arrays: TaskArrays | NodeArrays) -> TaskArrays:
     """The arrays that a worker is told of. InputError where its machine does not find them, or not the same dataset."""
     if isinstance(arrays, TaskArrays):
-        return arrays
+        return arrays.with_val()
     try:
         return _mapped(arrays, None)
     except (InputError, OSError, RuntimeError) as error:
@@ -127,13 +127,17 @@ def _make(source: NodeArrays, task: Task, directory: Path) -> None:
         return lambda name, shape, dtype: _new(directory / f"{split}.{name}.npy", shape, dtype)
 
     arrays = task.arrays(source.with_val, in_files)
-    for split, part in (("train", arrays.train), ("val", arrays.val)):
+    for number, fold in enumerate(arrays.folds):
+        for name, values in vars(fold).items():
+            np.save(directory / f"fold-{number}.{name}.npy", values)
+    for split, part in (("train", arrays.train), *[("val", arrays.val)] * (not arrays.folds)):
         for name in ("y", "weight", "votes"):
             if (values := getattr(part, name)) is not None:
                 np.save(directory / f"{split}.{name}.npy", values)
     for name in STATISTICS:
         np.save(directory / f"{name}.npy", getattr(arrays, name))
-    (directory / "task.json").write_text(json.dumps({name: getattr(arrays, name) for name in PLAIN}))
+    plain = {name: getattr(arrays, name) for name in PLAIN}
+    (directory / "task.json").write_text(json.dumps({**plain, "folds": len(arrays.folds)}))
 
 
 def _new(path: Path, shape: tuple[int, ...], dtype: np.dtype) -> np.ndarray:
@@ -154,6 +158,14 @@ def _read(path: Path, source: NodeArrays) -> MappedArrays:
 
     plain: dict[str, Any] = json.loads((path / "task.json").read_bytes())
     statistics = {name: np.load(path / f"{name}.npy") for name in STATISTICS}
+    folds = [
+        Fold(**{each.name: np.load(path / f"fold-{number}.{each.name}.npy") for each in fields(Fold)})
+        for number in range(plain.pop("folds"))
+    ]
+    if folds:
+        train = split("train")
+        arrays = MappedArrays(train=train, val=train, source=source, folds=folds, **statistics, **plain)
+        return cast("MappedArrays", arrays.with_val())
     return MappedArrays(train=split("train"), val=split("val"), source=source, **statistics, **plain)
 
 

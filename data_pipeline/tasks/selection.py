@@ -36,7 +36,7 @@ class Selection:
     ):
         self._dataset, self._spec, self._class_of, self._place = dataset, spec, class_of, place
         self._labels: list[str] = manifest["classes"]
-        self._num_classes = max(class_of.values(), default=-1) + 1
+        self.num_classes = max(class_of.values(), default=-1) + 1
         self._num_folds: int | None = manifest.get("folds")
         self._left_out = np.empty(0, np.int64)
         self._check_fold()
@@ -46,7 +46,7 @@ class Selection:
         fold, num_folds = self._spec.fold, self._num_folds
         if fold is not None and not num_folds:
             raise InputError(f"task.fold: {self._place} has no folds (`prepare --folds 10` makes them); leave it out")
-        if fold is not None and num_folds and fold >= num_folds:
+        if isinstance(fold, int) and num_folds and fold >= num_folds:
             raise InputError(f"task.fold: {self._place} has the folds 0 to {num_folds - 1}, but got {fold}")
 
     def _check_sources(self, known: list[str]) -> None:
@@ -62,8 +62,24 @@ class Selection:
         """Raise InputError if val is one of several folds and the spec does not say which."""
         if self._num_folds and self._spec.fold is None:
             raise InputError(
-                f"task.fold: {self._place} has {self._num_folds} folds; say which is val, 0 to {self._num_folds - 1}"
+                f"task.fold: {self._place} has {self._num_folds} folds; say which is val, 0 to {self._num_folds - 1}, or all"
             )
+
+    @property
+    def folds(self) -> list["Selection"]:
+        """With `fold: all`: the choice of each fold, as with `fold: 0`, `fold: 1`, …; else none."""
+        return [self._of_fold(fold) for fold in range(self._num_folds or 0)] if self._spec.fold == "all" else []
+
+    @property
+    def as_one(self) -> "Selection":
+        """Of a dataset with folds: the choice whose train are the faces of all of them, for a model that learns them all."""
+        return self._of_fold(None)
+
+    def _of_fold(self, fold: int | None) -> "Selection":
+        _ = self._columns  # read once for all folds
+        choice = copy.copy(self)
+        choice._spec = self._spec.model_copy(update={"fold": fold})
+        return choice
 
     @cached_property
     def _columns(self) -> dict[str, np.ndarray]:
@@ -106,12 +122,17 @@ class Selection:
         Args:
             detected: only faces that MediaPipe detected, or only those that it did not; None: both.
             to_train: val is trained on together with train, so that it has no twins of test either.
+
+        With `fold: all`, val are the faces of all folds, and train those that the model of some fold learns.
         """
+        if split == "train" and (folds := self.folds):
+            of_folds = [rows for fold in folds for rows in fold.chosen(split, detected)[:1]]
+            rows = np.unique(np.concatenate(of_folds))
+            return rows, self._classes()[rows]
         if split not in SPLITS:
             raise InputError(f"split '{split}' is none of {', '.join(SPLITS)}")
         columns, spec = self._columns, self._spec
-        class_of = np.array([*(self._class_of.get(label, -1) for label in self._labels), -1], np.int32)
-        y = class_of[columns["label"]]
+        y = self._classes()
         keep = (y >= 0) & columns["in_sources"] & self._in_split(split)
         if detected is not None:
             keep &= columns["detected"] == detected
@@ -128,6 +149,11 @@ class Selection:
             rows = self._fraction(rows, y)
         return rows, y[rows]
 
+    def _classes(self) -> np.ndarray:
+        """(N,) int32 class of each row of the dataset, -1 for none."""
+        class_of = np.array([*(self._class_of.get(label, -1) for label in self._labels), -1], np.int32)
+        return class_of[self._columns["label"]]
+
     @property
     def _takes_copies(self) -> bool:
         return self._spec.features != "pixels" if self._spec.augmented is None else self._spec.augmented
@@ -140,6 +166,8 @@ class Selection:
         if self._spec.fold is None or split == "test":
             return columns["split"] == SPLITS.index(split)
         fold = columns["fold"]
+        if self._spec.fold == "all":
+            return fold >= 0
         return fold == self._spec.fold if split == "val" else (fold >= 0) & (fold != self._spec.fold)
 
     def _balance(self, rows: np.ndarray, y: np.ndarray) -> np.ndarray:
@@ -151,9 +179,9 @@ class Selection:
             labels = self._columns["label"][rows]
             groups = [(labels == self._labels.index(label), cap) for label, cap in balance.items()]
         else:
-            counts = np.bincount(y[rows], minlength=self._num_classes)
+            counts = np.bincount(y[rows], minlength=self.num_classes)
             cap = int(counts.min()) if balance == "smallest" else balance
-            groups = [(y[rows] == index, cap) for index in range(self._num_classes)]
+            groups = [(y[rows] == index, cap) for index in range(self.num_classes)]
         rng = np.random.default_rng(self._spec.seed)
         keep = np.ones(len(rows), bool)
         for members, cap in groups:
@@ -168,7 +196,7 @@ class Selection:
             return rows
         rng = np.random.default_rng(self._spec.seed)
         parts: list[np.ndarray] = []
-        for index in range(self._num_classes):
+        for index in range(self.num_classes):
             order = rng.permutation(rows[y[rows] == index])  # the same for every fraction
             parts.append(order[: max(1, round(self._spec.fraction * len(order)))])
         return np.sort(np.concatenate(parts))

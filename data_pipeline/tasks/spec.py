@@ -19,8 +19,9 @@ class TaskSpec(BaseModel, extra="forbid", frozen=True):
     fraction: float = Field(default=1.0, gt=0.0, le=1.0)
     """Of what is left of train, this share of each model class is learned, at least a face of each, drawn with `seed`.
     The faces of a smaller fraction are among those of a larger one. val and test stay whole."""
-    fold: NonNegativeInt | None = None
-    """Of a dataset that was prepared with folds: val is this fold, train are the others."""
+    fold: NonNegativeInt | Literal["all"] | None = None
+    """Of a dataset that was prepared with folds: val is this fold, train are the others. "all": each fold in turn, with a
+    model of its own that learns the others; a trial's scores are the means over the folds."""
     sources: list[str] | None = None
     """Only faces from these sources of the dataset (`origins` in its manifest), in all splits; None: from all."""
     keep_twins: bool = False

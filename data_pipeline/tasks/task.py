@@ -14,6 +14,7 @@ Shapes: N faces, F features, C classes, H × W pixels.
 import copy
 import math
 from collections.abc import Callable, Sequence
+from functools import cached_property
 from pathlib import Path
 from typing import Any
 
@@ -28,7 +29,16 @@ from fersweep.data_pipeline.dataset.parts import open_table
 from fersweep.data_pipeline.dataset.pixels import pixels
 from fersweep.data_pipeline.dataset.staged import local
 from fersweep.data_pipeline.tasks import features
-from fersweep.data_pipeline.tasks.arrays import Arrays, TaskArrays, class_votes, preprocessing, vectors
+from fersweep.data_pipeline.tasks.arrays import (
+    Arrays,
+    Fold,
+    TaskArrays,
+    class_votes,
+    preprocessing,
+    statistics,
+    vectors,
+)
+from fersweep.data_pipeline.tasks.folds import make_folds, pool_rows
 from fersweep.data_pipeline.tasks.selection import Selection
 from fersweep.data_pipeline.tasks.spec import TaskSpec
 from fersweep.data_pipeline.vocabulary import BLENDSHAPES
@@ -75,6 +85,11 @@ class Task:
         self._check_names(self.feature_names, "task.blendshapes" if feature_names is None else "the model's features")
 
     @property
+    def num_folds(self) -> int:
+        """With `fold: all`; else 0."""
+        return len(self._rows.folds)
+
+    @property
     def has_pixels(self) -> bool:
         """The dataset has pictures of the faces."""
         return self.manifest["image_size"] is not None
@@ -90,15 +105,21 @@ class Task:
     def _faces(self, splits: Sequence[str], allocate: Allocate) -> Arrays:
         """Faces of the splits, one after the other; of several, to train on all of them."""
         chosen = [self._rows.chosen(split, self._detected, to_train=len(splits) > 1) for split in splits]
+        return self._filled(chosen, allocate, with_votes="test" not in splits)  # a model is judged by labels
+
+    def _filled(
+        self, chosen: Sequence[tuple[np.ndarray, np.ndarray]], allocate: Allocate, with_votes: bool = True
+    ) -> Arrays:
+        """Faces of rows of the dataset (rising) and their classes, one choice after the other."""
         y = np.concatenate([classes for _, classes in chosen])
         x = allocate("x", (len(y), *self.x_shape), np.dtype(np.uint8 if self.spec.features == "pixels" else np.float32))
         face_ids = allocate("face_ids", (len(y),), NAME)
         votes: list[np.ndarray | None] = []
         start = 0
-        for split, (rows, classes) in zip(splits, chosen, strict=True):
+        for rows, classes in chosen:
             here = slice(start, start + len(rows))
             self._read(rows, x[here], face_ids[here])
-            given = None if split == "test" else self._table(["votes"], rows)["votes"]  # a model is judged by labels
+            given = self._table(["votes"], rows)["votes"] if with_votes else None
             votes.append(None if given is None else class_votes(given, classes, self._class_of, len(self.classes)))
             start += len(rows)
         known = [each for each in votes if each is not None]
@@ -128,7 +149,13 @@ class Task:
         """Of `arrays(with_val)`."""
         x_bytes = math.prod(self.x_shape) * (1 if self.spec.features == "pixels" else 4)
         other_bytes = NAME.itemsize + 8 + 4 * len(self.classes)  # class and weight, votes
-        return (self.num_faces("train") + self.num_faces("val") * (2 if with_val else 1)) * (x_bytes + other_bytes)
+        if self._rows.folds and with_val:
+            num_faces = self.num_faces("val") + len(self._rows.as_one.chosen("train", self._detected)[0])
+        elif self._rows.folds:
+            num_faces = sum(len(rows) for rows, _ in pool_rows(self._rows, self._detected))
+        else:
+            num_faces = self.num_faces("train") + self.num_faces("val") * (2 if with_val else 1)
+        return num_faces * (x_bytes + other_bytes)
 
     def num_faces(self, split: str) -> int:
         """Of `load(split)`."""
@@ -201,32 +228,41 @@ class Task:
     def arrays(self, with_val: bool = False, allocate: Callable[[str], Allocate] = lambda _: in_memory) -> TaskArrays:
         """train, val and the statistics of train. `with_val`: train is train and val together, without twins of test, for a
         last training. `allocate`: split → what makes its large arrays. InputError if there are no val faces.
+
+        With `fold: all`, the faces of all folds once, and the folds of them; `with_val`: all of them as one train.
         """
-        val = self._faces(["val"], allocate("val"))
-        if len(val.y) == 0:
+        if not self.num_faces("val"):
             raise InputError(f"{self.place} has no val faces of {self.classes}: a search needs them to compare trials")
-        train = self._faces(["train", "val"] if with_val else ["train"], allocate("train"))
-        counts = np.bincount(train.y, minlength=len(self.classes))
-        if self.spec.features == "pixels":
-            blocks = np.array_split(train.x, len(train.x) // 1024 + 1)  # bincount copies its input as int64
-            values = sum(np.bincount(block.reshape(-1), minlength=256) for block in blocks) / train.x.size
-            mean = np.array([values @ np.arange(256)])
-            std = np.sqrt([values @ (np.arange(256) - mean[0]) ** 2])
+        folds: list[Fold] = []
+        if self._rows.folds and not with_val:
+            order = pool_rows(self._rows, self._detected)
+            train = self._filled(order, allocate("train"))
+            folds = make_folds(self._rows, self._detected, train, order, [self.feature_names, *self._fold_features])
+            val = train.taken(slice(sum(len(fold.val) for fold in folds)))
         else:
-            mean, std = train.x.mean(axis=0, dtype=np.float64), train.x.std(axis=0, dtype=np.float64)
+            val = self._faces(["val"], allocate("val"))
+            if self._rows.folds:
+                train = self._filled([self._rows.as_one.chosen("train", self._detected)], allocate("train"))
+            else:
+                train = self._faces(["train", "val"] if with_val else ["train"], allocate("train"))
         return TaskArrays(
             train=train,
             val=val,
             classes=self.classes,
             feature_names=self.feature_names,
-            mean=mean.astype(np.float32),
-            std=np.maximum(std, 1e-6).astype(np.float32),
-            class_weight=(len(train.y) / (len(counts) * counts)).astype(np.float32),
+            **statistics(train.x, train.y, len(self.classes)),
             fingerprint=self.manifest["fingerprint"],
             preprocessing=preprocessing(self.manifest),
             groups=self.groups,
             learned=[self.learned(["train", "val"] if with_val else ["train"])],
+            folds=folds,
         )
+
+    @cached_property
+    def _fold_features(self) -> list[list[str]]:
+        """With `fold: all`: those of `feature_names` that each fold chooses, by its own train."""
+        chosen = [self._chosen_features(fold) for fold in self._rows.folds]
+        return [[name for name in self.feature_names if name in set(names)] for names in chosen]
 
     def _check_features(self) -> None:
         """Raise InputError if the dataset lacks what `features` needs."""
@@ -241,14 +277,18 @@ class Task:
             raise InputError("task.informative: it chooses among blendshapes and landmarks, not among pixels")
 
     def _check_learned(self) -> None:
-        """Raise InputError if a class has no train face that the task sees."""
-        counts = np.bincount(self._rows.chosen("train", self._detected)[1], minlength=len(self.classes))
-        for name, count in zip(self.classes, counts, strict=True):
-            if not count:
-                seen = "" if self._detected is None else " in which MediaPipe found a face"
-                raise InputError(
-                    f"task.classes.{name}: no train face{seen} is left with a label of {self.groups[name]} in {self.place}"
-                )
+        """Raise InputError if a class has no train face that the task sees, or a fold no val face."""
+        seen = "" if self._detected is None else " in which MediaPipe found a face"
+        for fold, rows in enumerate(self._rows.folds or [self._rows]):
+            where = f" for fold {fold}" * bool(self._rows.folds)
+            counts = np.bincount(rows.chosen("train", self._detected)[1], minlength=len(self.classes))
+            for name, count in zip(self.classes, counts, strict=True):
+                if not count:
+                    raise InputError(
+                        f"task.classes.{name}: no train face{seen} is left{where} with a label of {self.groups[name]} in {self.place}"
+                    )
+            if where and not len(rows.chosen("val", self._detected)[0]):
+                raise InputError(f"task.fold: fold {fold} of {self.place} has no face{seen} of {self.classes}")
 
     def _check_names(self, names: Sequence[str], key: str) -> None:
         """Raise InputError if a name is no feature, or none of the dataset's."""
@@ -265,25 +305,37 @@ class Task:
         return self.manifest.get("blendshapes", list(BLENDSHAPES))
 
     def _choose_features(self) -> list[str]:
+        """Those that train chooses; with `fold: all`, those that some fold's train does."""
+        if not self._rows.folds:
+            return self._chosen_features(self._rows)
+        chosen = [self._chosen_features(fold) for fold in self._rows.folds]
+        wanted = set[str]().union(*chosen)
+        if all(set(names) == wanted for names in chosen):
+            return chosen[0]
+        known = [*self._blendshapes, *features.landmark_names(self.spec.landmarks)]
+        return sorted(wanted, key=known.index)
+
+    def _chosen_features(self, selection: Selection) -> list[str]:
+        """Those that the train faces of a choice of rows choose."""
         spec = self.spec
         if spec.features == "pixels":
             return ["pixels"]
-        names = [] if spec.features == "landmarks" else self._choose_blendshapes()
+        names = [] if spec.features == "landmarks" else self._choose_blendshapes(selection)
         if spec.features != "blendshapes":
             names += features.landmark_names(spec.landmarks)
         if spec.informative is None or spec.informative >= len(names):
             return names
-        rows, y = self._rows.chosen("train", self._detected)
+        rows, y = selection.chosen("train", self._detected)
         return features.most_informative(names, self._vectors(names, rows), y, len(self.classes), spec.informative)
 
-    def _choose_blendshapes(self) -> list[str]:
+    def _choose_blendshapes(self, selection: Selection) -> list[str]:
         wanted, known = self.spec.blendshapes, self._blendshapes
         if wanted == "all":
             return list(known)
         if isinstance(wanted, list):
             self._check_names(wanted, "task.blendshapes")
             return list(wanted)
-        x = self._vectors(known, self._rows.chosen("train", self._detected)[0])
+        x = self._vectors(known, selection.chosen("train", self._detected)[0])
         if len(x) == 0:
             raise InputError(f"{self.place}: MediaPipe found no face of {self.classes} in train; use features: pixels")
         varies = (x.max(axis=0) >= self.spec.varying_min) & (x.max(axis=0) > x.min(axis=0))

@@ -39,6 +39,13 @@ def promote(
         bool, typer.Option("--ensemble", help="With --refit: the mean of all seeds instead of the median.")
     ] = False,
     licence: Annotated[str | None, typer.Option(help="Licence of the data, for the model card.")] = None,
+    pick: Annotated[
+        str | None,
+        typer.Option(
+            help="Of several objectives, which trial of the front: knee, or an objective, e.g. latency_ms, whose best it is.",
+            metavar="KNEE_OR_METRIC",
+        ),
+    ] = None,
     home: Home = RUNS,
     as_json: AsJson = False,
 ) -> None:
@@ -60,6 +67,7 @@ def promote(
             refit=refit,
             ensemble=ensemble,
             licence=licence,
+            pick=None if pick is None else pick.removeprefix("metric="),
             tell=lambda line: say(line),
         )
     except promotion.Refused as refusal:

@@ -23,6 +23,10 @@ class TrialRow:
         recall: by class, None of one without faces of val; None while there are no predictions.
         hparams: those that vary within the sweep.
         against_best: what the best trial scores more; None for the best itself.
+        costs: of its model, as far as they were measured: latency_ms, weights, checkpoint_bytes, train_s.
+        front: of several objectives 0 for the trials that no other beats in all of them, 1 for those that are the front
+            without these, …; None: of one objective, or infeasible.
+        infeasible: the constraints that it does not keep to: `latency_ms 7.1 > 5`.
     """
 
     trial: int
@@ -36,6 +40,9 @@ class TrialRow:
     recall: dict[str, float | None] | None
     hparams: Hparams
     against_best: Difference | NoDifference | None
+    costs: dict[str, float]
+    front: int | None
+    infeasible: str | None
 
 
 @dataclass(frozen=True)
@@ -45,6 +52,23 @@ class BaselineRow:
     name: str
     scores: dict[str, float]
     recall: dict[str, float | None]
+
+
+@dataclass(frozen=True)
+class FrontFigures:
+    """The trials that no other beats in all objectives.
+
+    Attributes:
+        trials: best first by the first objective.
+        knee: the one that gives the most in each objective for the least in the others.
+        best: objective → the front's best trial in it.
+        hypervolume: in [0, 1], as a share of the box between the best and the worst values of all trials.
+    """
+
+    trials: list[int]
+    knee: int
+    best: dict[str, int]
+    hypervolume: float
 
 
 @dataclass(frozen=True)
@@ -58,7 +82,10 @@ class SweepTrials:
         total_epochs: of all trials.
         hparams: those that all trials have in common.
         score: which of SCORES decides what is noise.
-        notes: classes without faces, and what that means.
+        notes: classes without faces, and what that means; whether no trial keeps to the constraints.
+        objectives: metric → max or min; one or more.
+        constraints: as the sweep file has them.
+        front: None: of one objective, or there is none yet.
     """
 
     sweep: str
@@ -76,6 +103,9 @@ class SweepTrials:
     trials: list[TrialRow]
     baselines: list[BaselineRow]
     notes: list[str]
+    objectives: dict[str, str]
+    constraints: list[str]
+    front: FrontFigures | None
 
     def as_json(self) -> dict[str, Any]:
         """What `fersweep compare NAME --json` prints."""

@@ -15,6 +15,13 @@ from fersweep.common.display.colours import CLASSES
 from fersweep.common.display.page import Section, escape, html_table, page, plot
 from fersweep.common.display.tables import short
 from fersweep.results.compare.data import ComparedSweeps, ComparedTrials, Pair, SweepSummary, SweepTrials
+from fersweep.results.compare.objectives import (
+    cost_cells,
+    cost_columns,
+    front_cell,
+    front_heading,
+    infeasible_lines,
+)
 from fersweep.results.compare.tables import (
     AGAINST,
     SHARED,
@@ -41,17 +48,33 @@ def sweep_page(compared: SweepTrials) -> str:
     states, rows, baselines = by_state(compared.states, "no trials yet"), compared.trials, compared.baselines
     lead = f"{compared.trainable} on {compared.dataset.name}: {states}; {compared.total_epochs} epochs. {ranking(compared)}"
     lead = " ".join([lead, *(f"{note}." for note in compared.notes)])
-    names = list(dict.fromkeys(name for row in rows for name in row.scores))
+    names, costs = list(dict.fromkeys(name for row in rows for name in row.scores)), cost_columns(compared)
+    front = front_heading(compared)
     scores = [
-        [trial_name(row.trial), ended_cell(row), epoch_cell(row), against_cell(row), *map(row.scores.get, names)]
+        [
+            trial_name(row.trial),
+            ended_cell(row),
+            *front_cell(compared, row),
+            epoch_cell(row),
+            against_cell(row),
+            *map(row.scores.get, names),
+            *cost_cells(row, costs),
+        ]
         for row in rows
     ]
-    scores += [[baseline.name, "baseline", "", "", *map(baseline.scores.get, names)] for baseline in baselines]
+    scores += [
+        [baseline.name, "baseline", *[""] * len(front), "", "", *map(baseline.scores.get, names), *[""] * len(costs)]
+        for baseline in baselines
+    ]
     recall = [[trial_name(row.trial), *row.recall.values()] for row in rows if row.recall]
     recall += [[baseline.name, *baseline.recall.values()] for baseline in baselines]
     hparams = _hparams([(trial_name(row.trial), row.hparams) for row in rows])
     sections = [
-        Section("Trials", html_table(["trial", "ended", "best epoch", AGAINST, *names], scores), noise_note(compared)),
+        Section(
+            "Trials",
+            html_table(["trial", "ended", *front, "best epoch", AGAINST, *names, *costs], scores),
+            " ".join([*(f"{line}." for line in infeasible_lines(compared)), noise_note(compared)]),
+        ),
         Section("Recall", html_table(["trial", *compared.classes], recall)),
         Section("Hparams", hparams, "Those that varied."),
     ]

@@ -159,8 +159,14 @@ def _best(choice: Chosen, answers: Answers | None) -> BestTrial | None:
     value = None if choice.trial is None else choice.faces.recorded.value(choice.trial)
     if value is None:
         return None
-    groups = None if answers is None else answers.faces.numbers(len(answers.y))
-    interval = answers and paired.interval(choice.sweep, value, answers.y, answers.probabilities, groups)
+    interval = answers and paired.interval(
+        choice.sweep,
+        value,
+        answers.y,
+        answers.probabilities,
+        answers.faces.numbers(len(answers.y)),
+        answers.faces.folds(len(answers.y)),
+    )
     low, high = (interval.low, interval.high) if interval else (None, None)
     return BestTrial(**vars(_scores(choice)), value=value, low=low, high=high)
 

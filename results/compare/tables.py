@@ -17,6 +17,14 @@ from fersweep.results.compare.data import (
     TrialRow,
     TrialScores,
 )
+from fersweep.results.compare.objectives import (
+    cost_cells,
+    cost_columns,
+    front_cell,
+    front_heading,
+    front_line,
+    infeasible_lines,
+)
 from fersweep.results.compare.trials import TTA_SCORES, VAL_SCORES
 from fersweep.results.record.journal import Hparams, trial_name
 from fersweep.results.scores.intervals import cell
@@ -47,26 +55,48 @@ def render_sweep(compared: SweepTrials) -> RenderableType:
     if len(compared.trials) < (num_trials := sum(compared.states.values())):
         head += f" Shown: the best {len(compared.trials)} of {num_trials} trials (--top)."
     scores = [compared.metric, *(name for name in VAL_SCORES if name != compared.metric)]
-    first = table(["trial", "ended", "best epoch", *(_heading(name) for name in scores), AGAINST], num_text=2)
+    costs = cost_columns(compared)
+    first = table(
+        ["trial", "ended", *front_heading(compared), "best epoch", *map(_heading, scores), *costs, AGAINST], num_text=2
+    )
     recall = table(["recall", *compared.classes], num_text=1)
     mirrored = table(
         ["with mirror image (tta)", *(_heading(name.replace("_tta", "")) for name in TTA_SCORES)], num_text=1
     )
     for row in compared.trials:
         number, values = trial_name(row.trial), {compared.metric: row.value, **row.scores}
-        first.add_row(number, _state_cell(row), _epoch_cell(row), *_cells(values, scores), against_cell(row))
+        first.add_row(
+            number,
+            _state_cell(row),
+            *front_cell(compared, row),
+            _epoch_cell(row),
+            *_cells(values, scores),
+            *cost_cells(row, costs),
+            against_cell(row),
+        )
         recall.add_row(number, *_cells(row.recall or {}, compared.classes, digits=3))
         if TTA_SCORES[0] in row.scores:
             mirrored.add_row(number, *_cells(row.scores, TTA_SCORES))
     first.add_section()
     recall.add_section()
     for baseline in compared.baselines:
-        first.add_row(baseline.name, "baseline", "", *_cells(baseline.scores, scores), "", style="dim")
+        blank = [""] * len(front_heading(compared))
+        first.add_row(
+            baseline.name,
+            "baseline",
+            *blank,
+            "",
+            *_cells(baseline.scores, scores),
+            *[""] * len(costs),
+            "",
+            style="dim",
+        )
         recall.add_row(baseline.name, *_cells(baseline.recall, compared.classes, digits=3), style="dim")
     hparams = _hparams([(trial_name(row.trial), row.hparams) for row in compared.trials])
     optional = [mirrored] if mirrored.row_count else []
     notes = [Text(note, "yellow") for note in compared.notes]
-    return Group(Text(head), *notes, first, Text(noise_note(compared), "dim"), *optional, recall, hparams)
+    broken = [Text(line, "yellow") for line in infeasible_lines(compared)]
+    return Group(Text(head), *notes, first, *broken, Text(noise_note(compared), "dim"), *optional, recall, hparams)
 
 
 def render_sweeps(compared: ComparedSweeps) -> RenderableType:
@@ -136,7 +166,15 @@ def by_state(states: Mapping[str, int], none: str) -> str:
 
 def ranking(compared: SweepTrials) -> str:
     """What trials are ranked by, and which faces their scores are of."""
-    return f"Best by the {compared.mode} of {compared.metric}; scores on val, {compared.faces}."
+    by = f"the {compared.mode} of {compared.metric}"
+    if len(compared.objectives) > 1:
+        by = "front, then by " + by
+    lines = [f"Best by {by}; scores on val, {compared.faces}."]
+    if compared.front:
+        lines.append(front_line(compared, compared.front))
+    if compared.constraints:
+        lines.append(f"Constraints: {', '.join(compared.constraints)}.")
+    return " ".join(lines)
 
 
 def noise_note(compared: SweepTrials) -> str:

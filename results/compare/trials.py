@@ -8,8 +8,9 @@ from __future__ import annotations
 import json
 from pathlib import Path
 
-from fersweep.results.compare.data import BaselineRow, SweepTrials, TrialRow
+from fersweep.results.compare.data import BaselineRow, FrontFigures, SweepTrials, TrialRow
 from fersweep.results.record.journal import TrialRecord
+from fersweep.results.record.ranking.order import costs_of
 from fersweep.results.record.recorded_sweep import RecordedSweep, load_sweep
 from fersweep.results.record.sweep_json import SweepJson
 from fersweep.results.scores import paired
@@ -47,6 +48,8 @@ def compare_recorded(recorded: RecordedSweep, top: int = 10, trees: Figures | No
         ]
     if why := record.all_failed():
         notes = [*notes, why]
+    if sweep.order.limits and ranked and record.ranking(sweep.order).best() is None:
+        notes = [*notes, f"no trial keeps to the constraints: {', '.join(map(str, sweep.order.limits))}"]
     return SweepTrials(
         sweep=sweep.name,
         trainable=sweep.asked.trainable,
@@ -63,6 +66,21 @@ def compare_recorded(recorded: RecordedSweep, top: int = 10, trees: Figures | No
         trials=_rows(recorded, ranked, answers, varied, score),
         baselines=_baselines(sweep, absent, trees),
         notes=notes,
+        objectives=dict(zip(sweep.order.names, sweep.order.modes, strict=True)),
+        constraints=sweep.asked.search.constraints,
+        front=_front(recorded),
+    )
+
+
+def _front(recorded: RecordedSweep) -> FrontFigures | None:
+    front = recorded.front()
+    if front is None:
+        return None
+    return FrontFigures(
+        trials=[trial.number for trial in front.trials],
+        knee=front.knee.number,
+        best={name: front.pick(name).number for name in front.order.names},
+        hypervolume=round(front.share, 4),
     )
 
 
@@ -118,6 +136,9 @@ def _row(
         recall=recall,
         hparams={name: hparams[name] for name in varied if name in hparams},
         against_best=against_best,
+        costs=costs_of(trial, best),
+        front=recorded.record.ranking(recorded.sweep.order).rank(trial),
+        infeasible=recorded.sweep.order.infeasible(trial),
     )
 
 

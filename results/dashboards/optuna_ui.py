@@ -19,7 +19,7 @@ from typing import TYPE_CHECKING, Any
 from wsgiref.simple_server import WSGIRequestHandler, WSGIServer, make_server
 
 from fersweep.results.dashboards.mlflow_ui import HOST, check_port
-from fersweep.results.record.optuna_study import freeze
+from fersweep.results.record.optuna_study import frozen
 from fersweep.results.record.recorded_sweep import RecordedSweep, load_sweep
 
 if TYPE_CHECKING:
@@ -70,26 +70,27 @@ class Dashboard:
 
 
 def named_study(recorded: RecordedSweep) -> optuna.Study:
-    """The sweep as a study of its name, in memory; a trial's point, and the reason of its end, are user attributes."""
+    """The sweep as a study of its name, in memory; a trial's point, and the reason of its end, are user attributes. Of several
+    objectives, trials that were stopped are complete ones, as Optuna stops none there.
+    """
     import optuna
     from optuna_dashboard import save_note
 
     optuna.logging.set_verbosity(optuna.logging.WARNING)
     sweep = recorded.sweep
-    metric, mode = sweep.metric, sweep.mode
-    direction = "maximize" if mode == "max" else "minimize"
-    study = optuna.create_study(study_name=sweep.asked.name, direction=direction)
+    order = sweep.order
+    study = optuna.create_study(study_name=sweep.asked.name, directions=order.directions)
     with warnings.catch_warnings():
         warnings.simplefilter("ignore", optuna.exceptions.ExperimentalWarning)
-        study.set_metric_names([metric])
+        study.set_metric_names(order.names)
     for trial in recorded.record.trials.values():
-        frozen = freeze(trial, metric, mode)
-        frozen.datetime_start = datetime.fromtimestamp(trial.sampled_at)
+        made = frozen(trial, order, judge_stopped=bool(order.objectives), curve=not order.objectives)
+        made.datetime_start = datetime.fromtimestamp(trial.sampled_at)
         if trial.ended_at is not None:
-            frozen.datetime_complete = datetime.fromtimestamp(trial.ended_at)
-        attributes = {"point": trial.point, "reason": trial.reason}
-        frozen.user_attrs = {name: value for name, value in attributes.items() if value}
-        study.add_trial(frozen)
+            made.datetime_complete = datetime.fromtimestamp(trial.ended_at)
+        attributes = {"point": trial.point, "reason": trial.reason, "infeasible": order.infeasible(trial)}
+        made.user_attrs = {name: value for name, value in attributes.items() if value}
+        study.add_trial(made)
     save_note(study, NOTE)
     return study
 

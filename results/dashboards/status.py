@@ -26,6 +26,7 @@ from fersweep.results.record.home import (
     sweep_directories,
 )
 from fersweep.results.record.journal import SweepRecord, read_events
+from fersweep.results.record.ranking.order import Order
 from fersweep.results.record.storage import Storage
 from fersweep.results.record.sweep_json import read_sweep_json
 from fersweep.results.record.timeline import planned_and_taken
@@ -68,6 +69,7 @@ class SweepStatus:
         trials: number by the journal's state, in which a trial is "running" until its end is recorded.
         failures: the trials that failed.
         num_trials: as the sweep file asks for.
+        front: number of trials that no other beats in all objectives, where there are several.
         epochs: of all trials together.
         seen_at: last sign of life, seconds since 1970.
         age_s: how long ago that was.
@@ -90,6 +92,7 @@ class SweepStatus:
     metric: str | None = None
     mode: str | None = None
     best: Best | None = None
+    front: int | None = None
     epochs: int | None = None
     seen_at: float | None = None
     age_s: float | None = None
@@ -190,7 +193,8 @@ def _read(directory: Path, disk_bytes: int) -> SweepStatus:
         num_trials=num_trials,
         metric=sweep.metric,
         mode=sweep.mode,
-        best=_best(record, sweep.metric, sweep.mode),
+        best=_best(record, sweep.order),
+        front=len(record.ranking(sweep.order).front()) if sweep.order.objectives else None,
         epochs=record.num_epochs,
         seen_at=seen_at,
         age_s=None if seen_at is None else round(max(time.time() - seen_at, 0.0), 1),
@@ -203,11 +207,11 @@ def _read(directory: Path, disk_bytes: int) -> SweepStatus:
     )
 
 
-def _best(record: SweepRecord, metric: str, mode: str) -> Best | None:
-    for trial in record.ranked(metric, mode):
-        if row := trial.best(metric, mode):
-            return Best(row[metric], trial.number, int(row["epoch"]))
-    return None
+def _best(record: SweepRecord, order: Order) -> Best | None:
+    """None: no trial has a value and keeps to the constraints."""
+    trial = record.ranking(order).best()
+    row = None if trial is None else trial.best(order.metric, order.mode)
+    return Best(row[order.metric], trial.number, int(row["epoch"])) if trial and row else None
 
 
 def _replay(path: Path) -> _Replay:

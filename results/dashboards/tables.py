@@ -46,7 +46,7 @@ def _overview(sweep: SweepStatus) -> list[str]:
         sweep.state,
         UNKNOWN if sweep.num_ended is None else f"{sweep.num_ended}/{sweep.num_trials}",
         f"{best.value:.4f}" if best else UNKNOWN,
-        trial_name(best.trial) if best else UNKNOWN,
+        (trial_name(best.trial) if best else UNKNOWN) + (f", front {sweep.front}" if sweep.front else ""),
         UNKNOWN if sweep.age_s is None else f"{age(sweep.age_s)} ago",
     ]
 

@@ -70,7 +70,10 @@ def _results(
     metric, mode = sweep.metric, sweep.mode
     states = ", ".join(f"{number} {state}" for state, number in record.count().items() if number)
     line = f"{len(record.trials)} trials ({states or 'none yet'}), {record.num_epochs} epochs."
-    ranked = record.ranked(metric, mode)[:TOP]
+    order = sweep.order
+    ranked = record.ranked(order)[:TOP]
+    if order.limits and record.ranking(order).best() is None:
+        line += " No trial keeps to the constraints yet."
     if not ranked:
         return [f"{line} {links.markdown()}"]
     best = ranked[0].value(metric, mode) or 0.0
@@ -79,27 +82,36 @@ def _results(
     line += f" Best `{metric}`: **{value}**, trial {links.to_trial(ranked[0])}"
     line += f"; val chose it, so it looks better there than it is. {links.markdown()}"
     names = list(dict.fromkeys(name for trial in ranked for name in trial.params))[:NUM_PARAMS]
-    table = [["trial", f"`{metric}`", "best epoch", "ended", *(f"`{name}`" for name in names)]]
+    others = order.names[1:]
+    table = [
+        ["trial", *(f"`{name}`" for name in [metric, *others]), "best epoch", "ended", *(f"`{name}`" for name in names)]
+    ]
     table += [["---"] * len(table[0])]
     for trial in ranked:
         best = trial.best(metric, mode) or {}
         values = [short(trial.params[name]) if name in trial.params else "" for name in names]
         ended = f"{trial.ended} ({trial.point})" if trial.point else trial.ended
-        table.append([links.to_trial(trial), f"{best[metric]:.4f}", f"{best['epoch']:.0f}", ended, *values])
+        if broken := order.infeasible(trial):
+            ended += f", infeasible: {broken}"
+        more = [f"{value:.4g}" for value in (order.values(trial) or [])[1:]]
+        table.append([links.to_trial(trial), f"{best[metric]:.4f}", *more, f"{best['epoch']:.0f}", ended, *values])
     baseline = sweep.baseline.score(metric)
     if baseline is not None:
         always = f"always {sweep.baseline.majority_class}"
-        table.append([always, f"{baseline:.4f}", "", "baseline", *([""] * len(names))])
+        table.append([always, f"{baseline:.4f}", *([""] * len(others)), "", "baseline", *([""] * len(names))])
     return [line, "\n".join(f"| {' | '.join(row)} |" for row in table)]
 
 
 def _asked(sweep: SweepJson) -> str:
     asked, baseline = sweep.asked, sweep.baseline
     stop, search = asked.stop, asked.search
+    seconds = "" if stop.max_s is None else f" and {stop.max_s:.10g} s of training"
+    by = ", ".join(f"the {mode} of `{name}`" for name, mode in zip(sweep.order.names, sweep.order.modes, strict=True))
+    by += "".join(f", with `{constraint}`" for constraint in search.constraints)
     versions = ", ".join(f"{name} {version}" for name, version in sweep.versions.items())
     return f"""\
 - search: {search.sampler}, {search.num_trials} trials, seed {search.seed}
-- ranked by the {stop.mode} of `{stop.metric}`; {stop.scheduler}, at most {stop.max_epochs} epochs
+- ranked by {by}; {stop.scheduler}, at most {stop.max_epochs} epochs{seconds}: {stop.in_words()}
 - baseline (always *{baseline.majority_class}*) on val: accuracy {baseline.accuracy:.3f}, \
 balanced accuracy {baseline.balanced_accuracy:.3f}, macro-F1 {baseline.macro_f1:.3f}
 - dataset fingerprint `{sweep.dataset.fingerprint}`

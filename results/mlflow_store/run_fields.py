@@ -11,9 +11,11 @@ from fersweep.common.stores.buckets import is_address
 from fersweep.common.text import masked
 from fersweep.results.mlflow_store import limits
 from fersweep.results.record.journal import Report, SweepRecord, TrialRecord
+from fersweep.results.record.ranking.front import Front
+from fersweep.results.record.ranking.order import costs_of
 from fersweep.results.record.sweep_json import SweepJson
 from fersweep.results.scores.figures import SETS, Figures
-from fersweep.trainables.metrics import SCORES
+from fersweep.trainables.metrics import SCORES, is_fold_metric
 
 if TYPE_CHECKING:
     from mlflow.entities import DatasetInput, Param
@@ -26,6 +28,7 @@ FORMAT_TAG, FORMAT = "fersweep.format", "3"
 `at_best/val_accuracy` where this version has `best/val_macro_f1` and `best/val_accuracy`; those of 2 lack ENDED_TAG."""
 ASKED_TAG = "fersweep.test_asked"  # of a version: how often the faces of test had been judged, its own time included
 AS_VALUES = ("task.classes", "task.balance")  # mappings whose keys a user names
+FRONT_TAG, INFEASIBLE_TAG = "fersweep.front", "fersweep.infeasible"
 ENDED_TAG = "ended"  # a column of MLflow's page, under this very name: `stopped at epoch 5`
 
 
@@ -101,13 +104,43 @@ def best_metrics(best: dict[str, float], metric: str) -> dict[str, float]:
     return {best_name(name): best[name] for name in names} | {"best/epoch": best["epoch"]}
 
 
-def epoch_metrics(trial: TrialRecord, after: int) -> Iterator[tuple[int, float, dict[str, float]]]:
-    """(epoch, time, metrics) of the epochs that follow epoch `after`; what the process used comes with a report's last."""
+def cost_metrics(trial: TrialRecord, best: Mapping[str, float] | None) -> dict[str, float]:
+    """`cost/latency_ms` and so on: what a trial's model costs."""
+    return {f"cost/{name}": value for name, value in costs_of(trial, best).items()}
+
+
+def place_tags(sweep: SweepJson, record: SweepRecord, trial: TrialRecord) -> dict[str, str | None]:
+    """Tags that say where a trial is among all: of several objectives the front that it is on, 0 being the best, and which
+    constraints it does not keep to. None: a tag that it must not have.
+    """
+    order = sweep.order
+    if not order.objectives and not order.limits:
+        return {}
+    rank, broken = record.ranking(order).rank(trial), order.infeasible(trial)
+    broken = None if broken is None else limits.value(broken, limits.TAG)
+    return {FRONT_TAG: None if rank is None else str(rank), INFEASIBLE_TAG: broken}
+
+
+def front_metrics(front: Front | None) -> dict[str, float]:
+    """Of a sweep with several objectives: how many trials its front has, and its hypervolume in [0, 1]."""
+    return {} if front is None else {"front/size": len(front.trials), "front/hypervolume": front.share}
+
+
+def epoch_metrics(trial: TrialRecord, after: int, metric: str) -> Iterator[tuple[int, float, dict[str, float]]]:
+    """(epoch, time, metrics) of the epochs that follow epoch `after`; what the process used comes with a report's last. Of
+    the values of single folds, those of the sweep's `metric`.
+    """
     reports = {report.epoch: report for report in trial.reports}
     for row, at in zip(trial.epochs[after:], trial.reported_at[after:], strict=True):
         epoch = int(row["epoch"])
         used = system_metrics(reports[epoch]) if epoch in reports else {}
-        yield epoch, at, {limits.key(name): value for name, value in row.items() if name != "epoch"} | used
+        kept = {name: value for name, value in row.items() if name != "epoch" and not _of_a_fold(name, metric)}
+        yield epoch, at, {limits.key(name): value for name, value in kept.items()} | used
+
+
+def _of_a_fold(name: str, metric: str) -> bool:
+    """Whether it is a single fold's value of another metric."""
+    return is_fold_metric(name) and not name.startswith(f"{metric}_fold")
 
 
 def system_metrics(report: Report) -> dict[str, float]:

@@ -11,7 +11,7 @@ from __future__ import annotations
 
 import sys
 from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any
 
 from fersweep.results.mlflow_store import connection, experiments, run_fields
@@ -39,6 +39,7 @@ class Recorded:
     ended_at: int | None = None  # milliseconds
     reason: str | None = None
     has_inputs: bool = False
+    places: dict[str, str] = field(default_factory=dict[str, str])  # those of run_fields.place_tags that it has
     is_old: bool = False  # an earlier version of fersweep wrote it, under other names
 
 
@@ -106,6 +107,7 @@ class Runs:
             info.end_time,
             tags.get("fersweep.reason"),
             bool(run.inputs and run.inputs.dataset_inputs),
+            {name: tags[name] for name in (run_fields.FRONT_TAG, run_fields.INFEASIBLE_TAG) if name in tags},
             tags.get(run_fields.FORMAT_TAG) != run_fields.FORMAT,
         )
         if tags["fersweep.kind"] == "sweep":

@@ -12,7 +12,7 @@ import json
 from typing import Any
 
 from fersweep.results.mlflow_store import limits
-from fersweep.results.mlflow_store.run_fields import best_name, milliseconds
+from fersweep.results.mlflow_store.run_fields import FRONT_TAG, INFEASIBLE_TAG, best_name, milliseconds
 from fersweep.results.record.sweep_json import SweepJson
 from fersweep.trainables.metrics import SCORES
 
@@ -56,7 +56,10 @@ def _state(sweep: SweepJson, max_params: int = MAX_PARAMS) -> Json:
         "selectedColumns": [
             *(f"metrics.`{best_name(name)}`" for name in scores),
             "metrics.`best/epoch`",
+            *(f"metrics.`cost/{name}`" for name in ("latency_ms", "weights")),
             "tags.`ended`",
+            *([f"tags.`{FRONT_TAG}`"] if sweep.order.objectives else []),
+            *([f"tags.`{INFEASIBLE_TAG}`"] if sweep.order.limits else []),
             *(f"params.`{name}`" for name in searched),
         ],
         "compareRunSections": [

@@ -20,6 +20,7 @@ from fersweep.common.display.charts import figure_text, make_figure, save_figure
 from fersweep.results.record.journal import TrialRecord
 from fersweep.results.scores import intervals
 from fersweep.results.scores.charts import draw_confusion
+from fersweep.trainables.metrics import is_fold_metric
 
 if TYPE_CHECKING:
     from matplotlib.figure import Figure
@@ -50,7 +51,7 @@ def write_val_report(y: np.ndarray, probabilities: np.ndarray, classes: list[str
 def draw_learning_curve(trial: TrialRecord, metric: str, mode: str) -> Figure:
     """Losses on the left, scores on val on the right, by epoch; a dashed line marks the best epoch."""
     figure, (left, right) = make_figure(8, 3, num_axes=2)
-    names = [name for name in trial.epochs[0] if name not in ("epoch", "epoch_s")]
+    names = [name for name in trial.epochs[0] if name not in ("epoch", "epoch_s") and not is_fold_metric(name)]
     steps = [row["epoch"] for row in trial.epochs]
     marker = "o" if len(steps) == 1 else None
     for name in names:

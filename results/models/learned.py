@@ -33,9 +33,11 @@ def records_of(model: FaceModel) -> list[dict[str, Any]]:
 
 
 def learned_split(model: FaceModel, task: Task, split: str) -> bool:
-    """Was the model trained on this split of the task's dataset?"""
+    """Was the model trained on this split of the task's dataset? The models of all folds together were trained on val."""
     fingerprint = task.manifest["fingerprint"]
-    return any(each["fingerprint"] == fingerprint and split in each["splits"] for each in records_of(model))
+    records = [each for each in records_of(model) if each["fingerprint"] == fingerprint]
+    of_all_folds = any((each.get("task") or {}).get("fold") == "all" for each in records)
+    return (split == "val" and of_all_folds) or any(split in each["splits"] for each in records)
 
 
 def seen_by(model: FaceModel, home: Path, task: Task, split: str) -> Seen | None:

@@ -102,6 +102,7 @@ def promote(
     refit: int = 0,
     ensemble: bool = False,
     licence: str | None = None,
+    pick: str | None = None,
     tell: Callable[[str], None] = lambda _: None,
 ) -> Promoted:
     """Register the best checkpoint of a sweep (or of one `trial`) and give it `alias` if it passes the gates.
@@ -115,13 +116,15 @@ def promote(
         refit: train the trial's hparams with so many seeds on train and val, and take the median of them on test.
         ensemble: with `refit`: take the mean of their probabilities instead.
         licence: of the data, for the model card.
+        pick: of a sweep with several objectives, which trial of its front: "knee", or an objective whose best it is; None: the
+            best in the first objective. A `trial` wins.
         tell: gets a line about what takes long, and about what an earlier promotion had left.
 
     Raises InputError if there is no such trial, the sweep runs still, or the dataset is not the one that the sweep
     learned; RuntimeError where MLflow lacks the sweep; Refused.
     """
     sweep_dir = Path(sweep_dir)
-    request = open_request(sweep_dir, alias, trial, read_gates(DEFAULT) if gates is None else gates, licence)
+    request = open_request(sweep_dir, alias, trial, read_gates(DEFAULT) if gates is None else gates, licence, pick)
     if refit:
         seeds = refitting.planned(sweep_dir, request.candidate.trial, refit)
         request = replace(request, candidate=replace(request.candidate, seeds=seeds, ensemble=ensemble))

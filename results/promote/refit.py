@@ -65,7 +65,7 @@ def _main(arguments: Sequence[str]) -> None:
     seed = int(np.random.default_rng([sweep.asked.search.seed, number, 1 + index]).integers(2**31))
     arrays = node_arrays.load(sweep.task(), with_val=True)
     trainables.expect(sweep.asked.trainable, sweep.fetched)
-    model = trainables.load(sweep.asked.trainable).build(trial.hparams, arrays, seed)
+    model = trainables.build(sweep.asked.trainable, trial.hparams, arrays, seed)
     model.fit(best_epoch(sweep, trial))
     model.save(out)
 

@@ -26,6 +26,7 @@ from fersweep.results.promote.candidate import Candidate
 from fersweep.results.promote.gates import SeenByBoth, Verdict
 from fersweep.results.record.drivers import is_driven, last_session
 from fersweep.results.record.home import check_home, check_own
+from fersweep.results.record.journal import TrialRecord
 from fersweep.results.record.recorded_sweep import RecordedSweep, load_sweep
 from fersweep.results.record.sweep_json import SweepJson
 from fersweep.results.tracking.lag import sync_command
@@ -82,9 +83,16 @@ class Request:
 
 
 def open_request(
-    sweep_dir: Path, alias: str, trial: int | None, gates: dict[str, float], licence: str | None
+    sweep_dir: Path,
+    alias: str,
+    trial: int | None,
+    gates: dict[str, float],
+    licence: str | None,
+    pick: str | None = None,
 ) -> Request:
-    """Raises InputError for what is refused, RuntimeError where MLflow lacks the sweep or does not answer."""
+    """Raises InputError for what is refused, RuntimeError where MLflow lacks the sweep or does not answer. `pick`: as of
+    `promote`.
+    """
     recorded = load_sweep(sweep_dir)
     sweep = recorded.sweep
     check_alias(alias, sweep.home)
@@ -96,7 +104,10 @@ def open_request(
     check_own(sweep_dir, sweep.name)
     _check_ended(recorded)
     task = sweep.task()
+    if trial is None and pick is not None:
+        trial = recorded.pick(pick)
     chosen, checkpoint = recorded.choose_trial(trial)
+    _check_feasible(recorded, chosen, trial is not None)
     _check_test(task)
     record(sweep_dir)
     client, experiment = connection.open_store(sweep)
@@ -114,6 +125,20 @@ def _check_ended(recorded: RecordedSweep) -> None:
     if is_driven(recorded.directory, recorded.storage, last_session(recorded.directory)):
         raise InputError(
             f"sweep {recorded.sweep.name!r} is running: promote it when it has ended (`fersweep stop` ends it early)"
+        )
+
+
+def _check_feasible(recorded: RecordedSweep, chosen: TrialRecord, is_asked_for: bool) -> None:
+    """InputError for a trial that does not keep to the constraints; where none was asked for, none with a checkpoint does."""
+    broken = recorded.sweep.order.infeasible(chosen)
+    if broken and is_asked_for:
+        raise InputError(
+            f"trial {chosen.name} of sweep {recorded.sweep.name!r} is infeasible: {broken}; it is no champion"
+        )
+    if broken:
+        raise InputError(
+            f"sweep {recorded.sweep.name!r}: no trial with a checkpoint keeps to search.constraints; of the best, trial "
+            f"{chosen.name}: {broken}"
         )
 
 

@@ -29,7 +29,7 @@ from fersweep.common.untrusted import (
     MB,
     check_size,
     is_object,
-    is_plain_name,
+    is_plain_path,
     parse_json,
     read_arrays,
     read_regular,
@@ -121,14 +121,17 @@ def write(directory: Path, model: Trainable, epochs: list[Row], owner: Owner | N
     if owner is not None:
         (directory / OWNER).write_text(owner.as_json())
     (directory / EPOCHS).write_text(json.dumps(epochs))
-    sums = {path.name: sha256(path) for path in sorted(directory.iterdir())}
+    sums = {
+        path.relative_to(directory).as_posix(): sha256(path) for path in sorted(directory.rglob("*")) if path.is_file()
+    }
     (directory / CHECKSUMS).write_text(json.dumps(sums))
 
 
-def save(storage: Storage, trial: int, model: Trainable, epochs: list[Row], owner: Owner | None = None) -> None:
-    """Store the state of a model that has trained `epochs` as that trial's checkpoint."""
+def save(storage: Storage, trial: int, model: Trainable, epochs: list[Row], owner: Owner | None = None) -> int:
+    """Store the state of a model that has trained `epochs` as that trial's checkpoint → its size in bytes."""
     with storage.new(place(trial, len(epochs))) as directory:
         write(directory, model, epochs, owner)
+        return sum(path.stat().st_size for path in directory.iterdir())
 
 
 def publish(storage: Storage, trial: int, epoch: int, written: Path) -> None:
@@ -210,7 +213,7 @@ def _damage(directory: Path) -> str | None:
     """What is wrong with the files of a checkpoint."""
     try:
         sums = parse_json(read_regular(directory / CHECKSUMS, MB))
-        if not is_object(sums) or not all(map(is_plain_name, sums)) or EPOCHS not in sums:
+        if not is_object(sums) or not all(map(is_plain_path, sums)) or EPOCHS not in sums:
             return f"{CHECKSUMS} is not what was written"
         for file in sums:
             check_size((directory / file).stat().st_size, MOST_MODEL_BYTES, directory / file)

@@ -4,8 +4,8 @@
 else hears of the event. The Optuna study, ASHA's rungs and the MLflow runs are made of it: they are rebuilt by
 replaying the events in order and never hold anything that is not here.
 
-Events: `session` (a driver started, was interrupted, finished), `sampled` (a trial got its hparams; `suggest_s`: how long its suggestion took), `report` (a trial
-trained one or more epochs; `worker`: what its process used), `fault` (an attempt at a trial broke off, or its checkpoint
+Events: `session` (a driver started, was interrupted, finished), `sampled` (a trial got its hparams; `suggest_s`: how long its suggestion took; `attrs`: what the sampler keeps), `report` (a trial
+trained one or more epochs; `worker`: what its process used; `costs`: what its model costs, measured once), `fault` (an attempt at a trial broke off, or its checkpoint
 was damaged; the trial goes on; `log`: the last lines that a process wrote before it died), `ended` (a trial finished, was stopped by ASHA, or failed), `reopened` (an ended trial
 runs again: more epochs, or a failed one once more).
 
@@ -32,6 +32,7 @@ from fersweep.common.errors import InputError
 from fersweep.common.files import write_whole
 from fersweep.common.untrusted import MB, open_regular, why
 from fersweep.results.record.ranking.derived import Derived, Ranking, Totals
+from fersweep.results.record.ranking.order import Order
 from fersweep.results.record.storage import Storage
 from fersweep.results.record.trial_record import STATES, Event, Report, TrialRecord, WorkerUsage, parse_event
 from fersweep.results.record.trial_record import Hparams as Hparams  # imported from here by name
@@ -69,6 +70,7 @@ class SweepRecord:
                 params=event.get("params", {}),
                 distributions={name: sys.intern(text) for name, text in event.get("distributions", {}).items()},
                 point=event.get("point"),
+                attrs=event.get("attrs", {}),
                 sampled_at=event["time"],
             )
         elif kind in OF_A_TRIAL:
@@ -88,6 +90,8 @@ class SweepRecord:
                     trial.epochs.append(row)
                     trial.reported_at.append(event["time"])
                     trial.lost = 0
+            if not trial.costs and event.get("costs"):
+                trial.costs = {sys.intern(name): float(value) for name, value in event["costs"].items()}
             if trial.num_epochs > before:
                 trial.reports.append(Report(event["time"], trial.num_epochs, WorkerUsage.of(event)))
         elif kind == "fault":
@@ -96,6 +100,7 @@ class SweepRecord:
             trial.log = event.get("log", trial.log)
         elif kind == "ended":
             trial.state, trial.reason, trial.ended_at = event["state"], event.get("reason"), event["time"]
+            trial.ends += 1
         else:
             trial.state, trial.reason, trial.ended_at, trial.retries = "running", None, None, 0
             trial.reopened = True
@@ -109,17 +114,22 @@ class SweepRecord:
                 made.see(trial)
         return cast("D", self._derived[key])
 
-    def ranking(self, metric: str, mode: str) -> Ranking:
-        """Trials that have a finite value, best first; failed trials are left out."""
-        return self.derived(Ranking, metric, mode)
+    def ranking(self, order: Order | str, mode: str = "max") -> Ranking:
+        """Trials that have a finite value, best first; failed trials are left out. `order`: or a metric, with its mode."""
+        return self.derived(Ranking, order if isinstance(order, Order) else Order(order, mode))
 
-    def ranked(self, metric: str, mode: str) -> list[TrialRecord]:
+    def ranked(self, order: Order | str, mode: str = "max") -> list[TrialRecord]:
         """The same as a list."""
-        return list(self.ranking(metric, mode))
+        return list(self.ranking(order, mode))
 
-    def kept(self, metric: str, mode: str, number: int | None) -> list[TrialRecord]:
-        """The ended trials whose checkpoints are kept, best first: `number` of them (None: all)."""
-        return list(islice((trial for trial in self.ranking(metric, mode) if trial.state != "running"), number))
+    def kept(self, order: Order, number: int | None) -> list[TrialRecord]:
+        """The ended trials whose checkpoints are kept, best first: `number` of them (None: all), and of several objectives the
+        whole front.
+        """
+        ranking = self.ranking(order)
+        if number is not None and order.objectives:
+            number = max(number, sum(trial.state != "running" for trial in ranking.front()))
+        return list(islice((trial for trial in ranking if trial.state != "running"), number))
 
     @property
     def running(self) -> dict[int, TrialRecord]:

@@ -8,9 +8,10 @@ running ones RUNNING. Importing this module loads no Optuna.
 
 from __future__ import annotations
 
-from dataclasses import replace
+from collections.abc import Sequence
+from dataclasses import dataclass
 from functools import lru_cache
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Protocol
 
 from fersweep.results.record.journal import SweepRecord, TrialRecord
 
@@ -19,28 +20,83 @@ if TYPE_CHECKING:
     from optuna.distributions import BaseDistribution
 
 
+class Goal(Protocol):
+    """What trials are judged by; hashable, and the same for the whole sweep."""
+
+    @property
+    def directions(self) -> tuple[str, ...]:
+        """`maximize` or `minimize`, one for each objective."""
+        ...
+
+    def values(self, trial: TrialRecord) -> list[float] | None:
+        """One for each objective, finite; None where the trial has none."""
+        ...
+
+    def constraints(self, trial: TrialRecord) -> dict[str, float]:
+        """By name: above 0 where it is violated. All trials that have values have the same names."""
+        ...
+
+    def curve(self, trial: TrialRecord) -> Sequence[float]:
+        """The objective at each epoch; empty where there are several."""
+        ...
+
+
+@dataclass(frozen=True)
+class OneMetric:
+    """A Goal: the metric at the trial's best epoch."""
+
+    metric: str
+    mode: str
+
+    @property
+    def directions(self) -> tuple[str, ...]:
+        return ("maximize" if self.mode == "max" else "minimize",)
+
+    def values(self, trial: TrialRecord) -> list[float] | None:
+        value = trial.value(self.metric, self.mode)
+        return None if value is None else [value]
+
+    def constraints(self, trial: TrialRecord) -> dict[str, float]:
+        return {}
+
+    def curve(self, trial: TrialRecord) -> Sequence[float]:
+        return trial.epochs.column(self.metric)
+
+
 def freeze(trial: TrialRecord, metric: str, mode: str) -> optuna.trial.FrozenTrial:
     """A trial of the journal as one of Optuna's."""
+    return frozen(trial, OneMetric(metric, mode))
+
+
+def frozen(trial: TrialRecord, goal: Goal, judge_stopped: bool = False, curve: bool = True) -> optuna.trial.FrozenTrial:
+    """The same, whatever it is judged by.
+
+    Args:
+        judge_stopped: stopped trials that have values are COMPLETE, too.
+        curve: with intermediate values.
+    """
     from optuna.trial import TrialState, create_trial
 
-    value = trial.value(metric, mode)
+    values = goal.values(trial)
     state = {
         "running": TrialState.RUNNING,
-        "finished": TrialState.COMPLETE if value is not None else TrialState.FAIL,
-        "stopped": TrialState.PRUNED,
+        "finished": TrialState.FAIL if values is None else TrialState.COMPLETE,
+        "stopped": TrialState.COMPLETE if judge_stopped and values is not None else TrialState.PRUNED,
         "failed": TrialState.FAIL,
     }[trial.state]
+    has_values = state in (TrialState.COMPLETE, TrialState.PRUNED)
     return create_trial(
         state=state,
-        value=value if state in (TrialState.COMPLETE, TrialState.PRUNED) else None,
+        values=values if has_values else None,
         params=trial.params,
-        distributions={name: _distribution(text) for name, text in trial.distributions.items()},
-        intermediate_values=dict(enumerate(trial.epochs.column(metric), 1)),
+        distributions={name: distribution(text) for name, text in trial.distributions.items()},
+        intermediate_values=dict(enumerate(goal.curve(trial), 1)) if curve else None,
+        constraints=goal.constraints(trial) if has_values and values is not None else None,
     )
 
 
 @lru_cache(1000)
-def _distribution(text: str) -> BaseDistribution:
+def distribution(text: str) -> BaseDistribution:
     """The same one for all trials; nobody changes it."""
     from optuna.distributions import json_to_distribution
 
@@ -55,10 +111,7 @@ def study_of(record: SweepRecord, metric: str, mode: str, judge_stopped: bool = 
     """
     import optuna
 
-    trials: list[optuna.trial.FrozenTrial] = []
-    for trial in record.trials.values():
-        complete = judge_stopped and trial.state == "stopped" and trial.value(metric, mode) is not None
-        trials.append(freeze(replace(trial, state="finished") if complete else trial, metric, mode))
+    trials = [frozen(trial, OneMetric(metric, mode), judge_stopped) for trial in record.trials.values()]
     direction = "maximize" if mode == "max" else "minimize"
     study = optuna.create_study(direction=direction, sampler=optuna.samplers.RandomSampler(seed=0))
     study.add_trials(trials)

@@ -17,6 +17,7 @@ from fersweep.common.errors import InputError
 from fersweep.results.record import checkpoints, journal
 from fersweep.results.record.home import refuse_missing_journal
 from fersweep.results.record.journal import Row, SweepRecord, TrialRecord
+from fersweep.results.record.ranking.front import Front, front_of
 from fersweep.results.record.storage import Storage
 from fersweep.results.record.sweep_json import SweepJson, read_sweep_json
 
@@ -49,11 +50,32 @@ class RecordedSweep:
 
     def ranked(self) -> list[TrialRecord]:
         """The trials that have a value, best first."""
-        return self.record.ranked(self.sweep.metric, self.sweep.mode)
+        return self.record.ranked(self.sweep.order)
+
+    def front(self) -> Front | None:
+        """The trials that no other beats in all objectives; None: of one objective, or there is none yet."""
+        return front_of(self.record, self.sweep.order)
+
+    def pick(self, wanted: str) -> int:
+        """Number of the front's `knee`, or of its best trial in an objective. Raises InputError where there is no such one."""
+        if not self.sweep.order.objectives:
+            raise InputError(
+                f"--pick {wanted}: sweep {self.sweep.name!r} has one objective, {self.sweep.metric}, so its best trial is taken "
+                "anyway: leave --pick out"
+            )
+        if (front := self.front()) is None:
+            raise InputError(f"--pick {wanted}: sweep {self.sweep.name!r} has no front: {self._why_no_front()}")
+        return front.pick(wanted).number
+
+    def _why_no_front(self) -> str:
+        first = next(iter(self.ranked()), None)
+        if first is None:
+            return f"no trial has a value{self._why_none()}"
+        return f"no trial keeps to search.constraints; of trial {first.name}: {self.sweep.order.infeasible(first)}"
 
     def kept_trials(self) -> list[TrialRecord]:
-        """The ended trials whose best checkpoint is kept, best first: `keep_checkpoints` of the whole sweep."""
-        return self.record.kept(self.sweep.metric, self.sweep.mode, self.sweep.asked.keep_checkpoints)
+        """The ended trials whose best checkpoint is kept, best first: `keep_checkpoints` of the whole sweep, and the front."""
+        return self.record.kept(self.sweep.order, self.sweep.asked.keep_checkpoints)
 
     def owner(self, trial: TrialRecord) -> checkpoints.Owner:
         """What the trial's checkpoints say of it."""

@@ -20,7 +20,7 @@ from pathlib import Path
 
 from fersweep.common.files import new_directory, write_whole
 from fersweep.common.stores.buckets import MOST_BYTES, RETRY_S, Bucket, is_address
-from fersweep.common.untrusted import is_plain_name, read_regular
+from fersweep.common.untrusted import is_plain_path, read_regular
 
 CLOCK = "clock"  # a file that is written to learn the storage's time
 
@@ -82,8 +82,8 @@ class Storage:
         if self._bucket is not None:
             with tempfile.TemporaryDirectory(prefix="fersweep-") as scratch:
                 yield Path(scratch)
-                for path in sorted(Path(scratch).iterdir()):
-                    self.write(f"{name}/{path.name}", path.read_bytes())
+                for path in sorted(path for path in Path(scratch).rglob("*") if path.is_file()):
+                    self.write(f"{name}/{path.relative_to(scratch).as_posix()}", path.read_bytes())
             return
         target = self._path / name
         with new_directory(target) as fresh:
@@ -99,17 +99,18 @@ class Storage:
             return self._path / name
         shutil.rmtree(to, ignore_errors=True)
         to.mkdir(parents=True)
-        for file in filter(is_plain_name, self.names(name)):
+        for file in filter(is_plain_path, self._bucket.files(name)):
+            (to / file).parent.mkdir(parents=True, exist_ok=True)
             (to / file).write_bytes(self.read(f"{name}/{file}"))
         return to
 
     def move(self, name: str, to: str) -> None:
-        """Give a file or a directory of files another name, which is free."""
+        """Give a file or a directory another name, which is free."""
         if self._bucket is None:
             (self._path / to).parent.mkdir(parents=True, exist_ok=True)
             (self._path / name).rename(self._path / to)
             return
-        if files := self.names(name):
+        if files := self._bucket.files(name):
             for file in files:
                 self.write(f"{to}/{file}", self.read(f"{name}/{file}"))
             self._bucket.remove(name)

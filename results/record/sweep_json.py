@@ -19,6 +19,7 @@ from fersweep.common.text import masked
 from fersweep.common.untrusted import MB, parse_json, read_regular, why
 from fersweep.data_pipeline.tasks.task import Task
 from fersweep.results.record.journal import Hparams, TrialRecord
+from fersweep.results.record.ranking.order import Order, order_of
 from fersweep.results.record.storage import Storage
 from fersweep.results.record.trial_record import is_distribution
 from fersweep.search_spaces.sweep_file.schema import Sweep
@@ -72,6 +73,7 @@ class OlderTrial(_Part):
     distributions: Distributions
     epochs: list[dict[str, int | float]]
     state: str
+    costs: dict[str, FiniteFloat] = {}
 
 
 class OlderPoint(_Part):
@@ -128,6 +130,8 @@ class SweepJson(_Part):
         asked: the resolved sweep file.
         space: searched hparam → its distribution, as Optuna writes it in JSON; empty in the oldest sweeps.
         feature_names: columns of x, in order; ["pixels"] for faces.
+        num_train, num_val: numbers of faces; with `task.fold: all`, of those that some fold's model learns, and of all folds.
+        num_folds: with `task.fold: all`.
         num_by_class: split → class → number of faces; empty in older sweeps, whose macro-F1 also counted, as 0, each
             class that had no faces and was predicted.
         fetched: what the trainable got from outside, such as pretrained weights → its sha256.
@@ -145,6 +149,7 @@ class SweepJson(_Part):
     feature_names: list[str]
     num_train: int | None = None
     num_val: int | None = None
+    num_folds: int | None = Field(None, ge=2)
     num_by_class: dict[str, dict[str, int]] = {}
     baseline: Baseline
     created: Time
@@ -169,13 +174,18 @@ class SweepJson(_Part):
 
     @property
     def metric(self) -> str:
-        """What trials are ranked by."""
+        """What trials are ranked by; of several objectives the first."""
         return self.asked.stop.metric
 
     @property
     def mode(self) -> str:
         """`max` or `min`: which values of `metric` are good."""
         return self.asked.stop.mode
+
+    @property
+    def order(self) -> Order:
+        """What trials are ranked by, in full: all objectives, and the constraints."""
+        return order_of(self.asked)
 
     @property
     def older_points(self) -> list[NamedPoint]:
@@ -187,9 +197,17 @@ class SweepJson(_Part):
         """Which faces of val the sweep's scores are of, in words."""
         task = self.asked.task
         faces = "all faces" if task.features == "pixels" else "detected faces"
-        if task.fold is not None:
+        if task.fold == "all":
+            faces += f" of {self.num_folds or 'all'} folds"
+        elif task.fold is not None:
             faces += f" of fold {task.fold}"
         return f"{faces} of {', '.join(task.sources)}" if task.sources else faces
+
+    @property
+    def num_faces(self) -> str:
+        """How many faces trials learn and are judged by, in words."""
+        folds = f" in {self.num_folds} folds, a model each" if self.num_folds else ""
+        return f"{self.num_train} train, {self.num_val} val faces{folds}"
 
     def named(self, trial: TrialRecord) -> Hparams:
         """The trial's hparams under the names that a sweep file takes."""

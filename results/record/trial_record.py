@@ -6,6 +6,7 @@ from __future__ import annotations
 
 import functools
 import math
+import re
 import sys
 from array import array
 from collections.abc import Iterable, Sequence
@@ -24,6 +25,8 @@ NUMBERS = (int, float)
 LARGEST = 2.0**63  # of what is counted or measured
 LAST_TIME = 2.5e11  # seconds since 1970: the year 9892
 MOST_TRIALS = 10**7
+INFEASIBLE = "infeasible: "  # the reason of a trial that was stopped for a constraint begins so
+ATTRS = ("study", "trial", "trials", "told")  # parts of what a sampler keeps
 
 
 def parse_event(line: bytes) -> Event:
@@ -89,8 +92,21 @@ def _check_sampled(event: Event) -> None:
         if not isinstance(text, str) or not is_distribution(text):
             raise ValueError(f"`distributions` has none of `{name}`")
     _check_each(event, str, "point")
+    _check_attrs(event)
     if "suggest_s" in event and not _is_measured(event["suggest_s"]):
         raise ValueError("`suggest_s` is no number")
+
+
+def _check_attrs(event: Event) -> None:
+    """What the sampler keeps: `study` and `trial` by name, `trials` by a trial's number and by name, `told` by number."""
+    for part, values in _check(event, "attrs", dict, {}).items():
+        if part not in ATTRS or not isinstance(values, dict):
+            raise ValueError(f"`attrs` has no {part!r} of this kind")
+        if part not in ("trials", "told"):
+            continue
+        for number, value in cast("dict[str, Any]", values).items():
+            if not re.fullmatch(r"-?\d{1,8}", number) or not isinstance(value, dict if part == "trials" else int):
+                raise ValueError(f"`attrs` has {part!r} of what is no trial")
 
 
 @functools.lru_cache(1000)
@@ -116,6 +132,9 @@ def _check_report(event: Event) -> None:
         for name in WorkerUsage._fields[1:]:
             if worker.get(name) is not None and not _is_measured(worker[name]):
                 raise ValueError(f"`{name}` of the worker is no number")
+    for name, value in _check(event, "costs", dict, {}).items():
+        if not _is_measured(value):
+            raise ValueError(f"`{name}` of the costs is no number")
 
 
 def is_epoch(row: object) -> bool:
@@ -295,6 +314,9 @@ class TrialRecord:
     params: dict[str, Any] = field(default_factory=dict)  # as the sampler drew them
     distributions: dict[str, str] = field(default_factory=dict)
     point: str | None = None
+    attrs: dict[str, Any] = field(
+        default_factory=dict
+    )  # what the sampler wrote when it drew the trial (cluster/samplers)
     state: str = "running"
     reason: str | None = None
     epochs: Epochs = field(default_factory=Epochs)
@@ -304,7 +326,9 @@ class TrialRecord:
     ended_at: float | None = None
     retries: int = 0  # attempts that broke off through the trial's own fault
     reopened: bool = False  # it had ended once before
+    ends: int = 0  # how often it has ended
     lost: int = 0  # attempts in a row that broke off through no fault of its own, without a new epoch
+    costs: dict[str, float] = field(default_factory=dict)  # of its model, as the first report that had them says
     log: list[str] = field(default_factory=list)  # the last lines of a process that died, of the last attempt that did
 
     @property
@@ -316,13 +340,20 @@ class TrialRecord:
         return len(self.epochs)
 
     @property
+    def is_infeasible(self) -> bool:
+        """Whether it was stopped because it never will keep to a constraint: it is compared with no other."""
+        return self.state == "stopped" and str(self.reason).startswith(INFEASIBLE)
+
+    @property
     def ended(self) -> str:
         """How the trial ended, and after how many epochs: `stopped at epoch 5`; `running` before that."""
         return self.state if self.state == "running" else f"{self.state} at epoch {self.num_epochs}"
 
-    def best(self, metric: str, mode: str) -> Row | None:
-        """The metrics of the trial's best epoch (the earliest of equals), or None if it has none that is finite."""
-        values = self.epochs.column(metric)
+    def best(self, metric: str, mode: str, num_epochs: int | None = None) -> Row | None:
+        """The metrics of the trial's best epoch (the earliest of equals), of the first `num_epochs` (None: of all), or None if
+        none of them is finite.
+        """
+        values = self.epochs.column(metric)[:num_epochs]
         scored = [index for index, value in enumerate(values) if math.isfinite(value)]
         if not scored:
             return None

@@ -10,9 +10,12 @@ import numpy as np
 
 from fersweep.common.display.page import escape
 from fersweep.results.record.journal import SweepRecord, TrialRecord
+from fersweep.results.record.ranking.progress import progress
 from fersweep.results.record.recorded_sweep import RecordedSweep
 from fersweep.results.record.sweep_json import SweepJson
 from fersweep.results.record.timeline import Timeline
+
+MAX_RUNGS = 12  # that are shown whatever happened there
 
 
 @dataclass(frozen=True)
@@ -44,9 +47,18 @@ class ReportData:
         return self.recorded.ranked()
 
     @property
-    def rungs(self) -> list[int]:
-        """Epochs at which ASHA compares trials."""
+    def rungs(self) -> Sequence[float]:
+        """Epochs (or seconds of training, as the sweep counts) at which its scheduler compares trials."""
         return self.sweep.asked.stop.rungs()
+
+    def come(self, trial: TrialRecord) -> np.ndarray:
+        """How far the trial had come by the end of each epoch, float32, in the unit of the rungs."""
+        return np.array(progress(trial, self.sweep.asked.stop.unit), np.float32)
+
+    @property
+    def unit(self) -> str:
+        """That unit, as the title of an axis."""
+        return "epoch" if self.sweep.asked.stop.unit == "epochs" else "seconds of training"
 
     @property
     def time_unit(self) -> tuple[float, str]:

@@ -19,7 +19,8 @@ from fersweep.common.display.colours import BEST, INK, STATES
 from fersweep.common.display.page import Section, escape
 from fersweep.results.record.journal import TrialRecord
 from fersweep.results.record.timeline import ReportedEpoch
-from fersweep.results.report.data import ReportData
+from fersweep.results.report.data import MAX_RUNGS, ReportData
+from fersweep.trainables.metrics import fold_metric, fold_values, is_fold_metric
 
 if TYPE_CHECKING:
     from plotly.graph_objects import Figure
@@ -29,6 +30,7 @@ MAX_CURVE_POINTS = 150  # of one trial
 MAX_POINTS = 20_000  # of all trials together, though each has MIN_CURVE_POINTS
 MIN_CURVE_POINTS = 30
 POINT_SYMBOL = "diamond"
+FOLD = "#b9c4ce"
 COLORS = {"train_loss": "#8a96a3", "val_loss": INK, "val_accuracy": "#009e73", "val_macro_f1": "#0072b2"}
 
 
@@ -139,9 +141,9 @@ def _curves(data: ReportData) -> Section:
         return Section(heading, note="No trial has trained an epoch yet.")
     best = data.ranked[0] if data.ranked else None
     parts: list[Figure | Markup] = [_all_curves(data, trials, best)]
-    note = "Every trial's score on val by epoch; a cross marks where ASHA stopped it."
-    if data.rungs:
-        note += f" Dotted lines: the epochs at which ASHA compares trials ({', '.join(map(str, data.rungs))})."
+    note = f"Every trial's score on val by {data.unit}; a cross marks where the scheduler stopped it."
+    if 0 < len(data.rungs) <= MAX_RUNGS:
+        note += f" Dotted lines: {data.sweep.asked.stop.in_words()}."
     limit = curve_points(len(trials))
     if any(trial.num_epochs > limit for trial in trials):
         note += f" Long curves are drawn through {limit} of their epochs."
@@ -155,7 +157,7 @@ def _all_curves(data: ReportData, trials: list[TrialRecord], best: TrialRecord |
     """One trace for each state, its curves separated by NaN: two hundred traces would be slow."""
     from plotly.graph_objects import Scatter
 
-    figure = chart("epoch", data.metric, height=440)
+    figure = chart(data.unit, data.metric, height=440)
     for state, color in STATES.items():
         in_state = [trial for trial in trials if trial.state == state]
         if not in_state:
@@ -165,19 +167,19 @@ def _all_curves(data: ReportData, trials: list[TrialRecord], best: TrialRecord |
         numbers: list[np.ndarray] = []
         for trial in in_state:
             indices = thin(trial.num_epochs, curve_points(len(trials)))
-            xs.append(np.append(indices + 1, 0))
+            xs.append(np.append(data.come(trial)[indices], 0))
             ys.append(np.append(data.values(trial)[indices], np.nan))
             numbers.append(np.full(len(indices) + 1, trial.number))
         figure.add_trace(
             Scatter(
-                x=np.concatenate(xs).astype(np.int32),
+                x=np.concatenate(xs),
                 y=np.concatenate(ys).astype(np.float32),
                 customdata=np.concatenate(numbers).astype(np.int32),
                 mode="lines" if max(trial.num_epochs for trial in in_state) > 1 else "markers",
                 line={"color": color, "width": 1},
                 opacity=0.55 if len(trials) > 20 else 0.9,
                 name=state,
-                hovertemplate="trial %{customdata:04d}, epoch %{x}: %{y:.4f}<extra></extra>",
+                hovertemplate=f"trial %{{customdata:04d}}, {data.unit} %{{x}}: %{{y:.4f}}<extra></extra>",
             )
         )
     _ends(figure, data, [trial for trial in trials if trial.state == "stopped"])
@@ -186,10 +188,17 @@ def _all_curves(data: ReportData, trials: list[TrialRecord], best: TrialRecord |
         line = {"color": BEST, "width": 2.5}
         name = f"best, {best.name}"
         figure.add_trace(
-            Scatter(x=indices + 1, y=data.values(best)[indices], mode="lines", line=line, name=name, hoverinfo="skip")
+            Scatter(
+                x=data.come(best)[indices],
+                y=data.values(best)[indices],
+                mode="lines",
+                line=line,
+                name=name,
+                hoverinfo="skip",
+            )
         )
     _focus(figure, data, trials)
-    for level in data.rungs:
+    for level in data.rungs if len(data.rungs) <= MAX_RUNGS else ():
         figure.add_vline(level, line={"color": INK, "dash": "dot", "width": 1}, opacity=0.6)
     return figure
 
@@ -210,7 +219,7 @@ def _ends(figure: Figure, data: ReportData, stopped: list[TrialRecord]) -> None:
     if stopped:
         figure.add_trace(
             Scatter(
-                x=np.array([trial.num_epochs for trial in stopped], np.int32),
+                x=np.array([data.come(trial)[-1] for trial in stopped]),
                 y=np.array([data.values(trial)[-1] for trial in stopped], np.float32),
                 mode="markers",
                 marker={"symbol": "x-thin", "size": 6, "line": {"width": 1.2, "color": STATES["stopped"]}},
@@ -227,11 +236,13 @@ def _one_curve(trial: TrialRecord, data: ReportData) -> Figure:
     figure = chart("epoch", "loss", height=440, yaxis2={"title": "score", "overlaying": "y", "side": "right"})
     figure.update_layout(yaxis2={"showgrid": False, "automargin": True, "tickmode": "auto", "tickformat": ".3~f"})
     indices = thin(trial.num_epochs)
-    names = [name for name in trial.epochs[0] if name not in ("epoch", "epoch_s") and "tta" not in name]
-    for name in names:
-        is_loss = name.endswith("loss")
+    folds = [fold_metric(data.metric, number) for number in range(len(fold_values(trial.epochs[0], data.metric)))]
+    others = [name for name in trial.epochs[0] if name not in ("epoch", "epoch_s") and not is_fold_metric(name)]
+    for name in [*folds, *(name for name in others if "tta" not in name)]:
+        is_loss = "loss" in name
         values = np.array([row.get(name, np.nan) for row in trial.epochs], np.float32)[indices]
         line = {"dash": "dash" if is_loss else "solid", "width": 1.8, "color": COLORS.get(name)}
+        line |= {"width": 0.7, "color": FOLD} if name in folds else {}
         axis = "y" if is_loss else "y2"
         mode = "lines" if len(indices) > 1 else "markers"
         figure.add_trace(Scatter(x=indices + 1, y=values, yaxis=axis, mode=mode, line=line, name=escape(name)))

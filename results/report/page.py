@@ -21,6 +21,7 @@ from fersweep.common.errors import InputError
 from fersweep.common.files import cannot_write, check_writable, write_whole
 from fersweep.common.text import masked
 from fersweep.results.compare.data import SweepTrials
+from fersweep.results.compare.objectives import cost_cells, cost_columns, front_cell, front_heading, infeasible_lines
 from fersweep.results.compare.tables import AGAINST, by_state, ended_cell, epoch_cell, noise_note
 from fersweep.results.compare.trials import compare_recorded
 from fersweep.results.record.drivers import is_driven, last_session
@@ -29,7 +30,7 @@ from fersweep.results.record.journal import read_events, trial_name
 from fersweep.results.record.recorded_sweep import RecordedSweep, load_sweep
 from fersweep.results.record.sweep_json import SweepJson
 from fersweep.results.record.timeline import Timeline
-from fersweep.results.report import learning_curves, parameters, still_pictures, workers
+from fersweep.results.report import front, learning_curves, parameters, still_pictures, workers
 from fersweep.results.report.data import ReportData
 from fersweep.results.report.library import shared_library
 from fersweep.results.scores import charts
@@ -85,6 +86,7 @@ def render(sweep_dir: Path, trees: Figures | None = None, faces: bool = True, li
     parts = [
         _head(data, state),
         _top(compared),
+        *front.sections(data),
         *learning_curves.sections(data),
         *parameters.sections(data),
         *workers.sections(data),
@@ -103,6 +105,7 @@ def render_still(sweep_dir: Path, trees: Figures | None = None) -> str:
     )
     parts = [
         _head(data, state),
+        *front.still(data),
         *still_pictures.sections(data),
         _top(compared),
         *workers.tables(data),
@@ -183,12 +186,19 @@ def _top(compared: SweepTrials) -> Section:
     scores = list(dict.fromkeys(name for row in trials for name in row.scores if name != metric))
     names = list(dict.fromkeys(name for row in trials for name in row.hparams))
     titles = [name.removeprefix("val_") for name in scores]
-    columns = ["trial", "ended", metric, "best epoch", *titles, AGAINST]
+    costs = cost_columns(compared)
+    columns = ["trial", "ended", *front_heading(compared), metric, "best epoch", *titles, *costs, AGAINST]
     rows: list[list[Any]] = []
     for row in trials:
-        first = [trial_name(row.trial), ended_cell(row), f"{row.value:.4f}", epoch_cell(row)]
+        first = [
+            trial_name(row.trial),
+            ended_cell(row),
+            *front_cell(compared, row),
+            f"{row.value:.4f}",
+            epoch_cell(row),
+        ]
         others = [f"{row.scores[name]:.4f}" if name in row.scores else None for name in scores]
-        rows.append([*first, *others, p_cell(row.against_best)])
+        rows.append([*first, *others, *cost_cells(row, costs), p_cell(row.against_best)])
     html = html_table(columns, rows)
     if names:  # a column a trial: there may be more hparams than a page is wide
         values = [
@@ -199,7 +209,8 @@ def _top(compared: SweepTrials) -> Section:
     return Section(
         "Best trials",
         html,
-        f"The {len(rows)} best trials. {''.join(f'{note}. ' for note in compared.notes)}{noise_note(compared)}",
+        f"The {len(rows)} best trials. {''.join(f'{note}. ' for note in [*compared.notes, *infeasible_lines(compared)])}"
+        f"{noise_note(compared)}",
     )
 
 
@@ -232,7 +243,7 @@ def _origin(sweep: SweepJson) -> Section:
         ["git commit", sweep.git_commit],
         ["dataset", dataset.name],
         ["data fingerprint", dataset.fingerprint],
-        ["faces", f"{sweep.num_train} train, {sweep.num_val} val" if sweep.num_train is not None else None],
+        ["faces", sweep.num_faces if sweep.num_train is not None else None],
         ["python", sweep.python],
         *([name, version] for name, version in sweep.versions.items()),
     ]

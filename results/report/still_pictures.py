@@ -52,7 +52,7 @@ def _history(data: ReportData) -> Markup:
         chosen = np.array([point[2].state == state for point in points])
         if chosen.any():
             axes.plot(x[chosen], y[chosen], "o", color=color, markersize=4, label=state)
-    return _picture(figure, axes, f"active time, {name}", data.metric, f"History of {len(points)} trials")
+    return picture(figure, axes, f"active time, {name}", data.metric, f"History of {len(points)} trials")
 
 
 def _curves(data: ReportData) -> Markup:
@@ -73,10 +73,11 @@ def _curves(data: ReportData) -> Markup:
         )
     best = data.values(data.ranked[0])
     axes.plot(np.arange(1, len(best) + 1), best, color=BEST, linewidth=2, label=f"best, {data.ranked[0].name}")
-    return _picture(figure, axes, "epoch", data.metric, f"Learning curves of {len(trials)} trials")
+    return picture(figure, axes, "epoch", data.metric, f"Learning curves of {len(trials)} trials")
 
 
-def _picture(figure: Figure, axes: Axes, x: str, y: str, title: str) -> Markup:
+def picture(figure: Figure, axes: Axes, x: str, y: str, title: str) -> Markup:
+    """A figure with the titles of its axes and its legend, as an image whose text is `title`."""
     axes.set_xlabel(x)
     axes.set_ylabel(y)
     axes.grid(color=FAINT, linewidth=0.6)

@@ -5,6 +5,7 @@
 
 from __future__ import annotations
 
+import math
 from collections import Counter
 from typing import TYPE_CHECKING, Any
 
@@ -16,8 +17,9 @@ from fersweep.common.display.colours import INK, STATES
 from fersweep.common.display.page import Section, escape, folded, html_table, plot
 from fersweep.common.display.tables import duration
 from fersweep.results.record.journal import TrialRecord, trial_name
+from fersweep.results.record.ranking.progress import epochs_at, progress
 from fersweep.results.record.timeline import Timeline
-from fersweep.results.report.data import ReportData
+from fersweep.results.report.data import MAX_RUNGS, ReportData
 
 if TYPE_CHECKING:
     from plotly.graph_objects import Figure
@@ -114,7 +116,8 @@ def epoch_seconds(trial: TrialRecord) -> float | None:
 
 
 def _saved(data: ReportData) -> Section:
-    heading, asked = "What early stopping saved", data.sweep.asked.stop.max_epochs
+    heading, stop = "What early stopping saved", data.sweep.asked.stop
+    asked = f"{stop.max_epochs} epochs" if stop.max_s is None else f"{stop.max_s:.10g} s"
     ended = [trial for trial in data.record.trials.values() if trial.state in ("finished", "stopped")]
     if not ended:
         return Section(heading, note="No trial has finished or was stopped yet.")
@@ -122,9 +125,9 @@ def _saved(data: ReportData) -> Section:
     total, saved_s = [0, 0], 0.0
     for state in ("finished", "stopped"):
         trials = [trial for trial in ended if trial.state == state]
-        run, wanted = sum(trial.num_epochs for trial in trials), asked * len(trials)
+        run, wanted = sum(trial.num_epochs for trial in trials), sum(asked_epochs(trial, data) for trial in trials)
         total = [total[0] + run, total[1] + wanted]
-        seconds = [(asked - trial.num_epochs) * (epoch_seconds(trial) or 0.0) for trial in trials]
+        seconds = [(asked_epochs(trial, data) - trial.num_epochs) * (epoch_seconds(trial) or 0.0) for trial in trials]
         saved_s += sum(seconds)
         if trials:
             rows.append([state, len(trials), run, wanted, f"{run / wanted:.0%}", duration(sum(seconds))])
@@ -133,12 +136,12 @@ def _saved(data: ReportData) -> Section:
     html = html_table(columns, [*rows, ["all", len(ended), run, wanted, f"{run / wanted:.0%}", duration(saved_s)]])
     if data.rungs:
         html += html_table(
-            ["rung (epoch)", "trials that reached it", "stopped there", "best value there"], _rungs(data)
+            [f"rung ({data.unit})", "trials that reached it", "stopped there", "best value there"], _rungs(data)
         )
     return Section(
         heading,
         html,
-        f"{run} epochs were run where {len(ended)} trials of {asked} epochs would have taken {wanted}: "
+        f"{run} epochs were run where {len(ended)} trials of {asked} would have taken {wanted}: "
         f"{1 - run / wanted:.0%} less, about {duration(saved_s)} of the workers' training time (each trial's own median epoch, times the epochs "
         "that it was spared). Failed and open trials are left out; finished ones can be shorter, too, through an early "
         "stopping of their own.",
@@ -146,15 +149,28 @@ def _saved(data: ReportData) -> Section:
 
 
 def _rungs(data: ReportData) -> list[list[object]]:
-    better = np.fmax if data.mode == "max" else np.fmin
+    """Where there are many, those alone at which a trial was stopped."""
+    better, stop = (np.fmax if data.mode == "max" else np.fmin), data.sweep.asked.stop
+    come = {number: progress(trial, stop.unit) for number, trial in data.record.trials.items()}
+    ends = Counter(str(t.reason).rpartition(" at ")[2] for t in data.record.trials.values() if t.state == "stopped")
     rows: list[list[object]] = []
     for level in data.rungs:
-        trials, end = [trial for trial in data.record.trials.values() if trial.num_epochs >= level], f"at epoch {level}"
-        num_stopped = sum(trial.state == "stopped" and str(trial.reason).endswith(end) for trial in trials)
-        values = [better.reduce(data.values(trial)[:level]) for trial in trials]
+        num_stopped = ends[stop.at(level)]
+        if len(data.rungs) > MAX_RUNGS and not num_stopped:
+            continue
+        counts = {number: count for number, epochs in come.items() if (count := epochs_at(epochs, level))}
+        values = [better.reduce(data.values(data.record.trials[number])[:count]) for number, count in counts.items()]
         best = float(better.reduce(values)) if values else None
-        rows.append([level, len(trials), num_stopped, best])
+        rows.append([f"{level:.10g}", len(counts), num_stopped, best])
     return rows
+
+
+def asked_epochs(trial: TrialRecord, data: ReportData) -> int:
+    """How many epochs an ended trial would have trained if nothing had stopped it: of its median length, within max_s."""
+    epoch_s, stop = epoch_seconds(trial), data.sweep.asked.stop
+    if stop.max_s is None or not epoch_s:
+        return stop.max_epochs
+    return min(stop.max_epochs, max(math.ceil(stop.max_s / epoch_s), trial.num_epochs))
 
 
 def _failures(data: ReportData) -> Section:

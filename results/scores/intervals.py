@@ -195,6 +195,35 @@ def score_faces(
     return figures.model_copy(update={"baseline": baseline})
 
 
+def score_folds(
+    y: np.ndarray, predicted: np.ndarray, num_classes: int, folds: np.ndarray, clusters: np.ndarray | None = None
+) -> dict[str, Interval]:
+    """The means over folds of each of SCORES, with their intervals.
+
+    Drawn are faces, or clusters, of all folds at once: within a fold of few persons there is little to draw. A fold without
+    a face in a draw is left out of its mean. Shapes: y, predicted, folds and clusters (N,).
+    """
+    _, fold = np.unique(folds, return_inverse=True)
+    shape = (int(fold.max()) + 1, num_classes, num_classes + 1)
+    cells = np.ravel_multi_index((fold, y.astype(np.int64), predicted.astype(np.int64)), shape)
+    of_faces = clusters is None or are_faces(clusters)
+    alike = patterns(cells[None], cells, np.arange(len(y)) if clusters is None else clusters, int(np.prod(shape)))
+    counts, num_clusters = alike.number @ alike.counts, None if of_faces else alike.num_clusters
+
+    def means(counts: np.ndarray) -> dict[str, np.ndarray]:
+        """Of (..., folds, C, C + 1) counts."""
+        seen = counts.sum(axis=(-2, -1)) > 0
+        of_folds = scores(counts)
+        return {name: (of_folds[name] * seen).sum(axis=-1) / seen.sum(axis=-1) for name in SCORES}
+
+    point, drawn = means(counts.reshape(shape)), means(alike.resample().reshape(-1, *shape))
+    intervals: dict[str, Interval] = {}
+    for name in SCORES:
+        low, high = bounds(drawn[name], num_clusters, (0.0, 1.0))
+        intervals[name] = Interval(value=float(point[name]), low=low, high=high)
+    return intervals
+
+
 def known(value: float) -> float | None:
     """None for NaN."""
     return None if np.isnan(value) else float(value)

@@ -69,6 +69,13 @@ class Faces:
         numbers = self.clusters.number[self.clusters.loaded]
         return numbers if len(numbers) == num else None
 
+    def folds(self, num: int) -> np.ndarray | None:
+        """(num,) fold of each face that a trial of `task.fold: all` answers; None of another, or where they are not known."""
+        if self.sweep.asked.task.fold != "all" or self.clusters is None:
+            return None
+        folds = self.sweep.task().columns("val", ["fold"])["fold"].to_numpy()[self.clusters.loaded]
+        return folds if len(folds) == num else None
+
     @property
     def key(self) -> tuple[Any, ...]:
         """Sweeps with the same key saw the same faces in the same order, with the same classes."""
@@ -146,10 +153,15 @@ def score_of(sweep: SweepJson) -> str:
 
 
 def interval(
-    sweep: SweepJson, value: float, y: np.ndarray, probabilities: np.ndarray, groups: np.ndarray | None = None
+    sweep: SweepJson,
+    value: float,
+    y: np.ndarray,
+    probabilities: np.ndarray,
+    groups: np.ndarray | None = None,
+    folds: np.ndarray | None = None,
 ) -> Interval | None:
     """The sweep's metric, which is `value`, with the interval of a bootstrap over faces, y (N,) and probabilities (N, C),
-    or over `groups` (N,) of them.
+    or over `groups` (N,) of them. `folds` (N,): of each face, where the metric is the mean over folds.
 
     None if the metric is no score, or the answers give another value: `curve` makes its metrics up, and a trial in
     training may have written a better epoch's answers than the journal knows of.
@@ -158,9 +170,12 @@ def interval(
     if name not in SCORES:
         return None
     predicted = probabilities.argmax(axis=1)
-    counts = intervals.count(y, predicted, len(classes))
-    by_group = None if groups is None else intervals.count_clusters(y, predicted, len(classes), groups)
-    score = intervals.score_faces(counts, classes, clusters=by_group).score(name)
+    if folds is not None:
+        score = intervals.score_folds(y, predicted, len(classes), folds, groups)[name]
+    else:
+        counts = intervals.count(y, predicted, len(classes))
+        by_group = None if groups is None else intervals.count_clusters(y, predicted, len(classes), groups)
+        score = intervals.score_faces(counts, classes, clusters=by_group).score(name)
     return score if abs(score.value - value) < TOLERANCE else None
 
 
@@ -212,7 +227,8 @@ def _join(a: Answers, b: Answers) -> tuple[np.ndarray, np.ndarray, str]:
     """Rows of a and of b that are the same faces of the same class, and which faces these are, in words."""
     all_rows = np.arange(len(a.y))
     if a.faces.key == b.faces.key and np.array_equal(a.y, b.y):
-        return all_rows, all_rows, f"{len(a.y)} faces of val"
+        folds = ", of all folds as one" * (a.faces.sweep.asked.task.fold == "all")
+        return all_rows, all_rows, f"{len(a.y)} faces of val{folds}"
     ids_a, ids_b = a.faces.ids, b.faces.ids
     for answers_, ids in ((a, ids_a), (b, ids_b)):
         if len(ids) != len(answers_.y):

@@ -22,6 +22,7 @@ from fersweep.results.record.recorded_sweep import RecordedSweep
 from fersweep.results.record.sweep_json import read_sweep_json
 from fersweep.results.tracking.kept_checkpoints import write_kept
 from fersweep.results.tracking.lag import PARENT
+from fersweep.results.tracking.places import write_places
 
 STATUS = {"running": "RUNNING", "finished": "FINISHED", "stopped": "FINISHED", "failed": "FAILED"}
 SWEEP_STATUS = {"finished": "FINISHED", "failed": "FAILED"}  # anything else: KILLED
@@ -38,7 +39,7 @@ class Projection:
     def __init__(self, sweep_dir: Path, beat: Callable[[int], None] = lambda _: None):
         self.sweep_dir, self.beat = Path(sweep_dir), beat
         self.sweep = read_sweep_json(sweep_dir)
-        self.metric, self.mode = self.sweep.metric, self.sweep.mode
+        self.metric, self.mode, self._order = self.sweep.metric, self.sweep.mode, self.sweep.order
         self._begin()
         self.runs = Runs(self.sweep)
         self.refused: dict[str, str] = {}
@@ -86,6 +87,7 @@ class Projection:
             self.beat(done)
         if closing:
             write_kept(self.runs, self._recorded, lambda: self.beat(len(self.record.trials)))
+            write_places(self.runs, self._recorded, lambda: self.beat(len(self.record.trials)))
             self._unless_refused(PARENT, lambda: self._write_totals(parent))
             self.runs.set_status(parent, SWEEP_STATUS.get(self.record.action or "", "KILLED"), int(self._time * 1000))
 
@@ -119,8 +121,11 @@ class Projection:
         trial = self.record.trials.get(event.get("trial", -1))
         known = trial.num_epochs if trial else 0
         self.record.apply(event)
+        counts = trial is not None and self._order.is_feasible(trial)
         for row in trial.epochs[known:] if trial else []:
             self._num_epochs += 1
+            if not counts:
+                continue
             value, sign = row.get(self.metric, math.nan), 1 if self.mode == "max" else -1
             if math.isfinite(value) and (not self._best or sign * value > sign * self._best[-1][1]):
                 self._best.append((self._num_epochs, value, event["time"]))
@@ -153,6 +158,7 @@ class Projection:
         from mlflow.entities import Metric
 
         totals, at = run_fields.totals(self.record), int(self._time * 1000)
+        totals |= run_fields.front_metrics(self._recorded.front())
         tags = run_fields.parent_tags(self.sweep) | {"mlflow.note.content": self._note(parent)}
         metrics = [[Metric(name, value, at, self._num_epochs)] for name, value in totals.items()]
         self.runs.log(parent, metrics, tags=tags)
@@ -210,11 +216,12 @@ class Projection:
 
         groups = [
             [Metric(name, value, int(at * 1000), epoch) for name, value in row.items()]
-            for epoch, at, row in run_fields.epoch_metrics(trial, self.runs.step(recorded, self.metric))
+            for epoch, at, row in run_fields.epoch_metrics(trial, self.runs.step(recorded, self.metric), self.metric)
         ]
         best = self._recorded.best(trial)
         if (groups or recorded.is_old) and best is not None:  # step 0: MLflow's page draws such a metric as a bar a run
             at, summary = int(trial.reported_at[-1] * 1000), run_fields.best_metrics(best, self.metric)
+            summary |= run_fields.cost_metrics(trial, best)
             groups.append([Metric(name, value, at, 0) for name, value in summary.items()])
         tags = {} if trial.state == "running" else run_fields.end_tags(self.sweep, trial)
         if recorded.is_old and self.runs.parent:

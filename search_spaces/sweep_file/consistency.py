@@ -7,8 +7,10 @@ from typing import Any, cast
 from unicodedata import category
 
 from fersweep.common.text import masked, one_line
-from fersweep.search_spaces.sweep_file.schema import Older, Resources, Sweep
+from fersweep.search_spaces.sweep_file.schema import Older, Resources, Stop, Sweep
 from fersweep.search_spaces.sweep_file.searched_space import drawn
+from fersweep.search_spaces.sweep_file.sections import suitability
+from fersweep.search_spaces.sweep_file.sections.schedulers import SCHEDULERS
 
 LONGEST_CLASS = 200  # characters of a class's name
 LEAST = 0.01  # of a CPU or a GPU
@@ -41,6 +43,8 @@ def refuse_contradictions(sweep: Sweep) -> None:
         raise ValueError(
             f"stop.report_s: {stop.report_s:g} must be below stop.timeout_s, {stop.timeout_s:g}, or every trial counts as hanging"
         )
+    if "wilcoxon" in (stop.scheduler, stop.scheduler_options.get("inner")) and sweep.task.fold != "all":
+        raise ValueError("stop.scheduler: wilcoxon compares the folds of trials: want task.fold: all, or another scheduler")
     refuse_amounts(sweep.resources)
 
 
@@ -88,22 +92,30 @@ def _texts(value: Any, key: str) -> Iterator[tuple[str, str]]:
             yield from _texts(inner, key)
 
 
+def _remarks_on_stop(stop: Stop, num_trials: int) -> list[str]:
+    scheduler, lines = SCHEDULERS[stop.scheduler], list[str]()
+    last, title = {"epochs": "epochs", "seconds": "s"}[stop.unit], scheduler.TITLE
+    if "grace" in scheduler.USES and stop.grace >= stop.end:
+        what = f"{title} stops" if title else f"stop.scheduler {stop.scheduler} stops"
+        lines.append(
+            f"{what} no trial: stop.grace_{last}, {stop.grace:.10g}, is not below stop.max_{last}, {stop.end:.10g}"
+        )
+    if title and num_trials == 1:
+        lines.append(f"{title} stops no trial: search.num_trials is 1, and it compares trials")
+    asked = {"grace": f"grace_{last}", "reduction": "reduction"}
+    idle = sorted({asked[key] for key in asked.keys() - set(scheduler.USES)} & stop.model_fields_set)
+    if idle:
+        lines.append(
+            f"without effect: {' and '.join(f'stop.{key}' for key in idle)}, as stop.scheduler is {stop.scheduler}"
+        )
+    return lines
+
+
 def remarks(sweep: Sweep) -> list[str]:
     """What has no effect, one line each."""
     stop, search, lines = sweep.stop, sweep.search, list[str]()
-    if stop.scheduler == "asha" and not stop.rungs():
-        lines.append(
-            f"ASHA stops no trial: stop.grace_epochs, {stop.grace_epochs}, is not below stop.max_epochs, {stop.max_epochs}"
-        )
-    if stop.scheduler == "asha" and search.num_trials == 1:
-        lines.append("ASHA stops no trial: search.num_trials is 1, and it compares trials")
-    idle = sorted({"grace_epochs", "reduction"} & stop.model_fields_set) if stop.scheduler == "none" else []
-    if idle:
-        lines.append(f"without effect: {' and '.join(f'stop.{key}' for key in idle)}, as stop.scheduler is none")
-    if search.sampler == "random" and search.older:
-        lines.append(
-            f"without effect: search.start_from {', '.join(search.older)}, as the random sampler learns nothing"
-        )
+    lines += _remarks_on_stop(stop, search.num_trials)
+    lines += suitability.remarks(sweep)
     never = sorted(sweep.space.range.keys() - drawn(sweep))
     if never:
         lines.append(f"without effect: space.range of {', '.join(never)}, which no trial of this space draws")

@@ -19,6 +19,7 @@ from fersweep.search_spaces.sweep_file.overrides import change, put, shown
 from fersweep.search_spaces.sweep_file.problems import first_problem
 from fersweep.search_spaces.sweep_file.schema import Sweep
 from fersweep.search_spaces.sweep_file.searched_space import check_space
+from fersweep.search_spaces.sweep_file.sections.suitability import refuse_unsearchable
 
 OPTIONS = {"name": "--name", "search__num_trials": "--trials", "stop__max_epochs": "--max-epochs"}
 
@@ -110,4 +111,5 @@ def _validated(content: dict[str, Any]) -> Sweep:
     except ValidationError as error:
         raise ValueError(first_problem(error, content, Sweep)) from None
     check_space(sweep)
+    refuse_unsearchable(sweep)
     return sweep

@@ -19,14 +19,22 @@ from __future__ import annotations
 
 import math
 import re
-from typing import Any, Literal
+from collections.abc import Sequence
+from typing import Any, Literal, cast
 
 from pydantic import Field, ValidationInfo, field_validator, model_validator
 
 from fersweep.data_pipeline.tasks.spec import TaskSpec
+from fersweep.search_spaces.sweep_file.sections.objectives import (
+    Constraint,
+    Objective,
+    check_objectives,
+    first_objective,
+    parse_constraint,
+)
 from fersweep.search_spaces.sweep_file.sections.part import Part, filled_in
-from fersweep.search_spaces.sweep_file.sections.samplers import SAMPLERS
-from fersweep.search_spaces.sweep_file.sections.schedulers import SCHEDULERS
+from fersweep.search_spaces.sweep_file.sections.samplers import with_defaults
+from fersweep.search_spaces.sweep_file.sections.schedulers import SCHEDULERS, Scheduler
 
 MAX_NAME = 80  # characters of a sweep's name
 
@@ -48,24 +56,38 @@ class Older(Part):
 
 
 class Search(Part):
-    """start_from: named points of the space file, which are the first trials, and older sweeps: {sweep: NAME, best: K}."""
+    """start_from: named points of the space file, which are the first trials, and older sweeps: {sweep: NAME, best: K};
+    constraints: what a trial must keep to, e.g. `latency_ms <= 5`.
+    """
 
     sampler: str = "tpe"
     sampler_options: dict[str, Any] = Field(default_factory=dict, validate_default=True)
     num_trials: int = Field(32, ge=1)
     seed: int = Field(0, ge=0)
     start_from: list[str | Older] = Field(default_factory=list)
+    constraints: list[str] = Field(default_factory=list)
+
+    @field_validator("constraints")
+    @classmethod
+    def _can_be_read(cls, value: list[str]) -> list[str]:
+        for text in value:
+            parse_constraint(text)
+        return value
 
     @field_validator("sampler_options")
     @classmethod
     def _all_options(cls, value: dict[str, Any], info: ValidationInfo) -> dict[str, Any]:
         name = info.data.get("sampler")  # none where it is of another type
-        return value if name is None else filled_in("search.sampler", name, SAMPLERS, value)
+        return value if name is None else with_defaults(name, value)
 
     @field_validator("start_from", mode="before")
     @classmethod
     def _one_sweep(cls, value: Any) -> Any:
         return [value] if isinstance(value, dict) else value
+
+    @property
+    def parsed_constraints(self) -> tuple[Constraint, ...]:
+        return tuple(map(parse_constraint, self.constraints))
 
     @property
     def points(self) -> list[str]:
@@ -84,19 +106,30 @@ class Search(Part):
 
 
 class Stop(Part):
-    """ASHA compares trials at grace_epochs · reduction^k; `report_s` is the least training time between two reports;
-    a trial that reports nothing for `timeout_s` (null: no limit) hangs, and fails.
+    """ASHA compares trials at grace_epochs · reduction^k; where `unit` is seconds, at grace_s · reduction^k seconds of
+    training, of which a trial gets at most `max_s`. `report_s` is the least training time between two reports;
+    a trial that reports nothing for `timeout_s` (null: no limit) hangs, and fails. objectives: two or three; `metric` and
+    `mode` are those of the first.
     """
 
     metric: Literal["val_macro_f1", "val_balanced_accuracy", "val_accuracy", "val_loss"] = "val_macro_f1"
     mode: Literal["max", "min"] = "max"
+    objectives: list[Objective] = Field(default_factory=list)
     scheduler: str = "asha"
     scheduler_options: dict[str, Any] = Field(default_factory=dict, validate_default=True)
-    grace_epochs: int = Field(5, ge=1)
+    unit: Literal["epochs", "seconds"] = "epochs"
+    grace_epochs: int | None = Field(5, ge=1)
     max_epochs: int = Field(100, ge=1)
+    grace_s: float | None = Field(None, gt=0)
+    max_s: float | None = Field(None, gt=0)
     reduction: int = Field(3, ge=2)
     report_s: float = Field(1.0, ge=0)
     timeout_s: float | None = Field(3600.0, gt=0)
+
+    @model_validator(mode="before")
+    @classmethod
+    def _of_the_first_objective(cls, value: Any) -> Any:
+        return first_objective(value) if isinstance(value, dict) else value
 
     @field_validator("scheduler_options")
     @classmethod
@@ -104,18 +137,76 @@ class Stop(Part):
         name = info.data.get("scheduler")
         return value if name is None else filled_in("stop.scheduler", name, SCHEDULERS, value)
 
+    @model_validator(mode="before")
+    @classmethod
+    def _no_epochs_among_seconds(cls, content: Any) -> Any:
+        if isinstance(content, dict) and "unit" in content and content["unit"] == "seconds":
+            return {"grace_epochs": None, **cast("dict[str, Any]", content)}
+        return content
+
     @model_validator(mode="after")
     def _check(self) -> Stop:
+        check_objectives(self.objectives)
+        if self.objectives and not SCHEDULERS[self.scheduler].SEVERAL_OBJECTIVES:
+            able = " or ".join(name for name, options in SCHEDULERS.items() if options.SEVERAL_OBJECTIVES)
+            raise ValueError(
+                f"stop.scheduler: {self.scheduler} compares trials by one objective, and stop.objectives has "
+                f"{len(self.objectives)}: want {able}"
+            )
         if (self.metric == "val_loss") != (self.mode == "min"):
             raise ValueError(
                 f"stop.mode: {self.metric} wants mode {'min' if self.metric == 'val_loss' else 'max'}, not {self.mode}"
             )
+        self._check_unit()
+        options = self._options().settled(self.grace, self.reduction, self.end)
+        self.scheduler_options.update(options.model_dump(mode="json"))
         return self
 
-    def rungs(self) -> list[int]:
-        """Epochs at which the scheduler compares trials, ascending; empty where it compares none."""
-        options = SCHEDULERS[self.scheduler](**self.scheduler_options)
-        return options.rungs(self.grace_epochs, self.reduction, self.max_epochs)
+    def _check_unit(self) -> None:
+        other = {"grace_s": "grace_epochs", "max_s": "max_epochs"}
+        if self.unit == "seconds":
+            other = {"grace_epochs": "grace_s"}
+        for key, wanted in other.items():
+            if (value := getattr(self, key)) is not None:
+                raise ValueError(
+                    f"stop.{key}: {value}, but stop.unit is {self.unit}: want {key}: null, and stop.{wanted} instead"
+                )
+        for key in ("grace_epochs",) if self.unit == "epochs" else ("grace_s", "max_s"):
+            if getattr(self, key) is None and (key == "max_s" or "grace" in self._options().USES):
+                raise ValueError(f"stop.{key} is missing, as stop.unit is {self.unit}")
+        inner = self.scheduler_options.get("inner_options", {})
+        interval = inner.get("interval", self.scheduler_options.get("interval"))
+        if self.unit == "epochs" and interval is not None and interval != int(interval):
+            raise ValueError(f"stop.scheduler_options: interval {interval} must be whole, as stop.unit is epochs")
+
+    def _options(self) -> Scheduler:
+        return SCHEDULERS[self.scheduler](**self.scheduler_options)
+
+    @property
+    def grace(self) -> float:
+        """In `unit`; 0 where there is none, which no scheduler reads."""
+        return (self.grace_epochs if self.unit == "epochs" else self.grace_s) or 0
+
+    @property
+    def end(self) -> float:
+        """Where a trial ends at the latest, in `unit`."""
+        return self.max_epochs if self.max_s is None else self.max_s
+
+    def rungs(self) -> Sequence[float]:
+        """Epochs (or seconds) at which the scheduler compares trials, ascending; empty where it compares none."""
+        return self._options().rungs(self.grace, self.reduction, self.end)
+
+    def in_words(self) -> str:
+        """What ends trials early: `ASHA compares trials at epochs 5, 15, 45`, `… at 20, 60 s of training`."""
+        levels = [self.at(level) for level in self.rungs()]
+        levels = [*levels[:4], "…", levels[-1]] if len(levels) > 6 else levels
+        numbers = ", ".join(level.removeprefix("epoch ").removesuffix(" s") for level in levels)
+        where = f"at epochs {numbers}" if self.unit == "epochs" else f"at {numbers} s of training"
+        return self._options().in_words(where if levels else "")
+
+    def at(self, level: float) -> str:
+        """A rung in words: `epoch 5`, `20 s`."""
+        return f"epoch {int(level)}" if self.unit == "epochs" else f"{level:.10g} s"
 
 
 class Then(Part):

@@ -34,6 +34,7 @@ class _Probes(NamedTuple):
 
     distributions: dict[str, BaseDistribution]
     hparams: list[dict[str, Any]]
+    varying: set[str]  # parameters that not every point has, or not from the same distribution
 
 
 _kept: dict[tuple[Any, str], _Probes] = {}  # those of the space that was asked for last
@@ -104,6 +105,16 @@ def drawn(sweep: Sweep) -> set[str]:
     return set(_probes(sweep).distributions)
 
 
+def drawn_from(sweep: Sweep) -> dict[str, BaseDistribution]:
+    """What they are drawn from, by name."""
+    return dict(_probes(sweep).distributions)
+
+
+def conditional(sweep: Sweep) -> set[str]:
+    """Those of them that not every trial draws, or not always from the same distribution."""
+    return set(_probes(sweep).varying)
+
+
 def unsearched_hparams(trainable: str) -> frozenset[str]:
     """Hparams that the trainable's space never sets, such as `weights`; `space.fix` may set them."""
     return trainables.load(trainable).Hparams.model_fields.keys() - _probed(trainable)[1]
@@ -164,10 +175,14 @@ def _probes(sweep: Sweep) -> _Probes:
     if key not in _kept:
         optuna.logging.set_verbosity(optuna.logging.WARNING)
         study = optuna.create_study(sampler=optuna.samplers.RandomSampler(seed=0))
-        probes = _Probes({}, [])
-        for trial in (study.ask() for _ in range(PROBES)):
+        probes = _Probes({}, [], set())
+        for number, trial in enumerate(study.ask() for _ in range(PROBES)):
             probes.hparams.append(sample_space(sweep, trial))
+            before = dict(probes.distributions)
             probes.distributions.update(trial.distributions)
+            if number:
+                names = probes.distributions.keys()
+                probes.varying.update(name for name in names if before.get(name) != trial.distributions.get(name))
         _kept.clear()
         _kept[key] = probes
     return _kept[key]

@@ -14,9 +14,9 @@ import pytest
 
 from fersweep.cluster.driver import checkpoint_pruning
 from fersweep.cluster.driver.live_view import Varying
+from fersweep.cluster.samplers import known_trials
 from fersweep.cluster.samplers.known_trials import KnownTrials
-from fersweep.cluster.schedulers.asha import _quantile, survives
-from fersweep.cluster.search import known_trials
+from fersweep.cluster.schedulers.asha import quantile, survives
 from fersweep.cluster.search.decisions import Search
 from fersweep.results.record.journal import STATES, SweepRecord
 from fersweep.results.record.optuna_study import study_of
@@ -182,7 +182,7 @@ def test_a_quantile_is_numpys_to_the_bit() -> None:
     for _ in range(300):
         values = np.sort(rng.normal(size=rng.integers(1, 60)).round(int(rng.integers(1, 17))))
         share = 1 - 1 / float(rng.choice([1.5, 2, 3, 4, 7]))
-        assert _quantile(values.tolist(), share) == np.quantile(values, share)
+        assert quantile(values.tolist(), share) == np.quantile(values, share)
 
 
 def test_a_journal_says_how_long_a_suggestion_took(tmp_path: Any, open_journal: Any) -> None:

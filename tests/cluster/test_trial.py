@@ -273,7 +273,7 @@ def test_a_checkpoint_is_refused_by_name(
 def test_a_model_that_cannot_be_built_fails_its_trial_alone(tmp_path: Path, arrays: TaskArrays) -> None:
     actor = start_actor(tmp_path, arrays, 0, {"top": 2})
     report = actor.step()
-    assert list(report) == ["epochs", "status", "reason", "notes", "worker"]
+    assert list(report) == ["epochs", "status", "reason", "notes", "worker", "costs"]
     assert (report["status"], report["worker"]) == ("failed", {})
     actor.reset_config({"trial": 1, "hparams": RISING, "known_epochs": 0})
     assert actor.step()["status"] == "running"

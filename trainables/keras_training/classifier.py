@@ -7,9 +7,10 @@ weights are inputs of that graph.
 
 from __future__ import annotations
 
+import contextlib
 import math
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
 
@@ -185,12 +186,25 @@ class KerasClassifier:
     def predict(self, x: np.ndarray) -> np.ndarray:
         if self._arrays is None:
             return self._answers(x)
-        # In training: a Keras LSTM moves its dropout's seeds on even where it only predicts; nobody who asks shall.
+        with self.undisturbed():
+            return self._answers(x)
+
+    @contextlib.contextmanager
+    def undisturbed(self) -> Iterator[None]:
+        """In training, a Keras LSTM moves its dropout's seeds on even where it only predicts: they are put back once, at the end of
+        the block, and not at the end of each `predict`.
+        """
         state = [(variable, np.asarray(variable)) for variable in self._net.non_trainable_variables]
-        probabilities = self._answers(x)
-        for variable, value in state:
-            variable.assign(value)
-        return probabilities
+        arrays, self._arrays = self._arrays, None
+        try:
+            yield
+        finally:
+            self._arrays = arrays
+            for variable, value in state:
+                variable.assign(value)
+
+    def num_weights(self) -> int:
+        return self._net.count_params()
 
     def _answers(self, x: np.ndarray) -> np.ndarray:
         x = self._prepared(x)

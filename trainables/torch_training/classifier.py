@@ -170,6 +170,9 @@ class TorchClassifier:
     def predict(self, x: np.ndarray) -> np.ndarray:
         return self._probabilities(_as_tensor(x))
 
+    def num_weights(self) -> int:
+        return sum(values.numel() for values in self._net.state_dict().values() if values.is_floating_point())
+
     def predict_exactly(self, x: np.ndarray) -> np.ndarray:
         """`predict` in float32 whatever the precision, as an exported file computes."""
         before, self.training.precision = self.training.precision, "fp32"

@@ -89,6 +89,14 @@ class TreeClassifier:
     def predict(self, x: np.ndarray) -> np.ndarray:
         return self._probabilities(self._extractor(x))
 
+    def num_weights(self) -> int:
+        """Those of the backbone, and a number for each node of a tree: a threshold, or a leaf's value."""
+        forest, nodes = self._forest, 0
+        if forest is not None:
+            trees = (forest.get_tree_accessor(index) for index in range(forest.num_tree))
+            nodes = sum(int(tree.get_field("num_nodes")[0]) for tree in trees)
+        return self._extractor.num_weights() + nodes
+
     def _probabilities(self, features: np.ndarray) -> np.ndarray:
         """(N, F) float32 → (N, C) float32."""
         import treelite
@@ -176,6 +184,9 @@ class _Extractor:
                 normalised = (chunk.to(self._device).float() - self.mean) / self.std
                 parts.append(self._net(resized(normalised, self._size)).mean(dim=(2, 3)).float().cpu().numpy())
         return np.concatenate(parts) if parts else np.zeros((0, self.num_features), np.float32)
+
+    def num_weights(self) -> int:
+        return sum(values.numel() for values in self._net.state_dict().values() if values.is_floating_point())
 
     def state(self) -> dict[str, np.ndarray]:
         weights = {f"net.{k}": v.cpu().numpy() for k, v in self._net.state_dict().items()}
