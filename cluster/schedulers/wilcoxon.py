@@ -43,7 +43,9 @@ class Wilcoxon:
 
     def _values(self, trial: TrialRecord, level: float) -> list[float]:
         """Of each fold at `level`, which the trial has reached."""
-        return fold_values(trial.epochs[(epochs_at(progress(trial, self._stop.unit), level) or 1) - 1], self._stop.metric)
+        return fold_values(
+            trial.epochs[(epochs_at(progress(trial, self._stop.unit), level) or 1) - 1], self._stop.metric
+        )
 
 
 def p_worse(values: list[float], others: list[float], mode: str) -> float:

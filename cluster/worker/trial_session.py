@@ -148,7 +148,9 @@ class TrialSession:
     def _status(self) -> str:
         num_epochs = len(self.epochs)
         waited = num_epochs - self._best_epoch() if num_epochs else 0
-        finished = num_epochs >= self.settings.max_epochs or waited >= (self.patience or math.inf) or self._is_timed_out()
+        finished = (
+            num_epochs >= self.settings.max_epochs or waited >= (self.patience or math.inf) or self._is_timed_out()
+        )
         return "finished" if finished else "running"
 
     def _is_timed_out(self) -> bool:
@@ -156,7 +158,11 @@ class TrialSession:
 
     def _why_finished(self) -> str:
         """Of a trial that has not trained all its epochs."""
-        return f"trained for {self.settings.max_s:.10g} s" if self._is_timed_out() else f"no better epoch in {self.patience}"
+        return (
+            f"trained for {self.settings.max_s:.10g} s"
+            if self._is_timed_out()
+            else f"no better epoch in {self.patience}"
+        )
 
     def _at_rung(self) -> bool:
         """Whether the last epoch has reached one."""
