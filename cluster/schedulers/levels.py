@@ -26,7 +26,9 @@ class Levels:
         self._levels, self._metric, self._unit, self._states = levels, metric, unit, states
         self._sign, self._averaged = 1.0 if mode == "max" else -1.0, averaged
         self.values: list[list[float]] = [[] for _ in levels]
-        self._sorted: list[list[tuple[float, int]]] = [[] for _ in levels]  # (value, −number): of equals, the earlier is better
+        self._sorted: list[list[tuple[float, int]]] = [
+            [] for _ in levels
+        ]  # (value, −number): of equals, the earlier is better
         self._trials: dict[int, tuple[int, list[tuple[int, float]]]] = {}  # epochs seen, (level's index, value) of each
 
     @property

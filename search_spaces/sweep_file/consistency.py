@@ -44,7 +44,9 @@ def refuse_contradictions(sweep: Sweep) -> None:
             f"stop.report_s: {stop.report_s:g} must be below stop.timeout_s, {stop.timeout_s:g}, or every trial counts as hanging"
         )
     if "wilcoxon" in (stop.scheduler, stop.scheduler_options.get("inner")) and sweep.task.fold != "all":
-        raise ValueError("stop.scheduler: wilcoxon compares the folds of trials: want task.fold: all, or another scheduler")
+        raise ValueError(
+            "stop.scheduler: wilcoxon compares the folds of trials: want task.fold: all, or another scheduler"
+        )
     refuse_amounts(sweep.resources)
 
 

@@ -140,9 +140,10 @@ class Stop(Part):
     @model_validator(mode="before")
     @classmethod
     def _no_epochs_among_seconds(cls, content: Any) -> Any:
-        if isinstance(content, dict) and "unit" in content and content["unit"] == "seconds":
-            return {"grace_epochs": None, **cast("dict[str, Any]", content)}
-        return content
+        asked: Any = {"grace_epochs": None}
+        if isinstance(content, dict) and cast("dict[str, Any]", content).get("unit") == "seconds":
+            return asked | content
+        return cast("Any", content)
 
     @model_validator(mode="after")
     def _check(self) -> Stop:
