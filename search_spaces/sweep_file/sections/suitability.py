@@ -67,9 +67,8 @@ def remarks(sweep: Sweep) -> list[str]:
     rare = [each for each in _at_random(sweep) if each in sometimes]
     if rare:
         lines.append(f"{name} draws {_list(rare)} at random: not every trial has {'it' if len(rare) == 1 else 'them'}")
-    size = num_points(sweep)
-    if size is not None and size < search.num_trials:
-        lines.append(f"{name} has {size} points to try: the sweep ends after those, before search.num_trials, {search.num_trials}")
+    if (number := expected_trials(sweep)) < search.num_trials:
+        lines.append(f"{name} has no more to try after {number} trials: the sweep ends then, not after {search.num_trials}")
     if not options.LEARNS and search.older:
         lines.append(
             f"without effect: search.start_from {', '.join(search.older)}, as the {name} sampler learns nothing"
@@ -155,6 +154,15 @@ def num_points(sweep: Sweep) -> int | None:
         return None
     number = sum(1 for _, _ in zip(_paths(sweep), range(sweep.search.num_trials + 1), strict=False))
     return None if number > sweep.search.num_trials else number
+
+
+def expected_trials(sweep: Sweep) -> int:
+    """search.num_trials, or fewer where the sampler has no more points to try."""
+    size, num_trials = num_points(sweep), sweep.search.num_trials
+    if size is None:
+        return num_trials
+    beside = len(sweep.search.points) + sum(number for _, number in sweep.search.best_of)
+    return min(num_trials, size + beside * isinstance(options_of(sweep), Grid))
 
 
 def _num_values(distribution: Any) -> int | None:
