@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import math
 import sys
+import threading
 from pathlib import Path
 from typing import Any
 
@@ -16,7 +17,7 @@ from fersweep.cluster.launch import describe
 from fersweep.cluster.new_sweep import new_sweep
 from fersweep.cluster.samplers import custom
 from fersweep.cluster.samplers.registry import SAMPLERS
-from fersweep.cluster.search.decisions import Search
+from fersweep.cluster.search.decisions import Assignment, Search
 from fersweep.common.errors import InputError
 from fersweep.results.record.sweep_json import OlderTrial
 from fersweep.results.record.trial_record import parse_event
@@ -33,7 +34,7 @@ COUNTED = "tests.doubles.faulty_curve tests.doubles.counted_curve"
 OWN = f"{Path(__file__).parents[1] / 'doubles/own_sampler.py'}:Stepping"
 OPTIONS: dict[str, dict[str, Any]] = {  # so that it does what it is there for within thirty trials
     "tpe": {"n_startup_trials": 5},
-    "gp": {"n_startup_trials": 24},
+    "gp": {"n_startup_trials": 25},
     "cmaes": {"popsize": 4},
     "nsga2": {"population_size": 4},
     "nsga3": {"population_size": 4},
@@ -267,7 +268,7 @@ def test_a_forged_state_is_refused_in_one_line(tmp_path: Path, open_journal: Ope
 
 def said(name: str, **changes: Any) -> list[str]:
     search = {"sampler": name, "start_from": [], **changes.pop("search", {})}
-    return remarks(make_sweep(search=search, stop={"scheduler": "none"}, **changes))
+    return [line for line in remarks(make_sweep(search=search, stop={"scheduler": "none"}, **changes)) if "stop." not in line]
 
 
 def test_what_a_sampler_does_instead_is_said(tmp_path: Path) -> None:
@@ -348,3 +349,35 @@ def test_cmaes_of_whole_numbers_with_margin(tmp_path: Path, open_journal: OpenJo
     tops = [trial.params["top"] for trial in search.record.trials.values()]
     assert set(tops) <= set(range(1, 8))
     assert np.mean(tops[-8:]) > np.mean(tops[:8]) + 1
+
+
+def test_a_slow_suggestion_keeps_no_report_waiting(tmp_path: Path, open_journal: OpenJournal) -> None:
+    """While it is made, in a thread, reports are recorded; it is written by who takes it, and is that of the moment it began."""
+    begun, go = threading.Event(), threading.Event()
+    search = Search(sweep_with(OWN), open_journal(tmp_path / "j.jsonl"))
+    first = search.next()
+    assert first is not None
+    draw = search._sampler._draw
+
+    def slowly(*arguments: Any) -> Any:
+        begun.set()
+        assert go.wait(60)
+        return draw(*arguments)
+
+    search._sampler._draw = slowly  # type: ignore[method-assign]
+    assert search.next(wait=False) is None
+    assert begun.wait(60)
+    assert not search.report(first.trial, [{"epoch": 1, "val_macro_f1": 0.5}], "running")
+    assert search.next(wait=False) is None
+    kinds = [event["event"] for event in lines_of(tmp_path / "j.jsonl")]
+    assert kinds == ["sampled", "report"]
+    expected = Search(sweep_with(OWN), open_journal(tmp_path / "j.jsonl")).next  # asks nobody: it goes on with the first
+    assert expected() == Assignment(0, first.hparams, 1)
+    go.set()
+    second = search.next()
+    assert second is not None
+    assert second.trial == 1
+    assert [event["event"] for event in lines_of(tmp_path / "j.jsonl")] == ["sampled", "report", "sampled"]
+    search.making.begin(search.record, 2)
+    search.making.drop()  # as when the driver ends: nothing was written
+    assert len(lines_of(tmp_path / "j.jsonl")) == 3
