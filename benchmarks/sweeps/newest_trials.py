@@ -23,9 +23,10 @@ from optuna.distributions import FloatDistribution, distribution_to_json
 
 ROOT = Path(__file__).resolve().parents[2]
 sys.path.insert(0, str(ROOT))
+from fersweep.cluster.samplers.asked import Shown  # noqa: E402
 from fersweep.cluster.samplers.known_trials import KnownTrials  # noqa: E402
 from fersweep.cluster.samplers.record_storage import RecordStorage  # noqa: E402
-from fersweep.cluster.samplers.registry import GOOD, SAMPLERS, Shown  # noqa: E402
+from fersweep.cluster.samplers.registry import GOOD, SAMPLERS  # noqa: E402
 from fersweep.results.record.optuna_study import OneMetric  # noqa: E402
 from fersweep.results.record.trial_record import Epochs, TrialRecord  # noqa: E402
 from fersweep.search_spaces.sweep_file.sections.samplers import Tpe  # noqa: E402

@@ -50,7 +50,11 @@ def own_trials(sweep: SweepJson) -> tuple[Trials, int]:
     Those of the start points, and the first that a sampler draws (TPE's first ten), do not depend on what others gave; later
     ones are only like them. No trial is known to have ended.
     """
-    sampler, record, trials = Sampler(sweep.asked, sweep.history, sweep.older_points), SweepRecord(), list[tuple[int, dict[str, Any]]]()
+    sampler, record, trials = (
+        Sampler(sweep.asked, sweep.history, sweep.older_points),
+        SweepRecord(),
+        list[tuple[int, dict[str, Any]]](),
+    )
     search, points = sweep.asked.search, len(sweep.points) + len(sweep.asked.search.points)
     while len(trials) < min(search.num_trials, MOST_TRIALS) and not sampler.exhausted(record):
         suggestion = sampler.suggest(record, len(trials))

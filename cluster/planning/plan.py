@@ -30,8 +30,8 @@ from fersweep.data_pipeline.tasks.arrays import TaskArrays
 from fersweep.data_pipeline.tasks.task import Task
 from fersweep.results.record.sweep_json import Planned, SweepJson
 from fersweep.search_spaces.sweep_file.schema import Sweep
-from fersweep.search_spaces.sweep_file.sections.suitability import expected_trials
 from fersweep.search_spaces.sweep_file.searched_space import fetch
+from fersweep.search_spaces.sweep_file.sections.suitability import expected_trials
 
 BUSY = 0.5  # of a machine's CPUs in use before a calibration begins: it says so
 

@@ -23,7 +23,8 @@ from pathlib import Path
 from types import ModuleType
 from typing import TYPE_CHECKING, Any
 
-from fersweep.cluster.samplers.registry import Asked, Row, Shown
+from fersweep.cluster.samplers.asked import Asked, Shown
+from fersweep.cluster.samplers.registry import Row
 from fersweep.common.errors import InputError
 from fersweep.common.files import write_whole
 from fersweep.common.untrusted import MB, is_object, parse_json, read_regular, why
@@ -88,7 +89,9 @@ def _class(name: str, copy: Path | None) -> type[optuna.samplers.BaseSampler]:
     if wanted is None:
         kinds = {key: kind for key, kind in kinds.items() if kind.__module__.startswith(module.__name__)}
         if len(kinds) != 1:
-            raise InputError(f"search.sampler: {name} has the samplers {', '.join(sorted(kinds)) or 'none'}: want {name}:CLASS")
+            raise InputError(
+                f"search.sampler: {name} has the samplers {', '.join(sorted(kinds)) or 'none'}: want {name}:CLASS"
+            )
         return next(iter(kinds.values()))
     if wanted not in kinds:
         known = f"; it has {', '.join(sorted(kinds))}" if kinds else ""

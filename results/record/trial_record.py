@@ -310,7 +310,9 @@ class TrialRecord:
     params: dict[str, Any] = field(default_factory=dict)  # as the sampler drew them
     distributions: dict[str, str] = field(default_factory=dict)
     point: str | None = None
-    attrs: dict[str, Any] = field(default_factory=dict)  # what the sampler wrote when it drew the trial (cluster/samplers)
+    attrs: dict[str, Any] = field(
+        default_factory=dict
+    )  # what the sampler wrote when it drew the trial (cluster/samplers)
     state: str = "running"
     reason: str | None = None
     epochs: Epochs = field(default_factory=Epochs)

@@ -14,9 +14,10 @@ import pytest
 
 from fersweep.cluster.driver import checkpoint_pruning
 from fersweep.cluster.driver.live_view import Varying
+from fersweep.cluster.samplers.asked import Shown
 from fersweep.cluster.samplers.known_trials import KnownTrials
 from fersweep.cluster.samplers.record_storage import RecordStorage
-from fersweep.cluster.samplers.registry import GOOD, Shown
+from fersweep.cluster.samplers.registry import GOOD
 from fersweep.cluster.schedulers.asha import _quantile, survives
 from fersweep.cluster.search.decisions import Search
 from fersweep.results.record.journal import STATES, SweepRecord

@@ -10,7 +10,6 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
-import optuna
 import pytest
 
 from fersweep.cluster.launch import describe
@@ -22,10 +21,8 @@ from fersweep.common.errors import InputError
 from fersweep.results.record.sweep_json import OlderTrial
 from fersweep.results.record.trial_record import parse_event
 from fersweep.search_spaces.sweep_file.consistency import remarks
-from fersweep.search_spaces.sweep_file.read_sweep import read_sweep
 from fersweep.search_spaces.sweep_file.schema import Sweep
 from fersweep.search_spaces.sweep_file.searched_space import distributions
-from fersweep.search_spaces.sweep_file.sections import samplers as sections
 from fersweep.trainables.curve import Curve, Hparams
 from tests.cluster.conftest import OpenJournal
 from tests.cluster.test_search import bring_about, lines_of, make_sweep
@@ -231,13 +228,13 @@ def test_somebodys_sampler_that_is_none_is_refused(
 
 def test_what_is_no_json_is_not_kept(tmp_path: Path, open_journal: OpenJournal) -> None:
     search = Search(sweep_with(OWN.replace("Stepping", "Hoarding")), open_journal(tmp_path / "j.jsonl"))
-    with pytest.raises(InputError, match="it keeps 'user:rng', which a journal cannot hold: .*Generator is not JSON"):
+    with pytest.raises(InputError, match=r"it keeps 'user:rng', which a journal cannot hold: .*Generator is not JSON"):
         drive(search, 1)
     assert [event["event"] for event in lines_of(tmp_path / "j.jsonl")][-1] == "ended"  # nothing half-written
 
 
 def test_the_seed_is_no_option_of_somebodys_sampler() -> None:
-    with pytest.raises(InputError, match="sampler_options.seed: is given by the sweep: search.seed"):
+    with pytest.raises(InputError, match=r"sampler_options\.seed: is given by the sweep: search\.seed"):
         sweep_with(OWN, sampler_options={"seed": 3})
 
 
@@ -262,13 +259,17 @@ def test_a_forged_state_is_refused_in_one_line(tmp_path: Path, open_journal: Ope
     forged = {"study": {"cmaes:told:0": {"points": [["x"]], "losses": [0.0]}}}
     journal.append("sampled", trial=0, hparams={}, attrs=forged)
     journal.append("ended", trial=0, state="failed")
-    with pytest.raises(RuntimeError, match="search.sampler cmaes failed at trial 1: ValueError: "):
+    with pytest.raises(RuntimeError, match=r"search\.sampler cmaes failed at trial 1: ValueError: "):
         Search(sweep_with("cmaes"), journal).next()
 
 
 def said(name: str, **changes: Any) -> list[str]:
     search = {"sampler": name, "start_from": [], **changes.pop("search", {})}
-    return [line for line in remarks(make_sweep(search=search, stop={"scheduler": "none"}, **changes)) if "stop." not in line]
+    return [
+        line
+        for line in remarks(make_sweep(search=search, stop={"scheduler": "none"}, **changes))
+        if "stop." not in line
+    ]
 
 
 def test_what_a_sampler_does_instead_is_said(tmp_path: Path) -> None:
@@ -371,7 +372,9 @@ def test_a_slow_suggestion_keeps_no_report_waiting(tmp_path: Path, open_journal:
     assert search.next(wait=False) is None
     kinds = [event["event"] for event in lines_of(tmp_path / "j.jsonl")]
     assert kinds == ["sampled", "report"]
-    expected = Search(sweep_with(OWN), open_journal(tmp_path / "j.jsonl")).next  # asks nobody: it goes on with the first
+    expected = Search(
+        sweep_with(OWN), open_journal(tmp_path / "j.jsonl")
+    ).next  # asks nobody: it goes on with the first
     assert expected() == Assignment(0, first.hparams, 1)
     go.set()
     second = search.next()

@@ -5,7 +5,7 @@ there are where that is a number.
 from __future__ import annotations
 
 import math
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from typing import TYPE_CHECKING, Any
 
 from fersweep import search_spaces
@@ -68,7 +68,9 @@ def remarks(sweep: Sweep) -> list[str]:
     if rare:
         lines.append(f"{name} draws {_list(rare)} at random: not every trial has {'it' if len(rare) == 1 else 'them'}")
     if (number := expected_trials(sweep)) < search.num_trials:
-        lines.append(f"{name} has no more to try after {number} trials: the sweep ends then, not after {search.num_trials}")
+        lines.append(
+            f"{name} has no more to try after {number} trials: the sweep ends then, not after {search.num_trials}"
+        )
     if not options.LEARNS and search.older:
         lines.append(
             f"without effect: search.start_from {', '.join(search.older)}, as the {name} sampler learns nothing"
@@ -172,7 +174,11 @@ def _num_values(distribution: Any) -> int | None:
         return len(distribution.choices)
     if distribution.single():
         return 1
-    return None if distribution.step is None else int((distribution.high - distribution.low) / distribution.step + 1e-9) + 1
+    return (
+        None
+        if distribution.step is None
+        else int((distribution.high - distribution.low) / distribution.step + 1e-9) + 1
+    )
 
 
 def _paths(sweep: Sweep) -> Iterator[list[int]]:
@@ -197,7 +203,7 @@ class _Walk:
         self.path, self.sizes = path, list[int]()
         self._known: dict[str, Any] = {}
 
-    def _take(self, name: str, number: int | None, value: Any) -> Any:
+    def _take(self, name: str, number: int | None, value: Callable[[int], Any]) -> Any:
         if name not in self._known:
             step = len(self.sizes)
             if step == len(self.path):
