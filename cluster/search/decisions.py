@@ -9,14 +9,17 @@ that was not, given the same history.
 from __future__ import annotations
 
 import time
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
 from fersweep.cluster.samplers.sampler import Sampler
 from fersweep.cluster.schedulers.registry import rule
 from fersweep.results.record.journal import Journal, SweepRecord
+from fersweep.results.record.ranking import budget, finalists
+from fersweep.results.record.ranking.derived import SearchTotals
 from fersweep.results.record.sweep_json import OlderTrial
+from fersweep.results.record.trial_record import TrialRecord
 from fersweep.search_spaces.sweep_file.schema import Sweep
 from fersweep.search_spaces.sweep_file.searched_space import NamedPoint
 
@@ -70,25 +73,66 @@ class Search:
 
     @property
     def remaining(self) -> int:
-        """How many trials are still to be handed out: those that are waiting, and those that were not sampled yet."""
-        all_trials = max(self.sweep.search.num_trials, len(self.record.trials))
-        return all_trials - self.record.num_ended - len(self.active)
+        """How many trials are still to be handed out: those that are waiting, those that were not sampled yet, and the
+        repeats of finalists. While the search's last trials run, nobody knows yet which these are.
+        """
+        waiting = len(self.record.running) - len(self.active)
+        if self.over() is None:
+            return waiting + self.sweep.search.num_trials - self._search.num_trials
+        return waiting + sum(1 for _ in self._missing_repeats())
+
+    def over(self) -> str | None:
+        """Why no further trial is sampled; None: there is more to try."""
+        if self._search.num_trials >= self.sweep.search.num_trials:
+            return f"search.num_trials: {self.sweep.search.num_trials}"
+        spent = budget.reached(self.record, self.sweep.stop)
+        return None if spent is None else spent.reason
+
+    @property
+    def spent(self) -> str | None:
+        """What ended the search before its last trial; None: nothing did."""
+        return self.over() if self._search.num_trials < self.sweep.search.num_trials else None
 
     def done(self) -> bool:
-        """Whether every trial that was asked for has ended."""
-        return self.record.num_ended == len(self.record.trials) >= self.sweep.search.num_trials
+        """Whether every trial that was asked for has ended, and every repeat of the finalists."""
+        return not self.record.running and self.over() is not None and not any(self._missing_repeats())
+
+    @property
+    def _search(self) -> SearchTotals:
+        return self.record.derived(SearchTotals)
+
+    def _missing_repeats(self) -> Iterator[tuple[TrialRecord, int]]:
+        """Repeats of finalists that were not sampled yet; which they are is known when the search's trials have ended."""
+        return iter(()) if self._search.running else finalists.missing(self.record, self.sweep)
 
     def next(self) -> Assignment | None:
-        """The next trial to run: first those left unfinished, then new ones; None when all are handed out."""
+        """The next trial to run: first those left unfinished, then new ones, then the repeats of finalists; None when all
+        are handed out.
+        """
         number = min(self.waiting(), default=None)
         if number is None:
             number = len(self.record.trials)
-            if number >= self.sweep.search.num_trials:
+            if self.over() is None:
+                self._sample(number)
+            elif repeat := next(self._missing_repeats(), None):
+                self._repeat(number, *repeat)
+            else:
                 return None
-            self._sample(number)
         trial = self.record.trials[number]
         self.active[number] = time.monotonic()
         return Assignment(number, trial.hparams, trial.num_epochs)
+
+    def _repeat(self, number: int, point: TrialRecord, seed: int) -> None:
+        """Trial `number` is the point of another one again: its number gives its trainable another seed."""
+        self.journal.append(
+            "sampled",
+            trial=number,
+            hparams=point.hparams,
+            params=point.params,
+            distributions=point.distributions,
+            point=point.point,
+            repeat={"of": point.number, "seed": seed},
+        )
 
     def _sample(self, number: int) -> None:
         from optuna.distributions import distribution_to_json
@@ -142,8 +186,12 @@ class Search:
             self.active.clear()
 
     def _judge(self, number: int, before: int) -> bool:
-        """Whether the scheduler ends a running trial that has just been trained from epoch `before` on."""
-        reason = self._rule.judge(self.record, number, before)
+        """Whether the scheduler, or the sweep's budget, ends a running trial that has just been trained from epoch `before`
+        on. Repeats of finalists are trained in full.
+        """
+        if self.record.trials[number].repeat_of is not None:
+            return False
+        reason = self._rule.judge(self.record, number, before) or budget.cuts(self.record, self.sweep.stop)
         if reason is not None:
             self._end(number, "stopped", reason)
         return reason is not None
