@@ -90,8 +90,10 @@ class Search:
 
     @property
     def spent(self) -> str | None:
-        """What ended the search before its last trial; None: nothing did."""
-        return self.over() if self._search.num_trials < self.sweep.search.num_trials else None
+        """What ended the search before all that was asked for; None: nothing did."""
+        if self._search.num_trials < self.sweep.search.num_trials:
+            return self.over()
+        return next((str(trial.reason) for trial in self.record.trials.values() if budget.was_cut(trial)), None)
 
     def done(self) -> bool:
         """Whether every trial that was asked for has ended, and every repeat of the finalists."""

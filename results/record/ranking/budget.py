@@ -15,7 +15,7 @@ CUTTING = ("hours", "target")  # running trials end at their next report
 
 @dataclass(frozen=True)
 class Spending:
-    """One part of a budget. `left`: share of the limit that is not spent, at least 0; of a target 1 or 0."""
+    """One part of a budget. `left`: hours, epochs or trials that are not spent, not below 0; of a target 1, or 0 if it is met."""
 
     name: str
     text: str
@@ -44,14 +44,14 @@ def spending(record: SweepRecord, stop: Stop) -> list[Spending]:
     row = best.best(stop.metric, stop.mode) if best else None
     if budget.hours is not None:
         hours = record.spent.seconds / 3600
-        parts.append(Spending("hours", f"{_hours(hours)} of {budget.hours:g} h", _left(hours, budget.hours)))
+        parts.append(Spending("hours", f"{_hours(hours)} of {budget.hours:g} h", max(budget.hours - hours, 0.0)))
     if budget.epochs is not None:
         epochs = record.derived(SearchTotals).num_epochs
-        parts.append(Spending("epochs", f"{epochs:,} of {budget.epochs:,} epochs", _left(epochs, budget.epochs)))
+        parts.append(Spending("epochs", f"{epochs:,} of {budget.epochs:,} epochs", max(budget.epochs - epochs, 0)))
     if budget.no_better_in is not None:
         since = record.spent.ends_since(best, int(row["epoch"]) if row else 0)
         text = f"{since} of {budget.no_better_in} trials without a better one"
-        parts.append(Spending("no_better_in", text, _left(since, budget.no_better_in)))
+        parts.append(Spending("no_better_in", text, max(budget.no_better_in - since, 0)))
     for metric, target in (budget.target or {}).items():
         value, sign = (None if row is None else row[metric]), 1 if stop.mode == "max" else -1
         met = value is not None and sign * value >= sign * target
@@ -74,10 +74,6 @@ def cuts(record: SweepRecord, stop: Stop) -> str | None:
 def was_cut(trial: TrialRecord) -> bool:
     """Whether the budget ended a trial: with a larger one it can go on."""
     return trial.state == "stopped" and bool(trial.reason) and str(trial.reason).startswith(KEY)
-
-
-def _left(used: float, limit: float) -> float:
-    return max(1 - used / limit, 0.0)
 
 
 def _hours(hours: float) -> str:
