@@ -2,10 +2,11 @@
 
 from __future__ import annotations
 
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, field, replace
 from typing import Any
 
 from fersweep.results.record.journal import Hparams
+from fersweep.results.record.ranking.finalists import Final
 from fersweep.results.record.sweep_json import Learned
 from fersweep.results.scores.paired import Difference, NoDifference
 
@@ -59,6 +60,8 @@ class SweepTrials:
         hparams: those that all trials have in common.
         score: which of SCORES decides what is noise.
         notes: classes without faces, and what that means.
+        budget: what is spent of each part of the search's budget, in words.
+        finalists: what became of them; None where there are none.
     """
 
     sweep: str
@@ -76,10 +79,16 @@ class SweepTrials:
     trials: list[TrialRow]
     baselines: list[BaselineRow]
     notes: list[str]
+    budget: list[str] = field(default_factory=list[str])
+    finalists: Final | None = None
 
     def as_json(self) -> dict[str, Any]:
         """What `fersweep compare NAME --json` prints."""
-        return asdict(self) | {"dataset": self.dataset.model_dump(mode="json")}
+        final = self.finalists.as_json() if self.finalists else None
+        return asdict(replace(self, finalists=None)) | {
+            "dataset": self.dataset.model_dump(mode="json"),
+            "finalists": final,
+        }
 
 
 @dataclass(frozen=True)

@@ -17,14 +17,18 @@ from fersweep.common.display.tables import short
 from fersweep.results.compare.data import ComparedSweeps, ComparedTrials, Pair, SweepSummary, SweepTrials
 from fersweep.results.compare.tables import (
     AGAINST,
+    FINALISTS,
     SHARED,
     WARNING,
     against_cell,
+    budget_line,
     by_state,
     difference_cells,
     ended_cell,
     epoch_cell,
     facts,
+    finalist_rows,
+    finalists_note,
     noise_note,
     ranking,
     score_title,
@@ -39,7 +43,7 @@ if TYPE_CHECKING:
 def sweep_page(compared: SweepTrials) -> str:
     """The page of one sweep."""
     states, rows, baselines = by_state(compared.states, "no trials yet"), compared.trials, compared.baselines
-    lead = f"{compared.trainable} on {compared.dataset.name}: {states}; {compared.total_epochs} epochs. {ranking(compared)}"
+    lead = f"{compared.trainable} on {compared.dataset.name}: {states}; {compared.total_epochs} epochs. {budget_line(compared)}{ranking(compared)}"
     lead = " ".join([lead, *(f"{note}." for note in compared.notes)])
     names = list(dict.fromkeys(name for row in rows for name in row.scores))
     scores = [
@@ -55,6 +59,9 @@ def sweep_page(compared: SweepTrials) -> str:
         Section("Recall", html_table(["trial", *compared.classes], recall)),
         Section("Hparams", hparams, "Those that varied."),
     ]
+    if compared.finalists:
+        rows = html_table(FINALISTS, finalist_rows(compared.finalists))
+        sections.insert(1, Section("Finalists", rows, finalists_note(compared.finalists)))
     return page(f"Sweep {compared.sweep}", lead, sections)
 
 

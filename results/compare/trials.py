@@ -10,6 +10,7 @@ from pathlib import Path
 
 from fersweep.results.compare.data import BaselineRow, SweepTrials, TrialRow
 from fersweep.results.record.journal import TrialRecord
+from fersweep.results.record.ranking.budget import spending
 from fersweep.results.record.recorded_sweep import RecordedSweep, load_sweep
 from fersweep.results.record.sweep_json import SweepJson
 from fersweep.results.scores import paired
@@ -56,13 +57,15 @@ def compare_recorded(recorded: RecordedSweep, top: int = 10, trees: Figures | No
         faces=sweep.faces,
         dataset=sweep.dataset,
         session=record.action,
-        states=record.count(),
+        states=record.count(repeats=False),
         total_epochs=record.num_epochs,
         hparams={name: value for name, value in first_hparams.items() if name not in varied},
         score=score,
         trials=_rows(recorded, ranked, answers, varied, score),
         baselines=_baselines(sweep, absent, trees),
         notes=notes,
+        budget=[part.text for part in spending(record, sweep.asked.stop)],
+        finalists=recorded.final,
     )
 
 

@@ -87,8 +87,8 @@ def named_study(recorded: RecordedSweep) -> optuna.Study:
         frozen.datetime_start = datetime.fromtimestamp(trial.sampled_at)
         if trial.ended_at is not None:
             frozen.datetime_complete = datetime.fromtimestamp(trial.ended_at)
-        attributes = {"point": trial.point, "reason": trial.reason}
-        frozen.user_attrs = {name: value for name, value in attributes.items() if value}
+        attributes = {"point": trial.point, "reason": trial.reason, "repeat of": trial.repeat_of}
+        frozen.user_attrs = {name: value for name, value in attributes.items() if value not in (None, "")}
         study.add_trial(frozen)
     save_note(study, NOTE)
     return study

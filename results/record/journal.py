@@ -31,7 +31,7 @@ from typing import Any, TypeVar, cast
 from fersweep.common.errors import InputError
 from fersweep.common.files import write_whole
 from fersweep.common.untrusted import MB, open_regular, why
-from fersweep.results.record.ranking.derived import Derived, Ranking, Repeats, Totals
+from fersweep.results.record.ranking.derived import Derived, Ranking, Repeats, SearchTotals, Totals
 from fersweep.results.record.ranking.spent import Spent
 from fersweep.results.record.storage import Storage
 from fersweep.results.record.trial_record import STATES, Event, Report, TrialRecord, WorkerUsage, parse_event
@@ -131,6 +131,11 @@ class SweepRecord:
         """The ended trials whose checkpoints are kept, best first: `number` of them (None: all)."""
         return list(islice((trial for trial in self.ranking(metric, mode) if trial.state != "running"), number))
 
+    @property
+    def searched(self) -> list[TrialRecord]:
+        """The trials of the search, without the repeats of finalists."""
+        return [trial for trial in self.trials.values() if trial.repeat_of is None]
+
     def ended_repeats(self) -> list[TrialRecord]:
         """The repeats of finalists that have ended and not failed: their checkpoints are kept, too."""
         repeats = self.derived(Repeats).trials.values()
@@ -164,9 +169,10 @@ class SweepRecord:
             return f"its one trial failed: {next(iter(self.trials.values())).reason}"
         return f"all {len(self.trials)} trials failed; {self.commonest_failure()}"
 
-    def count(self) -> dict[str, int]:
-        """Number of trials by state."""
-        return {state: self.derived(Totals).states[state] for state in STATES}
+    def count(self, repeats: bool = True) -> dict[str, int]:
+        """Number of trials by state; `repeats`: with those of finalists."""
+        states = self.derived(Totals if repeats else SearchTotals).states
+        return {state: states[state] for state in STATES}
 
 
 def read_events(path: Path) -> Iterator[Event]:

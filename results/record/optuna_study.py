@@ -48,7 +48,7 @@ def _distribution(text: str) -> BaseDistribution:
 
 
 def study_of(record: SweepRecord, metric: str, mode: str, judge_stopped: bool = False) -> optuna.Study:
-    """The trials of a sweep as a study, in the journal's order.
+    """The trials of a sweep as a study, in the journal's order. Repeats of finalists are FAIL, without parameters.
 
     judge_stopped: stopped trials that have a value are COMPLETE, too. Optuna's plots and importances look at complete
     trials alone, which under ASHA are the good ones: what makes a trial bad could not be seen.
@@ -57,6 +57,9 @@ def study_of(record: SweepRecord, metric: str, mode: str, judge_stopped: bool = 
 
     trials: list[optuna.trial.FrozenTrial] = []
     for trial in record.trials.values():
+        if trial.repeat_of is not None:  # no trial of the search: it keeps its number, and says nothing
+            trials.append(optuna.trial.create_trial(state=optuna.trial.TrialState.FAIL))
+            continue
         complete = judge_stopped and trial.state == "stopped" and trial.value(metric, mode) is not None
         trials.append(freeze(replace(trial, state="finished") if complete else trial, metric, mode))
     direction = "maximize" if mode == "max" else "minimize"

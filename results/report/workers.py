@@ -115,7 +115,7 @@ def epoch_seconds(trial: TrialRecord) -> float | None:
 
 def _saved(data: ReportData) -> Section:
     heading, asked = "What early stopping saved", data.sweep.asked.stop.max_epochs
-    ended = [trial for trial in data.record.trials.values() if trial.state in ("finished", "stopped")]
+    ended = [trial for trial in data.record.searched if trial.state in ("finished", "stopped")]
     if not ended:
         return Section(heading, note="No trial has finished or was stopped yet.")
     rows: list[list[Any]] = []
@@ -149,7 +149,7 @@ def _rungs(data: ReportData) -> list[list[object]]:
     better = np.fmax if data.mode == "max" else np.fmin
     rows: list[list[object]] = []
     for level in data.rungs:
-        trials, end = [trial for trial in data.record.trials.values() if trial.num_epochs >= level], f"at epoch {level}"
+        trials, end = [trial for trial in data.record.searched if trial.num_epochs >= level], f"at epoch {level}"
         num_stopped = sum(trial.state == "stopped" and str(trial.reason).endswith(end) for trial in trials)
         values = [better.reduce(data.values(trial)[:level]) for trial in trials]
         best = float(better.reduce(values)) if values else None

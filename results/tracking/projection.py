@@ -86,6 +86,7 @@ class Projection:
             self.beat(done)
         if closing:
             write_kept(self.runs, self._recorded, lambda: self.beat(len(self.record.trials)))
+            self._write_finalists()
             self._unless_refused(PARENT, lambda: self._write_totals(parent))
             self.runs.set_status(parent, SWEEP_STATUS.get(self.record.action or "", "KILLED"), int(self._time * 1000))
 
@@ -121,6 +122,8 @@ class Projection:
         self.record.apply(event)
         for row in trial.epochs[known:] if trial else []:
             self._num_epochs += 1
+            if trial and trial.repeat_of is not None:  # the best is the search's
+                continue
             value, sign = row.get(self.metric, math.nan), 1 if self.mode == "max" else -1
             if math.isfinite(value) and (not self._best or sign * value > sign * self._best[-1][1]):
                 self._best.append((self._num_epochs, value, event["time"]))
@@ -147,6 +150,19 @@ class Projection:
         if fresh:
             self.runs.log(parent, [[Metric(name, value, int(at * 1000), step)] for step, value, at in fresh])
             parent.step = fresh[-1][0]
+
+    def _write_finalists(self) -> None:
+        """What their repeats came to, as metrics of the finalists' own runs."""
+        from mlflow.entities import Metric
+
+        final, at = self._recorded.final, int(self._time * 1000)
+        for finalist in final.finalists if final else []:
+            recorded = self.runs.trials.get(finalist.point.number)
+            values = run_fields.finalist_metrics(finalist)
+            if recorded is not None and values:
+                step = len(finalist.values)
+                groups = [[Metric(name, value, at, step) for name, value in values.items()]]
+                self._unless_refused(finalist.point.name, lambda: self.runs.log(recorded, groups))
 
     def _write_totals(self, parent: Recorded) -> None:
         """Totals, tags, description and view of the sweep."""

@@ -3,21 +3,16 @@
 from __future__ import annotations
 
 import itertools
-import statistics
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 import pytest
 
-from fersweep.cluster.driver import live_view
-from fersweep.cluster.driver.run_sweep import reopen
 from fersweep.cluster.search.decisions import Search
-from fersweep.results.record import checkpoints, journal
-from fersweep.results.record.journal import SweepRecord
-from fersweep.results.record.ranking import budget, finalists
+from fersweep.results.record import journal
+from fersweep.results.record.ranking import finalists
 from fersweep.results.record.ranking.derived import SearchTotals
-from fersweep.results.record.storage import Storage
 from fersweep.search_spaces.sweep_file.read_sweep import parse_sweep
 from fersweep.search_spaces.sweep_file.schema import Sweep
 from fersweep.trainables.curve import Curve, Hparams

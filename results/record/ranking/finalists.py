@@ -14,9 +14,7 @@ from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from typing import Any
 
-from scipy.stats import t as student
-
-from fersweep.results.record.journal import SweepRecord
+from fersweep.results.record.journal import SweepRecord, trial_name
 from fersweep.results.record.ranking.derived import Repeats, SearchTotals
 from fersweep.results.record.trial_record import TrialRecord
 from fersweep.search_spaces.sweep_file.schema import Sweep
@@ -61,11 +59,14 @@ class Finalist:
         return len(self.values) + self.failed
 
     @property
-    def median_trial(self) -> int | None:
-        """The repeat whose value is the median (the worse of the middle two): a typical run, not the luckiest."""
+    def typical_first(self) -> list[int]:
+        """The repeats with a value, from the one with the median on (the worse of the middle two): it is a typical run, not
+        the luckiest.
+        """
         sign = 1 if self.mode == "max" else -1
         in_order = sorted(self.values, key=lambda number: (sign * self.values[number], number))
-        return in_order[(len(in_order) - 1) // 2] if in_order else None
+        middle = (len(in_order) - 1) // 2
+        return sorted(in_order, key=lambda number: abs(in_order.index(number) - middle))
 
     @property
     def result(self) -> str:
@@ -99,6 +100,31 @@ class Final:
     @property
     def failed(self) -> int:
         return sum(finalist.failed for finalist in self.finalists)
+
+    def as_json(self) -> dict[str, Any]:
+        """`winner`: the number of the trial whose point won."""
+        winner = self.winner.point.number if self.winner else None
+        rows = [finalist.as_json() for finalist in self.finalists]
+        return {
+            "asked": self.asked,
+            "ended": self.ended,
+            "failed": self.failed,
+            "by": self.by,
+            "winner": winner,
+            "points": rows,
+        }
+
+    @property
+    def choice(self) -> str:
+        """Of the winner, and which of its runs is taken: the median one."""
+        assert self.winner is not None
+        how = "mean" if self.by == "mean" else "bound of the mean's interval"
+        taken = self.winner.typical_first[0]
+        return (
+            f"of {len(self.finalists)} finalists the point of trial {trial_name(self.winner.point.number)} has the best {how}: "
+            f"{self.winner.result} over {len(self.winner.values)} other seeds (the search's own run had promised "
+            f"{self.winner.promised:.4f}); its median run is trial {trial_name(taken)}, {self.winner.values[taken]:.4f}"
+        )
 
     @property
     def progress(self) -> str:
@@ -146,6 +172,22 @@ def final(record: SweepRecord, sweep: Sweep) -> Final | None:
     return Final(finalists, num_asked, ended, asked.by, winner)
 
 
+def chosen_as(record: SweepRecord, sweep: Sweep, trial: TrialRecord) -> str | None:
+    """How a repeat of a finalist was chosen, for its model card; None of any other trial."""
+    judged = final(record, sweep) if trial.repeat_of is not None else None
+    finalist = next((each for each in judged.finalists if trial.number in each.values), None) if judged else None
+    if judged is None or finalist is None:
+        return None
+    num, metric = len(finalist.values), sweep.stop.metric
+    how = f"the best of {len(judged.finalists)}" if finalist is judged.winner else f"one of {len(judged.finalists)}"
+    return (
+        f"where its point, that of trial {finalist.point.name} of {len(record.searched)}, is {how} finalists by {metric}: "
+        f"{finalist.result} (mean ± standard deviation) over {num} seeds that the search had not seen, where the search's own "
+        f"run had promised {finalist.promised:.4f}. This is the run of trial {trial.name}, {finalist.values[trial.number]:.4f}"
+        f"{', the median of them' if trial.number == finalist.typical_first[0] else ''}"
+    )
+
+
 def best_first(record: SweepRecord, sweep: Sweep) -> list[TrialRecord]:
     """The trials of the search that have ended and not failed: the finalists by their results, then the others."""
     others, judged = record.kept(sweep.stop.metric, sweep.stop.mode, None), final(record, sweep)
@@ -191,6 +233,8 @@ def mean_and_interval(
     mean = statistics.fmean(values)
     if len(values) == 1:
         return mean, None, None, None
+    from scipy.stats import t as student  # takes long to load
+
     sd = statistics.stdev(values)
     half = float(student.ppf((1 + CONFIDENCE) / 2, len(values) - 1)) * sd / math.sqrt(len(values))
     return mean, sd, mean - half, mean + half
