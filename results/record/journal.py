@@ -66,7 +66,7 @@ class SweepRecord:
             return
         self.unjudged = None
         if kind == "sampled":
-            repeat = event.get("repeat") or {}
+            repeat: dict[str, int] = event.get("repeat") or {}
             self.trials[event["trial"]] = TrialRecord(
                 number=event["trial"],
                 hparams=event["hparams"],

@@ -8,6 +8,7 @@ the next one continues. Runs that an earlier version wrote get the names of this
 
 from __future__ import annotations
 
+import functools
 import math
 import tempfile
 import time
@@ -157,12 +158,11 @@ class Projection:
 
         final, at = self._recorded.final, int(self._time * 1000)
         for finalist in final.finalists if final else []:
-            recorded = self.runs.trials.get(finalist.point.number)
-            values = run_fields.finalist_metrics(finalist)
-            if recorded is not None and values:
-                step = len(finalist.values)
+            if (recorded := self.runs.trials.get(finalist.point.number)) is not None:
+                values, step = run_fields.finalist_metrics(finalist), len(finalist.values)
                 groups = [[Metric(name, value, at, step) for name, value in values.items()]]
-                self._unless_refused(finalist.point.name, lambda: self.runs.log(recorded, groups))
+                write = functools.partial(self.runs.log, recorded, groups)
+                self._unless_refused(finalist.point.name, write)
 
     def _write_totals(self, parent: Recorded) -> None:
         """Totals, tags, description and view of the sweep."""

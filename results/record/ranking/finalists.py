@@ -236,7 +236,8 @@ def mean_and_interval(
     from scipy.stats import t as student  # takes long to load
 
     sd = statistics.stdev(values)
-    half = float(student.ppf((1 + CONFIDENCE) / 2, len(values) - 1)) * sd / math.sqrt(len(values))
+    quantile: Any = student.ppf((1 + CONFIDENCE) / 2, len(values) - 1)  # pyright: ignore[reportUnknownMemberType]
+    half = float(quantile) * sd / math.sqrt(len(values))
     return mean, sd, mean - half, mean + half
 
 

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import Any, Literal
+from typing import Any, Literal, cast
 
 from pydantic import Field, model_validator
 
@@ -23,12 +23,12 @@ class Finalists(Part):
     @model_validator(mode="before")
     @classmethod
     def _no_folds(cls, value: Any) -> Any:
-        if isinstance(value, dict) and "folds" in value:
+        if isinstance(value, dict) and "folds" in cast("dict[str, Any]", value):
             raise ValueError(
                 "folds: finalists are run with other seeds, not on other folds; task.fold: all trains every trial on all "
                 "folds; want e.g. {best: 5, seeds: 5}"
             )
-        return value
+        return cast("Any", value)
 
     @model_validator(mode="after")
     def _has_an_interval(self) -> Finalists:
