@@ -120,7 +120,7 @@ class RecordedSweep:
                 raise InputError(
                     f"trial {number} of sweep {name!r} failed: {trial.reason}; `resume --retry-failed` runs it once more"
                 )
-            kept = [trial.name for trial in self.kept_trials()]
+            kept = [trial.name for trial in self.kept_trials() if trial.repeat_of is None]
             raise InputError(
                 f"trial {number} of sweep {name!r} has no checkpoint: those of the best {len(kept)} are kept "
                 f"({', '.join(kept)}); keep_checkpoints in the sweep file says how many"
