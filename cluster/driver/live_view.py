@@ -15,7 +15,7 @@ from fersweep.common.display.tables import clock, short
 from fersweep.results.record.journal import SweepRecord, TrialRecord, trial_name
 from fersweep.results.record.ranking import finalists
 from fersweep.results.record.ranking.budget import spending
-from fersweep.results.record.ranking.derived import Repeats, SearchTotals
+from fersweep.results.record.ranking.derived import SearchTotals
 from fersweep.search_spaces.sweep_file.schema import Sweep
 
 GAP = "  "  # between two columns
@@ -77,10 +77,10 @@ def _epochs_of_repeats(sweep: Sweep, record: SweepRecord) -> int:
     """At most so many are still to be trained by finalists."""
     if sweep.finalists is None:
         return 0
-    repeats = record.derived(Repeats).trials.values()
-    ended = sum(trial.state != "running" for trial in repeats)
-    trained = sum(trial.num_epochs for trial in repeats if trial.state == "running")
-    return max((sweep.finalists.num_repeats - ended) * sweep.stop.max_epochs - trained, 0)
+    final = finalists.final(record, sweep)
+    left = final.asked - final.ended if final else sweep.finalists.num_repeats
+    trained = sum(trial.num_epochs for trial in record.running.values() if trial.repeat_of is not None)
+    return max(left * sweep.stop.max_epochs - trained, 0)
 
 
 def frame(title: str, parts: Sequence[str], sweep: Sweep, record: SweepRecord, width: int, height: int) -> list[str]:

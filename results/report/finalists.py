@@ -86,7 +86,13 @@ def _figure(final: Final, metric: str) -> Figure:
             hovertemplate="promised %{x:.4f}<extra></extra>",
         )
     )
-    figure.update_yaxes(type="category", categoryorder="array", categoryarray=names[::-1], title_text="point of trial")
+    figure.update_yaxes(
+        type="category",
+        categoryorder="array",
+        categoryarray=names[::-1],
+        range=[-0.5, len(names) - 0.5],
+        title_text="point of trial",
+    )
     return figure
 
 
