@@ -7,6 +7,7 @@ were drawn from and judged by may not change.
 from __future__ import annotations
 
 import json
+import re
 import sys
 from collections.abc import Mapping
 from pathlib import Path
@@ -29,18 +30,20 @@ from fersweep.common.versions import own_commit
 from fersweep.data_pipeline.tasks import node_arrays
 from fersweep.data_pipeline.tasks.arrays import TaskArrays
 from fersweep.results.record import checkpoints
-from fersweep.results.record.home import check_own, pull
+from fersweep.results.record.home import check_own, pull, resume_command
 from fersweep.results.record.journal import SweepRecord, trial_name
+from fersweep.results.record.ranking.budget import reached
+from fersweep.results.record.ranking.derived import SearchTotals
 from fersweep.results.record.recorded_sweep import RecordedSweep, load_sweep
 from fersweep.results.record.sweep_json import SweepJson
 from fersweep.results.tracking import address as address_of_mlflow
-from fersweep.search_spaces.sweep_file.overrides import change
+from fersweep.search_spaces.sweep_file.overrides import change, put
 from fersweep.search_spaces.sweep_file.read_sweep import parse_sweep
 from fersweep.search_spaces.sweep_file.schema import Sweep
 from fersweep.search_spaces.sweep_file.searched_space import distributions, fetch
 
 MAY_CHANGE = ("search.num_trials", "stop.max_epochs", "stop.report_s", "stop.timeout_s", "keep_checkpoints")
-MAY_CHANGE_BELOW = ("resources.", "failures.", "notify", "tracking.")
+MAY_CHANGE_BELOW = ("resources.", "failures.", "notify", "tracking.", "stop.sweep", "finalists")
 
 
 class Difference(NamedTuple):
@@ -57,6 +60,7 @@ def resume(
     *,
     trials: str | None = None,
     max_epochs: int | None = None,
+    hours: str | None = None,
     overrides: list[str] | None = None,
     data: str | Path | None = None,
     retry_failed: bool = False,
@@ -66,10 +70,11 @@ def resume(
     """Resume the sweep in `directory`, on the Ray cluster at `address`.
 
     Args:
-        asked: the whole sweep file as it is now, instead of `trials`, `max_epochs` and `overrides`.
+        asked: the whole sweep file as it is now, instead of `trials`, `max_epochs`, `hours` and `overrides`.
         wait_s: for another driver of the sweep to end.
         trials: how many in all, or `+N` more.
         max_epochs: of each trial from now on; those that had all of theirs go on if their checkpoint was kept.
+        hours: of the sweep's budget (`stop.sweep.hours`), in all, or `+N` more.
         overrides: `key.path=value` of what may change.
         data: where the dataset is now, if it was moved.
         retry_failed: run failed trials once more.
@@ -87,7 +92,11 @@ def resume(
             dataset = sweep.dataset.model_copy(update={"path": resolved(data)})
             sweep = sweep.model_copy(update={"dataset": dataset})
         again = asked is not None
-        asked = _no_smaller(asked, sweep.asked) if asked else _changed(sweep.asked, trials, max_epochs, overrides or [])
+        asked = (
+            _no_smaller(asked, sweep.asked)
+            if asked
+            else _changed(sweep.asked, trials, max_epochs, hours, overrides or [])
+        )
         _refuse_differences(sweep.asked, asked, recorded.record)
         if again and asked == sweep.asked and recorded.record.action == "finished":
             print(f"{sweep.name} has finished already", file=sys.stderr)
@@ -105,7 +114,7 @@ def resume(
         ray_connection.connect(address)
         capacity.check(asked.resources)
         check_nodes(asked.resources, arrays, None if storage.path is None else directory.parent.parent)
-        for line in _remarks(recorded):
+        for line in filter(None, (*_remarks(recorded), _still_spent(recorded, asked))):
             print(f"note: {line}", file=sys.stderr)
         content = sweep.as_bytes()
         if content != (directory / "sweep.json").read_bytes():
@@ -141,9 +150,13 @@ def _remarks(recorded: RecordedSweep) -> list[str]:
     return remarks
 
 
-def _changed(asked: Sweep, trials: str | None, max_epochs: int | None, overrides: list[str]) -> Sweep:
+def _changed(
+    asked: Sweep, trials: str | None, max_epochs: int | None, hours: str | None, overrides: list[str]
+) -> Sweep:
     """The sweep with what is asked for now."""
     content = asked.model_dump(mode="json")
+    if hours is not None:
+        put(content, ["stop", "sweep", "hours"], _hours(hours, asked))
     for override in overrides:
         change(content, override)
     if trials is not None:
@@ -164,7 +177,12 @@ def _no_smaller(asked: Sweep, before: Sweep) -> Sweep:
         if now < kept:
             print(f"note: {key}: the sweep has {kept} already, {now} is ignored", file=sys.stderr)
     search = asked.search.model_copy(update={"num_trials": num_trials})
-    stop = asked.stop.model_copy(update={"max_epochs": max_epochs})
+    budget = asked.stop.sweep
+    if budget is not None and before.stop.sweep is not None:
+        budget = budget.no_smaller_than(before.stop.sweep)
+        if budget != asked.stop.sweep:
+            print("note: stop.sweep: the sweep has a larger budget already, which is kept", file=sys.stderr)
+    stop = asked.stop.model_copy(update={"max_epochs": max_epochs, "sweep": budget})
     return asked.model_copy(update={"search": search, "stop": stop})
 
 
@@ -176,8 +194,9 @@ def _refuse_differences(before: Sweep, sweep: Sweep, record: SweepRecord) -> Non
                 f"{difference.key} is {_yaml(difference.before)} in sweep {before.name!r}, not {_yaml(difference.now)}: its trials so far rest on that; launch a "
                 f"new sweep, which can learn from this one (search.start_from: {{sweep: {before.name}}})"
             )
-    if sweep.search.num_trials < len(record.trials):
-        raise InputError(f"--trials {sweep.search.num_trials}: the sweep has {len(record.trials)} trials already")
+    sampled = record.derived(SearchTotals).num_trials
+    if sweep.search.num_trials < sampled:
+        raise InputError(f"--trials {sweep.search.num_trials}: the sweep has {sampled} trials already")
     longest = max((trial.num_epochs for trial in record.trials.values()), default=0)
     if sweep.stop.max_epochs < longest:
         raise InputError(f"--max-epochs {sweep.stop.max_epochs}: a trial has trained {longest} epochs already")
@@ -187,6 +206,40 @@ def _number(text: str, before: int) -> int:
     if not text.removeprefix("+").isdecimal() or int(text) == 0:
         raise InputError(f"--trials {text}: want how many in all (e.g. 64), or how many more (e.g. +16)")
     return before + int(text) if text.startswith("+") else int(text)
+
+
+def _hours(text: str, asked: Sweep) -> float:
+    """What `--hours` asks for: in all, or `+N` more than the sweep's budget has."""
+    number, before = text.removeprefix("+"), asked.stop.sweep.hours if asked.stop.sweep else None
+    if not re.fullmatch(r"\d+(\.\d+)?", number) or float(number) == 0:
+        raise InputError(f"--hours {text}: want how many in all (e.g. 3), or how many more (e.g. +1)")
+    if not text.startswith("+"):
+        return float(number)
+    if before is None:
+        raise InputError(
+            f"--hours {text}: sweep {asked.name!r} has no stop.sweep.hours to add to: want how many in all, e.g. --hours 3"
+        )
+    return before + float(number)
+
+
+def _still_spent(recorded: RecordedSweep, asked: Sweep) -> str | None:
+    """A line on a budget that lets no further trial begin, and how it is raised; None where there is no such."""
+    part = reached(recorded.record, asked.stop)
+    if part is None or recorded.record.derived(SearchTotals).num_trials >= asked.search.num_trials:
+        return None
+    return f"the budget is spent ({part.reason}): no further trial begins; `{resume_command(recorded.directory)} {_more(part.name, asked)}` raises it"
+
+
+def _more(name: str, asked: Sweep) -> str:
+    """Options of `resume` that ask for a larger budget."""
+    budget = asked.stop.sweep
+    assert budget is not None
+    if name == "hours":
+        return "--hours +1"
+    if name == "target":
+        ((metric, target),) = (budget.target or {}).items()
+        return f"--set stop.sweep.target.{metric}={(target + (asked.stop.mode == 'max')) / 2:g}"
+    return f"--set stop.sweep.{name}={2 * int(getattr(budget, name))}"
 
 
 def _refuse_changed_space(sweep: Sweep, before: dict[str, str]) -> None:

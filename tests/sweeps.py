@@ -75,10 +75,12 @@ class FakeDriver:
         self.sweep_dir, self.arrays = sweep_dir, arrays
         self.journal = Journal(sweep_dir / "journal.jsonl")
 
-    def sample(self, trial: int, hparams: dict[str, Any], point: str | None = None) -> None:
+    def sample(self, trial: int, hparams: dict[str, Any], point: str | None = None, **more: Any) -> None:
         params = {name: value for name, value in hparams.items() if isinstance(value, float)}
         known = dict.fromkeys(params, UP_TO_1)
-        self.journal.append("sampled", trial=trial, hparams=hparams, params=params, distributions=known, point=point)
+        self.journal.append(
+            "sampled", trial=trial, hparams=hparams, params=params, distributions=known, point=point, **more
+        )
 
     def report(self, trial: int, epochs: Sequence[dict[str, Any]], costs: dict[str, float] | None = None) -> None:
         self.journal.append("report", trial=trial, epochs=list(epochs), worker=WORKER, costs=costs or COSTS)
@@ -86,9 +88,13 @@ class FakeDriver:
     def end(self, trial: int, state: str, reason: str | None = None) -> None:
         self.journal.append("ended", trial=trial, state=state, reason=reason)
 
-    def run_trial(self, trial: int, hparams: dict[str, Any], num_epochs: int, state: str, chunk: int = 2) -> None:
-        """A trial from its sampling to its end, reported `chunk` epochs at a time, with checkpoint and predictions."""
-        self.sample(trial, hparams, "start" if trial == 0 else None)
+    def run_trial(
+        self, trial: int, hparams: dict[str, Any], num_epochs: int, state: str, chunk: int = 2, **more: Any
+    ) -> None:
+        """A trial from its sampling to its end, reported `chunk` epochs at a time, with checkpoint and predictions; `more`:
+        of its first event.
+        """
+        self.sample(trial, hparams, "start" if trial == 0 else None, **more)
         name = json.loads((self.sweep_dir / "sweep.json").read_text())["sweep"]["trainable"]
         model = trainables.load(name).build(hparams, self.arrays, trial)
         for first in range(0, num_epochs, chunk):

@@ -1,4 +1,6 @@
-"""Which checkpoints are kept: those of the best few trials of the whole sweep; the others are deleted as it runs."""
+"""Which checkpoints are kept: those of the best few trials of the whole sweep and of the repeats of its finalists; the others
+are deleted as it runs.
+"""
 
 from __future__ import annotations
 
@@ -7,6 +9,7 @@ from concurrent.futures import ThreadPoolExecutor
 from fersweep.cluster.search.decisions import Search
 from fersweep.results.record import checkpoints
 from fersweep.results.record.journal import TrialRecord
+from fersweep.results.record.ranking import budget
 from fersweep.results.record.ranking.derived import Ends
 from fersweep.results.record.ranking.order import order_of
 from fersweep.results.record.storage import Storage
@@ -29,6 +32,7 @@ class Pruner:
         sweep, record = self._search.sweep, self._search.record
         ends = record.derived(Ends).numbers
         best = {trial.number for trial in record.kept(order_of(sweep), sweep.keep_checkpoints)}
+        best |= {trial.number for trial in record.ended_repeats()}
         changed = {*ends[self._num_ends :], *(best ^ self._best)}
         self._num_ends, self._best = len(ends), best
         for trial in (record.trials[number] for number in sorted(changed)):
@@ -43,9 +47,10 @@ class Pruner:
         if trial.state == "failed":  # it may be tried again (resume --retry-failed)
             return frozenset([trial.num_epochs] if trial.retries or trial.lost else [])
         row = trial.best(stop.metric, stop.mode)
+        cut = budget.was_cut(trial)  # resume --hours starts from its last one
         if not is_best or row is None:
-            return frozenset()
-        last = [trial.num_epochs] if trial.state == "finished" else []  # resume --max-epochs starts from it
+            return frozenset([trial.num_epochs] if cut else [])
+        last = [trial.num_epochs] if cut or trial.state == "finished" else []  # so does resume --max-epochs
         return frozenset([int(row["epoch"]), *last])
 
     def __enter__(self) -> Pruner:

@@ -4,6 +4,7 @@ than the terminal; without Ray.
 
 from __future__ import annotations
 
+import math
 from collections.abc import Callable, Iterator, Sequence
 from itertools import islice
 from typing import Any
@@ -11,7 +12,10 @@ from typing import Any
 from rich.cells import cell_len, set_cell_size
 
 from fersweep.common.display.tables import clock, short
-from fersweep.results.record.journal import SweepRecord, TrialRecord
+from fersweep.results.record.journal import SweepRecord, TrialRecord, trial_name
+from fersweep.results.record.ranking import finalists
+from fersweep.results.record.ranking.budget import spending
+from fersweep.results.record.ranking.derived import SearchTotals
 from fersweep.results.record.ranking.order import Order, order_of
 from fersweep.search_spaces.sweep_file.schema import Sweep
 
@@ -36,9 +40,9 @@ def summary(
         baseline: the metric of always guessing the majority class, if it has one.
         stopping: a stop was requested.
     """
-    stop, asked, ended = sweep.stop, sweep.search.num_trials, record.num_ended
-    counts = record.count()
-    parts = [f"{ended}/{asked} trials"]
+    stop, asked, search = sweep.stop, sweep.search.num_trials, record.derived(SearchTotals)
+    counts, budget, final = record.count(), spending(record, stop), finalists.final(record, sweep)
+    parts = [f"{search.num_ended}/{asked} trials"]
     parts += [f"{counts[state]} {state}" for state in ("running", "stopped", "failed") if counts[state]]
     order = order_of(sweep)
     ranking = record.ranking(order)
@@ -47,15 +51,41 @@ def summary(
         best = f"{row[stop.metric]:.4f} (trial {first.name}, epoch {int(row['epoch'])})"
     if order.objectives:
         best += f" · front {len(ranking.front())}"
-    eta = "? (workers are starting)"
-    if ended_here:
-        eta = clock(seconds / ended_here * (asked - ended))
-    elif epochs_here:  # no trial has ended: as if each had all its epochs
-        done = ended * stop.max_epochs + sum(trial.num_epochs for trial in record.running.values())
-        eta = f"under {clock(seconds / epochs_here * max(asked * stop.max_epochs - done, 0))}"
+    eta = _eta(sweep, record, seconds, ended_here, epochs_here)
     parts += [f"best {stop.metric} {best}", f"elapsed {clock(seconds)}", f"ETA {'stopping' if stopping else eta}"]
     parts += [f"{record.num_epochs} epochs, {epochs_here / max(seconds, 1e-9):.1f}/s"]
+    if final is not None:
+        parts.insert(1, f"finalists: {final.progress}")
+    elif budget:
+        parts.append(", ".join(part.text for part in budget))
     return parts if baseline is None else [*parts, f"baseline {baseline:.4f}"]
+
+
+def _eta(sweep: Sweep, record: SweepRecord, seconds: float, ended_here: int, epochs_here: int) -> str:
+    """The time left: for the trials that were asked for, or for the budget if that is less, and for the finalists."""
+    if not ended_here and not epochs_here:
+        return "? (workers are starting)"
+    stop, search, parts = sweep.stop, record.derived(SearchTotals), spending(record, sweep.stop)
+    epoch_s = seconds / max(epochs_here, 1)
+    over = any(part.reached for part in parts)
+    left = len(search.running) if over else sweep.search.num_trials - search.num_ended
+    trained = sum(trial.num_epochs for trial in search.running.values())
+    search_s = seconds / ended_here * left if ended_here else epoch_s * max(left * stop.max_epochs - trained, 0)
+    pace_s = {"hours": 3600.0, "epochs": epoch_s}
+    budget_s = min((part.left * pace_s[part.name] for part in parts if part.name in pace_s), default=math.inf)
+    repeats_s = epoch_s * _epochs_of_repeats(sweep, record)
+    exact = ended_here or budget_s < search_s  # else as if each trial had all its epochs
+    return f"{'' if exact else 'under '}{clock((search_s if over else min(search_s, budget_s)) + repeats_s)}"
+
+
+def _epochs_of_repeats(sweep: Sweep, record: SweepRecord) -> int:
+    """At most so many are still to be trained by finalists."""
+    if sweep.finalists is None:
+        return 0
+    final = finalists.final(record, sweep)
+    left = final.asked - final.ended if final else sweep.finalists.num_repeats
+    trained = sum(trial.num_epochs for trial in record.running.values() if trial.repeat_of is not None)
+    return max(left * sweep.stop.max_epochs - trained, 0)
 
 
 def frame(title: str, parts: Sequence[str], sweep: Sweep, record: SweepRecord, width: int, height: int) -> list[str]:
@@ -108,7 +138,10 @@ def _columns(sweep: Sweep, record: SweepRecord) -> list[Column]:
         return str(trial.num_epochs)
 
     columns: list[Column] = [
-        ("trial", lambda trial: trial.name),
+        (
+            "trial",
+            lambda trial: trial.name if trial.repeat_of is None else f"{trial.name} as {trial_name(trial.repeat_of)}",
+        ),
         ("state", lambda trial: trial.state),
         ("epochs", last),
         (stop.metric.removeprefix("val_"), value),

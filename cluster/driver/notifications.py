@@ -20,6 +20,8 @@ from urllib.parse import urlsplit
 from fersweep.common.errors import InputError
 from fersweep.common.text import masked
 from fersweep.results.record.journal import Event, Journal
+from fersweep.results.record.ranking import finalists
+from fersweep.results.record.ranking.derived import SearchTotals
 from fersweep.results.record.ranking.order import order_of
 from fersweep.search_spaces.sweep_file.schema import Sweep
 
@@ -105,7 +107,8 @@ class Notifier:
         assert self._sweep.notify is not None
         wanted, metric = self._sweep.notify.on, self._sweep.stop.metric
         kind, action = event["event"], event.get("action")
-        if kind == "report":
+        trial = self._record.trials.get(event.get("trial", -1))
+        if kind == "report" and trial is not None and trial.repeat_of is None:
             if (better := self._better(event)) is None or "best" not in wanted:
                 return None
             what = (
@@ -125,6 +128,9 @@ class Notifier:
         ):
             reason = masked(str(event["reason"])) if "reason" in event else None
             what = f"{action}: {reason}" if reason else str(action)
+            final = finalists.final(self._record, self._sweep)
+            if final is not None and final.winner is not None:
+                what += f"; of the finalists trial {final.winner.point.number} wins with {final.winner.result}"
             return self._about("end", event, what, state=action, **({"reason": reason} if reason else {}))
         return None
 
@@ -142,7 +148,9 @@ class Notifier:
 
     def _about(self, kind: str, event: Event, what: str, **more: Any) -> Payload:
         counts = self._record.count()
-        ended = f"{self._record.num_ended} of {self._sweep.search.num_trials} trials ended"
+        search, final = self._record.derived(SearchTotals), finalists.final(self._record, self._sweep)
+        ended = f"{search.num_ended} of {self._sweep.search.num_trials} trials ended"
+        ended += f"; finalists: {final.progress}" if final is not None else ""
         return {
             "id": uuid.uuid4().hex,
             "sweep": self._sweep.name,

@@ -27,6 +27,7 @@ from fersweep.data_pipeline.tasks.arrays import TaskArrays
 from fersweep.results.record.drivers import withdraw_stop
 from fersweep.results.record.home import resume_command, status_command
 from fersweep.results.record.journal import Journal
+from fersweep.results.record.ranking import budget
 from fersweep.results.record.storage import Storage
 from fersweep.results.record.sweep_json import Baseline, SweepJson, read_sweep_json
 from fersweep.results.tracking.recorder import FINISH_S, Recorder
@@ -84,7 +85,8 @@ def run_sweep(
             stopping.error = RuntimeError(all_failed)
         state = "failed" if stopping.error else "finished" if search.done() else "interrupted"
         with contextlib.suppress(OSError):  # a full disk: then the journal ends without it, as after a kill
-            journal.session(state, **({"reason": str(stopping.error)} if stopping.error else {}))
+            why = str(stopping.error) if stopping.error else search.spent if state == "finished" else None
+            journal.session(state, **({"reason": why} if why else {}))
         journal.close()
         with contextlib.suppress(OSError):
             withdraw_stop(storage)
@@ -99,16 +101,19 @@ def run_sweep(
 
 
 def reopen(search: Search, storage: Storage, retry_failed: bool) -> None:
-    """Let ended trials run again: failed ones with `retry_failed`, and those that had all their epochs if there are more now.
+    """Let ended trials run again: failed ones with `retry_failed`, those that had all their epochs if there are more now, and
+    those that the sweep's budget ended if it is larger now.
 
-    Of the latter only those whose last checkpoint was kept; the others stay ended.
+    Of the latter two only those whose last checkpoint was kept; the others stay ended.
     """
     from fersweep.results.record import checkpoints
 
+    cuts = budget.cuts(search.record, search.sweep.stop)
     for trial in list(search.record.trials.values()):
         grown = trial.state == "finished" and not trial.reason and trial.num_epochs < search.sweep.stop.max_epochs
+        freed = cuts is None and budget.was_cut(trial)
         if (trial.state == "failed" and retry_failed) or (
-            grown and trial.num_epochs in checkpoints.saved(storage, trial.number)
+            (grown or freed) and trial.num_epochs in checkpoints.saved(storage, trial.number)
         ):
             search.journal.append("reopened", trial=trial.number)
 

@@ -117,7 +117,7 @@ def stage(sweep: Sweep, found: Sequence[Run]) -> Stage:
     """What those runs trained."""
     return Stage(
         name=sweep.name,
-        num_trials=sweep.search.num_trials,
+        num_trials=round(float(np.median([run.begun for run in found]))),  # fewer than asked for under a budget
         max_epochs=sweep.stop.max_epochs,
         rungs={level: over_runs([run.reached[level] for run in found]) for level in sweep.stop.rungs()},
         finished=over_runs([run.finished for run in found]),

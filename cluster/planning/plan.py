@@ -101,6 +101,8 @@ def plan(
     costs = replace(costs, read_s=max(costs.read_s, read_s))
     search = asked.search.model_copy(update={"num_trials": expected_trials(asked)})
     sweeps = [(asked.model_copy(update={"search": search}), costs)]
+    if asked.finalists is not None:
+        sweeps.append((_repeats(asked), replace(costs, trials=[replace(cost, trial=None) for cost in costs.trials])))
     if asked.following is not None:
         sweeps.append((asked.following, _scaled(costs, sweep, data, asked.following)))
     suggestions = time_suggestions(sweep)
@@ -157,6 +159,17 @@ def _scaled(costs: Costs, sweep: SweepJson, data: str | Path, following: Sweep) 
     return replace(costs, trials=[replace(cost.scaled(ratio), trial=None) for cost in costs.trials])
 
 
+def _repeats(asked: Sweep) -> Sweep:
+    """The repeats of finalists as a sweep of their own: all of them trained in full."""
+    assert asked.finalists is not None
+    changes: dict[str, Any] = {
+        "name": f"{asked.name}: finalists",
+        "search": asked.search.model_copy(update={"num_trials": asked.finalists.num_repeats, "sampler": "random"}),
+        "stop": asked.stop.model_copy(update={"scheduler": "none", "scheduler_options": {}, "sweep": None}),
+    }
+    return asked.model_copy(update=changes)
+
+
 def _in_place(
     sweeps: Sequence[tuple[Sweep, Costs]],
     where: str,
@@ -178,10 +191,7 @@ def _in_place(
     before_s = (estimates.CONNECT_S if connected else estimates.START_S) + costs.read_s
     taken = at_once * first.resources.cpus
     spare = 1 - min(taken / machines.cpus, 1) if machines is not None and machines.cpus else 1.0
-    after_s = sum(
-        estimates.after_s(found, sweep.search.num_trials, spare)
-        for found, (sweep, _) in zip(all_runs, sweeps, strict=True)
-    )
+    after_s = sum(estimates.after_s(found, max(run.begun for run in found), spare) for found in all_runs)
     total_s = Range(*(sum(part) for part in zip(*((r.low, r.likely, r.high) for r in ranges), strict=True))).plus(
         before_s + after_s
     )
@@ -221,6 +231,11 @@ def _notes(asked: Sweep, costs: Costs, machines: Machines, places: int, found: S
         notes.append(
             f"planned as if stop.scheduler {asked.stop.scheduler} ended no trial early: times are upper limits"
         )
+    budget = asked.stop.sweep
+    unforeseen = [key for key in ("no_better_in", "target") if budget is not None and getattr(budget, key) is not None]
+    if unforeseen:
+        keys = " and ".join(f"stop.sweep.{key}" for key in unforeseen)
+        notes.append(f"{keys} cannot be foreseen: the search may end earlier")
     if asked.storage:
         notes.append(f"saving was measured on this machine's disk, not in {asked.storage}")
     return notes
@@ -245,8 +260,12 @@ def _keep(made: Plan, asked: Sweep, sweep: SweepJson, home: Path) -> None:
     if not made.estimates:
         return
     place = made.estimates[0]
+    first, *later = place.sweep_s
+    if asked.finalists is not None:  # they are trials of the same sweep
+        repeats = later.pop(0)
+        first = Range(first.low + repeats.low, first.likely + repeats.likely, first.high + repeats.high)
     names = [asked, *([asked.following] if asked.following else [])]
-    for each, taken in zip(names, place.sweep_s, strict=True):
+    for each, taken in zip(names, [first, *later], strict=True):
         planned = Planned(
             sweep_s=taken.likely,
             low_s=taken.low,

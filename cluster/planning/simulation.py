@@ -35,11 +35,12 @@ class Overhead:
 
 @dataclass
 class Run:
-    """One run of the simulation. `reached`: rung → trials that had as many epochs. Seconds of all places together, but
+    """One run of the simulation. `begun`: trials; `reached`: rung → trials that had as many epochs. Seconds of all places together, but
     `sweep_s`: from the first trial's start to the last one's end.
     """
 
     sweep_s: float = 0.0
+    begun: int = 0
     epochs: int = 0
     reports: int = 0
     reached: dict[float, int] = field(default_factory=dict)
@@ -122,10 +123,13 @@ class _Fleet:
 
     def begin(self, place: int, now: float, fresh: bool) -> float:
         """Give the next trial to a place, if there is one → when the driver is free again."""
-        trial = self.following
-        if trial >= len(self.costs):
+        trial, budget = self.following, self.stop.sweep
+        if trial >= len(self.costs) or self.out_of_time(now):
+            return now
+        if budget is not None and budget.epochs is not None and self.run.epochs >= budget.epochs:
             return now
         self.following += 1
+        self.run.begun += 1
         suggest_s = self.overhead.suggest_s(trial)
         free = now + suggest_s + self.overhead.trial_s
         start_s, build_s = self.worker_start_s * fresh, self.costs[trial].build_s + self.costs[trial].first_s
@@ -135,6 +139,11 @@ class _Fleet:
         self.run.build_s += build_s
         self.train(place, trial, 0, free + start_s + build_s)
         return free
+
+    def out_of_time(self, now: float) -> bool:
+        """Whether the sweep's budget of hours is spent."""
+        budget = self.stop.sweep
+        return budget is not None and budget.hours is not None and now >= budget.hours * 3600
 
     def train(self, place: int, trial: int, epochs: int, now: float) -> None:
         """Train up to the next report: for `report_s`, or to a rung, or to the end."""
@@ -180,6 +189,7 @@ def simulate(
         for rung in range(fleet.num_rungs(trial, fleet.before[trial]), fleet.num_rungs(trial, epochs)):
             run.reached[fleet.levels[rung]] += 1
             ended |= not rules.survives(trial, rung, float(quality[trial] + CHANCE * rng.normal()))
+        ended |= fleet.out_of_time(now)
         if ended:
             free = fleet.begin(place, free, fresh=False)
         else:

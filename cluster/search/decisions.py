@@ -9,7 +9,7 @@ that was not, given the same history.
 from __future__ import annotations
 
 import time
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
@@ -17,9 +17,11 @@ from fersweep.cluster.samplers.background import Making
 from fersweep.cluster.samplers.sampler import Sampler, Suggestion
 from fersweep.cluster.schedulers.registry import rule
 from fersweep.results.record.journal import Journal, SweepRecord
+from fersweep.results.record.ranking import budget, finalists
+from fersweep.results.record.ranking.derived import SearchTotals
 from fersweep.results.record.ranking.order import order_of
 from fersweep.results.record.sweep_json import OlderTrial
-from fersweep.results.record.trial_record import INFEASIBLE
+from fersweep.results.record.trial_record import INFEASIBLE, TrialRecord
 from fersweep.search_spaces.sweep_file.schema import Sweep
 from fersweep.search_spaces.sweep_file.searched_space import NamedPoint
 
@@ -76,38 +78,64 @@ class Search:
 
     @property
     def remaining(self) -> int:
-        """How many trials are still to be handed out: those that are waiting, and those that were not sampled yet."""
-        all_trials = max(self._num_wanted, len(self.record.trials))
-        return all_trials - self.record.num_ended - len(self.active)
+        """How many trials are still to be handed out: those that are waiting, those that were not sampled yet, and the
+        repeats of finalists. While the search's last trials run, nobody knows yet which these are.
+        """
+        waiting = len(self.record.running) - len(self.active)
+        if self.over() is None:
+            return waiting + self.sweep.search.num_trials - self._search.num_trials
+        return waiting + sum(1 for _ in self._missing_repeats())
 
-    def done(self) -> bool:
-        """Whether every trial that was asked for has ended."""
-        return self.record.num_ended == len(self.record.trials) >= self._num_wanted
+    def over(self) -> str | None:
+        """Why no further trial is sampled; None: there is more to try."""
+        if self._search.num_trials >= self.sweep.search.num_trials:
+            return f"search.num_trials: {self.sweep.search.num_trials}"
+        if self._sampler.exhausted(self.record):
+            return f"search.sampler: {self.sweep.search.sampler} has tried all its points"
+        spent = budget.reached(self.record, self.sweep.stop)
+        return None if spent is None else spent.reason
 
     @property
-    def _num_wanted(self) -> int:
-        """search.num_trials, or fewer where the sampler has no more points."""
-        num_trials = self.sweep.search.num_trials
-        return min(num_trials, len(self.record.trials)) if self._sampler.exhausted(self.record) else num_trials
+    def spent(self) -> str | None:
+        """What ended the search before all that was asked for; None: nothing did."""
+        if self._search.num_trials < self.sweep.search.num_trials:
+            return self.over()
+        return next((str(trial.reason) for trial in self.record.trials.values() if budget.was_cut(trial)), None)
+
+    def done(self) -> bool:
+        """Whether every trial that was asked for has ended, and every repeat of the finalists."""
+        return not self.record.running and self.over() is not None and not any(self._missing_repeats())
+
+    @property
+    def _search(self) -> SearchTotals:
+        return self.record.derived(SearchTotals)
+
+    def _missing_repeats(self) -> Iterator[tuple[TrialRecord, int]]:
+        """Repeats of finalists that were not sampled yet; which they are is known when the search's trials have ended."""
+        return iter(()) if self._search.running else finalists.missing(self.record, self.sweep)
 
     def next(self, wait: bool = True) -> Assignment | None:
-        """The next trial to run: first those left unfinished, then new ones; None when all are handed out.
+        """The next trial to run: first those left unfinished, then new ones, then the repeats of finalists; None when all
+        are handed out.
 
         Without `wait` it is None, too, while a slow sampler makes its suggestion, in another thread.
         """
         number = min(self.waiting(), default=None)
         if number is None:
             number = len(self.record.trials)
-            if number >= self._num_wanted:
+            if self.over() is None:
+                if not wait and self._sampler.slow:
+                    self.making.begin(self.record, number)
+                    if not self.making.is_ready():
+                        return None
+                self._sample(number, *self._suggested(number))
+            elif repeat := next(self._missing_repeats(), None):
+                self._repeat(number, *repeat)
+            else:
                 return None
-            if not wait and self._sampler.slow:
-                self.making.begin(self.record, number)
-                if not self.making.is_ready():
-                    return None
-            self._sample(number, *self._suggested(number))
         trial = self.record.trials[number]
         self.active[number] = time.monotonic()
-        if not wait and self._sampler.slow and len(self.active) >= MANY and len(self.record.trials) < self._num_wanted:
+        if not wait and self._sampler.slow and len(self.active) >= MANY and self.over() is None:
             self.making.begin(self.record, len(self.record.trials))
         return Assignment(number, trial.hparams, trial.num_epochs)
 
@@ -117,6 +145,18 @@ class Search:
             return self.making.take(self.record, number)
         start = time.perf_counter()
         return self._sampler.suggest(self.record, number), time.perf_counter() - start
+
+    def _repeat(self, number: int, point: TrialRecord, seed: int) -> None:
+        """Trial `number` is the point of another one again: its number gives its trainable another seed."""
+        self.journal.append(
+            "sampled",
+            trial=number,
+            hparams=point.hparams,
+            params=point.params,
+            distributions=point.distributions,
+            point=point.point,
+            repeat={"of": point.number, "seed": seed},
+        )
 
     def _sample(self, number: int, suggestion: Suggestion, took_s: float) -> None:
         from optuna.distributions import distribution_to_json
@@ -171,11 +211,15 @@ class Search:
             self.active.clear()
 
     def _judge(self, number: int, before: int) -> bool:
-        """Whether a running trial that has just been trained from epoch `before` on ends: it will never keep to a constraint, or
-        the scheduler ends it.
+        """Whether a running trial that has just been trained from epoch `before` on ends: it will never keep to a constraint,
+        the scheduler ends it, or the sweep's budget does. Repeats of finalists are trained in full.
         """
-        broken = self._order.infeasible(self.record.trials[number], for_good=True)
+        trial = self.record.trials[number]
+        if trial.repeat_of is not None:
+            return False
+        broken = self._order.infeasible(trial, for_good=True)
         reason = f"{INFEASIBLE}{broken}" if broken else self._rule.judge(self.record, number, before)
+        reason = reason or budget.cuts(self.record, self.sweep.stop)
         if reason is not None:
             self._end(number, "stopped", reason)
         return reason is not None

@@ -15,6 +15,7 @@ from fersweep.common.errors import InputError
 from fersweep.results.record.home import find_sweep
 from fersweep.results.record.journal import SweepRecord, TrialRecord
 from fersweep.results.record.ranking.order import order_of
+from fersweep.results.record.ranking.finalists import best_first
 from fersweep.results.record.recorded_sweep import load_sweep
 from fersweep.results.record.sweep_json import OlderPoint, OlderTrial
 from fersweep.search_spaces.sweep_file.schema import Sweep
@@ -30,9 +31,7 @@ def history(sweep: Sweep, home: Path) -> list[OlderTrial]:
         theirs, record = _load(sweep, home, name)
         if theirs.stop.metric != sweep.stop.metric:
             raise _nothing_to_learn(name, "stop.metric", theirs.stop.metric, sweep.stop.metric)
-        usable = [
-            old for trial in record.trials.values() if (old := _older_trial(sweep, name, trial, theirs.space.fix))
-        ]
+        usable = [old for trial in record.searched if (old := _older_trial(sweep, name, trial, theirs.space.fix))]
         if not usable:
             raise InputError(
                 f"search.start_from: none of the {len(record.trials)} trials of sweep {name!r} is in the space"
@@ -44,13 +43,15 @@ def history(sweep: Sweep, home: Path) -> list[OlderTrial]:
 def best_points(sweep: Sweep, home: Path) -> list[OlderPoint]:
     """The points of the older sweeps' best trials, best first.
 
-    The best are those that have ended and not failed, by this sweep's metric. Raises InputError if a sweep does not
+    The best are those that have ended and not failed, by this sweep's metric; where finalists were run by that metric, those
+    come first, by their means. Raises InputError if a sweep does not
     exist, is of another trainable, or has fewer, and if a point is outside the space.
     """
     points: list[OlderPoint] = []
     for name, number in sweep.search.best_of:
         theirs, record = _load(sweep, home, name)
-        best = record.kept(order_of(sweep), number)[:number]
+        best = best_first(record, theirs) if theirs.stop.metric == sweep.stop.metric else []
+        best = (best or record.kept(order_of(sweep), number))[:number]
         if len(best) < number:
             raise InputError(
                 f"search.start_from: sweep {name!r} has {len(best)} trials that have ended and not failed, not {number}"

@@ -143,6 +143,9 @@ def resume(
     max_epochs: Annotated[
         int | None, typer.Option(help="Epochs of a trial; finished ones whose checkpoint was kept go on.", min=1)
     ] = None,
+    hours: Annotated[
+        str | None, typer.Option(help="Hours of the sweep's budget in all, or +N more.", metavar="H|+H")
+    ] = None,
     retry_failed: Annotated[bool, typer.Option("--retry-failed", help="Run failed trials once more.")] = False,
     set_: Annotated[
         list[str] | None, typer.Option("--set", help="What may change, e.g. resources.cpus=2", metavar="A.B=C")
@@ -162,6 +165,7 @@ def resume(
         address,
         trials=trials,
         max_epochs=max_epochs,
+        hours=hours,
         overrides=set_,
         data=data,
         retry_failed=retry_failed,

@@ -2,10 +2,11 @@
 
 from __future__ import annotations
 
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, field, replace
 from typing import Any
 
 from fersweep.results.record.journal import Hparams
+from fersweep.results.record.ranking.finalists import Final
 from fersweep.results.record.sweep_json import Learned
 from fersweep.results.scores.paired import Difference, NoDifference
 
@@ -86,6 +87,8 @@ class SweepTrials:
         objectives: metric → max or min; one or more.
         constraints: as the sweep file has them.
         front: None: of one objective, or there is none yet.
+        budget: what is spent of each part of the search's budget, in words.
+        finalists: what became of them; None where there are none.
     """
 
     sweep: str
@@ -106,10 +109,16 @@ class SweepTrials:
     objectives: dict[str, str]
     constraints: list[str]
     front: FrontFigures | None
+    budget: list[str]
+    finalists: Final | None
 
     def as_json(self) -> dict[str, Any]:
         """What `fersweep compare NAME --json` prints."""
-        return asdict(self) | {"dataset": self.dataset.model_dump(mode="json")}
+        final = self.finalists.as_json() if self.finalists else None
+        return asdict(replace(self, finalists=None)) | {
+            "dataset": self.dataset.model_dump(mode="json"),
+            "finalists": final,
+        }
 
 
 @dataclass(frozen=True)

@@ -24,14 +24,18 @@ from fersweep.results.compare.objectives import (
 )
 from fersweep.results.compare.tables import (
     AGAINST,
+    FINALISTS,
     SHARED,
     WARNING,
     against_cell,
+    budget_line,
     by_state,
     difference_cells,
     ended_cell,
     epoch_cell,
     facts,
+    finalist_rows,
+    finalists_note,
     noise_note,
     ranking,
     score_title,
@@ -46,7 +50,7 @@ if TYPE_CHECKING:
 def sweep_page(compared: SweepTrials) -> str:
     """The page of one sweep."""
     states, rows, baselines = by_state(compared.states, "no trials yet"), compared.trials, compared.baselines
-    lead = f"{compared.trainable} on {compared.dataset.name}: {states}; {compared.total_epochs} epochs. {ranking(compared)}"
+    lead = f"{compared.trainable} on {compared.dataset.name}: {states}; {compared.total_epochs} epochs. {budget_line(compared)}{ranking(compared)}"
     lead = " ".join([lead, *(f"{note}." for note in compared.notes)])
     names, costs = list(dict.fromkeys(name for row in rows for name in row.scores)), cost_columns(compared)
     front = front_heading(compared)
@@ -78,6 +82,9 @@ def sweep_page(compared: SweepTrials) -> str:
         Section("Recall", html_table(["trial", *compared.classes], recall)),
         Section("Hparams", hparams, "Those that varied."),
     ]
+    if compared.finalists:
+        rows = html_table(FINALISTS, finalist_rows(compared.finalists))
+        sections.insert(1, Section("Finalists", rows, finalists_note(compared.finalists)))
     return page(f"Sweep {compared.sweep}", lead, sections)
 
 

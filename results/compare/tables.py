@@ -27,7 +27,8 @@ from fersweep.results.compare.objectives import (
 )
 from fersweep.results.compare.trials import TTA_SCORES, VAL_SCORES
 from fersweep.results.record.journal import Hparams, trial_name
-from fersweep.results.scores.intervals import cell
+from fersweep.results.record.ranking.finalists import OF, Final
+from fersweep.results.scores.intervals import DASH, cell
 from fersweep.results.scores.paired import NoDifference, correction, p_cell
 
 if TYPE_CHECKING:
@@ -37,6 +38,8 @@ if TYPE_CHECKING:
 UNLIKE = "the scores above are not comparable"
 SHARED = "both on the same faces of val (taken for independent where no persons are named), so these can be compared"
 HPARAMS = "hparams that varied"
+FINALISTS = ["finalist", "promised", "mean ± sd", "95 % interval", "seeds", ""]
+BROKEN = "did not keep its promise"
 AGAINST = "p vs best"
 NOISE = (
     "p vs best: of the difference in {score} on the same faces of val (permutation test of {words}; {corrected}); "
@@ -51,7 +54,7 @@ def render_sweep(compared: SweepTrials) -> RenderableType:
     from rich.text import Text
 
     head = f"{compared.sweep}: {compared.trainable} on {compared.dataset.name}. {by_state(compared.states, 'No trials yet')}; "
-    head += f"{compared.total_epochs} epochs. {ranking(compared)}"
+    head += f"{compared.total_epochs} epochs. {budget_line(compared)}{ranking(compared)}"
     if len(compared.trials) < (num_trials := sum(compared.states.values())):
         head += f" Shown: the best {len(compared.trials)} of {num_trials} trials (--top)."
     scores = [compared.metric, *(name for name in VAL_SCORES if name != compared.metric)]
@@ -96,7 +99,9 @@ def render_sweep(compared: SweepTrials) -> RenderableType:
     optional = [mirrored] if mirrored.row_count else []
     notes = [Text(note, "yellow") for note in compared.notes]
     broken = [Text(line, "yellow") for line in infeasible_lines(compared)]
-    return Group(Text(head), *notes, first, *broken, Text(noise_note(compared), "dim"), *optional, recall, hparams)
+    final = _finalists(compared.finalists) if compared.finalists else []
+    noise = Text(noise_note(compared), "dim")
+    return Group(Text(head), *notes, first, *broken, noise, *optional, recall, hparams, *final)
 
 
 def render_sweeps(compared: ComparedSweeps) -> RenderableType:
@@ -157,6 +162,44 @@ def facts(summary: SweepSummary) -> dict[str, str]:
         "wall time": duration(summary.wall_s),
         "session": summary.session or "",
     }
+
+
+def budget_line(compared: SweepTrials) -> str:
+    """What is spent of the search's budget, as a sentence with a space after it; "" where there is none."""
+    return f"Budget: {'; '.join(compared.budget)}. " if compared.budget else ""
+
+
+def _finalists(final: Final) -> list[RenderableType]:
+    from rich.text import Text
+
+    rows = table(FINALISTS, num_text=1)
+    for cells in finalist_rows(final):
+        rows.add_row(*cells)
+    return [rows, Text(finalists_note(final), "dim")]
+
+
+def finalist_rows(final: Final) -> list[list[str]]:
+    """Under FINALISTS: the point, what it promised, what is left of it, and a mark where that is less."""
+    rows: list[list[str]] = []
+    for finalist in final.finalists:
+        number = trial_name(finalist.point.number)
+        point = f"{number} wins" if final.winner is finalist else number
+        interval = DASH if finalist.low is None else f"[{finalist.low:.4f}, {finalist.high:.4f}]"
+        seeds = f"{len(finalist.values)} of {finalist.asked}"
+        mark = BROKEN if finalist.kept_promise is False else ""
+        rows.append([point, f"{finalist.promised:.4f}", finalist.result, interval, seeds, mark])
+    return rows
+
+
+def finalists_note(final: Final) -> str:
+    """What the table of finalists shows."""
+    note = f"Finalists, {final.progress} repeats: the best points again with other seeds. Promised: by the search's own run, which was chosen for it. {OF}."
+    stopped = [trial_name(finalist.point.number) for finalist in final.finalists if finalist.point.state == "stopped"]
+    if stopped:
+        note += f" {', '.join(stopped)}: stopped early in the search, trained in full here."
+    if final.winner is None:
+        return note + (" No winner yet." if final.ended < final.asked else " No winner: all repeats failed.")
+    return f"{note} `promote` takes the winner's median run."
 
 
 def by_state(states: Mapping[str, int], none: str) -> str:

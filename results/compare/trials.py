@@ -10,6 +10,7 @@ from pathlib import Path
 
 from fersweep.results.compare.data import BaselineRow, FrontFigures, SweepTrials, TrialRow
 from fersweep.results.record.journal import TrialRecord
+from fersweep.results.record.ranking.budget import spending
 from fersweep.results.record.ranking.order import costs_of
 from fersweep.results.record.recorded_sweep import RecordedSweep, load_sweep
 from fersweep.results.record.sweep_json import SweepJson
@@ -59,7 +60,7 @@ def compare_recorded(recorded: RecordedSweep, top: int = 10, trees: Figures | No
         faces=sweep.faces,
         dataset=sweep.dataset,
         session=record.action,
-        states=record.count(),
+        states=record.count(repeats=False),
         total_epochs=record.num_epochs,
         hparams={name: value for name, value in first_hparams.items() if name not in varied},
         score=score,
@@ -69,6 +70,8 @@ def compare_recorded(recorded: RecordedSweep, top: int = 10, trees: Figures | No
         objectives=dict(zip(sweep.order.names, sweep.order.modes, strict=True)),
         constraints=sweep.asked.search.constraints,
         front=_front(recorded),
+        budget=[part.text for part in spending(record, sweep.asked.stop)],
+        finalists=recorded.final,
     )
 
 

@@ -88,8 +88,13 @@ def named_study(recorded: RecordedSweep) -> optuna.Study:
         made.datetime_start = datetime.fromtimestamp(trial.sampled_at)
         if trial.ended_at is not None:
             made.datetime_complete = datetime.fromtimestamp(trial.ended_at)
-        attributes = {"point": trial.point, "reason": trial.reason, "infeasible": order.infeasible(trial)}
-        made.user_attrs = {name: value for name, value in attributes.items() if value}
+        attributes = {
+            "point": trial.point,
+            "reason": trial.reason,
+            "infeasible": order.infeasible(trial),
+            "repeat of": trial.repeat_of,
+        }
+        made.user_attrs = {name: value for name, value in attributes.items() if value not in (None, "")}
         study.add_trial(made)
     save_note(study, NOTE)
     return study

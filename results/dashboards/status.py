@@ -26,6 +26,9 @@ from fersweep.results.record.home import (
     sweep_directories,
 )
 from fersweep.results.record.journal import SweepRecord, read_events
+from fersweep.results.record.ranking.budget import spending
+from fersweep.results.record.ranking.derived import SearchTotals
+from fersweep.results.record.ranking.finalists import final, missing
 from fersweep.results.record.ranking.order import Order
 from fersweep.results.record.storage import Storage
 from fersweep.results.record.sweep_json import read_sweep_json
@@ -66,8 +69,10 @@ class SweepStatus:
     Attributes:
         state: running, interrupted, failed, finished or unreadable.
         reason: interrupted: "killed" or "interrupted"; failed: as its driver said; unreadable: what is wrong.
-        trials: number by the journal's state, in which a trial is "running" until its end is recorded.
+        trials: those of the search by the journal's state, in which a trial is "running" until its end is recorded.
         failures: the trials that failed.
+        budget: what is spent of each part of the search's budget, in words; spent: what of it ended the search.
+        finalists: how many of their repeats have ended, in words.
         num_trials: as the sweep file asks for.
         front: number of trials that no other beats in all objectives, where there are several.
         epochs: of all trials together.
@@ -89,6 +94,9 @@ class SweepStatus:
     trials: dict[str, int] | None = None
     failures: list[Failure] = field(default_factory=list)
     num_trials: int | None = None
+    budget: list[str] = field(default_factory=list[str])
+    spent: str | None = None
+    finalists: str | None = None
     metric: str | None = None
     mode: str | None = None
     best: Best | None = None
@@ -176,21 +184,28 @@ def _read(directory: Path, disk_bytes: int) -> SweepStatus:
     state, reason = _state(held, record.action, (replay.session or {}).get("reason"))
     if reason == "killed" and is_driven(directory, storage, replay.session):
         state, reason = "running", None
-    all_failed = record.all_failed() if record.num_ended >= num_trials else None
+    all_failed = record.all_failed() if record.derived(SearchTotals).num_ended >= num_trials else None
     if state == "finished" and all_failed:  # an older version's
         state, reason = "failed", all_failed
     retry = " --retry-failed" if all_failed else ""
     seen_at = max(filter(None, (replay.last_event_at, beat(directory))), default=None)
-    goes_on = state in ("interrupted", "failed") or (state == "finished" and record.num_ended < num_trials)
+    parts, judged = spending(record, sweep.asked.stop), final(record, sweep.asked)
+    spent = next((part.reason for part in parts if part.reached), None)
+    ended = record.derived(SearchTotals).num_ended
+    more = (ended < num_trials and spent is None) or any(missing(record, sweep.asked))
+    goes_on = state in ("interrupted", "failed") or (state == "finished" and more)
     return SweepStatus(
         sweep=directory.name,
         directory=directory,
         disk_bytes=disk_bytes,
         state=state,
         reason=reason,
-        trials=record.count(),
+        trials=record.count(repeats=False),
         failures=[Failure(t.number, t.reason, t.log) for t in record.trials.values() if t.state == "failed"],
         num_trials=num_trials,
+        budget=[part.text for part in parts],
+        spent=spent,
+        finalists=f"{judged.progress} repeats" if judged else None,
         metric=sweep.metric,
         mode=sweep.mode,
         best=_best(record, sweep.order),

@@ -34,7 +34,10 @@ def render(sweeps: Sequence[SweepStatus], home: Path) -> RenderableType:
         overview.add_row(*_overview(sweep))
         counts.add_row(*_counts(sweep))
     lines = [
-        line for sweep in sweeps for line in (*_failures(sweep), _planned(sweep), _mlflow(sweep), _next(sweep)) if line
+        line
+        for sweep in sweeps
+        for line in (*_failures(sweep), _budget(sweep), _planned(sweep), _mlflow(sweep), _next(sweep))
+        if line
     ]
     return Group(overview, counts, *map(Text, lines))
 
@@ -73,6 +76,13 @@ def _failures(sweep: SweepStatus) -> list[str]:
     return lines
 
 
+def _budget(sweep: SweepStatus) -> str:
+    parts = [f"finalists: {sweep.finalists}"] if sweep.finalists else []
+    if sweep.budget:
+        parts.insert(0, f"budget{', spent' if sweep.spent else ''}: {', '.join(sweep.budget)}")
+    return f"{sweep.sweep}: {'; '.join(parts)}" if parts else ""
+
+
 def _planned(sweep: SweepStatus) -> str:
     return f"{sweep.sweep}: {sweep.planned}" if sweep.planned else ""
 
@@ -95,7 +105,9 @@ def _next(sweep: SweepStatus) -> str:
 
 def _why(sweep: SweepStatus) -> str:
     if sweep.state == "finished":
-        return f"has {sweep.num_left} trials left"
+        return (
+            f"has {sweep.num_left} trials left" if sweep.num_left and not sweep.spent else "has finalists left to run"
+        )
     what = "failed" if sweep.state == "failed" else f"was {sweep.reason}"
     ago = "" if sweep.age_s is None else f" {age(sweep.age_s)} ago"
     return what + ago + (f", {sweep.reason}" if sweep.state == "failed" and sweep.reason else "")

@@ -11,6 +11,8 @@ import numpy as np
 from fersweep.common.display.tables import short
 from fersweep.data_pipeline.tasks.features import described
 from fersweep.results.record.journal import SweepRecord, TrialRecord
+from fersweep.results.record.ranking.budget import spending
+from fersweep.results.record.ranking.finalists import OF, final
 from fersweep.results.record.sweep_json import SweepJson
 from fersweep.results.scores import paired
 
@@ -68,8 +70,10 @@ def _results(
     sweep: SweepJson, record: SweepRecord, links: Links, predictions: tuple[np.ndarray, np.ndarray] | None
 ) -> list[str]:
     metric, mode = sweep.metric, sweep.mode
-    states = ", ".join(f"{number} {state}" for state, number in record.count().items() if number)
-    line = f"{len(record.trials)} trials ({states or 'none yet'}), {record.num_epochs} epochs."
+    states = ", ".join(f"{number} {state}" for state, number in record.count(repeats=False).items() if number)
+    line = f"{len(record.searched)} trials ({states or 'none yet'}), {record.num_epochs} epochs."
+    if budget := spending(record, sweep.asked.stop):
+        line += f" Budget: {'; '.join(part.text for part in budget)}."
     order = sweep.order
     ranked = record.ranked(order)[:TOP]
     if order.limits and record.ranking(order).best() is None:
@@ -99,7 +103,27 @@ def _results(
     if baseline is not None:
         always = f"always {sweep.baseline.majority_class}"
         table.append([always, f"{baseline:.4f}", *([""] * len(others)), "", "baseline", *([""] * len(names))])
-    return [line, "\n".join(f"| {' | '.join(row)} |" for row in table)]
+    return [line, "\n".join(f"| {' | '.join(row)} |" for row in table), *_finalists(sweep, record, links)]
+
+
+def _finalists(sweep: SweepJson, record: SweepRecord, links: Links) -> list[str]:
+    judged = final(record, sweep.asked)
+    if judged is None:
+        return []
+    table = [["finalist", "promised", "mean ± sd", "95 % interval", "seeds"], ["---"] * 5]
+    for finalist in judged.finalists:
+        interval = "" if finalist.low is None else f"{finalist.low:.4f} to {finalist.high:.4f}"
+        point = links.to_trial(finalist.point) + (" wins" if finalist is judged.winner else "")
+        row = [
+            point,
+            f"{finalist.promised:.4f}",
+            finalist.result,
+            interval,
+            f"{len(finalist.values)} of {finalist.asked}",
+        ]
+        table.append(row)
+    lines = "\n".join(f"| {' | '.join(row)} |" for row in table)
+    return [f"Finalists, {judged.progress} repeats: the best points again with other seeds. {OF}.", lines]
 
 
 def _asked(sweep: SweepJson) -> str:

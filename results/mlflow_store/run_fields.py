@@ -10,7 +10,8 @@ from typing import TYPE_CHECKING, Any, cast
 from fersweep.common.stores.buckets import is_address
 from fersweep.common.text import masked
 from fersweep.results.mlflow_store import limits
-from fersweep.results.record.journal import Report, SweepRecord, TrialRecord
+from fersweep.results.record.journal import Report, SweepRecord, TrialRecord, trial_name
+from fersweep.results.record.ranking.finalists import Finalist
 from fersweep.results.record.ranking.front import Front
 from fersweep.results.record.ranking.order import costs_of
 from fersweep.results.record.sweep_json import SweepJson
@@ -27,6 +28,7 @@ FORMAT_TAG, FORMAT = "fersweep.format", "3"
 """Tag of the runs of sweeps and trials: which names they have. Runs without it have `best_val_macro_f1` and
 `at_best/val_accuracy` where this version has `best/val_macro_f1` and `best/val_accuracy`; those of 2 lack ENDED_TAG."""
 ASKED_TAG = "fersweep.test_asked"  # of a version: how often the faces of test had been judged, its own time included
+REPEAT_TAG = "fersweep.repeat_of"  # of a finalist's repeat: the number of the trial whose point it runs again
 AS_VALUES = ("task.classes", "task.balance")  # mappings whose keys a user names
 FRONT_TAG, INFEASIBLE_TAG = "fersweep.front", "fersweep.infeasible"
 ENDED_TAG = "ended"  # a column of MLflow's page, under this very name: `stopped at epoch 5`
@@ -46,6 +48,8 @@ def trial_tags(sweep: SweepJson, trial: TrialRecord, parent_run_id: str) -> dict
         "fersweep.trial": str(trial.number),
         FORMAT_TAG: FORMAT,
     }
+    if trial.repeat_of is not None:
+        tags |= {REPEAT_TAG: str(trial.repeat_of), "fersweep.repeat_seed": str(trial.seed_index)}
     return {**tags, "fersweep.point": trial.point} if trial.point else tags
 
 
@@ -76,6 +80,8 @@ def run_name(sweep: SweepJson, trial: TrialRecord) -> str:
     several can be told apart. `0007 0.712 cnn`, `0008 failed cnn`, `0009 cnn` while it runs.
     """
     parts = [trial.name, sweep.name]
+    if trial.repeat_of is not None:
+        parts.append(f"(as {trial_name(trial.repeat_of)})")
     if trial.state != "running":
         value = trial.value(sweep.metric, sweep.mode)
         parts.insert(1, "failed" if trial.state == "failed" or value is None else f"{value:.3f}")
@@ -158,6 +164,12 @@ def totals(record: SweepRecord) -> dict[str, float]:
     """Metrics of a sweep as a whole: its trials by state, its epochs."""
     by_state = {f"trials/{state}": number for state, number in record.count().items() if state != "running"}
     return {"trials/total": len(record.trials), **by_state, "epochs/total": record.num_epochs}
+
+
+def finalist_metrics(finalist: Finalist) -> dict[str, float]:
+    """Metrics of a finalist's own run: what its repeats came to."""
+    values = {"mean": finalist.mean, "sd": finalist.sd, "low": finalist.low, "high": finalist.high}
+    return {f"finalist/{name}": value for name, value in values.items() if value is not None}
 
 
 def trial_params(sweep: SweepJson, trial: TrialRecord) -> Values:

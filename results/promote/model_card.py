@@ -36,6 +36,7 @@ def write_card(
     links: dict[str, str],
     licence: str | None = None,
     seen: Sequence[str] = (),
+    final: str | None = None,
 ) -> str:
     """Markdown.
 
@@ -44,11 +45,12 @@ def write_card(
         num_trials: from which the trial was chosen.
         links: name → address of the runs in MLflow.
         seen: which faces of test a model learned, a sentence each.
+        final: how a finalist's repeat was chosen, in words; None: the trial is none.
     """
     parts = [
         _what(sweep, trial, task, figures),
         _data(sweep, task, licence),
-        _protocol(sweep, trial, figures, num_trials),
+        _protocol(sweep, trial, figures, num_trials, final),
         _scores(figures),
         _limits(task, figures, seen),
         "**Where it comes from.** " + " · ".join(f"[{name}]({link})" for name, link in links.items()),
@@ -108,13 +110,11 @@ def _prepared(landmarks: Mapping[str, Any] | None) -> str:
     return f"Prepared with a border of {landmarks['border']:g} at {landmarks['size']} px{more}"
 
 
-def _protocol(sweep: SweepJson, trial: TrialRecord, figures: Figures, num_trials: int) -> str:
+def _protocol(sweep: SweepJson, trial: TrialRecord, figures: Figures, num_trials: int, final: str | None = None) -> str:
     metric, refit = sweep.metric, figures.refit
     value = trial.value(metric, sweep.mode)
-    text = (
-        f"**Protocol.** Chosen on val, as the best of {num_trials} trials by {metric} ({value:.4f} there, which the choice "
-        f"makes optimistic); then judged on test. Intervals: {figures.protocol}."
-    )
+    chosen = f"as the best of {num_trials} trials by {metric} ({value:.4f} there, which the choice makes optimistic)"
+    text = f"**Protocol.** Chosen on val, {final or chosen}; then judged on test. Intervals: {figures.protocol}."
     if figures.asked is not None:
         text += f" It was the {in_words(figures.asked)}."
     if refit is not None:

@@ -27,6 +27,7 @@ from fersweep.results.promote.gates import SeenByBoth
 from fersweep.results.promote.model_card import write_card
 from fersweep.results.promote.packaging import log_model
 from fersweep.results.promote.request import Request
+from fersweep.results.record.ranking.finalists import chosen_as
 from fersweep.results.scores import intervals
 from fersweep.results.scores.figures import SETS, Figures, Learned
 from fersweep.trainables.metrics import SCORES
@@ -78,9 +79,16 @@ def register(request: Request, candidate: Candidate, asked: int, seen: SeenByBot
             "the run of its test": run_id,
         }
         links = {name: f"#/experiments/{request.experiment}/runs/{run_of}" for name, run_of in runs.items()}
-        num_trials = len(candidate.record.trials)
         card = write_card(
-            sweep, trial, task, figures, num_trials=num_trials, links=links, licence=candidate.licence, seen=seen.notes
+            sweep,
+            trial,
+            task,
+            figures,
+            num_trials=len(candidate.record.searched),
+            links=links,
+            licence=candidate.licence,
+            seen=seen.notes,
+            final=chosen_as(candidate.record, sweep.asked, trial),
         )
         _log_figures(client, run_id, figures, int(candidate.identity["fersweep.best_epoch"]), card)
         client.log_inputs(run_id, [run_fields.dataset_input(sweep, "test")])

@@ -4,7 +4,7 @@
 else hears of the event. The Optuna study, the scheduler's rungs and the MLflow runs are made of it: they are rebuilt by
 replaying the events in order and never hold anything that is not here.
 
-Events: `session` (a driver started, was interrupted, finished), `sampled` (a trial got its hparams; `suggest_s`: how long its suggestion took; `attrs`: what the sampler keeps), `report` (a trial
+Events: `session` (a driver started, was interrupted, finished), `sampled` (a trial got its hparams; `suggest_s`: how long its suggestion took; `attrs`: what the sampler keeps; `repeat`: of a finalist, with which of its seeds), `report` (a trial
 trained one or more epochs; `worker`: what its process used; `costs`: what its model costs, measured once), `fault` (an attempt at a trial broke off, or its checkpoint
 was damaged; the trial goes on; `log`: the last lines that a process wrote before it died), `ended` (a trial finished, was stopped by the scheduler, or failed), `reopened` (an ended trial
 runs again: more epochs, or a failed one once more).
@@ -31,8 +31,9 @@ from typing import Any, TypeVar, cast
 from fersweep.common.errors import InputError
 from fersweep.common.files import write_whole
 from fersweep.common.untrusted import MB, open_regular, why
-from fersweep.results.record.ranking.derived import Derived, Ranking, Totals
+from fersweep.results.record.ranking.derived import Derived, Ranking, Repeats, SearchTotals, Totals
 from fersweep.results.record.ranking.order import Order
+from fersweep.results.record.ranking.spent import Spent
 from fersweep.results.record.storage import Storage
 from fersweep.results.record.trial_record import STATES, Event, Report, TrialRecord, WorkerUsage, parse_event
 from fersweep.results.record.trial_record import Hparams as Hparams  # imported from here by name
@@ -53,6 +54,7 @@ class SweepRecord:
     action: str | None = None
     sessions: int = 0
     unjudged: tuple[int, int] | None = None  # the last event, if it is a report: its trial, and its epochs before
+    spent: Spent = field(default_factory=Spent, repr=False, compare=False)
     _derived: dict[tuple[Any, ...], Derived] = field(default_factory=dict, repr=False, compare=False)
 
     def apply(self, event: Event) -> None:
@@ -61,9 +63,11 @@ class SweepRecord:
         if kind == "session":
             self.action = event["action"]
             self.sessions += event["action"] == "started"
+            self.spent.hear(event, None)
             return
         self.unjudged = None
         if kind == "sampled":
+            repeat: dict[str, int] = event.get("repeat") or {}
             self.trials[event["trial"]] = TrialRecord(
                 number=event["trial"],
                 hparams=event["hparams"],
@@ -72,13 +76,18 @@ class SweepRecord:
                 point=event.get("point"),
                 attrs=event.get("attrs", {}),
                 sampled_at=event["time"],
+                repeat_of=repeat.get("of"),
+                seed_index=repeat.get("seed"),
             )
         elif kind in OF_A_TRIAL:
             self._apply_to(self.trials[event["trial"]], event)
         else:
             return
+        trial = self.trials[event["trial"]]
+        self.spent.hear(event, trial)
         for derived in self._derived.values():
-            derived.see(self.trials[event["trial"]])
+            if trial.repeat_of is None or getattr(derived, "SEES_REPEATS", False):
+                derived.see(trial)
 
     def _apply_to(self, trial: TrialRecord, event: Event) -> None:
         kind = event["event"]
@@ -111,11 +120,12 @@ class SweepRecord:
         if key not in self._derived:
             made = self._derived[key] = kind(*arguments)
             for trial in self.trials.values():
-                made.see(trial)
+                if trial.repeat_of is None or getattr(made, "SEES_REPEATS", False):
+                    made.see(trial)
         return cast("D", self._derived[key])
 
     def ranking(self, order: Order | str, mode: str = "max") -> Ranking:
-        """Trials that have a finite value, best first; failed trials are left out. `order`: or a metric, with its mode."""
+        """Trials of the search that have a finite value, best first; failed trials are left out. `order`: or a metric, with its mode."""
         return self.derived(Ranking, order if isinstance(order, Order) else Order(order, mode))
 
     def ranked(self, order: Order | str, mode: str = "max") -> list[TrialRecord]:
@@ -130,6 +140,16 @@ class SweepRecord:
         if number is not None and order.objectives:
             number = max(number, sum(trial.state != "running" for trial in ranking.front()))
         return list(islice((trial for trial in ranking if trial.state != "running"), number))
+
+    @property
+    def searched(self) -> list[TrialRecord]:
+        """The trials of the search, without the repeats of finalists."""
+        return [trial for trial in self.trials.values() if trial.repeat_of is None]
+
+    def ended_repeats(self) -> list[TrialRecord]:
+        """The repeats of finalists that have ended and not failed: their checkpoints are kept, too."""
+        repeats = self.derived(Repeats).trials.values()
+        return [trial for trial in repeats if trial.state not in ("running", "failed")]
 
     @property
     def running(self) -> dict[int, TrialRecord]:
@@ -159,20 +179,25 @@ class SweepRecord:
             return f"its one trial failed: {next(iter(self.trials.values())).reason}"
         return f"all {len(self.trials)} trials failed; {self.commonest_failure()}"
 
-    def count(self) -> dict[str, int]:
-        """Number of trials by state."""
-        return {state: self.derived(Totals).states[state] for state in STATES}
+    def count(self, repeats: bool = True) -> dict[str, int]:
+        """Number of trials by state; `repeats`: with those of finalists."""
+        states = self.derived(Totals if repeats else SearchTotals).states
+        return {state: states[state] for state in STATES}
 
 
 def read_events(path: Path) -> Iterator[Event]:
     """The events of a journal in order, none where there is no file; a last line without its newline (a crash in the
     middle of a write) is left out. Raises InputError where the file cannot be read, or a line is damaged.
     """
-    known = set[int]()
+    known, repeats = set[int](), set[int]()
     for number, line in enumerate(_lines(path), 1):
         try:
             event = parse_event(line)
             if event["event"] == "sampled":
+                if repeat := event.get("repeat"):
+                    if repeat["of"] not in known or repeat["of"] in repeats:
+                        raise ValueError(f"`repeat` is of {repeat['of']}, which is no trial of the search before it")
+                    repeats.add(event["trial"])
                 known.add(event["trial"])
             elif event["event"] in OF_A_TRIAL and event["trial"] not in known:
                 raise ValueError(f"trial {event['trial']} was not sampled before")

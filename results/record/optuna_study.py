@@ -104,14 +104,19 @@ def distribution(text: str) -> BaseDistribution:
 
 
 def study_of(record: SweepRecord, metric: str, mode: str, judge_stopped: bool = False) -> optuna.Study:
-    """The trials of a sweep as a study, in the journal's order.
+    """The trials of a sweep as a study, in the journal's order. Repeats of finalists are FAIL, without parameters.
 
     judge_stopped: stopped trials that have a value are COMPLETE, too. Optuna's plots and importances look at complete
     trials alone, which under a scheduler are the good ones: what makes a trial bad could not be seen.
     """
     import optuna
 
-    trials = [frozen(trial, OneMetric(metric, mode), judge_stopped) for trial in record.trials.values()]
+    trials = [
+        frozen(trial, OneMetric(metric, mode), judge_stopped)
+        if trial.repeat_of is None
+        else optuna.trial.create_trial(state=optuna.trial.TrialState.FAIL)  # it keeps its number, and says nothing
+        for trial in record.trials.values()
+    ]
     direction = "maximize" if mode == "max" else "minimize"
     study = optuna.create_study(direction=direction, sampler=optuna.samplers.RandomSampler(seed=0))
     study.add_trials(trials)

@@ -17,6 +17,7 @@ from fersweep.common.errors import InputError
 from fersweep.results.record import checkpoints, journal
 from fersweep.results.record.home import refuse_missing_journal
 from fersweep.results.record.journal import Row, SweepRecord, TrialRecord
+from fersweep.results.record.ranking.finalists import Final, final
 from fersweep.results.record.ranking.front import Front, front_of
 from fersweep.results.record.storage import Storage
 from fersweep.results.record.sweep_json import SweepJson, read_sweep_json
@@ -74,8 +75,16 @@ class RecordedSweep:
         return f"no trial keeps to search.constraints; of trial {first.name}: {self.sweep.order.infeasible(first)}"
 
     def kept_trials(self) -> list[TrialRecord]:
-        """The ended trials whose best checkpoint is kept, best first: `keep_checkpoints` of the whole sweep, and the front."""
-        return self.record.kept(self.sweep.order, self.sweep.asked.keep_checkpoints)
+        """The ended trials whose best checkpoint is kept: the best `keep_checkpoints` of the search, its whole front, and all
+        repeats of finalists.
+        """
+        best = self.record.kept(self.sweep.order, self.sweep.asked.keep_checkpoints)
+        return [*best, *self.record.ended_repeats()]
+
+    @property
+    def final(self) -> Final | None:
+        """What the finalists came to; None where there are none."""
+        return final(self.record, self.sweep.asked)
 
     def owner(self, trial: TrialRecord) -> checkpoints.Owner:
         """What the trial's checkpoints say of it."""
@@ -112,9 +121,11 @@ class RecordedSweep:
         return predictions
 
     def choose_trial(self, number: int | None) -> tuple[TrialRecord, Path]:
-        """The trial asked for, else the best that has a checkpoint, and that checkpoint. InputError if there is none."""
+        """The trial asked for, else the median run of the finalist that won, else the best of the search that has a
+        checkpoint, and that checkpoint. InputError if there is none.
+        """
         without: list[str] = []
-        for trial in self.ranked():
+        for trial in self._in_order(number):
             if number in (None, trial.number) and (checkpoint := self.best_checkpoint(trial)):
                 if without:
                     print(
@@ -131,12 +142,31 @@ class RecordedSweep:
                 raise InputError(
                     f"trial {number} of sweep {name!r} failed: {trial.reason}; `resume --retry-failed` runs it once more"
                 )
-            kept = [trial.name for trial in self.kept_trials()]
+            kept = [trial.name for trial in self.kept_trials() if trial.repeat_of is None]
             raise InputError(
                 f"trial {number} of sweep {name!r} has no checkpoint: those of the best {len(kept)} are kept "
                 f"({', '.join(kept)}); keep_checkpoints in the sweep file says how many"
             )
         raise InputError(f"sweep {name!r} has no trial {number}; trials: 0 to {len(self.record.trials) - 1}")
+
+    def _in_order(self, number: int | None) -> list[TrialRecord]:
+        """The trials that may be chosen, the first first; stderr hears why that is not the search's best."""
+        if number is not None:
+            trial = self.record.trials.get(number)
+            return [trial] if trial and trial.state != "failed" else []
+        final, repeats = self.final, list[TrialRecord]()
+        if final is not None and final.winner is not None:
+            numbers = final.winner.typical_first
+            repeats = [self.record.trials[repeat] for repeat in numbers]
+            print(f"note: {final.choice}", file=sys.stderr)
+        elif final is not None and final.ended < final.asked:
+            print(
+                f"note: finalists: {final.progress} repeats have ended, so none has won yet: the search's best is taken",
+                file=sys.stderr,
+            )
+        elif final is not None:
+            print("note: finalists: all repeats failed: the search's best is taken", file=sys.stderr)
+        return [*repeats, *self.ranked()]
 
     def _why_none(self) -> str:
         why = self.record.all_failed()

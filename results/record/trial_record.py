@@ -93,6 +93,11 @@ def _check_sampled(event: Event) -> None:
             raise ValueError(f"`distributions` has none of `{name}`")
     _check_each(event, str, "point")
     _check_attrs(event)
+    repeat = event.get("repeat")
+    if repeat is not None and not (
+        is_object(repeat) and _is_count(repeat.get("of"), 0) and _is_count(repeat.get("seed"), 1)
+    ):
+        raise ValueError("`repeat` does not say of which trial, and with which seed")
     if "suggest_s" in event and not _is_measured(event["suggest_s"]):
         raise ValueError("`suggest_s` is no number")
 
@@ -145,6 +150,10 @@ def is_epoch(row: object) -> bool:
         if type(value) is not float and (type(value) is not int or abs(value) >= LARGEST):
             return False
     return "epoch_s" not in row or _is_measured(row["epoch_s"])
+
+
+def _is_count(value: object, least: int) -> bool:
+    return type(value) is int and least <= value < MOST_TRIALS
 
 
 def _is_measured(value: object) -> bool:
@@ -330,6 +339,8 @@ class TrialRecord:
     lost: int = 0  # attempts in a row that broke off through no fault of its own, without a new epoch
     costs: dict[str, float] = field(default_factory=dict)  # of its model, as the first report that had them says
     log: list[str] = field(default_factory=list)  # the last lines of a process that died, of the last attempt that did
+    repeat_of: int | None = None  # the trial whose point it runs again, as a finalist,
+    seed_index: int | None = None  # and as which of its seeds, from 1 on; that trial's own is 0
 
     @property
     def name(self) -> str:

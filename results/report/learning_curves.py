@@ -136,7 +136,7 @@ def _baselines(figure: Figure, data: ReportData, values: np.ndarray) -> None:
 
 def _curves(data: ReportData) -> Section:
     heading = "Learning curves"
-    trials = [trial for trial in data.record.trials.values() if trial.epochs]
+    trials = [trial for trial in data.record.searched if trial.epochs]
     if not trials:
         return Section(heading, note="No trial has trained an epoch yet.")
     best = data.ranked[0] if data.ranked else None

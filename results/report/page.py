@@ -27,10 +27,12 @@ from fersweep.results.compare.trials import compare_recorded
 from fersweep.results.record.drivers import is_driven, last_session
 from fersweep.results.record.home import check_links, home_option
 from fersweep.results.record.journal import read_events, trial_name
+from fersweep.results.record.ranking.budget import spending
+from fersweep.results.record.ranking.derived import SearchTotals
 from fersweep.results.record.recorded_sweep import RecordedSweep, load_sweep
 from fersweep.results.record.sweep_json import SweepJson
 from fersweep.results.record.timeline import Timeline
-from fersweep.results.report import front, learning_curves, parameters, still_pictures, workers
+from fersweep.results.report import finalists, front, learning_curves, parameters, still_pictures, workers
 from fersweep.results.report.data import ReportData
 from fersweep.results.report.library import shared_library
 from fersweep.results.scores import charts
@@ -87,6 +89,7 @@ def render(sweep_dir: Path, trees: Figures | None = None, faces: bool = True, li
         _head(data, state),
         _top(compared),
         *front.sections(data),
+        *finalists.sections(data),
         *learning_curves.sections(data),
         *parameters.sections(data),
         *workers.sections(data),
@@ -108,6 +111,7 @@ def render_still(sweep_dir: Path, trees: Figures | None = None) -> str:
         *front.still(data),
         *still_pictures.sections(data),
         _top(compared),
+        *finalists.still_sections(data),
         *workers.tables(data),
         _origin(data.sweep),
     ]
@@ -168,9 +172,15 @@ def _head(data: ReportData, state: str) -> Section:
             (f"{best[data.metric]:.4f}", f"best {data.metric}, trial {data.ranked[0].name}, epoch {best['epoch']:.0f}")
         )
     facts += [(f"{value:.4f}", f"baseline: {name}") for name, value in data.baselines.items()]
-    num_trials = max(data.sweep.asked.search.num_trials, len(record.trials))
+    search, num_trials = record.derived(SearchTotals), data.sweep.asked.search.num_trials
+    budget, final = spending(record, data.sweep.asked.stop), data.recorded.final
     facts += [
-        (f"{record.num_ended} of {num_trials}", f"trials ended; {by_state(record.count(), 'none sampled yet')}"),
+        (
+            f"{search.num_ended} of {num_trials}",
+            f"trials ended; {by_state(record.count(repeats=False), 'none sampled yet')}",
+        ),
+        *([(final.progress, "repeats of finalists")] if final else []),
+        *((part.text, f"budget{', spent' if part.reached else ''}: {part.key}") for part in budget),
         (str(record.num_epochs), "epochs of all trials"),
         (duration(timeline.active_s), f"active time; {timeline.num_at_once} trials at once at most"),
         *([(duration(planned.sweep_s), f"planned ({planned.source})")] if (planned := data.sweep.planned) else []),

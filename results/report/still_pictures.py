@@ -58,7 +58,7 @@ def _history(data: ReportData) -> Markup:
 def _curves(data: ReportData) -> Markup:
     figure, (axes,) = make_figure(WIDTH, HEIGHT, num_axes=1)
     labelled: set[str] = set()
-    trials = [trial for trial in data.record.trials.values() if trial.epochs]
+    trials = [trial for trial in data.record.searched if trial.epochs]
     for trial in trials:
         values, label = data.values(trial), trial.state if trial.state not in labelled else None
         labelled.add(trial.state)

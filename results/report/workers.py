@@ -118,7 +118,7 @@ def epoch_seconds(trial: TrialRecord) -> float | None:
 def _saved(data: ReportData) -> Section:
     heading, stop = "What early stopping saved", data.sweep.asked.stop
     asked = f"{stop.max_epochs} epochs" if stop.max_s is None else f"{stop.max_s:.10g} s"
-    ended = [trial for trial in data.record.trials.values() if trial.state in ("finished", "stopped")]
+    ended = [trial for trial in data.record.searched if trial.state in ("finished", "stopped")]
     if not ended:
         return Section(heading, note="No trial has finished or was stopped yet.")
     rows: list[list[Any]] = []
@@ -151,7 +151,7 @@ def _saved(data: ReportData) -> Section:
 def _rungs(data: ReportData) -> list[list[object]]:
     """Where there are many, those alone at which a trial was stopped."""
     better, stop = (np.fmax if data.mode == "max" else np.fmin), data.sweep.asked.stop
-    come = {number: progress(trial, stop.unit) for number, trial in data.record.trials.items()}
+    come = {number: progress(trial, stop.unit) for number, trial in data.record.trials.items() if trial.repeat_of is None}
     ends = Counter(str(t.reason).rpartition(" at ")[2] for t in data.record.trials.values() if t.state == "stopped")
     rows: list[list[object]] = []
     for level in data.rungs:

@@ -8,6 +8,7 @@ the next one continues. Runs that an earlier version wrote get the names of this
 
 from __future__ import annotations
 
+import functools
 import math
 import tempfile
 import time
@@ -88,6 +89,7 @@ class Projection:
         if closing:
             write_kept(self.runs, self._recorded, lambda: self.beat(len(self.record.trials)))
             write_places(self.runs, self._recorded, lambda: self.beat(len(self.record.trials)))
+            self._write_finalists()
             self._unless_refused(PARENT, lambda: self._write_totals(parent))
             self.runs.set_status(parent, SWEEP_STATUS.get(self.record.action or "", "KILLED"), int(self._time * 1000))
 
@@ -124,7 +126,7 @@ class Projection:
         counts = trial is not None and self._order.is_feasible(trial)
         for row in trial.epochs[known:] if trial else []:
             self._num_epochs += 1
-            if not counts:
+            if not counts or (trial and trial.repeat_of is not None):  # the best is the search's
                 continue
             value, sign = row.get(self.metric, math.nan), 1 if self.mode == "max" else -1
             if math.isfinite(value) and (not self._best or sign * value > sign * self._best[-1][1]):
@@ -152,6 +154,18 @@ class Projection:
         if fresh:
             self.runs.log(parent, [[Metric(name, value, int(at * 1000), step)] for step, value, at in fresh])
             parent.step = fresh[-1][0]
+
+    def _write_finalists(self) -> None:
+        """What their repeats came to, as metrics of the finalists' own runs."""
+        from mlflow.entities import Metric
+
+        final, at = self._recorded.final, int(self._time * 1000)
+        for finalist in final.finalists if final else []:
+            if (recorded := self.runs.trials.get(finalist.point.number)) is not None:
+                values, step = run_fields.finalist_metrics(finalist), len(finalist.values)
+                groups = [[Metric(name, value, at, step) for name, value in values.items()]]
+                write = functools.partial(self.runs.log, recorded, groups)
+                self._unless_refused(finalist.point.name, write)
 
     def _write_totals(self, parent: Recorded) -> None:
         """Totals, tags, description and view of the sweep."""

@@ -36,9 +36,13 @@ def shown(override: str) -> str:
 
 
 def put(content: dict[str, Any], keys: list[str], value: Any) -> None:
-    """Set the value at the path `keys`. Raises InputError if something on the path is no mapping."""
+    """Set the value at the path `keys`; a section that is null gets its first part. Raises InputError if something on the
+    path is no mapping.
+    """
     for i, key in enumerate(keys[:-1]):
-        content = content.setdefault(key, {})
+        if content.get(key) is None:
+            content[key] = {}
+        content = content[key]
         if not isinstance(content, dict):
             raise InputError(f"--set {'.'.join(keys)}: {'.'.join(keys[: i + 1])} is {content!r}, which has no parts")
     content[keys[-1]] = value

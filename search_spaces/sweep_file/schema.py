@@ -6,6 +6,8 @@ trainable: blendshape_lstm
 space:     {fix: {optimizer: adam}, range: {learning_rate: [1e-5, 1e-2]}}
 search:    {sampler: tpe, sampler_options: {group: true}, num_trials: 64, seed: 7, start_from: [seed_paper, {sweep: lstm-small, best: 4}]}
 stop:      {metric: val_macro_f1, mode: max, scheduler: asha, grace_epochs: 5, max_epochs: 200, reduction: 3}
+           # and sweep: {hours: 2, epochs: 5000, no_better_in: 50, target: {val_macro_f1: 0.75}}: when the search ends
+finalists: null                                  # or {best: 5, seeds: 5, by: mean}: the best points with other seeds
 then:      null                                  # or {best: 4, fraction: 1.0, max_epochs: null}: a second sweep
 resources: {cpus: 1, gpus: 0, accelerator: null}  # of a trial: gpus is 1 or a share of one; accelerator: e.g. A100
 tracking:  {uri: null, experiment: null}
@@ -25,6 +27,8 @@ from typing import Any, Literal, cast
 from pydantic import Field, ValidationInfo, field_validator, model_validator
 
 from fersweep.data_pipeline.tasks.spec import TaskSpec
+from fersweep.search_spaces.sweep_file.sections.budget import Budget
+from fersweep.search_spaces.sweep_file.sections.finalists import Finalists
 from fersweep.search_spaces.sweep_file.sections.objectives import (
     Constraint,
     Objective,
@@ -125,6 +129,7 @@ class Stop(Part):
     reduction: int = Field(3, ge=2)
     report_s: float = Field(1.0, ge=0)
     timeout_s: float | None = Field(3600.0, gt=0)
+    sweep: Budget | None = None
 
     @model_validator(mode="before")
     @classmethod
@@ -161,6 +166,8 @@ class Stop(Part):
         self._check_unit()
         options = self._options().settled(self.grace, self.reduction, self.end)
         self.scheduler_options.update(options.model_dump(mode="json"))
+        if self.sweep is not None:
+            self.sweep.refuse_other_metrics(self.metric)
         return self
 
     def _check_unit(self) -> None:
@@ -212,7 +219,7 @@ class Stop(Part):
 
 class Then(Part):
     """What follows the sweep: a second one, NAME-full, with the points of the `best` trials, on a `fraction` of train, for
-    at most `max_epochs` (null: as many as the first). Everything else is as in the first.
+    at most `max_epochs` (null: as many as the first). It has no budget and no finalists; everything else is as in the first.
     """
 
     best: int = Field(4, ge=1)
@@ -282,6 +289,7 @@ class Sweep(Part):
     space: Space = Space()
     search: Search = Field(default_factory=lambda: Search.model_validate({}))
     stop: Stop = Field(default_factory=lambda: Stop.model_validate({}))
+    finalists: Finalists | None = None
     then: Then | None = None
     resources: Resources = Field(default_factory=lambda: Resources.model_validate({}))
     tracking: Tracking = Tracking()
@@ -306,8 +314,9 @@ class Sweep(Part):
 
     @model_validator(mode="after")
     def _check(self) -> Sweep:
-        if self.then is not None and self.then.best > self.search.num_trials:
-            raise ValueError(f"then.best: {self.then.best} is more than search.num_trials, {self.search.num_trials}")
+        for key, part in (("finalists", self.finalists), ("then", self.then)):
+            if part is not None and part.best > self.search.num_trials:
+                raise ValueError(f"{key}.best: {part.best} is more than search.num_trials, {self.search.num_trials}")
         if self.following is not None and len(self.following.name) > MAX_NAME:
             raise ValueError(
                 f"name: {self.following.name!r}, as `then` names its sweep, is longer than {MAX_NAME} characters"
@@ -324,7 +333,10 @@ class Sweep(Part):
             "name": f"{self.name}-full",
             "task": self.task.model_copy(update={"fraction": self.then.fraction}),
             "search": self.search.model_copy(update={"num_trials": self.then.best, "start_from": [older]}),
-            "stop": self.stop.model_copy(update={"max_epochs": self.then.max_epochs or self.stop.max_epochs}),
+            "stop": self.stop.model_copy(
+                update={"max_epochs": self.then.max_epochs or self.stop.max_epochs, "sweep": None}
+            ),
+            "finalists": None,
             "then": None,
         }
         return self.model_copy(update=changes)

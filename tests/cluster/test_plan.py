@@ -19,7 +19,7 @@ from fersweep.cluster.planning.costs import Costs, TrialCost, faces_ratio
 from fersweep.cluster.planning.estimate import Range
 from fersweep.cluster.planning.needs import disk_bytes
 from fersweep.cluster.planning.past_sweeps import past_costs
-from fersweep.cluster.planning.plan import Options, plan
+from fersweep.cluster.planning.plan import Options, _repeats, plan
 from fersweep.cluster.planning.simulation import Overhead, Run, Rung, simulate
 from fersweep.cluster.planning.suggestions import Suggestions
 from fersweep.cluster.plans import find_plan, save_plan
@@ -64,6 +64,19 @@ def test_without_a_scheduler_a_sweep_takes_what_its_parts_take() -> None:
     assert run.sweep_s == pytest.approx(3.0 + 3 * trial_s)
     assert (run.epochs, run.reports, run.finished, run.reached) == (60, 30, 6, {})
     assert run.busy_s == pytest.approx(2 * run.sweep_s)
+
+
+def test_a_budget_ends_a_planned_sweep_and_finalists_come_after_it() -> None:
+    asked: dict[str, Any] = {"scheduler": "none", "max_epochs": 10, "report_s": 4.0, "sweep": {"epochs": 25}}
+    run = simulate(Stop.model_validate(asked), [COST] * 600, 1, 3.0, FREE, np.random.default_rng(0))
+    assert (run.begun, run.epochs, run.finished) == (3, 30, 3), "running trials go on"
+    asked["sweep"] = {"hours": 25 / 3600}
+    run = simulate(Stop.model_validate(asked), [COST] * 600, 1, 3.0, FREE, np.random.default_rng(0))
+    assert (run.begun, run.epochs, run.finished) == (1, 10, 1), "3 + 1.5 s of its start, 4.1 s a report"
+    sweep = make_sweep(finalists={"best": 2, "seeds": 3}, stop={"sweep": {"epochs": 25}})
+    repeats = _repeats(sweep)
+    (found,) = {(run.begun, run.epochs) for run in estimate.runs(repeats, costs_of(COST), 2, NO_SUGGESTION)}
+    assert found == (6, 6 * sweep.stop.max_epochs)
 
 
 def test_the_driver_is_a_place_where_reports_queue() -> None:

@@ -4,7 +4,8 @@
 
 Each of these is a function of the record: it is made from all trials when it is first asked for, and each event tells it
 of the one trial that has changed (`SweepRecord.apply`). What it says of a trial depends on that trial as it is now, so
-that it can never say anything else than what all trials at once would.
+that it can never say anything else than what all trials at once would. Repeats of finalists are shown to those alone that
+say so (SEES_REPEATS): samplers, rules and rankings are of the search.
 """
 
 from __future__ import annotations
@@ -33,6 +34,8 @@ class Derived(Protocol):
 class Totals:
     """Attributes: num_epochs: of all trials; states: number of trials by state; running: those that have not ended."""
 
+    SEES_REPEATS = True
+
     def __init__(self) -> None:
         self.num_epochs = 0
         self.states = Counter[str]()
@@ -50,6 +53,33 @@ class Totals:
             self.running[trial.number] = trial
         else:
             self.running.pop(trial.number, None)
+
+
+class SearchTotals(Totals):
+    """Of the search's trials, without the repeats of finalists."""
+
+    SEES_REPEATS = False
+
+    @property
+    def num_trials(self) -> int:
+        return self.states.total()
+
+    @property
+    def num_ended(self) -> int:
+        return self.num_trials - len(self.running)
+
+
+class Repeats:
+    """`trials`: the repeats of finalists, by the number of the trial that each repeats, and its seed (from 1 on)."""
+
+    SEES_REPEATS = True
+
+    def __init__(self) -> None:
+        self.trials: dict[tuple[int, int], TrialRecord] = {}
+
+    def see(self, trial: TrialRecord) -> None:
+        if trial.repeat_of is not None and trial.seed_index is not None:
+            self.trials[trial.repeat_of, trial.seed_index] = trial
 
 
 class Ranking:
@@ -135,6 +165,8 @@ class Ranking:
 
 class Ends:
     """`numbers`: the trials that have ended, or were reopened, in order; one may come several times."""
+
+    SEES_REPEATS = True
 
     def __init__(self) -> None:
         self.numbers: list[int] = []

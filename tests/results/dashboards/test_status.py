@@ -68,7 +68,8 @@ def test_a_finished_sweep(sweep_dir: Path) -> None:
     record = journal.read(sweep_dir / "journal.jsonl")
     best = record.ranked(METRIC, "max")[0]
     assert list(content) == [
-        "sweep", "directory", "disk_bytes", "state", "reason", "trials", "failures", "num_trials", "metric", "mode", "best", "front", "epochs",
+        "sweep", "directory", "disk_bytes", "state", "reason", "trials", "failures", "num_trials", "budget", "spent",
+            "finalists", "metric", "mode", "best", "front", "epochs",
         "seen_at", "age_s", "driver", "resume", "fersweep", "planned", "storage", "mlflow", "sync",
     ]  # fmt: skip
     assert (content["sweep"], content["state"], content["reason"], content["resume"]) == (
