@@ -14,8 +14,8 @@ from typing import Any
 from fersweep.common.errors import InputError
 from fersweep.results.record.home import find_sweep
 from fersweep.results.record.journal import SweepRecord, TrialRecord
-from fersweep.results.record.ranking.order import order_of
 from fersweep.results.record.ranking.finalists import best_first
+from fersweep.results.record.ranking.order import order_of
 from fersweep.results.record.recorded_sweep import load_sweep
 from fersweep.results.record.sweep_json import OlderPoint, OlderTrial
 from fersweep.search_spaces.sweep_file.schema import Sweep

@@ -151,7 +151,9 @@ def _saved(data: ReportData) -> Section:
 def _rungs(data: ReportData) -> list[list[object]]:
     """Where there are many, those alone at which a trial was stopped."""
     better, stop = (np.fmax if data.mode == "max" else np.fmin), data.sweep.asked.stop
-    come = {number: progress(trial, stop.unit) for number, trial in data.record.trials.items() if trial.repeat_of is None}
+    come = {
+        number: progress(trial, stop.unit) for number, trial in data.record.trials.items() if trial.repeat_of is None
+    }
     ends = Counter(str(t.reason).rpartition(" at ")[2] for t in data.record.trials.values() if t.state == "stopped")
     rows: list[list[object]] = []
     for level in data.rungs:
