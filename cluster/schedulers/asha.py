@@ -10,7 +10,7 @@ from bisect import insort
 from collections.abc import Sequence
 
 from fersweep.results.record.journal import SweepRecord
-from fersweep.results.record.ranking.progress import crossed, epochs_at, progress
+from fersweep.results.record.ranking.progress import crossed, epochs_at, progress, takes_part
 from fersweep.results.record.trial_record import TrialRecord
 from fersweep.search_spaces.sweep_file.schema import Stop
 
@@ -30,7 +30,7 @@ class Rung:
         self.sorted: list[float] = []
 
     def see(self, trial: TrialRecord) -> None:
-        if trial.number in self.values:  # what counts here does not change any more
+        if trial.number in self.values or not takes_part(trial):  # what counts here does not change any more
             return
         count = epochs_at(progress(trial, self._unit), self._level)
         if count is None:

@@ -54,7 +54,9 @@ def sections(data: ReportData) -> list[Section]:
     shown = list(weights or params)[:MAX_PARAMS]
     which = f"the {len(shown)} most important of {len(params)} parameters" if weights else f"{len(shown)} parameters"
     stopped = sum(trial.state == "stopped" for trial in data.ranked)
-    counted = f" {stopped} trials that were stopped early count with the best value that they reached." if stopped else ""
+    counted = (
+        f" {stopped} trials that were stopped early count with the best value that they reached." if stopped else ""
+    )
     return [
         _important(weights, len(trials), counted),
         _slices(data, trials, shown, which),
