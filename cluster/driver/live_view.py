@@ -71,6 +71,8 @@ def _eta(sweep: Sweep, record: SweepRecord, seconds: float, ended_here: int, epo
     left = len(search.running) if over else sweep.search.num_trials - search.num_ended
     trained = sum(trial.num_epochs for trial in search.running.values())
     search_s = seconds / ended_here * left if ended_here else epoch_s * max(left * stop.max_epochs - trained, 0)
+    if stop.max_s is not None and not ended_here:
+        search_s = min(search_s, stop.max_s * math.ceil(left / max(len(search.running), 1)))
     pace_s = {"hours": 3600.0, "epochs": epoch_s}
     budget_s = min((part.left * pace_s[part.name] for part in parts if part.name in pace_s), default=math.inf)
     repeats_s = epoch_s * _epochs_of_repeats(sweep, record)

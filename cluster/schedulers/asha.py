@@ -15,7 +15,7 @@ import numpy as np
 from fersweep.results.record.journal import SweepRecord
 from fersweep.results.record.ranking.order import Order, objectives_of
 from fersweep.results.record.ranking.pareto import crowding_distances, non_dominated_ranks
-from fersweep.results.record.ranking.progress import crossed, epochs_at, progress
+from fersweep.results.record.ranking.progress import crossed, epochs_at, progress, takes_part
 from fersweep.results.record.trial_record import TrialRecord
 from fersweep.search_spaces.sweep_file.schema import Stop
 
@@ -40,7 +40,7 @@ class Rung:
             if value is not None:
                 del self.sorted[bisect_left(self.sorted, value)]
             return
-        if trial.number in self.values:  # what counts here does not change any more
+        if trial.number in self.values or not takes_part(trial):  # what counts here does not change any more
             return
         count = epochs_at(progress(trial, self._unit), self._level)
         if count is None:

@@ -171,6 +171,10 @@ class Stop(Part):
         return self
 
     def _check_unit(self) -> None:
+        if self.unit not in self._options().UNITS:
+            raise ValueError(
+                f"stop.unit: {self.unit}, but {self.scheduler} counts {' or '.join(self._options().UNITS)}"
+            )
         other = {"grace_s": "grace_epochs", "max_s": "max_epochs"}
         if self.unit == "seconds":
             other = {"grace_epochs": "grace_s"}
@@ -317,6 +321,8 @@ class Sweep(Part):
         for key, part in (("finalists", self.finalists), ("then", self.then)):
             if part is not None and part.best > self.search.num_trials:
                 raise ValueError(f"{key}.best: {part.best} is more than search.num_trials, {self.search.num_trials}")
+        if self.following is not None:
+            self.following.stop.rungs()
         if self.following is not None and len(self.following.name) > MAX_NAME:
             raise ValueError(
                 f"name: {self.following.name!r}, as `then` names its sweep, is longer than {MAX_NAME} characters"

@@ -15,7 +15,9 @@ import optuna
 import pytest
 import yaml
 
+from fersweep.cluster.schedulers.asha import Rung
 from fersweep.cluster.schedulers.hyperband import bracket_of, shares
+from fersweep.cluster.schedulers.levels import Levels
 from fersweep.cluster.schedulers.registry import RULES
 from fersweep.cluster.schedulers.wilcoxon import check_folds, p_worse
 from fersweep.cluster.search.decisions import Search
@@ -23,7 +25,7 @@ from fersweep.common.errors import InputError
 from fersweep.results.record.journal import SweepRecord
 from fersweep.results.record.ranking.progress import crossed, training_seconds
 from fersweep.results.record.sweep_json import OlderTrial
-from fersweep.results.record.trial_record import parse_event
+from fersweep.results.record.trial_record import Epochs, TrialRecord, parse_event
 from fersweep.search_spaces.sweep_file.consistency import remarks
 from fersweep.search_spaces.sweep_file.read_sweep import read_sweep
 from fersweep.search_spaces.sweep_file.schema import Stop, Sweep
@@ -369,6 +371,9 @@ def test_brackets_stay_when_a_sweep_is_extended() -> None:
     sweep = sweep_of("hyperband")
     longer = sweep.stop.model_dump(mode="json") | {"max_epochs": 900}
     assert Stop.model_validate(longer).scheduler_options == sweep.stop.scheduler_options == {"brackets": 3}
+    shorter = Sweep.model_validate({**sweep.model_dump(mode="json"), "then": {"best": 2, "max_epochs": 2}}).following
+    assert shorter is not None  # which may have fewer rungs than brackets
+    assert Sweep.model_validate(shorter.model_dump(mode="json")).stop.scheduler_options == {"brackets": 3}
 
 
 @pytest.mark.parametrize(
@@ -424,8 +429,6 @@ def test_a_rung_in_seconds_counts_the_epochs_that_had_begun() -> None:
 @pytest.mark.parametrize("case", ["asha, seconds", "hyperband", "median", "wilcoxon"])
 def test_a_report_costs_the_same_after_many_trials(case: str, monkeypatch: pytest.MonkeyPatch) -> None:
     """Counted are the looks at a trial's epochs: none but its own (and the best trial's, where folds are compared)."""
-    from fersweep.results.record.trial_record import Epochs
-
     looks = []
     for number in (10, 80):
         search = search_of(sweep_of(case).model_copy(update={"search": make_sweep(search={"num_trials": 500}).search}))
@@ -446,11 +449,21 @@ def test_a_report_costs_the_same_after_many_trials(case: str, monkeypatch: pytes
     assert max(looks) <= 40, looks  # fewer than there are trials
 
 
+def test_repeats_of_finalists_are_compared_with_nobody() -> None:
+    for repeat_of, number_here in ((None, 1), (0, 0)):
+        trial = TrialRecord(1, {}, epochs=Epochs({"epoch": epoch, METRIC: 0.5} for epoch in (1, 2)))
+        trial.repeat_of = repeat_of
+        rung, levels = Rung(2, METRIC, "max"), Levels((2,), METRIC, "max", "epochs", ("running",), averaged=False)
+        rung.see(trial)
+        levels.see(trial)
+        assert len(rung.values) == len(levels.values[0]) == number_here
+
+
 @pytest.mark.parametrize(
     ("overrides", "message"),
     [
         (["stop.scheduler=hyperbnd"], r"there is no 'hyperbnd'; did you mean 'hyperband'"),
-        (["stop.scheduler=hyperband", "stop.scheduler_options.brackets=9"], "brackets: 9, but only 2 can begin within 20"),
+        (["stop.scheduler=hyperband", "stop.scheduler_options.brackets=9"], "brackets: 9, but only 2 can begin within epoch 20, the first at epoch 5"),
         (["stop.scheduler=median", "stop.scheduler_options.interval=1.5"], "interval 1.5 must be whole, as stop.unit is epochs"),
         (["stop.scheduler=median", "stop.max_epochs=999999999"], "compares a trial more than 10,000 times"),
         (["stop.scheduler=percentile", "stop.scheduler_options.percentile=100"], "percentile: Input should be less than 100"),

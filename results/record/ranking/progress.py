@@ -9,6 +9,11 @@ from itertools import accumulate
 from fersweep.results.record.trial_record import TrialRecord
 
 
+def takes_part(trial: TrialRecord) -> bool:
+    """Whether a trial is one of the search, and no repeat of a finalist: those are compared with nobody."""
+    return getattr(trial, "repeat_of", None) is None
+
+
 def training_seconds(epoch_s: Iterable[float]) -> list[float]:
     """Seconds of training by the end of each epoch, of those that each took; an unmeasured one (NaN) counts as none."""
     return list(accumulate(seconds if seconds > 0 else 0.0 for seconds in epoch_s))
