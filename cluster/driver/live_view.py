@@ -46,7 +46,7 @@ def summary(
     parts += [f"{counts[state]} {state}" for state in ("running", "stopped", "failed") if counts[state]]
     order = order_of(sweep)
     ranking = record.ranking(order)
-    first, best = ranking.best(), "none feasible yet" if order.limits else "none yet"
+    first, best = ranking.best(), "none feasible yet" if next(iter(ranking), None) else "none yet"
     if first and (row := first.best(stop.metric, stop.mode)):
         best = f"{row[stop.metric]:.4f} (trial {first.name}, epoch {int(row['epoch'])})"
     if order.objectives:
