@@ -81,7 +81,9 @@ def test_a_fold_knows_nothing_of_its_own_faces(data: Path, tmp_path: Path) -> No
     x = np.stack([table[name].to_numpy() for name in BLENDSHAPES], axis=1).astype(np.float32)
     x[in_fold, -1] = np.linspace(0.5, 1, int(in_fold.sum()))
     x[in_fold, 0] = 1.0
-    columns: dict[str, Any] = {name: table[name].to_pylist() for name in names if name in ("source", "split", "label", "fold")}
+    columns: dict[str, Any] = {
+        name: table[name].to_pylist() for name in names if name in ("source", "split", "label", "fold")
+    }
     columns["duplicate_of"] = [None] * table.num_rows
     content = {key: value for key, value in read_manifest(data).items() if key in (*FIELDS, "folds")}
     rows = [make_rows(None, blendshapes=x, pixels=None, **columns)]
@@ -115,8 +117,12 @@ def test_what_is_learned_is_said(with_val: bool, data: Path) -> None:
     learned = [arrays.train.y] if with_val else [arrays.train.y[fold.train] for fold in arrays.folds]
     assert [len(y) for y in learned] == [30] * (1 if with_val else 3)
     table = open_table(data)
-    plain = {i for i, how in zip(table["face_id"].to_pylist(), table["augmentation"].to_pylist(), strict=True) if not how}
-    rows = np.arange(len(arrays.train.y)) if with_val else np.unique(np.concatenate([fold.train for fold in arrays.folds]))
+    plain = {
+        i for i, how in zip(table["face_id"].to_pylist(), table["augmentation"].to_pylist(), strict=True) if not how
+    }
+    rows = (
+        np.arange(len(arrays.train.y)) if with_val else np.unique(np.concatenate([fold.train for fold in arrays.folds]))
+    )
     assert faces.has([name for name in arrays.train.face_ids[rows] if name in plain]).all()
     assert not faces.has(Task(data, TaskSpec(fold=0)).load("test").face_ids).any()
 
@@ -143,7 +149,11 @@ def test_what_cannot_be_learned_fold_by_fold_is_refused(data: Path, tiny_dataset
     content = {key: value for key, value in read_manifest(data).items() if key in (*FIELDS, "folds")}
     fold = table["fold"].fill_null(-1).to_numpy()
     for name, keep, message in (
-        ("class", ~rare | (fold == 1) | (fold < 0), r"task.classes.sad: no train face .* is left for fold 1 with a label"),
+        (
+            "class",
+            ~rare | (fold == 1) | (fold < 0),
+            r"task.classes.sad: no train face .* is left for fold 1 with a label",
+        ),
         ("val", fold != 2, "task.fold: fold 2 of .* has no face"),
     ):
         write_dataset(tmp_path / name, [table.filter(keep)], content)
