@@ -12,16 +12,17 @@ from fersweep import trainables
 from fersweep.common.errors import InputError
 from fersweep.data_pipeline.tasks.spec import TaskSpec
 from fersweep.data_pipeline.tasks.task import Task
-from fersweep.results.compare.comparison import comparison
-from fersweep.results.compare.data import ComparedSweeps
+from fersweep.results.compare.sweeps import compare_sweeps
 from fersweep.results.evaluate.judgement import evaluate
 from fersweep.results.evaluate.model_judgement import judge_model
+from fersweep.results.evaluate.tree_baseline import tree_baseline
 from fersweep.results.mlflow_store.run_fields import epoch_metrics
 from fersweep.results.models.open_model import open_model
 from fersweep.results.promote import refit
 from fersweep.results.promote.promotion import promote
 from fersweep.results.record.recorded_sweep import load_sweep
 from fersweep.results.scores.paired import Difference
+from fersweep.trainables.metrics import SCORES
 from fersweep.trainables.saved_model import read_model
 from tests.datasets import write_tiny_dataset
 from tests.sweeps import METRIC, FakeDriver, write_sweep_json
@@ -40,15 +41,14 @@ def sweep_dir(tmp_path_factory: pytest.TempPathFactory, empty_store: Path) -> Pa
         driver = FakeDriver(write_sweep_json(home, data, arrays, name, "pixel_mlp"), arrays)
         driver.journal.session("started")
         hparams = {"units": [8], "image_size": 24, "learning_rate": rate, "batch_size": 32}
-        driver.run_trial(0, hparams, 2, "finished")
+        driver.run_trial(0, hparams, 1, "finished")
         driver.journal.session("finished")
         driver.journal.close()
     return home / "sweeps" / "folds"
 
 
 def test_its_interval_is_of_the_mean_over_folds(sweep_dir: Path) -> None:
-    compared = comparison(sweep_dir.parents[1], ["folds", "others"]).data
-    assert isinstance(compared, ComparedSweeps)
+    compared = compare_sweeps(sweep_dir.parents[1], ["folds", "others"])
     best = compared.sweeps[0].best
     assert best is not None
     assert best.low is not None
@@ -58,6 +58,15 @@ def test_its_interval_is_of_the_mean_over_folds(sweep_dir: Path) -> None:
     difference = compared.pairs[0].difference
     assert isinstance(difference, Difference)
     assert difference.faces == f"{compared.sweeps[0].num_faces} faces of val, of all folds as one"
+
+
+def test_trees_to_beat_do_not_know_the_faces_that_they_are_judged_by(sweep_dir: Path) -> None:
+    data = load_sweep(sweep_dir).sweep.dataset.path
+    figures = tree_baseline(Task(data, TaskSpec(fold="all")))
+    alone = [tree_baseline(Task(data, TaskSpec(fold=number))).detected for number in range(NUM_FOLDS)]
+    for name in SCORES:
+        assert figures.detected.score(name).value == pytest.approx(np.mean([each.score(name).value for each in alone]))
+    assert figures.detected.num_faces == sum(each.num_faces for each in alone)
 
 
 def test_promoted_it_is_the_mean_of_its_models(sweep_dir: Path) -> None:
