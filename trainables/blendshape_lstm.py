@@ -25,11 +25,13 @@ from fersweep.trainables.keras_training.classifier import (
     make_initializer,
     restore_classifier,
 )
+from fersweep.trainables.keras_training import hparams as training
 from fersweep.trainables.keras_training.hparams import KerasHparams
 from fersweep.trainables.keras_training.runtime import import_keras
 
 FRAMEWORK = "tensorflow"
 FEATURES = VECTORS
+PERTURBABLE = training.PERTURBABLE | {"recurrent_dropout"}
 
 
 class Hparams(KerasHparams):

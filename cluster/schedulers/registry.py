@@ -6,10 +6,11 @@ from collections.abc import Callable
 
 from fersweep.cluster.schedulers.asha import Asha
 from fersweep.cluster.schedulers.never import Never
+from fersweep.cluster.schedulers.pbt import Pbt
 from fersweep.cluster.schedulers.rule import Rule
 from fersweep.search_spaces.sweep_file.schema import Stop
 
-RULES: dict[str, Callable[[Stop], Rule]] = {"asha": Asha, "none": Never}
+RULES: dict[str, Callable[[Stop], Rule]] = {"asha": Asha, "none": Never, "pbt": Pbt}
 
 
 def rule(stop: Stop) -> Rule:

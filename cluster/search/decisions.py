@@ -14,7 +14,9 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
 from fersweep.cluster.samplers.sampler import Sampler
+from fersweep.cluster.schedulers.pbt import Population
 from fersweep.cluster.schedulers.registry import rule
+from fersweep.results.record.checkpoints import Adopted
 from fersweep.results.record.journal import Journal, SweepRecord
 from fersweep.results.record.sweep_json import OlderTrial
 from fersweep.search_spaces.sweep_file.schema import Sweep
@@ -30,11 +32,16 @@ MAX_LOST = 10  # machines that a trial may lose without gaining an epoch
 
 @dataclass(frozen=True)
 class Assignment:
-    """What a worker gets: a trial, its hparams, and how many of its epochs are in the journal already."""
+    """What a worker gets: a trial, its hparams, and how many of its epochs are in the journal already.
+
+    `earlier`: (last epoch, hparams) of what it was trained with before; `adopts`: whose checkpoint its present hparams began with.
+    """
 
     trial: int
     hparams: dict[str, Any]
     known_epochs: int
+    earlier: tuple[tuple[int, dict[str, Any]], ...] = ()
+    adopts: Adopted | None = None
 
 
 class TooManyFailures(RuntimeError):
@@ -58,6 +65,7 @@ class Search:
         self.sweep, self.journal = sweep, journal
         self._sampler = Sampler(sweep, history, points)
         self._rule = rule(sweep.stop)
+        self._population = Population(sweep) if sweep.stop.scheduler == "pbt" else None
         self.active: dict[int, float] = {}
 
     @property
@@ -79,16 +87,68 @@ class Search:
         return self.record.num_ended == len(self.record.trials) >= self.sweep.search.num_trials
 
     def next(self) -> Assignment | None:
-        """The next trial to run: first those left unfinished, then new ones; None when all are handed out."""
-        number = min(self.waiting(), default=None)
+        """The next trial to run: first those left unfinished, then new ones; None when all are handed out. Under PBT those
+        that have passed the fewest rungs come first; one that is at a rung is compared with the others now.
+        """
+        number = self._next()
         if number is None:
-            number = len(self.record.trials)
-            if number >= self.sweep.search.num_trials:
-                return None
+            return None
+        if number not in self.record.trials:
             self._sample(number)
-        trial = self.record.trials[number]
+        self._compare(number)
         self.active[number] = time.monotonic()
-        return Assignment(number, trial.hparams, trial.num_epochs)
+        return self._assignment(number)
+
+    def _next(self) -> int | None:
+        waiting, new = self.waiting(), len(self.record.trials)
+        if new < self.sweep.search.num_trials:
+            waiting.append(new)
+        population, trials = self._population, self.record.trials
+        if population is None:
+            return min(waiting, default=None)
+        return min(waiting, key=lambda number: (population.turn(trials.get(number)), number), default=None)
+
+    def _assignment(self, number: int) -> Assignment:
+        trial = self.record.trials[number]
+        now, adopts, trials = trial.now, None, self.record.trials
+        if now.donor is not None:
+            epoch = now.first - 1
+            adopts = Adopted(now.donor, epoch, trials[now.donor].at(epoch).hparams)
+        return Assignment(number, now.hparams, trial.num_epochs, trial.earlier(), adopts)
+
+    def _compare(self, number: int) -> bool:
+        """Whether a trial at a rung of PBT's, whose turn it is, goes on from another one's checkpoint."""
+        population, trial = self._population, self.record.trials[number]
+        if population is None or not population.is_due(trial):
+            return False
+        exploit = population.exploit(self.record, number)
+        if exploit is None:
+            among = len(population.compared(self.record, trial.num_epochs))
+            self.journal.append("compared", trial=number, at_epoch=trial.num_epochs, among=among)
+            return False
+        self.journal.append("exploited", trial=number, **vars(exploit))
+        return True
+
+    def _takes_turns(self, number: int) -> bool:
+        """Whether a running trial that is at a rung of PBT's leaves its place: to one whose turn it is, or to be handed out
+        again with another one's checkpoint.
+        """
+        if self._population is None or not self._population.is_due(self.record.trials[number]):
+            return False
+        heard = self.active.pop(number)
+        if self._next() != number or self._compare(number):
+            return True
+        self.active[number] = heard
+        return False
+
+    def needed_rungs(self) -> Sequence[int]:
+        """Epochs whose checkpoints of any trial may still be copied to another one; empty but under PBT."""
+        if self._population is None or self.record.num_ended == len(self.record.trials) >= self.sweep.search.num_trials:
+            return []
+        turns = [self._population.turn(trial) for trial in self.record.running.values()]
+        if len(self.record.trials) < self.sweep.search.num_trials:
+            turns.append(0)
+        return self.sweep.stop.rungs()[max(min(turns) - 1, 0) :]
 
     def _sample(self, number: int) -> None:
         from optuna.distributions import distribution_to_json
@@ -118,7 +178,7 @@ class Search:
         reason: str | None = None,
         worker: dict[str, Any] | None = None,
     ) -> bool:
-        """Record what a trial trained; True if it ends here.
+        """Record what a trial trained; True if it ends here, or leaves its place to another one.
 
         Args:
             number: the trial.
@@ -131,7 +191,7 @@ class Search:
         before = self.record.trials[number].num_epochs
         self._record_epochs(number, epochs, worker)
         if status == "running":
-            return self._judge(number, before)
+            return self._judge(number, before) or self._takes_turns(number)
         self._end(number, status, reason)
         return True
 

@@ -11,7 +11,8 @@ from fersweep.search_spaces.sweep_file.schema import Sweep
 
 @dataclass(frozen=True)
 class TrialSettings:
-    """What all trials of a sweep have in common. `rungs`: epochs at which a report must end; `gpus`: share of a GPU;
+    """What all trials of a sweep have in common. `rungs`: epochs at which a report must end; `keep_rungs`: their checkpoints
+    are kept, for other trials; `gpus`: share of a GPU;
     `fetched`: what the trainable takes from outside, by sha256 (trainables/protocol.py).
     `sweep_id`: "" where trials are measured alone.
     """
@@ -29,6 +30,7 @@ class TrialSettings:
     gpus: float
     sweep_id: str = ""
     fetched: dict[str, str] = field(default_factory=dict[str, str])
+    keep_rungs: bool = False
 
 
 def trial_settings(
@@ -50,4 +52,5 @@ def trial_settings(
         gpus=sweep.resources.gpus,
         sweep_id=sweep_id,
         fetched=fetched or {},
+        keep_rungs=stop.scheduler == "pbt",
     )

@@ -19,7 +19,7 @@ Row = dict[str, float]  # metrics of an epoch, `epoch` among them
 Hparams = dict[str, Any]  # what a trial trains with
 T = TypeVar("T")
 STATES = ("running", "finished", "stopped", "failed")
-KINDS = ("sampled", "report", "fault", "ended", "reopened")  # of events of a trial
+KINDS = ("sampled", "report", "fault", "ended", "reopened", "compared", "exploited")  # of events of a trial
 NUMBERS = (int, float)
 LARGEST = 2.0**63  # of what is counted or measured
 LAST_TIME = 2.5e11  # seconds since 1970: the year 9892
@@ -56,6 +56,8 @@ def parse_event(line: bytes) -> Event:
         _check_each(event, str, "reason")
         if not all(isinstance(text, str) for text in _check(event, "log", list, [])):
             raise ValueError("`log` is no list of lines")
+    elif kind in ("compared", "exploited"):
+        _check_compared(event, copied=kind == "exploited")
     elif kind == "ended":
         if event.get("state") not in STATES[1:]:
             raise ValueError("`state` is missing, or no state of a trial")
@@ -91,6 +93,17 @@ def _check_sampled(event: Event) -> None:
     _check_each(event, str, "point")
     if "suggest_s" in event and not _is_measured(event["suggest_s"]):
         raise ValueError("`suggest_s` is no number")
+
+
+def _check_compared(event: Event, copied: bool) -> None:
+    for key in ("at_epoch", "donor_epoch") if copied else ("at_epoch",):
+        if type(event.get(key)) is not int or not 0 < event[key] < LARGEST:
+            raise ValueError(f"`{key}` is missing, or no epoch")
+    if copied:
+        donor = event.get("donor")
+        if type(donor) is not int or not 0 <= donor < MOST_TRIALS or donor == event["trial"]:
+            raise ValueError("`donor` is missing, or no other trial's number")
+        _check_sampled(event)
 
 
 @functools.lru_cache(1000)
@@ -286,9 +299,25 @@ def _known(value: float) -> float | None:
     return None if math.isnan(value) else value
 
 
+class Stretch(NamedTuple):
+    """The epochs of a trial from `first` on, under one set of hparams. `donor`: the trial whose checkpoint of the epoch before
+    it went on from; None: the trial's own, or none.
+    """
+
+    first: int
+    hparams: Hparams
+    params: dict[str, Any]
+    distributions: dict[str, str]
+    donor: int | None = None
+
+
 @dataclass
 class TrialRecord:
-    """A trial as the journal has it. Times are seconds since 1970 (UTC); `reported_at` has one for each epoch."""
+    """A trial as the journal has it. Times are seconds since 1970 (UTC); `reported_at` has one for each epoch.
+
+    `hparams`, `params` and `distributions` are those that it began with. Under PBT it may have changed them since, each time
+    with another trial's checkpoint (`exploits`): `at` and `now` say what holds at an epoch.
+    """
 
     number: int
     hparams: Hparams
@@ -307,9 +336,31 @@ class TrialRecord:
     lost: int = 0  # attempts in a row that broke off through no fault of its own, without a new epoch
     log: list[str] = field(default_factory=list)  # the last lines of a process that died, of the last attempt that did
 
+    exploits: list[Stretch] = field(default_factory=list[Stretch])  # ascending
+    compared_at: int = 0  # the last epoch at which PBT has compared it with others
+
     @property
     def name(self) -> str:
         return trial_name(self.number)
+
+    @property
+    def stretches(self) -> list[Stretch]:
+        """All of them, the one that it began with first."""
+        return [Stretch(1, self.hparams, self.params, self.distributions), *self.exploits]
+
+    def at(self, epoch: int) -> Stretch:
+        """What an epoch was trained with; the first of all for epoch 0."""
+        return next((stretch for stretch in reversed(self.exploits) if stretch.first <= epoch), self.stretches[0])
+
+    @property
+    def now(self) -> Stretch:
+        """What its next epoch is trained with."""
+        return self.at(self.num_epochs + 1)
+
+    def earlier(self) -> tuple[tuple[int, Hparams], ...]:
+        """(last epoch, hparams) of the stretches before the present one."""
+        pairs = zip(self.stretches, self.exploits, strict=False)
+        return tuple((after.first - 1, before.hparams) for before, after in pairs)
 
     @property
     def num_epochs(self) -> int:
