@@ -37,17 +37,19 @@ class Pruner:
         for trial in (record.trials[number] for number in sorted(changed)):
             if trial.state == "running":
                 self._kept.pop(trial.number, None)
-                if past := frozenset(stop.rungs()) - rungs if stop.scheduler == "pbt" else None:
-                    best = trial.best(stop.metric, stop.mode) or {"epoch": 0}
-                    self._thread.submit(self._delete_rungs, trial.number, past - {int(best["epoch"])})
+                if stop.scheduler == "pbt":
+                    row = trial.best(stop.metric, stop.mode) or {"epoch": 0}
+                    past = frozenset(stop.rungs()) - rungs - {int(row["epoch"])}
+                    self._thread.submit(self._delete_rungs, trial.number, past)
             elif self._kept.get(trial.number) != (wanted := self._wanted(trial, trial.number in best) | rungs):
                 self._kept[trial.number] = wanted
                 self._thread.submit(checkpoints.prune, self._storage, trial.number, wanted)
 
     def _delete_rungs(self, trial: int, past: frozenset[int]) -> None:
-        """Of a running trial, which deletes its other checkpoints itself, and keeps the newest two."""
-        saved = checkpoints.saved(self._storage, trial)
-        checkpoints.prune(self._storage, trial, {*saved[-2:], *(epoch for epoch in saved if epoch not in past)})
+        """Of a running trial, which saves and deletes the others itself while this runs, and needs the newest two."""
+        for epoch in checkpoints.saved(self._storage, trial)[:-2]:
+            if epoch in past:
+                self._storage.remove(checkpoints.place(trial, epoch))
 
     def _wanted(self, trial: TrialRecord, is_best: bool) -> frozenset[int]:
         stop = self._search.sweep.stop

@@ -113,9 +113,7 @@ class TrialSession:
         own = checkpoints.fetch(settings.storage, self.number, adopts.epoch, settings.directory, owner)
         seed = checkpoints.trial_seed(settings.seed, adopts.trial)
         donor = replace(owner, trial=adopts.trial, hparams=adopts.hparams, seed=seed, earlier=())
-        self.trainable.load(
-            checkpoints.fetch(settings.storage, adopts.trial, adopts.epoch, settings.directory, donor)
-        )
+        self.trainable.load(checkpoints.fetch(settings.storage, adopts.trial, adopts.epoch, settings.directory, donor))
         self.epochs = checkpoints.read_epochs(own)
 
     def run(self) -> TrialReport:

@@ -11,7 +11,17 @@ from fersweep.trainables.protocol import HparamsModel
 
 # No variable of net or optimizer depends on them, as long as none is 0 in one trial and not in another (protocol.py).
 PERTURBABLE = frozenset(
-    ("learning_rate", "beta_1", "clipnorm", "weight_decay", "ema_momentum", "l2", "dropout", "class_weights", "label_smoothing")
+    (
+        "learning_rate",
+        "beta_1",
+        "clipnorm",
+        "weight_decay",
+        "ema_momentum",
+        "l2",
+        "dropout",
+        "class_weights",
+        "label_smoothing",
+    )
 )
 
 
