@@ -174,6 +174,11 @@ def _refuse_differences(before: Sweep, sweep: Sweep, record: SweepRecord) -> Non
                 f"{difference.key} is {_yaml(difference.before)} in sweep {before.name!r}, not {_yaml(difference.now)}: its trials so far rest on that; launch a "
                 f"new sweep, which can learn from this one (search.start_from: {{sweep: {before.name}}})"
             )
+    if sweep.stop.scheduler == "pbt" and sweep.search.num_trials != before.search.num_trials:
+        raise InputError(
+            f"search.num_trials: the population of a pbt sweep stays as it began, {before.search.num_trials}: later trials would "
+            f"find no checkpoints of early epochs to copy; launch a new sweep"
+        )
     if sweep.search.num_trials < len(record.trials):
         raise InputError(f"--trials {sweep.search.num_trials}: the sweep has {len(record.trials)} trials already")
     longest = max((trial.num_epochs for trial in record.trials.values()), default=0)

@@ -19,13 +19,13 @@ from pydantic import Field
 
 from fersweep.data_pipeline.tasks.arrays import TaskArrays
 from fersweep.data_pipeline.tasks.features import VECTORS
+from fersweep.trainables.keras_training import hparams as training
 from fersweep.trainables.keras_training.classifier import (
     KerasClassifier,
     build_classifier,
     make_initializer,
     restore_classifier,
 )
-from fersweep.trainables.keras_training import hparams as training
 from fersweep.trainables.keras_training.hparams import KerasHparams
 from fersweep.trainables.keras_training.runtime import import_keras
 

@@ -138,7 +138,8 @@ def simulate(
         run.finished += ended
         if epochs in rungs:
             run.reached[epochs] += 1
-            ended |= not rungs[epochs].survives(quality[trial] + CHANCE * rng.normal())
+            survives = rungs[epochs].survives(quality[trial] + CHANCE * rng.normal())
+            ended |= not survives and stop.scheduler != "pbt"  # which ends none
         if ended:
             free = fleet.begin(place, free, fresh=False)
         else:

@@ -60,6 +60,14 @@ class Population:
         """Rungs that a trial has passed: those with the fewest have their turn first. None: one that is not sampled yet."""
         return 0 if trial is None else trial.num_epochs // self._options.interval
 
+    def needed_rungs(self, record: SweepRecord) -> list[int]:
+        """Epochs whose checkpoints of any trial may still be copied to another one."""
+        turns = [self.turn(trial) for trial in record.running.values()]
+        if len(record.trials) < self._sweep.search.num_trials:
+            turns.append(self.turn(None))
+        # of the rung that the last ones have passed, too: one that copies may be killed before it has a checkpoint
+        return self._sweep.stop.rungs()[max(min(turns) - 1, 0) :] if turns else []
+
     def is_due(self, trial: TrialRecord) -> bool:
         """Whether a trial is at a rung at which it has not been compared yet."""
         return trial.num_epochs in self._rungs and trial.compared_at < trial.num_epochs

@@ -10,13 +10,12 @@ from __future__ import annotations
 
 import time
 from collections.abc import Sequence
-from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
 from fersweep.cluster.samplers.sampler import Sampler
 from fersweep.cluster.schedulers.pbt import Population
 from fersweep.cluster.schedulers.registry import rule
-from fersweep.results.record.checkpoints import Adopted
+from fersweep.cluster.search.assignment import Assignment, assignment_of
 from fersweep.results.record.journal import Journal, SweepRecord
 from fersweep.results.record.sweep_json import OlderTrial
 from fersweep.search_spaces.sweep_file.schema import Sweep
@@ -28,20 +27,6 @@ if TYPE_CHECKING:
 
 MIN_ENDED = 10  # the share of failures is of at least so many trials
 MAX_LOST = 10  # machines that a trial may lose without gaining an epoch
-
-
-@dataclass(frozen=True)
-class Assignment:
-    """What a worker gets: a trial, its hparams, and how many of its epochs are in the journal already.
-
-    `earlier`: (last epoch, hparams) of what it was trained with before; `adopts`: whose checkpoint its present hparams began with.
-    """
-
-    trial: int
-    hparams: dict[str, Any]
-    known_epochs: int
-    earlier: tuple[tuple[int, dict[str, Any]], ...] = ()
-    adopts: Adopted | None = None
 
 
 class TooManyFailures(RuntimeError):
@@ -97,7 +82,7 @@ class Search:
             self._sample(number)
         self._compare(number)
         self.active[number] = time.monotonic()
-        return self._assignment(number)
+        return assignment_of(self.record, number)
 
     def _next(self) -> int | None:
         waiting, new = self.waiting(), len(self.record.trials)
@@ -107,14 +92,6 @@ class Search:
         if population is None:
             return min(waiting, default=None)
         return min(waiting, key=lambda number: (population.turn(trials.get(number)), number), default=None)
-
-    def _assignment(self, number: int) -> Assignment:
-        trial = self.record.trials[number]
-        now, adopts, trials = trial.now, None, self.record.trials
-        if now.donor is not None:
-            epoch = now.first - 1
-            adopts = Adopted(now.donor, epoch, trials[now.donor].at(epoch).hparams)
-        return Assignment(number, now.hparams, trial.num_epochs, trial.earlier(), adopts)
 
     def _compare(self, number: int) -> bool:
         """Whether a trial at a rung of PBT's, whose turn it is, goes on from another one's checkpoint."""
@@ -142,13 +119,8 @@ class Search:
         return False
 
     def needed_rungs(self) -> Sequence[int]:
-        """Epochs whose checkpoints of any trial may still be copied to another one; empty but under PBT."""
-        if self._population is None or self.record.num_ended == len(self.record.trials) >= self.sweep.search.num_trials:
-            return []
-        turns = [self._population.turn(trial) for trial in self.record.running.values()]
-        if len(self.record.trials) < self.sweep.search.num_trials:
-            turns.append(0)
-        return self.sweep.stop.rungs()[max(min(turns) - 1, 0) :]
+        """Epochs whose checkpoints of any trial may still be copied to another one; none but under PBT."""
+        return [] if self._population is None else self._population.needed_rungs(self.record)
 
     def _sample(self, number: int) -> None:
         from optuna.distributions import distribution_to_json

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from datetime import datetime
 from typing import TYPE_CHECKING, Any, cast
 
@@ -11,6 +11,7 @@ from fersweep.common.stores.buckets import is_address
 from fersweep.common.text import masked
 from fersweep.results.mlflow_store import limits
 from fersweep.results.record.journal import Report, SweepRecord, TrialRecord
+from fersweep.results.record.ranking.lineage import copies
 from fersweep.results.record.sweep_json import SweepJson
 from fersweep.results.scores.figures import SETS, Figures
 from fersweep.trainables.metrics import SCORES
@@ -26,6 +27,9 @@ FORMAT_TAG, FORMAT = "fersweep.format", "3"
 `at_best/val_accuracy` where this version has `best/val_macro_f1` and `best/val_accuracy`; those of 2 lack ENDED_TAG."""
 ASKED_TAG = "fersweep.test_asked"  # of a version: how often the faces of test had been judged, its own time included
 AS_VALUES = ("task.classes", "task.balance")  # mappings whose keys a user names
+LINEAGE_TAG = (
+    "fersweep.lineage"  # of a trial under PBT: `copied 0003 at epoch 5`; of a version: the schedule of its hparams
+)
 ENDED_TAG = "ended"  # a column of MLflow's page, under this very name: `stopped at epoch 5`
 
 
@@ -86,6 +90,8 @@ def end_tags(sweep: SweepJson, trial: TrialRecord) -> dict[str, str]:
     hosts = list(dict.fromkeys(worker.host for worker in workers if worker.host))
     if hosts:
         tags["fersweep.host"] = ", ".join(hosts)
+    if made := copies(trial):
+        tags[LINEAGE_TAG] = made
     return {**tags, "fersweep.reason": trial.reason} if trial.reason else tags
 
 
@@ -101,12 +107,18 @@ def best_metrics(best: dict[str, float], metric: str) -> dict[str, float]:
     return {best_name(name): best[name] for name in names} | {"best/epoch": best["epoch"]}
 
 
-def epoch_metrics(trial: TrialRecord, after: int) -> Iterator[tuple[int, float, dict[str, float]]]:
-    """(epoch, time, metrics) of the epochs that follow epoch `after`; what the process used comes with a report's last."""
+def epoch_metrics(
+    trial: TrialRecord, after: int, perturbed: Sequence[str] = ()
+) -> Iterator[tuple[int, float, dict[str, float]]]:
+    """(epoch, time, metrics) of the epochs that follow epoch `after`; what the process used comes with a report's last.
+    `perturbed`: parameters that PBT changes (`SweepJson.perturbed`): their values are metrics, `hparam/learning_rate`.
+    """
     reports = {report.epoch: report for report in trial.reports}
     for row, at in zip(trial.epochs[after:], trial.reported_at[after:], strict=True):
         epoch = int(row["epoch"])
         used = system_metrics(reports[epoch]) if epoch in reports else {}
+        values = trial.at(epoch).params if perturbed else {}
+        used |= {f"hparam/{name}": float(values[name]) for name in perturbed if type(values.get(name)) in (int, float)}
         yield epoch, at, {limits.key(name): value for name, value in row.items() if name != "epoch"} | used
 
 
@@ -128,8 +140,8 @@ def totals(record: SweepRecord) -> dict[str, float]:
 
 
 def trial_params(sweep: SweepJson, trial: TrialRecord) -> Values:
-    """All hparams of a trial, under the names that a sweep file takes (`units_0`)."""
-    return sweep.named(trial)
+    """All hparams that a trial began with, under the names that a sweep file takes (`units_0`): MLflow's params never change."""
+    return sweep.named_as(trial.params, trial.hparams)
 
 
 def flat(tree: Mapping[str, Any], prefix: str = "") -> Values:

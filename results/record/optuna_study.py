@@ -20,10 +20,10 @@ if TYPE_CHECKING:
 
 
 def freeze(trial: TrialRecord, metric: str, mode: str) -> optuna.trial.FrozenTrial:
-    """A trial of the journal as one of Optuna's."""
+    """A trial of the journal as one of Optuna's. Under PBT its parameters are those of the epoch that gives it its value."""
     from optuna.trial import TrialState, create_trial
 
-    value = trial.value(metric, mode)
+    value, tried = trial.value(metric, mode), trial.at_best(metric, mode)
     state = {
         "running": TrialState.RUNNING,
         "finished": TrialState.COMPLETE if value is not None else TrialState.FAIL,
@@ -33,8 +33,8 @@ def freeze(trial: TrialRecord, metric: str, mode: str) -> optuna.trial.FrozenTri
     return create_trial(
         state=state,
         value=value if state in (TrialState.COMPLETE, TrialState.PRUNED) else None,
-        params=trial.params,
-        distributions={name: _distribution(text) for name, text in trial.distributions.items()},
+        params=tried.params,
+        distributions={name: _distribution(text) for name, text in tried.distributions.items()},
         intermediate_values=dict(enumerate(trial.epochs.column(metric), 1)),
     )
 

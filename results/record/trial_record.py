@@ -357,6 +357,11 @@ class TrialRecord:
         """What its next epoch is trained with."""
         return self.at(self.num_epochs + 1)
 
+    def at_best(self, metric: str, mode: str) -> Stretch:
+        """What the epoch that gives the trial its value was trained with; before there is one, the newest."""
+        best = self.best(metric, mode) if self.exploits else None
+        return self.at(int(best["epoch"])) if best else self.stretches[-1]
+
     def earlier(self) -> tuple[tuple[int, Hparams], ...]:
         """(last epoch, hparams) of the stretches before the present one."""
         pairs = zip(self.stretches, self.exploits, strict=False)

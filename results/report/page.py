@@ -29,7 +29,7 @@ from fersweep.results.record.journal import read_events, trial_name
 from fersweep.results.record.recorded_sweep import RecordedSweep, load_sweep
 from fersweep.results.record.sweep_json import SweepJson
 from fersweep.results.record.timeline import Timeline
-from fersweep.results.report import learning_curves, parameters, still_pictures, workers
+from fersweep.results.report import learning_curves, lineage, parameters, still_pictures, workers
 from fersweep.results.report.data import ReportData
 from fersweep.results.report.library import shared_library
 from fersweep.results.scores import charts
@@ -86,6 +86,7 @@ def render(sweep_dir: Path, trees: Figures | None = None, faces: bool = True, li
         _head(data, state),
         _top(compared),
         *learning_curves.sections(data),
+        *lineage.sections(data),
         *parameters.sections(data),
         *workers.sections(data),
         *_best(data, faces),
@@ -105,6 +106,7 @@ def render_still(sweep_dir: Path, trees: Figures | None = None) -> str:
         _head(data, state),
         *still_pictures.sections(data),
         _top(compared),
+        *lineage.tables(data),
         *workers.tables(data),
         _origin(data.sweep),
     ]

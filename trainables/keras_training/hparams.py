@@ -8,7 +8,6 @@ from pydantic import Field
 
 from fersweep.trainables.protocol import HparamsModel
 
-
 # No variable of net or optimizer depends on them, as long as none is 0 in one trial and not in another (protocol.py).
 PERTURBABLE = frozenset(
     (

@@ -8,7 +8,6 @@ from pydantic import Field, model_validator
 
 from fersweep.trainables.protocol import HparamsModel
 
-
 # No weight and no state of an optimizer depends on them, as long as none is 0 in one trial and not in another (protocol.py).
 PERTURBABLE = frozenset(
     (
