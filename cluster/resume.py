@@ -197,6 +197,11 @@ def _refuse_differences(before: Sweep, sweep: Sweep, record: SweepRecord) -> Non
     sampled = record.derived(SearchTotals).num_trials
     if sweep.search.num_trials < sampled:
         raise InputError(f"--trials {sweep.search.num_trials}: the sweep has {sampled} trials already")
+    if sweep.stop.scheduler == "pbt" and sweep.search.num_trials != before.search.num_trials:
+        raise InputError(
+            f"search.num_trials: the population of a pbt sweep stays as it began, {before.search.num_trials}: later trials would "
+            f"find no checkpoints of early epochs to copy; launch a new sweep"
+        )
     longest = max((trial.num_epochs for trial in record.trials.values()), default=0)
     if sweep.stop.max_epochs < longest:
         raise InputError(f"--max-epochs {sweep.stop.max_epochs}: a trial has trained {longest} epochs already")

@@ -15,10 +15,11 @@ from fersweep.trainables.keras_training.classifier import (
     make_initializer,
     restore_classifier,
 )
-from fersweep.trainables.keras_training.hparams import KerasHparams
+from fersweep.trainables.keras_training.hparams import PERTURBABLE, KerasHparams
 
 FRAMEWORK = "tensorflow"
 FEATURES = VECTORS
+__all__ = ["FEATURES", "FRAMEWORK", "PERTURBABLE", "Hparams", "build", "restore"]
 
 
 class Hparams(KerasHparams):

@@ -19,6 +19,7 @@ from pydantic import Field
 
 from fersweep.data_pipeline.tasks.arrays import TaskArrays
 from fersweep.data_pipeline.tasks.features import VECTORS
+from fersweep.trainables.keras_training import hparams as training
 from fersweep.trainables.keras_training.classifier import (
     KerasClassifier,
     build_classifier,
@@ -30,6 +31,7 @@ from fersweep.trainables.keras_training.runtime import import_keras
 
 FRAMEWORK = "tensorflow"
 FEATURES = VECTORS
+PERTURBABLE = training.PERTURBABLE | {"recurrent_dropout"}
 
 
 class Hparams(KerasHparams):

@@ -21,6 +21,7 @@ from fersweep.trainables.saved_model import describe_model, read_checkpoint, wri
 
 FRAMEWORK = "numpy"
 FEATURES = None
+PERTURBABLE = frozenset(("top", "rate", "noise"))
 
 
 class Hparams(HparamsModel):

@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Any, Literal
 from pydantic import Field
 
 from fersweep.data_pipeline.tasks.arrays import TaskArrays
+from fersweep.trainables.torch_training import hparams as training
 from fersweep.trainables.torch_training.hparams import TorchHparams
 
 if TYPE_CHECKING:
@@ -17,6 +18,7 @@ if TYPE_CHECKING:
 
 FRAMEWORK = "torch"
 FEATURES = ("pixels",)
+PERTURBABLE = training.PERTURBABLE | {"dropout", "l2"}
 
 
 class Hparams(TorchHparams):

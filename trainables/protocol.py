@@ -13,6 +13,9 @@ and may offer
     fetch(hparams)                       get what trials with these hparams (a list of dicts) need from outside, such as
                                          pretrained weights: called once, before a sweep starts → what it got by name,
                                          with the sha256 of each. Raises InputError
+    PERTURBABLE                          names of hparams that a checkpoint's net and optimizer do not depend on, a frozenset: `load`
+                                         takes a checkpoint that was trained with other values of them, 0 and "off" apart
+                                         (PBT: stop.scheduler_options.perturb)
     expect(fetched)                      take nothing else than what `fetch` once gave, here and on any machine
 """
 
@@ -69,7 +72,9 @@ class Trainable(Protocol):
         ...
 
     def load(self, directory: Path) -> None:
-        """Load the state in `directory`, written by a trainable with the same hparams."""
+        """Load the state in `directory`, written by a trainable with the same hparams, or others that are PERTURBABLE: it
+        trains on with its own.
+        """
         ...
 
 

@@ -24,23 +24,37 @@ class Pruner:
         self._search, self._storage = search, storage
         self._kept: dict[int, frozenset[int]] = {}  # trial → epochs whose checkpoints it has
         self._best: set[int] = set()
+        self._rungs = frozenset[int]()  # whose checkpoints were needed
         self._num_ends = 0  # of the record's, so many were looked at
         self._thread = ThreadPoolExecutor(1, thread_name_prefix="pruner")
 
     def prune(self) -> None:
-        """Delete what the trials that have ended since the last call no longer need."""
+        """Delete what the trials that have ended since the last call no longer need, and rungs that no trial copies any more."""
         sweep, record = self._search.sweep, self._search.record
         ends = record.derived(Ends).numbers
         best = {trial.number for trial in record.kept(order_of(sweep), sweep.keep_checkpoints)}
         best |= {trial.number for trial in record.ended_repeats()}
         changed = {*ends[self._num_ends :], *(best ^ self._best)}
+        if (rungs := frozenset(self._search.needed_rungs())) != self._rungs:
+            changed |= record.trials.keys()
+            self._rungs = rungs
         self._num_ends, self._best = len(ends), best
         for trial in (record.trials[number] for number in sorted(changed)):
             if trial.state == "running":
                 self._kept.pop(trial.number, None)
-            elif self._kept.get(trial.number) != (wanted := self._wanted(trial, trial.number in best)):
+                if stop.scheduler == "pbt":
+                    row = trial.best(stop.metric, stop.mode) or {"epoch": 0}
+                    past = frozenset(stop.rungs()) - rungs - {int(row["epoch"])}
+                    self._thread.submit(self._delete_rungs, trial.number, past)
+            elif self._kept.get(trial.number) != (wanted := self._wanted(trial, trial.number in best) | rungs):
                 self._kept[trial.number] = wanted
                 self._thread.submit(checkpoints.prune, self._storage, trial.number, wanted)
+
+    def _delete_rungs(self, trial: int, past: frozenset[int]) -> None:
+        """Of a running trial, which saves and deletes the others itself while this runs, and needs the newest two."""
+        for epoch in checkpoints.saved(self._storage, trial)[:-2]:
+            if epoch in past:
+                self._storage.remove(checkpoints.place(trial, epoch))
 
     def _wanted(self, trial: TrialRecord, is_best: bool) -> frozenset[int]:
         stop = self._search.sweep.stop

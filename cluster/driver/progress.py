@@ -41,7 +41,8 @@ class Progress(Callback):
         self._start, self._drawn = time.monotonic(), -math.inf
         self._waited = self._say_at = -math.inf  # when no trial had a place, and from when on that is said
         self._epochs_before = search.record.num_epochs
-        self._ended_before = self._pruned = search.record.num_ended
+        self._ended_before = search.record.num_ended
+        self._pruned = self._prunable()
 
     def say(self, message: str) -> None:
         """Print a message once, above what is drawn."""
@@ -68,11 +69,15 @@ class Progress(Callback):
     def on_step_end(self, iteration: int, trials: list[Any], **info: Any) -> None:
         if time.monotonic() - self._drawn >= self._pause_s():
             self._draw()
-        if self._search.record.num_ended != self._pruned:
-            self._pruned = self._search.record.num_ended
+        if (prunable := self._prunable()) != self._pruned:
+            self._pruned = prunable
             self._pruner.prune()
         if self._stopping.due(len(self._search.active)):
             raise Stopped
+
+    def _prunable(self) -> tuple[int, int]:
+        """What changes when there are checkpoints that nobody needs any more."""
+        return self._search.record.num_ended, len(self._search.needed_rungs())
 
     def waits_for_a_place(self) -> None:
         """Called about once a second while no trial runs, because the cluster has no place for one."""

@@ -32,5 +32,6 @@ RULES: dict[str, Callable[[Stop], Rule]] = {
     "percentile": percentile,
     "patient": _patient,
     "wilcoxon": Wilcoxon,
+    "pbt": Never,  # it ends none: pbt.py has what it does
     "none": Never,
 }

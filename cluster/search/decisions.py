@@ -10,12 +10,13 @@ from __future__ import annotations
 
 import time
 from collections.abc import Iterator, Sequence
-from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
 from fersweep.cluster.samplers.background import Making
 from fersweep.cluster.samplers.sampler import Sampler, Suggestion
+from fersweep.cluster.schedulers.pbt import Population
 from fersweep.cluster.schedulers.registry import rule
+from fersweep.cluster.search.assignment import Assignment, assignment_of
 from fersweep.results.record.journal import Journal, SweepRecord
 from fersweep.results.record.ranking import budget, finalists
 from fersweep.results.record.ranking.derived import SearchTotals
@@ -32,15 +33,6 @@ if TYPE_CHECKING:
 MIN_ENDED = 10  # the share of failures is of at least so many trials
 MANY = 4  # trials that run: then a slow sampler's next suggestion begins before it is asked for, and so without their next ends
 MAX_LOST = 10  # machines that a trial may lose without gaining an epoch
-
-
-@dataclass(frozen=True)
-class Assignment:
-    """What a worker gets: a trial, its hparams, and how many of its epochs are in the journal already."""
-
-    trial: int
-    hparams: dict[str, Any]
-    known_epochs: int
 
 
 class TooManyFailures(RuntimeError):
@@ -66,6 +58,7 @@ class Search:
         self.making = Making(self._sampler)
         self._rule = rule(sweep.stop)
         self._order = order_of(sweep)
+        self._population = Population(sweep) if sweep.stop.scheduler == "pbt" else None
         self.active: dict[int, float] = {}
 
     @property
@@ -116,28 +109,70 @@ class Search:
 
     def next(self, wait: bool = True) -> Assignment | None:
         """The next trial to run: first those left unfinished, then new ones, then the repeats of finalists; None when all
-        are handed out.
+        are handed out. Under PBT one that is at a rung is compared with the others now.
 
         Without `wait` it is None, too, while a slow sampler makes its suggestion, in another thread.
         """
-        number = min(self.waiting(), default=None)
-        if number is None:
-            number = len(self.record.trials)
-            if self.over() is None:
-                if not wait and self._sampler.slow:
-                    self.making.begin(self.record, number)
-                    if not self.making.is_ready():
-                        return None
-                self._sample(number, *self._suggested(number))
-            elif repeat := next(self._missing_repeats(), None):
-                self._repeat(number, *repeat)
-            else:
-                return None
-        trial = self.record.trials[number]
+        number = self._next()
+        if number is None or (number not in self.record.trials and not self._begin(number, wait)):
+            return None
+        self._compare(number)
         self.active[number] = time.monotonic()
         if not wait and self._sampler.slow and len(self.active) >= MANY and self.over() is None:
             self.making.begin(self.record, len(self.record.trials))
-        return Assignment(number, trial.hparams, trial.num_epochs)
+        return assignment_of(self.record, number)
+
+    def _next(self) -> int | None:
+        """The trial whose turn it is; under PBT that which has passed the fewest rungs. A new one gets the next number."""
+        waiting, new, population = self.waiting(), len(self.record.trials), self._population
+        if population is None:
+            has_more = not waiting and (self.over() is None or any(self._missing_repeats()))
+            return new if has_more else min(waiting, default=None)
+        if self.over() is None:
+            waiting.append(new)
+        trials = self.record.trials
+        return min(waiting, key=lambda number: (population.turn(trials.get(number)), number), default=None)
+
+    def _begin(self, number: int, wait: bool) -> bool:
+        """Journal a new trial; False: its suggestion is not ready yet."""
+        if self.over() is not None:
+            self._repeat(number, *next(self._missing_repeats()))
+            return True
+        if not wait and self._sampler.slow:
+            self.making.begin(self.record, number)
+            if not self.making.is_ready():
+                return False
+        self._sample(number, *self._suggested(number))
+        return True
+
+    def _compare(self, number: int) -> bool:
+        """Whether a trial at a rung of PBT's, whose turn it is, goes on from another one's checkpoint."""
+        population, trial = self._population, self.record.trials[number]
+        if population is None or not population.is_due(trial):
+            return False
+        exploit = population.exploit(self.record, number)
+        if exploit is None:
+            among = len(population.compared(self.record, trial.num_epochs))
+            self.journal.append("compared", trial=number, at_epoch=trial.num_epochs, among=among)
+            return False
+        self.journal.append("exploited", trial=number, **vars(exploit))
+        return True
+
+    def _takes_turns(self, number: int) -> bool:
+        """Whether a running trial that is at a rung of PBT's leaves its place: to one whose turn it is, or to be handed out
+        again with another one's checkpoint.
+        """
+        if self._population is None or not self._population.is_due(self.record.trials[number]):
+            return False
+        heard = self.active.pop(number)
+        if self._next() != number or self._compare(number):
+            return True
+        self.active[number] = heard
+        return False
+
+    def needed_rungs(self) -> Sequence[int]:
+        """Epochs whose checkpoints of any trial may still be copied to another one; none but under PBT."""
+        return [] if self._population is None else self._population.needed_rungs(self.record)
 
     def _suggested(self, number: int) -> tuple[Suggestion, float]:
         """A suggestion, and the seconds that it took."""
@@ -186,7 +221,7 @@ class Search:
         worker: dict[str, Any] | None = None,
         costs: dict[str, float] | None = None,
     ) -> bool:
-        """Record what a trial trained; True if it ends here.
+        """Record what a trial trained; True if it ends here, or leaves its place to another one.
 
         Args:
             number: the trial.
@@ -200,7 +235,7 @@ class Search:
         before = self.record.trials[number].num_epochs
         self._record_epochs(number, epochs, worker, costs)
         if status == "running":
-            return self._judge(number, before)
+            return self._judge(number, before) or self._takes_turns(number)
         self._end(number, status, reason)
         return True
 

@@ -59,7 +59,9 @@ def best_points(sweep: Sweep, home: Path) -> list[OlderPoint]:
         for trial in best:
             title = f"{theirs.name}/{trial.name}"
             try:
-                fixed = fitted(sweep, title, {**theirs.space.fix, **trial.params})
+                fixed = fitted(
+                    sweep, title, {**theirs.space.fix, **trial.at_best(sweep.stop.metric, sweep.stop.mode).params}
+                )
             except ValueError as error:
                 raise InputError(str(error)) from None
             points.append(OlderPoint(name=title, params=fixed.params))
@@ -84,7 +86,8 @@ def _older_trial(sweep: Sweep, name: str, trial: TrialRecord, fixed_then: dict[s
     from optuna.distributions import distribution_to_json
 
     try:
-        fixed = fitted(sweep, f"{name}/{trial.name}", {**fixed_then, **trial.params})
+        tried = trial.at_best(sweep.stop.metric, sweep.stop.mode).params
+        fixed = fitted(sweep, f"{name}/{trial.name}", {**fixed_then, **tried})
     except ValueError:
         return None
     metric, asked = sweep.stop.metric, order_of(sweep).asked

@@ -57,7 +57,13 @@ class TrialActor(tune.Trainable):
                     for stream in (sys.stdout, sys.stderr):
                         print(f"{TRIAL_MARK}{config['trial']}", file=stream, flush=True)
                     self._session = TrialSession(
-                        self._settings, self._arrays, config["trial"], config["hparams"], config["known_epochs"]
+                        self._settings,
+                        self._arrays,
+                        config["trial"],
+                        config["hparams"],
+                        config["known_epochs"],
+                        config["earlier"],
+                        config["adopts"],
                     )
                 return self._session.run()
         except Exception as error:

@@ -7,7 +7,7 @@ import math
 import shutil
 import tempfile
 import time
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
@@ -55,16 +55,27 @@ class TrialReport:
 class TrialSession:
     """One trial in training. It is resumed from the newest sound checkpoint that an earlier attempt left.
 
-    `notes`: what the next report says of that, e.g. a damaged checkpoint, or one of another trial.
+    `notes`: what the next report says of that, e.g. a damaged checkpoint, or one of another trial. `earlier`, `adopts`: as
+    of an Assignment (cluster/search/decisions.py).
     """
 
     def __init__(
-        self, settings: TrialSettings, arrays: TaskArrays, number: int, hparams: dict[str, Any], known_epochs: int
+        self,
+        settings: TrialSettings,
+        arrays: TaskArrays,
+        number: int,
+        hparams: dict[str, Any],
+        known_epochs: int,
+        earlier: tuple[tuple[int, dict[str, Any]], ...] = (),
+        adopts: checkpoints.Adopted | None = None,
     ):
         self.settings, self.arrays, self.number = settings, arrays, number
         self.patience = hparams.get("early_stopping_patience")
         seed = checkpoints.trial_seed(settings.seed, number)
-        self.owner = checkpoints.Owner(settings.sweep_id, number, hparams, seed, arrays.fingerprint, own_version())
+        self.owner = checkpoints.Owner(
+            settings.sweep_id, number, hparams, seed, arrays.fingerprint, own_version(), earlier
+        )
+        self.adopts = adopts
         trainables.expect(settings.trainable, settings.fetched)
         self.trainable = trainables.build(settings.trainable, hparams, arrays, seed)
         self.epochs: list[dict[str, float]] = []
@@ -82,8 +93,8 @@ class TrialSession:
         settings = self.settings
         if foreign := checkpoints.set_aside(settings.storage, self.owner):
             self.notes.append(foreign)
-        saved = checkpoints.saved(settings.storage, self.number)
-        for epoch in reversed(saved):
+        saved, since = checkpoints.saved(settings.storage, self.number), self.adopts.epoch if self.adopts else 0
+        for epoch in reversed([epoch for epoch in saved if epoch > since]):
             try:
                 directory = checkpoints.fetch(settings.storage, self.number, epoch, settings.directory, self.owner)
                 self.trainable.load(directory)
@@ -92,9 +103,24 @@ class TrialSession:
                 break
             except checkpoints.Damaged as damage:
                 self.notes.append(str(damage))
+        else:
+            if self.adopts:
+                self._adopt(self.adopts)
+                self._saved = [epoch for epoch in saved if epoch <= since]
         if self.notes:
             since = f"epoch {len(self.epochs)}" if self.epochs else "the start"
             self.notes[-1] += f"; trial {trial_name(self.number)} goes on from {since}"
+
+    def _adopt(self, adopts: checkpoints.Adopted) -> None:
+        """Go on from the checkpoint of another trial; the epochs so far are this trial's own. Raises Damaged and
+        FileNotFoundError: the trial's own checkpoint may be of another net.
+        """
+        settings, owner = self.settings, self.owner
+        own = checkpoints.fetch(settings.storage, self.number, adopts.epoch, settings.directory, owner)
+        seed = checkpoints.trial_seed(settings.seed, adopts.trial)
+        donor = replace(owner, trial=adopts.trial, hparams=adopts.hparams, seed=seed, earlier=())
+        self.trainable.load(checkpoints.fetch(settings.storage, adopts.trial, adopts.epoch, settings.directory, donor))
+        self.epochs = checkpoints.read_epochs(own)
 
     def run(self) -> TrialReport:
         """Train until the next report is due."""
@@ -153,8 +179,11 @@ class TrialSession:
             self._saved.append(len(self.epochs))
 
     def _needed(self) -> set[int]:
-        """Epochs whose checkpoints are needed: the best, and the newest two, in case that one is damaged."""
-        return {self._best_epoch(), *sorted(self._saved)[-2:]} if self.epochs else set()
+        """Epochs whose checkpoints are needed: the best, and the newest two, in case that one is damaged; those of rungs, if
+        other trials may go on from them, until the driver deletes them.
+        """
+        rungs = self.settings.rungs if self.settings.keep_rungs else ()
+        return {self._best_epoch(), *sorted(self._saved)[-2:], *rungs} if self.epochs else set()
 
     def _best_epoch(self) -> int:
         values = [row[self.settings.metric] for row in self.epochs]

@@ -14,7 +14,8 @@ from fersweep.search_spaces.sweep_file.schema import Sweep
 @dataclass(frozen=True)
 class TrialSettings:
     """What all trials of a sweep have in common. `rungs`: epochs at which a report must end, or seconds of
-    training, where `unit` is seconds; `max_s`: how many of those a trial gets at most; `gpus`: share of a GPU;
+    training, where `unit` is seconds; `max_s`: how many of those a trial gets at most; `keep_rungs`: the checkpoints of
+    rungs are kept, for other trials; `gpus`: share of a GPU;
     `fetched`: what the trainable takes from outside, by sha256 (trainables/protocol.py).
     `sweep_id`: "" where trials are measured alone; `latency_s`: for how long a model's latency is measured.
     """
@@ -35,6 +36,7 @@ class TrialSettings:
     sweep_id: str = ""
     latency_s: float = costs.SHORT_S
     fetched: dict[str, str] = field(default_factory=dict[str, str])
+    keep_rungs: bool = False
 
 
 def trial_settings(
@@ -59,4 +61,5 @@ def trial_settings(
         sweep_id=sweep_id,
         latency_s=costs.LONG_S if "latency_ms" in order_of(sweep).asked else costs.SHORT_S,
         fetched=fetched or {},
+        keep_rungs=stop.scheduler == "pbt",
     )

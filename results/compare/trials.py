@@ -47,6 +47,12 @@ def compare_recorded(recorded: RecordedSweep, top: int = 10, trees: Figures | No
         notes = [
             f"no val faces of {', '.join(absent)}: macro-F1 is an older version's, and counts it where it is predicted"
         ]
+    if copied := sum(bool(trial.exploits) for trial in record.trials.values()):
+        notes = [
+            *notes,
+            f"{copied} trials went on from another one's checkpoint (PBT): hparams are those of the best epoch; `fersweep report "
+            f"{sweep.name}` shows the schedule that led to it",
+        ]
     if why := record.all_failed():
         notes = [*notes, why]
     if sweep.order.limits and ranked and record.ranking(sweep.order).best() is None:

@@ -85,7 +85,8 @@ def _results(
     value = str(interval) if interval else f"{best:.4f}"
     line += f" Best `{metric}`: **{value}**, trial {links.to_trial(ranked[0])}"
     line += f"; val chose it, so it looks better there than it is. {links.markdown()}"
-    names = list(dict.fromkeys(name for trial in ranked for name in trial.params))[:NUM_PARAMS]
+    tried = {trial.number: trial.at_best(metric, mode).params for trial in ranked}
+    names = list(dict.fromkeys(name for params in tried.values() for name in params))[:NUM_PARAMS]
     others = order.names[1:]
     table = [
         ["trial", *(f"`{name}`" for name in [metric, *others]), "best epoch", "ended", *(f"`{name}`" for name in names)]
@@ -93,7 +94,8 @@ def _results(
     table += [["---"] * len(table[0])]
     for trial in ranked:
         best = trial.best(metric, mode) or {}
-        values = [short(trial.params[name]) if name in trial.params else "" for name in names]
+        params = tried[trial.number]
+        values = [short(params[name]) if name in params else "" for name in names]
         ended = f"{trial.ended} ({trial.point})" if trial.point else trial.ended
         if broken := order.infeasible(trial):
             ended += f", infeasible: {broken}"

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from datetime import datetime
 from typing import TYPE_CHECKING, Any, cast
 
@@ -13,6 +13,7 @@ from fersweep.results.mlflow_store import limits
 from fersweep.results.record.journal import Report, SweepRecord, TrialRecord, trial_name
 from fersweep.results.record.ranking.finalists import Finalist
 from fersweep.results.record.ranking.front import Front
+from fersweep.results.record.ranking.lineage import copies
 from fersweep.results.record.ranking.order import costs_of
 from fersweep.results.record.sweep_json import SweepJson
 from fersweep.results.scores.figures import SETS, Figures
@@ -31,6 +32,9 @@ ASKED_TAG = "fersweep.test_asked"  # of a version: how often the faces of test h
 REPEAT_TAG = "fersweep.repeat_of"  # of a finalist's repeat: the number of the trial whose point it runs again
 AS_VALUES = ("task.classes", "task.balance")  # mappings whose keys a user names
 FRONT_TAG, INFEASIBLE_TAG = "fersweep.front", "fersweep.infeasible"
+LINEAGE_TAG = (
+    "fersweep.lineage"  # of a trial under PBT: `copied 0003 at epoch 5`; of a version: the schedule of its hparams
+)
 ENDED_TAG = "ended"  # a column of MLflow's page, under this very name: `stopped at epoch 5`
 
 
@@ -95,6 +99,8 @@ def end_tags(sweep: SweepJson, trial: TrialRecord) -> dict[str, str]:
     hosts = list(dict.fromkeys(worker.host for worker in workers if worker.host))
     if hosts:
         tags["fersweep.host"] = ", ".join(hosts)
+    if made := copies(trial):
+        tags[LINEAGE_TAG] = made
     return {**tags, "fersweep.reason": trial.reason} if trial.reason else tags
 
 
@@ -132,14 +138,19 @@ def front_metrics(front: Front | None) -> dict[str, float]:
     return {} if front is None else {"front/size": len(front.trials), "front/hypervolume": front.share}
 
 
-def epoch_metrics(trial: TrialRecord, after: int, metric: str) -> Iterator[tuple[int, float, dict[str, float]]]:
+def epoch_metrics(
+    trial: TrialRecord, after: int, metric: str, perturbed: Sequence[str] = ()
+) -> Iterator[tuple[int, float, dict[str, float]]]:
     """(epoch, time, metrics) of the epochs that follow epoch `after`; what the process used comes with a report's last. Of
     the values of single folds, those of the sweep's `metric`.
+    `perturbed`: parameters that PBT changes (`SweepJson.perturbed`): their values are metrics, `hparam/learning_rate`.
     """
     reports = {report.epoch: report for report in trial.reports}
     for row, at in zip(trial.epochs[after:], trial.reported_at[after:], strict=True):
         epoch = int(row["epoch"])
         used = system_metrics(reports[epoch]) if epoch in reports else {}
+        values = trial.at(epoch).params if perturbed else {}
+        used |= {f"hparam/{name}": float(values[name]) for name in perturbed if type(values.get(name)) in (int, float)}
         kept = {name: value for name, value in row.items() if name != "epoch" and not _of_a_fold(name, metric)}
         yield epoch, at, {limits.key(name): value for name, value in kept.items()} | used
 
@@ -173,8 +184,8 @@ def finalist_metrics(finalist: Finalist) -> dict[str, float]:
 
 
 def trial_params(sweep: SweepJson, trial: TrialRecord) -> Values:
-    """All hparams of a trial, under the names that a sweep file takes (`units_0`)."""
-    return sweep.named(trial)
+    """All hparams that a trial began with, under the names that a sweep file takes (`units_0`): MLflow's params never change."""
+    return sweep.named_as(trial.params, trial.hparams)
 
 
 def flat(tree: Mapping[str, Any], prefix: str = "") -> Values:

@@ -27,8 +27,11 @@ if TYPE_CHECKING:
 
 
 def write_history(trial: TrialRecord, metric: str, mode: str, directory: Path) -> None:
-    """`hparams.json`, `history.csv` (one row an epoch) and `learning_curve.png` of any trial into `directory`."""
-    (directory / "hparams.json").write_text(json.dumps(trial.hparams, indent=1))
+    """`hparams.json` (with those of PBT's later epochs), `history.csv` (one row an epoch) and `learning_curve.png` of any trial into `directory`."""
+    hparams = dict(trial.hparams)
+    if trial.exploits:
+        hparams["later"] = [{"from_epoch": s.first, "copied": s.donor, "hparams": s.hparams} for s in trial.exploits]
+    (directory / "hparams.json").write_text(json.dumps(hparams, indent=1))
     if not trial.epochs:
         return
     names = list(dict.fromkeys(name for row in trial.epochs for name in row))

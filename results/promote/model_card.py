@@ -18,6 +18,7 @@ from fersweep.data_pipeline.tasks.features import described
 from fersweep.data_pipeline.tasks.task import Task
 from fersweep.results.evaluate.ledger import in_words
 from fersweep.results.record.journal import TrialRecord
+from fersweep.results.record.ranking.lineage import Step, schedule_in_words
 from fersweep.results.record.sweep_json import SweepJson
 from fersweep.results.scores.figures import SETS, Figures
 from fersweep.results.scores.intervals import FaceScores
@@ -37,6 +38,7 @@ def write_card(
     licence: str | None = None,
     seen: Sequence[str] = (),
     final: str | None = None,
+    steps: Sequence[Step] = (),
 ) -> str:
     """Markdown.
 
@@ -46,9 +48,10 @@ def write_card(
         links: name → address of the runs in MLflow.
         seen: which faces of test a model learned, a sentence each.
         final: how a finalist's repeat was chosen, in words; None: the trial is none.
+        steps: the schedule of hparams that led to the checkpoint (PBT), if there is more than one.
     """
     parts = [
-        _what(sweep, trial, task, figures),
+        _what(sweep, trial, task, figures) + _schedule(sweep, steps),
         _data(sweep, task, licence),
         _protocol(sweep, trial, figures, num_trials, final),
         _scores(figures),
@@ -79,6 +82,12 @@ def _what(sweep: SweepJson, trial: TrialRecord, task: Task, figures: Figures) ->
         f"{name} {short(value)}" for name, value in sweep.named(trial).items() if value not in (None, [])
     )
     return f"{what}. It sees {sees} and answers {', '.join(groups)}.\n\nHyperparameters: {hparams}."
+
+
+def _schedule(sweep: SweepJson, steps: Sequence[Step]) -> str:
+    if len(steps) < 2:
+        return ""
+    return f" They are those of the best epoch. What led to it (PBT): {plain(schedule_in_words(sweep, steps))}."
 
 
 def _data(sweep: SweepJson, task: Task, licence: str | None) -> str:

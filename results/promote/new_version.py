@@ -28,6 +28,7 @@ from fersweep.results.promote.model_card import write_card
 from fersweep.results.promote.packaging import log_model
 from fersweep.results.promote.request import Request
 from fersweep.results.record.ranking.finalists import chosen_as
+from fersweep.results.record.ranking.lineage import best_schedule, schedule_in_words
 from fersweep.results.scores import intervals
 from fersweep.results.scores.figures import SETS, Figures, Learned
 from fersweep.trainables.metrics import SCORES
@@ -70,6 +71,8 @@ def register(request: Request, candidate: Candidate, asked: int, seen: SeenByBot
         figures = figures.model_copy(update={"refit": candidate.refit})
     if seen.own is not None and seen.own.faces.any():
         figures = figures.model_copy(update={"seen": Learned(same=seen.own.num_same, near=seen.own.num_near)})
+    steps = best_schedule(sweep, candidate.record.trials, trial)
+    lineage = {run_fields.LINEAGE_TAG: schedule_in_words(sweep, steps)} if len(steps) > 1 else {}
     example = task.load("val").x[:EXAMPLE_ROWS]
     tags = run_fields.promotion_tags(sweep, trial, request.runs["sweep"]) | candidate.identity | process_tags()
     with _run(client, request.experiment, f"test of {trial.name}", tags) as run_id:
@@ -89,6 +92,7 @@ def register(request: Request, candidate: Candidate, asked: int, seen: SeenByBot
             licence=candidate.licence,
             seen=seen.notes,
             final=chosen_as(candidate.record, sweep.asked, trial),
+            steps=steps,
         )
         _log_figures(client, run_id, figures, int(candidate.identity["fersweep.best_epoch"]), card)
         client.log_inputs(run_id, [run_fields.dataset_input(sweep, "test")])
@@ -99,7 +103,7 @@ def register(request: Request, candidate: Candidate, asked: int, seen: SeenByBot
             source=info.model_uri,
             run_id=run_id,
             model_id=info.model_id,
-            tags=candidate.identity | run_fields.version_tags(sweep, figures),
+            tags=candidate.identity | run_fields.version_tags(sweep, figures) | run_fields.tags(lineage),
             description=card,
         )
     return version, figures

@@ -11,6 +11,7 @@ from __future__ import annotations
 
 import shutil
 import sys
+import tempfile
 from collections.abc import Callable, Sequence
 from pathlib import Path
 
@@ -21,6 +22,7 @@ from fersweep.common.files import lock, new_directory
 from fersweep.common.processes import run_module
 from fersweep.data_pipeline.tasks import node_arrays
 from fersweep.results.record.journal import TrialRecord
+from fersweep.results.record.ranking.lineage import best_schedule
 from fersweep.results.record.recorded_sweep import load_sweep
 from fersweep.results.record.sweep_json import SweepJson, read_sweep_json
 
@@ -65,8 +67,15 @@ def _main(arguments: Sequence[str]) -> None:
     seed = int(np.random.default_rng([sweep.asked.search.seed, number, 1 + index]).integers(2**31))
     arrays = node_arrays.load(sweep.task(), with_val=True)
     trainables.expect(sweep.asked.trainable, sweep.fetched)
-    model = trainables.build(sweep.asked.trainable, trial.hparams, arrays, seed)
-    model.fit(best_epoch(sweep, trial))
+    name, steps = sweep.asked.trainable, best_schedule(sweep, recorded.record.trials, trial)
+    model = trainables.build(name, steps[0].hparams, arrays, seed)
+    model.fit(steps[0].last)
+    for step in steps[1:]:  # PBT's: the hparams change as they did
+        with tempfile.TemporaryDirectory(prefix="fersweep-") as checkpoint:
+            model.save(Path(checkpoint))
+            model = trainables.build(name, step.hparams, arrays, seed)
+            model.load(Path(checkpoint))
+        model.fit(step.last - step.first + 1)
     model.save(out)
 
 

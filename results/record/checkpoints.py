@@ -14,8 +14,8 @@ import io
 import json
 import re
 import shutil
-from collections.abc import Collection
-from dataclasses import asdict, dataclass
+from collections.abc import Collection, Mapping
+from dataclasses import asdict, dataclass, replace
 from itertools import count
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, cast
@@ -67,6 +67,7 @@ class Owner:
         seed: of its trainable.
         fingerprint: of the data.
         fersweep: version of the code; another one does not make it another trial.
+        earlier: (last epoch, hparams) of what the trial was trained with before, ascending: see `at`.
     """
 
     sweep_id: str
@@ -75,9 +76,17 @@ class Owner:
     seed: int
     fingerprint: str
     fersweep: str = ""
+    earlier: tuple[tuple[int, Hparams], ...] = ()
+
+    def at(self, epoch: int) -> Owner:
+        """What the trial's checkpoint of an epoch says."""
+        for last, hparams in self.earlier:
+            if epoch <= last:
+                return replace(self, hparams=hparams, earlier=())
+        return self
 
     def as_json(self) -> str:
-        return json.dumps(asdict(self))
+        return json.dumps({name: value for name, value in asdict(self).items() if name != "earlier"})
 
     def differs_from(self, written: Any) -> str | None:
         """How what a checkpoint says of its own trial differs from this one; None: not at all.
@@ -103,6 +112,15 @@ class Owner:
         if "sweep_id" in said and said.get("seed", self.seed) != self.seed:  # a `model.json` may have another's
             return f"another seed ({said['seed']}, not {self.seed})"
         return None
+
+
+@dataclass(frozen=True)
+class Adopted:
+    """The checkpoint of another trial of the sweep that a trial goes on from, and the hparams that it was trained with."""
+
+    trial: int
+    epoch: int
+    hparams: Hparams
 
 
 def trial_seed(seed: int, trial: int) -> int:
@@ -157,7 +175,7 @@ def fetch(storage: Storage, trial: int, epoch: int, cache: Path, owner: Owner | 
 
     `cache`: the sweep's local directory, which gets a copy where the storage is remote.
     """
-    name, copies = place(trial, epoch), Storage(cache)
+    name, copies, owner = place(trial, epoch), Storage(cache), owner and owner.at(epoch)
     if epoch not in saved(storage, trial):
         raise FileNotFoundError(f"there is no checkpoint {name} in {storage.address}")
     has_copy = storage.path is None and (cache / name).is_dir() and not _damage(cache / name)
@@ -189,7 +207,8 @@ def set_aside(storage: Storage, owner: Owner) -> str | None:
         if file == PREDICTIONS:
             difference = _read_predictions(storage, owner.trial, None, owner)[1]
         else:
-            difference = _difference(storage, f"{name}/{file}", owner) if file.startswith("epoch-") else None
+            epoch = re.fullmatch(r"epoch-(\d+)", file)
+            difference = _difference(storage, f"{name}/{file}", owner.at(int(epoch[1]))) if epoch else None
         if difference:
             found[file] = difference
     if not found:
@@ -270,8 +289,14 @@ def _read_predictions(
         if storage.path is None:  # a bucket that does not answer
             raise
         return None, None
-    difference = owner.differs_from(whose) if owner else None
+    difference = owner.at(_epoch_of(arrays)).differs_from(whose) if owner else None
     return ((y, probabilities) if _are_answers(y, probabilities, num_classes) else None), difference
+
+
+def _epoch_of(answers: Mapping[str, np.ndarray]) -> int:
+    """The epoch that answers on val are of; 0 where they do not say."""
+    epoch = answers.get("epoch")
+    return int(epoch) if epoch is not None and epoch.ndim == 0 and epoch.dtype.kind in "iu" else 0
 
 
 def _are_answers(y: np.ndarray, probabilities: np.ndarray, num_classes: int | None) -> bool:

@@ -7,7 +7,8 @@ replaying the events in order and never hold anything that is not here.
 Events: `session` (a driver started, was interrupted, finished), `sampled` (a trial got its hparams; `suggest_s`: how long its suggestion took; `attrs`: what the sampler keeps; `repeat`: of a finalist, with which of its seeds), `report` (a trial
 trained one or more epochs; `worker`: what its process used; `costs`: what its model costs, measured once), `fault` (an attempt at a trial broke off, or its checkpoint
 was damaged; the trial goes on; `log`: the last lines that a process wrote before it died), `ended` (a trial finished, was stopped by the scheduler, or failed), `reopened` (an ended trial
-runs again: more epochs, or a failed one once more).
+runs again: more epochs, or a failed one once more). Of PBT alone: `compared` (at `at_epoch` a trial was compared with `among` that
+had reached it, and goes on), `exploited` (it goes on from the checkpoint of trial `donor` at epoch `donor_epoch`, with other hparams).
 
 A sweep whose storage is a bucket has its journal there, in segments `journal/00000.jsonl`; the local file is a copy.
 """
@@ -35,13 +36,13 @@ from fersweep.results.record.ranking.derived import Derived, Ranking, Repeats, S
 from fersweep.results.record.ranking.order import Order
 from fersweep.results.record.ranking.spent import Spent
 from fersweep.results.record.storage import Storage
-from fersweep.results.record.trial_record import STATES, Event, Report, TrialRecord, WorkerUsage, parse_event
+from fersweep.results.record.trial_record import STATES, Event, Report, Stretch, TrialRecord, WorkerUsage, parse_event
 from fersweep.results.record.trial_record import Hparams as Hparams  # imported from here by name
 from fersweep.results.record.trial_record import Row as Row
 from fersweep.results.record.trial_record import trial_name as trial_name
 
 LONGEST_LINE = 64 * MB
-OF_A_TRIAL = ("report", "fault", "ended", "reopened")  # that was sampled before
+OF_A_TRIAL = ("report", "fault", "ended", "reopened", "compared", "exploited")  # that was sampled before
 
 D = TypeVar("D", bound=Derived)
 
@@ -72,7 +73,7 @@ class SweepRecord:
                 number=event["trial"],
                 hparams=event["hparams"],
                 params=event.get("params", {}),
-                distributions={name: sys.intern(text) for name, text in event.get("distributions", {}).items()},
+                distributions=_shared(event),
                 point=event.get("point"),
                 attrs=event.get("attrs", {}),
                 sampled_at=event["time"],
@@ -107,6 +108,12 @@ class SweepRecord:
             trial.retries += event["kind"] == "trial"
             trial.lost += event["kind"] == "infrastructure"
             trial.log = event.get("log", trial.log)
+        elif kind == "compared":
+            trial.compared_at = event["at_epoch"]
+        elif kind == "exploited":
+            trial.compared_at = event["at_epoch"]
+            first, donor = event["at_epoch"] + 1, event["donor"]
+            trial.exploits.append(Stretch(first, event["hparams"], event.get("params", {}), _shared(event), donor))
         elif kind == "ended":
             trial.state, trial.reason, trial.ended_at = event["state"], event.get("reason"), event["time"]
             trial.ends += 1
@@ -185,6 +192,11 @@ class SweepRecord:
         return {state: states[state] for state in STATES}
 
 
+def _shared(event: Event) -> dict[str, str]:
+    """The distributions of an event, each text once for all trials."""
+    return {name: sys.intern(text) for name, text in event.get("distributions", {}).items()}
+
+
 def read_events(path: Path) -> Iterator[Event]:
     """The events of a journal in order, none where there is no file; a last line without its newline (a crash in the
     middle of a write) is left out. Raises InputError where the file cannot be read, or a line is damaged.
@@ -201,6 +213,8 @@ def read_events(path: Path) -> Iterator[Event]:
                 known.add(event["trial"])
             elif event["event"] in OF_A_TRIAL and event["trial"] not in known:
                 raise ValueError(f"trial {event['trial']} was not sampled before")
+            elif event["event"] == "exploited" and event["donor"] not in known:
+                raise ValueError(f"its donor, trial {event['donor']}, was not sampled before")
         except ValueError as error:
             raise _damaged(f"{path}: line {number}", error) from None
         yield event

@@ -14,6 +14,7 @@ from functools import lru_cache
 from typing import TYPE_CHECKING, Protocol
 
 from fersweep.results.record.journal import SweepRecord, TrialRecord
+from fersweep.results.record.trial_record import Stretch
 
 if TYPE_CHECKING:
     import optuna
@@ -40,6 +41,10 @@ class Goal(Protocol):
         """The objective at each epoch; empty where there are several."""
         ...
 
+    def tried(self, trial: TrialRecord) -> Stretch:
+        """The parameters that gave the trial its values: PBT changes them."""
+        ...
+
 
 @dataclass(frozen=True)
 class OneMetric:
@@ -62,6 +67,9 @@ class OneMetric:
     def curve(self, trial: TrialRecord) -> Sequence[float]:
         return trial.epochs.column(self.metric)
 
+    def tried(self, trial: TrialRecord) -> Stretch:
+        return trial.at_best(self.metric, self.mode)
+
 
 def freeze(trial: TrialRecord, metric: str, mode: str) -> optuna.trial.FrozenTrial:
     """A trial of the journal as one of Optuna's."""
@@ -77,7 +85,7 @@ def frozen(trial: TrialRecord, goal: Goal, judge_stopped: bool = False, curve: b
     """
     from optuna.trial import TrialState, create_trial
 
-    values = goal.values(trial)
+    values, tried = goal.values(trial), goal.tried(trial)
     state = {
         "running": TrialState.RUNNING,
         "finished": TrialState.FAIL if values is None else TrialState.COMPLETE,
@@ -88,10 +96,10 @@ def frozen(trial: TrialRecord, goal: Goal, judge_stopped: bool = False, curve: b
     return create_trial(
         state=state,
         values=values if has_values else None,
-        params=trial.params,
-        distributions={name: distribution(text) for name, text in trial.distributions.items()},
         intermediate_values=dict(enumerate(goal.curve(trial), 1)) if curve else None,
         constraints=goal.constraints(trial) if has_values and values is not None else None,
+        params=tried.params,
+        distributions={name: distribution(text) for name, text in tried.distributions.items()},
     )
 
 

@@ -89,7 +89,8 @@ class RecordedSweep:
     def owner(self, trial: TrialRecord) -> checkpoints.Owner:
         """What the trial's checkpoints say of it."""
         seed = checkpoints.trial_seed(self.sweep.asked.search.seed, trial.number)
-        return checkpoints.Owner(self.sweep.sweep_id, trial.number, trial.hparams, seed, self.sweep.dataset.fingerprint)
+        fingerprint, now, earlier = self.sweep.dataset.fingerprint, trial.now.hparams, trial.earlier()
+        return checkpoints.Owner(self.sweep.sweep_id, trial.number, now, seed, fingerprint, earlier=earlier)
 
     def best_checkpoint(self, trial: TrialRecord) -> Path | None:
         """Local directory of a trial's checkpoint at its best epoch, checked; None where it was not kept, or not yet made.

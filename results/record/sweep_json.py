@@ -22,6 +22,7 @@ from fersweep.results.record.journal import Hparams, TrialRecord
 from fersweep.results.record.ranking.order import Order, order_of
 from fersweep.results.record.storage import Storage
 from fersweep.results.record.trial_record import is_distribution
+from fersweep.search_spaces.sweep_file.population import perturbed
 from fersweep.search_spaces.sweep_file.schema import Sweep
 from fersweep.search_spaces.sweep_file.searched_space import NamedPoint, named_as_in_a_sweep_file
 from fersweep.trainables.metrics import SCORES
@@ -209,9 +210,20 @@ class SweepJson(_Part):
         folds = f" in {self.num_folds} folds, a model each" if self.num_folds else ""
         return f"{self.num_train} train, {self.num_val} val faces{folds}"
 
+    @property
+    def perturbed(self) -> list[str]:
+        """The parameters that PBT changes while a trial trains; none under another scheduler."""
+        stop = self.asked.stop
+        return perturbed(stop.scheduler_options["perturb"], self.space) if stop.scheduler == "pbt" else []
+
     def named(self, trial: TrialRecord) -> Hparams:
-        """The trial's hparams under the names that a sweep file takes."""
-        return named_as_in_a_sweep_file(self.asked, trial.params, trial.hparams)
+        """The trial's hparams (at its best epoch: PBT changes them) under the names that a sweep file takes."""
+        stretch = trial.at_best(self.metric, self.mode)
+        return self.named_as(stretch.params, stretch.hparams)
+
+    def named_as(self, params: dict[str, Any], hparams: Hparams) -> Hparams:
+        """Hparams that were made of `params` under the names that a sweep file takes."""
+        return named_as_in_a_sweep_file(self.asked, params, hparams)
 
     def without_faces(self) -> list[str]:
         """Which classes have no faces to learn from or to be judged by, in words; [] in older sweeps."""

@@ -20,7 +20,7 @@ Row = dict[str, float]  # metrics of an epoch, `epoch` among them
 Hparams = dict[str, Any]  # what a trial trains with
 T = TypeVar("T")
 STATES = ("running", "finished", "stopped", "failed")
-KINDS = ("sampled", "report", "fault", "ended", "reopened")  # of events of a trial
+KINDS = ("sampled", "report", "fault", "ended", "reopened", "compared", "exploited")  # of events of a trial
 NUMBERS = (int, float)
 LARGEST = 2.0**63  # of what is counted or measured
 LAST_TIME = 2.5e11  # seconds since 1970: the year 9892
@@ -59,6 +59,8 @@ def parse_event(line: bytes) -> Event:
         _check_each(event, str, "reason")
         if not all(isinstance(text, str) for text in _check(event, "log", list, [])):
             raise ValueError("`log` is no list of lines")
+    elif kind in ("compared", "exploited"):
+        _check_compared(event, copied=kind == "exploited")
     elif kind == "ended":
         if event.get("state") not in STATES[1:]:
             raise ValueError("`state` is missing, or no state of a trial")
@@ -112,6 +114,17 @@ def _check_attrs(event: Event) -> None:
         for number, value in cast("dict[str, Any]", values).items():
             if not re.fullmatch(r"-?\d{1,8}", number) or not isinstance(value, dict if part == "trials" else int):
                 raise ValueError(f"`attrs` has {part!r} of what is no trial")
+
+
+def _check_compared(event: Event, copied: bool) -> None:
+    for key in ("at_epoch", "donor_epoch") if copied else ("at_epoch",):
+        if type(event.get(key)) is not int or not 0 < event[key] < LARGEST:
+            raise ValueError(f"`{key}` is missing, or no epoch")
+    if copied:
+        donor = event.get("donor")
+        if type(donor) is not int or not 0 <= donor < MOST_TRIALS or donor == event["trial"]:
+            raise ValueError("`donor` is missing, or no other trial's number")
+        _check_sampled(event)
 
 
 @functools.lru_cache(1000)
@@ -314,9 +327,25 @@ def _known(value: float) -> float | None:
     return None if math.isnan(value) else value
 
 
+class Stretch(NamedTuple):
+    """The epochs of a trial from `first` on, under one set of hparams. `donor`: the trial whose checkpoint of the epoch before
+    it went on from; None: the trial's own, or none.
+    """
+
+    first: int
+    hparams: Hparams
+    params: dict[str, Any]
+    distributions: dict[str, str]
+    donor: int | None = None
+
+
 @dataclass
 class TrialRecord:
-    """A trial as the journal has it. Times are seconds since 1970 (UTC); `reported_at` has one for each epoch."""
+    """A trial as the journal has it. Times are seconds since 1970 (UTC); `reported_at` has one for each epoch.
+
+    `hparams`, `params` and `distributions` are those that it began with. Under PBT it may have changed them since, each time
+    with another trial's checkpoint (`exploits`): `at` and `now` say what holds at an epoch.
+    """
 
     number: int
     hparams: Hparams
@@ -342,9 +371,36 @@ class TrialRecord:
     repeat_of: int | None = None  # the trial whose point it runs again, as a finalist,
     seed_index: int | None = None  # and as which of its seeds, from 1 on; that trial's own is 0
 
+    exploits: list[Stretch] = field(default_factory=list[Stretch])  # ascending
+    compared_at: int = 0  # the last epoch at which PBT has compared it with others
+
     @property
     def name(self) -> str:
         return trial_name(self.number)
+
+    @property
+    def stretches(self) -> list[Stretch]:
+        """All of them, the one that it began with first."""
+        return [Stretch(1, self.hparams, self.params, self.distributions), *self.exploits]
+
+    def at(self, epoch: int) -> Stretch:
+        """What an epoch was trained with; the first of all for epoch 0."""
+        return next((stretch for stretch in reversed(self.exploits) if stretch.first <= epoch), self.stretches[0])
+
+    @property
+    def now(self) -> Stretch:
+        """What its next epoch is trained with."""
+        return self.at(self.num_epochs + 1)
+
+    def at_best(self, metric: str, mode: str) -> Stretch:
+        """What the epoch that gives the trial its value was trained with; before there is one, the newest."""
+        best = self.best(metric, mode) if self.exploits else None
+        return self.at(int(best["epoch"])) if best else self.stretches[-1]
+
+    def earlier(self) -> tuple[tuple[int, Hparams], ...]:
+        """(last epoch, hparams) of the stretches before the present one."""
+        pairs = zip(self.stretches, self.exploits, strict=False)
+        return tuple((after.first - 1, before.hparams) for before, after in pairs)
 
     @property
     def num_epochs(self) -> int:

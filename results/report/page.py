@@ -32,7 +32,7 @@ from fersweep.results.record.ranking.derived import SearchTotals
 from fersweep.results.record.recorded_sweep import RecordedSweep, load_sweep
 from fersweep.results.record.sweep_json import SweepJson
 from fersweep.results.record.timeline import Timeline
-from fersweep.results.report import finalists, front, learning_curves, parameters, still_pictures, workers
+from fersweep.results.report import finalists, front, learning_curves, lineage, parameters, still_pictures, workers
 from fersweep.results.report.data import ReportData
 from fersweep.results.report.library import shared_library
 from fersweep.results.scores import charts
@@ -91,6 +91,7 @@ def render(sweep_dir: Path, trees: Figures | None = None, faces: bool = True, li
         *front.sections(data),
         *finalists.sections(data),
         *learning_curves.sections(data),
+        *lineage.sections(data),
         *parameters.sections(data),
         *workers.sections(data),
         *_best(data, faces),
@@ -112,6 +113,7 @@ def render_still(sweep_dir: Path, trees: Figures | None = None) -> str:
         *still_pictures.sections(data),
         _top(compared),
         *finalists.still_sections(data),
+        *lineage.tables(data),
         *workers.tables(data),
         _origin(data.sweep),
     ]

@@ -230,7 +230,9 @@ class Projection:
 
         groups = [
             [Metric(name, value, int(at * 1000), epoch) for name, value in row.items()]
-            for epoch, at, row in run_fields.epoch_metrics(trial, self.runs.step(recorded, self.metric), self.metric)
+            for epoch, at, row in run_fields.epoch_metrics(
+                trial, self.runs.step(recorded, self.metric), self.metric, self.sweep.perturbed
+            )
         ]
         best = self._recorded.best(trial)
         if (groups or recorded.is_old) and best is not None:  # step 0: MLflow's page draws such a metric as a bar a run

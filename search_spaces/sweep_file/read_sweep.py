@@ -16,6 +16,7 @@ from fersweep.search_spaces.sweep_file.consistency import refuse_contradictions,
 from fersweep.search_spaces.sweep_file.consistency import replaced as replaced_by
 from fersweep.search_spaces.sweep_file.layers import spread_lists
 from fersweep.search_spaces.sweep_file.overrides import change, put, shown
+from fersweep.search_spaces.sweep_file.population import check_population
 from fersweep.search_spaces.sweep_file.problems import first_problem
 from fersweep.search_spaces.sweep_file.schema import Sweep
 from fersweep.search_spaces.sweep_file.searched_space import check_space
@@ -112,4 +113,5 @@ def _validated(content: dict[str, Any]) -> Sweep:
         raise ValueError(first_problem(error, content, Sweep)) from None
     check_space(sweep)
     refuse_unsearchable(sweep)
+    check_population(sweep)
     return sweep

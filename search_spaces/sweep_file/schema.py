@@ -318,6 +318,11 @@ class Sweep(Part):
 
     @model_validator(mode="after")
     def _check(self) -> Sweep:
+        if self.finalists is not None and self.stop.scheduler == "pbt":
+            raise ValueError(
+                "finalists: a trial of stop.scheduler pbt is a schedule of hparams, not a point that can be run again: want "
+                "another scheduler, or `promote --refit`, which repeats the schedule"
+            )
         for key, part in (("finalists", self.finalists), ("then", self.then)):
             if part is not None and part.best > self.search.num_trials:
                 raise ValueError(f"{key}.best: {part.best} is more than search.num_trials, {self.search.num_trials}")

@@ -190,6 +190,34 @@ def test_save_load_fit_equals_fit_without_a_break(
     np.testing.assert_array_equal(resumed.predict(arrays.val.x), whole.model.predict(arrays.val.x))
 
 
+@pytest.mark.parametrize(
+    ("name", "hparams", "features"), [c for c in CASES if c.id in ("blendshape_dense-0", "pixel_mlp-0")]
+)
+def test_a_checkpoint_is_trained_on_with_another_learning_rate(
+    name: str, hparams: dict, features: str, arrays: TaskArrays, trained: Callable[..., Trained]
+) -> None:
+    """As PBT does, with moments, averages and the schedule's epoch as they were: to the bit what a model does whose rate is
+    changed while it trains. The others that are PERTURBABLE change nothing of what is loaded either.
+    """
+    before, module = trained(name, hparams, features, arrays), trainables.load(name)
+    changed = {key: hparams[key] / 2 for key in ("dropout", "class_weights", "l2", "ema_decay") if key in hparams}
+    other = module.build({**hparams, "learning_rate": 3e-3}, arrays, seed=5)
+    other.load(before.checkpoint)
+    rows = _without_time(other.fit(1))
+
+    live = module.build(hparams, arrays, seed=5)
+    live.load(before.checkpoint)
+    live.hparams = live.hparams.model_copy(update={"learning_rate": 3e-3})
+    if hasattr(live, "training"):
+        live.training.h = live.hparams
+    assert rows == _without_time(live.fit(1))
+    assert rows != _without_time(before.unbroken[:1])
+    assert {*changed, "learning_rate"} <= module.PERTURBABLE
+    other = module.build({**hparams, **changed}, arrays, seed=5)
+    other.load(before.checkpoint)
+    np.testing.assert_array_equal(other.predict(arrays.val.x), before.probabilities)
+
+
 def test_an_lstm_goes_on_in_another_process(
     blendshapes: TaskArrays, tiny_dataset: Path, trained: Callable[..., Trained]
 ) -> None:

@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING, Any
 
 from fersweep.data_pipeline.tasks.arrays import TaskArrays
 from fersweep.trainables.cnn.hparams import Hparams
+from fersweep.trainables.torch_training import hparams as training
 
 if TYPE_CHECKING:
     from fersweep.trainables.torch_training.classifier import TorchClassifier
@@ -18,6 +19,7 @@ if TYPE_CHECKING:
 
 FRAMEWORK = "torch"
 FEATURES = ("pixels",)
+PERTURBABLE = training.PERTURBABLE | training.OF_A_HEAD | {"conv_dropout"}
 
 
 def build(hparams: dict[str, Any], arrays: TaskArrays, seed: int) -> TorchClassifier:

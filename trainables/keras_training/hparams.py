@@ -8,6 +8,21 @@ from pydantic import Field
 
 from fersweep.trainables.protocol import HparamsModel
 
+# No variable of net or optimizer depends on them, as long as none is 0 in one trial and not in another (protocol.py).
+PERTURBABLE = frozenset(
+    (
+        "learning_rate",
+        "beta_1",
+        "clipnorm",
+        "weight_decay",
+        "ema_momentum",
+        "l2",
+        "dropout",
+        "class_weights",
+        "label_smoothing",
+    )
+)
+
 
 class KerasHparams(HparamsModel):
     """The knobs of training that do not depend on the architecture. Rates are per step, decays as Keras defines them."""

@@ -8,6 +8,16 @@ from pydantic import Field, model_validator
 
 from fersweep.trainables.protocol import HparamsModel
 
+# No weight and no state of an optimizer depends on them, as long as none is 0 in one trial and not in another (protocol.py).
+PERTURBABLE = frozenset(
+    (
+        *("learning_rate", "momentum", "weight_decay", "layer_decay", "clipnorm", "sam_rho", "ema_decay"),
+        *("focal_gamma", "class_weights", "label_smoothing"),
+        *("rotation", "zoom", "shift", "shear", "crop", "brightness", "contrast", "erasing", "mixup", "cutmix"),
+    )
+)
+OF_A_HEAD = frozenset(("head_dropout", "head_l2"))
+
 
 class Augmentation(HparamsModel):
     """Random changes of train faces, drawn anew for each face and epoch; 0 or false switches one off."""

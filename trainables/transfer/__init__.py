@@ -15,12 +15,15 @@ from fersweep.common.errors import InputError
 from fersweep.data_pipeline.tasks.arrays import TaskArrays
 from fersweep.trainables.protocol import Trainable
 from fersweep.trainables.saved_model import read_model
+from fersweep.trainables.torch_training import hparams as training
 from fersweep.trainables.transfer.hparams import Hparams
 from fersweep.trainables.transfer.weights import digest, expect, is_known, load, named, resolve
 
 FRAMEWORK = "torch"
 FEATURES = ("pixels",)
-__all__ = ["FEATURES", "FRAMEWORK", "Hparams", "build", "expect", "fetch", "restore"]
+# Of `head: trees` none but class_weights is drawn, and with other ones all trees are grown again (tree_head.py).
+PERTURBABLE = training.PERTURBABLE | training.OF_A_HEAD | {"drop_path"}
+__all__ = ["FEATURES", "FRAMEWORK", "PERTURBABLE", "Hparams", "build", "expect", "fetch", "restore"]
 
 
 def fetch(hparams: list[dict[str, Any]]) -> dict[str, str]:

@@ -12,7 +12,7 @@ import math
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
-from fersweep.results.record.trial_record import Row, TrialRecord
+from fersweep.results.record.trial_record import Row, Stretch, TrialRecord
 from fersweep.search_spaces.sweep_file.schema import Stop, Sweep
 from fersweep.search_spaces.sweep_file.sections.objectives import COSTS, Constraint
 
@@ -83,6 +83,10 @@ class Order:
     def curve(self, trial: TrialRecord) -> Sequence[float]:
         """The metric at each epoch; empty where there are several objectives."""
         return [] if self.objectives else trial.epochs.column(self.metric)
+
+    def tried(self, trial: TrialRecord) -> Stretch:
+        """What the epoch that counts was trained with: PBT changes hparams."""
+        return trial.at_best(self.metric, self.mode)
 
     def is_feasible(self, trial: TrialRecord, num_epochs: int | None = None) -> bool:
         """Whether the trial keeps to all constraints."""

@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Sequence
-from typing import Any, ClassVar, Literal, Self
+from typing import Annotated, Any, ClassVar, Literal, Self
 
 from pydantic import Field, ValidationInfo, field_validator
 
@@ -167,6 +167,26 @@ class Never(Scheduler):
     SEVERAL_OBJECTIVES = True
 
 
+class Pbt(Scheduler):
+    """Population Based Training (Jaderberg et al. 2017, arXiv:1711.09846): the sweep's trials are the population.
+
+    Every `interval` epochs a trial is compared with those that have reached the same epoch. One of the lowest `quantile` goes on
+    from the checkpoint of one of the highest, with its hparams, of which those of `perturb` are changed: each times one of
+    `factors`, or, with probability `resample`, drawn anew.
+    """
+
+    TITLE, UNITS = "PBT", ("epochs",)
+
+    interval: int = Field(5, ge=1)
+    quantile: float = Field(0.25, gt=0, le=0.5)
+    perturb: list[str] = Field(default_factory=lambda: ["learning_rate"], min_length=1)
+    factors: list[Annotated[float, Field(gt=0)]] = Field(default_factory=lambda: [0.8, 1.25], min_length=1)
+    resample: float = Field(0.25, ge=0, le=1)
+
+    def rungs(self, grace: float, reduction: int, end: float) -> Sequence[float]:
+        return range(self.interval, math.ceil(end), self.interval)
+
+
 SCHEDULERS: dict[str, type[Scheduler]] = {
     "asha": Asha,
     "hyperband": Hyperband,
@@ -175,6 +195,7 @@ SCHEDULERS: dict[str, type[Scheduler]] = {
     "patient": Patient,
     "wilcoxon": Wilcoxon,
     "none": Never,
+    "pbt": Pbt,
 }
 INNER = ("asha", "hyperband", "median", "percentile", "wilcoxon")  # of what `patient` may ask
 
