@@ -76,7 +76,7 @@ def test_promoted_it_is_the_mean_of_its_models(sweep_dir: Path) -> None:
     checkpoint, task = Path(promoted.checkpoint), sweep.task()
     model, x = trainables.restore(checkpoint), task.load("test").x
     members = [trainables.restore(checkpoint / f"member-{number}").predict(x) for number in range(NUM_FOLDS)]
-    np.testing.assert_array_equal(model.predict(x), np.mean(members, axis=0))
+    np.testing.assert_allclose(model.predict(x), np.mean(members, axis=0), rtol=1e-5)
     assert promoted.figures.detected == evaluate(model, task, "test").detected
     champion = open_model("champion", home)
     with pytest.raises(InputError, match=r"champion learned val of .*: figures on it say nothing about new faces"):
