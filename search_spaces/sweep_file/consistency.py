@@ -8,7 +8,7 @@ from unicodedata import category
 
 from fersweep.common.text import masked, one_line
 from fersweep.search_spaces.sweep_file.schema import Older, Resources, Sweep
-from fersweep.search_spaces.sweep_file.searched_space import drawn
+from fersweep.search_spaces.sweep_file.searched_space import cannot_be_built, drawn, wider_values
 
 LONGEST_CLASS = 200  # characters of a class's name
 LEAST = 0.01  # of a CPU or a GPU
@@ -107,6 +107,18 @@ def remarks(sweep: Sweep) -> list[str]:
     never = sorted(sweep.space.range.keys() - drawn(sweep))
     if never:
         lines.append(f"without effect: space.range of {', '.join(never)}, which no trial of this space draws")
+    return [*lines, *_of_space(sweep)]
+
+
+def _of_space(sweep: Sweep) -> list[str]:
+    """What is allowed, but may be a slip: values beyond the space file's bounds, points that no trial can train."""
+    lines: list[str] = []
+    beyond = dict.fromkeys(f"{each.name} {each.value!r} (there {each.there})" for each in wider_values(sweep))
+    if beyond:
+        lines.append(f"wider than search_spaces/{sweep.trainable}.py: {', '.join(beyond)}")
+    if (unbuilt := cannot_be_built(sweep)) is not None:
+        share, reason = unbuilt
+        lines.append(f"{100 * share:.3g} % of sampled points cannot be built, and their trials fail: {reason}")
     return lines
 
 

@@ -13,7 +13,8 @@ from fersweep.common.errors import InputError
 from fersweep.search_spaces.sweep_file.consistency import remarks
 from fersweep.search_spaces.sweep_file.read_sweep import read_sweep
 from fersweep.search_spaces.sweep_file.schema import Sweep
-from fersweep.search_spaces.sweep_file.searched_space import _probed, named_as_in_a_sweep_file, sample_space
+from fersweep.search_spaces.sweep_file.searched_space import named_as_in_a_sweep_file, sample_space
+from fersweep.search_spaces.sweep_file.whole_space import parameters
 
 RECIPES = sorted(path.stem for path in search_spaces.RECIPES.glob("*.yaml"))
 
@@ -202,7 +203,7 @@ def test_hparams_are_named_as_a_sweep_file_names_them() -> None:
     assert not {"units", "units_2"} & named.keys()
     assert [named["units_0"], named["units_1"]] == hparams["units"]
     assert named["learning_rate"] == hparams["learning_rate"]
-    fixed = named.keys() & _probed(sweep.trainable)[0].calls
+    fixed = named.keys() & parameters(sweep.trainable).keys()
     changes = [f"space.fix.{name}={json.dumps(named[name])}" for name in sorted(fixed)]
     assert sample_space(read_sweep("quick", ["space={}", *changes]), optuna.trial.FixedTrial({})) == hparams
     assert named_as_in_a_sweep_file(sweep, {}, {"units": [1]}) == {"units": [1]}, "its space has changed since"
