@@ -33,7 +33,9 @@ FEATURES = VECTORS
 
 
 class Hparams(KerasHparams):
-    units: tuple[PositiveInt, ...] = Field((33, 12), min_length=1, description="units of each LSTM layer, the first one first")
+    units: tuple[PositiveInt, ...] = Field(
+        (33, 12), min_length=1, description="units of each LSTM layer, the first one first"
+    )
     activation: Literal["tanh", "relu", "selu"] = "tanh"
     bidirectional: bool = False
     recurrent_dropout: float = Field(0.0, ge=0, lt=1)

@@ -51,7 +51,10 @@ def own_trials(sweep: SweepJson) -> tuple[Trials, int]:
     sampler = Sampler(sweep.asked, sweep.history, sweep.older_points)
     search, points = sweep.asked.search, len(sweep.points) + len(sweep.asked.search.points)
     number = min(search.num_trials, MOST_TRIALS)
-    trials = [(index, sampler.suggest(SweepRecord(), index).hparams) for index in range(number)]
+    drawn = [sampler.suggest(SweepRecord(), index) for index in range(number)]
+    trials = [(index, each.hparams) for index, each in enumerate(drawn) if each.refused is None]
+    if not trials:
+        raise InputError(f"none of the first {number} trials can be built: {drawn[0].refused}")
     sure = number if search.sampler == "random" else max(points, 0 if sweep.history else STARTUP_TRIALS)
     return trials, min(sure, number)
 

@@ -17,7 +17,7 @@ from fersweep.results.record.journal import SweepRecord, TrialRecord
 from fersweep.results.record.sweep_json import OlderTrial
 from fersweep.results.record.trial_record import Epochs
 from fersweep.search_spaces.sweep_file.schema import Sweep
-from fersweep.search_spaces.sweep_file.searched_space import NamedPoint, first_points, sample_space
+from fersweep.search_spaces.sweep_file.searched_space import CannotBeBuilt, NamedPoint, first_points, sample_space
 
 if TYPE_CHECKING:
     import optuna
@@ -28,12 +28,16 @@ if TYPE_CHECKING:
 
 @dataclass(frozen=True)
 class Suggestion:
-    """A trial to try: its hparams, the Optuna parameters that they were made from, and the name of its point, if any."""
+    """A trial to try: its hparams, the Optuna parameters that they were made from, and the name of its point, if any.
+
+    `refused`: why hparams of these parameters cannot be built; there are none then.
+    """
 
     hparams: dict[str, Any]
     params: dict[str, Any]
     distributions: Mapping[str, BaseDistribution]
     point: str | None
+    refused: str | None = None
 
 
 class Sampler:
@@ -51,7 +55,11 @@ class Sampler:
             name, point = self._points[number]
             study.enqueue_trial(point)
         trial = study.ask()
-        return Suggestion(sample_space(self.sweep, trial), trial.params, trial.distributions, name)
+        try:
+            hparams, refused = sample_space(self.sweep, trial), None
+        except CannotBeBuilt as error:
+            hparams, refused = {}, str(error)
+        return Suggestion(hparams, trial.params, trial.distributions, name, refused)
 
     def study(self, record: SweepRecord, seed: int = 0) -> optuna.Study:
         """The journal as an Optuna study whose sampler is seeded from (the sweep's seed, `seed`).

@@ -79,14 +79,20 @@ class Search:
         return self.record.num_ended == len(self.record.trials) >= self.sweep.search.num_trials
 
     def next(self) -> Assignment | None:
-        """The next trial to run: first those left unfinished, then new ones; None when all are handed out."""
-        number = min(self.waiting(), default=None)
-        if number is None:
-            number = len(self.record.trials)
-            if number >= self.sweep.search.num_trials:
-                return None
-            self._sample(number)
-        trial = self.record.trials[number]
+        """The next trial to run: first those left unfinished, then new ones; None when all are handed out. One that cannot be
+        built fails on the way.
+        """
+        while True:
+            number = min(self.waiting(), default=None)
+            if number is None:
+                number = len(self.record.trials)
+                if number >= self.sweep.search.num_trials:
+                    return None
+                self._sample(number)
+            trial = self.record.trials[number]
+            if trial.refused is None:
+                break
+            self._end(number, "failed", trial.refused)
         self.active[number] = time.monotonic()
         return Assignment(number, trial.hparams, trial.num_epochs)
 
@@ -103,6 +109,7 @@ class Search:
             params=suggestion.params,
             distributions=distributions,
             point=suggestion.point,
+            **({} if suggestion.refused is None else {"refused": suggestion.refused}),
             suggest_s=round(time.perf_counter() - start, 6),
         )
 

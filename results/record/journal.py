@@ -4,7 +4,7 @@
 else hears of the event. The Optuna study, ASHA's rungs and the MLflow runs are made of it: they are rebuilt by
 replaying the events in order and never hold anything that is not here.
 
-Events: `session` (a driver started, was interrupted, finished), `sampled` (a trial got its hparams; `suggest_s`: how long its suggestion took), `report` (a trial
+Events: `session` (a driver started, was interrupted, finished), `sampled` (a trial got its hparams; `suggest_s`: how long its suggestion took; `refused`: why its hparams cannot be built), `report` (a trial
 trained one or more epochs; `worker`: what its process used), `fault` (an attempt at a trial broke off, or its checkpoint
 was damaged; the trial goes on; `log`: the last lines that a process wrote before it died), `ended` (a trial finished, was stopped by ASHA, or failed), `reopened` (an ended trial
 runs again: more epochs, or a failed one once more).
@@ -37,6 +37,7 @@ from fersweep.results.record.trial_record import STATES, Event, Report, TrialRec
 from fersweep.results.record.trial_record import Hparams as Hparams  # imported from here by name
 from fersweep.results.record.trial_record import Row as Row
 from fersweep.results.record.trial_record import trial_name as trial_name
+from fersweep.search_spaces.sweep_file.choices import drawn_distribution, drawn_params
 
 LONGEST_LINE = 64 * MB
 OF_A_TRIAL = ("report", "fault", "ended", "reopened")  # that was sampled before
@@ -66,9 +67,12 @@ class SweepRecord:
             self.trials[event["trial"]] = TrialRecord(
                 number=event["trial"],
                 hparams=event["hparams"],
-                params=event.get("params", {}),
-                distributions={name: sys.intern(text) for name, text in event.get("distributions", {}).items()},
+                params=drawn_params(event.get("params", {})),
+                distributions={
+                    name: sys.intern(drawn_distribution(text)) for name, text in event.get("distributions", {}).items()
+                },
                 point=event.get("point"),
+                refused=event.get("refused"),
                 sampled_at=event["time"],
             )
         elif kind in OF_A_TRIAL:

@@ -88,7 +88,7 @@ def _check_sampled(event: Event) -> None:
     for name, text in _check(event, "distributions", dict, {}).items():
         if not isinstance(text, str) or not is_distribution(text):
             raise ValueError(f"`distributions` has none of `{name}`")
-    _check_each(event, str, "point")
+    _check_each(event, str, "point", "refused")
     if "suggest_s" in event and not _is_measured(event["suggest_s"]):
         raise ValueError("`suggest_s` is no number")
 
@@ -295,6 +295,7 @@ class TrialRecord:
     params: dict[str, Any] = field(default_factory=dict)  # as the sampler drew them
     distributions: dict[str, str] = field(default_factory=dict)
     point: str | None = None
+    refused: str | None = None  # why hparams of its params cannot be built; `hparams` is empty then
     state: str = "running"
     reason: str | None = None
     epochs: Epochs = field(default_factory=Epochs)

@@ -26,7 +26,10 @@ def refuse_contradictions(sweep: Sweep) -> None:
     """Raises ValueError where two keys contradict each other, or one says something twice."""
     for name in sorted(sweep.space.fix.keys() & sweep.space.range.keys()):
         raise ValueError(f"space.fix.{name}: {name} is in space.range, too: want it fixed or searched, not both")
-    starts = [start.model_dump_json() if isinstance(start, Older) else start for start in sweep.search.start_from]
+    starts = [
+        f"{{sweep: {start.sweep}}}" if isinstance(start, Older) and start.is_learned else str(start)
+        for start in sweep.search.start_from
+    ]
     for start in starts:
         if starts.count(start) > 1:
             raise ValueError(f"search.start_from: {start} stands there twice")

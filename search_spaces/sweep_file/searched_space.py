@@ -152,7 +152,7 @@ def check_space(sweep: Sweep) -> None:
     distributions(sweep)
     first_points(sweep)
     search = sweep.search
-    num_points = len(search.points) + sum(number for _, number in search.best_of)
+    num_points = len(search.points) + sum(number or 0 for _, number in search.best_of)
     if num_points > search.num_trials:
         raise ValueError(f"search.num_trials: {search.num_trials} is fewer than start_from's {num_points} points")
 

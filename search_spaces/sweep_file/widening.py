@@ -13,6 +13,7 @@ from typing import Any, NamedTuple
 from pydantic import ValidationError
 
 from fersweep import search_spaces, trainables
+from fersweep.common.text import one_line
 from fersweep.search_spaces.sweep_file.choices import same
 from fersweep.search_spaces.sweep_file.narrowing import Call, Layers, NarrowedTrial, Probe, outside
 from fersweep.search_spaces.sweep_file.schema import Space
@@ -74,7 +75,7 @@ def _wider_lists(name: str, layers: Layers, choices: list[Any], calls: Any) -> I
 
 def _there(call: Call) -> str:
     if call.method == "suggest_categorical":
-        return ", ".join(map(str, call.arguments[0]))
+        return one_line(", ".join(map(str, call.arguments[0])), 80)
     low, high = call.arguments
     return f"{low:g} to {high:g}"
 
