@@ -21,9 +21,9 @@ from fersweep.data_pipeline.tasks.task import Task
 from fersweep.results.record.journal import Hparams, TrialRecord
 from fersweep.results.record.storage import Storage
 from fersweep.results.record.trial_record import is_distribution
-from fersweep.search_spaces.sweep_file.choices import drawn_distribution, drawn_params
 from fersweep.search_spaces.sweep_file.schema import Sweep
 from fersweep.search_spaces.sweep_file.searched_space import NamedPoint, named_as_in_a_sweep_file
+from fersweep.search_spaces.sweep_file.space.choices import drawn_distribution, drawn_params
 from fersweep.trainables.metrics import SCORES
 
 FILE = "sweep.json"

@@ -17,17 +17,17 @@ from pydantic import ValidationError
 from fersweep import search_spaces, trainables
 from fersweep.common.errors import hint
 from fersweep.common.text import one_line
-from fersweep.search_spaces.sweep_file.choices import drawn_as, drawn_params, read_list
-from fersweep.search_spaces.sweep_file.narrowing import Layers, NarrowedTrial, check_names
 from fersweep.search_spaces.sweep_file.schema import Space
-from fersweep.search_spaces.sweep_file.whole_space import (
+from fersweep.search_spaces.sweep_file.space.choices import drawn_as, drawn_params, read_list
+from fersweep.search_spaces.sweep_file.space.narrowing import Layers, NarrowedTrial, check_names
+from fersweep.search_spaces.sweep_file.space.whole_space import (
     PROBES,
     lists,
     searched_hparams,
     unsearched_hparams,
     widened_parameters,
 )
-from fersweep.search_spaces.sweep_file.widening import Wider, check_wider, complaint, wider
+from fersweep.search_spaces.sweep_file.space.widening import Wider, check_wider, complaint, wider
 
 if TYPE_CHECKING:
     import optuna

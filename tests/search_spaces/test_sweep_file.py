@@ -14,7 +14,7 @@ from fersweep.search_spaces.sweep_file.consistency import remarks
 from fersweep.search_spaces.sweep_file.read_sweep import read_sweep
 from fersweep.search_spaces.sweep_file.schema import Sweep
 from fersweep.search_spaces.sweep_file.searched_space import named_as_in_a_sweep_file, sample_space
-from fersweep.search_spaces.sweep_file.whole_space import parameters
+from fersweep.search_spaces.sweep_file.space.whole_space import parameters
 
 RECIPES = sorted(path.stem for path in search_spaces.RECIPES.glob("*.yaml"))
 
@@ -33,11 +33,17 @@ MISTAKES = [
     ("space.range.learning_rate=[1.0e-5]", "is not [low, high], such as [1e-05, 0.1]"),
     ("space.range.learning_rate=[low, 1]", "is not [low, high], such as"),
     ("space.range.learning_rate=[0, 1.0e-2]", "[0, 0.01] is on a log scale: low must be above 0"),
-    ("space.range.activation=[tahn]", "space.range.activation: Input should be 'tanh', 'relu' or 'selu', but got 'tahn'"),
+    (
+        "space.range.activation=[tahn]",
+        "space.range.activation: Input should be 'tanh', 'relu' or 'selu', but got 'tahn'",
+    ),
     ("trainable=cnn", "task.features: cnn learns from pixels, not from blendshapes"),
     ("space.fix.learning_rte=1", "no parameter is named 'learning_rte'; did you mean 'learning_rate'"),
     ("space.fix.num_layers=2.5", "num_layers = 2.5 is not a whole number"),
-    ("space.fix.optimizer=adma", "space.fix.optimizer: Input should be 'adam', 'adamw', 'sgd' or 'rmsprop', but got 'adma'"),
+    (
+        "space.fix.optimizer=adma",
+        "space.fix.optimizer: Input should be 'adam', 'adamw', 'sgd' or 'rmsprop', but got 'adma'",
+    ),
     ("search.start_from=[seed_pape]", "no point 'seed_pape'; did you mean 'seed_paper'"),
     ("search.start_from=[seed_paper]", "point 'seed_paper' has"),
     ("search.start_from=[{sweep: old, best: 49}]", "search.num_trials: 48 is fewer than start_from's 49 points"),
@@ -66,10 +72,16 @@ MISTAKES = [
     ("space.fix.units=[]", "space.fix.units: []: units: Tuple should have at least 1 item"),
     ("space.fix.units=64", "space.fix.units: 64 is no list: want a value for each layer, such as [64, 64]"),
     ("space.fix.unit=[64]", "no parameter is named 'unit'; did you mean 'units'"),
-    ("space.range.units=[[64], 32]", "space.range.units: [[64], 32] has 32 beside lists: want [low, high], or a list for"),
+    (
+        "space.range.units=[[64], 32]",
+        "space.range.units: [[64], 32] has 32 beside lists: want [low, high], or a list for",
+    ),
     ("space.range.units=[16, 32, 64]", "space.range.units: [16, 32, 64] is not [low, high] of each layer; choices are"),
     ("space.range.units=[[64], [0]]", "space.range.units: [0]: units.0: Input should be greater than 0, but got 0"),
-    ("space.range={units: [[64], [8]], units_0: [8, 9]}", "space.range.units: its choices set units_0, which is in space"),
+    (
+        "space.range={units: [[64], [8]], units_0: [8, 9]}",
+        "space.range.units: its choices set units_0, which is in space",
+    ),
     ("space.range.num_layers=[0, 2]", "space.range.num_layers: units: Tuple should have at least 1 item"),
     ("space.fix.num_layers=-1", "space.fix.num_layers: units: Tuple should have at least 1 item"),
     ("space.fix.num_layers=1000000000", "num_layers = 1000000000 is more than the 1000 parameters of a point"),

@@ -8,7 +8,7 @@ from collections.abc import Mapping
 from typing import Any, NamedTuple
 
 from fersweep.common.errors import hint
-from fersweep.search_spaces.sweep_file.choices import same, texts
+from fersweep.search_spaces.sweep_file.space.choices import same, texts
 
 AUTO = {"batch_size": "auto"}  # values that a trainable may choose itself, if its hparams allow it
 MOST_PARAMETERS = 1000  # of a point: a space whose loop is told to go on for ever ends

@@ -7,7 +7,8 @@ from collections.abc import Mapping
 from typing import Any
 
 from fersweep import search_spaces, trainables
-from fersweep.search_spaces.sweep_file.narrowing import MOST_PARAMETERS, Call, Layers, NarrowedTrial, Probe
+from fersweep.common.text import one_line
+from fersweep.search_spaces.sweep_file.space.narrowing import MOST_PARAMETERS, Call, Layers, NarrowedTrial, Probe
 
 PROBES = 200  # random points with which a space is looked at
 COUNTS = 12  # of them, for whether a parameter counts layers
@@ -41,8 +42,7 @@ def widened_parameters(trainable: str, fix: dict[str, Any], ranges: dict[str, li
             longest[counter] = wanted
     if longest:
         probe = Probe()
-        for _ in range(COUNTS):  # some points may have no such layers
-            search_spaces.load(trainable).space(NarrowedTrial(probe, longest, {}))
+        _draw(trainable, NarrowedTrial(probe, longest, {}), COUNTS)  # some points may have no such layers
         known = {**probe.calls, **known}
     return known
 
@@ -50,8 +50,21 @@ def widened_parameters(trainable: str, fix: dict[str, Any], ranges: dict[str, li
 @functools.cache
 def _probed(trainable: str) -> tuple[dict[str, Call], frozenset[str]]:
     """Of a probe that has drawn from the whole space: what it was asked for, and the names of the hparams that it got."""
-    space, probe = search_spaces.load(trainable).space, Probe()
-    return probe.calls, frozenset(name for _ in range(PROBES) for name in space(probe))
+    probe = Probe()
+    return probe.calls, frozenset(name for hparams in _draw(trainable, probe, PROBES) for name in hparams)
+
+
+def _draw(trainable: str, trial: Any, number: int) -> list[dict[str, Any]]:
+    """Hparams of random points; the space may raise for some of them. Raises ValueError where it does for all."""
+    space, drawn, reason = search_spaces.load(trainable).space, list[dict[str, Any]](), ""
+    for _ in range(number):
+        try:
+            drawn.append(space(trial))
+        except Exception as error:  # it is somebody's code
+            reason = f"{type(error).__name__}: {one_line(error, 200)}"
+    if not drawn:
+        raise ValueError(f"search_spaces/{trainable}.py: no point can be drawn: {reason}")
+    return drawn
 
 
 @functools.cache
@@ -76,11 +89,12 @@ def _counts(counter: str, call: Call, layers: Layers, trainable: str) -> int | N
     """How many layers more are drawn than this parameter says; None if it does not say how many."""
     if call.method != "suggest_int" or call.arguments[0] >= call.arguments[1]:
         return None
-    space, differences = search_spaces.load(trainable).space, set[int]()
+    differences: set[int] = set()
     for number in call.arguments:
-        drawn, probe = set[str](), Probe()
-        for _ in range(COUNTS):  # some points may have no such layers
-            space(NarrowedTrial(probe, {counter: number}, {}))
-            drawn |= set(filter(layers.has, probe.calls))
-        differences.add(len(drawn) - number)
+        probe = Probe()
+        try:
+            _draw(trainable, NarrowedTrial(probe, {counter: number}, {}), COUNTS)  # some points may have no such layers
+        except ValueError:
+            return None
+        differences.add(sum(map(layers.has, probe.calls)) - number)
     return differences.pop() if len(differences) == 1 else None

@@ -9,7 +9,7 @@ from __future__ import annotations
 import json
 from collections.abc import Sequence
 from functools import lru_cache
-from typing import Any
+from typing import Any, cast
 
 from fersweep.common.text import one_line
 
@@ -40,9 +40,12 @@ def drawn_distribution(text: str) -> str:
         return text
     content = json.loads(text)
     choices = content["attributes"].get("choices")
-    if not isinstance(choices, list) or all(drawn_as(choice) is choice for choice in choices):
+    if not isinstance(choices, list):
         return text
-    return json.dumps({**content, "attributes": {**content["attributes"], "choices": list(map(drawn_as, choices))}})
+    drawn = [drawn_as(choice) for choice in cast(list[Any], choices)]
+    return (
+        json.dumps({**content, "attributes": {**content["attributes"], "choices": drawn}}) if drawn != choices else text
+    )
 
 
 def texts(name: str, choices: Sequence[Any]) -> list[Scalar]:
@@ -64,7 +67,7 @@ def read_list(text: str) -> list[Any]:
         value = None
     if not isinstance(value, list):
         raise ValueError(f"space: {one_line(text, 40)!r} is no list")
-    return value
+    return cast(list[Any], value)
 
 
 def _text(value: Any) -> str:

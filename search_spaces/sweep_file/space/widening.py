@@ -14,10 +14,10 @@ from pydantic import ValidationError
 
 from fersweep import search_spaces, trainables
 from fersweep.common.text import one_line
-from fersweep.search_spaces.sweep_file.choices import same
-from fersweep.search_spaces.sweep_file.narrowing import Call, Layers, NarrowedTrial, Probe, outside
 from fersweep.search_spaces.sweep_file.schema import Space
-from fersweep.search_spaces.sweep_file.whole_space import (
+from fersweep.search_spaces.sweep_file.space.choices import same
+from fersweep.search_spaces.sweep_file.space.narrowing import Call, Layers, NarrowedTrial, Probe, outside
+from fersweep.search_spaces.sweep_file.space.whole_space import (
     PROBES,
     lists,
     parameters,
@@ -101,8 +101,8 @@ def refusal(trainable: str, point: dict[str, Any], space: Space | None = None) -
         by_list = {
             name: layers for name, layers in lists(trainable).items() if name in ranges and layers.counter not in fix
         }
-    model, draw, reasons = trainables.load(trainable).Hparams, search_spaces.load(trainable).space, Counter[str]()
-    probe = Probe()
+    model, draw = trainables.load(trainable).Hparams, search_spaces.load(trainable).space
+    reasons, raised, probe = Counter[str](), Counter[str](), Probe()
     for _ in range(PROBES):
         trial = NarrowedTrial(probe, fix, ranges, by_list)
         try:
@@ -110,7 +110,9 @@ def refusal(trainable: str, point: dict[str, Any], space: Space | None = None) -
         except ValidationError as error:
             reason = complaint(error, point)
         except Exception as error:  # the space is somebody's code
-            reason = str(error).removeprefix("space: ") or type(error).__name__
+            kind = "" if isinstance(error, ValueError) else f"{type(error).__name__}: "
+            raised[kind + one_line(error, 200).removeprefix("space: ")] += bool(point.keys() & trial.given.keys())
+            continue
         else:
             if not point.keys() <= trial.given.keys():
                 continue
@@ -120,7 +122,8 @@ def refusal(trainable: str, point: dict[str, Any], space: Space | None = None) -
         reasons[reason] += bool(point.keys() & trial.given.keys())
         if reasons.total() >= ENOUGH:
             break
-    return reasons.most_common(1)[0][0] if reasons.total() else None
+    commonest = (reasons if reasons.total() else raised).most_common(1)
+    return commonest[0][0] if commonest and commonest[0][1] else None
 
 
 def _changed(trainable: str, trial: NarrowedTrial, hparams: dict[str, Any], point: dict[str, Any]) -> str | None:
@@ -129,9 +132,9 @@ def _changed(trainable: str, trial: NarrowedTrial, hparams: dict[str, Any], poin
     """
     for name, value in point.items():
         call = parameters(trainable).get(name)
-        chosen = call is not None and call.method == "suggest_categorical"
-        if chosen and (name not in hparams or not same(hparams[name], value)):
-            return f"{value!r} is none of {list(call.arguments[0])}"
+        choices = call.arguments[0] if call is not None and call.method == "suggest_categorical" else None
+        if choices is not None and (name not in hparams or not same(hparams[name], value)):
+            return f"{value!r} is none of {list(choices)}"
         for list_name, layers in lists(trainable).items():
             if name == layers.counter and sum(map(layers.has, trial.given)) != value + layers.more:
                 return f"{value} is no number of {list_name}"

@@ -8,9 +8,9 @@ from __future__ import annotations
 from collections.abc import Collection
 from typing import Any
 
-from fersweep.search_spaces.sweep_file.narrowing import MOST_PARAMETERS, Layers, outside
-from fersweep.search_spaces.sweep_file.whole_space import lists, parameters
-from fersweep.search_spaces.sweep_file.widening import refusal
+from fersweep.search_spaces.sweep_file.space.narrowing import MOST_PARAMETERS, Layers, outside
+from fersweep.search_spaces.sweep_file.space.whole_space import lists, parameters
+from fersweep.search_spaces.sweep_file.space.widening import refusal
 
 
 def spread_lists(space: dict[str, Any], trainable: str, given: Collection[str] | None = None) -> None:
@@ -22,8 +22,9 @@ def spread_lists(space: dict[str, Any], trainable: str, given: Collection[str] |
     """
     known = lists(trainable)
     for part, other in (("fix", "range"), ("range", "fix")):
-        own = space.setdefault(part, {})
-        for name, value in list(own.items()) if isinstance(own, dict) else ():
+        space.setdefault(part, {})
+        own = _of(space, part)
+        for name, value in list(own.items()):
             if name not in known or (part == "range" and not isinstance(value, list)):
                 continue
             layers, key = known[name], f"space.{part}.{name}"
@@ -36,7 +37,7 @@ def spread_lists(space: dict[str, Any], trainable: str, given: Collection[str] |
                 if parameter not in own or (given is not None and f"space.{part}.{parameter}" not in given):
                     own[parameter] = layer_value
                     if given is not None and f"space.{other}.{parameter}" not in given:
-                        space.get(other, {}).pop(parameter, None)
+                        _of(space, other).pop(parameter, None)
                 elif part == "fix" and own[parameter] != layer_value:
                     raise ValueError(f"{key}: {value} wants {parameter} = {layer_value}, but it is {own[parameter]}")
 
@@ -71,7 +72,7 @@ def _ranges(key: str, layers: Layers, bounds: list[Any], space: dict[str, Any]) 
             f"{key}: {bounds} is not [low, high] of each layer; choices are lists: {[bounds or [64], [64, 32]]}"
         )
     number = layers.number
-    counts = [space[part].get(layers.counter) for part in ("fix", "range") if isinstance(space.get(part), dict)]
+    counts = [_of(space, part).get(layers.counter) for part in ("fix", "range")]
     for count in counts:
         for value in count if isinstance(count, list) else [count]:
             if type(value) is int and value <= MOST_PARAMETERS:
@@ -91,20 +92,29 @@ def _choices(
         _fixed(key, layers, choice, trainable)
     lengths = {len(choice) for choice in choices}
     for part in ("fix", "range"):
-        own = space.get(part)
-        for parameter in list(own) if isinstance(own, dict) else ():
-            if not layers.sets(str(parameter)):
-                continue
-            if part == "fix" and parameter == layers.counter and lengths == {own[parameter] + layers.more}:
+        own = _of(space, part)
+        for parameter in filter(layers.sets, map(str, list(own))):
+            count = own.get(parameter)
+            if (
+                part == "fix"
+                and parameter == layers.counter
+                and type(count) is int
+                and lengths == {count + layers.more}
+            ):
                 continue
             if given is None or key not in given or f"space.{part}.{parameter}" in given:
                 raise ValueError(f"{key}: its choices set {parameter}, which is in space.{part}, too: want one of them")
-            del own[parameter]
-    ranges, counter = space.get("range", {}), layers.counter
+            own.pop(parameter)
     for other, others in lists(trainable).items():
-        if others is layers or others.counter != counter or counter is None or counter in space.get("fix", {}):
+        if others is layers or others.counter != layers.counter or layers.counter in (None, *_of(space, "fix")):
             continue
-        if any(isinstance(choice, list) for choice in ranges.get(other) or ()):
+        chosen = _of(space, "range").get(other)
+        if isinstance(chosen, list) and any(isinstance(choice, list) for choice in chosen):
             raise ValueError(
-                f"{key}: {other} has choices, too, and both set {counter}: want it in space.fix, or one of them"
+                f"{key}: {other} has choices, too, and both set {layers.counter}: want it in space.fix, or one of them"
             )
+
+
+def _of(space: dict[str, Any], part: str) -> dict[str, Any]:
+    own = space.get(part)
+    return own if isinstance(own, dict) else {}
