@@ -72,7 +72,7 @@ def _ranges(key: str, layers: Layers, bounds: list[Any], space: dict[str, Any]) 
             f"{key}: {bounds} is not [low, high] of each layer; choices are lists: {[bounds or [64], [64, 32]]}"
         )
     number = layers.number
-    counts = [_of(space, part).get(layers.counter) for part in ("fix", "range")]
+    counts = [_of(space, part).get(layers.counter or "") for part in ("fix", "range")]
     for count in counts:
         for value in count if isinstance(count, list) else [count]:
             if type(value) is int and value <= MOST_PARAMETERS:
