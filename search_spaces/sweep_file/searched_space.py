@@ -58,10 +58,15 @@ _kept: dict[tuple[Any, str], _Probes] = {}  # those of the space that was asked 
 
 
 def sample_space(sweep: Sweep, trial: Any) -> dict[str, Any]:
-    """Hparams for one Optuna trial, from the narrowed space and validated by the trainable. Raises CannotBeBuilt."""
+    """Hparams for one Optuna trial, from the narrowed space and validated by the trainable. Raises CannotBeBuilt, and what
+    the trial raises.
+    """
+    narrowed = _narrowed(sweep, trial)
     try:
-        hparams = search_spaces.load(sweep.trainable).space(_narrowed(sweep, trial))
+        hparams = search_spaces.load(sweep.trainable).space(narrowed)
     except Exception as error:  # a space is somebody's code
+        if narrowed.error is not None:
+            raise narrowed.error from None
         said = str(error) if isinstance(error, ValueError) else f"{type(error).__name__}: {error}"
         raise CannotBeBuilt(one_line(said, LONGEST_REASON)) from error
     model = trainables.load(sweep.trainable).Hparams

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import math
 import random
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from typing import Any, NamedTuple
 
 from fersweep.common.errors import hint
@@ -68,6 +68,7 @@ class NarrowedTrial:
 
     Attributes:
         given: what the space has got so far, by parameter.
+        error: what the trial itself raised, as a sampler may; None: what a space raises is its own.
     """
 
     def __init__(
@@ -76,6 +77,7 @@ class NarrowedTrial:
         self._trial, self._fix, self._ranges = trial, fix, ranges
         self._lists = lists or {}
         self.given: dict[str, Any] = {}
+        self.error: Exception | None = None
 
     def suggest_float(
         self, name: str, low: float, high: float, *, step: float | None = None, log: bool = False
@@ -84,7 +86,7 @@ class NarrowedTrial:
         if known:
             return self._give(name, float(_number(name, value, low, high)))
         low, high = self._interval(name, low, high, log)
-        return self._give(name, self._trial.suggest_float(name, low, high, step=step, log=log))
+        return self._give(name, self._draw(self._trial.suggest_float, name, low, high, step=step, log=log))
 
     def suggest_int(self, name: str, low: int, high: int, *, step: int = 1, log: bool = False) -> Any:
         known, value = self._known(name)
@@ -93,7 +95,7 @@ class NarrowedTrial:
         if known:
             return self._give(name, _whole(name, _number(name, value, low, high), low, high))
         low, high = (_whole(name, bound, low, high) for bound in self._interval(name, low, high, log))
-        return self._give(name, self._trial.suggest_int(name, low, high, step=step, log=log))
+        return self._give(name, self._draw(self._trial.suggest_int, name, low, high, step=step, log=log))
 
     def suggest_categorical(self, name: str, choices: list[Any]) -> Any:
         known, value = self._known(name)
@@ -128,11 +130,18 @@ class NarrowedTrial:
 
     def _choose(self, name: str, choices: list[Any]) -> Any:
         drawn = texts(name, choices)
-        chosen = self._trial.suggest_categorical(name, drawn)
+        chosen = self._draw(self._trial.suggest_categorical, name, drawn)
         for choice, text in zip(choices, drawn, strict=True):
             if type(text) is type(chosen) and text == chosen:
                 return choice
         raise ValueError(f"space: {name} = {chosen!r} is none of {choices}")
+
+    def _draw(self, suggest: Callable[..., Any], name: str, *arguments: Any, **options: Any) -> Any:
+        try:
+            return suggest(name, *arguments, **options)
+        except Exception as error:
+            self.error = error
+            raise
 
     def _give(self, name: str, value: Any) -> Any:
         self.given[name] = value
