@@ -68,17 +68,19 @@ def describe(asked: Sweep, data: str | Path, home: Path) -> tuple[SweepJson, Tas
             f"{data}: val has faces of {arrays.classes[int(judged[0])]} alone, which ranks no trials: it needs two classes"
         )
     check_folds(asked.stop, len(arrays.folds))
+    baseline = majority_baseline(arrays.train.y, arrays.val.y, len(arrays.classes))
+    dataset = Learned(
+        path=resolved(data),
+        name=name_of(resolved(data)),
+        fingerprint=arrays.fingerprint,
+        classes=task.manifest["classes"],
+    )
     sweep = SweepJson(
         sweep=asked,
         sweep_id=uuid.uuid4().hex,
         space=distributions(asked),
-        dataset=Learned(
-            path=resolved(data),
-            name=name_of(resolved(data)),
-            fingerprint=arrays.fingerprint,
-            classes=task.manifest["classes"],
-        ),
-        history=history(asked, home),
+        dataset=dataset,
+        history=history(asked, home, dataset),
         points=best_points(asked, home),
         classes=arrays.classes,
         feature_names=arrays.feature_names,

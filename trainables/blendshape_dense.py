@@ -5,7 +5,7 @@ from __future__ import annotations
 from pathlib import Path
 from typing import Any, Literal
 
-from pydantic import Field
+from pydantic import Field, PositiveInt
 
 from fersweep.data_pipeline.tasks.arrays import TaskArrays
 from fersweep.data_pipeline.tasks.features import VECTORS
@@ -23,7 +23,7 @@ __all__ = ["FEATURES", "FRAMEWORK", "PERTURBABLE", "Hparams", "build", "restore"
 
 
 class Hparams(KerasHparams):
-    units: tuple[int, ...] = Field(
+    units: tuple[PositiveInt, ...] = Field(
         (64, 32), min_length=1, description="units of each hidden layer, the first one first"
     )
     activation: Literal["relu", "tanh", "selu", "gelu"] = "relu"

@@ -15,7 +15,7 @@ from pathlib import Path
 from typing import Any, Literal
 
 import numpy as np
-from pydantic import Field
+from pydantic import Field, PositiveInt
 
 from fersweep.data_pipeline.tasks.arrays import TaskArrays
 from fersweep.data_pipeline.tasks.features import VECTORS
@@ -35,7 +35,9 @@ PERTURBABLE = training.PERTURBABLE | {"recurrent_dropout"}
 
 
 class Hparams(KerasHparams):
-    units: tuple[int, ...] = Field((33, 12), min_length=1, description="units of each LSTM layer, the first one first")
+    units: tuple[PositiveInt, ...] = Field(
+        (33, 12), min_length=1, description="units of each LSTM layer, the first one first"
+    )
     activation: Literal["tanh", "relu", "selu"] = "tanh"
     bidirectional: bool = False
     recurrent_dropout: float = Field(0.0, ge=0, lt=1)

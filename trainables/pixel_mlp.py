@@ -5,7 +5,7 @@ from __future__ import annotations
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal
 
-from pydantic import Field
+from pydantic import Field, PositiveInt
 
 from fersweep.data_pipeline.tasks.arrays import TaskArrays
 from fersweep.trainables.torch_training import hparams as training
@@ -22,7 +22,7 @@ PERTURBABLE = training.PERTURBABLE | {"dropout", "l2"}
 
 
 class Hparams(TorchHparams):
-    units: tuple[int, ...] = Field((64,), description="units of each hidden layer, the first one first")
+    units: tuple[PositiveInt, ...] = Field((64,), description="units of each hidden layer, the first one first")
     activation: Literal["relu", "gelu", "silu", "elu"] = "relu"
     batch_norm: bool = False
     dropout: float = Field(0.0, ge=0, lt=1, description="after each hidden layer")

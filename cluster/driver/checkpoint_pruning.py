@@ -30,7 +30,7 @@ class Pruner:
 
     def prune(self) -> None:
         """Delete what the trials that have ended since the last call no longer need, and rungs that no trial copies any more."""
-        sweep, record = self._search.sweep, self._search.record
+        sweep, stop, record = self._search.sweep, self._search.sweep.stop, self._search.record
         ends = record.derived(Ends).numbers
         best = {trial.number for trial in record.kept(order_of(sweep), sweep.keep_checkpoints)}
         best |= {trial.number for trial in record.ended_repeats()}

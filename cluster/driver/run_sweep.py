@@ -112,7 +112,7 @@ def reopen(search: Search, storage: Storage, retry_failed: bool) -> None:
     for trial in list(search.record.trials.values()):
         grown = trial.state == "finished" and not trial.reason and trial.num_epochs < search.sweep.stop.max_epochs
         freed = cuts is None and budget.was_cut(trial)
-        if (trial.state == "failed" and retry_failed) or (
+        if (trial.state == "failed" and trial.refused is None and retry_failed) or (
             (grown or freed) and trial.num_epochs in checkpoints.saved(storage, trial.number)
         ):
             search.journal.append("reopened", trial=trial.number)

@@ -27,7 +27,7 @@ from typing import IO, Any
 from fersweep.cluster.planning.costs import Costs, TrialCost
 from fersweep.cluster.planning.measure import Trials, Tried
 from fersweep.cluster.planning.suggestions import begin
-from fersweep.cluster.samplers.sampler import Sampler
+from fersweep.cluster.samplers.sampler import Sampler, Suggestion
 from fersweep.common.errors import InputError
 from fersweep.common.processes import environment, module_command
 from fersweep.data_pipeline.tasks import node_arrays
@@ -50,19 +50,22 @@ def own_trials(sweep: SweepJson) -> tuple[Trials, int]:
     Those of the start points, and the first that a sampler draws (TPE's first ten), do not depend on what others gave; later
     ones are only like them. No trial is known to have ended.
     """
-    sampler, record, trials = (
+    sampler, record, drawn = (
         Sampler(sweep.asked, sweep.history, sweep.older_points),
         SweepRecord(),
-        list[tuple[int, dict[str, Any]]](),
+        list[Suggestion](),
     )
     search, points = sweep.asked.search, len(sweep.points) + len(sweep.asked.search.points)
-    while len(trials) < min(search.num_trials, MOST_TRIALS) and not sampler.exhausted(record):
-        suggestion = sampler.suggest(record, len(trials))
-        begin(record, len(trials), suggestion)
-        trials.append((len(trials), suggestion.hparams))
+    while len(drawn) < min(search.num_trials, MOST_TRIALS) and not sampler.exhausted(record):
+        suggestion = sampler.suggest(record, len(drawn))
+        begin(record, len(drawn), suggestion)
+        drawn.append(suggestion)
+    trials = [(number, each.hparams) for number, each in enumerate(drawn) if each.refused is None]
+    if not trials:
+        raise InputError(f"none of the first {len(drawn)} trials can be built: {drawn[0].refused}")
     options = options_of(sweep.asked)
-    first = len(trials) if not options.LEARNS else 0 if sweep.history else options.num_first
-    return trials, min(max(points, first), len(trials))
+    first = len(drawn) if not options.LEARNS else 0 if sweep.history else options.num_first
+    return trials, min(max(points, first), len(drawn))
 
 
 def calibrate(

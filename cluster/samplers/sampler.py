@@ -26,6 +26,7 @@ from fersweep.results.record.sweep_json import OlderTrial
 from fersweep.results.record.trial_record import Epochs
 from fersweep.search_spaces.sweep_file.schema import Sweep
 from fersweep.search_spaces.sweep_file.searched_space import (
+    CannotBeBuilt,
     NamedPoint,
     conditional,
     drawn_from,
@@ -48,6 +49,8 @@ if TYPE_CHECKING:
 class Suggestion:
     """A trial to try: its hparams, the Optuna parameters that they were made from, the name of its point, if any, and what
     the sampler keeps for later ones.
+
+    `refused`: why hparams of these parameters cannot be built; there are none then.
     """
 
     hparams: dict[str, Any]
@@ -55,6 +58,7 @@ class Suggestion:
     distributions: Mapping[str, BaseDistribution]
     point: str | None
     attrs: dict[str, Any] = field(default_factory=dict)
+    refused: str | None = None
 
 
 def goal_of(sweep: Sweep) -> Goal:
@@ -121,11 +125,14 @@ class Sampler:
             name, point = self._points[number]
             study.enqueue_trial(point)
         trial = study.ask()
-        hparams = sample_space(self.sweep, trial)
+        try:
+            hparams, refused = sample_space(self.sweep, trial), None
+        except CannotBeBuilt as error:
+            hparams, refused = {}, str(error)
         attrs: dict[str, Any] = {}
         if self._row.shown(self._options).keeps:
             attrs = {part: written for part, written in {**storage.written, "told": told}.items() if written}
-        return Suggestion(hparams, trial.params, trial.distributions, name, attrs)
+        return Suggestion(hparams, trial.params, trial.distributions, name, attrs, refused)
 
     def study(self, record: SweepRecord, seed: int = 0) -> optuna.Study:
         """The journal as an Optuna study whose sampler is seeded from (the sweep's seed, `seed`).

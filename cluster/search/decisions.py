@@ -109,13 +109,19 @@ class Search:
 
     def next(self, wait: bool = True) -> Assignment | None:
         """The next trial to run: first those left unfinished, then new ones, then the repeats of finalists; None when all
-        are handed out. Under PBT one that is at a rung is compared with the others now.
+        are handed out. Under PBT one that is at a rung is compared with the others now. One that cannot be built fails on
+        the way.
 
         Without `wait` it is None, too, while a slow sampler makes its suggestion, in another thread.
         """
-        number = self._next()
-        if number is None or (number not in self.record.trials and not self._begin(number, wait)):
-            return None
+        while True:
+            number = self._next()
+            if number is None or (number not in self.record.trials and not self._begin(number, wait)):
+                return None
+            refused = self.record.trials[number].refused
+            if refused is None:
+                break
+            self._end(number, "failed", refused)
         self._compare(number)
         self.active[number] = time.monotonic()
         if not wait and self._sampler.slow and len(self.active) >= MANY and self.over() is None:
@@ -205,6 +211,7 @@ class Search:
             distributions=distributions,
             point=suggestion.point,
             **({"attrs": suggestion.attrs} if suggestion.attrs else {}),
+            **({} if suggestion.refused is None else {"refused": suggestion.refused}),
             suggest_s=round(took_s, 6),
         )
 

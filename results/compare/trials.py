@@ -37,7 +37,8 @@ def compare_recorded(recorded: RecordedSweep, top: int = 10, trees: Figures | No
     """`compare` of a sweep that was loaded."""
     sweep, record = recorded.sweep, recorded.record
     varied, score = varied_hparams(recorded), paired.score_of(sweep)
-    first_hparams = sweep.named(next(iter(record.trials.values()))) if record.trials else {}
+    first = next((trial for trial in record.trials.values() if trial.refused is None), None)
+    first_hparams = sweep.named(first) if first else {}
     ranked = recorded.ranked()[:top]
     faces = paired.Faces(recorded)
     answers = [paired.answers(faces, trial) for trial in ranked]
@@ -96,7 +97,7 @@ def _front(recorded: RecordedSweep) -> FrontFigures | None:
 def varied_hparams(recorded: RecordedSweep) -> list[str]:
     """Names of the hparams that are not the same in all trials, in the order in which the trials name them."""
     values: dict[str, set[str]] = {}
-    trials = [recorded.sweep.named(trial) for trial in recorded.record.trials.values()]
+    trials = [recorded.sweep.named(trial) for trial in recorded.record.trials.values() if trial.refused is None]
     for hparams in trials:
         for name, value in hparams.items():
             values.setdefault(name, set()).add(json.dumps(value))

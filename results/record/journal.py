@@ -4,7 +4,7 @@
 else hears of the event. The Optuna study, the scheduler's rungs and the MLflow runs are made of it: they are rebuilt by
 replaying the events in order and never hold anything that is not here.
 
-Events: `session` (a driver started, was interrupted, finished), `sampled` (a trial got its hparams; `suggest_s`: how long its suggestion took; `attrs`: what the sampler keeps; `repeat`: of a finalist, with which of its seeds), `report` (a trial
+Events: `session` (a driver started, was interrupted, finished), `sampled` (a trial got its hparams; `suggest_s`: how long its suggestion took; `attrs`: what the sampler keeps; `repeat`: of a finalist, with which of its seeds; `refused`: why its hparams cannot be built), `report` (a trial
 trained one or more epochs; `worker`: what its process used; `costs`: what its model costs, measured once), `fault` (an attempt at a trial broke off, or its checkpoint
 was damaged; the trial goes on; `log`: the last lines that a process wrote before it died), `ended` (a trial finished, was stopped by the scheduler, or failed), `reopened` (an ended trial
 runs again: more epochs, or a failed one once more). Of PBT alone: `compared` (at `at_epoch` a trial was compared with `among` that
@@ -40,6 +40,7 @@ from fersweep.results.record.trial_record import STATES, Event, Report, Stretch,
 from fersweep.results.record.trial_record import Hparams as Hparams  # imported from here by name
 from fersweep.results.record.trial_record import Row as Row
 from fersweep.results.record.trial_record import trial_name as trial_name
+from fersweep.search_spaces.sweep_file.space.choices import drawn_params
 
 LONGEST_LINE = 64 * MB
 OF_A_TRIAL = ("report", "fault", "ended", "reopened", "compared", "exploited")  # that was sampled before
@@ -72,10 +73,11 @@ class SweepRecord:
             self.trials[event["trial"]] = TrialRecord(
                 number=event["trial"],
                 hparams=event["hparams"],
-                params=event.get("params", {}),
+                params=drawn_params(event.get("params", {})),
                 distributions=_shared(event),
                 point=event.get("point"),
                 attrs=event.get("attrs", {}),
+                refused=event.get("refused"),
                 sampled_at=event["time"],
                 repeat_of=repeat.get("of"),
                 seed_index=repeat.get("seed"),
@@ -194,7 +196,7 @@ class SweepRecord:
 
 def _shared(event: Event) -> dict[str, str]:
     """The distributions of an event, each text once for all trials."""
-    return {name: sys.intern(text) for name, text in event.get("distributions", {}).items()}
+    return {name: sys.intern(drawn_distribution(text)) for name, text in event.get("distributions", {}).items()}
 
 
 def read_events(path: Path) -> Iterator[Event]:

@@ -25,6 +25,7 @@ from fersweep.results.record.trial_record import is_distribution
 from fersweep.search_spaces.sweep_file.population import perturbed
 from fersweep.search_spaces.sweep_file.schema import Sweep
 from fersweep.search_spaces.sweep_file.searched_space import NamedPoint, named_as_in_a_sweep_file
+from fersweep.search_spaces.sweep_file.space.choices import drawn_distribution, drawn_params
 from fersweep.trainables.metrics import SCORES
 
 FILE = "sweep.json"
@@ -34,7 +35,7 @@ MOST_BYTES = 512 * MB  # with thousands of trials of older sweeps to learn from
 def _distribution(text: str) -> str:
     if not is_distribution(text):
         raise ValueError("no distribution as Optuna writes it")
-    return text
+    return drawn_distribution(text)
 
 
 def _iso(text: str) -> str:
@@ -43,6 +44,7 @@ def _iso(text: str) -> str:
 
 
 Distributions = dict[str, Annotated[str, AfterValidator(_distribution)]]
+Params = Annotated[Hparams, AfterValidator(drawn_params)]
 Time = Annotated[str, AfterValidator(_iso)]  # ISO 8601
 
 
@@ -70,7 +72,7 @@ class OlderTrial(_Part):
     """An ended trial of an older sweep, which the sampler learns from (`search.start_from: {sweep: OLD}`)."""
 
     sweep: str
-    params: Hparams
+    params: Params
     distributions: Distributions
     epochs: list[dict[str, int | float]]
     state: str
@@ -81,7 +83,7 @@ class OlderPoint(_Part):
     """The point of an older sweep's best trial, which is tried again: `name` is OLD/0007."""
 
     name: str
-    params: Hparams
+    params: Params
 
 
 class Baseline(_Part):

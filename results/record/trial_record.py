@@ -93,7 +93,7 @@ def _check_sampled(event: Event) -> None:
     for name, text in _check(event, "distributions", dict, {}).items():
         if not isinstance(text, str) or not is_distribution(text):
             raise ValueError(f"`distributions` has none of `{name}`")
-    _check_each(event, str, "point")
+    _check_each(event, str, "point", "refused")
     _check_attrs(event)
     repeat = event.get("repeat")
     if repeat is not None and not (
@@ -355,6 +355,7 @@ class TrialRecord:
     attrs: dict[str, Any] = field(
         default_factory=dict
     )  # what the sampler wrote when it drew the trial (cluster/samplers)
+    refused: str | None = None  # why hparams of its params cannot be built; `hparams` is empty then
     state: str = "running"
     reason: str | None = None
     epochs: Epochs = field(default_factory=Epochs)

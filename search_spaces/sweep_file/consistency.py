@@ -8,7 +8,7 @@ from unicodedata import category
 
 from fersweep.common.text import masked, one_line
 from fersweep.search_spaces.sweep_file.schema import Older, Resources, Stop, Sweep
-from fersweep.search_spaces.sweep_file.searched_space import drawn
+from fersweep.search_spaces.sweep_file.searched_space import cannot_be_built, drawn, wider_values
 from fersweep.search_spaces.sweep_file.sections import suitability
 from fersweep.search_spaces.sweep_file.sections.schedulers import SCHEDULERS, most_brackets
 
@@ -28,7 +28,10 @@ def refuse_contradictions(sweep: Sweep) -> None:
     """Raises ValueError where two keys contradict each other, or one says something twice."""
     for name in sorted(sweep.space.fix.keys() & sweep.space.range.keys()):
         raise ValueError(f"space.fix.{name}: {name} is in space.range, too: want it fixed or searched, not both")
-    starts = [start.model_dump_json() if isinstance(start, Older) else start for start in sweep.search.start_from]
+    starts = [
+        f"{{sweep: {start.sweep}}}" if isinstance(start, Older) and start.is_learned else str(start)
+        for start in sweep.search.start_from
+    ]
     for start in starts:
         if starts.count(start) > 1:
             raise ValueError(f"search.start_from: {start} stands there twice")
@@ -127,6 +130,18 @@ def remarks(sweep: Sweep) -> list[str]:
     never = sorted(sweep.space.range.keys() - drawn(sweep))
     if never:
         lines.append(f"without effect: space.range of {', '.join(never)}, which no trial of this space draws")
+    return [*lines, *_of_space(sweep)]
+
+
+def _of_space(sweep: Sweep) -> list[str]:
+    """What is allowed, but may be a slip: values beyond the space file's bounds, points that no trial can train."""
+    lines: list[str] = []
+    beyond = dict.fromkeys(f"{each.name} {each.value!r} (there {each.there})" for each in wider_values(sweep))
+    if beyond:
+        lines.append(f"wider than search_spaces/{sweep.trainable}.py: {', '.join(beyond)}")
+    if (unbuilt := cannot_be_built(sweep)) is not None:
+        share, reason = unbuilt
+        lines.append(f"{100 * share:.3g} % of sampled points cannot be built, and their trials fail: {reason}")
     return lines
 
 

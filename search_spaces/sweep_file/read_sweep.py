@@ -14,13 +14,13 @@ from fersweep.common.files import regular_file
 from fersweep.search_spaces.sweep_file import yaml_file
 from fersweep.search_spaces.sweep_file.consistency import refuse_contradictions, refuse_secrets
 from fersweep.search_spaces.sweep_file.consistency import replaced as replaced_by
-from fersweep.search_spaces.sweep_file.layers import spread_lists
 from fersweep.search_spaces.sweep_file.overrides import change, put, shown
 from fersweep.search_spaces.sweep_file.population import check_population
 from fersweep.search_spaces.sweep_file.problems import first_problem
 from fersweep.search_spaces.sweep_file.schema import Sweep
 from fersweep.search_spaces.sweep_file.searched_space import check_space
 from fersweep.search_spaces.sweep_file.sections.suitability import refuse_unsearchable
+from fersweep.search_spaces.sweep_file.space.layers import spread_lists
 
 OPTIONS = {"name": "--name", "search__num_trials": "--trials", "stop__max_epochs": "--max-epochs"}
 

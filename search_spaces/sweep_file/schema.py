@@ -53,10 +53,26 @@ class Space(Part):
 class Older(Part):
     """A sweep under the same home. Without `best`, the sampler learns from its trials that are in the space; with `best`,
     the points of its best trials are the first to be tried again, and the sampler learns nothing from the old values.
+
+    `values`: null: it learns from them where the task is the same, else the sweep is refused; true: also from another
+    task's; false: it does not, and without `best` all points are tried again, best first, as far as there are trials.
     """
 
     sweep: str
     best: int | None = Field(None, ge=1)
+    values: bool | None = None
+
+    @field_validator("values")
+    @classmethod
+    def _fits_best(cls, value: bool | None, info: ValidationInfo) -> bool | None:
+        if value and info.data.get("best") is not None:
+            raise ValueError("best tries points again without their values: want one of them, or an entry for each")
+        return value
+
+    @property
+    def is_learned(self) -> bool:
+        """Whether the sampler learns its values."""
+        return self.best is None and self.values is not False
 
 
 class Search(Part):
@@ -100,13 +116,18 @@ class Search(Part):
     @property
     def older(self) -> list[str]:
         """The sweeps whose trials the sampler learns from."""
-        return [start.sweep for start in self.start_from if isinstance(start, Older) and start.best is None]
+        return [start.sweep for start in self.start_from if isinstance(start, Older) and start.is_learned]
 
     @property
-    def best_of(self) -> list[tuple[str, int]]:
-        """(sweep, number) of the sweeps whose best points are tried again."""
+    def insists(self) -> list[str]:
+        """Those of them whose values are taken whatever their task was."""
+        return [start.sweep for start in self.start_from if isinstance(start, Older) and start.values]
+
+    @property
+    def best_of(self) -> list[tuple[str, int | None]]:
+        """(sweep, number) of the sweeps whose best points are tried again; None: as many as there is room for."""
         starts = (start for start in self.start_from if isinstance(start, Older))
-        return [(start.sweep, start.best) for start in starts if start.best is not None]
+        return [(start.sweep, start.best) for start in starts if not start.is_learned]
 
 
 class Stop(Part):

@@ -6,9 +6,9 @@ A point is a mapping of Optuna parameters, as in a space file's POINTS and in a 
 
 from __future__ import annotations
 
-import functools
 import json
 import warnings
+from collections import Counter
 from collections.abc import Sequence
 from typing import TYPE_CHECKING, Any, NamedTuple
 
@@ -16,7 +16,18 @@ from pydantic import ValidationError
 
 from fersweep import search_spaces, trainables
 from fersweep.common.errors import hint
-from fersweep.search_spaces.sweep_file.narrowing import NarrowedTrial, Probe, check_names
+from fersweep.common.text import one_line
+from fersweep.search_spaces.sweep_file.schema import Space
+from fersweep.search_spaces.sweep_file.space.choices import drawn_as, drawn_params, read_list
+from fersweep.search_spaces.sweep_file.space.narrowing import Layers, NarrowedTrial, check_names
+from fersweep.search_spaces.sweep_file.space.whole_space import (
+    PROBES,
+    lists,
+    searched_hparams,
+    unsearched_hparams,
+    widened_parameters,
+)
+from fersweep.search_spaces.sweep_file.space.widening import Wider, check_wider, complaint, wider
 
 if TYPE_CHECKING:
     import optuna
@@ -25,24 +36,40 @@ if TYPE_CHECKING:
     from fersweep.search_spaces.sweep_file.schema import Sweep
 
 
-PROBES = 200  # random points with which a space is checked before a sweep starts
+LONGEST_REASON = 400  # characters
 NamedPoint = tuple[str, dict[str, Any]]  # a name and Optuna parameters
 
 
+class CannotBeBuilt(ValueError):
+    """A point of the space that its trainable cannot train: its hparams refuse it, or the space raises. The text says why."""
+
+
 class _Probes(NamedTuple):
-    """What random points of a space have drawn from, by parameter, and the hparams of each."""
+    """What random points of a space have drawn from, by parameter; the hparams of each that can be built; of the others the
+    reason.
+    """
 
     distributions: dict[str, BaseDistribution]
     hparams: list[dict[str, Any]]
     varying: set[str]  # parameters that not every point has, or not from the same distribution
+    refused: list[str]
 
 
 _kept: dict[tuple[Any, str], _Probes] = {}  # those of the space that was asked for last
 
 
 def sample_space(sweep: Sweep, trial: Any) -> dict[str, Any]:
-    """Hparams for one Optuna trial, from the narrowed space and validated by the trainable."""
-    hparams = search_spaces.load(sweep.trainable).space(NarrowedTrial(trial, sweep.space.fix, sweep.space.range))
+    """Hparams for one Optuna trial, from the narrowed space and validated by the trainable. Raises CannotBeBuilt, and what
+    the trial raises.
+    """
+    narrowed = _narrowed(sweep, trial)
+    try:
+        hparams = search_spaces.load(sweep.trainable).space(narrowed)
+    except Exception as error:  # a space is somebody's code
+        if narrowed.error is not None:
+            raise narrowed.error from None
+        said = str(error) if isinstance(error, ValueError) else f"{type(error).__name__}: {error}"
+        raise CannotBeBuilt(one_line(said, LONGEST_REASON)) from error
     model = trainables.load(sweep.trainable).Hparams
     unsearched = unsearched_hparams(sweep.trainable)
     hparams |= {name: value for name, value in sweep.space.fix.items() if name in unsearched}
@@ -51,53 +78,54 @@ def sample_space(sweep: Sweep, trial: Any) -> dict[str, Any]:
     try:
         return model(**hparams).model_dump(mode="json")
     except ValidationError as error:
-        problem = error.errors()[0]
-        where, message = ".".join(map(str, problem["loc"])), problem["msg"].removeprefix("Value error, ")
-        raise ValueError(f"space: {where}: {message}, but got {problem['input']!r}" if where else message) from None
+        message = complaint(error)
+        raise CannotBeBuilt(f"space: {message}" if error.errors()[0]["loc"] else message) from None
+
+
+def _narrowed(sweep: Sweep, trial: Any) -> NarrowedTrial:
+    """The trial as the sweep's space sees it."""
+    return NarrowedTrial(trial, sweep.space.fix, sweep.space.range, _lists_of_choices(sweep))
+
+
+def _lists_of_choices(sweep: Sweep) -> dict[str, Layers]:
+    """Those lists of layers of which the sweep file has choices: `range: {units: [[64], [64, 32]]}`."""
+    if not any(isinstance(choice, list) for choices in sweep.space.range.values() for choice in choices):
+        return {}
+    return {name: layers for name, layers in lists(sweep.trainable).items() if name in sweep.space.range}
 
 
 class _Replay:
-    """Takes the place of an Optuna trial: gives the values that are known, and keeps those that the space asks for."""
+    """Takes the place of an Optuna trial: gives the values that are known."""
 
     def __init__(self, values: dict[str, Any]):
         self._values = values
-        self.asked: dict[str, Any] = {}
 
     def suggest_float(self, name: str, *_: Any, **__: Any) -> Any:
-        self.asked[name] = self._values[name]
-        return self.asked[name]
+        return self._values[name]
 
     suggest_int = suggest_categorical = suggest_float
 
 
 def named_as_in_a_sweep_file(sweep: Sweep, params: dict[str, Any], hparams: dict[str, Any]) -> dict[str, Any]:
-    """A trial's hparams under the names that `space.fix` and `space.range` take: `units_0`, not a list `units`.
+    """A trial's hparams under the names that `space.fix` and `space.range` take: `units_0`, not a list `units`, unless the
+    sweep file has choices of the whole list.
 
     Args:
         params: what its sampler drew.
         hparams: what it trains with. They stay as they are where the space has changed since.
     """
-    replay = _Replay({**sweep.space.fix, **params})
+    narrowed, whole = _narrowed(sweep, _Replay(params)), _lists_of_choices(sweep)
     try:
-        search_spaces.load(sweep.trainable).space(replay)
+        search_spaces.load(sweep.trainable).space(narrowed)
     except (LookupError, ValueError, TypeError):
         return {**params, **hparams}
-    searched = _probed(sweep.trainable)[
-        1
-    ]  # those that are not asked for have no part in this trial, as `l2` without use_l2
-    return {**replay.asked, **{k: v for k, v in hparams.items() if k in replay.asked or k not in searched}}
-
-
-@functools.cache
-def _probed(trainable: str) -> tuple[Probe, frozenset[str]]:
-    """A probe that has drawn from the whole space, and the names of the hparams that it got."""
-    space, probe = search_spaces.load(trainable).space, Probe()
-    return probe, frozenset(name for _ in range(PROBES) for name in space(probe))
-
-
-def parameters(trainable: str) -> dict[str, tuple[str, tuple[Any, ...]]]:
-    """The parameters of a trainable's whole space: name → (method of an Optuna trial, its arguments)."""
-    return dict(_probed(trainable)[0].calls)
+    asked = {
+        name: value for name, value in narrowed.given.items() if not any(layers.sets(name) for layers in whole.values())
+    }
+    searched = searched_hparams(
+        sweep.trainable
+    )  # those not asked for have no part in this trial, as `l2` without use_l2
+    return {**asked, **{k: v for k, v in hparams.items() if k in asked or k not in searched}}
 
 
 def drawn(sweep: Sweep) -> set[str]:
@@ -115,9 +143,13 @@ def conditional(sweep: Sweep) -> set[str]:
     return set(_probes(sweep).varying)
 
 
-def unsearched_hparams(trainable: str) -> frozenset[str]:
-    """Hparams that the trainable's space never sets, such as `weights`; `space.fix` may set them."""
-    return trainables.load(trainable).Hparams.model_fields.keys() - _probed(trainable)[1]
+def cannot_be_built(sweep: Sweep) -> tuple[float, str] | None:
+    """The share of random points that the trainable cannot train, and the commonest reason; None where it can train all."""
+    probes = _probes(sweep)
+    if not probes.refused:
+        return None
+    kinds = Counter(reason.partition(", but got ")[0] for reason in probes.refused)
+    return len(probes.refused) / PROBES, kinds.most_common(1)[0][0].removeprefix("space: ")
 
 
 def check_space(sweep: Sweep) -> None:
@@ -127,16 +159,29 @@ def check_space(sweep: Sweep) -> None:
         known = " or ".join(usable)
         raise ValueError(f"task.features: {sweep.trainable} learns from {known}, not from {sweep.task.features}")
     space = search_spaces.load(sweep.trainable)
-    searched = {k: v for k, v in sweep.space.fix.items() if k not in unsearched_hparams(sweep.trainable)}
-    check_names(searched, sweep.space.range, _probed(sweep.trainable)[0].calls)
+    asked = _of_the_space(sweep)
+    calls = widened_parameters(sweep.trainable, asked.fix, asked.range)
+    check_names(asked.fix, asked.range, calls, lists(sweep.trainable))
+    check_wider(sweep.trainable, asked)
     if not hasattr(space, "POINTS"):
         raise ValueError(f"search_spaces/{sweep.trainable}.py has no POINTS")
     distributions(sweep)
     first_points(sweep)
     search = sweep.search
-    num_points = len(search.points) + sum(number for _, number in search.best_of)
+    num_points = len(search.points) + sum(number or 0 for _, number in search.best_of)
     if num_points > search.num_trials:
         raise ValueError(f"search.num_trials: {search.num_trials} is fewer than start_from's {num_points} points")
+
+
+def _of_the_space(sweep: Sweep) -> Space:
+    """What is asked of parameters, without the hparams that the space never sets."""
+    unsearched = unsearched_hparams(sweep.trainable)
+    return Space(fix={k: v for k, v in sweep.space.fix.items() if k not in unsearched}, range=sweep.space.range)
+
+
+def wider_values(sweep: Sweep) -> list[Wider]:
+    """What the sweep file has beyond the space file's bounds."""
+    return wider(sweep.trainable, _of_the_space(sweep))
 
 
 def distributions(sweep: Sweep) -> dict[str, str]:
@@ -175,14 +220,19 @@ def _probes(sweep: Sweep) -> _Probes:
     if key not in _kept:
         optuna.logging.set_verbosity(optuna.logging.WARNING)
         study = optuna.create_study(sampler=optuna.samplers.RandomSampler(seed=0))
-        probes = _Probes({}, [], set())
+        probes = _Probes({}, [], set(), [])
         for number, trial in enumerate(study.ask() for _ in range(PROBES)):
-            probes.hparams.append(sample_space(sweep, trial))
+            try:
+                probes.hparams.append(sample_space(sweep, trial))
+            except CannotBeBuilt as error:
+                probes.refused.append(str(error))
             before = dict(probes.distributions)
             probes.distributions.update(trial.distributions)
             if number:
                 names = probes.distributions.keys()
                 probes.varying.update(name for name in names if before.get(name) != trial.distributions.get(name))
+        if not probes.hparams:
+            raise ValueError(Counter(probes.refused).most_common(1)[0][0])
         _kept.clear()
         _kept[key] = probes
     return _kept[key]
@@ -209,8 +259,9 @@ def fitted(sweep: Sweep, name: str, point: dict[str, Any]) -> optuna.trial.Fixed
     from optuna.trial import FixedTrial
 
     title, fix = f"search.start_from: point {name!r}", sweep.space.fix
+    point = drawn_params(_with_lists(sweep, point))
     for key, value in fix.items():
-        if key in point and point[key] != value:
+        if key in point and point[key] != drawn_as(value):
             raise ValueError(f"{title} has {key} = {point[key]!r}, but space.fix says {value!r}")
     for key, bounds in sweep.space.range.items():
         if key in point and not _allowed(point[key], bounds):
@@ -228,6 +279,19 @@ def fitted(sweep: Sweep, name: str, point: dict[str, Any]) -> optuna.trial.Fixed
     return fixed
 
 
+def _with_lists(sweep: Sweep, point: dict[str, Any]) -> dict[str, Any]:
+    """A point with its lists as this sweep draws them: whole where it has choices of them, else layer by layer."""
+    whole, fitting = _lists_of_choices(sweep), dict(point)
+    for name, layers in lists(sweep.trainable).items():
+        if name not in whole and isinstance(text := point.get(name), str):
+            fitting = {**layers.parameters(read_list(text)), **fitting}
+            del fitting[name]
+        elif name in whole and name not in point:
+            fitting = {key: value for key, value in fitting.items() if not layers.sets(key)}
+            fitting[name] = layers.values(point)
+    return fitting
+
+
 def _allowed(value: Any, bounds: list[Any]) -> bool:
     numeric = isinstance(value, (int, float)) and not isinstance(value, bool)
-    return bounds[0] <= value <= bounds[1] if numeric and len(bounds) == 2 else value in bounds
+    return bounds[0] <= value <= bounds[1] if numeric and len(bounds) == 2 else value in map(drawn_as, bounds)
