@@ -60,8 +60,11 @@ def import_more(name: str) -> ModuleType:
 
 
 def frameworks_of(models: Iterable[dict[str, Any]]) -> set[str]:
-    """The frameworks that models need, from their model.json; models without a trainable need none of ours."""
-    return {load(model["trainable"]).FRAMEWORK for model in models if "trainable" in model}
+    """The frameworks that models, and the members of ensembles, need, from their model.json; models without a trainable
+    need none of ours.
+    """
+    parts = [part for model in models for part in model.get("members") or [model]]
+    return {load(part["trainable"]).FRAMEWORK for part in parts if "trainable" in part}
 
 
 def share_process() -> None:
@@ -87,7 +90,9 @@ def restore(directory: Path):
         members = [directory / f"member-{index}" for index in range(num)]
         if any(read_model(member).get("ensemble") for member in members):
             raise InputError(f"{directory} is no checkpoint that can be opened: an ensemble of ensembles")
-        return Ensemble([restore(member) for member in members])
+        if len(frameworks_of(read_model(member) for member in members) - {"numpy"}) > 1:
+            share_process()
+        return Ensemble(model, [restore(member) for member in members])
     try:
         return load(model["trainable"]).restore(directory)
     except InputError:

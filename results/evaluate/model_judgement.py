@@ -20,6 +20,7 @@ from fersweep.common.errors import InputError
 from fersweep.data_pipeline.dataset.integrity import check_parts
 from fersweep.data_pipeline.dataset.manifest import read_manifest
 from fersweep.data_pipeline.dataset.staged import local
+from fersweep.data_pipeline.tasks.mixed_task import task_of_features
 from fersweep.data_pipeline.tasks.task import Task
 from fersweep.data_pipeline.vocabulary import SPLITS
 from fersweep.results.evaluate.judgement import Judgement, judge
@@ -191,7 +192,9 @@ def _own_task(model: FaceModel, home: Path) -> Task:
     """The task that the model learned, on its dataset."""
     if model.origin.sweep is None:
         raise InputError(f"{model.name}: say on which faces it is to be judged: --data DATASET")
-    return read_sweep_json(find_sweep(home, model.origin.sweep)).task()
+    task = read_sweep_json(find_sweep(home, model.origin.sweep)).task()
+    names = model.described["feature_names"]
+    return task if names == task.feature_names else task_of_features(task.place, task.spec, names)  # of an ensemble
 
 
 def _task_of(
