@@ -36,7 +36,7 @@ TABLE: dict[str, str] = {
     "trainables/keras_training": "metrics batches gpu_share saved_model protocol",
     "trainables/torch_training": "metrics batches gpu_share saved_model protocol",
     "trainables/*": "metrics batches gpu_share saved_model protocol keras_training torch_training",
-    "trainables/exports": "saved_model keras_training torch_training",
+    "trainables/exports": "saved_model ensemble keras_training torch_training",
     "search_spaces/*": "keras_training torch_training",
     "search_spaces/keras_training": "",
     "search_spaces/torch_training": "",

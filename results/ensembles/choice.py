@@ -18,6 +18,7 @@ import numpy as np
 
 from fersweep import trainables
 from fersweep.common.display.tables import table
+from fersweep.common.errors import InputError
 from fersweep.common.files import lock, new_directory
 from fersweep.data_pipeline.tasks.features import described
 from fersweep.data_pipeline.tasks.mixed_task import task_of_features
@@ -79,7 +80,7 @@ class Chosen:
 def choose(sweeps: Sequence[RecordedSweep], how: str) -> Chosen:
     """The members that answer val best together, by the metric of the first sweep (`how`: one of HOW, see selection.py).
 
-    Raises InputError where the sweeps cannot be joined, or no trial can be a member; RuntimeError for a damaged checkpoint.
+    Raises InputError where the sweeps cannot be joined, or nothing improves the best trial; RuntimeError for a damaged checkpoint.
     """
     pool, metric = gather(sweeps), sweeps[0].sweep.metric
     name, bags = metric.removeprefix("val_"), selection.BAGS if how == "bagged" else 0
@@ -88,6 +89,12 @@ def choose(sweeps: Sequence[RecordedSweep], how: str) -> Chosen:
     alone = [sign * selection.score(answers, pool.y, name) for answers in pool.probabilities]
     together = sign * selection.score(selection.mean(pool.probabilities, counts), pool.y, name)
     best = int(np.argmax(sign * np.array(alone)))
+    if np.count_nonzero(counts) == 1:
+        only = pool.trials[int(np.argmax(counts))]
+        raise InputError(
+            f"no other trial improves {only.name} on val ({metric} {together:.4f}): `fersweep promote "
+            f"{only.recorded.sweep.name} --trial {only.trial.number}` promotes it alone"
+        )
     order = sorted(np.flatnonzero(counts).tolist(), key=lambda i: (-counts[i], -sign * alone[i], pool.trials[i].name))
     members, weights = [pool.trials[i] for i in order], [int(counts[i]) for i in order]
     models = [_described(member) for member in members]
@@ -143,7 +150,8 @@ def lines(figures: Joined) -> list[str]:
     """What was chosen and how far to trust it, for the terminal."""
     out = f", {figures.num_left_out} left out, which have no checkpoint" if figures.num_left_out else ""
     return [
-        f"chosen among {figures.num_trials} trials{out}: " + ", ".join(f"{one.weight} × {one.name}" for one in figures.members),
+        f"chosen among {figures.num_trials} trials{out}: "
+        + ", ".join(f"{one.weight} × {one.name}" for one in figures.members),
         figures.sentence(),
     ]
 

@@ -70,7 +70,9 @@ def gather(sweeps: Sequence[RecordedSweep]) -> Pool:
             answers.append(answer)
     if not trials:
         names = ", ".join(recorded.sweep.name for recorded in sweeps)
-        raise InputError(f"no trial of {names} has both a checkpoint and answers on val: there is nothing to choose from")
+        raise InputError(
+            f"no trial of {names} has both a checkpoint and answers on val: there is nothing to choose from"
+        )
     probabilities = np.stack(answers)
     seen = np.isfinite(probabilities).all(axis=2).any(axis=0)
     return Pool(trials, y[seen], probabilities[:, seen], num_left_out)

@@ -86,9 +86,19 @@ def _what(sweep: SweepJson, trial: TrialRecord, task: Task, figures: Figures) ->
 
 
 def _members(joined: Joined, has_numbers: bool) -> str:
-    rows = [f"| member | trainable | sees | weight | {plain(joined.metric)} | faces of val |", "|---|---|---|---|---|---|"]
+    rows = [
+        f"| member | trainable | sees | weight | {plain(joined.metric)} | faces of val |",
+        "|---|---|---|---|---|---|",
+    ]
     for one in joined.members:
-        cells = [plain(one.name), f"`{one.trainable}`", one.sees, str(one.weight), f"{one.value:.4f}", str(one.num_faces)]
+        cells = [
+            plain(one.name),
+            f"`{one.trainable}`",
+            one.sees,
+            str(one.weight),
+            f"{one.value:.4f}",
+            str(one.num_faces),
+        ]
         rows.append(f"| {' | '.join(cells)} |")
     text = "**Members.** A member's value is its own, on all these faces of val; one that it does not see is wrong."
     if has_numbers and any(one.sees == "pixels" for one in joined.members):

@@ -60,9 +60,8 @@ def log_model(model: FaceModel, task: Task, example: np.ndarray, probabilities: 
     assert checkpoint is not None
     names, vectors = task.feature_names, vector_names(task.feature_names)
     numbers = example["features"] if is_mixed(names) else example
-    rows = pd.DataFrame(numbers, columns=vectors) if vectors else pd.DataFrame(index=range(len(example)))
-    if "pixels" in names:
-        rows.insert(0, "face", list(example["pixels"] if vectors else example))
+    faces = {"face": list(example["pixels"] if vectors else example)} if "pixels" in names else {}
+    rows = pd.concat([pd.DataFrame(faces), *([pd.DataFrame(numbers, columns=vectors)] if vectors else [])], axis=1)
     answers = pd.DataFrame(probabilities, columns=task.classes)
     answers["label"] = answers.idxmax(axis=1)
     with tempfile.TemporaryDirectory() as directory:

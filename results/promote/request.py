@@ -121,7 +121,9 @@ def check_asked(num_sweeps: int, trial: int | None, refit: int, ensemble: str | 
     if ensemble in HOW and (refit or trial is not None):
         raise InputError(f"--ensemble {ensemble}: goes with neither --refit nor --trial: it chooses among all trials")
     if num_sweeps != 1 and ensemble not in HOW:
-        raise InputError(f"promote takes one sweep, or several with --ensemble {' or '.join(HOW)}, but got {num_sweeps}")
+        raise InputError(
+            f"promote takes one sweep, or several with --ensemble {' or '.join(HOW)}, but got {num_sweeps}"
+        )
 
 
 def _check(recorded: RecordedSweep, alias: str, licence: str | None) -> None:
