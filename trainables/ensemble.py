@@ -75,9 +75,16 @@ class Ensemble:
 
     def __init__(self, model: dict[str, Any], members: Sequence[Any]):
         self.model, self.card, self.members = model, model, members
-        known = model.get("members") or [{"weight": 1.0, "feature_names": model["feature_names"]}] * len(members)
+        alike: dict[str, Any] = {"weight": 1.0, "feature_names": model["feature_names"]}
+        known = model.get("members") or [alike] * len(members)
+        if len(known) != len(members) or not all(
+            set(one["feature_names"]) <= set(model["feature_names"]) for one in known
+        ):
+            raise InputError(
+                "model.json: the ensemble's members are not those that are there: put a copy of the checkpoint back"
+            )
         self.weights = [float(member["weight"]) for member in known]
-        self.sees = [list(member["feature_names"]) for member in known]
+        self.sees: list[list[str]] = [member["feature_names"] for member in known]
         if all(".onnx" in getattr(member, "EXPORTS", ()) for member in members):
             self.EXPORTS = (".onnx",)
         if all(hasattr(member, "predict_tta") for member in members):

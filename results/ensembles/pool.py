@@ -102,7 +102,7 @@ def _what(recorded: RecordedSweep) -> dict[str, Any]:
         "data": sweep.dataset.fingerprint[:12],
         "classes": ", ".join(sweep.classes),
         "labels of its classes": "; ".join(f"{name}: {', '.join(sorted(groups[name]))}" for name in sweep.classes),
-        "val": f"fold {task.fold}",
+        "val": "the whole" if task.fold is None else f"fold {task.fold}",
         "sources": ", ".join(task.sources or ["all"]),
     }
 

@@ -32,7 +32,7 @@ def greedy(
         max_rounds: models that are added at most, after those that it begins with.
         bags: 0: once, among all models; else so often, each time among SHARE of them, drawn with `seed`.
     """
-    seen = np.isfinite(probabilities).all(axis=2)
+    seen = _answered(probabilities)
     answers = np.where(seen[..., None], probabilities, 0.0).astype(np.float64)
     num = len(answers)
     if not bags:
@@ -50,7 +50,7 @@ def score(probabilities: np.ndarray, y: np.ndarray, metric: str) -> float:
     A row of NaN is no answer: it is wrong in each of SCORES, and for `loss`, the negative mean cross-entropy in nats, it knows
     nothing, so that each class has the same probability.
     """
-    answered = np.isfinite(probabilities).all(axis=1)
+    answered = _answered(probabilities)
     num_classes = probabilities.shape[1]
     if metric == "loss":
         picked = np.where(answered, probabilities[np.arange(len(y)), y], 1 / num_classes)
@@ -63,7 +63,7 @@ def score(probabilities: np.ndarray, y: np.ndarray, metric: str) -> float:
 
 def mean(probabilities: np.ndarray, weights: np.ndarray) -> np.ndarray:
     """(N, C): the mean of answers (T, N, C), each face's over the models that see it; NaN where none does."""
-    seen = np.isfinite(probabilities).all(axis=2)
+    seen = _answered(probabilities)
     answers = np.where(seen[..., None], probabilities, 0.0).astype(np.float64)
     return _divided(np.tensordot(weights, answers, axes=1), weights @ seen)
 
@@ -90,6 +90,11 @@ def _greedy(answers: np.ndarray, seen: np.ndarray, y: np.ndarray, metric: str, m
         total, weight, best = total + answers[chosen], weight + seen[chosen], added[chosen]
         counts[chosen] += 1
     return counts
+
+
+def _answered(probabilities: np.ndarray) -> np.ndarray:
+    """(…,) bool: rows of probabilities (…, C) that are an answer."""
+    return np.asarray(np.isfinite(probabilities[..., 0]))
 
 
 def _divided(total: np.ndarray, weight: np.ndarray) -> np.ndarray:

@@ -20,6 +20,7 @@ from fersweep.common.errors import InputError
 from fersweep.data_pipeline.dataset.integrity import check_parts
 from fersweep.data_pipeline.dataset.manifest import read_manifest
 from fersweep.data_pipeline.dataset.staged import local
+from fersweep.data_pipeline.tasks.features import vector_names
 from fersweep.data_pipeline.tasks.mixed_task import task_of_features
 from fersweep.data_pipeline.tasks.task import Task
 from fersweep.data_pipeline.vocabulary import SPLITS
@@ -219,7 +220,7 @@ def _task_of(
     if unused := [label for label in labels if label not in used]:
         number = sum(counts[label] for label in unused)
         notes.append(f"not judged: {number} faces of {', '.join(unused)}, for which the model has no class")
-    if model.features != "pixels":
+    if vector_names(model.described["feature_names"]):
         notes += _other_views(model.described.get("preprocessing", {}), manifest.get("landmarks"))
     if model.described.get("fingerprint") not in (None, manifest["fingerprint"]):
         notes.append("another dataset than the one that the model learned from")

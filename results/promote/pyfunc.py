@@ -129,8 +129,9 @@ class FaceClassifier(PythonModel):
         faces: list[Face] = []
         for row, cell in enumerate(frame["face"]):
             face = None if _is_missing(cell) else _face(row, cell, size)
-            both = vectors and face is not None  # members that see numbers answer where all are given
-            faces.append(Face(row, None, mixed(face[None], scores[row : row + 1])[0] if both else face))
+            if face is not None and vectors:  # the members that see numbers answer where all of theirs are given
+                face = mixed(face[None], scores[row : row + 1])[0]
+            faces.append(Face(row, None, face))
         return faces
 
     def _answer(self, frame: pd.DataFrame, faces: list[Face], all_faces: bool) -> pd.DataFrame:

@@ -76,6 +76,8 @@ def test_it_is_chosen_on_val_and_judged_once_on_all_faces(
     choice = found.figures.joined
     assert choice is not None
     assert (choice.num_trials, choice.num_left_out) == (3, 1)
+    numbers = load_sweep(sweeps[0])
+    assert numbers.val_predictions(numbers.record.trials[1]) is not None, "its answers are kept without its checkpoint"
     assert {one.sees for one in choice.members} > {"pixels"}, "members of both sweeps"
     assert choice.value > choice.best_value
     assert "3 trials, 1 left out, which have no checkpoint" in told[0]
@@ -87,8 +89,12 @@ def test_it_is_chosen_on_val_and_judged_once_on_all_faces(
     name = f"{choice.members[0].name} (ensemble {Path(found.checkpoint).name})"
     client = connection.open_home(home)
     assert [line.model for line in ledger.lines(client, ledger.faces_of(task))] == [name]
+    unfinished = Path(found.checkpoint).with_name(f".{Path(found.checkpoint).name}-0123abcd")
+    unfinished.mkdir()
     again = promote(sweeps[::-1], "again", ensemble="greedy", gates={})
     assert (again.version, again.checkpoint, again.figures) == (found.version, found.checkpoint, found.figures)
+
+    assert not unfinished.exists(), "what a promotion that was killed had begun to copy"
 
     card, tags = champion(home).card or "", champion(home).tags
     for one in choice.members:
