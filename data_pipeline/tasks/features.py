@@ -69,7 +69,7 @@ def part(x: np.ndarray, names: Sequence[str], wanted: Sequence[str]) -> tuple[np
         return every, x["pixels"]
     vectors, known = (x["features"], vector_names(names)) if "pixels" in names else (x, list(names))
     chosen = vectors[:, [known.index(name) for name in wanted]]
-    seen = np.isfinite(chosen).all(axis=1) if "pixels" in names else every
+    seen = np.asarray(np.isfinite(chosen).all(axis=1)) if "pixels" in names else every
     return seen, chosen[seen]
 
 

@@ -56,8 +56,9 @@ def score(probabilities: np.ndarray, y: np.ndarray, metric: str) -> float:
         picked = np.where(answered, probabilities[np.arange(len(y)), y], 1 / num_classes)
         return float(np.log(np.maximum(picked, 1e-12)).mean())
     assert metric in SCORES
-    best = np.where(answered[:, None], probabilities, 0.0).argmax(axis=1)
-    counts = confusion(y, np.where(answered, best, num_classes), num_classes + 1)[:-1]
+    predicted = np.asarray(np.where(answered[:, None], probabilities, 0.0).argmax(axis=1))
+    predicted[~answered] = num_classes
+    counts = confusion(y, predicted, num_classes + 1)[:-1]
     return float(scores(counts)[metric])
 
 

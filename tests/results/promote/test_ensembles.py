@@ -22,9 +22,10 @@ from fersweep.results.evaluate import ledger
 from fersweep.results.evaluate.model_judgement import judge_model
 from fersweep.results.mlflow_store import addresses, connection
 from fersweep.results.models.export import export
+from fersweep.results.models.face_model import FaceModel
 from fersweep.results.models.open_model import open_model
 from fersweep.results.predict.recogniser import Recogniser
-from fersweep.results.promote.gates import read_gates
+from fersweep.results.promote.gates import before_test, read_gates
 from fersweep.results.promote.promotion import Promoted, Refused, promote
 from fersweep.results.record import checkpoints
 from fersweep.results.record.recorded_sweep import load_sweep
@@ -159,6 +160,17 @@ def test_gates_and_rollbacks(home: Path, sweeps: list[Path], promoted: tuple[Pro
     assert champion(home, "rolls").version == single.version
     assert promote(sweeps, "rolls", ensemble="greedy", gates={}).before == single.version
     assert rollback(home, "rolls").version == single.version
+
+
+@pytest.mark.parametrize(
+    ("model", "is_other"),
+    [("cnn:7", False), ("cnn:7, seed 1", False), ("cnn:70", True), ("cnn:7 (ensemble 0123456789ab)", True)],
+)
+def test_faces_are_fresh_where_only_the_model_itself_asked(model: str, is_other: bool) -> None:
+    texts = dict.fromkeys(("faces", "fingerprint", "dataset", "verb", "user", "host", "against", "alias", "run_id"), "")
+    line = ledger.Line(number=1, at=0.0, model=model, macro_f1=0.5, **texts)
+    verdict = before_test({"fresh_test": 0.0}, FaceModel("cnn:7", {}), None, False, [line])["fresh_test"]
+    assert verdict.passed != is_other
 
 
 def test_what_cannot_be_joined_or_asked_is_refused(home: Path, sweeps: list[Path]) -> None:
