@@ -68,7 +68,6 @@ def describe(asked: Sweep, data: str | Path, home: Path) -> tuple[SweepJson, Tas
             f"{data}: val has faces of {arrays.classes[int(judged[0])]} alone, which ranks no trials: it needs two classes"
         )
     check_folds(asked.stop, len(arrays.folds))
-    baseline = majority_baseline(arrays.train.y, arrays.val.y, len(arrays.classes))
     dataset = Learned(
         path=resolved(data),
         name=name_of(resolved(data)),

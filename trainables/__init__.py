@@ -76,8 +76,11 @@ def import_more(name: str) -> ModuleType:
 
 
 def frameworks_of(models: Iterable[dict[str, Any]]) -> set[str]:
-    """The frameworks that models need, from their model.json; models without a trainable need none of ours."""
-    return {load(model["trainable"]).FRAMEWORK for model in models if "trainable" in model}
+    """The frameworks that models, and the members of ensembles, need, from their model.json; models without a trainable
+    need none of ours.
+    """
+    parts = [part for model in models for part in model.get("members") or [model]]
+    return {load(part["trainable"]).FRAMEWORK for part in parts if "trainable" in part}
 
 
 def share_process() -> None:
@@ -98,18 +101,15 @@ def restore(directory: Path):
     directory = Path(directory)
     model = read_model(directory)
     if num := model.get("ensemble"):
-        from fersweep.trainables.ensemble import Ensemble, columns_of
+        from fersweep.trainables.ensemble import Ensemble
 
         members = [directory / f"member-{index}" for index in range(num)]
         described = [read_model(member) for member in members]
         if any(member.get("ensemble") for member in described):
             raise InputError(f"{directory} is no checkpoint that can be opened: an ensemble of ensembles")
-        names: list[str] = model["feature_names"]
-        if unknown := {name for member in described for name in member["feature_names"]} - set(names):
-            raise InputError(
-                f"{directory} is no checkpoint that can be opened: a member sees {min(unknown)}, it does not"
-            )
-        return Ensemble([restore(member) for member in members], columns_of(names, described))
+        if len(frameworks_of(described) - {"numpy"}) > 1:
+            share_process()
+        return Ensemble(model, [restore(member) for member in members])
     try:
         return load(model["trainable"]).restore(directory)
     except InputError:

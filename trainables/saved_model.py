@@ -72,8 +72,18 @@ def read_checkpoint(directory: Path) -> tuple[dict[str, Any], dict[str, np.ndarr
     return read_model(directory), state
 
 
+class _Member(TypedDict, total=False):
+    """A member of an ensemble. `name`: as people called it."""
+
+    trainable: str
+    hparams: dict[str, Any]
+    feature_names: Required[list[str]]
+    weight: Required[Annotated[float, Field(gt=0, allow_inf_nan=False)]]
+    name: str
+
+
 class _Model(TypedDict, total=False):
-    """What every `model.json` holds; a trainable adds its own. An ensemble's has the number of its members."""
+    """What every `model.json` holds; a trainable adds its own. An ensemble's has the number of its members, and who they are."""
 
     trainable: str
     hparams: dict[str, Any]
@@ -86,6 +96,7 @@ class _Model(TypedDict, total=False):
     epoch: Annotated[int, Field(ge=0)]
     ensemble: Annotated[int, Field(ge=1, le=1000)]
     folds: Annotated[int, Field(ge=2, le=1000)]
+    members: list[_Member]
 
 
 @functools.cache

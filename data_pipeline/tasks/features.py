@@ -5,6 +5,11 @@
 
 A dataset's faces and a photo's go through the same function, so that a model sees both alike. Pixels are one feature,
 called "pixels".
+
+An ensemble may see pixels and numbers of one face. Its inputs are one array whose fields are both:
+
+    x = mixed(faces, vectors)                # (N, H, W) uint8, (N, F) float32 → (N,); NaN: MediaPipe found no face
+    seen, inputs = part(x, names, ["pixels"])     # what a member is fed, and which faces it sees
 """
 
 import difflib
@@ -32,10 +37,40 @@ _LANDMARK = re.compile(r"landmark(\d{1,3})([xyz])")
 
 def kind(names: Sequence[str]) -> Features:
     """`task.features` of a model with these features."""
-    if list(names) == ["pixels"]:
+    if "pixels" in names:  # also of an ensemble that is fed numbers, too: it answers every face
         return "pixels"
     scored = is_score(names)
     return "blendshapes" if scored.all() else "blendshapes+landmarks" if scored.any() else "landmarks"
+
+
+def vector_names(names: Sequence[str]) -> list[str]:
+    """The features that are numbers: all but pixels."""
+    return [name for name in names if name != "pixels"]
+
+
+def is_mixed(names: Sequence[str]) -> bool:
+    """Pixels and numbers of each face."""
+    return "pixels" in names and len(names) > 1
+
+
+def mixed(faces: np.ndarray, vectors: np.ndarray) -> np.ndarray:
+    """Faces (N, H, W) uint8 and their numbers (N, F) → (N,) of both. NaN: a face of which there are none."""
+    x = np.empty(len(faces), [("pixels", np.uint8, faces.shape[1:]), ("features", np.float32, vectors.shape[1:])])
+    x["pixels"], x["features"] = faces, vectors
+    return x
+
+
+def part(x: np.ndarray, names: Sequence[str], wanted: Sequence[str]) -> tuple[np.ndarray, np.ndarray]:
+    """Which faces of x (N, …), whose features are `names`, have those `wanted`: (N,) bool; and these of them, (n, …)."""
+    every = np.ones(len(x), bool)
+    if list(wanted) == list(names):
+        return every, x
+    if list(wanted) == ["pixels"]:
+        return every, x["pixels"]
+    vectors, known = (x["features"], vector_names(names)) if "pixels" in names else (x, list(names))
+    chosen = vectors[:, [known.index(name) for name in wanted]]
+    seen = np.asarray(np.isfinite(chosen).all(axis=1)) if "pixels" in names else every
+    return seen, chosen[seen]
 
 
 def is_score(names: Sequence[str]) -> np.ndarray:
@@ -45,11 +80,11 @@ def is_score(names: Sequence[str]) -> np.ndarray:
 
 def described(names: Sequence[str]) -> str:
     """The features in words."""
-    if list(names) == ["pixels"]:
-        return "pixels"
-    num_scores = int(is_score(names).sum())
-    parts = {"blendshapes": num_scores, "landmark coordinates": len(names) - num_scores}
-    return " and ".join(f"{number} {what}" for what, number in parts.items() if number)
+    vectors = vector_names(names)
+    num_scores = int(is_score(vectors).sum())
+    parts = {"blendshapes": num_scores, "landmark coordinates": len(vectors) - num_scores}
+    texts = [f"{number} {what}" for what, number in parts.items() if number]
+    return " and ".join(["pixels"] * ("pixels" in names) + texts)
 
 
 def landmark_names(which: Literal["expressive", "all"]) -> list[str]:

@@ -31,7 +31,7 @@ from fersweep.common.files import regular_file
 from fersweep.data_pipeline.faces.crop import MAX_FACES, degenerate, find_faces, fit, is_crop, to_gray
 from fersweep.data_pipeline.faces.landmarker import Box, Landmarker, Reading, faces_in_photo
 from fersweep.data_pipeline.faces.landmarker_bundle import find_bundle
-from fersweep.data_pipeline.tasks.features import values
+from fersweep.data_pipeline.tasks.features import is_mixed, mixed, values, vector_names
 from fersweep.data_pipeline.vocabulary import FORMATS
 
 if TYPE_CHECKING:
@@ -50,8 +50,8 @@ class View(NamedTuple):
     face: np.ndarray
     """(H, W) uint8 gray, in the image size of the model's dataset."""
     features: np.ndarray | None
-    """What the model is fed: (F,) float32 scores and coordinates (features.py), or the face itself; None: the landmarker
-    detects no face in it."""
+    """What the model is fed: (F,) float32 scores and coordinates (features.py), the face itself, or both; None: the
+    landmarker detects no face in it, and the model sees nothing else."""
 
 
 class Seen(NamedTuple):
@@ -134,7 +134,7 @@ class PhotoReader(AbstractContextManager["PhotoReader"]):
                 continue
             if sight not in known:
                 known[sight] = self._landmarker(sight).read(face)
-            views.append(View(face, _features(model["feature_names"], known[sight])))
+            views.append(View(face, _features(model["feature_names"], face, known[sight])))
         return Seen(box, tuple(views))
 
     def _whole(self, gray: np.ndarray, box: Box, sights: Sequence[_Sight]) -> list[Seen]:
@@ -177,8 +177,12 @@ def _leaves_whole(model: dict[str, Any]) -> bool:
     return _options(model)["crop"] == "none"
 
 
-def _features(names: Sequence[str], reading: Reading | None) -> np.ndarray | None:
-    return None if reading is None else values(names, reading.scores[None], reading.landmarks[None])[0]
+def _features(names: Sequence[str], face: np.ndarray, reading: Reading | None) -> np.ndarray | None:
+    numbers = vector_names(names)
+    vector = None if reading is None else values(numbers, reading.scores[None], reading.landmarks[None])
+    if is_mixed(names):
+        return mixed(face[None], np.full((1, len(numbers)), np.nan) if vector is None else vector)[0]
+    return None if vector is None else vector[0]
 
 
 def read_photo(source: Path | bytes) -> np.ndarray:

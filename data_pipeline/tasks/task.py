@@ -348,6 +348,10 @@ class Task:
             raise InputError(f"task.varying_min: no blendshape reaches {self.spec.varying_min} on train; lower it")
         return names
 
+    def vectors(self, rows: np.ndarray) -> np.ndarray:
+        """(n, F) float32 features of rows of the dataset (rising)."""
+        return self._vectors(self.feature_names, rows)
+
     def _dataset_rows(self, split: str, rows: Sequence[int] | np.ndarray) -> tuple[np.ndarray, np.ndarray]:
         """For rows of `load(split)`: the dataset's rows, rising, each once, and the place of each row among them."""
         return np.unique(self._rows.chosen(split, self._detected)[0][np.asarray(rows, np.int64)], return_inverse=True)

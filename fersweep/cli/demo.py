@@ -44,7 +44,7 @@ def demo(home: Home = RUNS) -> None:
     rule("3", "fersweep", "launch", "quick", "--data", home / "data" / "demo", "--name", name)
     launch("quick", data=str(home / "data" / "demo"), name=name, home=home)
     rule("4", "fersweep", "promote", name, "--alias", ALIAS, "--gate", "none")
-    promote(name, alias=ALIAS, gate=["none"], home=home)
+    promote([name], alias=ALIAS, gate=["none"], home=home)
     rule("5", "fersweep", "predict", portrait, "--model", ALIAS)
     predict(inputs=[str(portrait)], model=[ALIAS], home=home)
     rule("done")

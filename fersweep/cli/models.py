@@ -8,7 +8,8 @@ from typing import Annotated
 
 import typer
 
-from fersweep.cli.options import RUNS, Alias, AsJson, Home, Landmarker, Model, Name, TrialNumber, spread
+from fersweep.cli import completion
+from fersweep.cli.options import RUNS, Alias, AsJson, Home, Landmarker, Model, TrialNumber, spread
 from fersweep.cli.output import say, show, write
 from fersweep.results.predict.options import Options
 
@@ -16,9 +17,19 @@ app = typer.Typer()
 champion = typer.Typer(help="Show the champion, its history, or go back to the one before.", no_args_is_help=True)
 
 
-@app.command(rich_help_panel="Models", epilog="Example: fersweep promote cnn --gate min_macro_f1=0.55")
+@app.command(
+    rich_help_panel="Models",
+    epilog="Examples: fersweep promote cnn --gate min_macro_f1=0.55\n\nfersweep promote cnn dense --ensemble greedy",
+)
 def promote(
-    name: Name,
+    names: Annotated[
+        list[str],
+        typer.Argument(
+            help="Name of the sweep, or its address in a bucket; with --ensemble greedy or bagged several.",
+            metavar="NAME...",
+            autocompletion=completion.sweeps,
+        ),
+    ],
     trial: TrialNumber = None,
     alias: Alias = "champion",
     gate: Annotated[
@@ -36,8 +47,13 @@ def promote(
         typer.Option(help="Train its hparams again on train and val with so many seeds; take their median.", min=0),
     ] = 0,
     ensemble: Annotated[
-        bool, typer.Option("--ensemble", help="With --refit: the mean of all seeds instead of the median.")
-    ] = False,
+        str | None,
+        typer.Option(
+            help="greedy (or bagged): of all trials of the sweeps those that answer val best together, weighted; "
+            "mean, with --refit: of all seeds instead of the median.",
+            metavar="HOW",
+        ),
+    ] = None,
     licence: Annotated[str | None, typer.Option(help="Licence of the data, for the model card.")] = None,
     pick: Annotated[
         str | None,
@@ -50,16 +66,15 @@ def promote(
     as_json: AsJson = False,
 ) -> None:
     """Judge a sweep's best checkpoint on test, register it in MLflow, and make it champion if its gates open."""
+    from fersweep.results.ensembles import choice
     from fersweep.results.evaluate import tables
     from fersweep.results.promote import gates, promotion
     from fersweep.results.record.home import find_sweep
 
-    if ensemble and refit < 2:
-        raise typer.BadParameter("wants --refit 2 or more: it is the mean of that many seeds", param_hint="--ensemble")
     wanted = None if gate is None else gates.read_gates(gate)
     try:
         promoted = promotion.promote(
-            find_sweep(home, name),
+            [find_sweep(home, name) for name in names],
             alias,
             trial,
             gates=wanted,
@@ -80,8 +95,10 @@ def promote(
     now = "is" if promoted.before == promoted.version else "is now"
     title = (
         f"{promoted.model} version {promoted.version} {now} {alias}"
-        f"{', by force' if promoted.forced else ''}: trial {promoted.trial}, judged on test"
+        f"{', by force' if promoted.forced else ''}: {promoted.what}, judged on test"
     )
+    if promoted.figures.joined is not None and not as_json:
+        show(promoted.figures.joined, choice.render, False)
     if gates.NONE not in [verdict.gate for verdict in promoted.verdicts] and not as_json:
         show(promoted.verdicts, lambda verdicts: gates.render(verdicts, f"to become {alias}"), False)
     show(promoted, lambda promoted: tables.render(promoted.figures, title), as_json)

@@ -20,6 +20,8 @@ from fersweep.common.errors import InputError
 from fersweep.data_pipeline.dataset.integrity import check_parts
 from fersweep.data_pipeline.dataset.manifest import read_manifest
 from fersweep.data_pipeline.dataset.staged import local
+from fersweep.data_pipeline.tasks.features import vector_names
+from fersweep.data_pipeline.tasks.mixed_task import task_of_features
 from fersweep.data_pipeline.tasks.task import Task
 from fersweep.data_pipeline.vocabulary import SPLITS
 from fersweep.results.evaluate.judgement import Judgement, judge
@@ -191,7 +193,9 @@ def _own_task(model: FaceModel, home: Path) -> Task:
     """The task that the model learned, on its dataset."""
     if model.origin.sweep is None:
         raise InputError(f"{model.name}: say on which faces it is to be judged: --data DATASET")
-    return read_sweep_json(find_sweep(home, model.origin.sweep)).task()
+    task = read_sweep_json(find_sweep(home, model.origin.sweep)).task()
+    names = model.described["feature_names"]
+    return task if names == task.feature_names else task_of_features(task.place, task.spec, names)  # of an ensemble
 
 
 def _task_of(
@@ -216,7 +220,7 @@ def _task_of(
     if unused := [label for label in labels if label not in used]:
         number = sum(counts[label] for label in unused)
         notes.append(f"not judged: {number} faces of {', '.join(unused)}, for which the model has no class")
-    if model.features != "pixels":
+    if vector_names(model.described["feature_names"]):
         notes += _other_views(model.described.get("preprocessing", {}), manifest.get("landmarks"))
     if model.described.get("fingerprint") not in (None, manifest["fingerprint"]):
         notes.append("another dataset than the one that the model learned from")

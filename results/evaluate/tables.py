@@ -52,7 +52,8 @@ def render(figures: Figures, title: str) -> RenderableType:
     from rich.console import Group
 
     refit = f"Refit: {figures.refit}." if figures.refit else ""
-    notes = [figures.faces, f"Intervals: {figures.protocol}.", refit, asked(figures)]
+    joined = f"{figures.joined.sentence()}." if figures.joined else ""
+    notes = [figures.faces, f"Intervals: {figures.protocol}.", refit, joined, asked(figures)]
     return Group(_scores(figures, title), _classes(figures), *map(_note, filter(None, notes)))
 
 

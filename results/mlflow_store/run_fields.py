@@ -57,12 +57,16 @@ def trial_tags(sweep: SweepJson, trial: TrialRecord, parent_run_id: str) -> dict
     return {**tags, "fersweep.point": trial.point} if trial.point else tags
 
 
-def promotion_tags(sweep: SweepJson, trial: TrialRecord, parent_run_id: str) -> dict[str, str]:
+def promotion_tags(sweep: SweepJson, trial: TrialRecord, parent_run_id: str, figures: Figures) -> dict[str, str]:
     """Tags of the run that holds a trial's figures on test, a child of `parent_run_id`."""
+    what = f"Trial {trial.name}'s best checkpoint"
+    if figures.joined is not None:
+        what = f"An ensemble of {', '.join(member.name for member in figures.joined.members)}"
     return {
         **_origin(sweep, "promotion"),
         "mlflow.parentRunId": parent_run_id,
-        "mlflow.note.content": f"Trial {trial.name}'s best checkpoint, judged on test and registered.",
+        "mlflow.note.content": limits.value(f"{what}, judged on test and registered.", limits.TAG),
+        **_members(figures),
     }
 
 
@@ -76,6 +80,19 @@ def version_tags(sweep: SweepJson, figures: Figures) -> dict[str, str]:
         "fersweep.protocol": f"test, {SETS[next(iter(figures.sets()))]}; {figures.protocol}",
         **{f"test_{name}": str(figures.detected.score(name)) for name in SCORES},
         **({} if figures.asked is None else {ASKED_TAG: str(figures.asked)}),
+        **_members(figures),
+    }
+
+
+def _members(figures: Figures) -> dict[str, str]:
+    """Tags of an ensemble: its members with their weights, in place of one trainable."""
+    if figures.joined is None:
+        return {}
+    members = figures.joined.members
+    trainables = ", ".join(dict.fromkeys(member.trainable for member in members))
+    return {
+        "fersweep.trainable": limits.value(f"ensemble of {trainables}", limits.TAG),
+        "fersweep.members": limits.value(", ".join(f"{one.weight} × {one.name}" for one in members), limits.TAG),
     }
 
 

@@ -3,14 +3,15 @@
     export("champion", Path("model.onnx"), home)      # fersweep export champion --out model.onnx
 
 The suffix says the format: .onnx for every net, .tflite (LiteRT) and .keras for those of blendshapes, .safetensors for
-those of pixels. A file takes what the model's task gives, raw features (N, F) float32 or gray faces (N, H, W) uint8,
+those of pixels; .onnx for an ensemble of nets. A file takes what the model's task gives, raw features (N, F) float32 or
+gray faces (N, H, W) uint8, or both, where an ensemble sees both,
 and answers with probabilities (N, C); its metadata has the classes, features and preprocessing.
 """
 
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -18,8 +19,9 @@ import numpy as np
 
 from fersweep.common.errors import InputError
 from fersweep.common.files import check_target, replacing
-from fersweep.data_pipeline.tasks.features import is_score, kind
+from fersweep.data_pipeline.tasks.features import is_mixed, is_score, kind, mixed, vector_names
 from fersweep.results.models.open_model import open_model
+from fersweep.trainables.ensemble import Ensemble
 from fersweep.trainables.exports.formats import FORMATS, open_exported, write
 from fersweep.trainables.exports.onnx_files import read_onnx
 
@@ -33,11 +35,15 @@ BATCHES = (1, 2, 61)  # a graph may have learned its example's number of rows by
 
 @dataclass(frozen=True)
 class Input:
-    """What an exported file takes. shape: `["N", 52]` or `["N", 48, 48]`; dtype as NumPy names it."""
+    """What an exported file takes. shape: `["N", 52]` or `["N", 48, 48]`; dtype as NumPy names it.
+
+    more: a second input, of an ensemble that sees pixels and numbers.
+    """
 
     features: str
     shape: list[int | str]
     dtype: str
+    more: Input | None = None
 
 
 @dataclass(frozen=True)
@@ -84,19 +90,43 @@ def export(spec: str, out: Path, home: Path) -> ExportedModel:
         path=str(out),
         format=FORMATS[out.suffix],
         bytes=out.stat().st_size,
-        trainable=described["trainable"],
+        trainable=_trainable(described),
         classes=described["classes"],
-        input=Input(kind(described["feature_names"]), ["N", *x.shape[1:]], str(x.dtype)),
+        input=_input(described["feature_names"], x),
         rows=len(x),
         difference=difference,
         as_trained=float(np.abs(answers - model.predict(x)).max()),
     )
 
 
+def _trainable(described: Mapping[str, Any]) -> str:
+    """`cnn`; of an ensemble those of its members, `ensemble of cnn, transfer`."""
+    if not (members := described.get("members")):
+        return described["trainable"]
+    return f"ensemble of {', '.join(dict.fromkeys(member['trainable'] for member in members))}"
+
+
+def _input(names: list[str], x: np.ndarray) -> Input:
+    if not is_mixed(names):
+        return Input(kind(names), ["N", *x.shape[1:]], str(x.dtype))
+    return replace(_input(["pixels"], x["pixels"]), more=_input(vector_names(names), x["features"]))
+
+
 def _check_format(spec: str, model: Any, out: Path) -> None:
     formats: tuple[str, ...] = getattr(model, "EXPORTS", ())
+    if isinstance(model, Ensemble):
+        for index, member in enumerate(model.members):
+            if ".onnx" not in getattr(member, "EXPORTS", ()):
+                known = (model.model.get("members") or [model.model] * len(model.members))[index]
+                name = known.get("name", f"member {index}")
+                raise InputError(
+                    f"{spec} cannot be exported: its member {name} ({known['trainable']}) is no net that can"
+                )
+        if out.suffix != ".onnx":
+            raise InputError(f"--out {out}: an ensemble is exported as .onnx, not as {out.suffix}")
+        return
     if not formats:
-        raise InputError(f"{spec} cannot be exported: only single nets can, no trees, curves, ensembles or files")
+        raise InputError(f"{spec} cannot be exported: only single nets can, no trees, curves or files")
     if out.suffix not in formats:
         name = model.model["trainable"]
         raise InputError(f"--out {out}: {name} is exported as {', '.join(formats)}, not as {out.suffix}")
@@ -113,6 +143,10 @@ def typical_inputs(
             anywhere in a face, at most about an outer-eye distance from its middle.
     """
     rng, names = np.random.default_rng(0), described["feature_names"]
+    if is_mixed(names):  # every seventh face without numbers
+        vectors = typical_inputs({**described, "feature_names": vector_names(names)}, num, statistics)
+        vectors[::7] = np.nan
+        return mixed(typical_inputs({**described, "feature_names": ["pixels"]}, num), vectors)
     if names != ["pixels"]:
         scores = rng.beta(0.3, 3.0, (num, len(names))).astype(np.float32)
         scores[rng.random(scores.shape) < 0.02] = 0.0
@@ -147,7 +181,9 @@ def render(exported: ExportedModel) -> RenderableType:
     shown = table(["", ""], 2)
     for name, text in {
         "file": f"{exported.path} ({exported.bytes:,} bytes, {exported.format})",
-        "takes": f"{takes.features} ({', '.join(map(str, takes.shape))}) {takes.dtype}",
+        "takes": " and ".join(
+            f"{one.features} ({', '.join(map(str, one.shape))}) {one.dtype}" for one in (takes, takes.more) if one
+        ),
         "answers": f"probabilities of {', '.join(exported.classes)}",
         "checked": f"{exported.rows} rows in batches of {', '.join(map(str, BATCHES))}: at most {exported.difference:.1e} "
         f"from {exported.trainable} in float32, {exported.as_trained:.1e} as it predicts here",

@@ -13,7 +13,8 @@ import numpy as np
 from fersweep import trainables
 from fersweep.common.errors import InputError
 from fersweep.data_pipeline.faces.crop import fit
-from fersweep.data_pipeline.tasks.features import Features, kind
+from fersweep.data_pipeline.tasks.features import Features, is_mixed, kind, mixed
+from fersweep.data_pipeline.tasks.mixed_task import task_of_features
 from fersweep.data_pipeline.tasks.spec import TaskSpec
 from fersweep.data_pipeline.tasks.task import Task
 from fersweep.data_pipeline.vocabulary import LABELS
@@ -78,13 +79,17 @@ class FaceModel:
 
     def task(self, data: str | Path, groups: dict[str, list[str]] | None) -> Task:
         """The task of judging this model on a dataset: what it sees of the faces of `groups`' labels."""
-        spec = TaskSpec(features=self.features, classes=groups)
-        return Task(data, spec, learned=False, feature_names=self.described["feature_names"])
+        return task_of_features(data, TaskSpec(classes=groups), self.described["feature_names"])
 
     def fitted(self, x: np.ndarray) -> np.ndarray:
         """x as the model was fed: faces (N, H, W) in the size that it learned; vectors as they are."""
+        if is_mixed(self.described["feature_names"]):
+            return mixed(self._fitted(x["pixels"]), x["features"])
+        return self._fitted(x) if self.features == "pixels" else x
+
+    def _fitted(self, x: np.ndarray) -> np.ndarray:
         size = self.described.get("preprocessing", {}).get("image_size")
-        if self.features != "pixels" or not size or x.shape[1:] == tuple(size):
+        if not size or x.shape[1:] == tuple(size):
             return x
         return np.stack([fit(face, (int(size[0]), int(size[1]))) for face in x])
 

@@ -37,7 +37,7 @@ def _main(arguments: Sequence[str]) -> None:
     seconds: list[float] = []
     for i in range(int(timed)):
         start = time.perf_counter()
-        model.predict(x[i % len(x)][None])
+        model.predict(x[[i % len(x)]])
         seconds.append(time.perf_counter() - start)
     np.savez(target, probabilities=probabilities, latency_s=np.median(seconds) if seconds else np.nan)
 

@@ -1,4 +1,4 @@
-"""What may become champion: a trial's checkpoint, or what a refit made of the trial's hparams."""
+"""What may become champion: a trial's checkpoint, what a refit made of the trial's hparams, or an ensemble of trials."""
 
 from __future__ import annotations
 
@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING
 
 from fersweep.common.files import new_directory
 from fersweep.data_pipeline.tasks.task import Task
+from fersweep.results.ensembles.choice import Chosen
 from fersweep.results.models.face_model import FaceModel
 from fersweep.results.models.learned import older_record
 from fersweep.results.promote.refit import best_epoch
@@ -40,6 +41,7 @@ class Candidate:
         seeds: the checkpoints of a refit.
         ensemble: their mean is the candidate, instead of the median on test.
         refit: what became of it, once they were judged.
+        chosen: the members of an ensemble, of which `sweep` and `trial` are the heaviest's.
         licence: of the data.
     """
 
@@ -51,16 +53,19 @@ class Candidate:
     seeds: Sequence[Path] = ()
     ensemble: bool = False
     refit: Refit | None = None
+    chosen: Chosen | None = None
     licence: str | None = None
 
     @property
     def made(self) -> str:
-        """What was made of the trial's hparams instead of its own checkpoint; "" for that one."""
+        """What was made of the trial, or of it and others, instead of its own checkpoint; "" for that one."""
+        if self.chosen is not None:
+            return f"ensemble {self.chosen.identity}"
         return f"{len(self.seeds)} seeds, {'mean' if self.ensemble else 'median'}" if self.seeds else ""
 
     @property
     def name(self) -> str:
-        """`cnn:7`, `cnn:7 (5 seeds, median)`."""
+        """`cnn:7`, `cnn:7 (5 seeds, median)`, `cnn:7 (ensemble 3f2a91bc04de)`."""
         name = f"{self.sweep.name}:{self.trial.number}"
         return f"{name} ({self.made})" if self.made else name
 
@@ -77,13 +82,15 @@ class Candidate:
     @property
     def score(self) -> str:
         """Which of SCORES the sweep ranks its trials by; macro-F1 for one that ranks them by the loss."""
-        name = self.sweep.metric.removeprefix("val_")
+        metric = self.sweep.metric if self.chosen is None else self.chosen.figures.metric
+        name = metric.removeprefix("val_")
         return name if name in SCORES else "macro_f1"
 
     @cached_property
     def model(self) -> FaceModel:
         """The checkpoint as a model; its classes' labels, which older checkpoints lack, are the task's."""
-        described = {**read_model(self.checkpoint), "groups": self.task.groups}
+        own = read_model(self.checkpoint) if self.chosen is None else self.chosen.model
+        described = {**own, "groups": self.task.groups}
         described.setdefault("learned", older_record(described, self.sweep, refit=bool(self.seeds)))
         return FaceModel(self.name, described, self.checkpoint)
 

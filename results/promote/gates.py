@@ -135,7 +135,9 @@ def before_test(
     verdicts: dict[str, Verdict] = {}
     for gate in gates:
         if gate == "fresh_test":
-            others = [line for line in asked if not line.model.startswith(candidate.name)]  # its own time is no other's
+            others = [
+                line for line in asked if line.model.partition(", seed ")[0] != candidate.name
+            ]  # its own is no other's
             times = f"asked {len(others)} time{'s'[: len(others) != 1]} for others"
             last = f"{times}, last for {others[-1].model}" if others else "never asked for another"
             verdicts[gate] = Verdict(gate, "faces of test that were never asked", last, not others)

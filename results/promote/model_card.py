@@ -14,13 +14,13 @@ import numpy as np
 
 from fersweep.common.display.tables import short
 from fersweep.common.text import printable_lines
-from fersweep.data_pipeline.tasks.features import described
+from fersweep.data_pipeline.tasks.features import described, vector_names
 from fersweep.data_pipeline.tasks.task import Task
 from fersweep.results.evaluate.ledger import in_words
 from fersweep.results.record.journal import TrialRecord
 from fersweep.results.record.ranking.lineage import Step, schedule_in_words
 from fersweep.results.record.sweep_json import SweepJson
-from fersweep.results.scores.figures import SETS, Figures
+from fersweep.results.scores.figures import SETS, Figures, Joined
 from fersweep.results.scores.intervals import FaceScores
 from fersweep.trainables.metrics import SCORES
 
@@ -67,17 +67,23 @@ def plain(text: str) -> str:
 
 
 def _what(sweep: SweepJson, trial: TrialRecord, task: Task, figures: Figures) -> str:
-    asked, refit = sweep.asked, figures.refit
+    asked, refit, joined = sweep.asked, figures.refit, figures.joined
     what = f"Trial {trial.name} of sweep **{asked.name}**: `{asked.trainable}`"
+    if joined is not None:
+        what = f"An ensemble of {len(joined.members)} trials: the mean of their probabilities, each by its weight"
     if refit is not None:
         how = "the mean of" if refit.ensemble else "the median of"
         what += f", trained again on train and val: {how} {len(refit.seeds)} seeds"
     groups = [
         plain(name if members == [name] else f"{name} ({', '.join(members)})") for name, members in task.groups.items()
     ]
-    sees = f"{described(task.feature_names)} that MediaPipe reads from a face"
+    vectors = vector_names(task.feature_names)
+    sees = f"{described(vectors)} that MediaPipe reads from a face"
     if task.spec.features == "pixels":
-        sees = f"the gray face, {'×'.join(map(str, task.manifest['image_size'] or ()))} pixels"
+        pixels = f"the gray face, {'×'.join(map(str, task.manifest['image_size'] or ()))} pixels"
+        sees = f"{pixels}, and {sees}" if vectors else pixels
+    if joined is not None:
+        return f"{what}. It sees {sees} and answers {', '.join(groups)}.\n\n{_members(joined, bool(vectors))}"
     hparams = ", ".join(
         f"{name} {short(value)}" for name, value in sweep.named(trial).items() if value not in (None, [])
     )
@@ -88,6 +94,27 @@ def _schedule(sweep: SweepJson, steps: Sequence[Step]) -> str:
     if len(steps) < 2:
         return ""
     return f" They are those of the best epoch. What led to it (PBT): {plain(schedule_in_words(sweep, steps))}."
+
+
+def _members(joined: Joined, has_numbers: bool) -> str:
+    rows = [
+        f"| member | trainable | sees | weight | {plain(joined.metric)} | faces of val |",
+        "|---|---|---|---|---|---|",
+    ]
+    for one in joined.members:
+        cells = [
+            plain(one.name),
+            f"`{one.trainable}`",
+            one.sees,
+            str(one.weight),
+            f"{one.value:.4f}",
+            str(one.num_faces),
+        ]
+        rows.append(f"| {' | '.join(cells)} |")
+    text = "**Members.** A member's value is its own, on all these faces of val; one that it does not see is wrong."
+    if has_numbers and any(one.sees == "pixels" for one in joined.members):
+        text += " A face in which MediaPipe finds no landmarks is answered by the members that see pixels."
+    return f"{text}\n\n" + "\n".join(rows)
 
 
 def _data(sweep: SweepJson, task: Task, licence: str | None) -> str:
@@ -120,10 +147,14 @@ def _prepared(landmarks: Mapping[str, Any] | None) -> str:
 
 
 def _protocol(sweep: SweepJson, trial: TrialRecord, figures: Figures, num_trials: int, final: str | None = None) -> str:
-    metric, refit = sweep.metric, figures.refit
+    metric, refit, joined = sweep.metric, figures.refit, figures.joined
     value = trial.value(metric, sweep.mode)
-    chosen = f"as the best of {num_trials} trials by {metric} ({value:.4f} there, which the choice makes optimistic)"
-    text = f"**Protocol.** Chosen on val, {final or chosen}; then judged on test. Intervals: {figures.protocol}."
+    best = f"as the best of {num_trials} trials by {metric} ({value:.4f} there, which the choice makes optimistic)"
+    how = final or best
+    if joined is not None:
+        how = f"among {joined.num_trials} trials, {joined.how} selection with replacement (Caruana et al. 2004)"
+        how += f" by {plain(joined.sentence())}"
+    text = f"**Protocol.** Chosen on val, {how}; then judged on test. Intervals: {figures.protocol}."
     if figures.asked is not None:
         text += f" It was the {in_words(figures.asked)}."
     if refit is not None:

@@ -69,12 +69,14 @@ def register(request: Request, candidate: Candidate, asked: int, seen: SeenByBot
     figures = evaluate(model, task, "test", tta=tta).model_copy(update={"asked": asked})
     if candidate.refit is not None:
         figures = figures.model_copy(update={"refit": candidate.refit})
+    if candidate.chosen is not None:
+        figures = figures.model_copy(update={"joined": candidate.chosen.figures})
     if seen.own is not None and seen.own.faces.any():
         figures = figures.model_copy(update={"seen": Learned(same=seen.own.num_same, near=seen.own.num_near)})
     steps = best_schedule(sweep, candidate.record.trials, trial)
     lineage = {run_fields.LINEAGE_TAG: schedule_in_words(sweep, steps)} if len(steps) > 1 else {}
     example = task.load("val").x[:EXAMPLE_ROWS]
-    tags = run_fields.promotion_tags(sweep, trial, request.runs["sweep"]) | candidate.identity | process_tags()
+    tags = run_fields.promotion_tags(sweep, trial, request.runs["sweep"], figures) | candidate.identity | process_tags()
     with _run(client, request.experiment, f"test of {trial.name}", tags) as run_id:
         runs = {
             "the sweep's run": request.runs["sweep"],

@@ -22,6 +22,7 @@ import numpy as np
 from fersweep import trainables
 from fersweep.common.processes import ROOT
 from fersweep.data_pipeline.faces.landmarker_bundle import find_bundle
+from fersweep.data_pipeline.tasks.features import is_mixed, vector_names
 from fersweep.data_pipeline.tasks.learned_faces import FILE
 from fersweep.data_pipeline.tasks.task import Task
 from fersweep.results.mlflow_store.addresses import file_uri
@@ -49,7 +50,7 @@ def log_model(model: FaceModel, task: Task, example: np.ndarray, probabilities: 
     example to the active MLflow run.
 
     Args:
-        example: inputs as the task gives them, (N, F) features or (N, H, W) faces.
+        example: inputs as the task gives them, (N, F) features, (N, H, W) faces, or (N,) of both.
         probabilities: (N, C), the checkpoint's answers to them.
     """
     import mlflow
@@ -57,8 +58,10 @@ def log_model(model: FaceModel, task: Task, example: np.ndarray, probabilities: 
 
     checkpoint = model.checkpoint
     assert checkpoint is not None
-    sees_pixels = task.spec.features == "pixels"
-    rows = pd.DataFrame({"face": list(example)}) if sees_pixels else pd.DataFrame(example, columns=task.feature_names)
+    names, vectors = task.feature_names, vector_names(task.feature_names)
+    numbers = example["features"] if is_mixed(names) else example
+    faces = {"face": list(example["pixels"] if vectors else example)} if "pixels" in names else {}
+    rows = pd.concat([pd.DataFrame(faces), *([pd.DataFrame(numbers, columns=vectors)] if vectors else [])], axis=1)
     answers = pd.DataFrame(probabilities, columns=task.classes)
     answers["label"] = answers.idxmax(axis=1)
     with tempfile.TemporaryDirectory() as directory:
@@ -73,7 +76,7 @@ def log_model(model: FaceModel, task: Task, example: np.ndarray, probabilities: 
                 **_bundle(),
             },
             code_paths=[_copy_code(Path(directory))],
-            signature=_signature(task.feature_names, answers),
+            signature=_signature(names, answers),
             input_example=rows,
             pip_requirements=requirements(read_model(checkpoint)),
         )
@@ -93,9 +96,7 @@ def _signature(feature_names: list[str], answers: pd.DataFrame) -> ModelSignatur
     from mlflow.types import ColSpec, DataType, ParamSchema, ParamSpec, Schema, TensorSpec
     from mlflow.types.schema import AnyType
 
-    features = (
-        [(AnyType(), "face")] if feature_names == ["pixels"] else [(DataType.double, name) for name in feature_names]
-    )
+    features = [(AnyType(), "face") if name == "pixels" else (DataType.double, name) for name in feature_names]
     inputs: list[ColSpec | TensorSpec] = [
         ColSpec(kind, name, required=False) for kind, name in [(AnyType(), "image"), *features]
     ]
@@ -110,12 +111,13 @@ def _signature(feature_names: list[str], answers: pd.DataFrame) -> ModelSignatur
 
 def requirements(described: Mapping[str, Any]) -> list[str]:
     """What the model that a checkpoint's model.json describes is installed with."""
-    name = described["trainable"]
-    names = ["mlflow", "pandas", "pyarrow", "pydantic", *PHOTOS, *REQUIREMENTS[trainables.load(name).FRAMEWORK]]
-    names += MORE.get(name, [])
-    if described["hparams"].get("head") == "trees":
-        names.append("treelite")
-    return [f"{name}=={version(name).split('+')[0]}" for name in names]
+    names = ["mlflow", "pandas", "pyarrow", "pydantic", *PHOTOS]
+    for member in described.get("members") or [described]:
+        name = member["trainable"]
+        names += [*REQUIREMENTS[trainables.load(name).FRAMEWORK], *MORE.get(name, [])]
+        if member["hparams"].get("head") == "trees":
+            names.append("treelite")
+    return [f"{name}=={version(name).split('+')[0]}" for name in dict.fromkeys(names)]
 
 
 def _copy_code(directory: Path) -> str:

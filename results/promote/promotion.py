@@ -3,6 +3,7 @@
     promoted = promote(sweep_dir)                                # → a version of the registered model `fersweep`
     promote(sweep_dir, gates=read_gates(["min_macro_f1=0.7"]))   # raises Refused with the verdicts
     promote(sweep_dir, refit=5)                                  # its hparams, trained again on train and val
+    promote([sweep_dir, other_dir], ensemble="greedy")           # of their trials those that answer val best together
 
 What can be refused is refused before test is touched and before anything is written (request.py). Two promotions at once
 take turns: the second is compared with the champion that the first made. docs/champion.md draws the whole way, and what a
@@ -21,6 +22,7 @@ from fersweep import trainables
 from fersweep.common.files import lock
 from fersweep.results.champion import moves
 from fersweep.results.champion.champion import LOCK, same_version
+from fersweep.results.ensembles import choice
 from fersweep.results.evaluate import ledger
 from fersweep.results.evaluate.judgement import evaluate
 from fersweep.results.evaluate.ledger import models_since
@@ -33,7 +35,7 @@ from fersweep.results.promote.begun import end_begun, scratch
 from fersweep.results.promote.candidate import Candidate, ledger_name
 from fersweep.results.promote.gates import DEFAULT, SeenByBoth, Verdict, read_gates
 from fersweep.results.promote.new_version import find_registered, register
-from fersweep.results.promote.request import Request, open_request
+from fersweep.results.promote.request import Request, check_asked, open_ensemble, open_request
 from fersweep.results.scores.figures import Figures
 
 if TYPE_CHECKING:
@@ -87,20 +89,26 @@ class Promoted:
     before: int | None
     forced: bool
 
+    @property
+    def what(self) -> str:
+        """What was promoted, in words."""
+        joined = self.figures.joined
+        return f"trial {self.trial}" if joined is None else f"an ensemble of {len(joined.members)} trials"
+
     def as_json(self) -> dict[str, Any]:
         verdicts = [verdict.as_json() for verdict in self.verdicts]
         return {**vars(self), "figures": self.figures.as_json(), "verdicts": verdicts}
 
 
 def promote(
-    sweep_dir: Path,
+    sweep_dir: Path | Sequence[Path],
     alias: str = CHAMPION,
     trial: int | None = None,
     *,
     gates: dict[str, float] | None = None,
     force: bool = False,
     refit: int = 0,
-    ensemble: bool = False,
+    ensemble: str | None = None,
     licence: str | None = None,
     pick: str | None = None,
     tell: Callable[[str], None] = lambda _: None,
@@ -114,7 +122,8 @@ def promote(
         gates: see gates.py; None: those of DEFAULT; none at all: {}.
         force: give it the alias whatever the gates say; that is recorded.
         refit: train the trial's hparams with so many seeds on train and val, and take the median of them on test.
-        ensemble: with `refit`: take the mean of their probabilities instead.
+        ensemble: `mean`, with `refit`: take the mean of their probabilities instead. `greedy` or `bagged`: choose an
+            ensemble among the trials of the sweep, or of several, on val (results/ensembles/).
         licence: of the data, for the model card.
         pick: of a sweep with several objectives, which trial of its front: "knee", or an objective whose best it is; None: the
             best in the first objective. A `trial` wins.
@@ -123,11 +132,22 @@ def promote(
     Raises InputError if there is no such trial, the sweep runs still, or the dataset is not the one that the sweep
     learned; RuntimeError where MLflow lacks the sweep; Refused.
     """
-    sweep_dir = Path(sweep_dir)
-    request = open_request(sweep_dir, alias, trial, read_gates(DEFAULT) if gates is None else gates, licence, pick)
+    several = [Path(sweep_dir)] if isinstance(sweep_dir, str | Path) else [Path(one) for one in sweep_dir]
+    check_asked(len(several), trial, refit, ensemble, pick)
+    gates, sweep_dir = read_gates(DEFAULT) if gates is None else gates, several[0]
+    if ensemble in choice.HOW:
+        request = open_ensemble(several, ensemble, alias, gates, licence)
+        chosen = request.candidate.chosen
+        assert chosen is not None
+        for line in choice.lines(chosen.figures):
+            tell(line)
+        _turn(request).refuse(force)
+        choice.write(chosen)
+    else:
+        request = open_request(sweep_dir, alias, trial, gates, licence, pick)
     if refit:
         seeds = refitting.planned(sweep_dir, request.candidate.trial, refit)
-        request = replace(request, candidate=replace(request.candidate, seeds=seeds, ensemble=ensemble))
+        request = replace(request, candidate=replace(request.candidate, seeds=seeds, ensemble=ensemble == "mean"))
         _turn(request).refuse(force)  # before it trains for hours; once more when its turn has come
         refitting.refit(sweep_dir, request.candidate.trial, refit, tell)
         request = replace(request, candidate=replace(request.candidate, checkpoint=seeds[0]))

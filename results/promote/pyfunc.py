@@ -7,6 +7,7 @@ It loads without Ray, without this repository and its data: a checkpoint, MediaP
     model.predict(pd.DataFrame({"image": [Path("photo.jpg").read_bytes()]}))
     model.predict(frame_of_features)       # a net of blendshapes or landmarks: a column each, as its signature says
     model.predict(pd.DataFrame({"face": list(faces)}))       # a net of pixels: gray faces (N, H, W) uint8
+    # an ensemble of both kinds: `face`, and a column each where there are landmarks
 
     mlflow models serve -m models:/fersweep@champion --env-manager local    # MLFLOW_TRACKING_URI=sqlite:///runs/mlflow.db
     POST /invocations   {"dataframe_records": [{"image": "<base64 of a JPEG or PNG>"}], "params": {"all_faces": true}}
@@ -72,7 +73,7 @@ class FaceClassifier(PythonModel):
         from fersweep.data_pipeline.tasks.features import described
 
         all_faces = bool((params or {}).get("all_faces"))
-        wanted = ["face"] if self.feature_names == ["pixels"] else self.feature_names
+        wanted = ["face"] if "pixels" in self.feature_names else self.feature_names
         missing = [name for name in wanted if name not in model_input]
         try:
             if "image" in model_input and (missing or model_input["image"].notna().any()):
@@ -84,7 +85,7 @@ class FaceClassifier(PythonModel):
                     f"{others}: there is no column {missing[0]}"
                 )
             else:
-                faces = self._in_rows(model_input[wanted])
+                faces = self._in_rows(model_input)
             return self._answer(model_input, faces, all_faces)
         except (InputError, RuntimeError) as error:  # RuntimeError: no MediaPipe, or no bundle
             raise MlflowException.invalid_parameter_value(" ".join(str(error).split())) from None
@@ -118,12 +119,20 @@ class FaceClassifier(PythonModel):
 
     def _in_rows(self, frame: pd.DataFrame) -> list[Face]:
         """Faces or their features as they are; a row that lacks any has none."""
-        if "face" in frame:
-            size = tuple(self.described["preprocessing"]["image_size"])
-            cells = [None if _is_missing(cell) else _face(row, cell, size) for row, cell in enumerate(frame["face"])]
-            return [Face(row, None, cell) for row, cell in enumerate(cells)]
-        scores = frame.to_numpy("float32")
-        return [Face(row, None, x if np.isfinite(x).all() else None) for row, x in enumerate(scores)]
+        from fersweep.data_pipeline.tasks.features import mixed, vector_names
+
+        vectors = vector_names(self.feature_names)
+        scores = frame.reindex(columns=vectors).to_numpy("float32")
+        if "pixels" not in self.feature_names:
+            return [Face(row, None, x if np.isfinite(x).all() else None) for row, x in enumerate(scores)]
+        size = tuple(self.described["preprocessing"]["image_size"])
+        faces: list[Face] = []
+        for row, cell in enumerate(frame["face"]):
+            face = None if _is_missing(cell) else _face(row, cell, size)
+            if face is not None and vectors:  # the members that see numbers answer where all of theirs are given
+                face = mixed(face[None], scores[row : row + 1])[0]
+            faces.append(Face(row, None, face))
+        return faces
 
     def _answer(self, frame: pd.DataFrame, faces: list[Face], all_faces: bool) -> pd.DataFrame:
         inputs = [face.features for face in faces if face.features is not None]

@@ -1,12 +1,13 @@
 """What is asked of a promotion, and everything that can be refused before test is touched and anything is written.
 
 request = open_request(sweep_dir, "champion", None, gates)
+request = open_ensemble([sweep_dir, …], "greedy", "champion", gates)
 request.known_verdicts(before, standing)       # of the gates that need no face of test
 """
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
@@ -15,6 +16,7 @@ from typing import TYPE_CHECKING
 from fersweep.common.errors import InputError
 from fersweep.data_pipeline.dataset.integrity import check_parts
 from fersweep.data_pipeline.tasks.task import Task
+from fersweep.results.ensembles.choice import HOW, choose
 from fersweep.results.evaluate import ledger
 from fersweep.results.mlflow_store import connection
 from fersweep.results.models.face_model import FaceModel
@@ -94,6 +96,51 @@ def open_request(
     `promote`.
     """
     recorded = load_sweep(sweep_dir)
+    _check(recorded, alias, licence)
+    task = recorded.sweep.task()
+    if trial is None and pick is not None:
+        trial = recorded.pick(pick)
+    chosen, checkpoint = recorded.choose_trial(trial)
+    _check_feasible(recorded, chosen, trial is not None)
+    _check_test(task)
+    candidate = Candidate(recorded.sweep, recorded.record, chosen, task, checkpoint, licence=licence)
+    return _request(recorded, candidate, alias, gates)
+
+
+def open_ensemble(
+    sweep_dirs: Sequence[Path], how: str, alias: str, gates: dict[str, float], licence: str | None
+) -> Request:
+    """The same for an ensemble of the trials of sweeps, whose checkpoint is not written yet; `how`: see choice.HOW."""
+    several = [load_sweep(sweep_dir) for sweep_dir in sweep_dirs]
+    for recorded in several:
+        _check(recorded, alias, licence)
+    chosen = choose(several, how)
+    lead, task = chosen.lead, chosen.task()
+    _check_test(task)
+    candidate = Candidate(
+        lead.recorded.sweep, lead.recorded.record, lead.trial, task, chosen.checkpoint, chosen=chosen, licence=licence
+    )
+    return _request(lead.recorded, candidate, alias, gates)
+
+
+def check_asked(num_sweeps: int, trial: int | None, refit: int, ensemble: str | None, pick: str | None = None) -> None:
+    """InputError for options that do not go together."""
+    if ensemble not in (None, "mean", *HOW):
+        raise InputError(f"--ensemble {ensemble}: want {', '.join(HOW)}, or mean beside --refit")
+    if ensemble == "mean" and refit < 2:
+        raise InputError("--ensemble mean: wants --refit 2 or more: it is the mean of that many seeds")
+    if ensemble in HOW and (refit or trial is not None or pick is not None):
+        raise InputError(
+            f"--ensemble {ensemble}: goes with none of --refit, --trial and --pick: it chooses among all trials"
+        )
+    if num_sweeps != 1 and ensemble not in HOW:
+        raise InputError(
+            f"promote takes one sweep, or several with --ensemble {' or '.join(HOW)}, but got {num_sweeps}"
+        )
+
+
+def _check(recorded: RecordedSweep, alias: str, licence: str | None) -> None:
+    """Raise InputError for what is refused whatever the trial."""
     sweep = recorded.sweep
     check_alias(alias, sweep.home)
     if licence is not None and len(licence) > MAX_LICENCE:
@@ -101,18 +148,16 @@ def open_request(
             f"--licence: want a name or a line of at most {MAX_LICENCE} characters, but got {len(licence)}"
         )
     check_home(sweep.home)
-    check_own(sweep_dir, sweep.name)
+    check_own(recorded.directory, sweep.name)
     _check_ended(recorded)
-    task = sweep.task()
-    if trial is None and pick is not None:
-        trial = recorded.pick(pick)
-    chosen, checkpoint = recorded.choose_trial(trial)
-    _check_feasible(recorded, chosen, trial is not None)
-    _check_test(task)
+
+
+def _request(recorded: RecordedSweep, candidate: Candidate, alias: str, gates: dict[str, float]) -> Request:
+    sweep, sweep_dir, chosen = recorded.sweep, recorded.directory, candidate.trial
     record(sweep_dir)
     client, experiment = connection.open_store(sweep)
-    candidate = Candidate(sweep, recorded.record, chosen, task, checkpoint, licence=licence)
-    _ = candidate.model.loaded  # raises for a checkpoint that cannot be loaded
+    if candidate.chosen is None:
+        _ = candidate.model.loaded  # raises for a checkpoint that cannot be loaded
     runs = {
         "sweep": _run_id(client, experiment, sweep, sweep_dir, "the sweep", "sweep"),
         "trial": _run_id(client, experiment, sweep, sweep_dir, f"trial {chosen.name}", "trial", chosen.number),

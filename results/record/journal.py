@@ -40,7 +40,7 @@ from fersweep.results.record.trial_record import STATES, Event, Report, Stretch,
 from fersweep.results.record.trial_record import Hparams as Hparams  # imported from here by name
 from fersweep.results.record.trial_record import Row as Row
 from fersweep.results.record.trial_record import trial_name as trial_name
-from fersweep.search_spaces.sweep_file.space.choices import drawn_params
+from fersweep.search_spaces.sweep_file.space.choices import drawn_distribution, drawn_params
 
 LONGEST_LINE = 64 * MB
 OF_A_TRIAL = ("report", "fault", "ended", "reopened", "compared", "exploited")  # that was sampled before

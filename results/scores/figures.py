@@ -64,6 +64,55 @@ class Refit(Part):
         )
 
 
+class JoinedMember(Part):
+    """A member of an ensemble that was chosen on val.
+
+    Attributes:
+        sees: its features, in words.
+        weight: how often it was chosen.
+        value: the metric on val of it alone, on the faces that any trial sees; those that it does not see are wrong.
+        num_faces: of val, those that it sees.
+    """
+
+    name: str
+    trainable: str
+    sees: str
+    weight: int
+    value: float
+    num_faces: int
+
+
+class Joined(Part):
+    """An ensemble whose members were chosen among the trials of sweeps (results/ensembles/choice.py).
+
+    Attributes:
+        how: greedy, or bagged.
+        metric: on val, that it was chosen by.
+        num_trials: among how many trials.
+        num_left_out: trials that have no checkpoint, or no answers on val.
+        num_faces: of val that any trial sees, which all values are of.
+        best, best_value: the best single trial there.
+        value: of the ensemble.
+    """
+
+    how: str
+    metric: str
+    num_trials: int
+    num_left_out: int
+    num_faces: int
+    best: str
+    best_value: float
+    value: float
+    members: list[JoinedMember]
+
+    def sentence(self) -> str:
+        """The figures on val, and what they are worth."""
+        return (
+            f"{self.metric} on {self.num_faces} faces of val: {self.value:.4f}, the best single trial ({self.best}) "
+            f"{self.best_value:.4f}. val chose the members, so both are optimistic, the ensemble's more"
+        )
+
+
 class Learned(Part):
     """Faces of the split that the model learned, or may have.
 
@@ -89,6 +138,7 @@ class Figures(Part):
         tta: of answers averaged over each face and its mirror image.
         name: of a baseline.
         refit: of a promoted model that was trained again.
+        joined: of a promoted ensemble of trials.
         asked: how often the faces of test had been judged, this time included; None where that was not counted.
         seen: where the model learned faces of the split.
     """
@@ -104,6 +154,7 @@ class Figures(Part):
     tta: FaceScores | None = None
     name: str | None = None
     refit: Refit | None = None
+    joined: Joined | None = None
     asked: int | None = None
     seen: Learned | None = None
 

@@ -23,6 +23,7 @@ import numpy as np
 from fersweep import trainables
 from fersweep.common.errors import InputError
 from fersweep.common.files import regular_file
+from fersweep.trainables.ensemble import Ensemble
 
 FORMATS = {".onnx": "ONNX", ".tflite": "LiteRT", ".keras": "Keras", ".safetensors": "safetensors"}
 
@@ -37,6 +38,11 @@ class Exported(Protocol):
 
 def write(model: Any, path: Path) -> None:
     """Write a model to a file that predicts without this program; the suffix, one of the model's EXPORTS, is the format."""
+    if isinstance(model, Ensemble):
+        from fersweep.trainables.exports import ensemble_files
+
+        ensemble_files.write(model, path, write)
+        return
     if trainables.load(model.card["trainable"]).FRAMEWORK == "tensorflow":
         from fersweep.trainables.exports import keras_files as files
     else:

@@ -3,7 +3,7 @@
 Ours describe themselves in their metadata. For others' files the input's shape decides: (N, 52) is blendshapes;
 (N, H, W), (N, 1, H, W), (N, H, W, 1) or three equal channels is gray faces, as numbers 0 to 255 in the input's own type.
 A model that needs other numbers is wrapped in a Python callable instead (results/models/callables.py). Outputs that are
-not probabilities are treated as logits. `fersweep.classes` (or `classes`) in the file's metadata, a JSON list, names the classes.
+not probabilities are treated as logits. An ensemble of ours may have two inputs, `faces` and `features`. `fersweep.classes` (or `classes`) in the file's metadata, a JSON list, names the classes.
 """
 
 # onnxruntime has no types.
@@ -21,6 +21,7 @@ import numpy as np
 from fersweep.common.errors import InputError
 from fersweep.common.files import regular_file
 from fersweep.common.processes import num_threads
+from fersweep.data_pipeline.tasks.features import is_mixed, vector_names
 from fersweep.data_pipeline.vocabulary import BLENDSHAPES
 from fersweep.trainables.exports.card import check_card, of_file
 
@@ -45,11 +46,14 @@ def read_onnx(path: Path) -> tuple[dict[str, Any], Callable[[np.ndarray], np.nda
         session = onnxruntime.InferenceSession(
             str(path), options, providers=["CPUExecutionProvider"], enable_fallback=0
         )
-        inputs = session.get_inputs()
-        if len(inputs) != 1 or inputs[0].type not in TYPES:
+        inputs, metadata = session.get_inputs(), session.get_modelmeta().custom_metadata_map
+        if len(inputs) == 2 and "ensemble" in metadata:
+            model = _mixed_model(metadata, {one.name: (one.type, one.shape) for one in inputs}, path)
+        elif len(inputs) != 1 or inputs[0].type not in TYPES:
             types = ", ".join(f"{input_.name} {input_.type}" for input_ in inputs)
             raise InputError(f"{path}: wanted one input of {', '.join(TYPES)}, but it has {types}")
-        model = _model(session.get_modelmeta().custom_metadata_map, inputs[0].shape, path)
+        else:
+            model = _model(metadata, inputs[0].shape, path)
 
     def answer(x: np.ndarray) -> np.ndarray:
         with of_file(path):
@@ -60,15 +64,7 @@ def read_onnx(path: Path) -> tuple[dict[str, Any], Callable[[np.ndarray], np.nda
 
 def _model(metadata: dict[str, str], shape: list[Any], path: Path) -> dict[str, Any]:
     """What is known of a model by its file's metadata and the shape of its input, with the keys of a model.json."""
-    model: dict[str, Any] = {}
-    for key in ("classes", "groups", "feature_names", "preprocessing", "fingerprint", "learned"):
-        text = metadata.get(f"fersweep.{key}", metadata.get(key))
-        if text is not None:
-            try:
-                model[key] = json.loads(text)
-            except ValueError:
-                model[key] = text
-    check_card(path, model)
+    model = _described(metadata, path)
     if len(shape) == 2:
         names = model.setdefault("feature_names", list(BLENDSHAPES))
         if shape[1] not in (len(names), None) and not isinstance(shape[1], str):
@@ -82,9 +78,39 @@ def _model(metadata: dict[str, str], shape: list[Any], path: Path) -> dict[str, 
     return {**model, "feature_names": ["pixels"]}
 
 
+def _mixed_model(metadata: dict[str, str], inputs: dict[str, tuple[str, list[Any]]], path: Path) -> dict[str, Any]:
+    """What is known of an ensemble that sees pixels and numbers. inputs: name → type and shape."""
+    model = _described(metadata, path)
+    names, size = model.get("feature_names", []), (model.get("preprocessing") or {}).get("image_size", [])
+    wanted = {
+        "faces": ("tensor(uint8)", ["N", *size]),
+        "features": ("tensor(float)", ["N", len(vector_names(names))]),
+    }
+    if not is_mixed(names) or inputs != wanted:
+        raise InputError(f"{path}: its two inputs are not the faces and features that `fersweep export` writes")
+    return model
+
+
+def _described(metadata: dict[str, str], path: Path) -> dict[str, Any]:
+    """What the file says of itself, checked."""
+    model: dict[str, Any] = {}
+    for key in ("classes", "groups", "feature_names", "preprocessing", "fingerprint", "learned"):
+        text = metadata.get(f"fersweep.{key}", metadata.get(key))
+        if text is not None:
+            try:
+                model[key] = json.loads(text)
+            except ValueError:
+                model[key] = text
+    return check_card(path, model)
+
+
 def _probabilities(session: Any, x: np.ndarray) -> np.ndarray:
     """(N, …) → (N, C); in batches, which some models want of a fixed size."""
     wanted = session.get_inputs()[0]
+    if x.dtype.names is not None:  # features.mixed
+        parts = [x[start : start + BATCH] for start in range(0, len(x), BATCH)]
+        both = [session.run(None, {"faces": part["pixels"], "features": part["features"]})[0] for part in parts]
+        return np.concatenate(both) if both else np.zeros((0, session.get_outputs()[0].shape[1]), np.float32)
     fixed = wanted.shape[0] if isinstance(wanted.shape[0], int) else None
     x = _shaped(x, wanted.shape).astype(TYPES[wanted.type])
     parts: list[np.ndarray] = []

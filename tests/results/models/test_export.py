@@ -1,5 +1,6 @@
 """Every trainable in every format that it can be exported in: the file alone answers as the model does."""
 
+import dataclasses
 import json
 from pathlib import Path
 from typing import Any
@@ -16,7 +17,9 @@ from fersweep.data_pipeline.tasks.spec import TaskSpec
 from fersweep.data_pipeline.tasks.task import Task
 from fersweep.results.models.export import BATCHES, TOLERANCE, export, typical_inputs
 from fersweep.results.models.open_model import open_model
+from fersweep.trainables import ensemble
 from fersweep.trainables.exports.formats import FORMATS, open_exported
+from fersweep.trainables.saved_model import read_model
 from tests.datasets import write_tiny_dataset
 from tests.trainables.test_conformance import HPARAMS
 
@@ -141,3 +144,32 @@ def test_typical_inputs_reach_the_ends() -> None:
     assert both[:, 0].max() == 1
     faces = typical_inputs({"feature_names": ["pixels"], "preprocessing": {"image_size": [8, 9]}}, 20)
     assert (faces.min(), faces.max(), faces.dtype, faces.shape) == (0, 255, np.uint8, (20, 8, 9))
+
+
+@pytest.mark.parametrize("sees", ["both", "numbers"])
+def test_an_ensemble_in_one_file(sees: str, few: TaskArrays, pixels: TaskArrays, home: Path, tmp_path: Path) -> None:
+    """Members of other inputs, in one graph; a face without numbers is answered by those that see pixels."""
+    learned = [dataclasses.replace(few, fingerprint=pixels.fingerprint), pixels] if sees == "both" else [few, few]
+    for index, (name, arrays) in enumerate(zip(["blendshape_dense", "pixel_mlp"], learned, strict=True)):
+        name = name if sees == "both" else "blendshape_dense"
+        trainables.load(name).build({"units": [4 + index]}, arrays, index).save(tmp_path / str(index))
+        shake(tmp_path / str(index))
+    members = [tmp_path / "0", tmp_path / "1"]
+    models = [{**read_model(path), "preprocessing": pixels.preprocessing, "groups": pixels.groups} for path in members]
+    ensemble.write(tmp_path / "all", members, ensemble.joined(models, [3.0, 1.0], ["a:0", "b:1"]))
+    exported = export(str(tmp_path / "all"), tmp_path / "all.onnx", tmp_path)
+    assert exported.difference <= TOLERANCE
+    assert (exported.input.more is not None) == (sees == "both")
+    model, opened = open_model(str(tmp_path / "all"), tmp_path), open_model(str(tmp_path / "all.onnx"), tmp_path)
+    x = typical_inputs(model.described, 40)
+    np.testing.assert_allclose(opened.predict(x), model.predict(x), atol=TOLERANCE)
+    if sees == "both":
+        assert np.isnan(x["features"]).any()
+        session = onnxruntime.InferenceSession(tmp_path / "all.onnx", providers=["CPUExecutionProvider"])
+        alone = session.run(None, {"faces": x["pixels"], "features": x["features"]})[0]
+        np.testing.assert_allclose(alone, model.predict(x), atol=TOLERANCE)
+        assert opened.described["feature_names"] == ["pixels", *FEW]
+    with pytest.raises(InputError, match=r"an ensemble is exported as \.onnx, not as \.tflite"):
+        export(str(tmp_path / "all"), tmp_path / "all.tflite", tmp_path)
+    with pytest.raises(InputError, match="must have the same fingerprint"):
+        ensemble.joined([models[0], {**models[1], "fingerprint": "another"}])

@@ -233,7 +233,7 @@ def test_a_refit_learns_val_too_and_promotes_the_median_or_all(home: Path) -> No
     np.testing.assert_allclose(means, wanted, rtol=1e-5)
 
     lines.clear()
-    both = promote(home / "sweeps" / "good", "refitted", refit=3, ensemble=True, gates={}, tell=lines.append)
+    both = promote(home / "sweeps" / "good", "refitted", refit=3, ensemble="mean", gates={}, tell=lines.append)
     assert lines == [], "the three models are there"
     assert both.version != found.version
     assert promote(home / "sweeps" / "good", "refitted", refit=3, gates={}).version == found.version

@@ -1,0 +1,1 @@
+"""Which trials answer best together."""
