@@ -44,7 +44,7 @@ class Pruner:
                 self._kept.pop(trial.number, None)
                 if stop.scheduler == "pbt":
                     row = trial.best(stop.metric, stop.mode) or {"epoch": 0}
-                    past = frozenset(stop.rungs()) - rungs - {int(row["epoch"])}
+                    past = frozenset(map(int, stop.rungs())) - rungs - {int(row["epoch"])}
                     self._thread.submit(self._delete_rungs, trial.number, past)
             elif self._kept.get(trial.number) != (wanted := self._wanted(trial, trial.number in best) | rungs):
                 self._kept[trial.number] = wanted

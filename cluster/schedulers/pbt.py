@@ -45,7 +45,7 @@ class Population:
     def __init__(self, sweep: Sweep):
         self._sweep = sweep
         self._options = schedulers.Pbt.model_validate(sweep.stop.scheduler_options)
-        self._rungs = set(sweep.stop.rungs())
+        self._rungs = [int(rung) for rung in sweep.stop.rungs()]
 
     def turn(self, trial: TrialRecord | None) -> int:
         """Rungs that a trial has passed: those with the fewest have their turn first. None: one that is not sampled yet."""
@@ -57,7 +57,7 @@ class Population:
         if len(record.trials) < self._sweep.search.num_trials:
             turns.append(self.turn(None))
         # of the rung that the last ones have passed, too: one that copies may be killed before it has a checkpoint
-        return self._sweep.stop.rungs()[max(min(turns) - 1, 0) :] if turns else []
+        return self._rungs[max(min(turns) - 1, 0) :] if turns else []
 
     def is_due(self, trial: TrialRecord) -> bool:
         """Whether a trial is at a rung at which it has not been compared yet."""

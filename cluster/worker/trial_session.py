@@ -182,7 +182,7 @@ class TrialSession:
         """Epochs whose checkpoints are needed: the best, and the newest two, in case that one is damaged; those of rungs, if
         other trials may go on from them, until the driver deletes them.
         """
-        rungs = self.settings.rungs if self.settings.keep_rungs else ()
+        rungs = map(int, self.settings.rungs if self.settings.keep_rungs else ())
         return {self._best_epoch(), *sorted(self._saved)[-2:], *rungs} if self.epochs else set()
 
     def _best_epoch(self) -> int:

@@ -16,6 +16,7 @@ from typing import Any
 
 from fersweep.results.record.journal import SweepRecord, trial_name
 from fersweep.results.record.ranking.derived import Repeats, SearchTotals
+from fersweep.results.record.ranking.order import order_of
 from fersweep.results.record.trial_record import TrialRecord
 from fersweep.search_spaces.sweep_file.schema import Sweep
 
@@ -133,14 +134,15 @@ class Final:
 
 
 def points(record: SweepRecord, sweep: Sweep) -> list[TrialRecord]:
-    """The best points of the search that are asked for, best first; two trials with the same hparams are one point.
+    """The best points of the search that are asked for, best first; two trials with the same hparams are one point, and one that
+    breaks a constraint is none.
 
     A trial that was stopped early may be among them: its repeats are trained in full.
     """
     if sweep.finalists is None:
         return []
-    chosen: dict[str, TrialRecord] = {}
-    for trial in record.kept(sweep.stop.metric, sweep.stop.mode, None):
+    chosen, order = dict[str, TrialRecord](), order_of(sweep)
+    for trial in filter(order.is_feasible, record.kept(order, None)):
         chosen.setdefault(json.dumps(trial.hparams, sort_keys=True), trial)
         if len(chosen) == sweep.finalists.best:
             break
@@ -190,7 +192,7 @@ def chosen_as(record: SweepRecord, sweep: Sweep, trial: TrialRecord) -> str | No
 
 def best_first(record: SweepRecord, sweep: Sweep) -> list[TrialRecord]:
     """The trials of the search that have ended and not failed: the finalists by their results, then the others."""
-    others, judged = record.kept(sweep.stop.metric, sweep.stop.mode, None), final(record, sweep)
+    others, judged = record.kept(order_of(sweep), None), final(record, sweep)
     if judged is None or judged.winner is None:
         return others
     first = [finalist.point for finalist in judged.finalists if finalist.values]
