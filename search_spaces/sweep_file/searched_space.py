@@ -62,12 +62,12 @@ def sample_space(sweep: Sweep, trial: Any) -> dict[str, Any]:
     """Hparams for one Optuna trial, from the narrowed space and validated by the trainable. Raises CannotBeBuilt, and what
     the trial raises.
     """
-    narrowed = _narrowed(sweep, trial)
+    seen = narrowed(sweep, trial)
     try:
-        hparams = search_spaces.load(sweep.trainable).space(narrowed)
+        hparams = search_spaces.load(sweep.trainable).space(seen)
     except Exception as error:  # a space is somebody's code
-        if narrowed.error is not None:
-            raise narrowed.error from None
+        if seen.error is not None:
+            raise seen.error from None
         said = str(error) if isinstance(error, ValueError) else f"{type(error).__name__}: {error}"
         raise CannotBeBuilt(one_line(said, LONGEST_REASON)) from error
     model = trainables.load(sweep.trainable).Hparams
@@ -82,7 +82,7 @@ def sample_space(sweep: Sweep, trial: Any) -> dict[str, Any]:
         raise CannotBeBuilt(f"space: {message}" if error.errors()[0]["loc"] else message) from None
 
 
-def _narrowed(sweep: Sweep, trial: Any) -> NarrowedTrial:
+def narrowed(sweep: Sweep, trial: Any) -> NarrowedTrial:
     """The trial as the sweep's space sees it."""
     return NarrowedTrial(trial, sweep.space.fix, sweep.space.range, _lists_of_choices(sweep))
 
@@ -114,13 +114,13 @@ def named_as_in_a_sweep_file(sweep: Sweep, params: dict[str, Any], hparams: dict
         params: what its sampler drew.
         hparams: what it trains with. They stay as they are where the space has changed since.
     """
-    narrowed, whole = _narrowed(sweep, _Replay(params)), _lists_of_choices(sweep)
+    replayed, whole = narrowed(sweep, _Replay(params)), _lists_of_choices(sweep)
     try:
-        search_spaces.load(sweep.trainable).space(narrowed)
-    except (LookupError, ValueError, TypeError):
+        search_spaces.load(sweep.trainable).space(replayed)
+    except Exception:  # the space is somebody's code, and may have changed
         return {**params, **hparams}
     asked = {
-        name: value for name, value in narrowed.given.items() if not any(layers.sets(name) for layers in whole.values())
+        name: value for name, value in replayed.given.items() if not any(layers.sets(name) for layers in whole.values())
     }
     searched = searched_hparams(
         sweep.trainable

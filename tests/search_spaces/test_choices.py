@@ -198,5 +198,7 @@ def test_the_share_of_points_that_cannot_be_built() -> None:
     share, reason = cannot_be_built(listed(space={"range": {"load": [0, 0.7]}})) or (0.0, "")
     assert 0.4 < share < 0.6
     assert reason == "ZeroDivisionError: float division by zero"
+    refused = {"top": 0.5, "rate": 0.1, "noise": 0.0, "shape": "[64]", "parts": "even", "load": 0.1, "odd": 1}
+    assert named_as_in_a_sweep_file(listed(space={"range": {"load": [0, 0.7]}}), refused, {}) == refused
     with pytest.raises(InputError, match="test: ZeroDivisionError"):
         listed(space={"range": {"odd": [1, 1]}})
