@@ -38,7 +38,9 @@ def joined(
     """
     for key in ALIKE:
         if any(model.get(key) != models[0].get(key) for model in models):
-            raise InputError(f"an ensemble's members must have the same {key}, but these have not: {', '.join(names)}")
+            raise InputError(
+                f"an ensemble's members must have the same {key}, but {', '.join(names) or 'these'} have not"
+            )
     model = {key: value for key, value in models[0].items() if all(other.get(key) == value for other in models)}
     every = list(dict.fromkeys(name for each in models for name in each["feature_names"]))
     model["feature_names"] = ["pixels"] * ("pixels" in every) + vector_names(every)

@@ -26,14 +26,12 @@ OPSET, IR_VERSION = 20, 10  # of the members' files, too
 
 def write(ensemble: Ensemble, path: Path, write_member: Callable[[Any, Path], None]) -> None:
     """Write the ensemble to `path`, an .onnx file. `write_member` writes a member to such a file."""
-    from onnx import TensorProto, checker, compose, helper, load, numpy_helper, save_model
+    from onnx import TensorProto, checker, compose, helper, inliner, load, numpy_helper, save_model
 
     names, classes = ensemble.model["feature_names"], ensemble.model["classes"]
     vectors = vector_names(names)
     nodes: list[Any] = []
     constants: list[Any] = []
-    functions: list[Any] = []
-    imports = {"": OPSET}
 
     def constant(name: str, value: Any, dtype: type = np.float32) -> str:
         constants.append(numpy_helper.from_array(np.asarray(value, dtype), name))
@@ -49,7 +47,8 @@ def write(ensemble: Ensemble, path: Path, write_member: Callable[[Any, Path], No
         prefix = f"member{index}/"
         with tempfile.TemporaryDirectory() as directory:
             write_member(member, Path(directory) / "member.onnx")
-            part = compose.add_prefix(load(Path(directory) / "member.onnx"), prefix)
+            alone = inliner.inline_local_functions(load(Path(directory) / "member.onnx"))
+            part = compose.add_prefix(alone, prefix)
         given, answer = part.graph.input[0].name, part.graph.output[0].name
         own = constant(f"{prefix}weight", weight)
         if sees == ["pixels"]:
@@ -59,8 +58,6 @@ def write(ensemble: Ensemble, path: Path, write_member: Callable[[Any, Path], No
             node("Gather", ["features", columns], given, axis=1)
         nodes.extend(part.graph.node)
         constants.extend(part.graph.initializer)
-        functions.extend(part.functions)
-        imports |= {one.domain: one.version for one in part.opset_import if one.domain}
         if is_mixed(names) and sees != ["pixels"]:
             total = node("ReduceSum", [given, constant(f"{prefix}axis", [1], np.int64)], f"{prefix}sum", keepdims=1)
             seen = node("Not", [node("IsNaN", [total], f"{prefix}unseen")], f"{prefix}seen")
@@ -79,8 +76,7 @@ def write(ensemble: Ensemble, path: Path, write_member: Callable[[Any, Path], No
     output = helper.make_tensor_value_info("probabilities", TensorProto.FLOAT, ["N", len(classes)])
     whole = helper.make_model(
         helper.make_graph(nodes, "fersweep", inputs, [output], constants),
-        opset_imports=[helper.make_opsetid(domain, number) for domain, number in imports.items()],
-        functions=functions,
+        opset_imports=[helper.make_opsetid("", OPSET)],
         ir_version=IR_VERSION,
     )
     helper.set_model_props(whole, {key: json.dumps(value) for key, value in ensemble.card.items()})

@@ -171,5 +171,9 @@ def test_an_ensemble_in_one_file(sees: str, few: TaskArrays, pixels: TaskArrays,
         assert opened.described["feature_names"] == ["pixels", *FEW]
     with pytest.raises(InputError, match=r"an ensemble is exported as \.onnx, not as \.tflite"):
         export(str(tmp_path / "all"), tmp_path / "all.tflite", tmp_path)
+    described = json.loads((tmp_path / "all" / "model.json").read_text())
+    (tmp_path / "all" / "model.json").write_text(json.dumps({**described, "members": described["members"][:1]}))
+    with pytest.raises(InputError, match="members are not those that are there"):
+        trainables.restore(tmp_path / "all")
     with pytest.raises(InputError, match="must have the same fingerprint"):
         ensemble.joined([models[0], {**models[1], "fingerprint": "another"}])
