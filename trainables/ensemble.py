@@ -59,7 +59,7 @@ class Ensemble:
         """The columns of x that a member sees."""
         if x.ndim != 2 or not len(self._columns) or len(self._columns[index]) == x.shape[1]:
             return x
-        return x[:, self._columns[index]]
+        return np.take(x, self._columns[index], axis=1)
 
 
 def columns_of(names: Sequence[str], members: Sequence[dict[str, Any]]) -> list[np.ndarray]:
