@@ -58,7 +58,7 @@ class Folded:
         """The mean of all members' answers, as the ensemble in the checkpoint gives it."""
         total = np.zeros((len(x), len(self._arrays.classes)))
         for member, fold in zip(self.members, self._arrays.folds, strict=True):
-            total += member.predict(x if x.ndim > 2 else x[:, fold.columns])
+            total += member.predict(x if x.ndim > 2 else np.take(x, fold.columns, axis=1))
         return (total / len(self.members)).astype(np.float32)
 
     def save(self, directory: Path) -> None:

@@ -241,7 +241,8 @@ def test_restored_from_its_checkpoint_alone_it_predicts_the_same(
     np.testing.assert_allclose(probabilities.sum(axis=1), 1, atol=1e-5)
     if not arrays.folds:  # else each face was answered by the model that did not learn it
         np.testing.assert_array_equal(probabilities, before.val_probabilities)
-    np.testing.assert_array_equal(trainables.restore(before.checkpoint).predict(arrays.val.x), probabilities)
+    again, near = trainables.restore(before.checkpoint).predict(arrays.val.x), 1e-6 * bool(arrays.folds)
+    np.testing.assert_allclose(again, probabilities, rtol=near)
     if "curve" not in name:  # which knows the faces of val alone
         assert before.model.predict(arrays.val.x[:0]).shape == (0, len(arrays.classes))
     model = json.loads((before.checkpoint / "model.json").read_text())
