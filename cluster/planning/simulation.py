@@ -111,15 +111,18 @@ class _Fleet:
         """The last epoch of a trial that nothing ends early."""
         if self.stop.max_s is None:
             return self.stop.max_epochs
-        return min(self.stop.max_epochs, max(math.ceil(self.stop.max_s / self._epoch_length(trial)), 1))
+        return min(self.stop.max_epochs, self._epoch(trial, self.stop.max_s))
 
-    def _epoch_length(self, trial: int) -> float:
-        """In the unit of the rungs."""
-        return 1.0 if self.stop.unit == "epochs" else max(self.costs[trial].epoch_s, 1e-6)
+    def _epoch(self, trial: int, level: float) -> int:
+        """By which epoch's end a trial has come so far; the first one takes longer."""
+        if self.stop.unit == "epochs":
+            return math.ceil(level)
+        cost = self.costs[trial]
+        return max(math.ceil((level - cost.first_s) / max(cost.epoch_s, 1e-6)), 1)
 
     def num_rungs(self, trial: int, epochs: int) -> int:
         """How many rungs a trial has come to after so many epochs."""
-        return bisect.bisect_right(self.levels, epochs * self._epoch_length(trial))
+        return bisect.bisect_right(self.levels, epochs, key=lambda level: self._epoch(trial, level))
 
     def begin(self, place: int, now: float, fresh: bool) -> float:
         """Give the next trial to a place, if there is one → when the driver is free again."""
@@ -151,7 +154,7 @@ class _Fleet:
         chunk = max(math.ceil(stop.report_s / max(cost.epoch_s, 1e-6)), 1)
         until = min(epochs + chunk, self.end(trial))
         if (rung := self.num_rungs(trial, epochs)) < len(self.levels):
-            until = min(until, max(math.ceil(self.levels[rung] / self._epoch_length(trial)), epochs + 1))
+            until = min(until, self._epoch(trial, self.levels[rung]))
         train_s = (until - epochs) * cost.epoch_s
         self.run.epochs += until - epochs
         self.run.reports += 1

@@ -19,7 +19,7 @@ from fersweep.results.record import checkpoints, timeline
 from fersweep.results.record.journal import read_events
 from fersweep.results.record.recorded_sweep import load_sweep
 from fersweep.results.record.storage import Storage
-from fersweep.results.report import learning_curves, parameters, workers
+from fersweep.results.report import learning_curves, parameters, still_pictures, workers
 from fersweep.results.report import page as report
 from fersweep.results.report.data import ReportData
 from fersweep.results.scores import charts, feature_charts, intervals
@@ -190,6 +190,7 @@ def test_rungs_by_seconds(home: Path, arrays: TaskArrays, tmp_path: Path) -> Non
         [10, 30],
     )
     assert [max(trace.x) for trace in curves.data] == [25, 100, 25]
+    assert "value by seconds of training" in still_pictures.sections(data)[0].note
     page = learning_curves._curves(data)
     assert "Hyperband compares trials at 10, 30 s of training" in page.note
     saved = workers._saved(data)
