@@ -156,7 +156,7 @@ def dry(
         f"# data {sweep.dataset.path} ({sweep.dataset.fingerprint[:12]}): "
         f"{sweep.num_train} train, {sweep.num_val} val faces, {len(sweep.feature_names)} features\n"
         + "".join(f"# {line}\n" for line in sweep.without_faces())
-        + f"# {f'{asked.stop.scheduler.upper()} compares trials at epochs {rungs}' if rungs else 'no trial is stopped early'}; "
+        + f"# {f'ASHA compares trials at epochs {rungs}' if rungs else 'no trial is stopped early'}; "
         f"{at_once} trials at once\n"
         + "".join(f"# learns from {number} trials of sweep {name}\n" for name, number in learned.items())
         + "".join(f"# begins with the point of trial {point.name}\n" for point in sweep.points)

@@ -138,8 +138,7 @@ def simulate(
         run.finished += ended
         if epochs in rungs:
             run.reached[epochs] += 1
-            survives = rungs[epochs].survives(quality[trial] + CHANCE * rng.normal())
-            ended |= not survives and stop.scheduler != "pbt"  # which ends none
+            ended |= not rungs[epochs].survives(quality[trial] + CHANCE * rng.normal())
         if ended:
             free = fleet.begin(place, free, fresh=False)
         else:

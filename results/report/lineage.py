@@ -94,12 +94,13 @@ def _figure(data: ReportData) -> Figure:
     figure.add_trace(
         Scatter(x=xs, y=ys, mode="lines", line={"color": BEST, "width": 4}, name=name, opacity=0.8, hoverinfo="skip")
     )
+    slant = data.sweep.asked.stop.scheduler_options["interval"] / 5  # so that arrows at one epoch can be told apart
     for trial in trials:
         for stretch in trial.exploits:
             if stretch.donor in shown:
                 at = stretch.first - 1
                 figure.add_annotation(
-                    x=at, y=trial.number, ax=at, ay=stretch.donor, xref="x", yref="y", axref="x", ayref="y", text="",
+                    x=at + slant, y=trial.number, ax=at, ay=stretch.donor, xref="x", yref="y", axref="x", ayref="y", text="",
                     showarrow=True, arrowhead=2, arrowsize=1, arrowwidth=1, arrowcolor=INK, opacity=0.7,
                 )  # fmt: skip
     figure.update_yaxes(
