@@ -58,7 +58,7 @@ def _section(data: ReportData, drawn: bool) -> Section:
         changed = changed_hparams(data.sweep, steps)
         names = list(dict.fromkeys(name for hparams in changed for name in hparams))
         rows: list[list[Any]] = [
-            [f"{step.first} to {step.last}", trial_name(step.trial)]
+            [step.epochs.partition(" ")[2], trial_name(step.trial)]
             + [short(hparams[name]) if name in hparams else None for name in names]
             for step, hparams in zip(steps, changed, strict=True)
         ]
