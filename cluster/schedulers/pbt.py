@@ -51,10 +51,10 @@ class Population:
         """Rungs that a trial has passed: those with the fewest have their turn first. None: one that is not sampled yet."""
         return 0 if trial is None else trial.num_epochs // self._options.interval
 
-    def needed_rungs(self, record: SweepRecord) -> list[int]:
-        """Epochs whose checkpoints of any trial may still be copied to another one."""
+    def needed_rungs(self, record: SweepRecord, more: bool) -> list[int]:
+        """Epochs whose checkpoints of any trial may still be copied to another one. `more`: trials are still to be sampled."""
         turns = [self.turn(trial) for trial in record.running.values()]
-        if len(record.trials) < self._sweep.search.num_trials:
+        if more:
             turns.append(self.turn(None))
         # of the rung that the last ones have passed, too: one that copies may be killed before it has a checkpoint
         return self._rungs[max(min(turns) - 1, 0) :] if turns else []

@@ -178,7 +178,9 @@ class Search:
 
     def needed_rungs(self) -> Sequence[int]:
         """Epochs whose checkpoints of any trial may still be copied to another one; none but under PBT."""
-        return [] if self._population is None else self._population.needed_rungs(self.record)
+        if self._population is None:
+            return []
+        return self._population.needed_rungs(self.record, len(self.record.trials) < self.sweep.search.num_trials)
 
     def _suggested(self, number: int) -> tuple[Suggestion, float]:
         """A suggestion, and the seconds that it took."""

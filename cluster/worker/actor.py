@@ -62,8 +62,8 @@ class TrialActor(tune.Trainable):
                         config["trial"],
                         config["hparams"],
                         config["known_epochs"],
-                        config["earlier"],
-                        config["adopts"],
+                        config.get("earlier", ()),
+                        config.get("adopts"),
                     )
                 return self._session.run()
         except Exception as error:

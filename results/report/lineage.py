@@ -58,7 +58,7 @@ def _section(data: ReportData, drawn: bool) -> Section:
         changed = changed_hparams(data.sweep, steps)
         names = list(dict.fromkeys(name for hparams in changed for name in hparams))
         rows: list[list[Any]] = [
-            [f"{step.first} to {step.last}", trial_name(step.trial)]
+            [step.epochs.partition(" ")[2], trial_name(step.trial)]
             + [short(hparams[name]) if name in hparams else None for name in names]
             for step, hparams in zip(steps, changed, strict=True)
         ]
@@ -94,12 +94,13 @@ def _figure(data: ReportData) -> Figure:
     figure.add_trace(
         Scatter(x=xs, y=ys, mode="lines", line={"color": BEST, "width": 4}, name=name, opacity=0.8, hoverinfo="skip")
     )
+    slant = data.sweep.asked.stop.scheduler_options["interval"] / 5  # so that arrows at one epoch can be told apart
     for trial in trials:
         for stretch in trial.exploits:
             if stretch.donor in shown:
                 at = stretch.first - 1
                 figure.add_annotation(
-                    x=at, y=trial.number, ax=at, ay=stretch.donor, xref="x", yref="y", axref="x", ayref="y", text="",
+                    x=at + slant, y=trial.number, ax=at, ay=stretch.donor, xref="x", yref="y", axref="x", ayref="y", text="",
                     showarrow=True, arrowhead=2, arrowsize=1, arrowwidth=1, arrowcolor=INK, opacity=0.7,
                 )  # fmt: skip
     figure.update_yaxes(

@@ -139,7 +139,7 @@ def test_what_led_to_a_trial_is_told_everywhere(population: RecordedSweep, tmp_p
     assert [step.first for step in steps[1:]] == [step.last + 1 for step in steps[:-1]]
     assert (steps[0].first, steps[-1].last, steps[-1].hparams) == (1, 7, moved.now.hparams)
     assert steps[-2].trial == moved.exploits[-1].donor
-    assert f"epochs {steps[-1].first} to 7 in trial {moved.name}: " in schedule_in_words(sweep, steps)
+    assert f"{steps[-1].epochs} in trial {moved.name}: " in schedule_in_words(sweep, steps)
     page = render(directory)
     assert "Lineage" in page
     assert f"The schedule of the best trial, {population.ranked()[0].name}" in page

@@ -22,6 +22,11 @@ class Step(NamedTuple):
     hparams: Hparams
     params: dict[str, Any]
 
+    @property
+    def epochs(self) -> str:
+        """`epochs 1 to 5`, `epoch 6`."""
+        return f"epoch {self.last}" if self.first == self.last else f"epochs {self.first} to {self.last}"
+
 
 def schedule_of(trials: Mapping[int, TrialRecord], trial: TrialRecord, epoch: int) -> list[Step]:
     """The steps that led to a trial's checkpoint of an epoch, in their order: where it went on from another one's checkpoint,
@@ -55,7 +60,7 @@ def schedule_in_words(sweep: SweepJson, steps: Sequence[Step]) -> str:
     parts: list[str] = []
     for step, hparams in zip(steps, changed_hparams(sweep, steps), strict=True):
         values = ", ".join(f"{name} {short(value)}" for name, value in hparams.items())
-        parts.append(f"epochs {step.first} to {step.last} in trial {trial_name(step.trial)}: {values or 'the same'}")
+        parts.append(f"{step.epochs} in trial {trial_name(step.trial)}: {values or 'the same'}")
     return "; ".join(parts)
 
 

@@ -10,9 +10,9 @@ from typing import TYPE_CHECKING, Any
 
 from fersweep import search_spaces
 from fersweep.common.errors import hint
-from fersweep.search_spaces.sweep_file.space.narrowing import NarrowedTrial
 from fersweep.search_spaces.sweep_file.searched_space import conditional, drawn_from
 from fersweep.search_spaces.sweep_file.sections.samplers import Grid, Nsga2, SamplerOptions, sampler_options
+from fersweep.search_spaces.sweep_file.space.narrowing import NarrowedTrial
 
 if TYPE_CHECKING:
     from optuna.distributions import BaseDistribution
