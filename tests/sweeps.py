@@ -86,13 +86,21 @@ class FakeDriver:
     def end(self, trial: int, state: str, reason: str | None = None) -> None:
         self.journal.append("ended", trial=trial, state=state, reason=reason)
 
-    def run_trial(self, trial: int, hparams: dict[str, Any], num_epochs: int, state: str, chunk: int = 2) -> None:
+    def run_trial(
+        self,
+        trial: int,
+        hparams: dict[str, Any],
+        num_epochs: int,
+        state: str,
+        chunk: int = 2,
+        costs: dict[str, float] | None = None,
+    ) -> None:
         """A trial from its sampling to its end, reported `chunk` epochs at a time, with checkpoint and predictions."""
         self.sample(trial, hparams, "start" if trial == 0 else None)
         name = json.loads((self.sweep_dir / "sweep.json").read_text())["sweep"]["trainable"]
         model = trainables.load(name).build(hparams, self.arrays, trial)
         for first in range(0, num_epochs, chunk):
-            self.report(trial, model.fit(min(chunk, num_epochs - first)))
+            self.report(trial, model.fit(min(chunk, num_epochs - first)), costs)
         storage, record = Storage(self.sweep_dir), self.journal.record.trials[trial]
         best = record.best(METRIC, "max") or record.epochs[-1]
         val = self.arrays.val

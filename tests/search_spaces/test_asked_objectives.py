@@ -36,8 +36,14 @@ def test_metric_and_mode_are_those_of_the_first_objective() -> None:
         ({"objectives": [TWO[0], {"metric": "weights", "mode": "max"}]}, "weights wants mode min, not max"),
         ({"objectives": [TWO[0], {}]}, "'stop.objectives.1.metric' is missing"),
         ({"objectives": "val_loss"}, "stop.objectives: Input should be a valid list"),
-        ({"objectives": TWO, "metric": "val_loss"}, "stop.metric: val_loss, but the first of stop.objectives has val_mac"),
-        ({"objectives": TWO, "mode": "min"}, "stop.mode: min, but the first of stop.objectives has max: leave stop.mode"),
+        (
+            {"objectives": TWO, "metric": "val_loss"},
+            "stop.metric: val_loss, but the first of stop.objectives has val_mac",
+        ),
+        (
+            {"objectives": TWO, "mode": "min"},
+            "stop.mode: min, but the first of stop.objectives has max: leave stop.mode",
+        ),
         ({"objectives": TWO, "scheduler": "median"}, "stop.scheduler: median compares trials by one objective, and"),
     ],
 )
@@ -64,7 +70,11 @@ def test_constraints_that_are_refused(constraint: Any, message: str) -> None:
 
 
 def test_a_sampler_that_cannot_search_so_is_refused_or_remarked() -> None:
-    with pytest.raises(InputError, match=r"search\.sampler: cmaes searches for one objective, and stop.objectives has 2"):
+    with pytest.raises(
+        InputError, match=r"search\.sampler: cmaes searches for one objective, and stop.objectives has 2"
+    ):
         read({"objectives": TWO}, {"sampler": "cmaes"})
-    (line,) = [line for line in remarks(read(search={"sampler": "cmaes", "constraints": ["weights <= 3"]})) if "cons" in line]
+    (line,) = [
+        line for line in remarks(read(search={"sampler": "cmaes", "constraints": ["weights <= 3"]})) if "cons" in line
+    ]
     assert "cmaes learns nothing from search.constraints" in line

@@ -156,7 +156,9 @@ def test_a_limit_is_kept_or_broken_as_its_sign_says() -> None:
     assert parse_constraint("weights <= 2").violation(math.nan) == math.inf
 
 
-@pytest.mark.parametrize("costs", [[], {"latency_ms": "1"}, {"latency_ms": math.nan}, {"weights": True}, {"weights": None}])
+@pytest.mark.parametrize(
+    "costs", [[], {"latency_ms": "1"}, {"latency_ms": math.nan}, {"weights": True}, {"weights": None}]
+)
 def test_costs_that_are_none_are_refused(costs: Any) -> None:
     import json
 
