@@ -106,8 +106,10 @@ def open_request(
     task = sweep.task()
     if trial is None and pick is not None:
         trial = recorded.pick(pick)
+    if trial in recorded.record.trials:
+        _check_feasible(recorded, recorded.record.trials[trial], True)
     chosen, checkpoint = recorded.choose_trial(trial)
-    _check_feasible(recorded, chosen, trial is not None)
+    _check_feasible(recorded, chosen, False)
     _check_test(task)
     record(sweep_dir)
     client, experiment = connection.open_store(sweep)

@@ -136,4 +136,5 @@ TURNED = {"<=": ">", ">=": "<", "<": ">=", ">": "<="}
 def _broken(constraint: Constraint, value: float) -> str:
     if math.isnan(value):
         return f"{constraint.metric} is not known"
-    return f"{constraint.metric} {value:.4g} {TURNED[constraint.sign]} {constraint.limit:g}"
+    shown = f"{value:.4g}" if abs(value) < 1e4 else f"{value:.0f}"
+    return f"{constraint.metric} {shown} {TURNED[constraint.sign]} {constraint.limit:g}"
