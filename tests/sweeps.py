@@ -90,7 +90,14 @@ class FakeDriver:
         self.journal.append("ended", trial=trial, state=state, reason=reason)
 
     def run_trial(
-        self, trial: int, hparams: dict[str, Any], num_epochs: int, state: str, chunk: int = 2, **more: Any
+        self,
+        trial: int,
+        hparams: dict[str, Any],
+        num_epochs: int,
+        state: str,
+        chunk: int = 2,
+        costs: dict[str, float] | None = None,
+        **more: Any,
     ) -> None:
         """A trial from its sampling to its end, reported `chunk` epochs at a time, with checkpoint and predictions; `more`:
         of its first event.
@@ -99,7 +106,7 @@ class FakeDriver:
         name = json.loads((self.sweep_dir / "sweep.json").read_text())["sweep"]["trainable"]
         model = trainables.build(name, hparams, self.arrays, trial)
         for first in range(0, num_epochs, chunk):
-            self.report(trial, model.fit(min(chunk, num_epochs - first)))
+            self.report(trial, model.fit(min(chunk, num_epochs - first)), costs)
         storage, record = Storage(self.sweep_dir), self.journal.record.trials[trial]
         best = record.best(METRIC, "max") or record.epochs[-1]
         val = self.arrays.val

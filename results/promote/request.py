@@ -100,8 +100,10 @@ def open_request(
     task = recorded.sweep.task()
     if trial is None and pick is not None:
         trial = recorded.pick(pick)
+    if trial in recorded.record.trials:
+        _check_feasible(recorded, recorded.record.trials[trial], True)
     chosen, checkpoint = recorded.choose_trial(trial)
-    _check_feasible(recorded, chosen, trial is not None)
+    _check_feasible(recorded, chosen, False)
     _check_test(task)
     candidate = Candidate(recorded.sweep, recorded.record, chosen, task, checkpoint, licence=licence)
     return _request(recorded, candidate, alias, gates)

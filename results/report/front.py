@@ -3,7 +3,7 @@
 """
 
 # Parts of plotly and matplotlib have no types.
-# pyright: reportUnknownMemberType=false
+# pyright: reportUnknownMemberType=false, reportUnknownArgumentType=false, reportUnknownVariableType=false
 
 from __future__ import annotations
 

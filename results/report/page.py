@@ -140,7 +140,7 @@ def _read(sweep_dir: Path, trees: Figures | None) -> tuple[ReportData, SweepTria
     state = _state(recorded)
     lead = (
         f"{compared.trainable} on {sweep.dataset.name} ({', '.join(sweep.classes)}), searched by the "
-        f"{compared.mode} of {metric} on val, {compared.faces}. The sweep is {state}; as of {_last_event(data)}."
+        f"{' and the '.join(f'{mode} of {name}' for name, mode in compared.objectives.items())} on val, {compared.faces}. The sweep is {state}; as of {_last_event(data)}."
     )
     return data, compared, state, lead
 
@@ -173,6 +173,8 @@ def _head(data: ReportData, state: str) -> Section:
         facts.append(
             (f"{best[data.metric]:.4f}", f"best {data.metric}, trial {data.ranked[0].name}, epoch {best['epoch']:.0f}")
         )
+    if front := data.recorded.front():
+        facts.append((str(len(front.trials)), f"trials on the front; knee: {front.knee.name}"))
     facts += [(f"{value:.4f}", f"baseline: {name}") for name, value in data.baselines.items()]
     search, num_trials = record.derived(SearchTotals), data.sweep.asked.search.num_trials
     budget, final = spending(record, data.sweep.asked.stop), data.recorded.final

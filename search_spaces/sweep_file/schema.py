@@ -155,7 +155,7 @@ class Stop(Part):
     @model_validator(mode="before")
     @classmethod
     def _of_the_first_objective(cls, value: Any) -> Any:
-        return first_objective(value) if isinstance(value, dict) else value
+        return first_objective(cast("dict[str, Any]", value)) if isinstance(value, dict) else value
 
     @field_validator("scheduler_options")
     @classmethod

@@ -17,6 +17,7 @@ import pytest
 from pydantic import ValidationError
 
 from fersweep import search_spaces, trainables
+from fersweep.cluster.worker import costs
 from fersweep.data_pipeline.tasks import node_arrays
 from fersweep.data_pipeline.tasks.arrays import TaskArrays
 from fersweep.data_pipeline.tasks.spec import TaskSpec
@@ -186,6 +187,7 @@ def test_save_load_fit_equals_fit_without_a_break(
     resumed = trainables.build(name, hparams, arrays, seed=5)
     resumed.load(whole.checkpoint)
     assert resumed.epoch == 2
+    assert costs.measured(resumed, arrays.val.x, on_gpu=False)["weights"] >= 1  # which changes nothing in training
     assert _without_time(resumed.fit(3)) == _without_time(unbroken)
     np.testing.assert_array_equal(resumed.predict(arrays.val.x), whole.model.predict(arrays.val.x))
 

@@ -93,7 +93,7 @@ class Ranking:
         self._by = order
         self._keys: dict[int, Key] = {}
         self._order: list[tuple[Key, TrialRecord]] = []
-        self._losses: dict[int, tuple[TrialRecord, bool, tuple[float, ...]]] = {}  # of several objectives
+        self._losses: dict[int, tuple[TrialRecord, bool, list[float]]] = {}  # of several objectives
         self._is_level = True  # of several objectives: whether the order is of the trials as they are now
 
     def see(self, trial: TrialRecord) -> None:
@@ -148,7 +148,7 @@ class Ranking:
         for is_broken in (False, True):
             same = [(trial, losses) for trial, broken, losses in self._losses.values() if broken == is_broken]
             values = np.array([losses for _, losses in same])
-            ranks = non_dominated_ranks(values, ["min"] * len(self._by.objectives)).tolist() if same else []
+            ranks: list[int] = non_dominated_ranks(values, ["min"] * len(self._by.objectives)).tolist() if same else []
             for (trial, losses), rank in zip(same, ranks, strict=True):
                 self._keys[trial.number] = is_broken, rank, losses[0], trial.number
         self._order = sorted(((key, self._losses[number][0]) for number, key in self._keys.items()), key=itemgetter(0))

@@ -11,6 +11,7 @@ from __future__ import annotations
 import math
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
+from typing import Literal
 
 from fersweep.results.record.trial_record import Row, Stretch, TrialRecord
 from fersweep.search_spaces.sweep_file.schema import Stop, Sweep
@@ -47,7 +48,7 @@ class Order:
         return {*self.names, *(constraint.metric for constraint in self.limits)}
 
     @property
-    def directions(self) -> tuple[str, ...]:
+    def directions(self) -> tuple[Literal["maximize", "minimize"], ...]:
         """`modes` as Optuna has them."""
         return tuple("maximize" if mode == "max" else "minimize" for mode in self.modes)
 
@@ -60,14 +61,12 @@ class Order:
         values = [_value(trial, row, name) for name in self.names]
         return values if all(map(math.isfinite, values)) else None
 
-    def losses(self, trial: TrialRecord, num_epochs: int | None = None) -> tuple[float, ...] | None:
+    def losses(self, trial: TrialRecord, num_epochs: int | None = None) -> list[float] | None:
         """`values` with their signs turned where more is better: the less, the better."""
         values = self.values(trial, num_epochs)
-        return (
-            None
-            if values is None
-            else tuple(-value if mode == "max" else value for value, mode in zip(values, self.modes, strict=True))
-        )
+        if values is None:
+            return None
+        return [-value if mode == "max" else value for value, mode in zip(values, self.modes, strict=True)]
 
     def violations(self, trial: TrialRecord, num_epochs: int | None = None) -> tuple[float, ...]:
         """For each constraint how far the trial is beyond it, in shares of its limit: 0 or less where it keeps to it; infinite
@@ -141,4 +140,5 @@ TURNED = {"<=": ">", ">=": "<", "<": ">=", ">": "<="}
 def _broken(constraint: Constraint, value: float) -> str:
     if math.isnan(value):
         return f"{constraint.metric} is not known"
-    return f"{constraint.metric} {value:.4g} {TURNED[constraint.sign]} {constraint.limit:g}"
+    shown = f"{value:.4g}" if abs(value) < 1e4 else f"{value:.0f}"
+    return f"{constraint.metric} {shown} {TURNED[constraint.sign]} {constraint.limit:g}"

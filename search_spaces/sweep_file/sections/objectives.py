@@ -17,7 +17,7 @@ import math
 import operator
 import re
 from collections.abc import Callable, Sequence
-from typing import Any, Literal, NamedTuple, Self
+from typing import Any, Literal, NamedTuple, Self, cast
 
 from pydantic import model_validator
 
@@ -53,12 +53,14 @@ class Objective(Part):
     @model_validator(mode="before")
     @classmethod
     def _natural_mode(cls, value: Any) -> Any:
-        metric = value.get("metric") if isinstance(value, dict) else None
-        if not isinstance(metric, str):
+        if not isinstance(value, dict):
             return value
+        content = cast("dict[str, Any]", value)
+        if not isinstance(metric := content.get("metric"), str):
+            return content
         if metric not in MODES:
             raise ValueError(f"stop.objectives: there is no metric {metric!r}; {hint(metric, list(MODES), 'metrics')}")
-        return {"mode": MODES[metric], **value}
+        return {"mode": MODES[metric], **content}
 
     @model_validator(mode="after")
     def _check(self) -> Self:
@@ -91,9 +93,10 @@ def first_objective(content: dict[str, Any]) -> dict[str, Any]:
     given differently.
     """
     objectives = content.get("objectives")
-    first = objectives[0] if isinstance(objectives, list) and objectives else None
-    first = first.model_dump() if isinstance(first, Objective) else first
-    metric = first.get("metric") if isinstance(first, dict) else None
+    first: Any = cast("list[Any]", objectives)[0] if isinstance(objectives, list) and objectives else None
+    metric: Any = (
+        cast("dict[str, Any]", first).get("metric") if isinstance(first, dict) else getattr(first, "metric", None)
+    )
     if not isinstance(metric, str) or metric not in VAL_METRICS:  # which is refused for itself
         return content
     wanted = {"metric": metric, "mode": VAL_METRICS[metric]}
