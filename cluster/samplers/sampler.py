@@ -14,6 +14,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from fersweep.results.record.journal import SweepRecord, TrialRecord
+from fersweep.results.record.ranking.derived import Repeats
 from fersweep.results.record.sweep_json import OlderTrial
 from fersweep.results.record.trial_record import Epochs
 from fersweep.search_spaces.sweep_file.schema import Sweep
@@ -47,8 +48,9 @@ class Sampler:
     def suggest(self, record: SweepRecord, number: int) -> Suggestion:
         """Trial `number`: the next of the first points, while there are any, else what the sampler draws."""
         study, name = self.study(record, seed=number), None
-        if number < len(self._points):
-            name, point = self._points[number]
+        searched = number - len(record.derived(Repeats).trials)  # trials of the search before it
+        if searched < len(self._points):
+            name, point = self._points[searched]
             study.enqueue_trial(point)
         trial = study.ask()
         return Suggestion(sample_space(self.sweep, trial), trial.params, trial.distributions, name)

@@ -225,6 +225,11 @@ class Sweep(Part):
         for key, part in (("finalists", self.finalists), ("then", self.then)):
             if part is not None and part.best > self.search.num_trials:
                 raise ValueError(f"{key}.best: {part.best} is more than search.num_trials, {self.search.num_trials}")
+        if self.finalists is not None and self.stop.scheduler == "pbt":
+            raise ValueError(
+                "finalists: under stop.scheduler pbt a trial's hparams change while it trains, so it has no point that could be "
+                "run again: want another scheduler, or no finalists"
+            )
         if self.following is not None and len(self.following.name) > MAX_NAME:
             raise ValueError(
                 f"name: {self.following.name!r}, as `then` names its sweep, is longer than {MAX_NAME} characters"

@@ -284,6 +284,19 @@ def test_a_larger_search_goes_on_after_its_finalists(tmp_path: Path, open_journa
     }
 
 
+def test_named_points_come_after_finalists_where_the_budget_had_ended_the_search(
+    tmp_path: Path, open_journal: OpenJournal
+) -> None:
+    points = [(name, {"top": top, "rate": 0.3}) for name, top in (("first", 0.8), ("second", 0.9))]
+    search = Search(make_sweep({"epochs": 1}), open_journal(tmp_path / "j.jsonl"), points=points)
+    while (given := search.next()) is not None:
+        search.report(given.trial, [{"epoch": 1, METRIC: 0.5}], "finished")
+    assert [trial.repeat_of for trial in search.record.trials.values()] == [None, 0, 0, 0]
+    again = Search(make_sweep({"epochs": 9}), search.journal, points=points)
+    assert again.next().trial == 4  # type: ignore[union-attr]
+    assert search.record.trials[4].point == "second"
+
+
 def test_trials_that_the_budget_ended_go_on_with_a_larger_one(tmp_path: Path, open_journal: OpenJournal) -> None:
     """Their last checkpoint is kept for that, and so are those of repeats."""
     storage, spent = Storage(tmp_path), {"target": {METRIC: 0.01}}
