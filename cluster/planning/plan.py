@@ -100,7 +100,8 @@ def plan(
     costs = replace(costs, read_s=max(costs.read_s, read_s))
     sweeps = [(asked, costs)]
     if asked.finalists is not None:
-        sweeps.append((_repeats(asked), replace(costs, trials=[replace(cost, trial=None) for cost in costs.trials])))
+        again = [replace(cost, trial=None) for cost in costs.trials]
+        sweeps.append((_repeats(asked), replace(costs, start_s=0.0, trials=again)))  # its workers are there already
     if asked.following is not None:
         sweeps.append((asked.following, _scaled(costs, sweep, data, asked.following)))
     suggestions = time_suggestions(sweep)
