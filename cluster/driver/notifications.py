@@ -147,7 +147,7 @@ class Notifier:
         return found
 
     def _about(self, kind: str, event: Event, what: str, **more: Any) -> Payload:
-        counts = self._record.count()
+        counts = self._record.count(repeats=False)
         search, final = self._record.derived(SearchTotals), finalists.final(self._record, self._sweep)
         ended = f"{search.num_ended} of {self._sweep.search.num_trials} trials ended"
         ended += f"; finalists: {final.progress}" if final is not None else ""

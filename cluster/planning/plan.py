@@ -102,7 +102,8 @@ def plan(
     search = asked.search.model_copy(update={"num_trials": expected_trials(asked)})
     sweeps = [(asked.model_copy(update={"search": search}), costs)]
     if asked.finalists is not None:
-        sweeps.append((_repeats(asked), replace(costs, trials=[replace(cost, trial=None) for cost in costs.trials])))
+        again = [replace(cost, trial=None) for cost in costs.trials]
+        sweeps.append((_repeats(asked), replace(costs, start_s=0.0, trials=again)))  # its workers are there already
     if asked.following is not None:
         sweeps.append((asked.following, _scaled(costs, sweep, data, asked.following)))
     suggestions = time_suggestions(sweep)

@@ -21,6 +21,7 @@ from fersweep.cluster.samplers.registry import SAMPLERS
 from fersweep.common.errors import InputError
 from fersweep.results.record.journal import SweepRecord, TrialRecord
 from fersweep.results.record.optuna_study import Goal
+from fersweep.results.record.ranking.derived import Repeats
 from fersweep.results.record.ranking.order import order_of
 from fersweep.results.record.sweep_json import OlderTrial
 from fersweep.results.record.trial_record import Epochs
@@ -102,10 +103,11 @@ class Sampler:
         storage = RecordStorage(known, number, self.sweep.name)
         sampler = self._make(record, number, storage)
         ended = custom.to_be_told(known) if self._row.told else []
+        searched = number - len(record.derived(Repeats).trials)  # trials of the search before it
 
         def finish() -> Suggestion:
             try:
-                return self._draw(sampler, storage, number, ended)
+                return self._draw(sampler, storage, searched, ended)
             except Exception as error:
                 if isinstance(error, InputError) or str(error).startswith("space: "):
                     raise
@@ -117,12 +119,12 @@ class Sampler:
         return finish
 
     def _draw(
-        self, sampler: optuna.samplers.BaseSampler, storage: RecordStorage, number: int, ended: list[TrialRecord]
+        self, sampler: optuna.samplers.BaseSampler, storage: RecordStorage, searched: int, ended: list[TrialRecord]
     ) -> Suggestion:
         study, name = _study(sampler, storage, self.sweep.name), None
         told = custom.tell(study, sampler, ended)
-        if number < len(self._points):
-            name, point = self._points[number]
+        if searched < len(self._points):
+            name, point = self._points[searched]
             study.enqueue_trial(point)
         trial = study.ask()
         try:

@@ -185,7 +185,7 @@ def _summary(choice: Chosen, answers: Answers | None) -> SweepSummary:
         faces=sweep.faces,
         num_faces=None if answers is None else len(answers.y),
         session=record.action,
-        states=record.count(),
+        states=record.count(repeats=False),
         total_epochs=record.num_epochs,
         **vars(cost(choice.faces.recorded.directory / "journal.jsonl")),
         best=_best(choice, answers),

@@ -68,7 +68,8 @@ class SweepStatus:
 
     Attributes:
         state: running, interrupted, failed, finished or unreadable.
-        reason: interrupted: "killed" or "interrupted"; failed: as its driver said; unreadable: what is wrong.
+        reason: interrupted: "killed" or "interrupted"; failed: as its driver said; finished:
+            what of its budget ended it; unreadable: what is wrong.
         trials: those of the search by the journal's state, in which a trial is "running" until its end is recorded.
         failures: the trials that failed.
         budget: what is spent of each part of the search's budget, in words; spent: what of it ended the search.

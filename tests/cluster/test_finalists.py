@@ -11,6 +11,7 @@ import pytest
 
 from fersweep.cluster.driver import live_view
 from fersweep.cluster.driver.checkpoint_pruning import Pruner
+from fersweep.cluster.driver.notifications import Notifier
 from fersweep.cluster.driver.run_sweep import reopen
 from fersweep.cluster.resume import _changed, _no_smaller, _refuse_differences, _still_spent
 from fersweep.cluster.search.decisions import Search
@@ -262,6 +263,29 @@ def test_the_live_view_says_how_far_the_budget_and_the_finalists_are() -> None:
     assert "\n".join(live_view.frame("s", parts, sweep, story.record, 80, 30)).count(" as 0000") == 1
 
 
+def test_a_webhook_hears_of_finalists_but_not_that_a_repeat_is_the_best(
+    tmp_path: Path, open_journal: OpenJournal, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("HOOK", "http://127.0.0.1:9/")
+    sent: list[dict[str, Any]] = []
+    monkeypatch.setattr(Notifier, "_deliver", lambda _, payload: sent.append(payload) or True)
+    sweep = make_sweep({"epochs": 1}, notify={"url": "${HOOK}"}, finalists={"best": 1, "seeds": 2})
+    log = open_journal(tmp_path / "j.jsonl")
+    notifier, search = Notifier(sweep, log, "look"), Search(sweep, log)
+    for value in (0.5, 0.9, 0.7):
+        given = search.next()
+        assert given is not None
+        search.report(given.trial, [{"epoch": 1, METRIC: value}], "finished")
+    log.session("finished", reason=search.spent)
+    notifier.finish()
+    assert [(payload["event"], payload["value"]) for payload in sent] == [("best", 0.5), ("end", 0.5)]
+    assert (
+        "finished: stop.sweep.epochs: 1 of 1 epochs; of the finalists trial 0 wins with 0.8000 ± 0.1414"
+        in sent[1]["text"]
+    )
+    assert "(1 of 7 trials ended; finalists: 2 of 2)" in sent[1]["text"]
+
+
 def test_a_larger_search_goes_on_after_its_finalists(tmp_path: Path, open_journal: OpenJournal) -> None:
     """As if there had been none, but for the trials' numbers; then the new best points are run, and the old repeats stay."""
     path = tmp_path / "j.jsonl"
@@ -282,6 +306,19 @@ def test_a_larger_search_goes_on_after_its_finalists(tmp_path: Path, open_journa
     assert not {trial.number - 1 for trial in study.trials} & {
         n for n, t in after.trials.items() if t.repeat_of is not None
     }
+
+
+def test_named_points_come_after_finalists_where_the_budget_had_ended_the_search(
+    tmp_path: Path, open_journal: OpenJournal
+) -> None:
+    points = [(name, {"top": top, "rate": 0.3}) for name, top in (("first", 0.8), ("second", 0.9))]
+    search = Search(make_sweep({"epochs": 1}), open_journal(tmp_path / "j.jsonl"), points=points)
+    while (given := search.next()) is not None:
+        search.report(given.trial, [{"epoch": 1, METRIC: 0.5}], "finished")
+    assert [trial.repeat_of for trial in search.record.trials.values()] == [None, 0, 0, 0]
+    again = Search(make_sweep({"epochs": 9}), search.journal, points=points)
+    assert again.next().trial == 4  # type: ignore[union-attr]
+    assert search.record.trials[4].point == "second"
 
 
 def test_trials_that_the_budget_ended_go_on_with_a_larger_one(tmp_path: Path, open_journal: OpenJournal) -> None:
