@@ -8,6 +8,7 @@ from dataclasses import dataclass
 from fersweep.cluster.samplers.sampler import Sampler, Suggestion
 from fersweep.results.record.journal import SweepRecord
 from fersweep.results.record.sweep_json import SweepJson
+from fersweep.search_spaces.sweep_file.sections.suitability import expected_trials
 
 MOST_EARLIER = 500  # trials with which a suggestion is timed
 DRAWN = 10  # of them are drawn; the others are like these
@@ -27,7 +28,7 @@ class Suggestions:
 def time_suggestions(sweep: SweepJson) -> Suggestions:
     """What the sampler takes for a suggestion, timed with few earlier trials and with as many as the sweep will have."""
     sampler = Sampler(sweep.asked, sweep.history, sweep.older_points)
-    few, many = 1, min(sweep.asked.search.num_trials, MOST_EARLIER)
+    few, many = 1, max(min(expected_trials(sweep.asked) - 1, MOST_EARLIER), 1)
 
     def seconds(earlier: int) -> float:
         record, drawn = SweepRecord(), list[Suggestion]()

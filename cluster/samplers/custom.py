@@ -68,6 +68,8 @@ def load(name: str, directory: Path | None = None) -> type[optuna.samplers.BaseS
     if copy is not None and copy.is_dir():
         _refuse_changed(copy)
         return _class(name, copy)
+    if directory is not None and (directory / "sweep.json").exists():
+        raise InputError(f"{copy} is gone, the copy of the sampler that the sweep was launched with: put it back")
     return _class(name, None)
 
 

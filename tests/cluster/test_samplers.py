@@ -4,8 +4,10 @@ from __future__ import annotations
 
 import json
 import math
+import shutil
 import sys
 import threading
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
@@ -14,15 +16,16 @@ import pytest
 
 from fersweep.cluster.launch import describe
 from fersweep.cluster.new_sweep import new_sweep
-from fersweep.cluster.samplers import custom
+from fersweep.cluster.samplers import custom, sampler
 from fersweep.cluster.samplers.registry import SAMPLERS
 from fersweep.cluster.search.decisions import Assignment, Search
 from fersweep.common.errors import InputError
 from fersweep.results.record.sweep_json import OlderTrial
-from fersweep.results.record.trial_record import parse_event
+from fersweep.results.record.trial_record import TrialRecord, parse_event
 from fersweep.search_spaces.sweep_file.consistency import remarks
 from fersweep.search_spaces.sweep_file.schema import Sweep
 from fersweep.search_spaces.sweep_file.searched_space import distributions
+from fersweep.search_spaces.sweep_file.sections import samplers as sections
 from fersweep.trainables.curve import Curve, Hparams
 from tests.cluster.conftest import OpenJournal
 from tests.cluster.test_search import bring_about, lines_of, make_sweep
@@ -155,6 +158,9 @@ def test_a_sampler_of_somebodys_is_kept_with_the_sweep(
     copy.write_text(copy.read_text() + "\n")
     with pytest.raises(InputError, match=rf"{copy} is not the sampler that the sweep was launched with \(sha256 "):
         Search(sweep, journal)
+    shutil.rmtree(directory / "sampler")
+    with pytest.raises(InputError, match="is gone, the copy of the sampler"):
+        Search(sweep, journal)
 
 
 def test_a_sampler_of_optunahub(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, open_journal: OpenJournal) -> None:
@@ -180,7 +186,7 @@ def test_a_sampler_of_optunahub(tmp_path: Path, monkeypatch: pytest.MonkeyPatch,
 
 
 @pytest.mark.parametrize(
-    ("sampler", "options", "changes", "message"),
+    ("name", "options", "changes", "message"),
     [
         ("tpee", {}, {}, r"there is no 'tpee'; did you mean 'tpe'\?; your own: FILE\.py:CLASS, OptunaHub's: optunahub:samplers/NAME"),
         ("tpe", {"gama": 3}, {}, r"sampler_options\.gama: tpe has no such option; did you mean 'gamma'\?"),
@@ -201,9 +207,9 @@ def test_a_sampler_of_optunahub(tmp_path: Path, monkeypatch: pytest.MonkeyPatch,
     ],
 )  # fmt: skip
 def test_what_no_sampler_can_do_is_refused(
-    sampler: str, options: dict[str, Any], changes: dict[str, Any], message: str
+    name: str, options: dict[str, Any], changes: dict[str, Any], message: str
 ) -> None:
-    search = {"sampler": sampler, "sampler_options": options, "start_from": [], **changes.get("search", {})}
+    search = {"sampler": name, "sampler_options": options, "start_from": [], **changes.get("search", {})}
     with pytest.raises(InputError, match=message) as refused:
         make_sweep(**{**changes, "search": search})
     assert "\n" not in str(refused.value)
@@ -350,6 +356,44 @@ def test_cmaes_of_whole_numbers_with_margin(tmp_path: Path, open_journal: OpenJo
     tops = [trial.params["top"] for trial in search.record.trials.values()]
     assert set(tops) <= set(range(1, 8))
     assert np.mean(tops[-8:]) > np.mean(tops[:8]) + 1
+
+
+@dataclass(frozen=True)
+class ScoreAndEpochs:
+    """A Goal: a high score in few epochs, of which there must not be more than four."""
+
+    directions: tuple[str, ...] = ("maximize", "minimize")
+
+    def values(self, trial: TrialRecord) -> list[float] | None:
+        value = trial.value("val_macro_f1", "max")
+        return None if value is None else [value, float(trial.num_epochs)]
+
+    def constraints(self, trial: TrialRecord) -> dict[str, float]:
+        return {"epochs": trial.num_epochs - 4.0}
+
+    def curve(self, trial: TrialRecord) -> list[float]:
+        return []
+
+
+@pytest.mark.parametrize("name", [name for name, kind in sections.SAMPLERS.items() if kind.SEVERAL_OBJECTIVES])
+def test_several_objectives_and_constraints(
+    tmp_path: Path, open_journal: OpenJournal, monkeypatch: pytest.MonkeyPatch, name: str
+) -> None:
+    """They reach the sampler, of stopped trials, too."""
+    monkeypatch.setattr(sampler, "goal_of", lambda sweep: ScoreAndEpochs())
+    search = Search(sweep_with(name), open_journal(tmp_path / "j.jsonl"), older(sweep_with(name)))
+    drive(search, 8)
+    if name in ("random", "qmc"):  # which look at no trial
+        return
+    study = search.study()
+    assert [direction.name for direction in study.directions] == ["MAXIMIZE", "MINIMIZE"]
+    trials = {trial.number: trial for trial in study.get_trials(deepcopy=False)}
+    stopped = next(
+        trial for trial in search.record.trials.values() if trial.state == "stopped" and trial.number % 10 != 4
+    )
+    assert trials[stopped.number].values == [stopped.value("val_macro_f1", "max"), stopped.num_epochs]
+    assert trials[stopped.number].constraints == {"epochs": stopped.num_epochs - 4.0}
+    assert study.best_trials
 
 
 def test_a_slow_suggestion_keeps_no_report_waiting(tmp_path: Path, open_journal: OpenJournal) -> None:
