@@ -15,6 +15,8 @@ import optuna
 import pytest
 import yaml
 
+from fersweep import trainables
+from fersweep.cluster.launch import describe
 from fersweep.cluster.schedulers.asha import Rung
 from fersweep.cluster.schedulers.hyperband import bracket_of, shares
 from fersweep.cluster.schedulers.levels import Levels
@@ -22,6 +24,8 @@ from fersweep.cluster.schedulers.registry import RULES
 from fersweep.cluster.schedulers.wilcoxon import check_folds, p_worse
 from fersweep.cluster.search.decisions import Search
 from fersweep.common.errors import InputError
+from fersweep.data_pipeline.tasks.spec import TaskSpec
+from fersweep.data_pipeline.tasks.task import Task
 from fersweep.results.record.journal import SweepRecord
 from fersweep.results.record.ranking.progress import crossed, training_seconds
 from fersweep.results.record.sweep_json import OlderTrial
@@ -32,6 +36,7 @@ from fersweep.search_spaces.sweep_file.schema import Stop, Sweep
 from fersweep.trainables.curve import Curve, Hparams
 from fersweep.trainables.metrics import fold_metric
 from tests.cluster.test_search import bring_about, make_sweep
+from tests.datasets import write_tiny_dataset
 
 METRIC, FOLDS = "val_macro_f1", 5
 SECONDS = {"unit": "seconds", "grace_s": 2.0, "grace_epochs": None, "max_s": 12.0}
@@ -408,6 +413,24 @@ def test_few_folds_can_prove_nothing() -> None:
         with pytest.raises(InputError, match=r"p_threshold: 0\.1 is never reached over 3 folds, .* 2\^-3 = 0\.125"):
             check_folds(few, 3)
     check_folds(Stop.model_validate({}), 0)
+
+
+def test_trials_over_folds_are_compared_by_them(tmp_path: Path) -> None:
+    """With the rows of a real trial of folds; three folds are refused before anything is written."""
+    few = write_tiny_dataset(tmp_path / "few", 60, folds=3)
+    sweep = make_sweep(
+        task={"fold": "all"}, stop={"scheduler": "wilcoxon", "grace_epochs": 2}, search={"start_from": []}
+    )
+    with pytest.raises(InputError, match=r"p_threshold: 0\.1 is never reached over 3 folds"):
+        describe(sweep, few, tmp_path)
+    arrays = Task(write_tiny_dataset(tmp_path / "tiny", 60, folds=5), TaskSpec(fold="all")).arrays()
+    search = search_of(sweep)
+    for top, ends in ((0.8, False), (0.5, True), (0.9, False)):
+        number = search.next().trial  # type: ignore[union-attr]
+        hparams = {"top": top, "rate": 0.5, "noise": 0.01}
+        rows = [{**row} for row in trainables.build("curve", hparams, arrays, number).fit(2)]
+        assert search.report(number, rows, "running") == ends
+    assert search.record.trials[1].reason == "worse than trial 0000 over 5 folds, p = 0.0312, at epoch 2"
 
 
 def test_a_rung_in_seconds_counts_the_epochs_that_had_begun() -> None:
