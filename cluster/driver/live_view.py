@@ -161,7 +161,7 @@ def _objective(order: Order, name: str) -> Callable[[TrialRecord], str]:
 
 
 def _hparam(name: str) -> Callable[[TrialRecord], str]:
-    return lambda trial: _text(trial.params[name]) if name in trial.params else "–"
+    return lambda trial: _text(params[name]) if name in (params := trial.now.params) else "–"
 
 
 def _text(value: Any) -> str:

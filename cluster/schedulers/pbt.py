@@ -64,14 +64,20 @@ class Population:
         return trial.num_epochs in self._rungs and trial.compared_at < trial.num_epochs
 
     def compared(self, record: SweepRecord, epoch: int) -> list[TrialRecord]:
-        """The trials that have reached an epoch and have not failed, worst first, the later of equals first."""
+        """The trials that have reached an epoch and have not failed, worst first, the later of equals first. Not those that
+        ended there: once their sweep has ended, their checkpoints are kept no longer, and others may go on (`resume --max-epochs`).
+        """
         sign = 1 if self._sweep.stop.mode == "max" else -1
 
         def value(trial: TrialRecord) -> float:
             at_epoch = trial.epochs.column(self._sweep.stop.metric)[epoch - 1]
             return sign * at_epoch if math.isfinite(at_epoch) else -math.inf
 
-        reached = [trial for trial in record.trials.values() if trial.num_epochs >= epoch and trial.state != "failed"]
+        reached = [
+            trial
+            for trial in record.trials.values()
+            if trial.state != "failed" and trial.num_epochs >= epoch + (trial.state != "running")
+        ]
         return sorted(reached, key=lambda trial: (value(trial), -trial.number))
 
     def exploit(self, record: SweepRecord, number: int) -> Exploit | None:

@@ -20,8 +20,8 @@ from fersweep.results.record.sweep_json import SweepJson
 
 @dataclass
 class Attempt:
-    """The time that a trial spent with a worker. `how` it ended: finished, stopped, failed, fault, or open: the journal,
-    or its driver's session, ended before it did. `worker`: host and process, where the journal names them.
+    """The time that a trial spent with a worker. `how` it ended: finished, stopped, failed, fault, rung: PBT compared it, or
+    open: the journal, or its driver's session, ended before it did. `worker`: host and process, where the journal names them.
     """
 
     trial: int
@@ -98,6 +98,10 @@ class Timeline:
             self.suggest_s += [event["suggest_s"]] if "suggest_s" in event else []
         elif kind == "report":
             self._report(event)
+        elif kind in ("compared", "exploited"):  # it may have waited for its turn since its last report
+            if attempt := self._open.pop(event["trial"], None):
+                attempt.how = "rung"
+            self._begin(event["trial"], self.active_s)
         elif kind in ("fault", "ended"):
             self._end(event["trial"], "fault" if kind == "fault" else event["state"])
 

@@ -25,8 +25,8 @@ if TYPE_CHECKING:
     from plotly.graph_objects import Figure
 
 
-ENDS = {**STATES, "fault": "#cc79a7", "open": "#009e73"}
-WORDS = {"fault": "broke off", "open": "not ended"}
+ENDS = {**STATES, "fault": "#cc79a7", "open": "#009e73", "rung": "#56b4e9"}
+WORDS = {"fault": "broke off", "open": "not ended", "rung": "to a rung"}
 MAX_LANES, MAX_LOGS = 60, 10
 
 

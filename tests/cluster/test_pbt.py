@@ -21,11 +21,12 @@ from fersweep.data_pipeline.tasks.task import Task
 from fersweep.results.compare.trials import compare
 from fersweep.results.promote import refit
 from fersweep.results.record.checkpoints import Adopted, Foreign, place, read_epochs, saved, trial_seed
-from fersweep.results.record.journal import read
+from fersweep.results.record.journal import read, read_events
 from fersweep.results.record.optuna_study import study_of
 from fersweep.results.record.ranking.lineage import best_schedule, copies, schedule_in_words, schedule_of
 from fersweep.results.record.recorded_sweep import RecordedSweep, load_sweep
 from fersweep.results.record.storage import Storage
+from fersweep.results.record.timeline import Timeline
 from fersweep.results.report.page import render
 from fersweep.search_spaces.sweep_file.read_sweep import parse_sweep
 from fersweep.search_spaces.sweep_file.schema import Sweep
@@ -143,6 +144,8 @@ def test_what_led_to_a_trial_is_told_everywhere(population: RecordedSweep, tmp_p
     page = render(directory)
     assert "Lineage" in page
     assert f"The schedule of the best trial, {population.ranked()[0].name}" in page
+    timeline = Timeline(read_events(directory / "journal.jsonl"))
+    assert timeline.num_at_once <= 2
     assert any("went on from another one's checkpoint (PBT)" in note for note in compare(directory).notes)
     study = study_of(population.record, sweep.metric, sweep.mode).trials
     assert study[moved.number].params == moved.at_best(sweep.metric, sweep.mode).params
@@ -226,6 +229,20 @@ def test_a_copied_point_stays_in_the_space(tmp_path: Path, open_journal: OpenJou
         assert 0.01 <= after["rate"] <= 0.5
         times += [after[name] / before[name] for name in ("top", "rate")]
     assert any(abs(factor - 0.1) < 1e-9 for factor in times) or any(factor not in (0.1, 10.0) for factor in times)
+
+
+def test_trials_that_get_more_epochs_copy_none_that_stay_ended(tmp_path: Path, open_journal: OpenJournal) -> None:
+    """`resume --max-epochs`: their checkpoints are gone. The last epoch of all is now one at which trials are compared."""
+    path = tmp_path / "j.jsonl"
+    drive(Search(make_sweep(9, 4), open_journal(path)), 3)
+    search = Search(make_sweep(9, 7), open_journal(path))
+    for number in range(4):
+        search.journal.append("reopened", trial=number)
+    drive(search, 2)
+    assert [trial.num_epochs for trial in search.record.trials.values()] == [7] * 4 + [4] * 5
+    donors = [s.donor for t in search.record.trials.values() for s in t.exploits if s.first > 4]
+    assert donors
+    assert {*donors} <= {0, 1, 2, 3}
 
 
 @pytest.mark.parametrize(
