@@ -149,7 +149,7 @@ def save(storage: Storage, trial: int, model: Trainable, epochs: list[Row], owne
     """Store the state of a model that has trained `epochs` as that trial's checkpoint → its size in bytes."""
     with storage.new(place(trial, len(epochs))) as directory:
         write(directory, model, epochs, owner)
-        return sum(path.stat().st_size for path in directory.iterdir())
+        return sum(path.stat().st_size for path in directory.rglob("*") if path.is_file())
 
 
 def publish(storage: Storage, trial: int, epoch: int, written: Path) -> None:
