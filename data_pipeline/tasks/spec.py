@@ -1,5 +1,6 @@
 """The `task:` of a sweep file: which faces, classes and features of a dataset a model learns. task.py applies it."""
 
+from collections.abc import Sequence
 from typing import Any, Literal
 
 from pydantic import BaseModel, Field, NonNegativeInt, PositiveInt, field_validator
