@@ -1,9 +1,11 @@
 """The `task:` of a sweep file: which faces, classes and features of a dataset a model learns. task.py applies it."""
 
+from collections.abc import Sequence
 from typing import Any, Literal
 
 from pydantic import BaseModel, Field, NonNegativeInt, PositiveInt, field_validator
 
+from fersweep.common.errors import InputError, hint
 from fersweep.data_pipeline.tasks.features import Features
 
 
@@ -49,3 +51,24 @@ class TaskSpec(BaseModel, extra="forbid", frozen=True):
         if isinstance(value, str) and value != "all" and not value.isdecimal():
             raise ValueError("wants the number of a fold, from 0 on, or all")
         return value
+
+
+def groups_of(spec: TaskSpec, labels: Sequence[str]) -> dict[str, list[str]]:
+    """Model class → labels. Raises InputError for unknown labels, a label in two classes, and fewer than two classes."""
+    groups = {label: [label] for label in labels} if spec.classes is None else spec.classes
+    class_of: dict[str, str] = {}
+    for name, members in groups.items():
+        for label in members:
+            check_label(label, labels, f"task.classes.{name}")
+            if label in class_of:
+                raise InputError(f"task.classes: label '{label}' is in '{class_of[label]}' and in '{name}'; choose one")
+            class_of[label] = name
+    if len(groups) < 2:
+        raise InputError(f"task.classes: a task needs two classes or more, but got {list(groups)}")
+    return groups
+
+
+def check_label(label: str, labels: Sequence[str], key: str) -> None:
+    """InputError if there is no such label; `key`: who names it."""
+    if label not in labels:
+        raise InputError(f"{key}: there is no label '{label}'; {hint(label, labels, 'there are')}")

@@ -21,7 +21,7 @@ from typing import Any
 import numpy as np
 import pyarrow as pa
 
-from fersweep.common.errors import InputError, hint
+from fersweep.common.errors import InputError
 from fersweep.data_pipeline.dataset.columns import read_rows
 from fersweep.data_pipeline.dataset.integrity import check_parts
 from fersweep.data_pipeline.dataset.manifest import read_manifest
@@ -40,7 +40,7 @@ from fersweep.data_pipeline.tasks.arrays import (
 )
 from fersweep.data_pipeline.tasks.folds import make_folds, pool_rows
 from fersweep.data_pipeline.tasks.selection import Selection
-from fersweep.data_pipeline.tasks.spec import TaskSpec
+from fersweep.data_pipeline.tasks.spec import TaskSpec, check_label, groups_of
 from fersweep.data_pipeline.vocabulary import BLENDSHAPES
 
 NAME = np.dtype("U64")  # of a face: sha256 in hex
@@ -69,12 +69,12 @@ class Task:
         self.spec = spec = spec or TaskSpec()
         self.manifest = read_manifest(self.dataset)
         check_parts(self.dataset, self.manifest)
-        self.groups = _groups(spec, self.manifest["classes"])
+        self.groups = groups_of(spec, self.manifest["classes"])
         self.classes = list(self.groups)
         self._class_of = {label: i for i, name in enumerate(self.classes) for label in self.groups[name]}
         if isinstance(spec.balance, dict):
             for label in spec.balance:
-                _check_label(label, list(self._class_of), "task.balance")
+                check_label(label, list(self._class_of), "task.balance")
         self._detected = None if spec.features == "pixels" else True
         self._rows = Selection(self.dataset, self.manifest, spec, self._class_of, self.place)
         self._check_features()
@@ -382,23 +382,3 @@ def in_memory(name: str, shape: tuple[int, ...], dtype: np.dtype) -> np.ndarray:
 
 def _texts(column: pa.ChunkedArray) -> np.ndarray:
     return np.array(column.to_pylist(), dtype=np.str_)
-
-
-def _groups(spec: TaskSpec, labels: Sequence[str]) -> dict[str, list[str]]:
-    """Model class → labels. Raises InputError for unknown labels, a label in two classes, and fewer than two classes."""
-    groups = {label: [label] for label in labels} if spec.classes is None else spec.classes
-    class_of: dict[str, str] = {}
-    for name, members in groups.items():
-        for label in members:
-            _check_label(label, labels, f"task.classes.{name}")
-            if label in class_of:
-                raise InputError(f"task.classes: label '{label}' is in '{class_of[label]}' and in '{name}'; choose one")
-            class_of[label] = name
-    if len(groups) < 2:
-        raise InputError(f"task.classes: a task needs two classes or more, but got {list(groups)}")
-    return groups
-
-
-def _check_label(label: str, labels: Sequence[str], key: str) -> None:
-    if label not in labels:
-        raise InputError(f"{key}: there is no label '{label}'; {hint(label, labels, 'there are')}")

@@ -35,9 +35,9 @@ from fersweep.common.untrusted import (
     read_regular,
     why,
 )
+from fersweep.results.record.events import is_epoch
 from fersweep.results.record.journal import Hparams, Row, trial_name
 from fersweep.results.record.storage import Storage
-from fersweep.results.record.trial_record import is_epoch
 
 if TYPE_CHECKING:
     from fersweep.trainables.protocol import Trainable

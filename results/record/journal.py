@@ -32,11 +32,12 @@ from typing import Any, TypeVar, cast
 from fersweep.common.errors import InputError
 from fersweep.common.files import write_whole
 from fersweep.common.untrusted import MB, open_regular, why
+from fersweep.results.record.events import parse_event
 from fersweep.results.record.ranking.derived import Derived, Ranking, Repeats, SearchTotals, Totals
 from fersweep.results.record.ranking.order import Order
 from fersweep.results.record.ranking.spent import Spent
 from fersweep.results.record.storage import Storage
-from fersweep.results.record.trial_record import STATES, Event, Report, Stretch, TrialRecord, WorkerUsage, parse_event
+from fersweep.results.record.trial_record import STATES, Event, Report, Stretch, TrialRecord, WorkerUsage
 from fersweep.results.record.trial_record import Hparams as Hparams  # imported from here by name
 from fersweep.results.record.trial_record import Row as Row
 from fersweep.results.record.trial_record import trial_name as trial_name

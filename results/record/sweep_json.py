@@ -18,10 +18,10 @@ from fersweep.common.stores.buckets import is_address
 from fersweep.common.text import masked
 from fersweep.common.untrusted import MB, parse_json, read_regular, why
 from fersweep.data_pipeline.tasks.task import Task
+from fersweep.results.record.events import is_distribution
 from fersweep.results.record.journal import Hparams, TrialRecord
 from fersweep.results.record.ranking.order import Order, order_of
 from fersweep.results.record.storage import Storage
-from fersweep.results.record.trial_record import is_distribution
 from fersweep.search_spaces.sweep_file.population import perturbed
 from fersweep.search_spaces.sweep_file.schema import Sweep
 from fersweep.search_spaces.sweep_file.searched_space import NamedPoint, named_as_in_a_sweep_file

@@ -20,8 +20,9 @@ from fersweep.cluster.samplers import custom, sampler
 from fersweep.cluster.samplers.registry import SAMPLERS
 from fersweep.cluster.search.decisions import Assignment, Search
 from fersweep.common.errors import InputError
+from fersweep.results.record.events import parse_event
 from fersweep.results.record.sweep_json import OlderTrial
-from fersweep.results.record.trial_record import TrialRecord, parse_event
+from fersweep.results.record.trial_record import Stretch, TrialRecord
 from fersweep.search_spaces.sweep_file.consistency import remarks
 from fersweep.search_spaces.sweep_file.schema import Sweep
 from fersweep.search_spaces.sweep_file.searched_space import distributions
@@ -373,6 +374,9 @@ class ScoreAndEpochs:
 
     def curve(self, trial: TrialRecord) -> list[float]:
         return []
+
+    def tried(self, trial: TrialRecord) -> Stretch:
+        return trial.now
 
 
 @pytest.mark.parametrize("name", [name for name, kind in sections.SAMPLERS.items() if kind.SEVERAL_OBJECTIVES])

@@ -26,10 +26,11 @@ from fersweep.cluster.search.decisions import Search
 from fersweep.common.errors import InputError
 from fersweep.data_pipeline.tasks.spec import TaskSpec
 from fersweep.data_pipeline.tasks.task import Task
+from fersweep.results.record.events import parse_event
 from fersweep.results.record.journal import SweepRecord
 from fersweep.results.record.ranking.progress import crossed, training_seconds
 from fersweep.results.record.sweep_json import OlderTrial
-from fersweep.results.record.trial_record import Epochs, TrialRecord, parse_event
+from fersweep.results.record.trial_record import Epochs, TrialRecord
 from fersweep.search_spaces.sweep_file.consistency import remarks
 from fersweep.search_spaces.sweep_file.read_sweep import read_sweep
 from fersweep.search_spaces.sweep_file.schema import Stop, Sweep
@@ -76,6 +77,8 @@ HISTORY = [  # imported trials, which no rule looks at
 
 class Memory:
     """A journal that is not on a disk: what is written has gone through JSON."""
+
+    path = Path("nowhere/journal.jsonl")
 
     def __init__(self, events: Sequence[dict[str, Any]] = ()):
         self.record, self.events = SweepRecord(), list(events)

@@ -9,11 +9,11 @@ from typing import Any
 import numpy as np
 import pytest
 
+from fersweep.results.record.events import parse_event
 from fersweep.results.record.journal import SweepRecord
 from fersweep.results.record.ranking import pareto
 from fersweep.results.record.ranking.front import front_of
 from fersweep.results.record.ranking.order import Order, costs_of
-from fersweep.results.record.trial_record import parse_event
 from fersweep.search_spaces.sweep_file.sections.objectives import parse_constraint
 
 MODES = (["max", "min"], ["max", "min", "min"], ["min", "max", "max"])
