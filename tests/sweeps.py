@@ -38,7 +38,7 @@ def write_sweep_json(
     sweep = {
         "sweep": {
             "name": name,
-            "task": TaskSpec(features=kind(arrays.feature_names)).model_dump(),
+            "task": TaskSpec(features=kind(arrays.feature_names), fold="all" if arrays.folds else None).model_dump(),
             "trainable": trainable,
             "space": {"fix": {}, "range": {"rate": [0.05, 0.5]}},
             "search": {"sampler": "tpe", "num_trials": 4, "seed": 7, "start_from": []},
@@ -59,6 +59,7 @@ def write_sweep_json(
         "feature_names": arrays.feature_names,
         "baseline": baseline,
         "created": "2026-01-02T03:04:05+00:00",
+        **({"num_folds": len(arrays.folds)} if arrays.folds else {}),
         "command": f"fersweep launch quick --name {name}",
         "git_commit": "0" * 40,
         "versions": {"ray": "2.60.0", "optuna": "5.0.0"},
@@ -98,14 +99,15 @@ class FakeDriver:
         """A trial from its sampling to its end, reported `chunk` epochs at a time, with checkpoint and predictions."""
         self.sample(trial, hparams, "start" if trial == 0 else None)
         name = json.loads((self.sweep_dir / "sweep.json").read_text())["sweep"]["trainable"]
-        model = trainables.load(name).build(hparams, self.arrays, trial)
+        model = trainables.build(name, hparams, self.arrays, trial)
         for first in range(0, num_epochs, chunk):
             self.report(trial, model.fit(min(chunk, num_epochs - first)), costs)
         storage, record = Storage(self.sweep_dir), self.journal.record.trials[trial]
         best = record.best(METRIC, "max") or record.epochs[-1]
         val = self.arrays.val
         checkpoints.save(storage, trial, model, record.epochs[: int(best["epoch"])])
-        checkpoints.save_predictions(storage, trial, int(best["epoch"]), val.y, model.predict(val.x))
+        answers = model.val_probabilities if self.arrays.folds else model.predict(val.x)
+        checkpoints.save_predictions(storage, trial, int(best["epoch"]), val.y, answers)
         self.end(trial, state, "worse than the others at epoch 2" if state == "stopped" else None)
 
 

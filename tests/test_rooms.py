@@ -56,7 +56,7 @@ TABLE: dict[str, str] = {
     "cluster/driver": "capacity search worker",
     "cluster/launchers": "",
     "cluster/jobs": "launch",
-    "cluster/planning": "capacity search samplers worker launch launchers plans",
+    "cluster/planning": "capacity search samplers schedulers worker launch launchers plans",
     "cluster/doctor": "capacity driver",
     "cluster/cluster_nodes": "capacity",
     "cluster/launch": "capacity cluster_nodes plans schedulers search worker driver new_sweep",

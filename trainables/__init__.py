@@ -98,9 +98,9 @@ def restore(directory: Path):
     directory = Path(directory)
     model = read_model(directory)
     if num := model.get("ensemble"):
-        from fersweep.trainables.ensemble import Ensemble, columns_of, member_path
+        from fersweep.trainables.ensemble import Ensemble, columns_of
 
-        members = [member_path(directory, index) for index in range(num)]
+        members = [directory / f"member-{index}" for index in range(num)]
         described = [read_model(member) for member in members]
         if any(member.get("ensemble") for member in described):
             raise InputError(f"{directory} is no checkpoint that can be opened: an ensemble of ensembles")

@@ -21,7 +21,7 @@ def write(directory: Path, members: Sequence[Path]) -> None:
     """Write the checkpoint of an ensemble of `members`, checkpoints of one trainable, into `directory`."""
     directory.mkdir(parents=True, exist_ok=True)
     for index, member in enumerate(members):
-        shutil.copytree(member, member_path(directory, index))
+        shutil.copytree(member, directory / f"member-{index}")
     models = [read_model(member) for member in members]
     model = {**models[0], "ensemble": len(members)}
     learned: list[Any] = []  # each once, of all members
@@ -30,11 +30,6 @@ def write(directory: Path, members: Sequence[Path]) -> None:
     if learned:
         model["learned"] = learned
     (directory / "model.json").write_text(json.dumps(model, indent=1))
-
-
-def member_path(directory: Path, index: int) -> Path:
-    """The checkpoint of a member."""
-    return directory / f"member-{index}"
 
 
 class Ensemble:
@@ -60,15 +55,14 @@ class Ensemble:
         return self._mean(lambda member, seen: member.predict_tta(seen), x)
 
     def _mean(self, answer: Callable[[Any, np.ndarray], np.ndarray], x: np.ndarray) -> np.ndarray:
-        return np.stack([answer(member, self._seen(index, x)) for index, member in enumerate(self.members)]).mean(
-            axis=0
-        )
+        answers = [answer(member, self._seen(index, x)) for index, member in enumerate(self.members)]
+        return np.stack(answers).mean(axis=0, dtype=np.float64).astype(np.float32)
 
     def _seen(self, index: int, x: np.ndarray) -> np.ndarray:
         """The columns of x that a member sees."""
         if x.ndim != 2 or not len(self._columns) or len(self._columns[index]) == x.shape[1]:
             return x
-        return x[:, self._columns[index]]
+        return np.take(x, self._columns[index], axis=1)
 
 
 def columns_of(names: Sequence[str], members: Sequence[dict[str, Any]]) -> list[np.ndarray]:

@@ -19,18 +19,18 @@ from typing import Any
 import numpy as np
 
 from fersweep.data_pipeline.tasks.arrays import TaskArrays
-from fersweep.trainables.ensemble import Ensemble, member_path
 from fersweep.trainables.metrics import FOLD_METRICS, EpochMetrics, fold_metric
 from fersweep.trainables.protocol import Trainable, TrialFailed
 from fersweep.trainables.saved_model import read_model
 
+OF_MEMBER = ("trainable", "hparams", "feature_names")  # what the model.json of all says of each
 
-class Folded(Ensemble):
+
+class Folded:
     """A Trainable of one member a fold; `arrays`: with folds."""
 
     def __init__(self, members: Sequence[Trainable], arrays: TaskArrays):
-        super().__init__(members, [fold.columns for fold in arrays.folds])
-        self._arrays = arrays
+        self.members, self._arrays = members, arrays
         self.epoch = 0
         self.val_probabilities = np.zeros((0, len(arrays.classes)), np.float32)
 
@@ -54,18 +54,36 @@ class Folded(Ensemble):
         each = {fold_metric(name, k): row[name] for name in FOLD_METRICS for k, row in enumerate(rows)}
         return {"epoch": self.epoch, **means, "epoch_s": sum(row["epoch_s"] for row in rows), **each}
 
+    def predict(self, x: np.ndarray) -> np.ndarray:
+        """The mean of all members' answers, as the ensemble in the checkpoint gives it."""
+        total = np.zeros((len(x), len(self._arrays.classes)))
+        for member, fold in zip(self.members, self._arrays.folds, strict=True):
+            total += member.predict(x if x.ndim > 2 else np.take(x, fold.columns, axis=1))
+        return (total / len(self.members)).astype(np.float32)
+
     def save(self, directory: Path) -> None:
         for number, member in enumerate(self.members):
-            member.save(member_path(directory, number))
-        model = read_model(member_path(directory, 0))
-        of_all = {"feature_names": self._arrays.feature_names, "learned": self._arrays.learned}
-        content = {**model, **of_all, "ensemble": len(self.members), "folds": len(self.members)}
+            member.save(_of_member(directory, number))
+        models = [read_model(_of_member(directory, number)) for number in range(len(self.members))]
+        content = {
+            **models[0],
+            "feature_names": self._arrays.feature_names,
+            "learned": self._arrays.learned,
+            "ensemble": len(models),
+            "members": [{**{name: model[name] for name in OF_MEMBER}, "weight": 1.0} for model in models],
+            "folds": len(models),
+        }
         (directory / "model.json").write_text(json.dumps(content, indent=1))
 
     def load(self, directory: Path) -> None:
         self.epoch = read_model(directory)["epoch"]
         for number, member in enumerate(self.members):
-            member.load(member_path(directory, number))
+            member.load(_of_member(directory, number))
+
+
+def _of_member(directory: Path, number: int) -> Path:
+    """Its checkpoint, within that of all."""
+    return directory / f"member-{number}"
 
 
 def build(module: ModuleType, hparams: dict[str, Any], arrays: TaskArrays, seed: int) -> Folded:

@@ -4,6 +4,7 @@ than the terminal; without Ray.
 
 from __future__ import annotations
 
+import math
 from collections.abc import Callable, Iterator, Sequence
 from itertools import islice
 from typing import Any
@@ -52,7 +53,10 @@ def summary(
         eta = clock(seconds / ended_here * (asked - ended))
     elif epochs_here:  # no trial has ended: as if each had all its epochs
         done = ended * stop.max_epochs + sum(trial.num_epochs for trial in record.running.values())
-        eta = f"under {clock(seconds / epochs_here * max(asked * stop.max_epochs - done, 0))}"
+        left = seconds / epochs_here * max(asked * stop.max_epochs - done, 0)
+        if stop.max_s is not None:
+            left = min(left, stop.max_s * math.ceil((asked - ended) / max(counts["running"], 1)))
+        eta = f"under {clock(left)}"
     parts += [f"best {stop.metric} {best}", f"elapsed {clock(seconds)}", f"ETA {'stopping' if stopping else eta}"]
     parts += [f"{record.num_epochs} epochs, {epochs_here / max(seconds, 1e-9):.1f}/s"]
     return parts if baseline is None else [*parts, f"baseline {baseline:.4f}"]

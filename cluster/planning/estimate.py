@@ -46,14 +46,17 @@ class Range:
 
 @dataclass(frozen=True)
 class Stage:
-    """What one sweep trains, wherever it runs: `rungs` epoch → trials that get so far; `finished`: to the last epoch."""
+    """What one sweep trains, wherever it runs: `rungs` epoch (or seconds) → trials that get so far;
+    `finished`: to the end.
+    """
 
     name: str
     num_trials: int
     max_epochs: int
-    rungs: dict[int, Range]
+    rungs: dict[float, Range]
     finished: Range
     epochs: Range
+    unit: str = "epochs"
 
 
 @dataclass(frozen=True)
@@ -118,6 +121,7 @@ def stage(sweep: Sweep, found: Sequence[Run]) -> Stage:
         rungs={level: over_runs([run.reached[level] for run in found]) for level in sweep.stop.rungs()},
         finished=over_runs([run.finished for run in found]),
         epochs=over_runs([run.epochs for run in found]),
+        unit=sweep.stop.unit,
     )
 
 

@@ -203,7 +203,7 @@ def lines(
     `began`: when its start began, seconds since 1970.
     """
     sweep = sweep.model_copy(update={"stop": sweep.stop.model_copy(update={"report_s": 0.0, "timeout_s": None})})
-    trying = Trying(replace(trial_settings(sweep, scratch, Storage(scratch)), max_epochs=10**6), arrays)
+    trying = Trying(replace(trial_settings(sweep, scratch, Storage(scratch)), max_epochs=10**6, max_s=None), arrays)
     importlib.import_module("ray.tune")  # as a worker does
 
     start_s = time.time() - began + trying.warm_up(trials[0][1])

@@ -21,7 +21,7 @@ from fersweep.cluster.planning.estimate import Estimate, Range, Stage
 from fersweep.cluster.planning.machine import Machines
 from fersweep.cluster.planning.needs import Memory, disk_bytes, memory_of
 from fersweep.cluster.planning.past_sweeps import past_costs
-from fersweep.cluster.planning.simulation import Run
+from fersweep.cluster.planning.simulation import Rules, Run
 from fersweep.cluster.planning.suggestions import Suggestions, time_suggestions
 from fersweep.cluster.plans import save_plan
 from fersweep.common import ray_address
@@ -215,6 +215,10 @@ def _notes(asked: Sweep, costs: Costs, machines: Machines, places: int, found: S
         notes.append(f"more than {asked.search.num_trials} trials at once gain nothing: there are no more trials")
     if asked.space.fix.get("use_early_stopping", asked.space.fix.get("early_stopping_patience")) not in (False, None):
         notes.append("trials that stop by themselves (early stopping) make it shorter")
+    if asked.stop.scheduler not in Rules.PLANNED:
+        notes.append(
+            f"planned as if stop.scheduler {asked.stop.scheduler} ended no trial early: times are upper limits"
+        )
     if asked.storage:
         notes.append(f"saving was measured on this machine's disk, not in {asked.storage}")
     return notes

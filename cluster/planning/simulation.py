@@ -1,7 +1,7 @@
-"""A sweep in fast motion: its places, its driver, and ASHA's rule on made-up scores. Nothing is trained.
+"""A sweep in fast motion: its places, its driver, and its scheduler's rule on made-up scores. Nothing is trained.
 
-A place runs one trial after another; every report waits its turn at the driver, which judges one at a time. ASHA depends on the
-ranks of scores alone, so scores are drawn: a trial's own quality and chance, and a trend, as TPE finds better points with time.
+A place runs one trial after another; every report waits its turn at the driver, which judges one at a time. ASHA and Hyperband
+depend on the ranks of scores alone, so scores are drawn: a trial's own quality and chance, and a trend, as TPE finds better points with time.
 How strong that is differs between sweeps: each run draws it anew, and a range over runs is what the plan says.
 """
 
@@ -16,6 +16,7 @@ from dataclasses import dataclass, field
 import numpy as np
 
 from fersweep.cluster.planning.costs import TrialCost
+from fersweep.cluster.schedulers.hyperband import bracket_of
 from fersweep.search_spaces.sweep_file.schema import Stop
 
 TREND = 4.0  # the most that TPE's late trials are better than its first, in standard deviations of a trial's score
@@ -41,7 +42,7 @@ class Run:
     sweep_s: float = 0.0
     epochs: int = 0
     reports: int = 0
-    reached: dict[int, int] = field(default_factory=dict)
+    reached: dict[float, int] = field(default_factory=dict)
     finished: int = 0
     train_s: float = 0.0
     start_s: float = 0.0
@@ -69,6 +70,25 @@ class Rung:
         return score >= below + (above - below) * (at - math.floor(at))
 
 
+class Rules:
+    """Which trials the scheduler of a sweep ends at its rungs.
+
+    `PLANNED`: those whose rule follows from ranks alone; the others are planned as if they ended no trial.
+    """
+
+    PLANNED = ("asha", "hyperband", "none")
+
+    def __init__(self, stop: Stop):
+        self._reduction = stop.reduction
+        self._brackets = {"asha": 1, "hyperband": stop.scheduler_options.get("brackets", 1)}.get(stop.scheduler, 0)
+        self._rungs: dict[tuple[int, int], Rung] = {}  # by number and bracket
+
+    def survives(self, trial: int, rung: int, score: float) -> bool:
+        """Whether a trial goes on from the rung of this number, from 0."""
+        bracket = bracket_of(trial, self._brackets, self._reduction) if self._brackets else rung + 1
+        return rung < bracket or self._rungs.setdefault((rung, bracket), Rung(self._reduction)).survives(score)
+
+
 @dataclass
 class _Fleet:
     """What is under way. `reports`: (when, place, trial, epochs) of each trial's next report, as a heap."""
@@ -80,6 +100,28 @@ class _Fleet:
     run: Run = field(default_factory=Run)
     reports: list[tuple[float, int, int, int]] = field(default_factory=list)
     following: int = 0
+    levels: Sequence[float] = ()
+    before: dict[int, int] = field(default_factory=dict[int, int])  # epochs at a trial's last report
+
+    def __post_init__(self) -> None:
+        self.levels = self.stop.rungs()
+
+    def end(self, trial: int) -> int:
+        """The last epoch of a trial that nothing ends early."""
+        if self.stop.max_s is None:
+            return self.stop.max_epochs
+        return min(self.stop.max_epochs, self._epoch(trial, self.stop.max_s))
+
+    def _epoch(self, trial: int, level: float) -> int:
+        """By which epoch's end a trial has come so far; the first one takes longer."""
+        if self.stop.unit == "epochs":
+            return math.ceil(level)
+        cost = self.costs[trial]
+        return max(math.ceil((level - cost.first_s) / max(cost.epoch_s, 1e-6)), 1)
+
+    def num_rungs(self, trial: int, epochs: int) -> int:
+        """How many rungs a trial has come to after so many epochs."""
+        return bisect.bisect_right(self.levels, epochs, key=lambda level: self._epoch(trial, level))
 
     def begin(self, place: int, now: float, fresh: bool) -> float:
         """Give the next trial to a place, if there is one → when the driver is free again."""
@@ -101,13 +143,15 @@ class _Fleet:
         """Train up to the next report: for `report_s`, or to a rung, or to the end."""
         cost, stop = self.costs[trial], self.stop
         chunk = max(math.ceil(stop.report_s / max(cost.epoch_s, 1e-6)), 1)
-        ends = [level for level in (*stop.rungs(), stop.max_epochs) if level > epochs]
-        until = min(epochs + chunk, *ends)
+        until = min(epochs + chunk, self.end(trial))
+        if (rung := self.num_rungs(trial, epochs)) < len(self.levels):
+            until = min(until, self._epoch(trial, self.levels[rung]))
         train_s = (until - epochs) * cost.epoch_s
         self.run.epochs += until - epochs
         self.run.reports += 1
         self.run.train_s += train_s
         self.run.save_s += cost.report_s
+        self.before[trial] = epochs
         heapq.heappush(self.reports, (now + train_s + cost.report_s, place, trial, until))
 
 
@@ -122,8 +166,8 @@ def simulate(
 ) -> Run:
     """Run a sweep of trials with these `costs`, in their order, `places` at once. `learns`: its sampler does."""
     fleet = _Fleet(stop, costs, overhead, worker_start_s)
-    run, rungs = fleet.run, {level: Rung(stop.reduction) for level in stop.rungs()}
-    run.reached = dict.fromkeys(rungs, 0)
+    run, rules = fleet.run, Rules(stop)
+    run.reached = dict.fromkeys(fleet.levels, 0)
     later = np.maximum(np.arange(len(costs)) - LEARNS_AFTER, 0)
     quality = rng.normal(size=len(costs)) + learns * rng.uniform(0, TREND) * (1 - np.exp(-later / LEARNED_BY))
     free = 0.0  # from when on the driver is
@@ -134,11 +178,11 @@ def simulate(
         free = max(now, free) + overhead.report_s
         run.driver_s += free - now
         run.sweep_s = free
-        ended = epochs >= stop.max_epochs
+        ended = epochs >= fleet.end(trial)
         run.finished += ended
-        if epochs in rungs:
-            run.reached[epochs] += 1
-            ended |= not rungs[epochs].survives(quality[trial] + CHANCE * rng.normal())
+        for rung in range(fleet.num_rungs(trial, fleet.before[trial]), fleet.num_rungs(trial, epochs)):
+            run.reached[fleet.levels[rung]] += 1
+            ended |= not rules.survives(trial, rung, float(quality[trial] + CHANCE * rng.normal()))
         if ended:
             free = fleet.begin(place, free, fresh=False)
         else:

@@ -88,8 +88,9 @@ def _trained(plan: Plan) -> RenderableType:
     for stage in plan.stages:
         number = str(stage.num_trials)
         rows.add_row(stage.name, "1", number, number, number)
-        for level, reached in stage.rungs.items():
-            rows.add_row("  come to rung", str(level), *_numbers(reached))
+        each = len(stage.rungs) // 12 + 1
+        for level, reached in list(stage.rungs.items())[::each]:
+            rows.add_row("  come to rung", f"{level:.10g}{'' if stage.unit == 'epochs' else ' s'}", *_numbers(reached))
         rows.add_row("  to the end", str(stage.max_epochs), *_numbers(stage.finished))
         rows.add_row("  epochs in all", "", *_numbers(stage.epochs))
     return rows

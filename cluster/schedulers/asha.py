@@ -15,7 +15,7 @@ import numpy as np
 from fersweep.results.record.journal import SweepRecord
 from fersweep.results.record.ranking.order import Order, objectives_of
 from fersweep.results.record.ranking.pareto import crowding_distances, non_dominated_ranks
-from fersweep.results.record.ranking.progress import crossed, epochs_at, progress
+from fersweep.results.record.ranking.progress import crossed, epochs_at, progress, takes_part
 from fersweep.results.record.trial_record import TrialRecord
 from fersweep.search_spaces.sweep_file.schema import Stop
 
@@ -35,7 +35,7 @@ class Rung:
         self.sorted: list[float] = []
 
     def see(self, trial: TrialRecord) -> None:
-        if trial.is_infeasible:
+        if not takes_part(trial):
             value = self.values.pop(trial.number, None)
             if value is not None:
                 del self.sorted[bisect_left(self.sorted, value)]
@@ -73,7 +73,7 @@ class FrontRung:
         self._place: dict[int, int] | None = None  # of those with values, from 0; None: a trial has come since
 
     def see(self, trial: TrialRecord) -> None:
-        if trial.is_infeasible:
+        if not takes_part(trial):
             if self.losses.pop(trial.number, None) is not None:
                 self._place = None
             return

@@ -6,7 +6,7 @@ import math
 from bisect import bisect_left, insort
 from collections.abc import Sequence
 
-from fersweep.results.record.ranking.progress import crossed
+from fersweep.results.record.ranking.progress import crossed, takes_part
 from fersweep.results.record.trial_record import TrialRecord
 
 
@@ -26,7 +26,9 @@ class Levels:
         self._levels, self._metric, self._unit, self._states = levels, metric, unit, states
         self._sign, self._averaged = 1.0 if mode == "max" else -1.0, averaged
         self.values: list[list[float]] = [[] for _ in levels]
-        self._sorted: list[list[tuple[float, int]]] = [[] for _ in levels]  # (value, −number): of equals, the earlier is better
+        self._sorted: list[list[tuple[float, int]]] = [
+            [] for _ in levels
+        ]  # (value, −number): of equals, the earlier is better
         self._trials: dict[int, tuple[int, list[tuple[int, float]]]] = {}  # epochs seen, (level's index, value) of each
 
     @property
@@ -38,7 +40,7 @@ class Levels:
         return -self._sorted[index][-1][1] if self._sorted[index] else None
 
     def see(self, trial: TrialRecord) -> None:
-        if trial.state not in self._states or trial.is_infeasible:
+        if trial.state not in self._states or not takes_part(trial):
             for index, value in self._trials.pop(trial.number, (0, []))[1]:
                 del self._sorted[index][bisect_left(self._sorted[index], (value, -trial.number))]
                 del self.values[index][bisect_left(self.values[index], value)]

@@ -7,6 +7,7 @@ WilcoxonPruner does over the steps of a trial. Over K folds no p is below 2^−K
 from __future__ import annotations
 
 import math
+from typing import Any
 
 from fersweep.cluster.schedulers.levels import Levels
 from fersweep.common.errors import InputError
@@ -43,15 +44,18 @@ class Wilcoxon:
 
     def _values(self, trial: TrialRecord, level: float) -> list[float]:
         """Of each fold at `level`, which the trial has reached."""
-        return fold_values(trial.epochs[(epochs_at(progress(trial, self._stop.unit), level) or 1) - 1], self._stop.metric)
+        return fold_values(
+            trial.epochs[(epochs_at(progress(trial, self._stop.unit), level) or 1) - 1], self._stop.metric
+        )
 
 
 def p_worse(values: list[float], others: list[float], mode: str) -> float:
     """How probable it is that `values` are as much worse than `others`, pair by pair, if neither is better than the other."""
-    from scipy.stats import wilcoxon
+    from scipy import stats
 
+    test: Any = stats.wilcoxon  # pyright: ignore[reportUnknownMemberType, reportUnknownVariableType]
     differences = [value - other for value, other in zip(values, others, strict=True)]
-    return float(wilcoxon(differences, alternative="less" if mode == "max" else "greater", zero_method="zsplit").pvalue)
+    return float(test(differences, alternative="less" if mode == "max" else "greater", zero_method="zsplit").pvalue)
 
 
 def check_folds(stop: Stop, num_folds: int) -> None:

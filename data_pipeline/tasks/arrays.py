@@ -128,7 +128,7 @@ class TaskArrays:
         train, val = self.train.taken(fold.train), self.val.taken(fold.val)
         names = [self.feature_names[column] for column in fold.columns]
         if len(names) < len(self.feature_names):
-            train, val = replace(train, x=train.x[:, fold.columns]), replace(val, x=val.x[:, fold.columns])
+            train, val = (replace(part, x=np.take(part.x, fold.columns, axis=1)) for part in (train, val))
         learned = [{**record, "task": {**record["task"], "fold": number}} for record in self.learned]
         statistics = {"mean": fold.mean, "std": fold.std, "class_weight": fold.class_weight}
         return replace(self, train=train, val=val, feature_names=names, learned=learned, folds=[], **statistics)

@@ -1,8 +1,8 @@
 """The `task:` of a sweep file: which faces, classes and features of a dataset a model learns. task.py applies it."""
 
-from typing import Literal
+from typing import Any, Literal
 
-from pydantic import BaseModel, Field, NonNegativeInt, PositiveInt
+from pydantic import BaseModel, Field, NonNegativeInt, PositiveInt, field_validator
 
 from fersweep.data_pipeline.tasks.features import Features
 
@@ -42,3 +42,10 @@ class TaskSpec(BaseModel, extra="forbid", frozen=True):
     """Of the features above, only so many of the most informative: those with the highest mutual information with the
     class on train, each on its own."""
     seed: int = Field(default=0, ge=0)
+
+    @field_validator("fold", mode="before")
+    @classmethod
+    def _is_a_fold(cls, value: Any) -> Any:
+        if isinstance(value, str) and value != "all" and not value.isdecimal():
+            raise ValueError("wants the number of a fold, from 0 on, or all")
+        return value

@@ -174,6 +174,10 @@ class Task:
         table = self._table(["face_id", "detected"], rows)
         return y, table["detected"].to_numpy(), _texts(table["face_id"])
 
+    def fold_of_val(self) -> np.ndarray:
+        """(M,) int64: of a dataset with folds, the fold of each face of `everyone("val")`."""
+        return self.columns("val", ["fold"])["fold"].to_numpy().astype(np.int64)
+
     def all_rows(self, split: str) -> np.ndarray:
         """(M,) rows of the dataset, rising: the faces of `everyone(split)`."""
         return self._rows.chosen(split, detected=None)[0]

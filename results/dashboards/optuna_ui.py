@@ -30,8 +30,8 @@ if TYPE_CHECKING:
 HERE = re.compile(r"(127\.0\.0\.1|localhost)(:\d{1,5})?", re.ASCII | re.IGNORECASE)
 NOTE = """\
 **Importances here are other numbers than in `fersweep report`.** This dashboard computes its own, of finished trials alone,
-and takes their best tenth. The report counts trials that ASHA stopped with their best value, too, and takes at least five
-as the best: under ASHA those that finish are good ones, and what makes a trial bad cannot be seen in them.
+and takes their best tenth. The report counts trials that were stopped early with their best value, too, and takes at least five
+as the best: under a scheduler those that finish are good ones, and what makes a trial bad cannot be seen in them.
 """
 
 

@@ -6,6 +6,7 @@
 from __future__ import annotations
 
 import json
+from collections.abc import Callable
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -13,10 +14,13 @@ import numpy as np
 
 from fersweep.common.files import write_whole
 from fersweep.data_pipeline.faces.crop import fit
+from fersweep.data_pipeline.tasks.arrays import Arrays
+from fersweep.data_pipeline.tasks.clusters import clusters
 from fersweep.data_pipeline.tasks.task import Task
 from fersweep.results.evaluate.judgement import evaluate
 from fersweep.results.record.sweep_json import read_sweep_json
 from fersweep.results.scores.figures import Figures, read_kept
+from fersweep.results.scores.intervals import score_folds
 
 if TYPE_CHECKING:
     from sklearn.ensemble import HistGradientBoostingClassifier
@@ -51,12 +55,14 @@ def tree_baseline(task: Task, cache: Path | None = None) -> Figures:
     from sklearn.ensemble import HistGradientBoostingClassifier
     from threadpoolctl import threadpool_limits
 
-    train = task.load("train")
-    weight = None if (train.weight == 1).all() else train.weight  # to bin weighted faces takes 10 s more
-    with threadpool_limits(1):  # OpenMP's threads spin when they share cores with a sweep: 44 s instead of 0.3 s
+    def trained(train: Arrays) -> _Trees:
+        weight = None if (train.weight == 1).all() else train.weight  # to bin weighted faces takes 10 s more
         trees = HistGradientBoostingClassifier(random_state=0)
         trees.fit(_rows(train.x), train.y, sample_weight=weight)
-        figures = evaluate(_Trees(trees, len(task.classes)), task, "val")
+        return _Trees(trees, len(task.classes))
+
+    with threadpool_limits(1):  # OpenMP's threads spin when they share cores with a sweep: 44 s instead of 0.3 s
+        figures = _over_folds(task, trained) if task.num_folds else evaluate(trained(task.load("train")), task, "val")
     if task.spec.features == "pixels":
         side = f"{TREES_SIDE}×{TREES_SIDE}"
         protocol = f"{figures.protocol}; boosted trees that see faces shrunk to {side} pixels by averaging areas"
@@ -64,6 +70,32 @@ def tree_baseline(task: Task, cache: Path | None = None) -> Figures:
     if cache is not None:
         write_whole(cache, json.dumps({"key": key, "figures": figures.as_json()}, indent=1).encode())
     return figures
+
+
+def _over_folds(task: Task, trained: Callable[[Arrays], _Trees]) -> Figures:
+    """As trials of `task.fold: all` are judged: trees for each fold, and the means over folds. The other figures are of all
+    faces, each answered by the trees that did not learn it.
+    """
+    arrays = task.arrays()
+    answers, fold_of = np.zeros((len(arrays.val.y), len(task.classes))), np.zeros(len(arrays.val.y), np.int64)
+    for number, fold in enumerate(arrays.folds):
+        of_fold = arrays.of_fold(number)
+        answers[fold.val], fold_of[fold.val] = trained(of_fold.train).predict(of_fold.val.x), number
+    together = clusters(task, "val")
+    groups, predicted = together.number[together.loaded], answers.argmax(axis=1)
+    means = score_folds(arrays.val.y, predicted, len(task.classes), fold_of, groups)
+    figures = evaluate(_Answers(answers), task, "val")
+    return figures.model_copy(update={"detected": figures.detected.model_copy(update=means)})
+
+
+class _Answers:
+    """A model that has answered already: probabilities (N, C) of the faces of val."""
+
+    def __init__(self, answers: np.ndarray):
+        self.answers = answers
+
+    def predict(self, x: np.ndarray) -> np.ndarray:
+        return self.answers
 
 
 class _Trees:

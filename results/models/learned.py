@@ -36,7 +36,7 @@ def learned_split(model: FaceModel, task: Task, split: str) -> bool:
     """Was the model trained on this split of the task's dataset? The models of all folds together were trained on val."""
     fingerprint = task.manifest["fingerprint"]
     records = [each for each in records_of(model) if each["fingerprint"] == fingerprint]
-    of_all_folds = any((each.get("task") or {}).get("fold") == "all" for each in records)
+    of_all_folds = any(cast(dict[str, Any], each.get("task") or {}).get("fold") == "all" for each in records)
     return (split == "val" and of_all_folds) or any(split in each["splits"] for each in records)
 
 

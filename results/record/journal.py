@@ -1,12 +1,12 @@
 """The journal of a sweep: one append-only file that is the only record of what happened.
 
 `journal.jsonl` holds one JSON object a line, written by the driver alone and flushed to disk before anybody
-else hears of the event. The Optuna study, ASHA's rungs and the MLflow runs are made of it: they are rebuilt by
+else hears of the event. The Optuna study, the scheduler's rungs and the MLflow runs are made of it: they are rebuilt by
 replaying the events in order and never hold anything that is not here.
 
 Events: `session` (a driver started, was interrupted, finished), `sampled` (a trial got its hparams; `suggest_s`: how long its suggestion took; `attrs`: what the sampler keeps), `report` (a trial
 trained one or more epochs; `worker`: what its process used; `costs`: what its model costs, measured once), `fault` (an attempt at a trial broke off, or its checkpoint
-was damaged; the trial goes on; `log`: the last lines that a process wrote before it died), `ended` (a trial finished, was stopped by ASHA, or failed), `reopened` (an ended trial
+was damaged; the trial goes on; `log`: the last lines that a process wrote before it died), `ended` (a trial finished, was stopped by the scheduler, or failed), `reopened` (an ended trial
 runs again: more epochs, or a failed one once more).
 
 A sweep whose storage is a bucket has its journal there, in segments `journal/00000.jsonl`; the local file is a copy.

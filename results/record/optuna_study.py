@@ -107,7 +107,7 @@ def study_of(record: SweepRecord, metric: str, mode: str, judge_stopped: bool = 
     """The trials of a sweep as a study, in the journal's order.
 
     judge_stopped: stopped trials that have a value are COMPLETE, too. Optuna's plots and importances look at complete
-    trials alone, which under ASHA are the good ones: what makes a trial bad could not be seen.
+    trials alone, which under a scheduler are the good ones: what makes a trial bad could not be seen.
     """
     import optuna
 

@@ -172,7 +172,7 @@ def _all_curves(data: ReportData, trials: list[TrialRecord], best: TrialRecord |
             numbers.append(np.full(len(indices) + 1, trial.number))
         figure.add_trace(
             Scatter(
-                x=np.concatenate(xs),
+                x=np.concatenate(xs).astype(np.float32),
                 y=np.concatenate(ys).astype(np.float32),
                 customdata=np.concatenate(numbers).astype(np.int32),
                 mode="lines" if max(trial.num_epochs for trial in in_state) > 1 else "markers",

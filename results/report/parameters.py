@@ -1,6 +1,6 @@
 """What a search learnt of its space, as sections of a page: which parameters matter, and where the good values are.
 
-Most are Optuna's plots. These look at complete trials alone, which under ASHA are the good ones; so trials that it
+Most are Optuna's plots. These look at complete trials alone, which under a scheduler are the good ones; so trials that it
 stopped count here with the best value that they reached.
 """
 
@@ -54,7 +54,9 @@ def sections(data: ReportData) -> list[Section]:
     shown = list(weights or params)[:MAX_PARAMS]
     which = f"the {len(shown)} most important of {len(params)} parameters" if weights else f"{len(shown)} parameters"
     stopped = sum(trial.state == "stopped" for trial in data.ranked)
-    counted = f" {stopped} trials that ASHA stopped count with the best value that they reached." if stopped else ""
+    counted = (
+        f" {stopped} trials that were stopped early count with the best value that they reached." if stopped else ""
+    )
     return [
         _important(weights, len(trials), counted),
         _slices(data, trials, shown, which),
@@ -127,7 +129,7 @@ def _slices(data: ReportData, trials: list[optuna.trial.FrozenTrial], params: li
     return Section(
         "Slices",
         side_by_side([_slice(data, trials, name, best) for name in params], 270),
-        f"Each trial's value against one parameter at a time: {which}. Trials that ASHA stopped are gray, and were judged "
+        f"Each trial's value against one parameter at a time: {which}. Trials that were stopped early are gray, and were judged "
         "after fewer epochs; the ring is the best trial.",
     )
 

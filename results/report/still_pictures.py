@@ -30,7 +30,7 @@ def sections(data: ReportData) -> list[Section]:
         return []
     note = (
         f"Each trial's best {data.metric} on val, when it was reached, with the best so far as a line; and every trial's "
-        f"value by epoch. The best trial is {data.ranked[0].name}."
+        f"value by {data.unit}. The best trial is {data.ranked[0].name}."
     )
     return [Section("History and learning curves", side_by_side([_history(data), _curves(data)]), note)]
 
@@ -63,7 +63,7 @@ def _curves(data: ReportData) -> Markup:
         values, label = data.values(trial), trial.state if trial.state not in labelled else None
         labelled.add(trial.state)
         axes.plot(
-            np.arange(1, len(values) + 1),
+            data.come(trial),
             values,
             ".-" if len(values) == 1 else "-",
             color=STATES[trial.state],
@@ -71,9 +71,9 @@ def _curves(data: ReportData) -> Markup:
             alpha=0.8 if len(trials) <= 20 else 0.4,
             label=label,
         )
-    best = data.values(data.ranked[0])
-    axes.plot(np.arange(1, len(best) + 1), best, color=BEST, linewidth=2, label=f"best, {data.ranked[0].name}")
-    return picture(figure, axes, "epoch", data.metric, f"Learning curves of {len(trials)} trials")
+    best = data.ranked[0]
+    axes.plot(data.come(best), data.values(best), color=BEST, linewidth=2, label=f"best, {best.name}")
+    return picture(figure, axes, data.unit, data.metric, f"Learning curves of {len(trials)} trials")
 
 
 def picture(figure: Figure, axes: Axes, x: str, y: str, title: str) -> Markup:

@@ -73,7 +73,7 @@ class Faces:
         """(num,) fold of each face that a trial of `task.fold: all` answers; None of another, or where they are not known."""
         if self.sweep.asked.task.fold != "all" or self.clusters is None:
             return None
-        folds = self.sweep.task().columns("val", ["fold"])["fold"].to_numpy()[self.clusters.loaded]
+        folds = self.sweep.task().fold_of_val()[self.clusters.loaded]
         return folds if len(folds) == num else None
 
     @property

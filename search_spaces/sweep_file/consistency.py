@@ -10,7 +10,7 @@ from fersweep.common.text import masked, one_line
 from fersweep.search_spaces.sweep_file.schema import Older, Resources, Stop, Sweep
 from fersweep.search_spaces.sweep_file.searched_space import drawn
 from fersweep.search_spaces.sweep_file.sections import suitability
-from fersweep.search_spaces.sweep_file.sections.schedulers import SCHEDULERS
+from fersweep.search_spaces.sweep_file.sections.schedulers import SCHEDULERS, most_brackets
 
 LONGEST_CLASS = 200  # characters of a class's name
 LEAST = 0.01  # of a CPU or a GPU
@@ -43,8 +43,16 @@ def refuse_contradictions(sweep: Sweep) -> None:
         raise ValueError(
             f"stop.report_s: {stop.report_s:g} must be below stop.timeout_s, {stop.timeout_s:g}, or every trial counts as hanging"
         )
+    brackets, most = stop.scheduler_options.get("brackets", 1), most_brackets(stop.grace or 1, stop.reduction, stop.end)
+    if brackets > most:
+        raise ValueError(
+            f"stop.scheduler_options.brackets: {brackets}, but only {most} can begin within {stop.at(stop.end)}, the first at "
+            f"{stop.at(stop.grace)} and each {stop.reduction} times later than the one before"
+        )
     if "wilcoxon" in (stop.scheduler, stop.scheduler_options.get("inner")) and sweep.task.fold != "all":
-        raise ValueError("stop.scheduler: wilcoxon compares the folds of trials: want task.fold: all, or another scheduler")
+        raise ValueError(
+            "stop.scheduler: wilcoxon compares the folds of trials: want task.fold: all, or another scheduler"
+        )
     refuse_amounts(sweep.resources)
 
 

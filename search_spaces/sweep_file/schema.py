@@ -140,9 +140,10 @@ class Stop(Part):
     @model_validator(mode="before")
     @classmethod
     def _no_epochs_among_seconds(cls, content: Any) -> Any:
-        if isinstance(content, dict) and "unit" in content and content["unit"] == "seconds":
-            return {"grace_epochs": None, **cast("dict[str, Any]", content)}
-        return content
+        asked: Any = {"grace_epochs": None}
+        if isinstance(content, dict) and cast("dict[str, Any]", content).get("unit") == "seconds":
+            return asked | content
+        return cast("Any", content)
 
     @model_validator(mode="after")
     def _check(self) -> Stop:
@@ -163,6 +164,10 @@ class Stop(Part):
         return self
 
     def _check_unit(self) -> None:
+        if self.unit not in self._options().UNITS:
+            raise ValueError(
+                f"stop.unit: {self.unit}, but {self.scheduler} counts {' or '.join(self._options().UNITS)}"
+            )
         other = {"grace_s": "grace_epochs", "max_s": "max_epochs"}
         if self.unit == "seconds":
             other = {"grace_epochs": "grace_s"}
@@ -307,6 +312,8 @@ class Sweep(Part):
     def _check(self) -> Sweep:
         if self.then is not None and self.then.best > self.search.num_trials:
             raise ValueError(f"then.best: {self.then.best} is more than search.num_trials, {self.search.num_trials}")
+        if self.following is not None:
+            self.following.stop.rungs()
         if self.following is not None and len(self.following.name) > MAX_NAME:
             raise ValueError(
                 f"name: {self.following.name!r}, as `then` names its sweep, is longer than {MAX_NAME} characters"

@@ -74,18 +74,34 @@ def test_the_driver_is_a_place_where_reports_queue() -> None:
     assert estimate.bottleneck(estimate.shares([run], 40, 0.0)) == "driver and sampler"
 
 
-def test_trials_at_the_rungs_are_as_many_as_in_a_search(tmp_path: Path, open_journal: Any) -> None:
+@pytest.mark.parametrize(
+    "stop",
+    [
+        {},
+        {"scheduler": "hyperband"},
+        {"unit": "seconds", "grace_epochs": None, "grace_s": 4.0, "max_s": 40.0},
+    ],
+)
+def test_trials_at_the_rungs_are_as_many_as_in_a_search(
+    tmp_path: Path, open_journal: Any, stop: dict[str, Any]
+) -> None:
+    """Each of the sweep's schedulers, by the rungs of which epochs of two seconds are the same ones."""
     from fersweep.cluster.search.decisions import Search
 
-    sweep = make_sweep(search={"sampler": "random", "num_trials": 40, "start_from": []})
-    search = Search(sweep, open_journal(tmp_path / "journal.jsonl"))
+    search_for = {"sampler": "random", "num_trials": 40, "start_from": []}
+    sweep = make_sweep(search=search_for, stop={**stop, "scheduler": stop.get("scheduler", "asha")})
+    of_epochs = {
+        key: value for key, value in stop.items() if not key.endswith("_s") and key not in ("unit", "grace_epochs")
+    }
+    search = Search(make_sweep(search=search_for, stop=of_epochs), open_journal(tmp_path / "journal.jsonl"))
     drive(search)
-    levels = sweep.stop.rungs()
-    real = {level: sum(trial.num_epochs >= level for trial in search.record.trials.values()) for level in levels}
+    levels, epoch_s = sweep.stop.rungs(), 2 if stop.get("unit") == "seconds" else 1
+    trials = search.record.trials.values()
+    real = {level: sum(trial.num_epochs >= level / epoch_s for trial in trials) for level in levels}
     found = estimate.stage(sweep, estimate.runs(sweep, costs_of(), 1, NO_SUGGESTION))
     assert found.rungs[levels[0]] == Range(40, 40, 40)
     for level in levels[1:]:
-        assert found.rungs[level].low - 2 <= real[level] <= found.rungs[level].high + 2
+        assert found.rungs[level].low - 4 <= real[level] <= found.rungs[level].high + 4
     assert found.epochs.low * 0.9 <= search.record.num_epochs <= found.epochs.high * 1.1
 
 

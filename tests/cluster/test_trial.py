@@ -102,6 +102,21 @@ def test_a_report_ends_at_a_rung_and_saves_the_best_epoch_in_between(
     assert found[1].shape == (len(arrays.val.y), len(arrays.classes))
 
 
+def test_a_report_ends_at_a_rung_of_seconds_and_a_trial_at_the_last_one(begin: Callable[..., TrialSession]) -> None:
+    """Epochs of 1/128 s each, as they say of themselves: rungs at 2 and 4.5 of them, the end at 6."""
+    hparams, epoch_s = {**RISING, "epoch_s": 1 / 128}, 1 / 128
+    of_seconds = {"unit": "seconds", "rungs": (2 * epoch_s, 4.5 * epoch_s), "max_s": 6 * epoch_s, "report_s": 60.0}
+    session = begin(hparams=hparams, **of_seconds)
+    assert [epochs(session.run()) for _ in range(2)] == [[1, 2], [3, 4, 5]]
+    resumed = begin(known=5, hparams=hparams, **of_seconds)
+    report = resumed.run()
+    assert (epochs(report), report.status, report.reason) == ([6], "finished", "trained for 0.046875 s")
+    patient = begin(known=6, hparams={**hparams, "early_stopping_patience": 1}, **{**of_seconds, "max_s": 1.0})
+    patient.epochs[4]["val_macro_f1"] = 1.0
+    report = patient.run()
+    assert (report.status, report.reason) == ("finished", "no better epoch in 1")
+
+
 def truncate(file: Path) -> None:
     file.write_bytes(file.read_bytes()[: file.stat().st_size // 2])
 

@@ -31,7 +31,11 @@ WHOLE = {  # every key of the schema
     "stop": {
         "metric": "val_loss",
         "mode": "min",
-        "scheduler": "asha",
+        "scheduler": "hyperband",
+        "scheduler_options": {"brackets": 2},
+        "unit": "epochs",
+        "grace_s": None,
+        "max_s": None,
         "grace_epochs": 2,
         "max_epochs": 20,
         "reduction": 2,

@@ -9,6 +9,13 @@ from itertools import accumulate
 from fersweep.results.record.trial_record import TrialRecord
 
 
+def takes_part(trial: TrialRecord) -> bool:
+    """Whether others are compared with a trial: not with a repeat of a finalist, nor with one that was stopped because it never
+    will keep to a constraint.
+    """
+    return getattr(trial, "repeat_of", None) is None and not trial.is_infeasible
+
+
 def training_seconds(epoch_s: Iterable[float]) -> list[float]:
     """Seconds of training by the end of each epoch, of those that each took; an unmeasured one (NaN) counts as none."""
     return list(accumulate(seconds if seconds > 0 else 0.0 for seconds in epoch_s))

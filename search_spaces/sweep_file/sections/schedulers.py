@@ -24,6 +24,7 @@ class Scheduler(Part):
     SEVERAL_OBJECTIVES: ClassVar[bool] = False
     USES: ClassVar[tuple[str, ...]] = ()
     TITLE: ClassVar[str] = ""
+    UNITS: ClassVar[tuple[str, ...]] = ("epochs", "seconds")  # in which it can count
 
     def in_words(self, at_rungs: str) -> str:
         """What ends a trial early; `at_rungs`: where trials are compared, in words, or ""."""
@@ -61,14 +62,7 @@ class Hyperband(Scheduler):
         return rungs(grace, reduction, end)
 
     def settled(self, grace: float, reduction: int, end: float) -> Self:
-        levels = len(rungs(grace, reduction, end))
-        most = max(levels + (grace * reduction**levels == end), 1)
-        if self.brackets is not None and self.brackets > most:
-            raise ValueError(
-                f"stop.scheduler_options.brackets: {self.brackets}, but only {most} can begin within {end}, the first at {grace} "
-                f"and each {reduction} times later than the one before"
-            )
-        return self.model_copy(update={"brackets": self.brackets or most})
+        return self.model_copy(update={"brackets": self.brackets or most_brackets(grace, reduction, end)})
 
 
 class Spaced(Scheduler):
@@ -183,6 +177,12 @@ SCHEDULERS: dict[str, type[Scheduler]] = {
     "none": Never,
 }
 INNER = ("asha", "hyperband", "median", "percentile", "wilcoxon")  # of what `patient` may ask
+
+
+def most_brackets(grace: float, reduction: int, end: float) -> int:
+    """How many of Hyperband's brackets can begin within `end`."""
+    levels = len(rungs(grace, reduction, end))
+    return max(levels + (grace * reduction**levels == end), 1)
 
 
 def rungs(grace: float, reduction: int, end: float) -> list[float]:

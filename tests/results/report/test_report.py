@@ -19,12 +19,13 @@ from fersweep.results.record import checkpoints, timeline
 from fersweep.results.record.journal import read_events
 from fersweep.results.record.recorded_sweep import load_sweep
 from fersweep.results.record.storage import Storage
+from fersweep.results.report import learning_curves, parameters, still_pictures, workers
 from fersweep.results.report import page as report
-from fersweep.results.report import parameters
+from fersweep.results.report.data import ReportData
 from fersweep.results.scores import charts, feature_charts, intervals
 from fersweep.results.tracking import recorder_process, report_upload
 from tests.recorded import client_of, runs_of
-from tests.sweeps import UP_TO_1, NewSweep, write_journal, write_sweep_json
+from tests.sweeps import METRIC, UP_TO_1, FakeDriver, NewSweep, write_journal, write_sweep_json
 
 pytestmark = pytest.mark.slow
 
@@ -162,6 +163,38 @@ def test_names_are_escaped(home: Path, arrays: TaskArrays, tmp_path: Path) -> No
     assert bad not in page
     assert "alert(1)" in page
     assert loaded.headings
+
+
+def test_rungs_by_seconds(home: Path, arrays: TaskArrays, tmp_path: Path) -> None:
+    """Curves by seconds of training, their ends and the rungs with them; the trials were to train 90 s each."""
+    sweep_dir = write_sweep_json(tmp_path, home / "data" / "tiny", arrays)
+    content = json.loads((sweep_dir / "sweep.json").read_text())
+    content["sweep"]["stop"] |= {"unit": "seconds", "grace_s": 10.0, "max_s": 90.0, "scheduler": "hyperband"}
+    content["sweep"]["stop"] |= {"grace_epochs": None, "max_epochs": 400}
+    (sweep_dir / "sweep.json").write_text(json.dumps(content))
+    driver = FakeDriver(sweep_dir, arrays)
+    for trial, num_epochs in enumerate((20, 5, 5)):
+        driver.sample(trial, {"rate": 0.1})
+        rows = [{"epoch": epoch, METRIC: 0.5 - 0.1 * trial, "epoch_s": 5.0} for epoch in range(1, num_epochs + 1)]
+        driver.report(trial, rows)
+        driver.end(
+            trial, "stopped" if trial else "finished", f"below the best 1/3 of bracket 0, 0.5, at {10 * trial} s"
+        )
+    driver.journal.close()
+    driven = timeline.Timeline(read_events(sweep_dir / "journal.jsonl"))
+    data = ReportData(load_sweep(sweep_dir), driven, {})
+    assert [row[:3] for row in workers._rungs(data)] == [["10", 3, 1], ["30", 1, 0]]
+    curves = learning_curves._all_curves(data, list(data.record.trials.values()), None)
+    assert (curves.layout.xaxis.title.text, [line.x0 for line in curves.layout.shapes]) == (
+        "seconds of training",
+        [10, 30],
+    )
+    assert [max(trace.x) for trace in curves.data] == [25, 100, 25]
+    assert "value by seconds of training" in still_pictures.sections(data)[0].note
+    page = learning_curves._curves(data)
+    assert "Hyperband compares trials at 10, 30 s of training" in page.note
+    saved = workers._saved(data)
+    assert "30 epochs were run where 3 trials of 90 s would have taken 56" in saved.note  # 20, and 90 / 5 twice
 
 
 def test_two_hundred_trials_stay_light(home: Path, arrays: TaskArrays, tmp_path: Path) -> None:
