@@ -19,6 +19,7 @@ from fersweep.cluster.driver.notifications import webhook
 from fersweep.cluster.driver.run_sweep import Outcome, run_sweep
 from fersweep.cluster.new_sweep import new_sweep, refuse_existing, refuse_stored
 from fersweep.cluster.plans import find_plan
+from fersweep.cluster.samplers import custom
 from fersweep.cluster.schedulers.wilcoxon import check_folds
 from fersweep.cluster.search.older_sweeps import best_points, history
 from fersweep.common import ray_connection
@@ -56,6 +57,7 @@ VERSIONS_OF = (
 def describe(asked: Sweep, data: str | Path, home: Path) -> tuple[SweepJson, TaskArrays]:
     """What `sweep.json` is to hold, and the task's arrays. Raises InputError if the task does not fit the dataset."""
     check_name(Path(data), f"--data {data}")
+    custom.check(asked.search.sampler, asked.search.sampler_options)
     task = Task(data, asked.task)
     arrays = node_arrays.load(task)
     for split, part in (("train", arrays.train), ("val", arrays.val)):

@@ -15,6 +15,7 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
+from fersweep.cluster.samplers import custom
 from fersweep.common.errors import InputError
 from fersweep.common.files import lock, nearest_directory, write_whole
 from fersweep.common.text import shell
@@ -93,8 +94,12 @@ def _make(unfinished: Path, directory: Path, sweep: SweepJson) -> SweepJson:
     content = sweep.as_bytes()
     (unfinished / "trials").mkdir(exist_ok=True)
     write_whole(unfinished / "sweep.json", content)
+    code = custom.keep(sweep.asked.search.sampler)
+    custom.write(code, unfinished)
     if storage.path is None:
         _stored(storage.address, content, sweep.sweep_id)
+        for name, part in code.items():
+            storage.write(name, part)
     try:
         unfinished.rename(directory)
     except OSError:
@@ -155,7 +160,7 @@ def _remove_unfinished(sweeps: Path) -> int:
         if not UNFINISHED.fullmatch(path.name) or not path.is_dir() or path.is_symlink():
             continue
         trials, names = path / "trials", {file.name for file in path.iterdir()}
-        strange = names - {LOCK, "sweep.json", "trials"} or (trials.is_dir() and any(trials.iterdir()))
+        strange = names - {LOCK, "sweep.json", "trials", custom.COPIES} or (trials.is_dir() and any(trials.iterdir()))
         if strange or _asks_for_a_bucket(path):
             continue
         with contextlib.suppress(OSError, InputError), lock(path / LOCK, 0):  # held: it is being launched; or no lock

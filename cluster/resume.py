@@ -20,6 +20,7 @@ from fersweep.cluster.driver.notifications import webhook
 from fersweep.cluster.driver.run_sweep import Outcome, run_sweep
 from fersweep.cluster.launch import versions
 from fersweep.cluster.one_driver import alone
+from fersweep.cluster.samplers import custom
 from fersweep.common import ray_connection
 from fersweep.common.errors import InputError
 from fersweep.common.files import check_writable, write_whole
@@ -78,6 +79,7 @@ def resume(
     with alone(directory, storage, wait_s):  # checked and written under one lock: what is refused has changed nothing
         if storage.path is None:
             pull(storage, directory)  # another machine may have gone on with it
+            custom.pull(storage, directory)
         recorded = load_sweep(directory)
         sweep = recorded.sweep
         check_own(directory, sweep.name)

@@ -12,8 +12,9 @@ from typing import Any
 
 import pytest
 
-from fersweep.cluster.samplers.known_trials import BEST
+from fersweep.cluster.samplers.registry import GOOD, good
 from fersweep.results.record.recorded_sweep import load_sweep
+from fersweep.search_spaces.sweep_file.sections.samplers import Tpe
 from tests.sweeps import write_sweep
 
 
@@ -330,13 +331,8 @@ def test_names_of_optuna() -> None:
     )
     from optuna.samplers._tpe.sampler import default_gamma
 
-    most = max(map(default_gamma, range(10_000)))
-    check(
-        most == BEST,
-        "optuna",
-        "cluster/samplers/known_trials.py",
-        "default_gamma, which takes at most 25 trials for good",
-    )
+    same = all(default_gamma(number) == good(Tpe(), number) for number in range(10_000))
+    check(same, "optuna", "cluster/samplers/registry.py", f"default_gamma, which takes {GOOD} trials at most for good")
     study = optuna.create_study()
     is_storage = isinstance(study._storage, optuna.storages.BaseStorage)
     check(is_storage, "optuna", "results/dashboards/optuna_ui.py", "Study._storage")

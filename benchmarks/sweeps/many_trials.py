@@ -50,17 +50,17 @@ class Watched:
         self._process = psutil.Process()
         self._next, self._report = kind.next, kind.report
 
-        def suggest(search: Any) -> Any:
-            return self.next(search)
+        def suggest(search: Any, wait: bool = True) -> Any:
+            return self.next(search, wait)
 
         def report(search: Any, number: int, *arguments: Any) -> bool:
             return self.report(search, number, *arguments)
 
         kind.next, kind.report = suggest, report
 
-    def next(self, search: Any) -> Any:
+    def next(self, search: Any, wait: bool) -> Any:
         start = time.thread_time()
-        assignment = self._next(search)
+        assignment = self._next(search, wait)
         if assignment is not None:
             self._suggested[assignment.trial] = time.thread_time() - start
         return assignment

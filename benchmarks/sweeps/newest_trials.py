@@ -23,8 +23,13 @@ from optuna.distributions import FloatDistribution, distribution_to_json
 
 ROOT = Path(__file__).resolve().parents[2]
 sys.path.insert(0, str(ROOT))
-from fersweep.cluster.samplers import known_trials  # noqa: E402
+from fersweep.cluster.samplers.asked import Shown  # noqa: E402
+from fersweep.cluster.samplers.known_trials import KnownTrials  # noqa: E402
+from fersweep.cluster.samplers.record_storage import RecordStorage  # noqa: E402
+from fersweep.cluster.samplers.registry import GOOD, SAMPLERS  # noqa: E402
+from fersweep.results.record.optuna_study import OneMetric  # noqa: E402
 from fersweep.results.record.trial_record import Epochs, TrialRecord  # noqa: E402
+from fersweep.search_spaces.sweep_file.sections.samplers import Tpe  # noqa: E402
 
 NAMES = [f"x{index}" for index in range(6)]
 DRAWN = dict.fromkeys(NAMES, distribution_to_json(FloatDistribution(0, 1)))
@@ -49,15 +54,15 @@ def hartmann(x: np.ndarray) -> float:
 
 def search(seed: int, newest: int, num_trials: int) -> tuple[float, float, float]:
     """The best value, the mean of the last third, and CPU milliseconds a suggestion."""
-    known_trials.NEWEST = newest
-    known, rng = known_trials.KnownTrials("value", "max"), np.random.default_rng(seed)
+    shown = Shown(newest, GOOD, curves=True, keeps=False)
+    known, rng = KnownTrials(OneMetric("value", "max"), shown), np.random.default_rng(seed)
     values: list[float] = []
     start = time.process_time()
     for number in range(num_trials):
         drawn = int(np.random.default_rng([seed, number]).integers(2**31))
         sampler = optuna.samplers.TPESampler(seed=drawn, multivariate=True, group=True, constant_liar=True)
-        storage = known_trials.KnownStorage(known.frozen())
-        trial = optuna.create_study(direction="maximize", sampler=sampler, storage=storage).ask()
+        storage = RecordStorage(known, number, "s")
+        trial = optuna.load_study(study_name="s", sampler=sampler, storage=storage).ask()
         values.append(hartmann(np.array([trial.suggest_float(name, 0, 1) for name in NAMES])))
         epochs = Epochs([{"epoch": 1, "value": values[-1] + float(rng.normal(0, 0.05))}])
         known.see(TrialRecord(number, {}, trial.params, DRAWN, epochs=epochs, state="finished", ended_at=1.0))
@@ -72,7 +77,7 @@ def main() -> None:
     options = parser.parse_args()
     warnings.simplefilter("ignore", optuna.exceptions.ExperimentalWarning)
     optuna.logging.set_verbosity(optuna.logging.ERROR)
-    shown = known_trials.NEWEST
+    shown = SAMPLERS["tpe"].shown(Tpe()).newest
     print("| seed | TPE is shown | best | mean of the last third | CPU ms a suggestion |\n|---|---|---|---|---|")
     for seed in range(options.seeds):
         for newest in (shown, options.trials):

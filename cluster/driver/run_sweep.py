@@ -143,6 +143,8 @@ def _tune(
                 search.active.clear()
     except KeyboardInterrupt:  # the second one: now
         pass
+    finally:
+        search.making.drop()
 
 
 def _last_line(error: Exception) -> str:

@@ -101,7 +101,7 @@ class SearchAdapter(Searcher):
                 if remaining := self._search.remaining:
                     waits = True
                     if self._has_place(remaining):
-                        assignment = self._search.next()
+                        assignment = self._search.next(wait=not self._search.active)  # whose reports must not wait
                 else:
                     self._places.want(0, len(self._search.active))
         if assignment is not None:

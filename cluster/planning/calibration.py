@@ -26,6 +26,7 @@ from typing import IO, Any
 
 from fersweep.cluster.planning.costs import Costs, TrialCost
 from fersweep.cluster.planning.measure import Trials, Tried
+from fersweep.cluster.planning.suggestions import begin
 from fersweep.cluster.samplers.sampler import Sampler
 from fersweep.common.errors import InputError
 from fersweep.common.processes import environment, module_command
@@ -33,11 +34,11 @@ from fersweep.data_pipeline.tasks import node_arrays
 from fersweep.data_pipeline.tasks.arrays import TaskArrays
 from fersweep.results.record.journal import SweepRecord
 from fersweep.results.record.sweep_json import SweepJson
+from fersweep.search_spaces.sweep_file.sections.suitability import options_of
 from fersweep.trainables import gpu_share
 
 MOST_AT_ONCE = 16  # processes of a calibration
 MOST_TRIALS = 48  # that are tried
-STARTUP_TRIALS = 10  # of Optuna's TPE, which are drawn at random whatever the earlier ones gave
 BUDGET_S = 15.0  # for the trials of a process, beside its start
 CLUSTER_PATIENCE_S = 900.0  # for tasks to find places on a cluster, and to end
 PATIENCE_S = 10.0  # for a child to clean up
@@ -46,14 +47,22 @@ PATIENCE_S = 10.0  # for a child to clean up
 def own_trials(sweep: SweepJson) -> tuple[Trials, int]:
     """The sweep's first trials as its sampler draws them, and how many of them are sure.
 
-    Those of the start points, and TPE's first ten, do not depend on what others gave; later ones are only like them.
+    Those of the start points, and the first that a sampler draws (TPE's first ten), do not depend on what others gave; later
+    ones are only like them. No trial is known to have ended.
     """
-    sampler = Sampler(sweep.asked, sweep.history, sweep.older_points)
+    sampler, record, trials = (
+        Sampler(sweep.asked, sweep.history, sweep.older_points),
+        SweepRecord(),
+        list[tuple[int, dict[str, Any]]](),
+    )
     search, points = sweep.asked.search, len(sweep.points) + len(sweep.asked.search.points)
-    number = min(search.num_trials, MOST_TRIALS)
-    trials = [(index, sampler.suggest(SweepRecord(), index).hparams) for index in range(number)]
-    sure = number if search.sampler == "random" else max(points, 0 if sweep.history else STARTUP_TRIALS)
-    return trials, min(sure, number)
+    while len(trials) < min(search.num_trials, MOST_TRIALS) and not sampler.exhausted(record):
+        suggestion = sampler.suggest(record, len(trials))
+        begin(record, len(trials), suggestion)
+        trials.append((len(trials), suggestion.hparams))
+    options = options_of(sweep.asked)
+    first = len(trials) if not options.LEARNS else 0 if sweep.history else options.num_first
+    return trials, min(max(points, first), len(trials))
 
 
 def calibrate(

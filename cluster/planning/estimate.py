@@ -14,6 +14,7 @@ from fersweep.cluster.planning.simulation import Overhead, Run, simulate
 from fersweep.cluster.planning.suggestions import Suggestions
 from fersweep.common.errors import InputError
 from fersweep.search_spaces.sweep_file.schema import Sweep
+from fersweep.search_spaces.sweep_file.sections.suitability import options_of
 
 RUNS, MOST_REPORTS = 200, 400_000  # of the simulation; fewer runs where a sweep has many reports
 LOW, HIGH = 0.1, 0.9  # quantiles of a range
@@ -102,7 +103,7 @@ def runs(sweep: Sweep, costs: Costs, places: int, suggestions: Suggestions, seed
         )
     num_runs = max(min(RUNS, int(MOST_REPORTS / (number * reports_each))), 3)
     overhead = Overhead(REPORT_S, TRIAL_S, suggestions.of)
-    learns = sweep.search.sampler == "tpe"
+    learns = options_of(sweep).LEARNS
     found: list[Run] = []
     for index in range(num_runs):
         rng = np.random.default_rng([seed, index])

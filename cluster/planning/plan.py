@@ -31,6 +31,7 @@ from fersweep.data_pipeline.tasks.task import Task
 from fersweep.results.record.sweep_json import Planned, SweepJson
 from fersweep.search_spaces.sweep_file.schema import Sweep
 from fersweep.search_spaces.sweep_file.searched_space import fetch
+from fersweep.search_spaces.sweep_file.sections.suitability import expected_trials
 
 BUSY = 0.5  # of a machine's CPUs in use before a calibration begins: it says so
 
@@ -98,7 +99,8 @@ def plan(
     places, load = machines.places(asked.resources), os.getloadavg()[0]
     costs = _costs(sweep, arrays, home, machines, places, options, say)
     costs = replace(costs, read_s=max(costs.read_s, read_s))
-    sweeps = [(asked, costs)]
+    search = asked.search.model_copy(update={"num_trials": expected_trials(asked)})
+    sweeps = [(asked.model_copy(update={"search": search}), costs)]
     if asked.following is not None:
         sweeps.append((asked.following, _scaled(costs, sweep, data, asked.following)))
     suggestions = time_suggestions(sweep)

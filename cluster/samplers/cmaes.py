@@ -12,6 +12,7 @@ told is an attribute of the study: the optimizer is made anew from it, and kept 
 from __future__ import annotations
 
 import math
+from collections.abc import Callable
 from typing import TYPE_CHECKING, Any
 
 import cmaes
@@ -25,7 +26,7 @@ from fersweep.cluster.samplers.record_storage import STUDY
 from fersweep.results.record.trial_record import TrialRecord
 
 if TYPE_CHECKING:
-    from fersweep.cluster.samplers.registry import Asked
+    from fersweep.cluster.samplers.asked import Asked
 
 GENERATION, POINT, TOLD = "cmaes:generation", "cmaes:point", "cmaes:told:"
 Optimizer = cmaes.CMA | cmaes.CMAwM
@@ -72,15 +73,16 @@ class Optimizers:
     def see(self, trial: TrialRecord) -> None:
         pass
 
-    def after(self, told: list[Told], new: Any) -> Optimizer:
+    def after(self, told: list[Told], new: Callable[[], Optimizer]) -> Optimizer:
         """The one that was told all this; `new()`: one that was told nothing."""
-        if self._optimizer is None or self._told != told[: len(self._told)]:
-            self._told, self._optimizer = [], new()
+        optimizer = self._optimizer
+        if optimizer is None or self._told != told[: len(self._told)]:
+            self._told, self._optimizer = [], (optimizer := new())
         for generation in told[len(self._told) :]:
             points = [np.array(point, dtype=float) for point in generation["points"]]
-            self._optimizer.tell(list(zip(points, generation["losses"], strict=True)))
+            optimizer.tell(list(zip(points, generation["losses"], strict=True)))
             self._told.append(generation)
-        return self._optimizer
+        return optimizer
 
 
 class CmaEs(optuna.samplers.BaseSampler):
@@ -119,7 +121,9 @@ class CmaEs(optuna.samplers.BaseSampler):
         self._storage.set_trial_system_attr(trial.number, GENERATION, len(told))
         if self._options.with_margin:
             self._storage.set_trial_system_attr(trial.number, POINT, raw.tolist())
-        return {name: axis.from_unit(float(share)) for (name, axis), share in zip(self._axes.items(), point, strict=True)}
+        return {
+            name: axis.from_unit(float(share)) for (name, axis), share in zip(self._axes.items(), point, strict=True)
+        }
 
     def _new(self) -> Optimizer:
         number, seed = len(self._axes), self._asked.sweep_seed

@@ -23,9 +23,12 @@ from pathlib import Path
 from types import ModuleType
 from typing import TYPE_CHECKING, Any
 
-from fersweep.cluster.samplers.registry import Asked, Row, Shown
+from fersweep.cluster.samplers.asked import Asked, Shown
+from fersweep.cluster.samplers.registry import Row
 from fersweep.common.errors import InputError
+from fersweep.common.files import write_whole
 from fersweep.common.untrusted import MB, is_object, parse_json, read_regular, why
+from fersweep.results.record.storage import Storage
 from fersweep.results.record.trial_record import TrialRecord
 from fersweep.search_spaces.sweep_file.sections.samplers import HUB, OWN, is_custom
 
@@ -65,6 +68,8 @@ def load(name: str, directory: Path | None = None) -> type[optuna.samplers.BaseS
     if copy is not None and copy.is_dir():
         _refuse_changed(copy)
         return _class(name, copy)
+    if directory is not None and (directory / "sweep.json").exists():
+        raise InputError(f"{copy} is gone, the copy of the sampler that the sweep was launched with: put it back")
     return _class(name, None)
 
 
@@ -86,7 +91,9 @@ def _class(name: str, copy: Path | None) -> type[optuna.samplers.BaseSampler]:
     if wanted is None:
         kinds = {key: kind for key, kind in kinds.items() if kind.__module__.startswith(module.__name__)}
         if len(kinds) != 1:
-            raise InputError(f"search.sampler: {name} has the samplers {', '.join(sorted(kinds)) or 'none'}: want {name}:CLASS")
+            raise InputError(
+                f"search.sampler: {name} has the samplers {', '.join(sorted(kinds)) or 'none'}: want {name}:CLASS"
+            )
         return next(iter(kinds.values()))
     if wanted not in kinds:
         known = f"; it has {', '.join(sorted(kinds))}" if kinds else ""
@@ -184,17 +191,40 @@ def keep(name: str) -> dict[str, bytes]:
     return {f"{COPIES}/{path}": content for path, content in files.items()}
 
 
-def _refuse_changed(copy: Path) -> None:
-    """InputError where the copy is not what the sweep was launched with."""
+def write(files: dict[str, bytes], directory: Path) -> None:
+    """Write the files of `keep` into a sweep's directory."""
+    for path, content in files.items():
+        (directory / path).parent.mkdir(parents=True, exist_ok=True)
+        write_whole(directory / path, content)
+
+
+def pull(storage: Storage, directory: Path) -> None:
+    """Get the copy of a sweep's sampler from its bucket, if there is one. Raises InputError, OSError."""
+    if COPIES not in storage.names("") or (directory / COPIES).is_dir():
+        return
+    content = storage.read(f"{COPIES}/{SUMS}", MOST_BYTES)
+    paths = _sums(content, f"{storage.address}: {COPIES}/{SUMS}")
+    files = {f"{COPIES}/{path}": storage.read(f"{COPIES}/{path}", MOST_BYTES) for path in paths}
+    write({**files, f"{COPIES}/{SUMS}": content}, directory)
+
+
+def _sums(content: bytes, place: str) -> dict[str, Any]:
+    """path → sha256. Raises InputError."""
     try:
-        sums = parse_json(read_regular(copy / SUMS, MOST_BYTES))
+        sums = parse_json(content)
         if not is_object(sums):
             raise ValueError("no object")
-    except (OSError, ValueError) as error:
-        raise InputError(f"{copy / SUMS} cannot be read: {why(error)}; put a copy of the file back") from None
-    for path, sha256 in sums.items():
+    except ValueError as error:
+        raise InputError(f"{place} cannot be read: {why(error)}; put a copy of the file back") from None
+    for path in sums:
         if Path(path).is_absolute() or ".." in Path(path).parts:
-            raise InputError(f"{copy / SUMS}: {path!r} is outside the directory")
+            raise InputError(f"{place}: {path!r} is outside the directory")
+    return sums
+
+
+def _refuse_changed(copy: Path) -> None:
+    """InputError where the copy is not what the sweep was launched with."""
+    for path, sha256 in _sums(_read(copy / SUMS), str(copy / SUMS)).items():
         if hashlib.sha256(_read(copy / path)).hexdigest() != sha256:
             raise InputError(
                 f"{copy / path} is not the sampler that the sweep was launched with (sha256 {str(sha256)[:12]}): put a copy of "

@@ -18,7 +18,7 @@ from typing import Any, cast
 
 from optuna.trial import FrozenTrial
 
-from fersweep.cluster.samplers.registry import Shown
+from fersweep.cluster.samplers.asked import Shown
 from fersweep.results.record.optuna_study import Goal, frozen
 from fersweep.results.record.trial_record import Epochs, TrialRecord
 

@@ -8,7 +8,7 @@ import optuna
 from optuna.distributions import BaseDistribution
 
 if TYPE_CHECKING:
-    from fersweep.cluster.samplers.registry import Asked
+    from fersweep.cluster.samplers.asked import Asked
 
 
 class Qmc(optuna.samplers.QMCSampler):

@@ -16,7 +16,8 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from fersweep.cluster.samplers import custom
-from fersweep.cluster.samplers.registry import SAMPLERS, Asked
+from fersweep.cluster.samplers.asked import Asked
+from fersweep.cluster.samplers.registry import SAMPLERS
 from fersweep.common.errors import InputError
 from fersweep.results.record.journal import SweepRecord, TrialRecord
 from fersweep.results.record.optuna_study import Goal

@@ -13,7 +13,8 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
-from fersweep.cluster.samplers.sampler import Sampler
+from fersweep.cluster.samplers.background import Making
+from fersweep.cluster.samplers.sampler import Sampler, Suggestion
 from fersweep.cluster.schedulers.registry import rule
 from fersweep.results.record.journal import Journal, SweepRecord
 from fersweep.results.record.ranking.order import order_of
@@ -27,6 +28,7 @@ if TYPE_CHECKING:
 
 
 MIN_ENDED = 10  # the share of failures is of at least so many trials
+MANY = 4  # trials that run: then a slow sampler's next suggestion begins before it is asked for, and so without their next ends
 MAX_LOST = 10  # machines that a trial may lose without gaining an epoch
 
 
@@ -59,6 +61,7 @@ class Search:
     ):
         self.sweep, self.journal = sweep, journal
         self._sampler = Sampler(sweep, history, points, journal.path.parent)
+        self.making = Making(self._sampler)
         self._rule = rule(sweep.stop)
         self._order = order_of(sweep)
         self.active: dict[int, float] = {}
@@ -87,23 +90,37 @@ class Search:
         num_trials = self.sweep.search.num_trials
         return min(num_trials, len(self.record.trials)) if self._sampler.exhausted(self.record) else num_trials
 
-    def next(self) -> Assignment | None:
-        """The next trial to run: first those left unfinished, then new ones; None when all are handed out."""
+    def next(self, wait: bool = True) -> Assignment | None:
+        """The next trial to run: first those left unfinished, then new ones; None when all are handed out.
+
+        Without `wait` it is None, too, while a slow sampler makes its suggestion, in another thread.
+        """
         number = min(self.waiting(), default=None)
         if number is None:
             number = len(self.record.trials)
             if number >= self._num_wanted:
                 return None
-            self._sample(number)
+            if not wait and self._sampler.slow:
+                self.making.begin(self.record, number)
+                if not self.making.is_ready():
+                    return None
+            self._sample(number, *self._suggested(number))
         trial = self.record.trials[number]
         self.active[number] = time.monotonic()
+        if not wait and self._sampler.slow and len(self.active) >= MANY and len(self.record.trials) < self._num_wanted:
+            self.making.begin(self.record, len(self.record.trials))
         return Assignment(number, trial.hparams, trial.num_epochs)
 
-    def _sample(self, number: int) -> None:
+    def _suggested(self, number: int) -> tuple[Suggestion, float]:
+        """A suggestion, and the seconds that it took."""
+        if self._sampler.slow:
+            return self.making.take(self.record, number)
+        start = time.perf_counter()
+        return self._sampler.suggest(self.record, number), time.perf_counter() - start
+
+    def _sample(self, number: int, suggestion: Suggestion, took_s: float) -> None:
         from optuna.distributions import distribution_to_json
 
-        start = time.perf_counter()
-        suggestion = self._sampler.suggest(self.record, number)
         distributions = {name: distribution_to_json(d) for name, d in suggestion.distributions.items()}
         self.journal.append(
             "sampled",
@@ -113,7 +130,7 @@ class Search:
             distributions=distributions,
             point=suggestion.point,
             **({"attrs": suggestion.attrs} if suggestion.attrs else {}),
-            suggest_s=round(time.perf_counter() - start, 6),
+            suggest_s=round(took_s, 6),
         )
 
     def study(self) -> optuna.Study:

@@ -14,16 +14,19 @@ import pytest
 
 from fersweep.cluster.driver import checkpoint_pruning
 from fersweep.cluster.driver.live_view import Varying
-from fersweep.cluster.samplers import known_trials
+from fersweep.cluster.samplers.asked import Shown
 from fersweep.cluster.samplers.known_trials import KnownTrials
+from fersweep.cluster.samplers.record_storage import RecordStorage
+from fersweep.cluster.samplers.registry import GOOD
 from fersweep.cluster.schedulers.asha import quantile, survives
 from fersweep.cluster.search.decisions import Search
 from fersweep.results.record.journal import STATES, SweepRecord
-from fersweep.results.record.optuna_study import study_of
+from fersweep.results.record.optuna_study import OneMetric, study_of
 from fersweep.results.record.trial_record import Epochs, Report, Reports, TrialRecord, WorkerUsage
 from tests.cluster.test_search import make_sweep
 
 METRIC = "val_macro_f1"
+TPE_IS_SHOWN = Shown(500, GOOD, curves=True, keeps=False)
 DRAWN = '{"name": "FloatDistribution", "attributes": {"step": null, "low": 0.0, "high": 1.0, "log": false}}'
 
 
@@ -88,7 +91,7 @@ def test_what_is_kept_level_is_what_all_trials_say(seed: int, mode: str, monkeyp
     search = type("OfARecord", (), {"sweep": sweep, "record": record})()
     pruner, kept = checkpoint_pruning.Pruner(search, None), dict[int, frozenset[int]]()  # type: ignore[arg-type]
     monkeypatch.setattr(pruner._thread, "submit", lambda prune, storage, number, wanted: kept.update({number: wanted}))
-    known = record.derived(KnownTrials, METRIC, mode)
+    known = record.derived(KnownTrials, OneMetric(METRIC, mode), TPE_IS_SHOWN)
     for count, event in enumerate(events(rng, 60)):
         record.apply(event)
         trials = list(record.trials.values())
@@ -115,8 +118,8 @@ def test_what_is_kept_level_is_what_all_trials_say(seed: int, mode: str, monkeyp
     pruner._thread.shutdown()
 
 
-def known_anew(record: SweepRecord, mode: str) -> list[optuna.trial.FrozenTrial]:
-    known = KnownTrials(METRIC, mode)
+def known_anew(record: SweepRecord, mode: str, shown: Shown = TPE_IS_SHOWN) -> list[optuna.trial.FrozenTrial]:
+    known = KnownTrials(OneMetric(METRIC, mode), shown)
     for trial in record.trials.values():
         known.see(trial)
     return known.frozen()
@@ -139,7 +142,7 @@ def tpe(seed: int) -> optuna.samplers.TPESampler:
 
 @pytest.mark.parametrize("mode", ["max", "min"])
 def test_suggestions_are_those_of_a_study_of_all_trials(mode: str) -> None:
-    record, known = SweepRecord(), KnownTrials(METRIC, mode)
+    record, known = SweepRecord(), KnownTrials(OneMetric(METRIC, mode), TPE_IS_SHOWN)
     for count, event in enumerate(events(np.random.default_rng(7), 60)):
         record.apply(event)
         known.see(record.trials[event["trial"]])
@@ -147,34 +150,31 @@ def test_suggestions_are_those_of_a_study_of_all_trials(mode: str) -> None:
             continue
         anew = study_of(record, METRIC, mode)
         anew.sampler = tpe(count)
-        storage = known_trials.KnownStorage(known.frozen())
-        study = optuna.create_study(storage=storage, direction=f"{mode}imize", sampler=tpe(count))
+        storage = RecordStorage(known, len(record.trials), "s")
+        study = optuna.load_study(study_name="s", storage=storage, sampler=tpe(count))
         assert drawn(study) == drawn(anew)
 
 
 @pytest.mark.parametrize("mode", ["max", "min"])
-def test_of_many_trials_the_same_are_good_and_the_newest_are_not_forgotten(
-    mode: str, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    """That no more than BEST are good whatever their number is Optuna's; see tests/test_private_names.py."""
+def test_of_many_trials_the_same_are_good_and_the_newest_are_not_forgotten(mode: str) -> None:
+    """That no more than GOOD are good whatever their number is Optuna's; see tests/test_private_names.py."""
     from optuna.samplers._tpe.sampler import _split_trials
 
-    monkeypatch.setattr(known_trials, "NEWEST", 40)
     record = SweepRecord()
     for event in list(events(np.random.default_rng(3), 150))[:-12]:
         record.apply(event)
-    frozen = known_anew(record, mode)
+    frozen = known_anew(record, mode, Shown(40, GOOD, curves=True, keeps=False))
     judged = [trial for trial in record.trials.values() if trial.state in ("finished", "stopped")]
-    numbers = {trial.number - 1 for trial in frozen}
+    numbers = {trial.number for trial in frozen}
     assert len(frozen) < len(record.trials) - 20
     assert numbers >= {trial.number for trial in judged[-30:]} | set(record.running)
 
     states = (optuna.trial.TrialState.COMPLETE, optuna.trial.TrialState.PRUNED, optuna.trial.TrialState.RUNNING)
     anew = study_of(record, METRIC, mode)
-    good, _ = _split_trials(anew, anew.get_trials(states=states), known_trials.BEST)
-    good_of_these, _ = _split_trials(anew, [trial for trial in frozen if trial.state in states], known_trials.BEST)
+    good, _ = _split_trials(anew, anew.get_trials(states=states), GOOD)
+    good_of_these, _ = _split_trials(anew, [trial for trial in frozen if trial.state in states], GOOD)
     assert [trial.params for trial in good_of_these] == [trial.params for trial in good]
-    assert [trial.number - 1 for trial in good_of_these] == [trial.number for trial in good]
+    assert [trial.number for trial in good_of_these] == [trial.number for trial in good]
 
 
 def test_a_quantile_is_numpys_to_the_bit() -> None:

@@ -119,31 +119,6 @@ def drive_two(search: Search) -> None:
                 del curves[number]
 
 
-@pytest.mark.parametrize("sampler", ["tpe", "random"])
-def test_killed_after_every_event_it_decides_as_one_that_never_was(
-    tmp_path: Path, open_journal: OpenJournal, sampler: str
-) -> None:
-    """Each prefix of the journal of two trials at a time, with the next line torn: what a search makes of it next is
-    what the unbroken one wrote. So it is after any number of kills, wherever they come.
-    """
-    sweep = make_sweep(search={"sampler": sampler})
-    whole, cut = tmp_path / "whole.jsonl", tmp_path / "cut.jsonl"
-    drive_two(Search(sweep, open_journal(whole)))
-    events, lines = lines_of(whole), whole.read_bytes().splitlines(keepends=True)
-    kinds = [event["event"] for event in events]
-    assert min(kinds.count("fault"), sum(event.get("state") == "stopped" for event in events)) >= 3
-    assert {event["state"] for event in events if event["event"] == "ended"} == {"stopped", "failed", "finished"}
-    for k, event in enumerate(events):
-        cut.write_bytes(b"".join(lines[:k]) + lines[k][: len(lines[k]) * (k % 3) // 3])
-        search = Search(sweep, open_journal(cut))
-        search.settle()
-        if event.get("state") != "stopped":  # which nobody asks for: to settle is to judge the last report
-            bring_about(search, event)
-        written = lines_of(cut)
-        assert len(written) > k
-        assert written == events[: len(written)], f"after event {k}"
-
-
 def test_a_report_that_comes_twice_changes_nothing(tmp_path: Path, open_journal: OpenJournal) -> None:
     search = Search(make_sweep(), open_journal(tmp_path / "j.jsonl"))
     number = search.next().trial  # type: ignore[union-attr]

@@ -5,7 +5,7 @@ there are where that is a number.
 from __future__ import annotations
 
 import math
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from typing import TYPE_CHECKING, Any
 
 from fersweep import search_spaces
@@ -72,9 +72,10 @@ def remarks(sweep: Sweep) -> list[str]:
     rare = [each for each in _at_random(sweep) if each in sometimes]
     if rare:
         lines.append(f"{name} draws {_list(rare)} at random: not every trial has {'it' if len(rare) == 1 else 'them'}")
-    size = num_points(sweep)
-    if size is not None and size < search.num_trials:
-        lines.append(f"{name} has {size} points to try: the sweep ends after those, before search.num_trials, {search.num_trials}")
+    if (number := expected_trials(sweep)) < search.num_trials:
+        lines.append(
+            f"{name} has no more to try after {number} trials: the sweep ends then, not after {search.num_trials}"
+        )
     if not options.LEARNS and search.older:
         lines.append(
             f"without effect: search.start_from {', '.join(search.older)}, as the {name} sampler learns nothing"
@@ -164,6 +165,15 @@ def num_points(sweep: Sweep) -> int | None:
     return None if number > sweep.search.num_trials else number
 
 
+def expected_trials(sweep: Sweep) -> int:
+    """search.num_trials, or fewer where the sampler has no more points to try."""
+    size, num_trials = num_points(sweep), sweep.search.num_trials
+    if size is None:
+        return num_trials
+    beside = len(sweep.search.points) + sum(number for _, number in sweep.search.best_of)
+    return min(num_trials, size + beside * isinstance(options_of(sweep), Grid))
+
+
 def _num_values(distribution: Any) -> int | None:
     from optuna.distributions import CategoricalDistribution
 
@@ -171,7 +181,11 @@ def _num_values(distribution: Any) -> int | None:
         return len(distribution.choices)
     if distribution.single():
         return 1
-    return None if distribution.step is None else int((distribution.high - distribution.low) / distribution.step + 1e-9) + 1
+    return (
+        None
+        if distribution.step is None
+        else int((distribution.high - distribution.low) / distribution.step + 1e-9) + 1
+    )
 
 
 def _paths(sweep: Sweep) -> Iterator[list[int]]:
@@ -196,7 +210,7 @@ class _Walk:
         self.path, self.sizes = path, list[int]()
         self._known: dict[str, Any] = {}
 
-    def _take(self, name: str, number: int | None, value: Any) -> Any:
+    def _take(self, name: str, number: int | None, value: Callable[[int], Any]) -> Any:
         if name not in self._known:
             step = len(self.sizes)
             if step == len(self.path):
