@@ -6,7 +6,7 @@ from collections.abc import Mapping
 
 from fersweep.results.compare.data import FrontFigures, SweepTrials, TrialRow
 from fersweep.results.record.journal import trial_name
-from fersweep.search_spaces.sweep_file.sections.objectives import COSTS
+from fersweep.results.record.ranking.order import COSTS
 
 HEADINGS = {"latency_ms": "ms a face", "weights": "weights", "checkpoint_bytes": "checkpoint", "train_s": "train s"}
 

@@ -19,9 +19,9 @@ from fersweep.common.display.page import Section, html_table
 from fersweep.results.compare.objectives import cost_text
 from fersweep.results.record.journal import TrialRecord
 from fersweep.results.record.ranking.front import Front
+from fersweep.results.record.ranking.order import COSTS
 from fersweep.results.report.data import ReportData
 from fersweep.results.report.still_pictures import HEIGHT, WIDTH, picture
-from fersweep.search_spaces.sweep_file.sections.objectives import COSTS
 
 if TYPE_CHECKING:
     from plotly.graph_objects import Figure

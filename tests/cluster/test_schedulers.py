@@ -77,6 +77,8 @@ HISTORY = [  # imported trials, which no rule looks at
 class Memory:
     """A journal that is not on a disk: what is written has gone through JSON."""
 
+    path = Path("journal.jsonl")
+
     def __init__(self, events: Sequence[dict[str, Any]] = ()):
         self.record, self.events = SweepRecord(), list(events)
         for event in events:

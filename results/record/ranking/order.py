@@ -15,7 +15,8 @@ from typing import Literal
 
 from fersweep.results.record.trial_record import Row, TrialRecord
 from fersweep.search_spaces.sweep_file.schema import Stop, Sweep
-from fersweep.search_spaces.sweep_file.sections.objectives import COSTS, Constraint
+from fersweep.search_spaces.sweep_file.sections.objectives import COSTS as COSTS  # imported from here by name
+from fersweep.search_spaces.sweep_file.sections.objectives import Constraint
 
 
 @dataclass(frozen=True)
