@@ -13,7 +13,7 @@ def takes_part(trial: TrialRecord) -> bool:
     """Whether others are compared with a trial: not with a repeat of a finalist, nor with one that was stopped because it never
     will keep to a constraint.
     """
-    return getattr(trial, "repeat_of", None) is None and not trial.is_infeasible
+    return trial.repeat_of is None and not trial.is_infeasible
 
 
 def training_seconds(epoch_s: Iterable[float]) -> list[float]:
