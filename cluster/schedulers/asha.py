@@ -35,12 +35,12 @@ class Rung:
         self.sorted: list[float] = []
 
     def see(self, trial: TrialRecord) -> None:
-        if trial.is_infeasible:
+        if not takes_part(trial):
             value = self.values.pop(trial.number, None)
             if value is not None:
                 del self.sorted[bisect_left(self.sorted, value)]
             return
-        if trial.number in self.values or not takes_part(trial):  # what counts here does not change any more
+        if trial.number in self.values:  # what counts here does not change any more
             return
         count = epochs_at(progress(trial, self._unit), self._level)
         if count is None:
@@ -73,7 +73,7 @@ class FrontRung:
         self._place: dict[int, int] | None = None  # of those with values, from 0; None: a trial has come since
 
     def see(self, trial: TrialRecord) -> None:
-        if trial.is_infeasible:
+        if not takes_part(trial):
             if self.losses.pop(trial.number, None) is not None:
                 self._place = None
             return

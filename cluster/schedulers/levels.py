@@ -40,7 +40,7 @@ class Levels:
         return -self._sorted[index][-1][1] if self._sorted[index] else None
 
     def see(self, trial: TrialRecord) -> None:
-        if trial.state not in self._states or trial.is_infeasible or not takes_part(trial):
+        if trial.state not in self._states or not takes_part(trial):
             for index, value in self._trials.pop(trial.number, (0, []))[1]:
                 del self._sorted[index][bisect_left(self._sorted[index], (value, -trial.number))]
                 del self.values[index][bisect_left(self.values[index], value)]

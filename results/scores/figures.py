@@ -107,9 +107,10 @@ class Joined(Part):
 
     def sentence(self) -> str:
         """The figures on val, and what they are worth."""
+        is_better = self.value < self.best_value if self.metric == "val_loss" else self.value > self.best_value
         return (
             f"{self.metric} on {self.num_faces} faces of val: {self.value:.4f}, the best single trial ({self.best}) "
-            f"{self.best_value:.4f}. val chose the members, so both are optimistic, the ensemble's more"
+            f"{self.best_value:.4f}{'' if is_better else ', which is no worse'}. val chose the members, so both are optimistic, the ensemble's more"
         )
 
 

@@ -2,7 +2,8 @@
 
 The inputs are `faces` (N, H, W) uint8, if a member sees pixels, and `features` (N, F) float32, the numbers that any member
 sees. A row of `features` with a NaN is a face in which MediaPipe found none: it is answered by the members that see pixels.
-Each member is exported on its own and becomes a part of the graph, its names begin with `member0/`.
+Each member is exported on its own and becomes a part of the graph: its names begin with `member0/`, those around it with
+`mean0/`.
 """
 
 # onnx has no types.
@@ -50,21 +51,23 @@ def write(ensemble: Ensemble, path: Path, write_member: Callable[[Any, Path], No
             alone = inliner.inline_local_functions(load(Path(directory) / "member.onnx"))
             part = compose.add_prefix(alone, prefix)
         given, answer = part.graph.input[0].name, part.graph.output[0].name
-        own = constant(f"{prefix}weight", weight)
+        own = constant(f"mean{index}/weight", weight)
         if sees == ["pixels"]:
             node("Identity", ["faces"], given)
         else:
-            columns = constant(f"{prefix}columns", [vectors.index(name) for name in sees], np.int64)
+            columns = constant(f"mean{index}/columns", [vectors.index(name) for name in sees], np.int64)
             node("Gather", ["features", columns], given, axis=1)
         nodes.extend(part.graph.node)
         constants.extend(part.graph.initializer)
         if is_mixed(names) and sees != ["pixels"]:
-            total = node("ReduceSum", [given, constant(f"{prefix}axis", [1], np.int64)], f"{prefix}sum", keepdims=1)
-            seen = node("Not", [node("IsNaN", [total], f"{prefix}unseen")], f"{prefix}seen")
-            zero = constant(f"{prefix}zero", 0.0)
-            answer = node("Where", [seen, answer, zero], f"{prefix}answer")
-            own = node("Where", [seen, own, zero], f"{prefix}own")
-        answers.append(node("Mul", [answer, own], f"{prefix}weighted"))
+            total = node(
+                "ReduceSum", [given, constant(f"mean{index}/axis", [1], np.int64)], f"mean{index}/sum", keepdims=1
+            )
+            seen = node("Not", [node("IsNaN", [total], f"mean{index}/unseen")], f"mean{index}/seen")
+            zero = constant(f"mean{index}/zero", 0.0)
+            answer = node("Where", [seen, answer, zero], f"mean{index}/answer")
+            own = node("Where", [seen, own, zero], f"mean{index}/own")
+        answers.append(node("Mul", [answer, own], f"mean{index}/weighted"))
         weights.append(own)
     node("Div", [node("Sum", answers, "sum"), node("Sum", weights, "weight")], "probabilities")
     inputs: list[Any] = []

@@ -10,8 +10,10 @@ from fersweep.results.record.trial_record import TrialRecord
 
 
 def takes_part(trial: TrialRecord) -> bool:
-    """Whether a trial is one of the search, and no repeat of a finalist: those are compared with nobody."""
-    return getattr(trial, "repeat_of", None) is None
+    """Whether others are compared with a trial: not with a repeat of a finalist, nor with one that was stopped because it never
+    will keep to a constraint.
+    """
+    return trial.repeat_of is None and not trial.is_infeasible
 
 
 def training_seconds(epoch_s: Iterable[float]) -> list[float]:

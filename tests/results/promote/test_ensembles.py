@@ -97,6 +97,10 @@ def test_it_is_chosen_on_val_and_judged_once_on_all_faces(
 
     assert not unfinished.exists(), "what a promotion that was killed had begun to copy"
 
+    bagged = choose([load_sweep(one) for one in sweeps], "bagged")
+    assert sum(bagged.weights) >= 20, "a choice a bag"
+    assert bagged.identity != Path(found.checkpoint).name
+
     card, tags = champion(home).card or "", champion(home).tags
     for one in choice.members:
         assert f"| {one.name} | `{one.trainable}` |" in card
