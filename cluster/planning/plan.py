@@ -165,7 +165,9 @@ def _repeats(asked: Sweep) -> Sweep:
     assert asked.finalists is not None
     changes: dict[str, Any] = {
         "name": f"{asked.name}: finalists",
-        "search": asked.search.model_copy(update={"num_trials": asked.finalists.num_repeats, "sampler": "random"}),
+        "search": asked.search.model_copy(
+            update={"num_trials": asked.finalists.num_repeats, "sampler": "random", "sampler_options": {}}
+        ),
         "stop": asked.stop.model_copy(update={"scheduler": "none", "scheduler_options": {}, "sweep": None}),
     }
     return asked.model_copy(update=changes)

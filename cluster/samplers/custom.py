@@ -57,7 +57,7 @@ def _make(name: str, kind: type[optuna.samplers.BaseSampler], asked: Asked) -> o
 def _made(name: str, kind: type[optuna.samplers.BaseSampler], options: dict[str, Any]) -> optuna.samplers.BaseSampler:
     try:
         return kind(**options)
-    except Exception as error:
+    except (Exception, SystemExit) as error:
         what = (str(error).strip().splitlines() or [""])[0]
         raise InputError(f"search.sampler_options: {name} does not take them: {type(error).__name__}: {what}") from None
 
@@ -122,7 +122,7 @@ def _module(path: Path, content: bytes) -> ModuleType:
         _say(str(path), sha256)
         try:
             exec(compile(content, str(path), "exec"), vars(module))  # what was hashed, not what is there by now
-        except Exception as error:
+        except (Exception, SystemExit) as error:
             del sys.modules[name]
             what = (str(error).strip().splitlines() or [""])[0]
             raise InputError(f"search.sampler: {path} cannot be imported: {type(error).__name__}: {what}") from None

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import functools
+import math
 import re
 from typing import Any, TypeVar, cast
 
@@ -79,6 +80,8 @@ def _check_sampled(event: Event) -> None:
         for name, value in values.items():
             if type(value) is int and abs(value) >= LARGEST:
                 raise ValueError(f"`{name}` is too large a number")
+            if type(value) is float and not math.isfinite(value):
+                raise ValueError(f"`{name}` is no finite number")
     for name, text in _check(event, "distributions", dict, {}).items():
         if not isinstance(text, str) or not is_distribution(text):
             raise ValueError(f"`distributions` has none of `{name}`")

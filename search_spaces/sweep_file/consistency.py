@@ -105,6 +105,7 @@ def _texts(value: Any, key: str) -> Iterator[tuple[str, str]]:
 
 def _remarks_on_stop(stop: Stop, num_trials: int) -> list[str]:
     scheduler, lines = SCHEDULERS[stop.scheduler], list[str]()
+    inner: str | None = stop.scheduler_options.get("inner")
     last, title = {"epochs": "epochs", "seconds": "s"}[stop.unit], scheduler.TITLE
     if "grace" in scheduler.USES and stop.grace >= stop.end:
         what = f"{title} stops" if title else f"stop.scheduler {stop.scheduler} stops"
@@ -113,8 +114,9 @@ def _remarks_on_stop(stop: Stop, num_trials: int) -> list[str]:
         )
     if title and num_trials == 1:
         lines.append(f"{title} stops no trial: search.num_trials is 1, and it compares trials")
+    used = {*scheduler.USES, *(SCHEDULERS[inner].USES if inner else ())}
     asked = {"grace": f"grace_{last}", "reduction": "reduction"}
-    idle = sorted({asked[key] for key in asked.keys() - set(scheduler.USES)} & stop.model_fields_set)
+    idle = sorted({asked[key] for key in asked.keys() - used} & stop.model_fields_set)
     if idle:
         lines.append(
             f"without effect: {' and '.join(f'stop.{key}' for key in idle)}, as stop.scheduler is {stop.scheduler}"

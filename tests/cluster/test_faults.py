@@ -19,7 +19,7 @@ from fersweep.cluster.driver.tune_adapters import fault
 from fersweep.cluster.driver.worker_log import NUM_LINES, read_words
 from fersweep.cluster.launch import launch
 from fersweep.cluster.resume import resume
-from fersweep.cluster.search.decisions import Search, TooManyFailures
+from fersweep.cluster.search.decisions import TooManyFailures
 from fersweep.common.errors import InputError
 from fersweep.results.compare.trials import compare
 from fersweep.results.dashboards.status import status
@@ -27,10 +27,10 @@ from fersweep.results.mlflow_store.connection import open_home
 from fersweep.results.record import checkpoints, journal
 from fersweep.results.record.home import resume_command
 from fersweep.results.record.journal import SweepRecord
+from fersweep.results.record.optuna_study import study_of
 from fersweep.results.record.recorded_sweep import load_sweep
 from fersweep.results.record.storage import Storage
 from fersweep.search_spaces.sweep_file.read_sweep import read_sweep
-from tests.cluster.conftest import OpenJournal
 from tests.processes import UNRECORDED, below, in_a_small_disk, kill, num_lines, run, start, wait_until, write_curve
 from tests.recorded import check_all_recorded
 
@@ -47,7 +47,7 @@ def faulty(tmp_path: Path, dataset: Path, faults: str, trials: int, **changes: A
 
 
 @pytest.mark.usefixtures("ray_session", "nothing_is_recorded")
-def test_a_trial_that_breaks_fails_alone(tmp_path: Path, tiny_dataset: Path, open_journal: OpenJournal) -> None:
+def test_a_trial_that_breaks_fails_alone(tmp_path: Path, tiny_dataset: Path) -> None:
     """NaN, no memory, an unforeseen error, a killed process: each in its own words, after as many tries as it deserves."""
     directory, record = faulty(tmp_path, tiny_dataset, "none, nan, memory, error, kill", trials=7, seed=27)
     reasons = {
@@ -68,8 +68,7 @@ def test_a_trial_that_breaks_fails_alone(tmp_path: Path, tiny_dataset: Path, ope
             assert trial.num_epochs == 2, "what was trained before is recorded"
             assert trial.retries == (3 if fault in ("error", "kill") else 0)
     assert seen == {"none", *reasons}
-    sweep = load_sweep(directory).sweep.asked
-    study = Search(sweep, open_journal(directory / "journal.jsonl")).study()
+    study = study_of(record, "val_macro_f1", "max")
     states = {trial.params["fault"]: trial.state.name for trial in study.trials}
     assert states == {"none": "COMPLETE", **dict.fromkeys(reasons, "FAIL")}, "the sampler learns what fails"
 

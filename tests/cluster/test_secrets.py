@@ -277,7 +277,7 @@ def test_a_record_of_an_earlier_version_shows_no_secret(tmp_path: Path) -> None:
     sweep = read_sweep_json(directory)
     assert sweep.asked.tracking.uri is not None
     assert "sesame" in sweep.asked.tracking.uri
-    assert _changed(sweep.asked, "+1", None, []).tracking == sweep.asked.tracking  # it goes on
+    assert _changed(sweep.asked, "+1", None, None, []).tracking == sweep.asked.tracking  # it goes on
     params = run_fields.params(run_fields.flat(sweep.asked.model_dump(mode="json")))
     write_report(directory)
     shown = [sweep.command, sweep_note(sweep), str(run_fields.parent_tags(sweep)), str([p.value for p in params])]

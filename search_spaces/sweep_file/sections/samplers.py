@@ -14,7 +14,8 @@ from fersweep.common.errors import hint
 from fersweep.search_spaces.sweep_file.sections.part import Part, filled_in
 
 Share = Annotated[float, Field(gt=0, lt=1)]
-Count = Annotated[int, Field(ge=1)]
+MOST = 10_000  # of what a sampler holds or draws at once
+Count = Annotated[int, Field(ge=1, le=MOST)]
 Chance = Annotated[float, Field(ge=0, le=1)]
 OWN = re.compile(r"(?P<file>.+\.py):(?P<name>[A-Za-z_]\w*)")
 HUB = re.compile(r"optunahub:(?P<package>samplers/\w+)(:(?P<name>[A-Za-z_]\w*))?")
@@ -99,7 +100,7 @@ class CmaEs(SamplerOptions):
     CONDITIONS: ClassVar[bool] = False
     SEVERAL_OBJECTIVES: ClassVar[bool] = False
 
-    popsize: int | None = Field(None, ge=2)
+    popsize: int | None = Field(None, ge=2, le=MOST)
     sigma0: float = Field(1 / 6, gt=0, le=1)
     with_margin: bool = False
     consider_pruned_trials: bool = True
@@ -124,7 +125,7 @@ class Nsga2(SamplerOptions):
     CONDITIONS: ClassVar[bool] = False
     CONSTRAINTS: ClassVar[bool] = True
 
-    population_size: int = Field(50, ge=2)
+    population_size: int = Field(50, ge=2, le=MOST)
     mutation_prob: Chance | None = None
     crossover_prob: Chance = 0.9
     swapping_prob: Chance = 0.5
@@ -138,7 +139,7 @@ class Nsga2(SamplerOptions):
 class Nsga3(Nsga2):
     """The same with reference points, for more than three objectives (Deb & Jain 2014)."""
 
-    dividing_parameter: Count = 3
+    dividing_parameter: int = Field(3, ge=1, le=100)
 
 
 class Grid(SamplerOptions):
