@@ -13,8 +13,6 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any, cast
 
-import numpy as np
-
 from fersweep.common.errors import InputError
 from fersweep.common.stores.buckets import is_address
 from fersweep.data_pipeline.dataset.manifest import read_manifest
