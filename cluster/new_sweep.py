@@ -100,9 +100,10 @@ def _make(unfinished: Path, directory: Path, sweep: SweepJson, files: Mapping[st
     for name, part in files.items():
         write_whole(unfinished / name, part)
     if storage.path is None:
-        _stored(storage.address, content, sweep.sweep_id)
-        for name, part in {**code, **files}.items():
+        _stored(storage.address, None, sweep.sweep_id)
+        for name, part in {**code, **files}.items():  # what is there without sweep.json is no sweep
             storage.write(name, part)
+        _stored(storage.address, content, sweep.sweep_id)
     try:
         unfinished.rename(directory)
     except OSError:

@@ -22,11 +22,12 @@ from fersweep.cluster.resume import resume
 from fersweep.common.errors import InputError
 from fersweep.data_pipeline.dataset.pixels import pixels
 from fersweep.data_pipeline.tasks import node_arrays
-from fersweep.data_pipeline.tasks.arrays import TaskArrays
+from fersweep.data_pipeline.tasks.arrays import Arrays, TaskArrays
 from fersweep.data_pipeline.tasks.spec import TaskSpec
 from fersweep.data_pipeline.tasks.task import Task
 from fersweep.results.compare.trials import compare
 from fersweep.results.distil.answers import FILE, Answers, targets, taught
+from fersweep.results.distil.teacher import ask, open_teacher
 from fersweep.results.mlflow_store import run_fields
 from fersweep.results.models.open_model import open_model
 from fersweep.results.promote import refit
@@ -35,6 +36,7 @@ from fersweep.results.record.sweep_json import SweepJson, read_sweep_json
 from fersweep.search_spaces.sweep_file.consistency import refuse_contradictions, remarks
 from fersweep.search_spaces.sweep_file.read_sweep import parse_sweep
 from fersweep.search_spaces.sweep_file.schema import Sweep
+from fersweep.trainables import ensemble
 from fersweep.trainables.batches import face_targets
 from fersweep.trainables.metrics import confusion, scores
 from fersweep.trainables.saved_model import read_model
@@ -130,6 +132,39 @@ def test_trials_learn_the_teachers_mixed_probabilities(home: Path, data: Path, g
     assert not np.allclose(model._targets.numpy(), plain._targets.numpy())
     model.save(home / "checkpoint")
     assert len(read_model(home / "checkpoint")["learned"]) == 2
+
+
+def test_an_ensemble_that_sees_pixels_and_numbers_teaches_all_faces(home: Path, data: Path) -> None:
+    seen_as: dict[str, TaskArrays] = {
+        kind: Task(data, TaskSpec(features=kind)).arrays() for kind in ("pixels", "blendshapes")
+    }  # type: ignore[arg-type]
+    for kind, arrays in seen_as.items():
+        trainables.build("curve", {"rate": 0.3}, arrays, 0).save(home / kind)
+    ensemble.write(home / "both", [home / kind for kind in seen_as])
+    task = Task(data, TaskSpec(features="blendshapes"))
+    opened = open_teacher(str(home / "both"), task, home)
+    teacher, content = ask(opened, task, seen_as["blendshapes"], home)
+    faces = seen_as["blendshapes"].train
+    assert teacher.num_taught == len(faces.y)
+    parts = [open_model(str(home / "pixels"), home).predict(as_pixels(seen_as["pixels"].train, faces.face_ids))]
+    parts.append(open_model(str(home / "blendshapes"), home).predict(faces.x))
+    np.testing.assert_allclose(Answers.parsed(content, 3).of(faces.face_ids), np.mean(parts, axis=0), atol=1e-6)
+
+
+def as_pixels(given: Arrays, face_ids: np.ndarray) -> np.ndarray:
+    rows = {name: row for row, name in enumerate(given.face_ids.tolist())}
+    return given.x[[rows[name] for name in face_ids.tolist()]]
+
+
+def test_altered_copies_are_taught_as_other_faces(home: Path) -> None:
+    data = write_tiny_dataset(home / "data" / "copies", augmented=True)
+    task = Task(data, TaskSpec(fraction=0.5))
+    trainables.build("curve", {"rate": 0.3}, Task(data, TaskSpec(features="pixels")).arrays(), 0).save(home / "pixels")
+    arrays = task.arrays()
+    teacher, content = ask(open_teacher(str(home / "pixels"), task, home), task, arrays, home)
+    assert teacher.num_taught == len(arrays.train.y)
+    num_kept = len(Answers.parsed(content, 3).face_ids)
+    assert num_kept == len({*arrays.train.face_ids.tolist(), *arrays.val.face_ids.tolist()}), "and no others are asked"
 
 
 def test_a_keras_model_learns_them(data: Path) -> None:
