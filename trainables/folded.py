@@ -61,6 +61,9 @@ class Folded:
             total += member.predict(x if x.ndim > 2 else np.take(x, fold.columns, axis=1))
         return (total / len(self.members)).astype(np.float32)
 
+    def num_weights(self) -> int:
+        return sum(member.num_weights() for member in self.members)
+
     def save(self, directory: Path) -> None:
         for number, member in enumerate(self.members):
             member.save(_of_member(directory, number))

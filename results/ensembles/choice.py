@@ -148,7 +148,11 @@ def _described(member: PooledTrial) -> dict[str, Any]:
 
 def lines(figures: Joined) -> list[str]:
     """What was chosen and how far to trust it, for the terminal."""
-    out = f", {figures.num_left_out} left out, which have no checkpoint" if figures.num_left_out else ""
+    out = (
+        f", {figures.num_left_out} left out, which have no checkpoint or break a constraint"
+        if figures.num_left_out
+        else ""
+    )
     return [
         f"chosen among {figures.num_trials} trials{out}: "
         + ", ".join(f"{one.weight} × {one.name}" for one in figures.members),

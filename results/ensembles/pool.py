@@ -40,7 +40,8 @@ class Pool:
     Attributes:
         y: (N,) class indices.
         probabilities: (T, N, C) float32, of the trials' best epochs.
-        num_left_out: trials with a value that cannot be members, since they have no checkpoint any more, or no answers.
+        num_left_out: trials with a value that cannot be members, since they break a constraint, or have no checkpoint
+            any more, or no answers.
     """
 
     trials: list[PooledTrial]
@@ -58,10 +59,11 @@ def gather(sweeps: Sequence[RecordedSweep]) -> Pool:
     answers: list[np.ndarray] = []
     num_left_out = 0
     for recorded, task in zip(sweeps, tasks, strict=True):
-        rows = _rows(task, ids, y)
+        rows, order = _rows(task, ids, y), recorded.sweep.order
         for trial in recorded.ranked():
             checkpoint, predictions = recorded.best_checkpoint(trial), recorded.val_predictions(trial)
-            if checkpoint is None or predictions is None or not np.array_equal(predictions[0], y[rows]):
+            is_known = checkpoint is not None and predictions is not None
+            if not is_known or not order.is_feasible(trial) or not np.array_equal(predictions[0], y[rows]):
                 num_left_out += 1
                 continue
             answer = np.full((len(y), len(task.classes)), np.nan, np.float32)
@@ -84,6 +86,12 @@ def check_alike(sweeps: Sequence[RecordedSweep]) -> None:
     names = [recorded.sweep.name for recorded in sweeps]
     if len({recorded.sweep.sweep_id for recorded in sweeps}) < len(sweeps):
         raise InputError(f"{', '.join(names)}: want each sweep once")
+    for recorded in sweeps:
+        if recorded.sweep.asked.task.fold == "all":
+            raise InputError(
+                f"{recorded.sweep.name!r} has task.fold: all, so each of its trials is an ensemble of one net a fold already: "
+                "promote it as it is"
+            )
     wanted = _what(sweeps[0])
     for recorded in sweeps[1:]:
         for key, value in _what(recorded).items():

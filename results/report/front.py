@@ -60,7 +60,7 @@ def _note(front: Front) -> str:
         "most in each for the least in the others; `promote --pick knee` takes it."
     )
     if "latency_ms" in front.order.names:
-        line += " A latency was measured once, beside the other trials: differences of some percent are noise."
+        line += " A latency was measured once, beside the other trials: differences of a tenth, and more on a busy machine, are noise."
     return line
 
 

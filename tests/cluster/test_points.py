@@ -141,3 +141,24 @@ def test_old_values_on_other_faces(tmp_path: Path, tiny_dataset: Path) -> None:
     with pytest.raises(InputError, match=r"another task: its dataset tiny has the fingerprint \w{12}, and others has"):
         older(others, tmp_path, {})
     assert older(others, tmp_path, {"values": False})[1] == ["old/0004", "old/0003", "old/0000"]
+
+
+@pytest.mark.parametrize("sampler", ["grid", "brute_force"])
+def test_samplers_that_walk_a_space_walk_over_lists_and_points_that_cannot_be_built(
+    tmp_path: Path, open_journal: OpenJournal, sampler: str
+) -> None:
+    """Two shapes, two parts, and a parameter of which one value cannot be built: eight points, each once."""
+    shapes, parts = [[64], [64, 32]], ["even", [0.9, 0.1]]
+    fix: dict[str, Any] = {"top": 0.5, "rate": 0.1, "noise": 0.0}
+    search: dict[str, Any] = {"sampler": sampler, "num_trials": 12}
+    if sampler == "grid":
+        space: dict[str, Any] = {"fix": {**fix, "odd": 0}}
+        search["sampler_options"] = {"points": {"shape": shapes, "parts": parts, "load": [0.1, 0.9]}}
+    else:
+        space = {"fix": {**fix, "load": 0.1}, "range": {"shape": shapes, "parts": parts}}
+    sweep = make_sweep(space=space, search=search, failures={"max_failed_share": 1.0})
+    run = Search(sweep, open_journal(tmp_path / "j.jsonl"))
+    drive(run)
+    trials = run.record.trials.values()
+    assert len({json.dumps(trial.params, sort_keys=True) for trial in trials}) == len(trials) == 8
+    assert [trial.state for trial in trials].count("failed") == 4

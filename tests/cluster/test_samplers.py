@@ -329,16 +329,15 @@ def quality(name: str, seed: int, num_trials: int, journal: Any) -> float:
         far = ((hparams["top"] - 0.5) / 0.75) ** 2 + (math.log(hparams["rate"] / 0.1) / 4) ** 2
         values.append(1 - far)
         rows = [{"epoch": epoch, "val_macro_f1": values[-1]} for epoch in range(1, 7)]
-        search.active.clear() if search.report(assignment.trial, rows, "running") else search.report(
-            assignment.trial, [], "finished"
-        )
+        if not search.report(assignment.trial, rows, "running"):
+            search.report(assignment.trial, [], "finished")
     return float(np.mean(values[-10:]))
 
 
-@pytest.mark.parametrize(("name", "num_trials"), [("cmaes", 60), ("nsga2", 60)])
-def test_it_learns(tmp_path: Path, open_journal: OpenJournal, name: str, num_trials: int) -> None:
+@pytest.mark.parametrize("name", ["cmaes", "nsga2"])
+def test_it_learns(tmp_path: Path, open_journal: OpenJournal, name: str) -> None:
     better = [
-        quality(each, seed, num_trials, open_journal(tmp_path / f"{each}-{seed}.jsonl"))
+        quality(each, seed, 60, open_journal(tmp_path / f"{each}-{seed}.jsonl"))
         for each in (name, "random")
         for seed in range(3)
     ]

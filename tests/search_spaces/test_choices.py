@@ -134,34 +134,31 @@ def test_lists_that_share_a_counter() -> None:
     both = ["space.range.widths=[[32, 64], [16, 16]]", "space.range.kernels=[[3, 3], [5, 3]]"]
     with pytest.raises(InputError, match=r"kernels has choices, too, and both set num_stages: want it in space\.fix"):
         read_sweep("cnn", ["space={}", *both])
-    for trial, hparams in draw(read_sweep("cnn", ["space={}", *both, "space.fix.num_stages=2"]), 5):
+    one = "space.range.head_units=[[], [64, 8]]"
+    for trial, hparams in draw(read_sweep("cnn", ["space={}", *both, one, "space.fix.num_stages=2"]), 5):
         assert json.loads(trial.params["widths"]) == hparams["widths"]
+        assert len(hparams["head_dropout"]) == len(hparams["head_units"]) + 1
         assert len(hparams["kernels"]) == 2
-    one = read_sweep("cnn", ["space={}", "space.range.head_units=[[], [64, 8]]"])
-    assert all(len(hparams["head_dropout"]) == len(hparams["head_units"]) + 1 for _, hparams in draw(one, 5))
     with pytest.raises(InputError, match=r"space\.fix\.kernels: \[3, -1\]: widths and kernels are 1 or more"):
         read_sweep("cnn", ["space={}", "space.fix.kernels=[3, -1]"])
 
 
 @pytest.mark.parametrize(
-    ("recipe", "name", "values"),
+    ("recipe", "fixed"),
     [
-        ("blendshape_dense", "units", [600, 4]),
-        ("blendshape_lstm", "units", [2] * 8),
-        ("cnn", "widths", [8]),
-        ("cnn", "kernels", [11, 11, 11]),
-        ("cnn", "head_units", [2000, 8, 8, 8]),
-        ("cnn", "head_dropout", [0.8]),
-        ("transfer", "head_units", []),
-        ("transfer", "head_dropout", [0.1, 0.9]),
+        ("blendshape_dense", {"units": [600, 4]}),
+        ("blendshape_lstm", {"units": [2] * 8}),
+        ("cnn", {"widths": [8], "kernels": [11], "head_units": [2000, 8, 8, 8], "head_dropout": [0.8] * 5}),
+        ("transfer", {"head_units": [], "head_dropout": [0.9]}),
     ],
 )
-def test_a_list_is_fixed_by_its_own_name(recipe: str, name: str, values: list[Any]) -> None:
+def test_a_list_is_fixed_by_its_own_name(recipe: str, fixed: dict[str, list[Any]]) -> None:
     """Also where it is longer, or has larger values, than the space file says."""
-    sweep = read_sweep(recipe, ["space={}", f"space.fix.{name}={values}", "search.start_from=[]"])
+    changes = [f"space.fix.{name}={values}" for name, values in fixed.items()]
+    sweep = read_sweep(recipe, ["space={}", *changes, "search.start_from=[]"])
     built = [hparams for _, hparams in draw(sweep, 8) if hparams.get("head") != "trees"]
     assert built
-    assert all(hparams[name] == values for hparams in built)
+    assert all(hparams[name] == values for hparams in built for name, values in fixed.items())
 
 
 def test_bounds_may_be_wider_where_the_hparams_allow_it() -> None:

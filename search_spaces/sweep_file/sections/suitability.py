@@ -4,15 +4,16 @@ there are where that is a number.
 
 from __future__ import annotations
 
+import contextlib
 import math
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from typing import TYPE_CHECKING, Any
 
 from fersweep import search_spaces
 from fersweep.common.errors import hint
-from fersweep.search_spaces.sweep_file.searched_space import conditional, drawn_from
+from fersweep.search_spaces.sweep_file.searched_space import conditional, drawn_from, narrowed
 from fersweep.search_spaces.sweep_file.sections.samplers import Grid, Nsga2, SamplerOptions, sampler_options
-from fersweep.search_spaces.sweep_file.space.narrowing import NarrowedTrial
+from fersweep.search_spaces.sweep_file.space.choices import drawn_as
 
 if TYPE_CHECKING:
     from optuna.distributions import BaseDistribution
@@ -53,7 +54,7 @@ def refuse_unsearchable(sweep: Sweep) -> None:
     elif not (options.CATEGORIES and options.CONDITIONS) and len(_at_random(sweep)) == len(space):
         what = "numbers" if not options.CATEGORIES else "parameters"
         raise ValueError(f"search.sampler: {name} searches {what} that every trial has, and this space has none")
-    size, points = num_points(sweep), len(sweep.search.points) + sum(number for _, number in sweep.search.best_of)
+    size, points = num_points(sweep), len(sweep.search.points) + sum(number or 0 for _, number in sweep.search.best_of)
     if isinstance(options, Grid) and size is not None and size + points > sweep.search.num_trials:
         beside = f", beside {points} of search.start_from" if points else ""
         raise ValueError(
@@ -132,7 +133,7 @@ def _values(name: str, distribution: Any, points: list[Any] | int) -> list[Any]:
 
     title = f"search.sampler_options.points.{name}"
     if isinstance(distribution, CategoricalDistribution):
-        listed = list(distribution.choices) if isinstance(points, int) else points
+        listed = list(distribution.choices) if isinstance(points, int) else list(map(drawn_as, points))
         for value in listed:
             if not any(type(choice) is type(value) and choice == value for choice in distribution.choices):
                 raise ValueError(f"{title}: {value!r} is none of {list(distribution.choices)}")
@@ -170,7 +171,7 @@ def expected_trials(sweep: Sweep) -> int:
     size, num_trials = num_points(sweep), sweep.search.num_trials
     if size is None:
         return num_trials
-    beside = len(sweep.search.points) + sum(number for _, number in sweep.search.best_of)
+    beside = len(sweep.search.points) + sum(number or 0 for _, number in sweep.search.best_of)
     return min(num_trials, size + beside * isinstance(options_of(sweep), Grid))
 
 
@@ -193,7 +194,8 @@ def _paths(sweep: Sweep) -> Iterator[list[int]]:
     space, path = search_spaces.load(sweep.trainable).space, list[int]()
     while True:
         walk = _Walk(path)
-        space(NarrowedTrial(walk, sweep.space.fix, sweep.space.range))
+        with contextlib.suppress(Exception):  # a point that cannot be built is one, too
+            space(narrowed(sweep, walk))
         yield walk.path
         path = walk.path
         while path and path[-1] == walk.sizes[len(path) - 1] - 1:

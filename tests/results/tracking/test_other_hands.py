@@ -62,7 +62,7 @@ def test_odd_names_are_recorded(home: Path, new_sweep: NewSweep) -> None:
     change(sweep_dir, task={"classes": classes, "balance": balance, "sources": ["s" * 90] * 90})
     driver.journal.session("started")
     driver.sample(0, {f"rate {name}": "v" * 7000 for name in ODD})
-    driver.report(0, [{"epoch": 1, METRIC: 0.5, **{f"val_f1_{name}": 0.25 for name in ODD}}])
+    driver.report(0, [{"epoch": 1, METRIC: 0.5, **{f"val_f1_{name}": 0.375 for name in ODD}}])
     driver.end(0, "failed", "because\0 " + "of this " * 2000)
     driver.journal.session("failed")
     assert recorder_process.record(sweep_dir, patience_s=0)
@@ -73,7 +73,7 @@ def test_odd_names_are_recorded(home: Path, new_sweep: NewSweep) -> None:
     assert len(json.loads(params["task.balance"])) == len(ODD)
     assert len(params["task.sources"]) == limits.PARAM
     assert len(trial.data.params) == len(ODD)
-    assert sum(value == 0.25 for value in trial.data.metrics.values()) == len(ODD)
+    assert sum(value == 0.375 for value in trial.data.metrics.values()) == len(ODD)
     assert trial.data.tags["fersweep.reason"].startswith("because")
     assert len(trial.data.tags["fersweep.reason"]) == limits.TAG
 
