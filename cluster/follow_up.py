@@ -30,5 +30,11 @@ def go_on(
     directory = first.directory.with_name(following.name)
     if directory.exists():
         return resume(directory, address, data=data, retry_failed=retry_failed)
-    data = read_sweep_json(first.directory).dataset.path
+    before = read_sweep_json(first.directory)
+    data = before.dataset.path
+    if following.distil is not None and before.teacher is not None and before.teacher.model is not None:
+        same = following.distil.model_copy(
+            update={"teacher": before.teacher.model}
+        )  # the champion may be another by now
+        following = following.model_copy(update={"distil": same})
     return launch(following, data, first.directory.parent.parent, address)

@@ -31,6 +31,9 @@ from fersweep.common.versions import installed, own_commit, own_version
 from fersweep.data_pipeline.tasks import node_arrays
 from fersweep.data_pipeline.tasks.arrays import TaskArrays
 from fersweep.data_pipeline.tasks.task import Task
+from fersweep.results.distil import answers
+from fersweep.results.distil.answers import taught
+from fersweep.results.distil.teacher import ask, open_teacher
 from fersweep.results.models.names import check_sweep_name
 from fersweep.results.record.home import check_home
 from fersweep.results.record.sweep_json import Baseline, Learned, SweepJson, stored_at
@@ -68,6 +71,8 @@ def describe(asked: Sweep, data: str | Path, home: Path) -> tuple[SweepJson, Tas
             f"{data}: val has faces of {arrays.classes[int(judged[0])]} alone, which ranks no trials: it needs two classes"
         )
     check_folds(asked.stop, len(arrays.folds))
+    if asked.distil is not None:
+        open_teacher(asked.distil.teacher, task, home)
     dataset = Learned(
         path=resolved(data),
         name=name_of(resolved(data)),
@@ -137,8 +142,20 @@ def launch(asked: Sweep, data: str | Path, home: Path, address: str | None = Non
     ray_connection.connect(address)
     capacity.check(asked.resources)
     check_nodes(asked.resources, arrays, None if storage.path is None else Path(home))
-    with new_sweep(directory, sweep) as sweep:
-        return run_sweep(sweep, arrays, directory)
+    sweep, files = _with_teacher(sweep, arrays, home)
+    with new_sweep(directory, sweep, files) as sweep:
+        return run_sweep(sweep, taught(arrays, sweep, directory), directory)
+
+
+def _with_teacher(sweep: SweepJson, arrays: TaskArrays, home: Path) -> tuple[SweepJson, dict[str, bytes]]:
+    """The sweep with what is known of its teacher, if it has one, and what that answered, as files of its directory."""
+    if sweep.asked.distil is None:
+        return sweep, {}
+    task = sweep.task()
+    teacher, content = ask(open_teacher(sweep.asked.distil.teacher, task, home), task, arrays, home)
+    for line in teacher.in_words(sweep.metric, len(arrays.train.y)):
+        print(line, file=sys.stderr)
+    return sweep.model_copy(update={"teacher": teacher}), {answers.FILE: content}
 
 
 def dry(

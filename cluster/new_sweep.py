@@ -11,7 +11,7 @@ import contextlib
 import re
 import shutil
 import sys
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import Any
 
@@ -20,6 +20,7 @@ from fersweep.common.errors import InputError
 from fersweep.common.files import lock, nearest_directory, write_whole
 from fersweep.common.text import shell
 from fersweep.common.untrusted import is_object, parse_json, read_regular
+from fersweep.results.distil import answers
 from fersweep.results.record.drivers import LOCK
 from fersweep.results.record.home import resume_command
 from fersweep.results.record.storage import Storage
@@ -30,15 +31,15 @@ MOMENT_S = 0.5  # for which `status` may hold a lock
 
 
 @contextlib.contextmanager
-def new_sweep(directory: Path, sweep: SweepJson) -> Iterator[SweepJson]:
+def new_sweep(directory: Path, sweep: SweepJson, files: Mapping[str, bytes] | None = None) -> Iterator[SweepJson]:
     """Make the directory of a new sweep, and its place in its bucket → the sweep, whose lock is held until the block ends.
 
-    Raises InputError where a sweep of this name is there, or is being launched.
+    `files`: name → content of what is kept beside `sweep.json`, here and in the bucket. Raises InputError where a sweep of this name is there, or is being launched.
     """
     unfinished, above = _unfinished(directory), nearest_directory(directory.parent)
     with _locked(unfinished, directory):
         try:
-            sweep = _make(unfinished, directory, sweep)
+            sweep = _make(unfinished, directory, sweep, files or {})
         except BaseException:
             shutil.rmtree(unfinished, ignore_errors=True)
             for parent in directory.parents:
@@ -86,7 +87,7 @@ def _locked(unfinished: Path, directory: Path) -> Iterator[None]:
         yield
 
 
-def _make(unfinished: Path, directory: Path, sweep: SweepJson) -> SweepJson:
+def _make(unfinished: Path, directory: Path, sweep: SweepJson, files: Mapping[str, bytes]) -> SweepJson:
     refuse_existing(directory)
     storage, killed = sweep.storage(directory), _sweep_id(unfinished)
     if killed is not None and storage.path is None:  # its bucket may know it already
@@ -96,10 +97,13 @@ def _make(unfinished: Path, directory: Path, sweep: SweepJson) -> SweepJson:
     write_whole(unfinished / "sweep.json", content)
     code = custom.keep(sweep.asked.search.sampler)
     custom.write(code, unfinished)
+    for name, part in files.items():
+        write_whole(unfinished / name, part)
     if storage.path is None:
-        _stored(storage.address, content, sweep.sweep_id)
-        for name, part in code.items():
+        _stored(storage.address, None, sweep.sweep_id)
+        for name, part in {**code, **files}.items():  # what is there without sweep.json is no sweep
             storage.write(name, part)
+        _stored(storage.address, content, sweep.sweep_id)
     try:
         unfinished.rename(directory)
     except OSError:
@@ -160,7 +164,9 @@ def _remove_unfinished(sweeps: Path) -> int:
         if not UNFINISHED.fullmatch(path.name) or not path.is_dir() or path.is_symlink():
             continue
         trials, names = path / "trials", {file.name for file in path.iterdir()}
-        strange = names - {LOCK, "sweep.json", "trials", custom.COPIES} or (trials.is_dir() and any(trials.iterdir()))
+        strange = names - {LOCK, "sweep.json", "trials", custom.COPIES, answers.FILE} or (
+            trials.is_dir() and any(trials.iterdir())
+        )
         if strange or _asks_for_a_bucket(path):
             continue
         with contextlib.suppress(OSError, InputError), lock(path / LOCK, 0):  # held: it is being launched; or no lock

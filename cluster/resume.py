@@ -29,6 +29,7 @@ from fersweep.common.stores.buckets import resolved
 from fersweep.common.versions import own_commit
 from fersweep.data_pipeline.tasks import node_arrays
 from fersweep.data_pipeline.tasks.arrays import TaskArrays
+from fersweep.results.distil.answers import taught
 from fersweep.results.record import checkpoints
 from fersweep.results.record.home import check_own, pull, resume_command
 from fersweep.results.record.journal import SweepRecord, trial_name
@@ -110,6 +111,7 @@ def resume(
         sweep = sweep.model_copy(update={"asked": asked})
         arrays = node_arrays.load(sweep.task())
         _refuse_older_scores(sweep, arrays, recorded.record)
+        arrays = taught(arrays, sweep, directory)
         sweep = sweep.model_copy(update={"fetched": fetch(asked, sweep.older_points, sweep.fetched)})
         ray_connection.connect(address)
         capacity.check(asked.resources)

@@ -19,6 +19,7 @@ from fersweep.trainables.keras_training.hparams import PERTURBABLE, KerasHparams
 
 FRAMEWORK = "tensorflow"
 FEATURES = VECTORS
+LEARNS_PROBABILITIES: dict[str, str] = {}
 __all__ = ["FEATURES", "FRAMEWORK", "PERTURBABLE", "Hparams", "build", "restore"]
 
 

@@ -31,6 +31,7 @@ from fersweep.trainables.keras_training.runtime import import_keras
 
 FRAMEWORK = "tensorflow"
 FEATURES = VECTORS
+LEARNS_PROBABILITIES: dict[str, str] = {}
 PERTURBABLE = training.PERTURBABLE | {"recurrent_dropout"}
 
 

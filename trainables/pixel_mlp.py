@@ -18,6 +18,7 @@ if TYPE_CHECKING:
 
 FRAMEWORK = "torch"
 FEATURES = ("pixels",)
+LEARNS_PROBABILITIES: dict[str, str] = {}
 PERTURBABLE = training.PERTURBABLE | {"dropout", "l2"}
 
 

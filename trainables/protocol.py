@@ -16,6 +16,8 @@ and may offer
     PERTURBABLE                          names of hparams that a checkpoint's net and optimizer do not depend on, a frozenset: `load`
                                          takes a checkpoint that was trained with other values of them, 0 and "off" apart
                                          (PBT: stop.scheduler_options.perturb)
+    LEARNS_PROBABILITIES                 a mapping: it learns `train.votes` of arrays that are `taught` (batches.face_targets) where its hparams
+                                         have these values; empty: always. Without it, it cannot (`distil` in a sweep file)
     expect(fetched)                      take nothing else than what `fetch` once gave, here and on any machine
 """
 

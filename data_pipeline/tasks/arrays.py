@@ -8,7 +8,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field, replace
-from typing import Any
+from typing import Any, Self
 
 import numpy as np
 import pyarrow as pa
@@ -74,7 +74,7 @@ class Arrays:
     y: np.ndarray  # (N,) int32 index into classes
     weight: np.ndarray  # (N,) float32, ones unless the source weighs rows
     face_ids: np.ndarray  # (N,) str
-    votes: np.ndarray | None = None  # (N, C) float32, rows sum to 1: see class_votes; None of test
+    votes: np.ndarray | None = None  # (N, C) float32, rows sum to 1: see class_votes, TaskArrays.taught; None of test
 
     def taken(self, rows: np.ndarray | slice) -> Arrays:
         """Those of `rows`; of a slice a view, else a copy."""
@@ -121,6 +121,7 @@ class TaskArrays:
     groups: dict[str, list[str]] = field(default_factory=dict)  # class → labels of the dataset
     learned: list[dict[str, Any]] = field(default_factory=list)  # of which faces train is: `Task.learned`
     folds: list[Fold] = field(default_factory=list)  # of `fold: all`
+    taught: bool = False  # `train.votes` are what a teacher made of them: models learn these, not `train.y`
 
     def of_fold(self, number: int) -> TaskArrays:
         """What the model of a fold is built from: the arrays of `fold: number`, copies."""
@@ -129,18 +130,26 @@ class TaskArrays:
         names = [self.feature_names[column] for column in fold.columns]
         if len(names) < len(self.feature_names):
             train, val = (replace(part, x=np.take(part.x, fold.columns, axis=1)) for part in (train, val))
-        learned = [{**record, "task": {**record["task"], "fold": number}} for record in self.learned]
+        own, others = self.learned[:1], self.learned[1:]  # the others are what a teacher learned
+        learned = [{**record, "task": {**record["task"], "fold": number}} for record in own] + others
         statistics = {"mean": fold.mean, "std": fold.std, "class_weight": fold.class_weight}
         return replace(self, train=train, val=val, feature_names=names, learned=learned, folds=[], **statistics)
 
-    def with_val(self) -> TaskArrays:
+    def with_val(self) -> Self:
         """With folds: the same, with `val` as the view of `train` that it is."""
         num_val = sum(len(fold.val) for fold in self.folds)
         return replace(self, val=self.train.taken(slice(num_val))) if self.folds else self
 
-    def without_val(self) -> TaskArrays:
+    def without_val(self) -> Self:
         """With folds: the same, without `val`, to be sent: views of one array are sent twice."""
         return replace(self, val=self.train.taken(slice(0))) if self.folds else self
+
+    def taught_by(self, votes: np.ndarray, learned: Sequence[dict[str, Any]]) -> Self:
+        """The same, with a teacher's `votes` (N, C) for the faces of `train`. `learned`: of which faces the teacher is; what it
+        tells of them, its pupil may know.
+        """
+        train, more = replace(self.train, votes=votes), [record for record in learned if record not in self.learned]
+        return replace(self, train=train, taught=True, learned=[*self.learned, *more]).with_val()
 
     def part(self, rows: np.ndarray) -> TaskArrays:
         """With folds: the same, with only these `rows` (n,) of `train`, rising. The statistics stay."""

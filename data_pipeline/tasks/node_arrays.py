@@ -16,9 +16,9 @@ import json
 import os
 import socket
 import sys
-from dataclasses import asdict, dataclass, fields
+from dataclasses import asdict, dataclass, field, fields, replace
 from pathlib import Path
-from typing import Any, cast
+from typing import Any
 
 import numpy as np
 
@@ -48,6 +48,7 @@ class NodeArrays:
         dataset: its identity (dataset/staged.py).
         num_bytes: that they take.
         with_val: train is train and val together.
+        votes, learned: of arrays that are taught (`TaskArrays.taught_by`); they are sent, a few bytes a face.
     """
 
     place: str
@@ -56,11 +57,18 @@ class NodeArrays:
     feature_names: tuple[str, ...]
     num_bytes: int
     with_val: bool = False
+    votes: np.ndarray | None = field(default=None, compare=False)
+    learned: tuple[dict[str, Any], ...] = field(default=(), compare=False)
+
+    @property
+    def untaught(self) -> NodeArrays:
+        """What is made of the dataset alone."""
+        return replace(self, votes=None, learned=())
 
     @property
     def name(self) -> str:
         """Of the entry in the machine's cache."""
-        content = {**asdict(self), "place": None, "spec": self.spec.model_dump(mode="json"), "code": _code()}
+        content = {**asdict(self.untaught), "place": None, "spec": self.spec.model_dump(mode="json"), "code": _code()}
         return f"arrays-{hashlib.sha256(json.dumps(content, sort_keys=True).encode()).hexdigest()[:32]}"
 
 
@@ -83,7 +91,11 @@ def load(task: Task, with_val: bool = False) -> TaskArrays:
 
 def told(arrays: TaskArrays) -> TaskArrays | NodeArrays:
     """What a worker is told of the arrays."""
-    return arrays.source if isinstance(arrays, MappedArrays) and arrays.source is not None else arrays.without_val()
+    if not isinstance(arrays, MappedArrays) or arrays.source is None:
+        return arrays.without_val()
+    if arrays.taught:
+        return replace(arrays.source, votes=arrays.train.votes, learned=tuple(arrays.learned))
+    return arrays.source
 
 
 def opened(arrays: TaskArrays | NodeArrays) -> TaskArrays:
@@ -91,9 +103,10 @@ def opened(arrays: TaskArrays | NodeArrays) -> TaskArrays:
     if isinstance(arrays, TaskArrays):
         return arrays.with_val()
     try:
-        return _mapped(arrays, None)
+        mapped = _mapped(arrays.untaught, None)
     except (InputError, OSError, RuntimeError) as error:
         raise InputError(f"on {socket.gethostname()}: {error} ({EACH_READS})") from None
+    return mapped if arrays.votes is None else mapped.taught_by(arrays.votes, arrays.learned)
 
 
 def obstacle(arrays: TaskArrays | NodeArrays) -> str:
@@ -152,7 +165,7 @@ def _new(path: Path, shape: tuple[int, ...], dtype: np.dtype) -> np.ndarray:
 
 def _read(path: Path, source: NodeArrays) -> MappedArrays:
     def split(name: str) -> Arrays:
-        found = {field.name: path / f"{name}.{field.name}.npy" for field in fields(Arrays)}
+        found = {each.name: path / f"{name}.{each.name}.npy" for each in fields(Arrays)}
         mapped = {key: np.asarray(np.load(file, mmap_mode="r")) for key, file in found.items() if file.exists()}
         return Arrays(**mapped)
 
@@ -165,7 +178,7 @@ def _read(path: Path, source: NodeArrays) -> MappedArrays:
     if folds:
         train = split("train")
         arrays = MappedArrays(train=train, val=train, source=source, folds=folds, **statistics, **plain)
-        return cast("MappedArrays", arrays.with_val())
+        return arrays.with_val()
     return MappedArrays(train=split("train"), val=split("val"), source=source, **statistics, **plain)
 
 

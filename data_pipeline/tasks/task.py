@@ -260,6 +260,7 @@ class Task:
             groups=self.groups,
             learned=[self.learned(["train", "val"] if with_val else ["train"])],
             folds=folds,
+            taught=False,
         )
 
     @cached_property

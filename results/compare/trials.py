@@ -158,6 +158,8 @@ def _baselines(sweep: SweepJson, absent: list[str], trees: Figures | None) -> li
     scores = {f"val_{name}": getattr(sweep.baseline, name) for name in SCORES}
     recall = {name: None if name in absent else float(name == majority) for name in sweep.classes}
     baselines = [BaselineRow(f"always {majority}", scores, recall)]
+    if sweep.teacher is not None:
+        baselines.insert(0, BaselineRow(f"teacher: {sweep.teacher.name}", sweep.teacher.scores, sweep.teacher.recall))
     if trees is not None:
         scores = {f"val_{name}": trees.detected.score(name).value for name in SCORES}
         recall = {name: trees.detected.per_class[name].recall for name in sweep.classes}

@@ -35,13 +35,14 @@ FRONT_TAG, INFEASIBLE_TAG = "fersweep.front", "fersweep.infeasible"
 LINEAGE_TAG = (
     "fersweep.lineage"  # of a trial under PBT: `copied 0003 at epoch 5`; of a version: the schedule of its hparams
 )
+TEACHER_TAG = "fersweep.teacher"  # of a sweep with `distil` and of its promoted version: `champion v3`
 ENDED_TAG = "ended"  # a column of MLflow's page, under this very name: `stopped at epoch 5`
 
 
 def parent_tags(sweep: SweepJson) -> dict[str, str]:
     """Tags of the sweep's run: where it came from."""
     versions = json.dumps(sweep.versions)
-    return {**_origin(sweep, "sweep"), "fersweep.versions": versions, FORMAT_TAG: FORMAT}
+    return {**_origin(sweep, "sweep"), "fersweep.versions": versions, FORMAT_TAG: FORMAT, **_teacher(sweep)}
 
 
 def trial_tags(sweep: SweepJson, trial: TrialRecord, parent_run_id: str) -> dict[str, str]:
@@ -80,8 +81,14 @@ def version_tags(sweep: SweepJson, figures: Figures) -> dict[str, str]:
         "fersweep.protocol": f"test, {SETS[next(iter(figures.sets()))]}; {figures.protocol}",
         **{f"test_{name}": str(figures.detected.score(name)) for name in SCORES},
         **({} if figures.asked is None else {ASKED_TAG: str(figures.asked)}),
+        **({} if figures.joined is not None else _teacher(sweep)),
         **_members(figures),
     }
+
+
+def _teacher(sweep: SweepJson) -> dict[str, str]:
+    """The tag of a sweep whose trials learned a model's answers."""
+    return {} if sweep.teacher is None else {TEACHER_TAG: limits.value(sweep.teacher.name, limits.TAG)}
 
 
 def _members(figures: Figures) -> dict[str, str]:

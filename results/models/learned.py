@@ -13,8 +13,6 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any, cast
 
-import numpy as np
-
 from fersweep.common.errors import InputError
 from fersweep.common.stores.buckets import is_address
 from fersweep.data_pipeline.dataset.manifest import read_manifest
@@ -54,17 +52,20 @@ def seen_by(model: FaceModel, home: Path, task: Task, split: str) -> Seen | None
     known = [LearnedFaces.of(task_of(each, task.place), each) for each in own if each.get("task") is not None]
     pictures: list[tuple[Task, Mapping[str, Any]]] = []
     absent: list[str] = []
+    unlisted: list[str] = []  # of these, no list of faces travels with the model
+    packed = _packed(model)
     for record in others:
         if record.get("task") is not None and (place := find_dataset(home, record["fingerprint"])) is not None:
             pictures.append((task_of(record, place), record))
             known.append(LearnedFaces.of(*pictures[-1]))
         else:
             absent.append(str(record.get("name") or record["fingerprint"][:12]))
-    packed = _packed(model)
-    if absent and packed is None:
-        faces = np.zeros(len(task.all_rows(split)), bool)
-        return Seen(split, faces, 0, None, unknown=", ".join(absent))
+            is_of_a_teacher = record["fingerprint"] != model.described.get("fingerprint")
+            unlisted += absent[-1:] * (packed is None or is_of_a_teacher)
     joined = LearnedFaces.joined([*known, *([packed] if packed else [])])
+    if unlisted:
+        faces = joined.has(task.everyone(split)[2])
+        return Seen(split, faces, int(faces.sum()), None, unknown=", ".join(unlisted))
     if not others:
         faces = joined.has(task.everyone(split)[2])
         return Seen(split, faces, int(faces.sum()), None)
@@ -72,10 +73,11 @@ def seen_by(model: FaceModel, home: Path, task: Task, split: str) -> Seen | None
 
 
 def faces_of(model: FaceModel, place: str | Path) -> LearnedFaces:
-    """The faces that the model learned of the dataset at `place`: saved as FILE beside the checkpoint's directory, they travel
-    with a registered version.
+    """The faces that the model learned of the dataset at `place`, its own: saved as FILE beside the checkpoint's directory, they
+    travel with a registered version. Its teacher may have learned others.
     """
-    records = [each for each in records_of(model) if each.get("task") is not None]
+    own = model.described.get("fingerprint")
+    records = [each for each in records_of(model) if each.get("task") is not None and each["fingerprint"] == own]
     return LearnedFaces.joined([LearnedFaces.of(task_of(each, place), each) for each in records])
 
 

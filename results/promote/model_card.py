@@ -51,7 +51,7 @@ def write_card(
         steps: the schedule of hparams that led to the checkpoint (PBT), if there is more than one.
     """
     parts = [
-        _what(sweep, trial, task, figures) + _schedule(sweep, steps),
+        _what(sweep, trial, task, figures) + _schedule(sweep, steps) + _teacher(sweep, figures),
         _data(sweep, task, licence),
         _protocol(sweep, trial, figures, num_trials, final),
         _scores(figures),
@@ -94,6 +94,21 @@ def _schedule(sweep: SweepJson, steps: Sequence[Step]) -> str:
     if len(steps) < 2:
         return ""
     return f" They are those of the best epoch. What led to it (PBT): {plain(schedule_in_words(sweep, steps))}."
+
+
+def _teacher(sweep: SweepJson, figures: Figures) -> str:
+    teacher, asked = sweep.teacher, sweep.asked.distil
+    if teacher is None or asked is None or figures.joined is not None:
+        return ""
+    share = "" if asked.weight == 1 else f", with a weight of {asked.weight:g} against the labels"
+    softened = "" if asked.temperature == 1 else f", at temperature {asked.temperature:g}"
+    origin = f", which is trial {teacher.trial} of sweep {teacher.sweep}" if teacher.sweep and teacher.version else ""
+    text = f"It learned the probabilities of {plain(teacher.name + origin)}{share}{softened} (Hinton et al. 2015, arXiv:1503.02531), "
+    text += f"on {teacher.num_taught:,} of {sweep.num_train or teacher.num_taught:,} train faces"
+    value = teacher.scores.get(sweep.metric, teacher.scores["val_macro_f1"])
+    name = sweep.metric if sweep.metric in teacher.scores else "val_macro_f1"
+    text += f"; its teacher's {plain(name)}: {value:.4f}."
+    return f"\n\n**Teacher.** {text}" + (f" {plain(teacher.unknown)}." if teacher.unknown else "")
 
 
 def _members(joined: Joined, has_numbers: bool) -> str:

@@ -21,6 +21,7 @@ from fersweep import trainables
 from fersweep.common.files import lock, new_directory
 from fersweep.common.processes import run_module
 from fersweep.data_pipeline.tasks import node_arrays
+from fersweep.results.distil.answers import taught
 from fersweep.results.record.journal import TrialRecord
 from fersweep.results.record.ranking.lineage import best_schedule
 from fersweep.results.record.recorded_sweep import load_sweep
@@ -65,7 +66,7 @@ def _main(arguments: Sequence[str]) -> None:
     recorded = load_sweep(sweep_dir)
     sweep, trial = recorded.sweep, recorded.record.trials[number]
     seed = int(np.random.default_rng([sweep.asked.search.seed, number, 1 + index]).integers(2**31))
-    arrays = node_arrays.load(sweep.task(), with_val=True)
+    arrays = taught(node_arrays.load(sweep.task(), with_val=True), sweep, sweep_dir)
     trainables.expect(sweep.asked.trainable, sweep.fetched)
     name, steps = sweep.asked.trainable, best_schedule(sweep, recorded.record.trials, trial)
     model = trainables.build(name, steps[0].hparams, arrays, seed)

@@ -100,6 +100,56 @@ class Baseline(_Part):
         return getattr(self, name) if name in SCORES else None
 
 
+class Teacher(_Part):
+    """The model whose answers the trials learned (`distil` in the sweep file), as it was when the sweep was launched.
+
+    Attributes:
+        name: `champion v3`, `cnn:7`.
+        version, sweep, trial, sweep_id: where it comes from, as far as that is known.
+        fingerprint: of the dataset that it learned, if that is known.
+        sha256: of the file of its answers, which is in the sweep's directory (results/distil/answers.py).
+        num_taught: faces of train that it answered; the others keep their labels.
+        scores, recall: SCORES on val as `val_…`, and by class; a face of val that it does not see is wrong.
+        learned: which faces it learned, each record as `Task.learned`.
+        unknown: what is not known of that, in words.
+    """
+
+    name: str
+    version: int | None = None
+    sweep: str | None = None
+    trial: int | None = None
+    sweep_id: str | None = None
+    fingerprint: str | None = None
+    sha256: str = Field(pattern=r"^[0-9a-f]{64}$")
+    num_taught: int = Field(ge=1)
+    scores: dict[str, FiniteFloat]
+    recall: dict[str, FiniteFloat | None]
+    learned: list[dict[str, Any]] = []
+    unknown: str = ""
+
+    @field_validator("scores")
+    @classmethod
+    def _has_all(cls, value: dict[str, float]) -> dict[str, float]:
+        if value.keys() != {f"val_{name}" for name in SCORES}:
+            raise ValueError(f"wants the scores {', '.join(SCORES)} on val")
+        return value
+
+    def in_words(self, metric: str, num_train: int) -> list[str]:
+        """Lines on what it taught: `teacher champion v3: val_macro_f1 0.612, answers 28,000 of 28,709 train faces`."""
+        metric = metric if metric in self.scores else "val_macro_f1"
+        answered = f"answers {self.num_taught:,} of {num_train:,} train faces"
+        others = "; the others keep their labels" if self.num_taught < num_train else ""
+        lines = [f"teacher {self.name}: {metric} {self.scores[metric]:.3f}, {answered}{others}"]
+        return [*lines, f"note: {self.unknown}"] if self.unknown else lines
+
+    @property
+    def model(self) -> str | None:
+        """Its name for good, which an alias is not: a version's number, or SWEEP:TRIAL; None where there is none."""
+        if self.version is not None:
+            return str(self.version)
+        return None if self.sweep is None else f"{self.sweep}:{self.trial}"
+
+
 class Planned(_Part):
     """What `fersweep plan` said: seconds from a sweep's first event to its last, the likely ones, and the range that the plan gave.
 
@@ -139,6 +189,7 @@ class SweepJson(_Part):
             class that had no faces and was predicted.
         fetched: what the trainable got from outside, such as pretrained weights → its sha256.
         planned: what `fersweep plan` said of this sweep and these data, if anything.
+        teacher: of a sweep with `distil`.
         home: the home that holds the sweep now, which may have been moved since.
     """
 
@@ -162,6 +213,7 @@ class SweepJson(_Part):
     versions: dict[str, str] = {}
     fetched: dict[str, str] = {}
     planned: Planned | None = None
+    teacher: Teacher | None = None
     home: Path
 
     @field_validator("num_by_class")

@@ -6,9 +6,10 @@ from collections.abc import Iterator, Mapping
 from typing import Any, cast
 from unicodedata import category
 
+from fersweep import trainables
 from fersweep.common.text import masked, one_line
 from fersweep.search_spaces.sweep_file.schema import Older, Resources, Stop, Sweep
-from fersweep.search_spaces.sweep_file.searched_space import cannot_be_built, drawn, wider_values
+from fersweep.search_spaces.sweep_file.searched_space import cannot_be_built, drawn, drawn_from, wider_values
 from fersweep.search_spaces.sweep_file.sections import suitability
 from fersweep.search_spaces.sweep_file.sections.schedulers import SCHEDULERS, most_brackets
 
@@ -56,7 +57,24 @@ def refuse_contradictions(sweep: Sweep) -> None:
         raise ValueError(
             "stop.scheduler: wilcoxon compares the folds of trials: want task.fold: all, or another scheduler"
         )
+    if sweep.distil is not None:
+        _refuse_unteachable(sweep)
     refuse_amounts(sweep.resources)
+
+
+def _refuse_unteachable(sweep: Sweep) -> None:
+    """Raises ValueError where some of the sweep's trials cannot learn probabilities."""
+    wanted = getattr(trainables.load(sweep.trainable), "LEARNS_PROBABILITIES", None)
+    if wanted is None:
+        able = [name for name in trainables.NAMES if hasattr(trainables.load(name), "LEARNS_PROBABILITIES")]
+        raise ValueError(f"distil: {sweep.trainable} learns labels alone, no probabilities: want {' or '.join(able)}")
+    searched = drawn_from(sweep)
+    for name, value in cast("Mapping[str, Any]", wanted).items():
+        values = list(getattr(searched[name], "choices", ())) if name in searched else [sweep.space.fix.get(name)]
+        if values != [value]:
+            raise ValueError(
+                f"distil: {sweep.trainable} learns probabilities with {name}: {value} alone: want space.fix.{name}: {value}"
+            )
 
 
 def refuse_amounts(resources: Resources) -> None:
@@ -129,6 +147,8 @@ def remarks(sweep: Sweep) -> list[str]:
     stop, search, lines = sweep.stop, sweep.search, list[str]()
     lines += _remarks_on_stop(stop, search.num_trials)
     lines += suitability.remarks(sweep)
+    if sweep.distil is not None and "soft_labels" in {*sweep.space.fix, *drawn(sweep)}:
+        lines.append("without effect: soft_labels, as distil gives each face of train its target")
     never = sorted(sweep.space.range.keys() - drawn(sweep))
     if never:
         lines.append(f"without effect: space.range of {', '.join(never)}, which no trial of this space draws")

@@ -8,6 +8,7 @@ search:    {sampler: tpe, sampler_options: {group: true}, num_trials: 64, seed: 
 stop:      {metric: val_macro_f1, mode: max, scheduler: asha, grace_epochs: 5, max_epochs: 200, reduction: 3}
            # and sweep: {hours: 2, epochs: 5000, no_better_in: 50, target: {val_macro_f1: 0.75}}: when the search ends
 finalists: null                                  # or {best: 5, seeds: 5, by: mean}: the best points with other seeds
+distil:    null                                  # or {from: champion, weight: 1.0, temperature: 1.0}: learn a model's answers
 then:      null                                  # or {best: 4, fraction: 1.0, max_epochs: null}: a second sweep
 resources: {cpus: 1, gpus: 0, accelerator: null}  # of a trial: gpus is 1 or a share of one; accelerator: e.g. A100
 tracking:  {uri: null, experiment: null}
@@ -28,6 +29,7 @@ from pydantic import Field, ValidationInfo, field_validator, model_validator
 
 from fersweep.data_pipeline.tasks.spec import TaskSpec
 from fersweep.search_spaces.sweep_file.sections.budget import Budget
+from fersweep.search_spaces.sweep_file.sections.distil import Distil
 from fersweep.search_spaces.sweep_file.sections.finalists import Finalists
 from fersweep.search_spaces.sweep_file.sections.objectives import (
     Constraint,
@@ -315,6 +317,7 @@ class Sweep(Part):
     search: Search = Field(default_factory=lambda: Search.model_validate({}))
     stop: Stop = Field(default_factory=lambda: Stop.model_validate({}))
     finalists: Finalists | None = None
+    distil: Distil | None = None
     then: Then | None = None
     resources: Resources = Field(default_factory=lambda: Resources.model_validate({}))
     tracking: Tracking = Tracking()

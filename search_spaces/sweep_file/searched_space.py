@@ -226,11 +226,11 @@ def _probes(sweep: Sweep) -> _Probes:
                 probes.hparams.append(sample_space(sweep, trial))
             except CannotBeBuilt as error:
                 probes.refused.append(str(error))
-            before = dict(probes.distributions)
-            probes.distributions.update(trial.distributions)
+            before, here = dict(probes.distributions), trial.distributions  # a deep copy, each time it is asked for
+            probes.distributions.update(here)
             if number:
                 names = probes.distributions.keys()
-                probes.varying.update(name for name in names if before.get(name) != trial.distributions.get(name))
+                probes.varying.update(name for name in names if before.get(name) != here.get(name))
         if not probes.hparams:
             raise ValueError(Counter(probes.refused).most_common(1)[0][0])
         _kept.clear()

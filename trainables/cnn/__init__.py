@@ -19,6 +19,7 @@ if TYPE_CHECKING:
 
 FRAMEWORK = "torch"
 FEATURES = ("pixels",)
+LEARNS_PROBABILITIES: dict[str, str] = {}
 PERTURBABLE = training.PERTURBABLE | training.OF_A_HEAD | {"conv_dropout"}
 
 

@@ -18,7 +18,7 @@ import numpy as np
 
 from fersweep.data_pipeline.tasks.arrays import TaskArrays
 from fersweep.data_pipeline.tasks.features import is_score
-from fersweep.trainables.batches import epoch_order, face_weights
+from fersweep.trainables.batches import epoch_order, face_targets, face_weights
 from fersweep.trainables.keras_training.hparams import KerasHparams
 from fersweep.trainables.keras_training.runtime import import_keras
 from fersweep.trainables.metrics import EpochMetrics
@@ -117,9 +117,8 @@ class KerasClassifier:
         self._batch = min(h.batch_size, len(arrays.train.y))
         self._num_steps = len(arrays.train.y) // self._batch
         self._x = tf.constant(self._prepared(arrays.train.x))
-        self._y = tf.one_hot(arrays.train.y, len(arrays.classes)) * (1 - h.label_smoothing) + h.label_smoothing / len(
-            arrays.classes
-        )
+        smoothing = h.label_smoothing
+        self._y = tf.constant(face_targets(arrays)) * (1 - smoothing) + smoothing / len(arrays.classes)
         self._weight = tf.constant(face_weights(arrays, h.class_weights), tf.float32)
         self._run_epoch = tf.function(self._epoch_graph)
 

@@ -22,7 +22,7 @@ from torch import Tensor
 
 from fersweep.data_pipeline.tasks.arrays import TaskArrays
 from fersweep.trainables import gpu_share
-from fersweep.trainables.batches import epoch_order, face_weights
+from fersweep.trainables.batches import epoch_order, face_targets, face_weights
 from fersweep.trainables.metrics import EpochMetrics
 from fersweep.trainables.protocol import TrialFailed, check_finite, val_metrics
 from fersweep.trainables.saved_model import describe_model, read_checkpoint, write_checkpoint
@@ -228,10 +228,8 @@ def _as_tensor(x: np.ndarray) -> Tensor:
 
 def targets(arrays: TaskArrays, h: TorchHparams) -> np.ndarray:
     """(N, C) float32: the targets of train's faces, smoothed, times the faces' weights (1 on average)."""
-    train, num_classes = arrays.train, len(arrays.classes)
-    hard = np.eye(num_classes, dtype=np.float32)[train.y]
-    soft = train.votes if h.soft_labels and train.votes is not None else hard
-    smooth = soft * (1 - h.label_smoothing) + h.label_smoothing / num_classes
+    num_classes = len(arrays.classes)
+    smooth = face_targets(arrays, h.soft_labels) * (1 - h.label_smoothing) + h.label_smoothing / num_classes
     return (smooth * face_weights(arrays, h.class_weights)[:, None]).astype(np.float32)
 
 

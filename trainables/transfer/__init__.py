@@ -21,9 +21,20 @@ from fersweep.trainables.transfer.weights import digest, expect, is_known, load,
 
 FRAMEWORK = "torch"
 FEATURES = ("pixels",)
+LEARNS_PROBABILITIES: dict[str, str] = {"head": "dense"}
 # Of `head: trees` none but class_weights is drawn, and with other ones all trees are grown again (tree_head.py).
 PERTURBABLE = training.PERTURBABLE | training.OF_A_HEAD | {"drop_path"}
-__all__ = ["FEATURES", "FRAMEWORK", "PERTURBABLE", "Hparams", "build", "expect", "fetch", "restore"]
+__all__ = [
+    "FEATURES",
+    "FRAMEWORK",
+    "LEARNS_PROBABILITIES",
+    "PERTURBABLE",
+    "Hparams",
+    "build",
+    "expect",
+    "fetch",
+    "restore",
+]
 
 
 def fetch(hparams: list[dict[str, Any]]) -> dict[str, str]:

@@ -86,8 +86,21 @@ def test_promoted_once_judged_once(sweep_dir: Path, tiny_dataset: Path) -> None:
     assert f"{figures.detected.macro_f1.value:.3f} [" in version.description
     assert champion(home, "second").joinpath("state.npz").read_bytes() == checkpoint.joinpath("state.npz").read_bytes()
 
+    told = {"name": "champion v1", "version": 1, "sweep": "cnn", "trial": 7, "sha256": "0" * 64, "num_taught": 9}
+    scores = {f"val_{name}": 0.61 for name in ("accuracy", "balanced_accuracy", "macro_f1")}
+    before = (sweep_dir / "sweep.json").read_bytes()
+    content = json.loads(before) | {"teacher": told | {"scores": scores, "recall": {}}}
+    content["sweep"]["distil"] = {"from": "champion", "weight": 0.5}
+    (sweep_dir / "sweep.json").write_text(json.dumps(content))
     other = promote(sweep_dir, trial=0, gates={})
+    (sweep_dir / "sweep.json").write_bytes(before)
     assert (other.version, other.trial) == (2, 0)
+    pupil = client.get_model_version(MODEL, "2")
+    assert pupil.tags["fersweep.teacher"] == "champion v1"
+    assert (
+        "It learned the probabilities of champion v1, which is trial 7 of sweep cnn, with a weight of 0.5 against"
+        in (pupil.description)
+    )
     assert client.get_model_version_by_alias(MODEL, "champion").version == 2
     with pytest.raises(InputError, match="'nobody'; known: champion, second"):
         champion(home, "nobody")
