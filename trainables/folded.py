@@ -62,7 +62,8 @@ class Folded:
         return (total / len(self.members)).astype(np.float32)
 
     def num_weights(self) -> int:
-        return sum(member.num_weights() for member in self.members)
+        members: Sequence[Any] = self.members
+        return sum(member.num_weights() for member in members)
 
     def save(self, directory: Path) -> None:
         for number, member in enumerate(self.members):

@@ -62,8 +62,10 @@ def gather(sweeps: Sequence[RecordedSweep]) -> Pool:
         rows, order = _rows(task, ids, y), recorded.sweep.order
         for trial in recorded.ranked():
             checkpoint, predictions = recorded.best_checkpoint(trial), recorded.val_predictions(trial)
-            is_known = checkpoint is not None and predictions is not None
-            if not is_known or not order.is_feasible(trial) or not np.array_equal(predictions[0], y[rows]):
+            if checkpoint is None or predictions is None or not order.is_feasible(trial):
+                num_left_out += 1
+                continue
+            if not np.array_equal(predictions[0], y[rows]):
                 num_left_out += 1
                 continue
             answer = np.full((len(y), len(task.classes)), np.nan, np.float32)
