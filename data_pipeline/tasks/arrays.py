@@ -146,7 +146,7 @@ class TaskArrays:
 
     def taught_by(self, votes: np.ndarray, learned: Sequence[dict[str, Any]]) -> Self:
         """The same, with a teacher's `votes` (N, C) for the faces of `train`. `learned`: of which faces the teacher is; what it
-        tells of them, its pupil may know.
+        tells of them, its student may know.
         """
         train, more = replace(self.train, votes=votes), [record for record in learned if record not in self.learned]
         return replace(self, train=train, taught=True, learned=[*self.learned, *more]).with_val()

@@ -186,8 +186,8 @@ def test_what_cannot_be_joined_or_asked_is_refused(home: Path, sweeps: list[Path
         ([pixels, pixels], {"ensemble": "greedy"}, "want each sweep once"),
         (pixels, {"ensemble": "gredy"}, "want greedy, bagged, or mean beside --refit"),
         (pixels, {"ensemble": "mean"}, "wants --refit 2 or more"),
-        (pixels, {"ensemble": "greedy", "refit": 2}, "neither --refit nor --trial"),
-        (pixels, {"ensemble": "greedy", "trial": 0}, "neither --refit nor --trial"),
+        (pixels, {"ensemble": "greedy", "refit": 2}, "none of --refit, --trial and --pick"),
+        (pixels, {"ensemble": "greedy", "trial": 0}, "none of --refit, --trial and --pick"),
     ):
         with pytest.raises(InputError, match=message):
             promote(asked, "refused", **options)

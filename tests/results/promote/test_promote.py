@@ -95,11 +95,11 @@ def test_promoted_once_judged_once(sweep_dir: Path, tiny_dataset: Path) -> None:
     other = promote(sweep_dir, trial=0, gates={})
     (sweep_dir / "sweep.json").write_bytes(before)
     assert (other.version, other.trial) == (2, 0)
-    pupil = client.get_model_version(MODEL, "2")
-    assert pupil.tags["fersweep.teacher"] == "champion v1"
+    student = client.get_model_version(MODEL, "2")
+    assert student.tags["fersweep.teacher"] == "champion v1"
     assert (
         "It learned the probabilities of champion v1, which is trial 7 of sweep cnn, with a weight of 0.5 against"
-        in (pupil.description)
+        in (student.description)
     )
     assert client.get_model_version_by_alias(MODEL, "champion").version == 2
     with pytest.raises(InputError, match="'nobody'; known: champion, second"):
