@@ -95,6 +95,11 @@ def describe(asked: Sweep, data: str | Path, home: Path) -> tuple[SweepJson, Tas
             split: dict(zip(arrays.classes, np.bincount(y, minlength=len(arrays.classes)).tolist(), strict=True))
             for split, y in (("train", arrays.train.y), ("val", arrays.val.y))
         },
+        folds_with={
+            name: sum(bool((arrays.val.y[fold.val] == index).any()) for fold in arrays.folds)
+            for index, name in enumerate(arrays.classes)
+            if arrays.folds
+        },
         baseline=_baseline(arrays),
         created=datetime.now(UTC).isoformat(timespec="seconds"),
         command=shell("fersweep", *sys.argv[1:]),

@@ -33,7 +33,7 @@ from fersweep.results.distil.answers import taught
 from fersweep.results.record import checkpoints
 from fersweep.results.record.home import check_own, pull, resume_command
 from fersweep.results.record.journal import SweepRecord, trial_name
-from fersweep.results.record.ranking.budget import reached
+from fersweep.results.record.ranking.budget import spending
 from fersweep.results.record.ranking.derived import SearchTotals
 from fersweep.results.record.recorded_sweep import RecordedSweep, load_sweep
 from fersweep.results.record.sweep_json import SweepJson
@@ -231,10 +231,14 @@ def _hours(text: str, asked: Sweep) -> float:
 
 def _still_spent(recorded: RecordedSweep, asked: Sweep) -> str | None:
     """A line on a budget that lets no further trial begin, and how it is raised; None where there is no such."""
-    part = reached(recorded.record, asked.stop)
-    if part is None or recorded.record.derived(SearchTotals).num_trials >= asked.search.num_trials:
+    spent = [part for part in spending(recorded.record, asked) if part.reached]
+    if not spent or recorded.record.derived(SearchTotals).num_trials >= asked.search.num_trials:
         return None
-    return f"the budget is spent ({part.reason}): no further trial begins; `{resume_command(recorded.directory)} {_more(part.name, asked)}` raises it"
+    reasons, more = (
+        "; ".join(part.reason for part in spent),
+        " ".join(dict.fromkeys(_more(part.name, asked) for part in spent)),
+    )
+    return f"the budget is spent ({reasons}): no further trial begins; `{resume_command(recorded.directory)} {more}` raises it"
 
 
 def _more(name: str, asked: Sweep) -> str:

@@ -80,7 +80,10 @@ def frameworks_of(models: Iterable[dict[str, Any]]) -> set[str]:
     need none of ours.
     """
     parts = [part for model in models for part in model.get("members") or [model]]
-    return {load(part["trainable"]).FRAMEWORK for part in parts if "trainable" in part}
+    try:
+        return {load(part["trainable"]).FRAMEWORK for part in parts if "trainable" in part}
+    except ValueError as error:
+        raise InputError(f"model.json: {error}; put a copy of the checkpoint back") from None
 
 
 def share_process() -> None:
@@ -107,6 +110,12 @@ def restore(directory: Path):
         described = [read_model(member) for member in members]
         if any(member.get("ensemble") for member in described):
             raise InputError(f"{directory} is no checkpoint that can be opened: an ensemble of ensembles")
+        for member, own in zip(model.get("members") or [], described, strict=False):
+            alike = all(
+                member.get(key) == own.get(key) for key in ("trainable", "hparams", "feature_names") if key in member
+            )
+            if not alike or own["classes"] != model["classes"]:
+                raise InputError(f"{directory}: model.json is not of the members that are there: put a copy of it back")
         if len(frameworks_of(described) - {"numpy"}) > 1:
             share_process()
         return Ensemble(model, [restore(member) for member in members])

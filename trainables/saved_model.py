@@ -78,7 +78,7 @@ class _Member(TypedDict, total=False):
     trainable: str
     hparams: dict[str, Any]
     feature_names: Required[list[str]]
-    weight: Required[Annotated[float, Field(gt=0, allow_inf_nan=False)]]
+    weight: Required[Annotated[float, Field(gt=0, le=1e6, allow_inf_nan=False)]]
     name: str
 
 

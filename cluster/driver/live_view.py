@@ -41,7 +41,7 @@ def summary(
         stopping: a stop was requested.
     """
     stop, asked, search = sweep.stop, sweep.search.num_trials, record.derived(SearchTotals)
-    counts, budget, final = record.count(), spending(record, stop), finalists.final(record, sweep)
+    counts, budget, final = record.count(), spending(record, sweep), finalists.final(record, sweep)
     parts = [f"{search.num_ended}/{asked} trials"]
     parts += [f"{counts[state]} {state}" for state in ("running", "stopped", "failed") if counts[state]]
     order = order_of(sweep)
@@ -65,7 +65,7 @@ def _eta(sweep: Sweep, record: SweepRecord, seconds: float, ended_here: int, epo
     """The time left: for the trials that were asked for, or for the budget if that is less, and for the finalists."""
     if not ended_here and not epochs_here:
         return "? (workers are starting)"
-    stop, search, parts = sweep.stop, record.derived(SearchTotals), spending(record, sweep.stop)
+    stop, search, parts = sweep.stop, record.derived(SearchTotals), spending(record, sweep)
     epoch_s = seconds / max(epochs_here, 1)
     over = any(part.reached for part in parts)
     left = len(search.running) if over else sweep.search.num_trials - search.num_ended

@@ -27,7 +27,7 @@ from fersweep.data_pipeline.tasks.arrays import TaskArrays
 from fersweep.results.record.drivers import withdraw_stop
 from fersweep.results.record.home import resume_command, status_command
 from fersweep.results.record.journal import Journal
-from fersweep.results.record.ranking import budget
+from fersweep.results.record.ranking import budget, finalists
 from fersweep.results.record.storage import Storage
 from fersweep.results.record.sweep_json import Baseline, SweepJson, read_sweep_json
 from fersweep.results.tracking.recorder import FINISH_S, Recorder
@@ -81,6 +81,8 @@ def run_sweep(
                     watchdog.watch_ray(ray_connection.head_address(), ray_connection.raylet_connection())
                     _tune(search, arrays, directory, storage, pruner, sweep.baseline, stopping, watchdog)
         all_failed = search.record.all_failed() if search.done() else None
+        if search.done() and sweep.asked.finalists is not None and not finalists.points(search.record, sweep.asked):
+            print("note: there are no finalists: no trial has a value and keeps to search.constraints", file=sys.stderr)
         if all_failed and stopping.error is None:
             stopping.error = RuntimeError(all_failed)
         state = "failed" if stopping.error else "finished" if search.done() else "interrupted"
@@ -108,7 +110,7 @@ def reopen(search: Search, storage: Storage, retry_failed: bool) -> None:
     """
     from fersweep.results.record import checkpoints
 
-    cuts = budget.cuts(search.record, search.sweep.stop)
+    cuts = budget.cuts(search.record, search.sweep)
     for trial in list(search.record.trials.values()):
         grown = trial.state == "finished" and not trial.reason and trial.num_epochs < search.sweep.stop.max_epochs
         freed = cuts is None and budget.was_cut(trial)

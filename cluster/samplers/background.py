@@ -9,7 +9,7 @@ from collections.abc import Callable
 from fersweep.cluster.samplers.sampler import Sampler, Suggestion
 from fersweep.results.record.journal import SweepRecord
 
-PATIENCE_S = 30.0  # for a suggestion that nobody wants any more
+PATIENCE_S = 5.0  # for a suggestion that nobody wants any more
 
 
 class Making:

@@ -12,6 +12,7 @@ It is code that gets run. The sweep's directory has a copy, which is what a resu
 
 from __future__ import annotations
 
+import contextlib
 import functools
 import hashlib
 import importlib.util
@@ -121,7 +122,8 @@ def _module(path: Path, content: bytes) -> ModuleType:
         module = sys.modules[name] = importlib.util.module_from_spec(spec)
         _say(str(path), sha256)
         try:
-            exec(compile(content, str(path), "exec"), vars(module))  # what was hashed, not what is there by now
+            with contextlib.redirect_stdout(sys.stderr):
+                exec(compile(content, str(path), "exec"), vars(module))  # what was hashed, not what is there by now
         except (Exception, SystemExit) as error:
             del sys.modules[name]
             what = (str(error).strip().splitlines() or [""])[0]
@@ -224,7 +226,11 @@ def _sums(content: bytes, place: str) -> dict[str, Any]:
 
 def _refuse_changed(copy: Path) -> None:
     """InputError where the copy is not what the sweep was launched with."""
-    for path, sha256 in _sums(_read(copy / SUMS), str(copy / SUMS)).items():
+    sums = _sums(_read(copy / SUMS), str(copy / SUMS))
+    files = {str(path.relative_to(copy)) for path in copy.rglob("*.py")}
+    if unknown := sorted(files - sums.keys()):
+        raise InputError(f"{copy / SUMS} does not name {unknown[0]}, which is there: put a copy of the directory back")
+    for path, sha256 in sums.items():
         if hashlib.sha256(_read(copy / path)).hexdigest() != sha256:
             raise InputError(
                 f"{copy / path} is not the sampler that the sweep was launched with (sha256 {str(sha256)[:12]}): put a copy of "

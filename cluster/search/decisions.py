@@ -85,7 +85,7 @@ class Search:
             return f"search.num_trials: {self.sweep.search.num_trials}"
         if self._sampler.exhausted(self.record):
             return f"search.sampler: {self.sweep.search.sampler} has tried all its points"
-        spent = budget.reached(self.record, self.sweep.stop)
+        spent = budget.reached(self.record, self.sweep)
         return None if spent is None else spent.reason
 
     @property
@@ -263,7 +263,7 @@ class Search:
             return False
         broken = self._order.infeasible(trial, for_good=True)
         reason = f"{INFEASIBLE}{broken}" if broken else self._rule.judge(self.record, number, before)
-        reason = reason or budget.cuts(self.record, self.sweep.stop)
+        reason = reason or budget.cuts(self.record, self.sweep)
         if reason is not None:
             self._end(number, "stopped", reason)
         return reason is not None

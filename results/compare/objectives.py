@@ -60,6 +60,6 @@ def front_line(compared: SweepTrials, front: FrontFigures) -> str:
     best = ", ".join(f"best {name} {trial_name(number)}" for name, number in front.best.items())
     objectives = " and ".join(f"{mode} {name}" for name, mode in compared.objectives.items())
     return (
-        f"The front of {objectives} has {len(front.trials)} trials: knee {trial_name(front.knee)}, {best}; it dominates "
+        f"The front of {objectives} has {len(front.trials)} trial{'s' * (len(front.trials) > 1)}: knee {trial_name(front.knee)}, {best}; it dominates "
         f"{front.hypervolume:.0%} of what is between the best and the worst values."
     )

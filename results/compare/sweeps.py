@@ -64,7 +64,7 @@ def choose(home: Path, spec: str) -> Chosen:
     recorded = load_sweep(find_sweep(home, name))
     trials = recorded.record.trials
     if number is None:
-        trial = next(iter(recorded.ranked()), None)
+        trial = recorded.record.ranking(recorded.sweep.order).best()
     elif number not in trials:
         known = f"trials: 0 to {len(trials) - 1}" if trials else "it has none yet"
         raise InputError(f"sweep {recorded.sweep.name!r} has no trial {number}; {known}")

@@ -51,8 +51,8 @@ def compare_recorded(recorded: RecordedSweep, top: int = 10, trees: Figures | No
     if copied := sum(bool(trial.exploits) for trial in record.trials.values()):
         notes = [
             *notes,
-            f"{copied} trials went on from another one's checkpoint (PBT): hparams are those of the best epoch; `fersweep report "
-            f"{sweep.name}` shows the schedule that led to it",
+            f"trials that went on from another one's checkpoint (PBT): {copied}; hparams are those of the best epoch, and the report "
+            "shows the schedule that led to it",
         ]
     if why := record.all_failed():
         notes = [*notes, why]
@@ -77,7 +77,7 @@ def compare_recorded(recorded: RecordedSweep, top: int = 10, trees: Figures | No
         objectives=dict(zip(sweep.order.names, sweep.order.modes, strict=True)),
         constraints=sweep.asked.search.constraints,
         front=_front(recorded),
-        budget=[part.text for part in spending(record, sweep.asked.stop)],
+        budget=[part.text for part in spending(record, sweep.asked)],
         finalists=recorded.final,
     )
 

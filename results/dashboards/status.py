@@ -190,7 +190,7 @@ def _read(directory: Path, disk_bytes: int) -> SweepStatus:
         state, reason = "failed", all_failed
     retry = " --retry-failed" if all_failed else ""
     seen_at = max(filter(None, (replay.last_event_at, beat(directory))), default=None)
-    parts, judged = spending(record, sweep.asked.stop), final(record, sweep.asked)
+    parts, judged = spending(record, sweep.asked), final(record, sweep.asked)
     spent = next((part.reason for part in parts if part.reached), None)
     ended = record.derived(SearchTotals).num_ended
     more = (ended < num_trials and spent is None) or any(missing(record, sweep.asked))

@@ -6,6 +6,7 @@ pool.trials[0].name, pool.probabilities     # (T, N, C): rows of NaN where a tri
 
 from __future__ import annotations
 
+import sys
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -40,8 +41,8 @@ class Pool:
     Attributes:
         y: (N,) class indices.
         probabilities: (T, N, C) float32, of the trials' best epochs.
-        num_left_out: trials with a value that cannot be members, since they break a constraint, or have no checkpoint
-            any more, or no answers.
+        num_left_out: trials with a value that cannot be members, since they break a constraint, or have no sound
+            checkpoint any more, or no answers.
     """
 
     trials: list[PooledTrial]
@@ -61,7 +62,12 @@ def gather(sweeps: Sequence[RecordedSweep]) -> Pool:
     for recorded, task in zip(sweeps, tasks, strict=True):
         rows, order = _rows(task, ids, y), recorded.sweep.order
         for trial in recorded.ranked():
-            checkpoint, predictions = recorded.best_checkpoint(trial), recorded.val_predictions(trial)
+            try:
+                checkpoint, predictions = recorded.best_checkpoint(trial), recorded.val_predictions(trial)
+            except (InputError, RuntimeError) as damage:
+                print(f"note: {recorded.sweep.name}:{trial.number} is left out: {damage}", file=sys.stderr)
+                num_left_out += 1
+                continue
             if checkpoint is None or predictions is None or not order.is_feasible(trial):
                 num_left_out += 1
                 continue

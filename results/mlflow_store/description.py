@@ -72,7 +72,7 @@ def _results(
     metric, mode = sweep.metric, sweep.mode
     states = ", ".join(f"{number} {state}" for state, number in record.count(repeats=False).items() if number)
     line = f"{len(record.searched)} trials ({states or 'none yet'}), {record.num_epochs} epochs."
-    if budget := spending(record, sweep.asked.stop):
+    if budget := spending(record, sweep.asked):
         line += f" Budget: {'; '.join(part.text for part in budget)}."
     order = sweep.order
     ranked = record.ranked(order)[:TOP]

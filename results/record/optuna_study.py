@@ -13,6 +13,7 @@ from dataclasses import dataclass
 from functools import lru_cache
 from typing import TYPE_CHECKING, Protocol
 
+from fersweep.common.errors import InputError
 from fersweep.results.record.journal import SweepRecord, TrialRecord
 from fersweep.results.record.trial_record import Stretch
 
@@ -93,14 +94,20 @@ def frozen(trial: TrialRecord, goal: Goal, judge_stopped: bool = False, curve: b
         "failed": TrialState.FAIL,
     }[trial.state]
     has_values = state in (TrialState.COMPLETE, TrialState.PRUNED)
-    return create_trial(
-        state=state,
-        values=values if has_values else None,
-        intermediate_values=dict(enumerate(goal.curve(trial), 1)) if curve else None,
-        constraints=goal.constraints(trial) if has_values and values is not None else None,
-        params=tried.params,
-        distributions={name: distribution(text) for name, text in tried.distributions.items()},
-    )
+    try:
+        return create_trial(
+            state=state,
+            values=values if has_values else None,
+            intermediate_values=dict(enumerate(goal.curve(trial), 1)) if curve else None,
+            constraints=goal.constraints(trial) if has_values and values is not None else None,
+            params=tried.params,
+            distributions={name: distribution(text) for name, text in tried.distributions.items()},
+        )
+    except (ValueError, TypeError, KeyError) as error:
+        what = (str(error).splitlines() or [""])[0]
+        raise InputError(
+            f"journal.jsonl: the parameters of trial {trial.name} are not of their distributions ({what}); put a copy of the file back"
+        ) from None
 
 
 @lru_cache(1000)

@@ -187,6 +187,7 @@ class SweepJson(_Part):
         num_folds: with `task.fold: all`.
         num_by_class: split → class → number of faces; empty in older sweeps, whose macro-F1 also counted, as 0, each
             class that had no faces and was predicted.
+        folds_with: class → number of folds that have it in val; empty where the sweep is not over all folds.
         fetched: what the trainable got from outside, such as pretrained weights → its sha256.
         planned: what `fersweep plan` said of this sweep and these data, if anything.
         teacher: of a sweep with `distil`.
@@ -205,6 +206,7 @@ class SweepJson(_Part):
     num_val: int | None = None
     num_folds: int | None = Field(None, ge=2)
     num_by_class: dict[str, dict[str, int]] = {}
+    folds_with: dict[str, int] = {}
     baseline: Baseline
     created: Time
     command: Annotated[str, AfterValidator(masked)]
@@ -287,6 +289,11 @@ class SweepJson(_Part):
             for split, numbers in self.num_by_class.items()
             for name, number in numbers.items()
             if not number
+        ] + [
+            f"{name} has val faces in {number} of {self.num_folds} folds: in the others it counts in no score, so their macro-F1 is of "
+            "fewer classes"
+            for name, number in self.folds_with.items()
+            if self.num_folds and 0 < number < self.num_folds
         ]
 
     def storage(self, sweep_dir: Path) -> Storage:

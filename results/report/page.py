@@ -177,7 +177,7 @@ def _head(data: ReportData, state: str) -> Section:
         facts.append((str(len(front.trials)), f"trials on the front; knee: {front.knee.name}"))
     facts += [(f"{value:.4f}", f"baseline: {name}") for name, value in data.baselines.items()]
     search, num_trials = record.derived(SearchTotals), data.sweep.asked.search.num_trials
-    budget, final = spending(record, data.sweep.asked.stop), data.recorded.final
+    budget, final = spending(record, data.sweep.asked), data.recorded.final
     facts += [
         (
             f"{search.num_ended} of {num_trials}",

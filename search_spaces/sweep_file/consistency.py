@@ -130,6 +130,11 @@ def _remarks_on_stop(stop: Stop, num_trials: int) -> list[str]:
         lines.append(
             f"{what} no trial: stop.grace_{last}, {stop.grace:.10g}, is not below stop.max_{last}, {stop.end:.10g}"
         )
+    patience: int | None = stop.scheduler_options.get("patience")
+    if patience is not None and patience >= stop.max_epochs:
+        lines.append(
+            f"patient stops no trial: its patience, {patience}, is not below stop.max_epochs, {stop.max_epochs}"
+        )
     if title and num_trials == 1:
         lines.append(f"{title} stops no trial: search.num_trials is 1, and it compares trials")
     used = {*scheduler.USES, *(SCHEDULERS[inner].USES if inner else ())}

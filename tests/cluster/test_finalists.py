@@ -21,6 +21,7 @@ from fersweep.results.record.journal import SweepRecord
 from fersweep.results.record.ranking import finalists
 from fersweep.results.record.ranking.budget import reached, spending
 from fersweep.results.record.ranking.derived import SearchTotals
+from fersweep.results.record.ranking.order import order_of
 from fersweep.results.record.recorded_sweep import RecordedSweep
 from fersweep.results.record.storage import Storage
 from fersweep.search_spaces.sweep_file.read_sweep import parse_sweep
@@ -148,7 +149,7 @@ class Story:
 
 
 def texts(story: Story, sweep: Sweep) -> list[str]:
-    return [part.text for part in spending(story.record, sweep.stop)]
+    return [part.text for part in spending(story.record, sweep)]
 
 
 def test_what_is_spent_of_a_budget() -> None:
@@ -166,14 +167,14 @@ def test_what_is_spent_of_a_budget() -> None:
     assert texts(story, sweep)[0] == "1.0 of 2 h"
     assert texts(story, sweep)[2] == "1 of 3 trials without a better one"
     story.trial(4, state="failed").trial(5, float("nan"))
-    part = reached(story.record, sweep.stop)
+    part = reached(story.record, sweep)
     assert part is not None
     assert part.reason == "stop.sweep.no_better_in: 3 of 3 trials without a better one"
     before = texts(story, sweep)
     story.repeat(6, 2, 1, 0.9, 0.9).tell("session", 3600.0, action="finished")
     assert texts(story, sweep) == before
     story.tell("session", action="started").trial(7, 0.75)
-    assert reached(story.record, sweep.stop).name == "target"  # type: ignore[union-attr]
+    assert reached(story.record, sweep).name == "target"  # type: ignore[union-attr]
 
 
 def test_a_target_of_a_loss_is_reached_from_above() -> None:
@@ -182,7 +183,7 @@ def test_a_target_of_a_loss_is_reached_from_above() -> None:
     for number, value, is_reached in ((0, 0.5, False), (1, 0.4, True)):
         story.tell("sampled", trial=number, hparams={})
         story.tell("report", trial=number, epochs=[{"epoch": 1, "val_loss": value}])
-        assert (reached(story.record, sweep.stop) is not None) is is_reached
+        assert (reached(story.record, sweep) is not None) is is_reached
 
 
 @pytest.mark.parametrize(
@@ -218,7 +219,7 @@ def test_finalists_and_what_they_keep_of_their_promise() -> None:
     assert begun is not None
     assert (begun.progress, begun.winner) == ("3 of 9", None)
     assert [finalist.point.number for finalist in begun.finalists] == [1, 2, 0]
-    assert finalists.best_first(story.record, sweep) == story.record.kept(METRIC, "max", None)
+    assert finalists.best_first(story.record, sweep) == story.record.kept(order_of(sweep), None)
     story.repeat(8, 1, 2, 0.72).repeat(9, 2, 2, 0.70).repeat(10, 0, 2, 0.3, 0.61)
     story.repeat(11, 1, 3, 0.71).repeat(12, 2, 3, 0.73, state="failed").repeat(13, 0, 3, 0.62)
     judged = finalists.final(story.record, sweep)

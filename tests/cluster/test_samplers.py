@@ -159,6 +159,9 @@ def test_a_sampler_of_somebodys_is_kept_with_the_sweep(
     copy.write_text(copy.read_text() + "\n")
     with pytest.raises(InputError, match=rf"{copy} is not the sampler that the sweep was launched with \(sha256 "):
         Search(sweep, journal)
+    (directory / "sampler/sha256.json").write_text("{}")
+    with pytest.raises(InputError, match=r"sha256\.json does not name mine\.py"):
+        Search(sweep, journal)
     shutil.rmtree(directory / "sampler")
     with pytest.raises(InputError, match="is gone, the copy of the sampler"):
         Search(sweep, journal)

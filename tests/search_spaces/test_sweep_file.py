@@ -52,6 +52,12 @@ MISTAKES = [
         "search.start_from.0.best: Input should be greater than or equal to 1",
     ),
     ("search.sampler=tpee", "search.sampler: there is no 'tpee'; did you mean 'tpe'?"),
+    (
+        "search.sampler_options.n_ei_candidates=1000000000000",
+        "search.sampler_options.n_ei_candidates: Input should be less than or equal to 10000, but got 1000000000000",
+    ),
+    ("search.sampler_options.gamma=1.5", "search.sampler_options.gamma: want "),
+    ("search.sampler_options.multivariate=false", "search.sampler_options: group: true needs multivariate: true"),
     ("search.num_trials=0", "search.num_trials"),
     ("trainable=blendshape_lsmt", "unknown trainable 'blendshape_lsmt': did you mean 'blendshape_lstm'"),
     (

@@ -6,8 +6,9 @@ from dataclasses import dataclass
 
 from fersweep.results.record.journal import SweepRecord
 from fersweep.results.record.ranking.derived import SearchTotals
+from fersweep.results.record.ranking.order import order_of
 from fersweep.results.record.trial_record import TrialRecord
-from fersweep.search_spaces.sweep_file.schema import Stop
+from fersweep.search_spaces.sweep_file.schema import Sweep
 
 KEY = "stop.sweep."
 CUTTING = ("hours", "target")  # running trials end at their next report
@@ -35,12 +36,12 @@ class Spending:
         return f"{self.key}: {self.text}"
 
 
-def spending(record: SweepRecord, stop: Stop) -> list[Spending]:
+def spending(record: SweepRecord, sweep: Sweep) -> list[Spending]:
     """Each part of the budget that a sweep file gives, in the order in which they are looked at; [] where it gives none."""
-    budget, parts = stop.sweep, list[Spending]()
+    stop, budget, parts = sweep.stop, sweep.stop.sweep, list[Spending]()
     if budget is None:
         return []
-    best = next(iter(record.ranking(stop.metric, stop.mode)), None)
+    best = record.ranking(order_of(sweep)).best()
     row = best.best(stop.metric, stop.mode) if best else None
     if budget.hours is not None:
         hours = record.spent.seconds / 3600
@@ -60,14 +61,14 @@ def spending(record: SweepRecord, stop: Stop) -> list[Spending]:
     return parts
 
 
-def reached(record: SweepRecord, stop: Stop) -> Spending | None:
+def reached(record: SweepRecord, sweep: Sweep) -> Spending | None:
     """The first part of the budget that is spent."""
-    return next((part for part in spending(record, stop) if part.reached), None)
+    return next((part for part in spending(record, sweep) if part.reached), None)
 
 
-def cuts(record: SweepRecord, stop: Stop) -> str | None:
+def cuts(record: SweepRecord, sweep: Sweep) -> str | None:
     """Why a running trial of the search ends at its next report; None: no such part of the budget is spent."""
-    parts = (part for part in spending(record, stop) if part.name in CUTTING and part.reached)
+    parts = (part for part in spending(record, sweep) if part.name in CUTTING and part.reached)
     return next((part.reason for part in parts), None)
 
 

@@ -31,7 +31,18 @@ def filled_in(key: str, name: str, registry: Mapping[str, type[Part]], options: 
     try:
         return kind.model_validate(options).model_dump(mode="json")
     except ValidationError as error:
-        problem = error.errors()[0]
-        where = ".".join(map(str, problem["loc"]))
-        message = problem["msg"].removeprefix("Value error, ")
-        raise ValueError(f"{key}_options.{where}: {message}, but got {problem['input']!r}") from None
+        first = error.errors()[0]
+        option = str(first["loc"][0]) if first["loc"] else None
+        if option is None or len(first["loc"]) == 1:
+            message = first["msg"].removeprefix("Value error, ")
+        else:  # of several kinds, each of which says why it is none
+            of_kinds = (problem["msg"] for problem in error.errors() if problem["loc"][0] == option)
+            message = "want " + ", or ".join(text.removeprefix("Input should be ") for text in dict.fromkeys(of_kinds))
+        if option is None:
+            raise ValueError(f"{key}_options: {message}") from None
+        given = (
+            ""
+            if message.startswith(f"{key}_options") or ", but got " in message
+            else f", but got {options.get(option)!r}"
+        )
+        raise ValueError(f"{key}_options.{option}: {message}{given}") from None

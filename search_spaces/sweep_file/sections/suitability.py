@@ -81,7 +81,7 @@ def remarks(sweep: Sweep) -> list[str]:
         lines.append(
             f"without effect: search.start_from {', '.join(search.older)}, as the {name} sampler learns nothing"
         )
-    if search.constraints and options.LEARNS and not options.CONSTRAINTS:
+    if search.constraints and not options.CONSTRAINTS:
         lines.append(f"{name} learns nothing from search.constraints: a trial that breaks one is only never the best")
     if isinstance(options, Nsga2) and options.population_size >= search.num_trials:
         lines.append(
