@@ -205,7 +205,10 @@ def test_a_clock_that_is_set_does_not_change_what_time_has_passed(
     made = open_journal(tmp_path / "journal.jsonl")
     sweep = read_sweep("blendshape_dense", [])
     shown = Progress(
-        cast(Any, SimpleNamespace(sweep=sweep, record=made.record, active={})), Stopping(), cast(Any, None), None
+        cast(Any, SimpleNamespace(sweep=sweep, record=made.record, active={}, needed_rungs=list)),
+        Stopping(),
+        cast(Any, None),
+        None,
     )
     made.session("started")
     for shift_s in (-3600.0, 3600.0):

@@ -88,7 +88,7 @@ def test_what_is_kept_level_is_what_all_trials_say(seed: int, mode: str, monkeyp
     rng, record, sweep = np.random.default_rng(seed), SweepRecord(), make_sweep()
     best, stop = (max if mode == "max" else min), sweep.stop.model_copy(update={"mode": mode})
     sweep = sweep.model_copy(update={"stop": stop})
-    search = type("OfARecord", (), {"sweep": sweep, "record": record})()
+    search = type("OfARecord", (), {"sweep": sweep, "record": record, "needed_rungs": lambda self: []})()
     pruner, kept = checkpoint_pruning.Pruner(search, None), dict[int, frozenset[int]]()  # type: ignore[arg-type]
     monkeypatch.setattr(pruner._thread, "submit", lambda prune, storage, number, wanted: kept.update({number: wanted}))
     known = record.derived(KnownTrials, OneMetric(METRIC, mode), TPE_IS_SHOWN)

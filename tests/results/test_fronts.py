@@ -163,5 +163,5 @@ def test_a_later_sweep_takes_the_points_of_the_front_first(sweep_dir: Path) -> N
 
     points = older_sweeps.best_points(later({"best": 2}), sweep_dir.parents[1])
     assert [point.name for point in points] == ["two/0002", "two/0001"]
-    known = older_sweeps.history(later({}), sweep_dir.parents[1])
+    known = older_sweeps.history(later({}), sweep_dir.parents[1], load_sweep(sweep_dir).sweep.dataset)
     assert known[0].costs["latency_ms"] == 1.0
