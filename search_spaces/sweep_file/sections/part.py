@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from typing import Any
+from typing import Any, cast
 
 from pydantic import BaseModel, ConfigDict, ValidationError
 
@@ -32,17 +32,24 @@ def filled_in(key: str, name: str, registry: Mapping[str, type[Part]], options: 
         return kind.model_validate(options).model_dump(mode="json")
     except ValidationError as error:
         first = error.errors()[0]
-        option = str(first["loc"][0]) if first["loc"] else None
-        if option is None or len(first["loc"]) == 1:
+        where, given = _place(first["loc"], options)
+        name_of_it = ".".join([f"{key}_options", *where])
+        kinds = [problem["msg"] for problem in error.errors() if _place(problem["loc"], options)[0] == where]
+        if len(kinds) > 1:  # a value may be of several kinds, each of which says why it is none
+            message = "want " + ", or ".join(text.removeprefix("Input should be ") for text in dict.fromkeys(kinds))
+        else:
             message = first["msg"].removeprefix("Value error, ")
-        else:  # of several kinds, each of which says why it is none
-            of_kinds = (problem["msg"] for problem in error.errors() if problem["loc"][0] == option)
-            message = "want " + ", or ".join(text.removeprefix("Input should be ") for text in dict.fromkeys(of_kinds))
-        if option is None:
-            raise ValueError(f"{key}_options: {message}") from None
-        given = (
-            ""
-            if message.startswith(f"{key}_options") or ", but got " in message
-            else f", but got {options.get(option)!r}"
-        )
-        raise ValueError(f"{key}_options.{option}: {message}{given}") from None
+        if not where or ", but got " in message:
+            raise ValueError(f"{name_of_it}: {message}") from None
+        raise ValueError(f"{name_of_it}: {message}, but got {given!r}") from None
+
+
+def _place(loc: tuple[int | str, ...], options: dict[str, Any]) -> tuple[list[str], Any]:
+    """The keys that lead to a problem, and what is there; pydantic's `loc` also names the kinds that it tried."""
+    keys: list[str] = []
+    value: object = options
+    for part in loc:
+        if isinstance(value, dict) and part in value:
+            keys.append(str(part))
+            value = cast("dict[Any, Any]", value)[part]
+    return keys, cast(Any, value)
