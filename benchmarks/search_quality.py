@@ -165,7 +165,7 @@ def plot(rows: pd.DataFrame, path: Path) -> None:
             chart.legend(fontsize=7, loc="lower right")
         for chart in axes[line]:
             chart.set_ylim(bottom=min(lows))
-        axes[line][0].set_ylabel("best trial so far, macro-F1 (mean over seeds, ± standard error)", fontsize=8)
+        axes[line][0].set_ylabel("best trial so far (mean ± standard error)", fontsize=8)
     figure.tight_layout()
     figure.savefig(path, dpi=90)
 
