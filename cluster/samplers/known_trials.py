@@ -56,8 +56,6 @@ class KnownTrials:
             self.see(trial)
 
     def see(self, trial: TrialRecord) -> None:
-        if getattr(trial, "repeat_of", None) is not None:
-            return
         number = trial.number
         if number not in self._trials:
             self._keep(trial)

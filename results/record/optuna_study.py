@@ -72,13 +72,8 @@ class OneMetric:
         return trial.at_best(self.metric, self.mode)
 
 
-def freeze(trial: TrialRecord, metric: str, mode: str) -> optuna.trial.FrozenTrial:
-    """A trial of the journal as one of Optuna's."""
-    return frozen(trial, OneMetric(metric, mode))
-
-
 def frozen(trial: TrialRecord, goal: Goal, judge_stopped: bool = False, curve: bool = True) -> optuna.trial.FrozenTrial:
-    """The same, whatever it is judged by.
+    """A trial of the journal as one of Optuna's.
 
     Args:
         judge_stopped: stopped trials that have values are COMPLETE, too.

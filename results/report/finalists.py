@@ -11,11 +11,12 @@ import numpy as np
 from markupsafe import Markup
 
 from fersweep.common.display.charts import chart, make_figure
-from fersweep.common.display.colours import BEST, FAINT, INK, STATES
-from fersweep.common.display.page import Section, html_table, image, plot
+from fersweep.common.display.colours import BEST, INK, STATES
+from fersweep.common.display.page import Section, html_table, plot
 from fersweep.results.compare.tables import FINALISTS, finalist_rows, finalists_note
 from fersweep.results.record.ranking.finalists import Final
 from fersweep.results.report.data import ReportData
+from fersweep.results.report.still_pictures import picture
 
 if TYPE_CHECKING:
     from plotly.graph_objects import Figure
@@ -111,12 +112,6 @@ def _picture(final: Final, metric: str) -> Markup:
         axes.plot([finalist.promised], [row], "D", color=BEST, markersize=6, **label)
     axes.set_yticks(np.arange(num), [finalist.point.name for finalist in final.finalists])
     axes.set_ylim(num - 0.5, -0.5)
-    axes.set_xlabel(f"{metric} on val")
-    axes.set_ylabel("point of trial")
-    axes.grid(color=FAINT, linewidth=0.6)
-    axes.spines[["top", "right"]].set_visible(False)
-    axes.legend(loc="lower center", bbox_to_anchor=(0.5, 1.0), ncols=3, frameon=False, labelcolor=INK)
-    figure.tight_layout()
-    canvas: Any = figure.canvas
-    canvas.draw()
-    return image(np.asarray(canvas.buffer_rgba())[..., :3], f"{num} finalists: what was promised, and what was kept")
+    return picture(
+        figure, axes, f"{metric} on val", "point of trial", f"{num} finalists: what was promised, and what was kept"
+    )

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import functools
 import json
 from pathlib import Path
 from typing import Any
@@ -18,30 +19,20 @@ from fersweep.data_pipeline.tasks.task import Task
 from fersweep.results.record.ranking.order import order_of
 from fersweep.results.record.ranking.pareto import crowding_distances, non_dominated_ranks
 from fersweep.results.record.storage import Storage
-from fersweep.trainables.curve import Curve, Hparams
+from fersweep.trainables.curve import Curve
 from tests.cluster.conftest import OpenJournal
+from tests.cluster.test_search import drive as drive_curves
 from tests.cluster.test_search import history, make_sweep
 
 OBJECTIVES = [{"metric": "val_macro_f1"}, {"metric": "latency_ms"}]
 
 
-def drive(search: Search, until: int | None = None) -> None:
-    """Trials one after another, one epoch a report; a fast `rate` costs latency. Leaves off in the middle of trial `until`."""
-    while (assignment := search.next()) is not None:
-        curve = Curve(Hparams(**assignment.hparams), np.zeros((3, 1)), {"seed": assignment.trial})
-        curve.epoch = assignment.known_epochs
-        while True:
-            row = curve.fit(1)
-            measured = (
-                {"latency_ms": 20 * curve.hparams.rate, "weights": 1e6 * curve.hparams.top}
-                if curve.epoch == 1
-                else None
-            )
-            status = "finished" if curve.epoch == search.sweep.stop.max_epochs else "running"
-            if search.report(assignment.trial, row, status, costs=measured):
-                break
-            if assignment.trial == until:
-                return
+def costs_of_curve(curve: Curve) -> dict[str, float]:
+    """A fast `rate` costs latency."""
+    return {"latency_ms": 20 * curve.hparams.rate, "weights": 1e6 * curve.hparams.top}
+
+
+drive = functools.partial(drive_curves, costs=costs_of_curve)
 
 
 @pytest.mark.parametrize("sampler", ["tpe", "nsga2"])

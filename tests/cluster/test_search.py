@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import shutil
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
@@ -34,15 +35,18 @@ def make_sweep(**changes: Any) -> Sweep:
     return parse_sweep(content, "test")
 
 
-def drive(search: Search, until: int | None = None) -> None:
-    """Run trials one after another, one epoch a report; leave off in the middle of the trial `until`."""
+def drive(search: Search, until: int | None = None, costs: Callable[[Curve], dict[str, float]] | None = None) -> None:
+    """Run trials one after another, one epoch a report; leave off in the middle of the trial `until`. `costs`: of a trial's
+    model, in its first report.
+    """
     while (assignment := search.next()) is not None:
         curve = Curve(Hparams(**assignment.hparams), np.zeros((3, 1)), {"seed": assignment.trial})
         curve.epoch = assignment.known_epochs
         while True:
             row = curve.fit(1)
             status = "finished" if curve.epoch == search.sweep.stop.max_epochs else "running"
-            if search.report(assignment.trial, row, status):
+            measured = costs(curve) if costs and curve.epoch == 1 else None
+            if search.report(assignment.trial, row, status, costs=measured):
                 break
             if assignment.trial == until:
                 return
