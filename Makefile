@@ -2,7 +2,7 @@
 # neither Ray nor a process of their own. All set up `.venv` first.
 PYTHON ?= python3
 BIN := .venv/bin
-COMPILE := $(BIN)/uv pip compile pyproject.toml --extra landmarker --extra pretrained --group dev \
+COMPILE := $(BIN)/uv pip compile pyproject.toml --extra landmarker --extra pretrained --extra hub --group dev \
            --universal --python-version 3.11 --no-annotate --no-header -q -o requirements.lock
 TWO := -n 2 --dist loadgroup --no-loadscope-reorder  # tests/conftest.py makes the groups and their order
 
