@@ -43,7 +43,14 @@ from fersweep.search_spaces.sweep_file.read_sweep import parse_sweep
 from fersweep.search_spaces.sweep_file.schema import Sweep
 from fersweep.search_spaces.sweep_file.searched_space import distributions, fetch
 
-MAY_CHANGE = ("search.num_trials", "stop.max_epochs", "stop.report_s", "stop.timeout_s", "keep_checkpoints")
+MAY_CHANGE = (
+    "search.num_trials",
+    "stop.max_epochs",
+    "stop.max_s",
+    "stop.report_s",
+    "stop.timeout_s",
+    "keep_checkpoints",
+)
 MAY_CHANGE_BELOW = ("resources.", "failures.", "notify", "tracking.", "stop.sweep", "finalists")
 
 
@@ -169,22 +176,24 @@ def _changed(
 
 
 def _no_smaller(asked: Sweep, before: Sweep) -> Sweep:
-    """The sweep file with no fewer trials and epochs than the sweep was extended to since (`resume --trials +16`)."""
+    """The sweep file with no fewer trials, epochs and seconds than the sweep was extended to since (`resume --trials +16`)."""
     num_trials = max(asked.search.num_trials, before.search.num_trials)
     max_epochs = max(asked.stop.max_epochs, before.stop.max_epochs)
+    max_s = None if asked.stop.max_s is None else max(asked.stop.max_s, before.stop.max_s or 0)
     for key, now, kept in (
         ("search.num_trials", asked.search.num_trials, num_trials),
         ("stop.max_epochs", asked.stop.max_epochs, max_epochs),
+        ("stop.max_s", asked.stop.max_s or 0, max_s or 0),
     ):
         if now < kept:
-            print(f"note: {key}: the sweep has {kept} already, {now} is ignored", file=sys.stderr)
+            print(f"note: {key}: the sweep has {kept:.10g} already, {now:.10g} is ignored", file=sys.stderr)
     search = asked.search.model_copy(update={"num_trials": num_trials})
     budget = asked.stop.sweep
     if budget is not None and before.stop.sweep is not None:
         budget = budget.no_smaller_than(before.stop.sweep)
         if budget != asked.stop.sweep:
             print("note: stop.sweep: the sweep has a larger budget already, which is kept", file=sys.stderr)
-    stop = asked.stop.model_copy(update={"max_epochs": max_epochs, "sweep": budget})
+    stop = asked.stop.model_copy(update={"max_epochs": max_epochs, "max_s": max_s, "sweep": budget})
     return asked.model_copy(update={"search": search, "stop": stop})
 
 
@@ -207,6 +216,8 @@ def _refuse_differences(before: Sweep, sweep: Sweep, record: SweepRecord) -> Non
     longest = max((trial.num_epochs for trial in record.trials.values()), default=0)
     if sweep.stop.max_epochs < longest:
         raise InputError(f"--max-epochs {sweep.stop.max_epochs}: a trial has trained {longest} epochs already")
+    if sweep.stop.max_s is not None and sweep.stop.max_s < (before.stop.max_s or 0):
+        raise InputError(f"stop.max_s {sweep.stop.max_s:.10g}: its trials had {before.stop.max_s:.10g} s already")
 
 
 def _number(text: str, before: int) -> int:

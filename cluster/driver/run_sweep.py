@@ -28,10 +28,12 @@ from fersweep.results.record.drivers import withdraw_stop
 from fersweep.results.record.home import resume_command, status_command
 from fersweep.results.record.journal import Journal
 from fersweep.results.record.ranking import budget, finalists
+from fersweep.results.record.ranking.progress import OUT_OF_TIME, progress
 from fersweep.results.record.storage import Storage
 from fersweep.results.record.sweep_json import Baseline, SweepJson, read_sweep_json
+from fersweep.results.record.trial_record import TrialRecord
 from fersweep.results.tracking.recorder import FINISH_S, Recorder
-from fersweep.search_spaces.sweep_file.schema import Sweep
+from fersweep.search_spaces.sweep_file.schema import Stop, Sweep
 
 HURRY_S = 10.0  # for MLflow to catch up when the driver has to go; its recorder goes on by itself
 MAX_BREAKS = 3  # times that Ray Tune itself may fail without an epoch gained in between
@@ -103,8 +105,8 @@ def run_sweep(
 
 
 def reopen(search: Search, storage: Storage, retry_failed: bool) -> None:
-    """Let ended trials run again: failed ones with `retry_failed`, those that had all their epochs if there are more now, and
-    those that the sweep's budget ended if it is larger now.
+    """Let ended trials run again: failed ones with `retry_failed`, those that had all their epochs or seconds if there are more now,
+    and those that the sweep's budget ended if it is larger now.
 
     Of the latter two only those whose last checkpoint was kept; the others stay ended.
     """
@@ -112,12 +114,21 @@ def reopen(search: Search, storage: Storage, retry_failed: bool) -> None:
 
     cuts = budget.cuts(search.record, search.sweep)
     for trial in list(search.record.trials.values()):
-        grown = trial.state == "finished" and not trial.reason and trial.num_epochs < search.sweep.stop.max_epochs
+        grown = trial.state == "finished" and _may_train_more(trial, search.sweep.stop)
         freed = cuts is None and budget.was_cut(trial)
         if (trial.state == "failed" and trial.refused is None and retry_failed) or (
             (grown or freed) and trial.num_epochs in checkpoints.saved(storage, trial.number)
         ):
             search.journal.append("reopened", trial=trial.number)
+
+
+def _may_train_more(trial: TrialRecord, stop: Stop) -> bool:
+    """Whether a trial that finished would not have, had it been given as much as a trial gets now."""
+    if trial.reason and trial.reason.startswith(OUT_OF_TIME) and stop.max_s is not None:
+        within = progress(trial, "seconds")[-1] < stop.max_s
+    else:
+        within = not trial.reason
+    return within and trial.num_epochs < stop.max_epochs
 
 
 def _tune(

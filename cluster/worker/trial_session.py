@@ -22,7 +22,7 @@ from fersweep.common.versions import own_version
 from fersweep.data_pipeline.tasks.arrays import TaskArrays
 from fersweep.results.record import checkpoints
 from fersweep.results.record.journal import trial_name
-from fersweep.results.record.ranking.progress import training_seconds
+from fersweep.results.record.ranking.progress import OUT_OF_TIME, training_seconds
 
 STORAGE_ERRORS = {errno.ENOSPC, errno.EDQUOT, errno.EROFS, errno.EIO, errno.ESTALE, errno.EACCES, errno.EPERM}
 
@@ -203,7 +203,7 @@ class TrialSession:
     def _why_finished(self) -> str:
         """Of a trial that has not trained all its epochs."""
         return (
-            f"trained for {self.settings.max_s:.10g} s"
+            f"{OUT_OF_TIME} {self.settings.max_s:.10g} s"
             if self._is_timed_out()
             else f"no better epoch in {self.patience}"
         )

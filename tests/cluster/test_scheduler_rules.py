@@ -12,18 +12,23 @@ import optuna
 import pytest
 
 from fersweep import trainables
+from fersweep.cluster.driver.run_sweep import reopen
 from fersweep.cluster.launch import describe
 from fersweep.cluster.schedulers.asha import Rung
 from fersweep.cluster.schedulers.hyperband import bracket_of, shares
 from fersweep.cluster.schedulers.levels import Levels
 from fersweep.cluster.schedulers.wilcoxon import check_folds, p_worse
+from fersweep.cluster.search.decisions import Search
 from fersweep.common.errors import InputError
 from fersweep.data_pipeline.tasks.spec import TaskSpec
 from fersweep.data_pipeline.tasks.task import Task
+from fersweep.results.record import checkpoints
 from fersweep.results.record.ranking.progress import crossed
+from fersweep.results.record.storage import Storage
 from fersweep.results.record.trial_record import Epochs, TrialRecord
 from fersweep.search_spaces.sweep_file.schema import Stop, Sweep
 from fersweep.trainables.metrics import fold_metric
+from tests.cluster.conftest import OpenJournal
 from tests.cluster.test_search import make_sweep
 from tests.datasets import write_tiny_dataset
 from tests.searches import METRIC, SECONDS, run, search_of, sweep_of
@@ -239,3 +244,23 @@ def test_repeats_of_finalists_are_compared_with_nobody() -> None:
         rung.see(trial)
         levels.see(trial)
         assert len(rung.values) == len(levels.values[0]) == number_here
+
+
+def test_more_seconds(tmp_path: Path, open_journal: OpenJournal) -> None:
+    """Those that ended at `stop.max_s` go on when it is larger; not those that had all epochs or their patience, or whose
+    checkpoint is gone.
+    """
+    storage, open_to = Storage(tmp_path), open_journal(tmp_path / "journal.jsonl")
+    stop = {"unit": "seconds", "grace_s": 1.0, "grace_epochs": None, "max_s": 4.0, "max_epochs": 9}
+    ends = {0: (4, "trained for 4 s"), 1: (9, None), 2: (3, "no better epoch in 2"), 3: (4, "trained for 4 s")}
+    for number, (num_epochs, reason) in ends.items():
+        epochs = [{"epoch": epoch, "val_macro_f1": 0.5, "epoch_s": 1.0} for epoch in range(1, num_epochs + 1)]
+        open_to.append("sampled", trial=number, hparams={}, params={}, distributions={})
+        open_to.append("report", trial=number, epochs=epochs)
+        open_to.append("ended", trial=number, state="finished", reason=reason)
+        if number != 3:
+            storage.write(f"{checkpoints.place(number, num_epochs)}/epochs.json", b"[]")
+    for max_s, running in ((4.0, set[int]()), (6.0, {0})):
+        search = Search(make_sweep(stop={**stop, "max_s": max_s}), open_to)
+        reopen(search, storage, retry_failed=False)
+        assert set(search.record.running) == running

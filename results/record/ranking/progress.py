@@ -8,6 +8,8 @@ from itertools import accumulate
 
 from fersweep.results.record.trial_record import TrialRecord
 
+OUT_OF_TIME = "trained for"  # begins the reason of a trial that ended at `max_s`
+
 
 def takes_part(trial: TrialRecord) -> bool:
     """Whether others are compared with a trial: not with a repeat of a finalist, nor with one that was stopped because it never
