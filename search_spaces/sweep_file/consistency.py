@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 from collections.abc import Iterator, Mapping
 from typing import Any, cast
 from unicodedata import category
@@ -11,7 +12,9 @@ from fersweep.common.text import masked, one_line
 from fersweep.search_spaces.sweep_file.schema import Older, Resources, Stop, Sweep
 from fersweep.search_spaces.sweep_file.searched_space import cannot_be_built, drawn, drawn_from, wider_values
 from fersweep.search_spaces.sweep_file.sections import suitability
+from fersweep.search_spaces.sweep_file.sections.objectives import refuse_what_none_keeps
 from fersweep.search_spaces.sweep_file.sections.schedulers import SCHEDULERS, most_brackets
+from fersweep.search_spaces.sweep_file.space.choices import same
 
 LONGEST_CLASS = 200  # characters of a class's name
 LEAST = 0.01  # of a CPU or a GPU
@@ -29,6 +32,10 @@ def refuse_contradictions(sweep: Sweep) -> None:
     """Raises ValueError where two keys contradict each other, or one says something twice."""
     for name in sorted(sweep.space.fix.keys() & sweep.space.range.keys()):
         raise ValueError(f"space.fix.{name}: {name} is in space.range, too: want it fixed or searched, not both")
+    for name, choices in sweep.space.range.items():
+        for choice in _repeated(choices):
+            raise ValueError(f"space.range.{name}: {json.dumps(choice)} is there twice")
+    refuse_what_none_keeps(sweep.search.parsed_constraints)
     starts = [
         f"{{sweep: {start.sweep}}}" if isinstance(start, Older) and start.is_learned else str(start)
         for start in sweep.search.start_from
@@ -170,6 +177,13 @@ def _of_space(sweep: Sweep) -> list[str]:
         share, reason = unbuilt
         lines.append(f"{100 * share:.3g} % of sampled points cannot be built, and their trials fail: {reason}")
     return lines
+
+
+def _repeated(choices: list[Any]) -> list[Any]:
+    """Choices that are there before; none of [3, 3], which is an interval."""
+    if len(choices) == 2 and all(isinstance(choice, int | float) for choice in choices):
+        return []
+    return [choice for index, choice in enumerate(choices) if any(same(choice, other) for other in choices[:index])]
 
 
 def replaced(content: dict[str, Any], keys: list[str]) -> None:

@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
+from contextlib import nullcontext
 from typing import Any
 
 import pytest
 
 from fersweep.common.errors import InputError
-from fersweep.search_spaces.sweep_file.consistency import remarks
+from fersweep.search_spaces.sweep_file.consistency import refuse_contradictions, remarks
 from fersweep.search_spaces.sweep_file.read_sweep import parse_sweep
 from fersweep.search_spaces.sweep_file.schema import Sweep
 
@@ -67,6 +68,22 @@ def test_objectives_that_are_refused(stop: dict[str, Any], message: str) -> None
 def test_constraints_that_are_refused(constraint: Any, message: str) -> None:
     with pytest.raises(InputError, match=message):
         read(search={"constraints": [constraint]})
+
+
+@pytest.mark.parametrize(
+    ("constraints", "kept"),
+    [
+        (["weights <= 3", "weights >= 4"], False),
+        (["weights < 3", "weights >= 3"], False),
+        (["weights <= 3", "weights >= 3"], True),
+        (["weights <= 3", "latency_ms >= 4"], True),
+        (["weights <= 3", "weights < 2"], True),
+    ],
+)
+def test_constraints_that_leave_nothing_are_refused(constraints: list[str], kept: bool) -> None:
+    sweep = read(search={"constraints": constraints})
+    with nullcontext() if kept else pytest.raises(ValueError, match="no trial can keep to both 'weights <"):
+        refuse_contradictions(sweep)
 
 
 def test_a_sampler_that_cannot_search_so_is_refused_or_remarked() -> None:

@@ -136,6 +136,14 @@ class Constraint(NamedTuple):
         return self.metric in MEASURED or (self.metric == "train_s" and "<" in self.sign)
 
 
+def refuse_what_none_keeps(constraints: Sequence[Constraint]) -> None:
+    """ValueError where two of them leave no value."""
+    for upper in (each for each in constraints if "<" in each.sign):
+        for lower in (each for each in constraints if ">" in each.sign and each.metric == upper.metric):
+            if lower.limit > upper.limit or not (upper.holds(lower.limit) and lower.holds(upper.limit)):
+                raise ValueError(f"search.constraints: no trial can keep to both '{upper}' and '{lower}'")
+
+
 def parse_constraint(text: str) -> Constraint:
     """`latency_ms <= 5` → its parts. Raises ValueError."""
     parts = FORM.fullmatch(text)
