@@ -71,6 +71,9 @@ def describe(asked: Sweep, data: str | Path, home: Path) -> tuple[SweepJson, Tas
             f"{data}: val has faces of {arrays.classes[int(judged[0])]} alone, which ranks no trials: it needs two classes"
         )
     check_folds(asked.stop, len(arrays.folds))
+    if asked.following is not None and asked.following.task != asked.task:
+        following = Task(data, asked.following.task)
+        check_folds(asked.stop, following.num_folds if following.spec.fold == "all" else 0)
     if asked.distil is not None:
         open_teacher(asked.distil.teacher, task, home)
     dataset = Learned(

@@ -156,7 +156,10 @@ def _costs(
 def _scaled(costs: Costs, sweep: SweepJson, data: str | Path, following: Sweep) -> Costs:
     """What the trials of the sweep that follows cost: those of the first, on its own number of faces."""
     task = Task(data, following.task)
-    ratio = faces_ratio(task.num_faces("train"), task.num_faces("val"), sweep.num_train or 0, sweep.num_val or 0)
+    num_train = task.num_faces("train")
+    if following.task.fold == "all" and sweep.asked.task.fold != "all":
+        num_train *= (task.num_folds or 2) - 1  # K models, each of which learns K - 1 of the K folds
+    ratio = faces_ratio(num_train, task.num_faces("val"), sweep.num_train or 0, sweep.num_val or 0)
     return replace(costs, trials=[replace(cost.scaled(ratio), trial=None) for cost in costs.trials])
 
 

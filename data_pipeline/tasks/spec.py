@@ -1,12 +1,21 @@
 """The `task:` of a sweep file: which faces, classes and features of a dataset a model learns. task.py applies it."""
 
 from collections.abc import Sequence
-from typing import Any, Literal
+from typing import Annotated, Any, Literal
 
-from pydantic import BaseModel, Field, NonNegativeInt, PositiveInt, field_validator
+from pydantic import BaseModel, BeforeValidator, Field, NonNegativeInt, PositiveInt
 
 from fersweep.common.errors import InputError, hint
 from fersweep.data_pipeline.tasks.features import Features
+
+
+def _a_fold(value: Any) -> Any:
+    if isinstance(value, str) and value != "all" and not value.isdecimal():
+        raise ValueError("wants the number of a fold, from 0 on, or all")
+    return value
+
+
+Fold = Annotated[NonNegativeInt | Literal["all"] | None, BeforeValidator(_a_fold)]
 
 
 class TaskSpec(BaseModel, extra="forbid", frozen=True):
@@ -21,7 +30,7 @@ class TaskSpec(BaseModel, extra="forbid", frozen=True):
     fraction: float = Field(default=1.0, gt=0.0, le=1.0)
     """Of what is left of train, this share of each model class is learned, at least a face of each, drawn with `seed`.
     The faces of a smaller fraction are among those of a larger one. val and test stay whole."""
-    fold: NonNegativeInt | Literal["all"] | None = None
+    fold: Fold = None
     """Of a dataset that was prepared with folds: val is this fold, train are the others. "all": each fold in turn, with a
     model of its own that learns the others; a trial's scores are the means over the folds."""
     sources: list[str] | None = None
@@ -44,13 +53,6 @@ class TaskSpec(BaseModel, extra="forbid", frozen=True):
     """Of the features above, only so many of the most informative: those with the highest mutual information with the
     class on train, each on its own."""
     seed: int = Field(default=0, ge=0)
-
-    @field_validator("fold", mode="before")
-    @classmethod
-    def _is_a_fold(cls, value: Any) -> Any:
-        if isinstance(value, str) and value != "all" and not value.isdecimal():
-            raise ValueError("wants the number of a fold, from 0 on, or all")
-        return value
 
 
 def groups_of(spec: TaskSpec, labels: Sequence[str]) -> dict[str, list[str]]:

@@ -209,7 +209,8 @@ def report_sweep(outcome: Outcome, as_json: bool, home: Path, address: str | Non
     if following is not None:
         share = "all" if following.task.fraction == 1 else f"{following.task.fraction:g}"
         best, epochs = following.search.num_trials, following.stop.max_epochs
-        say(f"then: {following.name}, the best {best} on {share} of train, {epochs} epochs at most")
+        folds = " of every fold" if following.task.fold == "all" else ""
+        say(f"then: {following.name}, the best {best} on {share} of train{folds}, {epochs} epochs at most")
         return
     say("next: " + " · ".join(f"fersweep {verb} {name}{where}" for verb in ("compare", "report", "promote", "ui")))
 

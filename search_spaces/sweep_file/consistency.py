@@ -60,7 +60,8 @@ def refuse_contradictions(sweep: Sweep) -> None:
             f"stop.scheduler_options.brackets: {brackets}, but only {most} can begin within {stop.at(stop.end)}, the first at "
             f"{stop.at(stop.grace)} and each {stop.reduction} times later than the one before"
         )
-    if "wilcoxon" in (stop.scheduler, stop.scheduler_options.get("inner")) and sweep.task.fold != "all":
+    folds = [sweep.task.fold, *([sweep.following.task.fold] if sweep.following else [])]
+    if "wilcoxon" in (stop.scheduler, stop.scheduler_options.get("inner")) and set(folds) != {"all"}:
         raise ValueError(
             "stop.scheduler: wilcoxon compares the folds of trials: want task.fold: all, or another scheduler"
         )

@@ -27,7 +27,7 @@ from typing import Any, Literal, cast
 
 from pydantic import Field, ValidationInfo, field_validator, model_validator
 
-from fersweep.data_pipeline.tasks.spec import TaskSpec
+from fersweep.data_pipeline.tasks.spec import Fold, TaskSpec
 from fersweep.search_spaces.sweep_file.sections.budget import Budget
 from fersweep.search_spaces.sweep_file.sections.distil import Distil
 from fersweep.search_spaces.sweep_file.sections.finalists import Finalists
@@ -246,12 +246,14 @@ class Stop(Part):
 
 class Then(Part):
     """What follows the sweep: a second one, NAME-full, with the points of the `best` trials, on a `fraction` of train, for
-    at most `max_epochs` (null: as many as the first). It has no budget and no finalists; everything else is as in the first.
+    at most `max_epochs` (null: as many as the first), on another `fold` (null: the first's; all: on every fold, by the mean
+    over them). It has no budget and no finalists; everything else is as in the first.
     """
 
     best: int = Field(4, ge=1)
     fraction: float = Field(1.0, gt=0, le=1)
     max_epochs: int | None = Field(None, ge=1)
+    fold: Fold = None
 
 
 class Resources(Part):
@@ -366,7 +368,12 @@ class Sweep(Part):
         older = Older(sweep=self.name, best=self.then.best)
         changes: dict[str, Any] = {
             "name": f"{self.name}-full",
-            "task": self.task.model_copy(update={"fraction": self.then.fraction}),
+            "task": self.task.model_copy(
+                update={
+                    "fraction": self.then.fraction,
+                    "fold": self.task.fold if self.then.fold is None else self.then.fold,
+                }
+            ),
             "search": self.search.model_copy(update={"num_trials": self.then.best, "start_from": [older]}),
             "stop": self.stop.model_copy(
                 update={"max_epochs": self.then.max_epochs or self.stop.max_epochs, "sweep": None}

@@ -199,7 +199,7 @@ def test_a_target_of_a_loss_is_reached_from_above() -> None:
         ("stop", {"sweep": {"hour": 1}}, r"unknown key 'stop\.sweep\.hour'.*hours"),
         ("finalists", {"best": 8}, r"finalists\.best: 8 is more than search\.num_trials, 7"),
         ("finalists", {"by": "lower", "seeds": 1}, r"by: lower wants an interval"),
-        ("finalists", {"folds": "all"}, r"task\.fold: all"),
+        ("finalists", {"folds": "all"}, "then: {best: 5, fold: all}"),
     ],
 )
 def test_what_is_refused(key: str, value: dict[str, Any], message: str) -> None:

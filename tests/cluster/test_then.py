@@ -11,11 +11,15 @@ import numpy as np
 import pytest
 import typer
 
+from fersweep import trainables
 from fersweep.cli import sweeps as verbs
 from fersweep.cluster.search.decisions import Search
 from fersweep.common.errors import InputError
+from fersweep.data_pipeline.tasks.arrays import TaskArrays
 from fersweep.results.record.recorded_sweep import load_sweep
 from fersweep.trainables.curve import Curve, Hparams
+from fersweep.trainables.metrics import fold_values
+from tests.datasets import write_tiny_dataset
 from tests.processes import write_curve
 
 pytestmark = pytest.mark.usefixtures("ray_session", "nothing_is_recorded")
@@ -82,3 +86,31 @@ def test_resume_goes_on_with_the_one_that_was_interrupted(
     assert "go on with: fersweep resume c-full" in capsys.readouterr().err
     verbs.resume("c", home=home)
     assert load_sweep(sweeps / "c-full").record.action == "finished"
+
+
+def test_the_best_of_one_fold_are_trained_on_every_fold(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    data = write_tiny_dataset(tmp_path / "tiny", 60, folds=3)
+    path = write_curve(tmp_path / "c.yaml", trials=4, epochs=3, cpus=2)
+    path.write_text(path.read_text() + "task: {fold: 1}\nthen: {best: 2, fold: all}\n")
+
+    def train_here(search: Search, arrays: TaskArrays, *_: Any) -> None:
+        while (assignment := search.next()) is not None:
+            rows = trainables.build("curve", assignment.hparams, arrays, assignment.trial).fit(3)
+            search.report(assignment.trial, [{**row} for row in rows], "finished")
+
+    monkeypatch.setattr("fersweep.cluster.driver.run_sweep._tune", train_here)
+    verbs.launch(str(path), data, home=tmp_path / "runs")
+    first, full = (load_sweep(tmp_path / "runs" / "sweeps" / name) for name in ("c", "c-full"))
+    assert (first.sweep.num_folds, full.sweep.num_folds) == (None, 3)
+    assert "then: c-full, the best 2 on all of train of every fold, 3 epochs at most" in capsys.readouterr().err
+    best = first.record.ranked("val_macro_f1", "max")[:2]
+    assert [trial.params for trial in full.record.trials.values()] == [trial.params for trial in best]
+    for trial in full.record.trials.values():
+        assert fold_values(trial.epochs[0], "val_macro_f1")
+    one_fold = write_tiny_dataset(tmp_path / "whole", 60)
+    path.write_text(path.read_text().replace("task: {fold: 1}", "task: {}"))
+    with pytest.raises(InputError, match="fold"):  # which the first sweep would not have needed
+        verbs.launch(str(path), one_fold, name="d", home=tmp_path / "runs")
+    assert not (tmp_path / "runs" / "sweeps" / "d").exists()

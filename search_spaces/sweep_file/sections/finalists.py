@@ -25,8 +25,8 @@ class Finalists(Part):
     def _no_folds(cls, value: Any) -> Any:
         if isinstance(value, dict) and "folds" in cast("dict[str, Any]", value):
             raise ValueError(
-                "folds: finalists are run with other seeds, not on other folds; task.fold: all trains every trial on all "
-                "folds; want e.g. {best: 5, seeds: 5}"
+                "folds: finalists are run with other seeds, not on other folds; then: {best: 5, fold: all} trains the "
+                "best points on every fold; want e.g. {best: 5, seeds: 5}"
             )
         return cast("Any", value)
 
