@@ -245,10 +245,8 @@ def _still_spent(recorded: RecordedSweep, asked: Sweep) -> str | None:
     spent = [part for part in spending(recorded.record, asked) if part.reached]
     if not spent or recorded.record.derived(SearchTotals).num_trials >= asked.search.num_trials:
         return None
-    reasons, more = (
-        "; ".join(part.reason for part in spent),
-        " ".join(dict.fromkeys(_more(part.name, asked) for part in spent)),
-    )
+    reasons = "; ".join(part.reason for part in spent)
+    more = " ".join(dict.fromkeys(_more(part.name, asked) for part in spent))
     return f"the budget is spent ({reasons}): no further trial begins; `{resume_command(recorded.directory)} {more}` raises it"
 
 

@@ -22,7 +22,10 @@ class Live:
         self.sweep: dict[str, Any] = {
             "trainable": "pixel_mlp",
             "task": {"features": "pixels", "classes": CLASSES, "fraction": 0.1},
-            "space": {"fix": {"use_early_stopping": False, "use_sam_rho": False}},
+            "space": {
+                "fix": {"use_early_stopping": False, "use_sam_rho": False, "image_size": 24},
+                "range": {"batch_size": [64, 256]} | {f"units_{layer}": [16, 128] for layer in range(4)},
+            },
         }
         self._arrays = FacesTask(data, TaskSpec.model_validate(self.sweep["task"])).arrays()
         self._models: dict[int, Any] = {}

@@ -50,11 +50,8 @@ def own_trials(sweep: SweepJson) -> tuple[Trials, int]:
     Those of the start points, and the first that a sampler draws (TPE's first ten), do not depend on what others gave; later
     ones are only like them. No trial is known to have ended.
     """
-    sampler, record, drawn = (
-        Sampler(sweep.asked, sweep.history, sweep.older_points),
-        SweepRecord(),
-        list[Suggestion](),
-    )
+    sampler = Sampler(sweep.asked, sweep.history, sweep.older_points)
+    record, drawn = SweepRecord(), list[Suggestion]()
     search, points = sweep.asked.search, len(sweep.points) + len(sweep.asked.search.points)
     while len(drawn) < min(search.num_trials, MOST_TRIALS) and not sampler.exhausted(record):
         suggestion = sampler.suggest(record, len(drawn))

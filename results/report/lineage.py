@@ -42,10 +42,8 @@ def _section(data: ReportData, drawn: bool) -> Section:
     num = sum(len(trial.exploits) for trial in trials)
     if not num:
         return Section(heading, note="No trial has gone on from another one's checkpoint yet.")
-    html, note = (
-        Markup(),
-        f"{num} times a trial went on from the checkpoint of a better one, with perturbed hparams (PBT).",
-    )
+    html = Markup()
+    note = f"{num} times a trial went on from the checkpoint of a better one, with perturbed hparams (PBT)."
     if drawn:
         html = plot(_figure(data))
         note += (
