@@ -71,9 +71,7 @@ def describe(asked: Sweep, data: str | Path, home: Path) -> tuple[SweepJson, Tas
             f"{data}: val has faces of {arrays.classes[int(judged[0])]} alone, which ranks no trials: it needs two classes"
         )
     check_folds(asked.stop, len(arrays.folds))
-    if asked.following is not None and asked.following.task != asked.task:
-        following = Task(data, asked.following.task)
-        check_folds(asked.stop, following.num_folds if following.spec.fold == "all" else 0)
+    _check_following(asked, data)
     if asked.distil is not None:
         open_teacher(asked.distil.teacher, task, home)
     dataset = Learned(
@@ -113,6 +111,17 @@ def describe(asked: Sweep, data: str | Path, home: Path) -> tuple[SweepJson, Tas
         home=Path(home).resolve(),
     )
     return sweep, arrays
+
+
+def _check_following(asked: Sweep, data: str | Path) -> None:
+    """InputError if the dataset lacks what the sweep that `then` asks for needs."""
+    if asked.following is None or asked.following.task == asked.task:
+        return
+    try:
+        following = Task(data, asked.following.task)
+    except InputError as error:
+        raise InputError(f"then: {error}") from None
+    check_folds(asked.stop, following.num_folds if following.spec.fold == "all" else 0)
 
 
 def _baseline(arrays: TaskArrays) -> Baseline:
