@@ -64,7 +64,7 @@ def summary(
 def _eta(sweep: Sweep, record: SweepRecord, seconds: float, ended_here: int, epochs_here: int) -> str:
     """The time left: for the trials that were asked for, or for the budget if that is less, and for the finalists."""
     if not ended_here and not epochs_here:
-        return "? (workers are starting)"
+        return "? (no epoch yet)"
     stop, search, parts = sweep.stop, record.derived(SearchTotals), spending(record, sweep)
     epoch_s = seconds / max(epochs_here, 1)
     over = any(part.reached for part in parts)
