@@ -15,10 +15,8 @@ from typing import Any, Protocol
 
 import numpy as np
 import pandas as pd
-import yaml
 
 from benchmarks.search_quality_steps import surface
-from fersweep.search_spaces import RECIPES
 
 TABLE = Path(__file__).with_name("dense_fer2013.parquet")
 METRIC = "val_macro_f1"
@@ -66,7 +64,8 @@ class Table:
         curves = rows.pivot_table(index="trial", columns="epoch", values=METRIC).loc[points.index]
         self._curves = curves.to_numpy(dtype=float)
         self.max_epochs = self._curves.shape[1]
-        distributions: dict[str, dict[str, Any]] = json.loads(pd_metadata(path)["distributions"])
+        metadata = read_metadata(path)
+        distributions: dict[str, dict[str, Any]] = json.loads(metadata["distributions"])
         self._scales = {name: _Scale(each) for name, each in distributions.items()}
         self._points = np.stack(
             [
@@ -74,8 +73,8 @@ class Table:
                 for trial in points.index
             ]
         )
-        recipe = yaml.safe_load((RECIPES / "blendshape_dense.yaml").read_text())
-        self.sweep: dict[str, Any] = {key: recipe[key] for key in ("trainable", "space", "task")}
+        recorded = json.loads(metadata["sweep"])
+        self.sweep: dict[str, Any] = {key: recorded[key] for key in ("trainable", "space", "task")}
         self._nearest: dict[str, int] = {}
 
     def _coordinates(self, params: dict[str, Any]) -> np.ndarray:
@@ -125,7 +124,7 @@ class _Scale:
         return np.asarray([(self._number(float(value)) - self._low) / max(self._high - self._low, 1e-12)])
 
 
-def pd_metadata(path: Path) -> dict[str, str]:
+def read_metadata(path: Path) -> dict[str, str]:
     """What record_table.py wrote beside the columns."""
     import pyarrow.parquet as pq
 
