@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from functools import cache
 from pathlib import Path
 from typing import Any
 
@@ -11,7 +12,11 @@ from fersweep.data_pipeline.tasks.spec import TaskSpec
 from fersweep.data_pipeline.tasks.task import Task as FacesTask
 from fersweep.trainables.protocol import TrialFailed
 
-CLASSES = {name: [name] for name in ("happy", "sad", "neutral")}
+TASK: dict[str, Any] = {
+    "features": "pixels",
+    "classes": {name: [name] for name in ("happy", "sad", "neutral")},
+    "fraction": 0.1,
+}
 MOST_MODELS = 16  # that may be in training; those that a search has ended are forgotten
 
 
@@ -21,13 +26,13 @@ class Live:
     def __init__(self, data: Path):
         self.sweep: dict[str, Any] = {
             "trainable": "pixel_mlp",
-            "task": {"features": "pixels", "classes": CLASSES, "fraction": 0.1},
+            "task": TASK,
             "space": {
                 "fix": {"use_early_stopping": False, "use_sam_rho": False, "image_size": 24},
                 "range": {"batch_size": [64, 256]} | {f"units_{layer}": [16, 128] for layer in range(4)},
             },
         }
-        self._arrays = FacesTask(data, TaskSpec.model_validate(self.sweep["task"])).arrays()
+        self._arrays = _arrays(data)
         self._models: dict[int, Any] = {}
         self._values: dict[tuple[int, int], float] = {}
         self._seed_of: dict[str, int] = {}
@@ -47,3 +52,8 @@ class Live:
 
     def true_value(self, hparams: dict[str, Any], params: dict[str, Any], epoch: int) -> float:
         return self._values[self._seed_of[repr(params)], epoch]
+
+
+@cache
+def _arrays(data: Path) -> Any:
+    return FacesTask(data, TaskSpec.model_validate(TASK)).arrays()

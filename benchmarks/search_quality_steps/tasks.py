@@ -15,13 +15,14 @@ from typing import Any, NamedTuple, Protocol
 
 import numpy as np
 import pandas as pd
+import pyarrow.parquet as pq
 from sklearn.ensemble import RandomForestRegressor
 
 from benchmarks.search_quality_steps import surface
 
-TABLE = Path(__file__).with_name("dense_fer2013.parquet")
+TABLE = Path(__file__).with_name("dense_fer2013.parquet")  # record_table.py
+REPEATS = Path(__file__).with_name("dense_fer2013_repeats.parquet")  # record_repeats.py
 METRIC = "val_macro_f1"
-ALIKE = 25  # recorded trials to either side whose misses a point may have
 
 
 class Task(Protocol):
@@ -55,64 +56,84 @@ class Surface:
 
 class Table:
     """Learning curves for points that were never trained, as in Eggensperger et al. 2015: a random forest over the recorded
-    points predicts the whole curve, and what the forest misses of a recorded trial that is about as good is added as noise.
+    points predicts the whole curve. Noise: by how much a recorded trial deviated from its mean when it was trained again with
+    other seeds.
     """
 
     name = "table"
 
-    def __init__(self, path: Path = TABLE):
-        self._forest, self._missed, self._scales, self.sweep, self.max_epochs = _learned(path)
+    def __init__(self) -> None:
+        metadata = read_metadata()
+        sweep = json.loads(metadata["sweep"])
+        self.sweep: dict[str, Any] = {key: sweep[key] for key in ("trainable", "space", "task")}
+        self.max_epochs = recorded_trials().curves.shape[1]
         self._curves: dict[str, np.ndarray] = {}
 
     def _curve(self, params: dict[str, Any]) -> np.ndarray:
         key = json.dumps(params, sort_keys=True)
         if key not in self._curves:
-            self._curves[key] = self._forest.predict(_coordinates(self._scales, params)[None])[0]
+            self._curves[key] = _forest().predict(_coordinates(params)[None])[0]
         return self._curves[key]
 
     def value(self, hparams: dict[str, Any], params: dict[str, Any], seed: int, epoch: int) -> float:
-        curve = self._curve(params)
-        place = int(np.searchsorted(self._missed.ends, curve[-1]))
-        alike = range(max(place - ALIKE, 0), min(place + ALIKE, len(self._missed.curves)))
-        missed = self._missed.curves[np.random.default_rng(seed).choice(alike)]
-        return float(curve[epoch - 1] + missed[epoch - 1])
+        noise = _noise()[np.random.default_rng(seed).integers(len(_noise()))]
+        return float(self._curve(params)[epoch - 1] + noise[epoch - 1])
 
     def true_value(self, hparams: dict[str, Any], params: dict[str, Any], epoch: int) -> float:
         return float(self._curve(params)[epoch - 1])
 
 
-class Missed(NamedTuple):
-    """What the forest misses of each recorded trial, with the trees that have not seen it. ends: (T,) its prediction of the
-    last epoch, rising. curves: (T, epochs).
-    """
+class Recorded(NamedTuple):
+    """trials: their numbers. points: their parameters, as drawn. curves: (trials, epochs) of METRIC."""
 
-    ends: np.ndarray
+    trials: list[int]
+    points: list[dict[str, Any]]
     curves: np.ndarray
 
 
 @cache
-def _learned(path: Path) -> tuple[Any, Missed, dict[str, _Scale], dict[str, Any], int]:
-    rows, metadata = pd.read_parquet(path), read_metadata(path)
-    points = rows.drop_duplicates("trial").set_index("trial")
-    curves = rows.pivot_table(index="trial", columns="epoch", values=METRIC).loc[points.index].to_numpy(dtype=float)
-    distributions: dict[str, dict[str, Any]] = json.loads(metadata["distributions"])
-    scales = {name: _Scale(each) for name, each in distributions.items()}
-    recorded = [{name: points.loc[trial, f"param:{name}"] for name in scales} for trial in points.index]
+def recorded_trials() -> Recorded:
+    rows = pd.read_parquet(TABLE)
+    firsts = rows.drop_duplicates("trial").set_index("trial")
+    curves = rows.pivot_table(index="trial", columns="epoch", values=METRIC).loc[firsts.index].to_numpy(dtype=float)
+    points: list[dict[str, Any]] = []
+    for trial in firsts.index:
+        drawn = {name: firsts.loc[trial, f"param:{name}"] for name in _scales()}
+        points.append({name: _scales()[name].as_drawn(value) for name, value in drawn.items() if value == value})
+    return Recorded([int(trial) for trial in firsts.index], points, curves)
+
+
+@cache
+def _forest() -> RandomForestRegressor:
+    recorded = recorded_trials()
     forest = RandomForestRegressor(200, min_samples_leaf=2, max_features=0.5, oob_score=True, random_state=0)
-    forest.fit(np.stack([_coordinates(scales, params) for params in recorded]), curves)
-    order = forest.oob_prediction_[:, -1].argsort()
-    missed = Missed(forest.oob_prediction_[order, -1], (curves - forest.oob_prediction_)[order])
-    sweep = json.loads(metadata["sweep"])
-    return forest, missed, scales, {key: sweep[key] for key in ("trainable", "space", "task")}, curves.shape[1]
+    return forest.fit(np.stack([_coordinates(point) for point in recorded.points]), recorded.curves)
 
 
-def _coordinates(scales: dict[str, _Scale], params: dict[str, Any]) -> np.ndarray:
+@cache
+def _noise() -> np.ndarray:
+    """(R, epochs): by how much each repeat deviates from its trial's mean curve, as wide as for a seed that is not in the mean.
+    Of the better half of the trials: among the worse there are some that only now and then fail to learn, and such luck on
+    top of a point that is good anyway would be better than anything that was ever trained.
+    """
+    rows = pd.read_parquet(REPEATS).pivot_table(index=["trial", "seed"], columns="epoch", values=METRIC)
+    means = rows.groupby(level="trial").transform("mean")
+    seeds = rows.index.get_level_values("seed").nunique()
+    better = means.iloc[:, -1] >= means.iloc[:, -1].median()
+    return ((rows - means) * np.sqrt(seeds / (seeds - 1)))[better].to_numpy(dtype=float)
+
+
+@cache
+def _scales() -> dict[str, _Scale]:
+    return {name: _Scale(each) for name, each in json.loads(read_metadata()["distributions"]).items()}
+
+
+def _coordinates(params: dict[str, Any]) -> np.ndarray:
     """(coordinates,) float; -1 throughout where a parameter is not there."""
-    parts: list[np.ndarray] = []
-    for name, scale in scales.items():
-        value = params.get(name)
-        parts.append(np.full(scale.width, -1.0) if value is None or value != value else scale(value))
-    return np.concatenate(parts)
+    scales = _scales().items()
+    return np.concatenate(
+        [scale(params[name]) if name in params else np.full(scale.width, -1.0) for name, scale in scales]
+    )
 
 
 class _Scale:
@@ -120,11 +141,18 @@ class _Scale:
 
     def __init__(self, distribution: dict[str, Any]):
         attributes = distribution["attributes"]
+        self._whole = distribution["name"] == "IntDistribution"
         self._choices = attributes.get("choices")
         self.width = len(self._choices) if self._choices else 1
         if not self._choices:
             self._log = bool(attributes["log"])
             self._low, self._high = self._number(attributes["low"]), self._number(attributes["high"])
+
+    def as_drawn(self, value: Any) -> Any:
+        """A value from a column of the table, where a column with gaps holds floats, as the sampler drew it."""
+        if self._choices:
+            return next(choice for choice in self._choices if choice == value)
+        return int(value) if self._whole else float(value)
 
     def _number(self, value: float) -> float:
         return float(np.log(value)) if self._log else float(value)
@@ -135,9 +163,8 @@ class _Scale:
         return np.asarray([(self._number(float(value)) - self._low) / max(self._high - self._low, 1e-12)])
 
 
-def read_metadata(path: Path) -> dict[str, str]:
+@cache
+def read_metadata() -> dict[str, str]:
     """What record_table.py wrote beside the columns."""
-    import pyarrow.parquet as pq
-
-    metadata = pq.read_schema(path).metadata or {}
+    metadata = pq.read_schema(TABLE).metadata or {}
     return {key.decode(): value.decode() for key, value in metadata.items()}
