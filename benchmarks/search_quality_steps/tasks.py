@@ -23,6 +23,7 @@ from benchmarks.search_quality_steps import surface
 TABLE = Path(__file__).with_name("dense_fer2013.parquet")  # record_table.py
 REPEATS = Path(__file__).with_name("dense_fer2013_repeats.parquet")  # record_repeats.py
 METRIC = "val_macro_f1"
+ALIKE = 5  # repeated trials from which a point's noise is drawn
 
 
 class Task(Protocol):
@@ -56,8 +57,8 @@ class Surface:
 
 class Table:
     """Learning curves for points that were never trained, as in Eggensperger et al. 2015: a random forest over the recorded
-    points predicts the whole curve. Noise: by how much a recorded trial deviated from its mean when it was trained again with
-    other seeds.
+    points predicts the whole curve. Noise: by how much a recorded trial with a curve like it deviated from its mean when it was
+    trained again with other seeds.
     """
 
     name = "table"
@@ -76,8 +77,9 @@ class Table:
         return self._curves[key]
 
     def value(self, hparams: dict[str, Any], params: dict[str, Any], seed: int, epoch: int) -> float:
-        noise = _noise()[np.random.default_rng(seed).integers(len(_noise()))]
-        return float(self._curve(params)[epoch - 1] + noise[epoch - 1])
+        curve, repeated, rng = self._curve(params), _repeated(), np.random.default_rng(seed)
+        nearest = ((repeated.means - curve) ** 2).sum(axis=1).argsort()[:ALIKE]
+        return float(curve[epoch - 1] + rng.choice(rng.choice(repeated.deviations[nearest]))[epoch - 1])
 
     def true_value(self, hparams: dict[str, Any], params: dict[str, Any], epoch: int) -> float:
         return float(self._curve(params)[epoch - 1])
@@ -110,17 +112,27 @@ def _forest() -> RandomForestRegressor:
     return forest.fit(np.stack([_coordinates(point) for point in recorded.points]), recorded.curves)
 
 
+class Repeated(NamedTuple):
+    """means: (trials, epochs), mean curve over the seeds. deviations: (trials, seeds, epochs) from it, as wide as for a seed
+    that is not in the mean.
+    """
+
+    means: np.ndarray
+    deviations: np.ndarray
+
+
 @cache
-def _noise() -> np.ndarray:
-    """(R, epochs): by how much each repeat deviates from its trial's mean curve, as wide as for a seed that is not in the mean.
-    Of the better half of the trials: among the worse there are some that only now and then fail to learn, and such luck on
-    top of a point that is good anyway would be better than anything that was ever trained.
+def _repeated() -> Repeated:
+    """The better half of the repeated trials: among the worse there are some that only now and then fail to learn. Such luck
+    on top of a better point would be better than anything that was ever trained.
     """
     rows = pd.read_parquet(REPEATS).pivot_table(index=["trial", "seed"], columns="epoch", values=METRIC)
-    means = rows.groupby(level="trial").transform("mean")
-    seeds = rows.index.get_level_values("seed").nunique()
-    better = means.iloc[:, -1] >= means.iloc[:, -1].median()
-    return ((rows - means) * np.sqrt(seeds / (seeds - 1)))[better].to_numpy(dtype=float)
+    trials, seeds = (rows.index.get_level_values(level).nunique() for level in ("trial", "seed"))
+    curves = rows.to_numpy(dtype=float).reshape(trials, seeds, -1)
+    means = curves.mean(axis=1)
+    better = means[:, -1] >= np.median(means[:, -1])
+    deviations = (curves - means[:, None]) * np.sqrt(seeds / (seeds - 1))
+    return Repeated(means[better], deviations[better])
 
 
 @cache
