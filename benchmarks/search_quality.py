@@ -1,7 +1,7 @@
 """How good each search is: the best trial so far against epochs and trials, over many seeds, beside plain Optuna, Ray Tune
 and random.
 
-    .venv/bin/python benchmarks/search_quality.py --seeds 20 --out results.parquet          # surface and table: minutes
+    .venv/bin/python benchmarks/search_quality.py --seeds 20 --out results.parquet      # surface and table; gp takes hours
     .venv/bin/python benchmarks/search_quality.py --tasks live --data runs/data/fer2013 --seeds 20 --out live.parquet
     .venv/bin/python benchmarks/search_quality.py --read results.parquet live.parquet --plot docs/search-quality.png
 
@@ -151,8 +151,8 @@ def table(rows: pd.DataFrame, task: str) -> str:
     return "\n".join(lines)
 
 
-def plot(rows: pd.DataFrame, path: Path) -> None:
-    """A row of charts a task: samplers under ASHA, schedulers under TPE, and the others."""
+def plot(rows: pd.DataFrame, path: Path, against: str) -> None:
+    """A row of charts a task: samplers under ASHA, schedulers under TPE, and the others. against: epochs | trials."""
     import matplotlib
 
     matplotlib.use("Agg")
@@ -171,16 +171,17 @@ def plot(rows: pd.DataFrame, path: Path) -> None:
         for column, (title, names) in enumerate(groups.items()):
             chart = axes[line][column]
             for name in names:
-                each = here[here["search"] == name].groupby("epochs")["best"]
-                if not len(each):
+                by_epoch = here[here["search"] == name].groupby("epochs")
+                if not len(by_epoch):
                     continue
+                each, x = by_epoch["best"], by_epoch[against].mean()
                 mean, error = each.mean(), each.std() / np.sqrt(each.count())
                 style = "--" if name == RANDOM else "-"
-                chart.plot(mean.index, mean, style, label=name, linewidth=1.6)
-                chart.fill_between(mean.index, mean - error, mean + error, alpha=0.12)
+                chart.plot(x, mean, style, label=name, linewidth=1.6)
+                chart.fill_between(x, mean - error, mean + error, alpha=0.12)
                 lows.append(float(mean.iloc[min(8, len(mean) - 1)]))
             chart.set_title(f"{task}: {title}", fontsize=10)
-            chart.set_xlabel("epochs trained, all trials together")
+            chart.set_xlabel("epochs trained, all trials together" if against == "epochs" else "trials begun")
             chart.legend(fontsize=7, loc="lower right")
         for chart in axes[line]:
             chart.set_ylim(bottom=min(lows))
@@ -199,6 +200,7 @@ def main() -> None:
     parser.add_argument("--out", type=Path, help="keep all courses as Parquet")
     parser.add_argument("--read", nargs="+", type=Path, help="show kept courses instead of running")
     parser.add_argument("--plot", type=Path)
+    parser.add_argument("--against", choices=["epochs", "trials"], default="epochs", help="of the plot")
     options = parser.parse_args()
     if options.read:
         rows = pd.concat([pd.read_parquet(path) for path in options.read])
@@ -220,7 +222,7 @@ def main() -> None:
             f"\n{task}, {rows[rows['task'] == task]['seed'].nunique()} seeds\n\n{matrix(rows, task)}\n\n{table(rows, task)}"
         )
     if options.plot:
-        plot(rows, options.plot)
+        plot(rows, options.plot, options.against)
 
 
 if __name__ == "__main__":
