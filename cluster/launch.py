@@ -7,8 +7,10 @@ import sys
 import uuid
 from collections import Counter
 from collections.abc import Callable
+from dataclasses import dataclass
 from datetime import UTC, datetime
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import yaml
@@ -19,7 +21,7 @@ from fersweep.cluster.driver.notifications import webhook
 from fersweep.cluster.driver.run_sweep import Outcome, run_sweep
 from fersweep.cluster.new_sweep import new_sweep, refuse_existing, refuse_stored
 from fersweep.cluster.plans import find_plan
-from fersweep.cluster.samplers import custom
+from fersweep.cluster.samplers.sampler import check_custom
 from fersweep.cluster.schedulers.wilcoxon import check_folds
 from fersweep.cluster.search.older_sweeps import best_points, history
 from fersweep.common import ray_connection
@@ -60,7 +62,7 @@ VERSIONS_OF = (
 def describe(asked: Sweep, data: str | Path, home: Path) -> tuple[SweepJson, TaskArrays]:
     """What `sweep.json` is to hold, and the task's arrays. Raises InputError if the task does not fit the dataset."""
     check_name(Path(data), f"--data {data}")
-    custom.check(asked.search.sampler, asked.search.sampler_options)
+    check_custom(asked)
     task = Task(data, asked.task)
     arrays = node_arrays.load(task)
     for split, part in (("train", arrays.train), ("val", arrays.val)):
@@ -175,10 +177,22 @@ def _with_teacher(sweep: SweepJson, arrays: TaskArrays, home: Path) -> tuple[Swe
     return sweep.model_copy(update={"teacher": teacher}), {answers.FILE: content}
 
 
+@dataclass(frozen=True)
+class DryRun:
+    """A sweep as `launch` would run it. facts: lines about its data, its schedule and what it learns from."""
+
+    sweep: dict[str, Any]
+    facts: list[str]
+
+    def as_yaml(self) -> str:
+        """A sweep file, with the facts as comments."""
+        return "".join(f"# {fact}\n" for fact in self.facts) + yaml.safe_dump(self.sweep, sort_keys=False).rstrip()
+
+
 def dry(
     asked: Sweep, data: str | Path, home: Path, address: str | None = None, warn: Callable[[str], None] | None = None
-) -> str:
-    """Check everything that `launch` checks → the resolved sweep as YAML, with its data in comments.
+) -> DryRun:
+    """Check everything that `launch` checks → the resolved sweep.
 
     `warn`: gets a line, instead of an InputError, where this cluster has no room for a trial: the sweep may be meant for
     another one.
@@ -199,16 +213,15 @@ def dry(
         warn(f"warning: {error}; a launch here would be refused")
     at_once = capacity.places(asked.resources) or "no"
     learned = Counter(trial.sweep for trial in sweep.history)
-    facts = (
-        f"# data {sweep.dataset.path} ({sweep.dataset.fingerprint[:12]}): "
-        f"{sweep.num_faces}, {len(sweep.feature_names)} features\n"
-        + "".join(f"# {line}\n" for line in sweep.without_faces())
-        + f"# {asked.stop.in_words()}; "
-        f"{at_once} trials at once\n"
-        + "".join(f"# learns from {number} trials of sweep {name}\n" for name, number in learned.items())
-        + "".join(f"# begins with the point of trial {point.name}\n" for point in sweep.points)
-    )
-    return facts + yaml.safe_dump(asked.model_dump(mode="json"), sort_keys=False).rstrip()
+    facts = [
+        f"data {sweep.dataset.path} ({sweep.dataset.fingerprint[:12]}): "
+        f"{sweep.num_faces}, {len(sweep.feature_names)} features",
+        *sweep.without_faces(),
+        f"{asked.stop.in_words()}; {at_once} trials at once",
+        *(f"learns from {number} trials of sweep {name}" for name, number in learned.items()),
+        *(f"begins with the point of trial {point.name}" for point in sweep.points),
+    ]
+    return DryRun(sweep=asked.model_dump(mode="json"), facts=facts)
 
 
 def _refuse_existing(sweep: Sweep, home: Path) -> Path:

@@ -31,7 +31,7 @@ from fersweep.common.files import write_whole
 from fersweep.common.untrusted import MB, is_object, parse_json, read_regular, why
 from fersweep.results.record.storage import Storage
 from fersweep.results.record.trial_record import TrialRecord
-from fersweep.search_spaces.sweep_file.sections.samplers import HUB, OWN, is_custom
+from fersweep.search_spaces.sweep_file.sections.samplers import HUB, OWN
 
 if TYPE_CHECKING:
     import optuna
@@ -170,11 +170,10 @@ def _files(module: ModuleType) -> dict[str, bytes]:
 
 def check(name: str, options: dict[str, Any]) -> None:
     """Load a sampler that is somebody's own, and make one. Raises InputError."""
-    if is_custom(name):
-        kind = load(name)
-        if "seed" in inspect.signature(kind).parameters:
-            options = {**options, "seed": 0}
-        _made(name, kind, options)
+    kind = load(name)
+    if "seed" in inspect.signature(kind).parameters:
+        options = {**options, "seed": 0}
+    _made(name, kind, options)
 
 
 def keep(name: str) -> dict[str, bytes]:

@@ -34,7 +34,7 @@ from fersweep.search_spaces.sweep_file.searched_space import (
     first_points,
     sample_space,
 )
-from fersweep.search_spaces.sweep_file.sections.samplers import Grid
+from fersweep.search_spaces.sweep_file.sections.samplers import Grid, is_custom
 from fersweep.search_spaces.sweep_file.sections.suitability import num_points, options_of
 
 if TYPE_CHECKING:
@@ -44,6 +44,9 @@ if TYPE_CHECKING:
     from fersweep.cluster.samplers.cmaes import Optimizers
     from fersweep.cluster.samplers.known_trials import KnownTrials
     from fersweep.cluster.samplers.record_storage import RecordStorage
+
+
+AGAIN = "; it may fail there again: a sweep with a mended one can learn from this one, search.start_from: {{sweep: {}}}"
 
 
 @dataclass(frozen=True)
@@ -60,6 +63,17 @@ class Suggestion:
     point: str | None
     attrs: dict[str, Any] = field(default_factory=dict)
     refused: str | None = None
+
+
+def check_custom(sweep: Sweep) -> None:
+    """Load a sampler that is somebody's own, and let it suggest a trial that nobody runs. Raises InputError."""
+    name = sweep.search.sampler
+    if is_custom(name):
+        custom.check(name, sweep.search.sampler_options)
+        try:
+            Sampler(sweep).suggest(SweepRecord(), len(first_points(sweep)))
+        except RuntimeError as error:
+            raise InputError(str(error).removesuffix(AGAIN.format(sweep.name))) from error
 
 
 def goal_of(sweep: Sweep) -> Goal:
@@ -111,9 +125,10 @@ class Sampler:
             except Exception as error:
                 if isinstance(error, InputError) or str(error).startswith("space: "):
                     raise
-                what = (str(error).strip().splitlines() or [""])[0]
+                what, name = (str(error).strip().splitlines() or [""])[0], self.sweep.search.sampler
                 raise RuntimeError(
-                    f"search.sampler {self.sweep.search.sampler} failed at trial {number}: {type(error).__name__}: {what}"
+                    f"search.sampler {name} failed at trial {number}: {type(error).__name__}: {what}"
+                    + (AGAIN.format(self.sweep.name) if is_custom(name) else "")
                 ) from error
 
         return finish

@@ -128,7 +128,11 @@ def launch(
         show(job, lambda job: f"{sweep.name}: job {job.id} is {job.state.lower()}", as_json)
         return
     if dry_run:
-        print(dry(sweep, data, home, address, say))
+        checked = dry(sweep, data, home, address, say)
+        if as_json:
+            show(checked, None, as_json)
+        else:
+            print(checked.as_yaml())
         return
     outcome = (launch_or_resume if resume else run)(sweep, data, home, address)
     report_sweep(outcome, as_json, home, address)

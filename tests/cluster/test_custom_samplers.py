@@ -88,6 +88,31 @@ def test_somebodys_sampler_that_is_none_is_refused(
         describe(sweep_with(name, sampler_options=options), tiny_dataset, tmp_path)
 
 
+BROKEN = """
+from tests.doubles.own_sampler import Stepping
+class Broken(Stepping):
+    def sample_independent(self, study, trial, *rest):
+        if trial.number >= FIRST:
+            raise LookupError("no such thing")
+        return super().sample_independent(study, trial, *rest)
+"""
+
+
+def test_one_that_fails(tmp_path: Path, tiny_dataset: Path, open_journal: OpenJournal) -> None:
+    """At once: it is refused before anything is written. Later: it is said what to do, as the copy cannot be mended."""
+    mine = tmp_path / "mine.py"
+    mine.write_text(BROKEN.replace("FIRST", "1"))
+    with pytest.raises(InputError, match=r"mine\.py:Broken failed at trial 1: LookupError: no such thing$"):
+        describe(sweep_with(f"{mine}:Broken"), tiny_dataset, tmp_path / "runs")
+    assert list(tmp_path.iterdir()) == [mine]
+    mine.write_text(BROKEN.replace("FIRST", "2"))
+    search = Search(sweep_with(f"{mine}:Broken"), open_journal(tmp_path / "j.jsonl"))
+    with pytest.raises(
+        RuntimeError, match=r"at trial 2: LookupError: no such thing; .* search\.start_from: \{sweep: \w+\}"
+    ):
+        drive(search, 1)
+
+
 def test_what_is_no_json_is_not_kept(tmp_path: Path, open_journal: OpenJournal) -> None:
     search = Search(sweep_with(OWN.replace("Stepping", "Hoarding")), open_journal(tmp_path / "j.jsonl"))
     with pytest.raises(InputError, match=r"it keeps 'user:rng', which a journal cannot hold: .*Generator is not JSON"):

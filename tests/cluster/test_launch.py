@@ -11,6 +11,7 @@ from typing import Any
 import pytest
 
 from fersweep import trainables
+from fersweep.cli.output import show
 from fersweep.cluster.driver.run_sweep import Outcome
 from fersweep.cluster.launch import dry, launch
 from fersweep.cluster.resume import resume
@@ -124,7 +125,7 @@ def test_what_trials_need_is_fetched_before_anything_is_written(
 
 @pytest.mark.usefixtures("ray_session", "nothing_is_recorded")
 def test_what_the_cluster_or_the_data_lacks_is_refused_before_anything_is_written(
-    tmp_path: Path, tiny_dataset: Path
+    tmp_path: Path, tiny_dataset: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
     home = tmp_path / "runs"
     with pytest.raises(InputError, match=r"resources\.cpus: a trial wants 64 CPUs, but the largest node has 2"):
@@ -139,7 +140,12 @@ def test_what_the_cluster_or_the_data_lacks_is_refused_before_anything_is_writte
     with pytest.raises(InputError, match=r"--home .*file: .*file is a file, where a directory is needed"):
         launch(read_sweep("quick", []), tiny_dataset, tmp_path / "file")
     assert not home.exists()
-    assert "learning_rate" in dry(read_sweep("quick", []), tiny_dataset, home)
+    checked = dry(read_sweep("quick", []), tiny_dataset, home)
+    (tmp_path / "again.yaml").write_text(checked.as_yaml())
+    assert read_sweep(str(tmp_path / "again.yaml"), []) == read_sweep("quick", [])
+    capsys.readouterr()
+    show(checked, None, as_json=True)
+    assert json.loads(capsys.readouterr().out) == {"sweep": checked.sweep, "facts": checked.facts}
     assert not home.exists()
 
 

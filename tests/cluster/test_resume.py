@@ -212,8 +212,8 @@ def test_a_new_sweep_learns_from_an_older_one(directory: Path, tmp_path: Path, o
         dry(start_from(tmp_path, "{sweep: c}", range="top: [0.2, 0.2]"), data, home)
     with pytest.raises(InputError, match="none of the 8 trials of sweep 'c' is in the space"):
         dry(start_from(tmp_path, "{sweep: c}", fix="noise: 0.01"), data, home)
-    assert "# learns from 8 trials of sweep c" in dry(start_from(tmp_path, "{sweep: c}", fix=""), data, home)
-    assert "# learns from 4 trials of sweep c" in dry(sweep, data, home)
+    assert "learns from 8 trials of sweep c" in dry(start_from(tmp_path, "{sweep: c}", fix=""), data, home).facts
+    assert "learns from 4 trials of sweep c" in dry(sweep, data, home).facts
     new = launch(sweep, data, home).directory
     recorded = load_sweep(new)
     assert len(recorded.record.trials) == 3
