@@ -30,6 +30,7 @@ from ray.tune.search import Searcher
 from fersweep.cluster.driver.places import Places
 from fersweep.cluster.driver.stopping import Stopping
 from fersweep.cluster.driver.worker_log import last_words
+from fersweep.cluster.search.assignment import Assignment
 from fersweep.cluster.search.decisions import Search
 
 DIED = "its process died"
@@ -101,12 +102,22 @@ class SearchAdapter(Searcher):
                 if remaining := self._search.remaining:
                     waits = True
                     if self._has_place(remaining):
-                        assignment = self._search.next(wait=not self._search.active)  # whose reports must not wait
+                        assignment = self._next()
                 else:
                     self._places.want(0, len(self._search.active))
         if assignment is not None:
             return vars(assignment).copy()
         return None if waits else Searcher.FINISHED  # type: ignore[return-value]
+
+    def _next(self) -> Assignment | None:
+        """The next assignment. A slow sampler is waited for while no trial runs, whose reports must not wait, and no stop is
+        asked for: a thread that hangs would not hear of it.
+        """
+        while True:
+            assignment = self._search.next(wait=False)
+            if assignment is not None or self._search.active or self._stopping.asked or not self._search.remaining:
+                return assignment
+            time.sleep(0.01)
 
     def _has_place(self, remaining: int) -> bool:
         """Whether there is a place for one of the `remaining` trials. While none runs, Tune asks here alone, once a second."""

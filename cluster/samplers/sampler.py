@@ -32,6 +32,7 @@ from fersweep.search_spaces.sweep_file.searched_space import (
     conditional,
     drawn_from,
     first_points,
+    outside,
     sample_space,
 )
 from fersweep.search_spaces.sweep_file.sections.samplers import Grid, is_custom
@@ -122,7 +123,7 @@ class Sampler:
         def finish() -> Suggestion:
             try:
                 return self._draw(sampler, storage, searched, ended)
-            except Exception as error:
+            except (Exception, SystemExit) as error:
                 if isinstance(error, InputError) or str(error).startswith("space: "):
                     raise
                 what, name = (str(error).strip().splitlines() or [""])[0], self.sweep.search.sampler
@@ -146,6 +147,8 @@ class Sampler:
             hparams, refused = sample_space(self.sweep, trial), None
         except CannotBeBuilt as error:
             hparams, refused = {}, str(error)
+        if problem := outside(trial):
+            raise ValueError(f"it suggests {problem}")
         attrs: dict[str, Any] = {}
         if self._row.shown(self._options).keeps:
             attrs = {part: written for part, written in {**storage.written, "told": told}.items() if written}

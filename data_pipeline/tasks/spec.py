@@ -10,7 +10,7 @@ from fersweep.data_pipeline.tasks.features import Features
 
 
 def _a_fold(value: Any) -> Any:
-    if isinstance(value, str) and value != "all" and not value.isdecimal():
+    if isinstance(value, bool) or (isinstance(value, str) and value != "all" and not value.isdecimal()):
         raise ValueError("wants the number of a fold, from 0 on, or all")
     return value
 

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import sys
+from contextlib import redirect_stdout
 from pathlib import Path
 from typing import Annotated, Literal
 
@@ -67,7 +69,9 @@ def plan(
     for remark in remarks(sweep):
         say(f"note: {remark}")
     price = price_of(Path("cluster.yaml")) if price_per_gpu_hour is None else price_per_gpu_hour
-    show(run(sweep, data, home, address, Options(gpus, price, calibrate), say), render, as_json)
+    with redirect_stdout(sys.stderr):
+        planned = run(sweep, data, home, address, Options(gpus, price, calibrate), say)
+    show(planned, render, as_json)
 
 
 @app.command(

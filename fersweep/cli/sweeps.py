@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import sys
+from contextlib import redirect_stdout
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
@@ -128,16 +129,20 @@ def launch(
         show(job, lambda job: f"{sweep.name}: job {job.id} is {job.state.lower()}", as_json)
         return
     if dry_run:
-        checked = dry(sweep, data, home, address, say)
+        with redirect_stdout(sys.stderr):  # what a sampler of one's own prints is no result
+            checked = dry(sweep, data, home, address, say)
         if as_json:
             show(checked, None, as_json)
         else:
             print(checked.as_yaml())
         return
-    outcome = (launch_or_resume if resume else run)(sweep, data, home, address)
+    with redirect_stdout(sys.stderr):
+        outcome = (launch_or_resume if resume else run)(sweep, data, home, address)
     report_sweep(outcome, as_json, home, address)
     if outcome.following is not None:
-        report_sweep(go_on(outcome, outcome.following, address), as_json, home, address)
+        with redirect_stdout(sys.stderr):
+            second = go_on(outcome, outcome.following, address)
+        report_sweep(second, as_json, home, address)
 
 
 @app.command(rich_help_panel="Sweeps", epilog="Examples: fersweep resume cnn\n\nfersweep resume cnn --trials +16")
@@ -164,19 +169,21 @@ def resume(
     from fersweep.cluster.resume import resume as run
     from fersweep.results.record.home import find_sweep
 
-    outcome = run(
-        find_sweep(home, name),
-        address,
-        trials=trials,
-        max_epochs=max_epochs,
-        hours=hours,
-        overrides=set_,
-        data=data,
-        retry_failed=retry_failed,
-    )
+    with redirect_stdout(sys.stderr):
+        outcome = run(
+            find_sweep(home, name),
+            address,
+            trials=trials,
+            max_epochs=max_epochs,
+            hours=hours,
+            overrides=set_,
+            data=data,
+            retry_failed=retry_failed,
+        )
     report_sweep(outcome, as_json, home, address)
     if outcome.following is not None:
-        second = go_on(outcome, outcome.following, address, data=data, retry_failed=retry_failed)
+        with redirect_stdout(sys.stderr):
+            second = go_on(outcome, outcome.following, address, data=data, retry_failed=retry_failed)
         report_sweep(second, as_json, home, address)
 
 
@@ -210,6 +217,12 @@ def report_sweep(outcome: Outcome, as_json: bool, home: Path, address: str | Non
         show(compare(outcome.directory, top=5), render_sweep, as_json)
     if planned := planned_and_taken(read_sweep_json(outcome.directory), outcome.directory):
         say(planned)
+    if following is not None and outcome.directory.with_name(following.name).exists():
+        say(
+            f"then: {following.name} goes on with the points that were the best when it began; "
+            f"for those of now launch another sweep, with search.start_from: {{sweep: {name}, values: false}}"
+        )
+        return
     if following is not None:
         share = "all" if following.task.fraction == 1 else f"{following.task.fraction:g}"
         best, epochs = following.search.num_trials, following.stop.max_epochs

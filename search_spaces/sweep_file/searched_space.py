@@ -273,10 +273,17 @@ def fitted(sweep: Sweep, name: str, point: dict[str, Any]) -> optuna.trial.Fixed
             sample_space(sweep, fixed)
     except ValueError as error:
         raise ValueError(f"{title} is not in the space: {error}") from None
-    for key, distribution in fixed.distributions.items():
-        if not distribution._contains(distribution.to_internal_repr(fixed.params[key])):
-            raise ValueError(f"{title} has {key} = {fixed.params[key]!r}, outside the space's {distribution}")
+    if problem := outside(fixed):
+        raise ValueError(f"{title} has {problem}")
     return fixed
+
+
+def outside(trial: optuna.trial.BaseTrial) -> str | None:
+    """The first value of a trial that is not of its distribution, in words. Optuna itself takes it."""
+    for key, distribution in trial.distributions.items():
+        if not distribution._contains(distribution.to_internal_repr(trial.params[key])):
+            return f"{key} = {trial.params[key]!r}, outside the space's {distribution}"
+    return None
 
 
 def _with_lists(sweep: Sweep, point: dict[str, Any]) -> dict[str, Any]:

@@ -4,11 +4,15 @@ from __future__ import annotations
 
 import shutil
 import sys
+import threading
 from pathlib import Path
-from typing import Any
+from types import SimpleNamespace
+from typing import Any, cast
 
 import pytest
 
+from fersweep.cluster.driver.stopping import Stopping
+from fersweep.cluster.driver.tune_adapters import SearchAdapter
 from fersweep.cluster.launch import describe
 from fersweep.cluster.new_sweep import new_sweep
 from fersweep.cluster.samplers import custom
@@ -93,24 +97,46 @@ from tests.doubles.own_sampler import Stepping
 class Broken(Stepping):
     def sample_independent(self, study, trial, *rest):
         if trial.number >= FIRST:
-            raise LookupError("no such thing")
+            WHAT
         return super().sample_independent(study, trial, *rest)
 """
 
 
-def test_one_that_fails(tmp_path: Path, tiny_dataset: Path, open_journal: OpenJournal) -> None:
+@pytest.mark.parametrize(
+    ("what", "message"),
+    [
+        ("raise LookupError('no such thing')", "LookupError: no such thing"),
+        ("raise SystemExit(0)", "SystemExit: 0"),
+        ("return 1e12", r"ValueError: it suggests top = 1000000000000.0, outside the space's FloatDistribution\(.*\)"),
+    ],
+)
+def test_one_that_fails(tmp_path: Path, tiny_dataset: Path, open_journal: OpenJournal, what: str, message: str) -> None:
     """At once: it is refused before anything is written. Later: it is said what to do, as the copy cannot be mended."""
     mine = tmp_path / "mine.py"
-    mine.write_text(BROKEN.replace("FIRST", "1"))
-    with pytest.raises(InputError, match=r"mine\.py:Broken failed at trial 1: LookupError: no such thing$"):
+    mine.write_text(BROKEN.replace("WHAT", what).replace("FIRST", "1"))
+    with pytest.raises(InputError, match=rf"mine\.py:Broken failed at trial 1: {message}$"):
         describe(sweep_with(f"{mine}:Broken"), tiny_dataset, tmp_path / "runs")
     assert list(tmp_path.iterdir()) == [mine]
-    mine.write_text(BROKEN.replace("FIRST", "2"))
+    mine.write_text(BROKEN.replace("WHAT", what).replace("FIRST", "2"))
     search = Search(sweep_with(f"{mine}:Broken"), open_journal(tmp_path / "j.jsonl"))
-    with pytest.raises(
-        RuntimeError, match=r"at trial 2: LookupError: no such thing; .* search\.start_from: \{sweep: \w+\}"
-    ):
+    with pytest.raises(RuntimeError, match=rf"at trial 2: {message}; .* search\.start_from: \{{sweep: \w+\}}"):
         drive(search, 1)
+    assert len(Search(sweep_with("random"), open_journal(tmp_path / "j.jsonl")).record.trials) == 2
+
+
+def test_a_stop_does_not_wait_for_one_that_hangs(tmp_path: Path, open_journal: OpenJournal) -> None:
+    mine = tmp_path / "mine.py"
+    mine.write_text(BROKEN.replace("WHAT", "__import__('time').sleep(600)").replace("FIRST", "1"))
+    search = Search(sweep_with(f"{mine}:Broken"), open_journal(tmp_path / "j.jsonl"))
+    assert search.next() is not None
+    search.report(0, [], "finished")
+    stopping = Stopping()
+    places = SimpleNamespace(want=lambda *_: None, free=lambda _: 1)
+    adapter = SearchAdapter(search, stopping, cast("Any", places), lambda: None)
+    threading.Timer(0.3, stopping.ask).start()
+    assert adapter.suggest("2") is None
+    assert stopping.asked
+    assert len(search.record.trials) == 1
 
 
 def test_what_is_no_json_is_not_kept(tmp_path: Path, open_journal: OpenJournal) -> None:
