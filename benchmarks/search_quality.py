@@ -103,6 +103,12 @@ def interval(values: np.ndarray) -> tuple[float, float]:
     return float(low), float(high)
 
 
+def against_random(ends: pd.DataFrame, search: str) -> tuple[float, float, float]:
+    """ends: best by seed and search → mean difference from random search of the same seeds, and its interval."""
+    difference = (ends[search] - ends[RANDOM]).to_numpy()
+    return float(difference.mean()), *interval(difference)
+
+
 def matrix(rows: pd.DataFrame, task: str) -> str:
     """Markdown: samplers down, schedulers across; the mean difference from random search at the end, in thousandths, with
     half of its interval's width; in italics where the interval holds zero.
@@ -117,9 +123,8 @@ def matrix(rows: pd.DataFrame, task: str) -> str:
             if search == RANDOM or search not in ends:
                 cells.append("0" if search == RANDOM else "")
                 continue
-            difference = (ends[search] - ends[RANDOM]).to_numpy() * 1000
-            low, high = interval(difference)
-            cell = f"{difference.mean():+.1f} ± {(high - low) / 2:.1f}"
+            mean, low, high = (1000 * figure for figure in against_random(ends, search))
+            cell = f"{mean:+.1f} ± {(high - low) / 2:.1f}"
             cells.append(cell if low > 0 or high < 0 else f"*{cell}*")
         if any(cells):
             lines.append(f"| {sampler} | " + " | ".join(cells) + " |")
@@ -139,12 +144,11 @@ def table(rows: pd.DataFrame, task: str) -> str:
         + " | trials | against random, at the end |"
     )
     lines.append("|---" * (len(at) + 3) + "|")
-    order = wide.xs(budget, axis=1, level="epochs").mean().sort_values(ascending=False)
-    for search in order.index:
+    ends = wide.xs(budget, axis=1, level="epochs")
+    for search in ends.mean().sort_values(ascending=False).index:
         cells = [f"{wide[search][epochs].mean():.4f}" for epochs in at]
-        difference = (wide[search][budget] - wide[RANDOM][budget]).to_numpy()
-        low, high = interval(difference)
-        verdict = "" if search == RANDOM else f"{difference.mean():+.4f} [{low:+.4f}, {high:+.4f}]"
+        mean, low, high = against_random(ends, search)
+        verdict = "" if search == RANDOM else f"{mean:+.4f} [{low:+.4f}, {high:+.4f}]"
         if search != RANDOM and low <= 0:
             verdict += ": worse than random" if high < 0 else ": no better than random"
         lines.append(f"| {search} | " + " | ".join(cells) + f" | {trials[search]:.0f} | {verdict} |")

@@ -114,6 +114,7 @@ SWEEPS = {
     "strange: 1": "unknown key 'strange'",
     "stop: {str_metric: val_loss}": "unknown key 'stop.str_metric'; did you mean 'metric'",
     "then: {best: true}": "then.best: must be a number, but got True",
+    "task: {seed: true}": "task.seed: must be a number, but got True",
     "search: {num_trials: true}": "search.num_trials: must be a number, but got True",
     "search: {seed: 1, seed: 2}": "the key 'seed' is there twice",
     "search: {seed: !!int x}": "this is no int",

@@ -2,14 +2,12 @@
 
 from __future__ import annotations
 
-from functools import cache
+import json
 from pathlib import Path
 from typing import Any
 
-from benchmarks.search_quality_steps.tasks import METRIC
+from benchmarks.search_quality_steps.tasks import METRIC, arrays_of
 from fersweep import trainables
-from fersweep.data_pipeline.tasks.spec import TaskSpec
-from fersweep.data_pipeline.tasks.task import Task as FacesTask
 from fersweep.trainables.protocol import TrialFailed
 
 TASK: dict[str, Any] = {
@@ -32,7 +30,7 @@ class Live:
                 "range": {"batch_size": [64, 256]} | {f"units_{layer}": [16, 128] for layer in range(4)},
             },
         }
-        self._arrays = _arrays(data)
+        self._arrays = arrays_of(data, json.dumps(TASK))
         self._models: dict[int, Any] = {}
         self._values: dict[tuple[int, int], float] = {}
         self._seed_of: dict[str, int] = {}
@@ -52,8 +50,3 @@ class Live:
 
     def true_value(self, hparams: dict[str, Any], params: dict[str, Any], epoch: int) -> float:
         return self._values[self._seed_of[repr(params)], epoch]
-
-
-@cache
-def _arrays(data: Path) -> Any:
-    return FacesTask(data, TaskSpec.model_validate(TASK)).arrays()

@@ -16,7 +16,6 @@ import json
 import os
 import sys
 from concurrent.futures import ProcessPoolExecutor
-from functools import cache
 from multiprocessing import get_context
 from pathlib import Path
 from typing import Any
@@ -28,22 +27,15 @@ import optuna
 import pandas as pd
 
 from benchmarks.search_quality_steps.searches import sweep_of
-from benchmarks.search_quality_steps.tasks import METRIC, REPEATS, Table, read_metadata, recorded_trials
+from benchmarks.search_quality_steps.tasks import METRIC, REPEATS, Table, arrays_of, read_metadata, recorded_trials
 from fersweep import trainables
 from fersweep.data_pipeline.dataset.manifest import read_manifest
-from fersweep.data_pipeline.tasks.spec import TaskSpec
-from fersweep.data_pipeline.tasks.task import Task as FacesTask
 from fersweep.search_spaces.sweep_file.searched_space import sample_space
-
-
-@cache
-def _arrays(data: Path, task: str) -> Any:
-    return FacesTask(data, TaskSpec.model_validate_json(task)).arrays()
 
 
 def train(data: Path, task: str, hparams: dict[str, Any], trial: int, seed: int, epochs: int) -> pd.DataFrame:
     """One trial again: a row an epoch."""
-    model = trainables.load("blendshape_dense").build(hparams, _arrays(data, task), seed)
+    model = trainables.load("blendshape_dense").build(hparams, arrays_of(data, task), seed)
     curve = [model.fit(1)[0][METRIC] for _ in range(epochs)]
     return pd.DataFrame({"trial": trial, "seed": seed, "epoch": range(1, epochs + 1), METRIC: np.float32(curve)})
 

@@ -19,6 +19,8 @@ import pyarrow.parquet as pq
 from sklearn.ensemble import RandomForestRegressor
 
 from benchmarks.search_quality_steps import surface
+from fersweep.data_pipeline.tasks.spec import TaskSpec
+from fersweep.data_pipeline.tasks.task import Task as FacesTask
 
 TABLE = Path(__file__).with_name("dense_fer2013.parquet")  # record_table.py
 REPEATS = Path(__file__).with_name("dense_fer2013_repeats.parquet")  # record_repeats.py
@@ -83,6 +85,12 @@ class Table:
 
     def true_value(self, hparams: dict[str, Any], params: dict[str, Any], epoch: int) -> float:
         return float(self._curve(params)[epoch - 1])
+
+
+@cache
+def arrays_of(data: Path, task: str) -> Any:
+    """The arrays of a dataset's faces for a task (JSON), read once a process."""
+    return FacesTask(data, TaskSpec.model_validate_json(task)).arrays()
 
 
 class Recorded(NamedTuple):

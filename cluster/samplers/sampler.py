@@ -74,7 +74,7 @@ def check_custom(sweep: Sweep) -> None:
         try:
             Sampler(sweep).suggest(SweepRecord(), len(first_points(sweep)))
         except RuntimeError as error:
-            raise InputError(str(error).removesuffix(AGAIN.format(sweep.name))) from error
+            raise InputError(str(error)) from error
 
 
 def goal_of(sweep: Sweep) -> Goal:
@@ -101,6 +101,8 @@ class Sampler:
         self._row = SAMPLERS.get(sweep.search.sampler) or custom.row(sweep.search.sampler, directory)
         self._size = num_points(sweep)
         self.slow = self._row.slow
+        copied = directory is not None and is_custom(sweep.search.sampler)
+        self._after_failure = AGAIN.format(sweep.name) if copied else ""
 
     def exhausted(self, record: SweepRecord) -> bool:
         """Whether every point was handed out, of a sampler that has a number of them."""
@@ -126,10 +128,10 @@ class Sampler:
             except (Exception, SystemExit) as error:
                 if isinstance(error, InputError) or str(error).startswith("space: "):
                     raise
-                what, name = (str(error).strip().splitlines() or [""])[0], self.sweep.search.sampler
+                what = (str(error).strip().splitlines() or [""])[0]
                 raise RuntimeError(
-                    f"search.sampler {name} failed at trial {number}: {type(error).__name__}: {what}"
-                    + (AGAIN.format(self.sweep.name) if is_custom(name) else "")
+                    f"search.sampler {self.sweep.search.sampler} failed at trial {number}: {type(error).__name__}: {what}"
+                    f"{self._after_failure}"
                 ) from error
 
         return finish

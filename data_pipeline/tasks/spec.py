@@ -1,16 +1,26 @@
 """The `task:` of a sweep file: which faces, classes and features of a dataset a model learns. task.py applies it."""
 
 from collections.abc import Sequence
-from typing import Annotated, Any, Literal
+from types import UnionType
+from typing import Annotated, Any, Literal, Union, get_args, get_origin
 
-from pydantic import BaseModel, BeforeValidator, Field, NonNegativeInt, PositiveInt
+from pydantic import (
+    BaseModel,
+    BeforeValidator,
+    ConfigDict,
+    Field,
+    NonNegativeInt,
+    PositiveInt,
+    ValidationInfo,
+    field_validator,
+)
 
 from fersweep.common.errors import InputError, hint
 from fersweep.data_pipeline.tasks.features import Features
 
 
 def _a_fold(value: Any) -> Any:
-    if isinstance(value, bool) or (isinstance(value, str) and value != "all" and not value.isdecimal()):
+    if isinstance(value, str) and value != "all" and not value.isdecimal():
         raise ValueError("wants the number of a fold, from 0 on, or all")
     return value
 
@@ -18,7 +28,33 @@ def _a_fold(value: Any) -> Any:
 Fold = Annotated[NonNegativeInt | Literal["all"] | None, BeforeValidator(_a_fold)]
 
 
-class TaskSpec(BaseModel, extra="forbid", frozen=True):
+class Section(BaseModel):
+    """A section of a sweep file: unknown keys are refused, and nothing changes once it is read. `true` and `false` are no
+    numbers, which pydantic takes for 1 and 0.
+    """
+
+    model_config = ConfigDict(extra="forbid", frozen=True)
+
+    @field_validator("*", mode="before")
+    @classmethod
+    def _no_boolean_for_a_number(cls, value: Any, info: ValidationInfo) -> Any:
+        kinds = _kinds(cls.model_fields[str(info.field_name)].annotation)
+        if isinstance(value, bool) and kinds & {int, float} and not kinds & {bool, Any}:
+            raise ValueError("must be a number")
+        return value
+
+
+def _kinds(annotation: Any) -> set[Any]:
+    """The types that a field may have: those of a union, without what annotates them."""
+    parts = get_args(annotation)
+    if get_origin(annotation) is Annotated:
+        return _kinds(parts[0])
+    if get_origin(annotation) in (Union, UnionType):
+        return {kind for part in parts for kind in _kinds(part)}
+    return {annotation} if isinstance(annotation, type) or annotation is Any else set()
+
+
+class TaskSpec(Section):
     """The `task:` of a sweep file."""
 
     features: Features = "blendshapes"

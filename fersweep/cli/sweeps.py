@@ -26,7 +26,10 @@ from fersweep.cli.output import complain, say, show
 from fersweep.common.errors import InputError
 
 if TYPE_CHECKING:
+    from collections.abc import Callable
+
     from fersweep.cluster.driver.run_sweep import Outcome
+    from fersweep.search_spaces.sweep_file.schema import Sweep
 
 app = typer.Typer()
 
@@ -136,13 +139,13 @@ def launch(
         else:
             print(checked.as_yaml())
         return
-    with redirect_stdout(sys.stderr):
-        outcome = (launch_or_resume if resume else run)(sweep, data, home, address)
-    report_sweep(outcome, as_json, home, address)
-    if outcome.following is not None:
-        with redirect_stdout(sys.stderr):
-            second = go_on(outcome, outcome.following, address)
-        report_sweep(second, as_json, home, address)
+    run_and_report(
+        lambda: (launch_or_resume if resume else run)(sweep, data, home, address),
+        lambda first, following: go_on(first, following, address),
+        as_json,
+        home,
+        address,
+    )
 
 
 @app.command(rich_help_panel="Sweeps", epilog="Examples: fersweep resume cnn\n\nfersweep resume cnn --trials +16")
@@ -169,8 +172,8 @@ def resume(
     from fersweep.cluster.resume import resume as run
     from fersweep.results.record.home import find_sweep
 
-    with redirect_stdout(sys.stderr):
-        outcome = run(
+    run_and_report(
+        lambda: run(
             find_sweep(home, name),
             address,
             trials=trials,
@@ -179,11 +182,28 @@ def resume(
             overrides=set_,
             data=data,
             retry_failed=retry_failed,
-        )
+        ),
+        lambda first, following: go_on(first, following, address, data=data, retry_failed=retry_failed),
+        as_json,
+        home,
+        address,
+    )
+
+
+def run_and_report(
+    run: Callable[[], Outcome],
+    follow: Callable[[Outcome, Sweep], Outcome],
+    as_json: bool,
+    home: Path,
+    address: str | None,
+) -> None:
+    """Run a sweep, then the one that follows it, if one does, and report each. What prints meanwhile is no result."""
+    with redirect_stdout(sys.stderr):
+        outcome = run()
     report_sweep(outcome, as_json, home, address)
     if outcome.following is not None:
         with redirect_stdout(sys.stderr):
-            second = go_on(outcome, outcome.following, address, data=data, retry_failed=retry_failed)
+            second = follow(outcome, outcome.following)
         report_sweep(second, as_json, home, address)
 
 
@@ -217,19 +237,18 @@ def report_sweep(outcome: Outcome, as_json: bool, home: Path, address: str | Non
         show(compare(outcome.directory, top=5), render_sweep, as_json)
     if planned := planned_and_taken(read_sweep_json(outcome.directory), outcome.directory):
         say(planned)
-    if following is not None and outcome.directory.with_name(following.name).exists():
+    if following is None:
+        say("next: " + " · ".join(f"fersweep {verb} {name}{where}" for verb in ("compare", "report", "promote", "ui")))
+    elif outcome.directory.with_name(following.name).exists():
         say(
             f"then: {following.name} goes on with the points that were the best when it began; "
             f"for those of now launch another sweep, with search.start_from: {{sweep: {name}, values: false}}"
         )
-        return
-    if following is not None:
+    else:
         share = "all" if following.task.fraction == 1 else f"{following.task.fraction:g}"
         best, epochs = following.search.num_trials, following.stop.max_epochs
         folds = " of every fold" if following.task.fold == "all" else ""
         say(f"then: {following.name}, the best {best} on {share} of train{folds}, {epochs} epochs at most")
-        return
-    say("next: " + " · ".join(f"fersweep {verb} {name}{where}" for verb in ("compare", "report", "promote", "ui")))
 
 
 @app.command(rich_help_panel="Sweeps", epilog="Example: fersweep stop cnn")

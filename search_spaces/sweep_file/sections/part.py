@@ -3,36 +3,18 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from types import UnionType
-from typing import Annotated, Any, Union, cast, get_args, get_origin
+from typing import Any, cast
 
-from pydantic import BaseModel, ConfigDict, ValidationError, ValidationInfo, field_validator
+from pydantic import ConfigDict, ValidationError
 
 from fersweep.common.errors import hint
+from fersweep.data_pipeline.tasks.spec import Section
 
 
-class Part(BaseModel):
-    """A section: unknown keys are refused, numbers are finite, and nothing changes once it is read."""
+class Part(Section):
+    """A section beside `task:`, whose numbers are finite."""
 
-    model_config = ConfigDict(extra="forbid", frozen=True, allow_inf_nan=False)
-
-    @field_validator("*", mode="before")
-    @classmethod
-    def _no_boolean_for_a_number(cls, value: Any, info: ValidationInfo) -> Any:
-        kinds = _kinds(cls.model_fields[str(info.field_name)].annotation)
-        if isinstance(value, bool) and kinds & {int, float} and not kinds & {bool, Any}:
-            raise ValueError("must be a number")
-        return value
-
-
-def _kinds(annotation: Any) -> set[Any]:
-    """The types that a field may have: those of a union, without what annotates them."""
-    parts = get_args(annotation)
-    if get_origin(annotation) is Annotated:
-        return _kinds(parts[0])
-    if get_origin(annotation) in (Union, UnionType):
-        return {kind for part in parts for kind in _kinds(part)}
-    return {annotation} if isinstance(annotation, type) or annotation is Any else set()
+    model_config = ConfigDict(allow_inf_nan=False)
 
 
 def filled_in(key: str, name: str, registry: Mapping[str, type[Part]], options: dict[str, Any]) -> dict[str, Any]:
