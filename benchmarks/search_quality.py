@@ -3,7 +3,7 @@ and random.
 
     .venv/bin/python benchmarks/search_quality.py --seeds 20 --out results.parquet      # surface and table; gp takes hours
     .venv/bin/python benchmarks/search_quality.py --tasks live --data runs/data/fer2013 --seeds 20 --out live.parquet
-    .venv/bin/python benchmarks/search_quality.py --read results.parquet live.parquet --plot docs/search-quality.png
+    .venv/bin/python benchmarks/search_quality.py --read results.parquet live.parquet --plot docs/images/search-quality.png
 
 Every search gets the same budget of epochs, four trials at a time in simulated time, and the same seeds. A search's best
 trial is the one that reported the best value; what is shown is that trial's value without its noise, where that is known.

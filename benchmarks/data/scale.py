@@ -1,6 +1,6 @@
 """Memory of `prepare` for millions of rows, beside pandas reading the same file.
 
-    .venv/bin/python benchmarks/data/scale.py --rows 2000000 --kind blendshapes --plot docs/memory.png
+    .venv/bin/python benchmarks/data/scale.py --rows 2000000 --kind blendshapes --plot docs/images/memory.png
     .venv/bin/python benchmarks/data/scale.py --rows 2000000 --kind pixels
 
 Makes a synthetic source: a CSV of 52 scores a row (`blendshapes`, no Ray), or FER2013's CSV with faces of 16 × 16 pixels

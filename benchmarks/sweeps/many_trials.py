@@ -1,7 +1,7 @@
 """A sweep of 5,000 trials: what the driver's memory, a suggestion and a report cost as the trials become many.
 
-    .venv/bin/python benchmarks/sweeps/many_trials.py --plot docs/many-trials.png          # the search alone, a minute or two each
-    .venv/bin/python benchmarks/sweeps/many_trials.py --ray --plot docs/many-trials.png    # and through Ray Tune, with `curve`
+    .venv/bin/python benchmarks/sweeps/many_trials.py --plot docs/images/many-trials.png          # the search alone, a minute or two each
+    .venv/bin/python benchmarks/sweeps/many_trials.py --ray --plot docs/images/many-trials.png    # and through Ray Tune, with `curve`
 
 The search alone: the real Search, Journal and live view in one process, 16 trials at a time in turns, reports of three
 epochs each that are drawn from `curve`, ASHA on. Through Ray Tune: `launch` of the same sweep, whose epochs take no

@@ -1,6 +1,6 @@
 """How a sweep scales: trial-epochs a second with 1 to 16 workers, of `curve`, whose epochs sleep.
 
-    .venv/bin/python benchmarks/sweeps/scaling.py --plot docs/scaling.png
+    .venv/bin/python benchmarks/sweeps/scaling.py --plot docs/images/scaling.png
 
 Each number of workers is a `launch` on a Ray of its own with as many logical CPUs. Since epochs sleep, more workers than
 cores are no fraud: what is measured is what Ray, the driver and the workers themselves take. Efficiency is

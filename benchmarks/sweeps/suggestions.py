@@ -1,6 +1,6 @@
 """What a suggestion costs as trials become many, for each sampler: our own time, the sampler's, and the driver's memory.
 
-    .venv/bin/python benchmarks/sweeps/suggestions.py --plot docs/suggestions.png
+    .venv/bin/python benchmarks/sweeps/suggestions.py --plot docs/images/suggestions.png
 
 The real Search and Journal in one process for each sampler, 5,000 trials of `curve`, 16 at a time in turns, reports of
 three epochs each, ASHA on; all times are CPU time of the thread. Our own is what a suggestion takes without what passes

@@ -2,7 +2,7 @@
 
 Samplers and schedulers keep no state of their own. What they look at, the trials as Optuna's and the rungs, is a function of the
 journal, kept level with it event by event (results/record/ranking/derived.py): so a suggestion and a report cost at 5,000 trials
-what they cost at 500 (docs/measurements.md). A search that was interrupted and resumed suggests and stops exactly as one
+what they cost at 500 (docs/explanation/measurements.md). A search that was interrupted and resumed suggests and stops exactly as one
 that was not, given the same history.
 """
 

@@ -4,7 +4,7 @@
 after the first ones. Where the trial has no GPU it is CPU time of the process, so that a neighbour that takes the core away
 for a while does not count; with a GPU it is the time that passes, the way to the GPU and back included. From one measurement
 of a net to the next it differed by 6 % with three busy processes a core, and up to twofold with ten, as caches are shared. It
-is of the trainable's own `predict`: an exported file answers faster (docs/measurements.md).
+is of the trainable's own `predict`: an exported file answers faster (docs/explanation/measurements.md).
 
 Threads: PyTorch's are set to one meanwhile. TensorFlow's cannot be changed once it runs, but it does not share out one face. To
 keep the process on one core instead is no way: threads that wait for each other then take hundreds of times as long.

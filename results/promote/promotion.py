@@ -6,7 +6,7 @@
     promote([sweep_dir, other_dir], ensemble="greedy")           # of their trials those that answer val best together
 
 What can be refused is refused before test is touched and before anything is written (request.py). Two promotions at once
-take turns: the second is compared with the champion that the first made. docs/champion.md draws the whole way, and what a
+take turns: the second is compared with the champion that the first made. docs/explanation/champion.md draws the whole way, and what a
 kill leaves at each step.
 """
 

@@ -1,4 +1,4 @@
-"""Every fault that a sweep promises to survive, made to happen for real. docs/reliability.md has the table."""
+"""Every fault that a sweep promises to survive, made to happen for real. docs/explanation/reliability.md has the table."""
 
 from __future__ import annotations
 

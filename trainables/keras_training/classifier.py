@@ -59,7 +59,7 @@ def transformed(x: np.ndarray, transform: str, scored: np.ndarray) -> np.ndarray
     Scores are clipped at one in a million, below which they are noise.
 
     Scores are skewed towards 0, and two expressions often differ in whether a score is 0.001 or 0.01: trees see that, a
-    network that reads raw scores does not (docs/measurements.md).
+    network that reads raw scores does not (docs/explanation/measurements.md).
     """
     x = np.asarray(x, np.float32)
     if transform == "none":

@@ -2,7 +2,7 @@
 
 Slow are the gradients of depthwise kernels, unless they are 3 × 3 with stride 1, even more so in bf16 (for
 EfficientNet-Lite0 at 48 px two thirds of a training step), and 1 × 1 convolutions of maps of a few pixels. On a GPU
-nothing changes. The gain is in docs/measurements.md.
+nothing changes. The gain is in docs/explanation/measurements.md.
 """
 
 from __future__ import annotations

@@ -55,7 +55,7 @@ def _keep_freed_memory() -> None:
     """Make glibc's malloc keep freed memory for the next batch (no effect with other C libraries).
 
     Otherwise large blocks go back to the system, and each step waits for their pages to be zeroed again
-    (docs/measurements.md).
+    (docs/explanation/measurements.md).
     """
     with contextlib.suppress(AttributeError, OSError, TypeError):
         mallopt = ctypes.CDLL(None).mallopt

@@ -48,7 +48,7 @@ def test_a_name_becomes_a_key_that_mlflow_takes() -> None:
         _validate_param_name(key)
         _validate_length_limit("key", limits.KEY, key)
     assert len(set(keys)) == len(names), "no two names have one key"
-    assert limits.key("happy, sad") == "happy_ sad-e5af9158", "as docs/sweep_files.md says"
+    assert limits.key("happy, sad") == "happy_ sad-e5af9158", "as docs/how-to/sweep-files.md says"
     for name in ("best/val_macro_f1", "task.seed", "units_0", "é"):
         assert limits.key(name) == name
     assert limits.value("a\0\ud800" + "x" * 9, 6) == "a\N{REPLACEMENT CHARACTER}?xx…"
