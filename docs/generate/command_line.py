@@ -44,7 +44,9 @@ def render() -> str:
     panel = None
     for name, command in verbs():
         title = getattr(command, "rich_help_panel", None)
-        title = title if isinstance(title, str) else {"data": "Data", "cluster": "Cluster"}.get(name.split()[0], "Models")
+        title = (
+            title if isinstance(title, str) else {"data": "Data", "cluster": "Cluster"}.get(name.split()[0], "Models")
+        )
         if title != panel:
             panel = title
             parts.append(f"## {panel}\n")
@@ -54,7 +56,9 @@ def render() -> str:
 
 def _verb(name: str, command: Any) -> str:
     arguments = [each for each in command.params if each.param_type_name == "argument"]
-    options = [each for each in command.params if each.param_type_name == "option" and not each.hidden and each.name != "help"]
+    options = [
+        each for each in command.params if each.param_type_name == "option" and not each.hidden and each.name != "help"
+    ]
     usage = " ".join(["fersweep", name, *map(_usage, arguments), *(["[OPTIONS]"] if options else [])])
     parts = [f"### {name}\n", inspect.cleandoc(command.help or ""), f"\n```text\n{usage}\n```\n"]
     rows = [[f"`{_metavar(each)}`", "needed" if each.required else "", cell(each.help)] for each in arguments]

@@ -49,7 +49,9 @@ def _alternatives(words: list[str], metadata: list[Any] | None) -> str:
     numbers = [word for word in words if word in ("number", "whole number")]
     if "number" in numbers and "whole number" in numbers:
         words = [word for word in words if word != "whole number"]
-    words = [f"{word} {_bounds(metadata)}".strip() if word.endswith("number") else word for word in dict.fromkeys(words)]
+    words = [
+        f"{word} {_bounds(metadata)}".strip() if word.endswith("number") else word for word in dict.fromkeys(words)
+    ]
     return ", or ".join(words)
 
 
@@ -84,7 +86,11 @@ def default(field: Any) -> str:
         return ""
     value = list(field.default) if isinstance(field.default, tuple) else field.default
     text = json.dumps(value, ensure_ascii=False)
-    return f"`{text.strip(chr(34))}`" if isinstance(value, str) else f"`{text if not isinstance(value, float) else f'{value:.6g}'}`"
+    return (
+        f"`{text.strip(chr(34))}`"
+        if isinstance(value, str)
+        else f"`{text if not isinstance(value, float) else f'{value:.6g}'}`"
+    )
 
 
 def meanings(model: type[BaseModel]) -> dict[str, str]:

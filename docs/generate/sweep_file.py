@@ -89,9 +89,13 @@ def render() -> str:
     for section, model in sections():
         parts.append(f"## {section}\n" if section else "## The file\n")
         parts.append(_above(model) + _keys(model, lambda name, of=(section, model): meaning(*of, name)))
-    parts.append("## Samplers\n\n`search.sampler` is one of these; [which to take](../how-to/samplers-and-schedulers.md#samplers).\n")
+    parts.append(
+        "## Samplers\n\n`search.sampler` is one of these; [which to take](../how-to/samplers-and-schedulers.md#samplers).\n"
+    )
     parts += [_choice(name, model) for name, model in SAMPLERS.items()]
-    parts.append("## Schedulers\n\n`stop.scheduler` is one of these; [which to take](../how-to/samplers-and-schedulers.md#schedulers).\n")
+    parts.append(
+        "## Schedulers\n\n`stop.scheduler` is one of these; [which to take](../how-to/samplers-and-schedulers.md#schedulers).\n"
+    )
     parts += [_choice(name, model) for name, model in SCHEDULERS.items()]
     return "\n".join(parts)
 
@@ -107,7 +111,12 @@ def _above(model: type[BaseModel]) -> str:
 
 def _keys(model: type[BaseModel], say: Any) -> str:
     rows = [
-        [f"`{field.alias or name}`", cell(kind(field.annotation, field.metadata)), cell(default(field)), cell(say(name))]
+        [
+            f"`{field.alias or name}`",
+            cell(kind(field.annotation, field.metadata)),
+            cell(default(field)),
+            cell(say(name)),
+        ]
         for name, field in model.model_fields.items()
     ]
     return table(["key", "type", "default", ""], rows)

@@ -34,13 +34,23 @@ def _trainable(name: str) -> str:
         if field in calls or own:
             searched[field] = _drawn(calls[field] if field in calls else own[0]) + (" each" if own else "")
     rows = [
-        [f"`{key}`", cell(kind(field.annotation, field.metadata)), cell(default(field)), cell(searched.get(key, "")), cell(said.get(key))]
+        [
+            f"`{key}`",
+            cell(kind(field.annotation, field.metadata)),
+            cell(default(field)),
+            cell(searched.get(key, "")),
+            cell(said.get(key)),
+        ]
         for key, field in module.Hparams.model_fields.items()
     ]
     parts = [f"## {name}\n", inspect.cleandoc(module.__doc__ or "") + "\n"]
     parts.append(f"Learns from: {features}. Framework: {module.FRAMEWORK}.\n")
     parts.append(table(["hparam", "type", "default", "searched", ""], rows))
-    others = [each for each in calls if each not in module.Hparams.model_fields and not any(layers.has(each) for layers in lists.values())]
+    others = [
+        each
+        for each in calls
+        if each not in module.Hparams.model_fields and not any(layers.has(each) for layers in lists.values())
+    ]
     if others:
         shown = [[f"`{each}`", _drawn(calls[each])] for each in others]
         parts.append("Parameters of the space that decide about hparams:\n\n" + table(["parameter", "searched"], shown))
