@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import os
 import zipfile
 from pathlib import Path
 from typing import Any
@@ -26,14 +27,11 @@ CNN: dict[str, Any] = {"widths": (4, 8), "image_size": 24, "batch_size": 32}
 
 
 def write_files(scratch: Path) -> None:
-    """Sources and pictures. The faces are warps of one portrait, their labels those of FER2013 in turns."""
+    """Sources and pictures. FER2013's faces are real ones where FERSWEEP_REALDATA has some, else warps of one portrait."""
     make_faces(scratch / "faces", FACES)
-    faces = [
-        cv2.imread(str(path), cv2.IMREAD_GRAYSCALE)
-        for path in sorted((scratch / "faces").glob("*/*.png"), key=lambda p: p.stem)
-    ]
-    small = [cv2.resize(face, (48, 48), interpolation=cv2.INTER_AREA) for face in faces]
-    _zip(scratch / "fer2013.csv.zip", {"fer2013.csv": _fer2013(small)})
+    paths = sorted((scratch / "faces").glob("*/*.png"), key=lambda path: path.stem)
+    faces = [cv2.imread(str(path), cv2.IMREAD_GRAYSCALE) for path in paths]
+    _zip(scratch / "fer2013.csv.zip", {"fer2013.csv": _fer2013(_real_faces() or faces)})
     (scratch / "fer2013new.csv").write_text(_votes())
     (scratch / "blends.csv").write_text(_scores())
     for number, face in enumerate(faces[:24]):
@@ -78,9 +76,22 @@ def write_sweeps(home: Path, dataset: Path) -> None:
         driver.journal.close()
 
 
+def _real_faces() -> list[np.ndarray]:
+    """FACES of FER2013's, of each class in turns; none where they are not at hand."""
+    sample = Path(os.environ.get("FERSWEEP_REALDATA", "nowhere")) / "fer2013/fer2013_folders_sample.zip"
+    if not sample.exists():
+        return []
+    with zipfile.ZipFile(sample) as archive:
+        names = {label: sorted(name for name in archive.namelist() if f"/{label}/" in name)[::20] for label in FER2013}
+        chosen = [names[FER2013[number % 7]][number // 7] for number in range(FACES)]
+        return [cv2.imdecode(np.frombuffer(archive.read(name), np.uint8), cv2.IMREAD_GRAYSCALE) for name in chosen]
+
+
 def _fer2013(faces: list[np.ndarray]) -> str:
+    """The CSV; of warped portraits the labels mean nothing."""
     rows = [
-        f"{number % 7},{' '.join(map(str, face.ravel()))},{USAGES[SPLITS[number // 7 % len(SPLITS)]]}"
+        f"{number % 7},{' '.join(map(str, cv2.resize(face, (48, 48), interpolation=cv2.INTER_AREA).ravel()))},"
+        f"{USAGES[SPLITS[number // 7 % len(SPLITS)]]}"
         for number, face in enumerate(faces)
     ]
     return "\n".join(["emotion,pixels,Usage", *rows])

@@ -15,17 +15,15 @@ from fersweep.cli.main import main
 
 HERE_DOCUMENT = re.compile(r"cat > (?P<file>\S+) <<'(?P<end>\w+)'")
 
-# What is changed in the commands of the pages, so that they take seconds. A sweep is run once, by README.md; wherever else one is
-# launched, everything is checked, and nothing is started.
-SMALL = {
-    "launch": ["--trials", "2", "--max-epochs", "2", "--set", "resources.cpus=2"],
-    "resume": ["--set", "resources.cpus=2"],
-    "prepare": ["--workers", "1"],
-}
+# What is changed in the commands of the pages, so that they take seconds; `small` does it.
+#   launch   everything is checked, and nothing is started (--dry-run), under another name where the sweep is there
+#   resume   no more trials than there are (2), no more epochs: the tutorial and tests/cluster resume what was interrupted
+#   prepare  one worker, which is this process; into another directory where the dataset is there
+TRIALS = "2"
 
 
-def run(block: str, launching: bool = False) -> None:
-    """Run a block in the working directory. launching: really launch its sweeps. Raises AssertionError where a command fails."""
+def run(block: str) -> None:
+    """Run a block in the working directory. Raises AssertionError where a command fails."""
     lines = iter(block.replace("\\\n", " ").split("\n"))
     for line in lines:
         line = line.strip().removeprefix("$ ")
@@ -35,7 +33,7 @@ def run(block: str, launching: bool = False) -> None:
             inside = iter(lambda: next(lines), document["end"])
             Path(document["file"]).write_text("".join(f"{text}\n" for text in inside))
         elif line.startswith("fersweep "):
-            _fersweep(small(shlex.split(line, comments=True)[1:], launching), line)
+            _fersweep(small(shlex.split(line, comments=True)[1:]), line)
         elif export := re.fullmatch(r"export (\w+)=(\S+)(\s+#.*)?", line):
             os.environ[export[1]] = export[2]  # who calls knows the environment before
         else:
@@ -43,20 +41,23 @@ def run(block: str, launching: bool = False) -> None:
             assert done.returncode == 0, f"{line}: exit code {done.returncode}\n{done.stdout}\n{done.stderr}"
 
 
-def small(arguments: list[str], launching: bool) -> list[str]:
+def small(arguments: list[str]) -> list[str]:
     """The arguments of a command that takes seconds."""
     verb, *given = arguments
-    if verb == "launch" and not launching:
+    if verb == "launch":
         name = [] if "--name" in given else ["--name", f"{Path(given[0]).stem}-again"]  # a page may launch it again
         return [verb, *given, *name, *([] if "--dry-run" in given else ["--dry-run"])]
     if verb == "resume":
-        given = ["3" if before == "--max-epochs" else one for before, one in zip(["", *given], given, strict=False)]
-        given = [one.replace("+16", "+1") for one in given]
+        given = [TRIALS if before == "--trials" else one for before, one in zip(["", *given], given, strict=False)]
+        if "--max-epochs" in given:
+            where = given.index("--max-epochs")
+            del given[where : where + 2]
     if verb == "prepare":
         where = given.index("--out") + 1
-        while Path(given[where]).exists():  # a page makes it again
+        while Path(given[where]).exists():
             given[where] += "-again"
-    return [verb, *given, *SMALL.get(verb, [])]
+        given += ["--workers", "1"]
+    return [verb, *given]
 
 
 def _fersweep(arguments: list[str], line: str) -> None:

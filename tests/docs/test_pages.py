@@ -1,6 +1,6 @@
 """Every command block of README and docs/ is run on small data, or says in the page's source why it is not.
 
-A page's blocks are run in their order, in a directory of its own with the files of scratch.py. shell.py has what is changed
+A page's blocks are run in their order, in a directory of its own: that in which the tutorial was run, with the files of scratch.py. shell.py has what is changed
 in the commands, so that they take seconds.
 """
 
@@ -19,15 +19,15 @@ import yaml
 
 from fersweep.cluster.launchers.cluster_file import ClusterFile, read_cluster_file
 from fersweep.cluster.launchers.rendering import example
+from fersweep.common.ray_connection import head_address
 from fersweep.results.tracking.recorder_process import record
 from fersweep.search_spaces.sweep_file import yaml_file
 from fersweep.search_spaces.sweep_file.read_sweep import read_sweep
 from fersweep.search_spaces.sweep_file.schema import Sweep
-from tests.docs import blocks, scratch, shell
+from tests.docs import blocks, scratch, shell, tutorial
 
-FIRST = "README.md"  # what it leaves is what the other pages begin with
 NEEDS_A_HOME = re.compile(r"(?m)^\s*(\$ )?(fersweep (?!cluster)|import |from )")
-PAGES = [page for page in blocks.pages() if page != FIRST and any(block.runs for block in blocks.blocks(page))]
+PAGES = [page for page in blocks.pages() if any(block.runs for block in blocks.blocks(page))]
 WITH_A_HOME = [
     page for page in PAGES if any(NEEDS_A_HOME.search(block.text) for block in blocks.blocks(page) if block.runs)
 ]
@@ -53,15 +53,11 @@ def test_a_mark_without_a_reason_is_seen() -> None:
 
 
 @pytest.fixture(scope="module")
-def after_readme(
-    tmp_path_factory: pytest.TempPathFactory, ray_session: None, recorded_here: None, empty_store: Path
-) -> Path:
-    """A directory in which README.md was run: a dataset, the sweep `blendshape_dense`, its champion; and two sweeps more."""
+def after_tutorial(tmp_path_factory: pytest.TempPathFactory, ray_session: None) -> Path:
+    """A directory in which the tutorial was run: a dataset, the sweep `blendshape_dense`, its champion; and two sweeps more."""
     directory = tmp_path_factory.mktemp("pages")
     scratch.write_files(directory)
-    (directory / "runs").mkdir()
-    shutil.copy(empty_store, directory / "runs")
-    _run_page(FIRST, directory, launching=True)
+    tutorial.run(directory, head_address())
     scratch.write_sweeps(directory / "runs", directory / "runs/data/fer2013")
     for name in ("blendshape_lstm", "cnn"):
         assert record(directory / "runs/sweeps" / name)
@@ -69,16 +65,23 @@ def after_readme(
 
 
 @pytest.fixture
-def directory(after_readme: Path, tmp_path: Path) -> Iterator[Path]:
+def directory(after_tutorial: Path, tmp_path: Path) -> Iterator[Path]:
     """A copy of it, for one page."""
     copy = tmp_path / "page"
-    shutil.copytree(after_readme, copy)
+    shutil.copytree(after_tutorial, copy)
     yield copy
     shutil.rmtree(copy)
 
 
-def test_readme_is_run(after_readme: Path) -> None:
-    assert (after_readme / "annotated.jpg").exists()
+def test_the_tutorial_is_run(after_tutorial: Path) -> None:
+    assert (after_tutorial / "annotated.png").exists()
+
+
+def test_the_tutorial_is_kept_small_and_names_no_machine() -> None:
+    text = tutorial.NOTEBOOK.read_text()
+    assert len(text) < 200_000
+    assert "/home/" not in text
+    assert str(blocks.ROOT) not in text
 
 
 @pytest.mark.usefixtures("recorded_here")
@@ -92,7 +95,7 @@ def test_the_blocks_of_a_page_without_faces(page: str, tmp_path: Path) -> None:
     _run_page(page, tmp_path)
 
 
-def _run_page(page: str, directory: Path, launching: bool = False) -> None:
+def _run_page(page: str, directory: Path) -> None:
     names: dict[str, Any] = {}
     with pytest.MonkeyPatch.context() as patch, mock.patch.dict(os.environ):
         patch.chdir(directory)
@@ -103,7 +106,7 @@ def _run_page(page: str, directory: Path, launching: bool = False) -> None:
                 elif block.language == "python":
                     exec(compile(block.text, block.place, "exec"), names)
                 else:
-                    shell.run(block.text, launching)
+                    shell.run(block.text)
             except Exception as error:
                 raise AssertionError(f"{block.place}: {error}") from error
 
