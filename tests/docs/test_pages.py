@@ -84,6 +84,26 @@ def test_the_tutorial_is_kept_small_and_names_no_machine() -> None:
     assert str(blocks.ROOT) not in text
 
 
+def test_the_reference_names_all_that_mlflow_holds(after_tutorial: Path) -> None:
+    from fersweep.results.mlflow_store.connection import open_home
+
+    client = open_home(after_tutorial / "runs")
+    named = re.findall(r"`([^`]+)`", (blocks.ROOT / "docs/reference/mlflow.md").read_text())
+    known = re.compile(
+        "|".join(re.escape(name).replace("…", ".+") + (".*" if name.endswith("/") else "") for name in named)
+    )
+    found: set[str] = set()
+    for run in client.search_runs([experiment.experiment_id for experiment in client.search_experiments()]):
+        found |= {
+            *run.data.tags,
+            *run.data.metrics,
+            *(file.path for file in client.list_artifacts(run.info.run_id) if not file.is_dir),
+        }
+    found |= {tag for version in client.search_model_versions() for tag in version.tags}
+    assert {name for name in found if not known.fullmatch(name)} == set()
+    assert {"fersweep.kind", "best/val_macro_f1", "history.csv", "fersweep.moves"} <= found
+
+
 @pytest.mark.usefixtures("recorded_here")
 @pytest.mark.parametrize("page", WITH_A_HOME)
 def test_the_blocks_of_a_page(page: str, directory: Path) -> None:
