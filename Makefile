@@ -1,12 +1,12 @@
 # `make demo` runs the whole job on faces made on the spot; `make test` runs the tests, `make quick` those that need
-# neither Ray nor a process of their own. All set up `.venv` first.
+# neither Ray nor a process of their own; `make docs` builds the documentation. All set up `.venv` first.
 PYTHON ?= python3
 BIN := .venv/bin
-COMPILE := $(BIN)/uv pip compile pyproject.toml --extra landmarker --extra pretrained --extra hub --group dev \
+COMPILE := $(BIN)/uv pip compile pyproject.toml --extra landmarker --extra pretrained --extra hub --group dev --group docs \
            --universal --python-version 3.11 --no-annotate --no-header -q -o requirements.lock
 TWO := -n 2 --dist loadgroup --no-loadscope-reorder  # tests/conftest.py makes the groups and their order
 
-.PHONY: demo test quick clusters check bench lock clean setup
+.PHONY: demo test quick clusters check docs bench lock clean setup
 
 demo: setup
 	$(BIN)/fersweep demo
@@ -24,6 +24,10 @@ check: setup
 	$(BIN)/ruff check .
 	$(BIN)/ruff format --check .
 	$(BIN)/basedpyright
+
+docs: setup  # build/site; a link that leads nowhere fails
+	NO_MKDOCS_2_WARNING=1 $(BIN)/python -m mkdocs build --strict --quiet
+	$(BIN)/python -m tests.docs.blocks | tail -1
 
 setup: .venv/.done
 

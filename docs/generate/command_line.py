@@ -17,6 +17,7 @@ HEAD = """# Command line
 Every verb, made from the program itself. `fersweep VERB --help` says the same. Exit codes: 0 done; 1 failed at run time; 2 what was given is wrong
 (one line says what); 130, 143 and 129: interrupted by Ctrl-C, SIGTERM, or a terminal that was closed; 141: nobody reads the output any more.
 """
+_GROUPS = {"data": "Data", "cluster": "Cluster", "champion": "Models"}  # the panel of a group of verbs
 _KINDS = {int: "N", float: "X", Path: "PATH"}
 
 
@@ -39,19 +40,12 @@ def examples(command: Any) -> list[str]:
 
 
 def render() -> str:
-    """The page, as Markdown."""
-    parts = [HEAD]
-    panel = None
+    """The page, as Markdown: the verbs by subject, as `--help` has them."""
+    parts: dict[str, list[str]] = {}
     for name, command in verbs():
-        title = getattr(command, "rich_help_panel", None)
-        title = (
-            title if isinstance(title, str) else {"data": "Data", "cluster": "Cluster"}.get(name.split()[0], "Models")
-        )
-        if title != panel:
-            panel = title
-            parts.append(f"## {panel}\n")
-        parts.append(_verb(name, command))
-    return "\n".join(parts)
+        panel = getattr(command, "rich_help_panel", None)
+        parts.setdefault(panel if isinstance(panel, str) else _GROUPS[name.split()[0]], []).append(_verb(name, command))
+    return "\n".join([HEAD, *(text for panel, verbs_of in parts.items() for text in (f"## {panel}\n", *verbs_of))])
 
 
 def _verb(name: str, command: Any) -> str:

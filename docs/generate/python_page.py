@@ -10,6 +10,10 @@ What `import fersweep` gives. Each name is loaded when it is first used, so that
 """
 
 
+FIELDS = "\n    options:\n      members: []"  # whose fields are options of a verb: the command line's page has them
+
+
 def render() -> str:
     """The page, as Markdown."""
-    return HEAD + "".join(f"\n::: fersweep.{name}\n" for name in fersweep.__all__ if not name.startswith("_"))
+    names = [name for name in fersweep.__all__ if not name.startswith("_")]
+    return HEAD + "".join(f"\n::: fersweep.{name}{FIELDS if name.endswith('Options') else ''}\n" for name in names)

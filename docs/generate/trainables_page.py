@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import inspect
+import json
 
 from markup import cell, table
 from models import default, kind, meanings
@@ -61,6 +62,10 @@ def _trainable(name: str) -> str:
 
 def _drawn(call: Call) -> str:
     if call.method == "suggest_categorical":
-        return ", ".join(f"`{value}`" for value in call.arguments[0])
+        return ", ".join(f"`{_as_yaml(value)}`" for value in call.arguments[0])
     low, high = call.arguments
     return f"{low:g} to {high:g}" + (", log scale" if call.log else "")
+
+
+def _as_yaml(value: object) -> str:
+    return json.dumps(value) if isinstance(value, bool | list | tuple) else str(value)
