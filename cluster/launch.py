@@ -40,6 +40,7 @@ from fersweep.results.models.names import check_sweep_name
 from fersweep.results.record.home import check_home
 from fersweep.results.record.sweep_json import Baseline, Learned, SweepJson, stored_at
 from fersweep.results.tracking import address as address_of_mlflow
+from fersweep.search_spaces.sweep_file.own_code import code_of
 from fersweep.search_spaces.sweep_file.schema import Sweep
 from fersweep.search_spaces.sweep_file.searched_space import distributions, fetch
 from fersweep.trainables.metrics import SCORES, majority_baseline
@@ -110,6 +111,7 @@ def describe(asked: Sweep, data: str | Path, home: Path) -> tuple[SweepJson, Tas
         python=platform.python_version(),
         versions=versions(),
         planned=find_plan(home, asked, arrays.fingerprint),
+        code_places={code.name: code.place for code in code_of(asked)},
         home=Path(home).resolve(),
     )
     return sweep, arrays

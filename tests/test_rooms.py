@@ -63,7 +63,7 @@ TABLE: dict[str, str] = {
     "cluster/doctor": "capacity driver",
     "cluster/cluster_nodes": "capacity",
     "cluster/launch": "capacity cluster_nodes plans samplers schedulers search worker driver new_sweep",
-    "cluster/resume": "capacity cluster_nodes search samplers worker driver launch one_driver",
+    "cluster/resume": "capacity changed_code cluster_nodes search samplers worker driver launch one_driver",
     "cluster/new_sweep": "samplers",
     "cluster/launch_or_resume": "driver launch resume",
     "cluster/stop": "driver",

@@ -13,12 +13,13 @@ import re
 from collections.abc import Mapping
 from dataclasses import dataclass
 from functools import cached_property
+from typing import TypeGuard
 
 DIGITS = 12
 NAME = re.compile(rf"(?P<asked>[^@/\\]+)@(?P<digits>[0-9a-f]{{{DIGITS}}})")
 
 
-def is_own(name: object) -> bool:
+def is_own(name: object) -> TypeGuard[str]:
     """Whether it is the name of a piece of own code."""
     return isinstance(name, str) and NAME.fullmatch(name) is not None
 

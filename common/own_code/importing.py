@@ -53,12 +53,17 @@ def imported(code: Code, what: str) -> ModuleType:
 
 def said(error: BaseException) -> str:
     """An error of somebody's code, and where in that code it was raised, in one line."""
-    where, trace = "", error.__traceback__
+    return f"{type(error).__name__}: {one_line(error, 300)}{where(error)}"
+
+
+def where(error: BaseException) -> str:
+    """Where in own code an error was raised: ` (my_model.py, line 12)`; empty where it was raised elsewhere."""
+    place, trace = "", error.__traceback__
     while trace is not None:
         if (match := _PLACE.fullmatch(trace.tb_frame.f_code.co_filename)) is not None:
-            where = f" ({match['path']}, line {trace.tb_lineno})"
+            place = f" ({match['path']}, line {trace.tb_lineno})"
         trace = trace.tb_next
-    return f"{type(error).__name__}: {one_line(error, 300)}{where}"
+    return place
 
 
 def name_of(module: str) -> str:

@@ -163,6 +163,12 @@ def resume(
         list[str] | None, typer.Option("--set", help="What may change, e.g. resources.cpus=2", metavar="A.B=C")
     ] = None,
     data: Annotated[str | None, typer.Option(help="Where the dataset is, if it was moved.", metavar="DATASET")] = None,
+    accept_code: Annotated[
+        bool | None,
+        typer.Option(
+            "--accept-code/--keep-code", help="If own code has changed: go on with it, or with the sweep's copy."
+        ),
+    ] = None,
     address: Address = None,
     home: Home = RUNS,
     as_json: AsJson = False,
@@ -182,6 +188,7 @@ def resume(
             overrides=set_,
             data=data,
             retry_failed=retry_failed,
+            accept_code=accept_code,
         ),
         lambda first, following: go_on(first, following, address, data=data, retry_failed=retry_failed),
         as_json,

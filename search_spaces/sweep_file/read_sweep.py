@@ -11,6 +11,7 @@ from pydantic import ValidationError
 from fersweep import search_spaces, trainables
 from fersweep.common.errors import InputError
 from fersweep.common.files import regular_file
+from fersweep.common.own_code import copies
 from fersweep.search_spaces.sweep_file import yaml_file
 from fersweep.search_spaces.sweep_file.consistency import refuse_contradictions, refuse_secrets
 from fersweep.search_spaces.sweep_file.consistency import replaced as replaced_by
@@ -56,12 +57,15 @@ def read_sweep(recipe_or_file: str, overrides: list[str], **replaced: Any) -> Sw
     fields, what = cast(dict[str, Any], content), str(path)
     if path.parent == search_spaces.RECIPES:
         what = f"recipe {path.stem}"
+    copies.note(path.parent)  # a job's sweep file has the code of its trainable beside it
+    _resolve_trainable(fields, what, path.parent)
     _spread_lists(fields, what, {})
     given: dict[str, str] = {}
     replaced_by(fields, [override.partition("=")[0] for override in overrides])
     for override in overrides:
         change(fields, override)
         given[override.partition("=")[0]] = f"--set {shown(override)}"
+    _resolve_trainable(fields, given.get("trainable", what), None)
     _spread_lists(fields, what, given)
     for key, value in replaced.items():
         if value is not None:
@@ -77,9 +81,18 @@ def read_sweep(recipe_or_file: str, overrides: list[str], **replaced: Any) -> Sw
     return sweep
 
 
+def _resolve_trainable(content: dict[str, Any], origin: str, beside: Path | None) -> None:
+    """Name own code with the digits of its content. Raises InputError."""
+    if isinstance(asked := content.get("trainable"), str):
+        try:
+            content["trainable"] = trainables.resolve(asked, beside)
+        except InputError as error:
+            raise InputError(f"{origin}: {error}") from None
+
+
 def _spread_lists(content: dict[str, Any], origin: str, given: dict[str, str]) -> None:
     space, trainable = content.get("space"), content.get("trainable")
-    if isinstance(space, dict) and isinstance(trainable, str) and trainable in trainables.NAMES | trainables.more():
+    if isinstance(space, dict) and isinstance(trainable, str):
         try:
             spread_lists(cast(dict[str, Any], space), trainable, given or None)
         except ValueError as error:
