@@ -51,6 +51,11 @@ def imported(code: Code, what: str) -> ModuleType:
         raise InputError(f"{what}: {code.place or code.asked} cannot be imported: {said(error)}") from error
 
 
+def is_loaded(name: str) -> bool:
+    """Whether the own code of this name runs in this process."""
+    return any(code.name == name for code in _loaded.values())
+
+
 def said(error: BaseException) -> str:
     """An error of somebody's code, and where in that code it was raised, in one line."""
     return f"{type(error).__name__}: {one_line(error, 300)}{where(error)}"

@@ -2,7 +2,7 @@
 
 A checkpoint of a trainable of somebody's own has that code beside it, and opening the model runs it. Code of this home's sweeps and of
 its embedded registry is this user's. Any other, of a registry on a server, of a directory that came from elsewhere, is run once
-its digits are in FERSWEEP_ACCEPT_CODE.
+its digits are in FERSWEEP_ACCEPT_CODE. What this process runs already needs nobody's leave.
 """
 
 from __future__ import annotations
@@ -14,6 +14,7 @@ from typing import Any
 from fersweep.common.errors import InputError
 from fersweep.common.own_code import copies
 from fersweep.common.own_code.code import DIGITS, is_own
+from fersweep.common.own_code.importing import is_loaded
 from fersweep.results.record.home import sweep_directories
 
 ACCEPT = "FERSWEEP_ACCEPT_CODE"
@@ -31,7 +32,7 @@ def admit(spec: str, described: dict[str, Any], checkpoint: Path, home: Path, is
         directory = checkpoint if index == 0 else checkpoint / f"member-{index - 1}"
         copies.note(directory)
         name: object = part.get("trainable")
-        if not is_own(name) or is_ours or _is_accepted(name) or _is_of_a_sweep(name, home):
+        if not is_own(name) or is_ours or is_loaded(name) or _is_accepted(name) or _is_of_a_sweep(name, home):
             continue
         code = copies.find(name, spec)
         raise InputError(
