@@ -11,6 +11,7 @@ from __future__ import annotations
 
 import ast
 import functools
+from collections.abc import Callable
 from importlib.metadata import entry_points, packages_distributions
 from pathlib import Path
 from types import ModuleType
@@ -21,6 +22,8 @@ from fersweep.common.own_code import copies
 from fersweep.common.own_code.code import Code, is_own
 from fersweep.common.own_code.collect import collect, parsed
 from fersweep.common.own_code.importing import imported
+from fersweep.common.text import one_line
+from fersweep.common.untrusted import is_object
 
 GROUP = "fersweep.trainables"
 WHAT = "trainable"
@@ -79,12 +82,12 @@ def load(name: str) -> ModuleType:
         parts |= {"FEATURES": None, "POINTS": {}, "FRAMEWORK": framework}
         parts |= {part: getattr(module, part) for part in (*FULL, *OPTIONAL) if hasattr(module, part)}
     elif hasattr(module, "net"):
-        from fersweep.trainables.short_form.adapted import adapted
-
         if framework == "numpy":
             raise InputError(
                 f"{WHAT}: {code.asked} imports neither torch nor keras, and its net must be of one of them"
             )
+        from fersweep.trainables.short_form.adapted import adapted
+
         try:
             parts |= vars(adapted(name, module, framework))
         except InputError:
@@ -96,8 +99,21 @@ def load(name: str) -> ModuleType:
             f"{WHAT}: {code.asked} has neither net(hparams, …), which our loops train, nor Hparams, build and restore "
             "(trainables/protocol.py); `fersweep new trainable FILE.py` writes an example"
         )
-    vars(trainable).update(parts)
+    vars(trainable).update(parts, space=_checked(parts["space"], code.asked))
     return trainable
+
+
+def _checked(space: Callable[[Any], Any], file: str) -> Callable[[Any], dict[str, Any]]:
+    """The space, which gives hparams or raises ValueError."""
+
+    @functools.wraps(space)
+    def checked(trial: Any) -> dict[str, Any]:
+        hparams = space(trial)
+        if not is_object(hparams):
+            raise ValueError(f"space(trial) of {file} gives {one_line(repr(hparams), 80)}: want a dict, hparam → value")
+        return hparams
+
+    return checked
 
 
 def framework_of(code: Code) -> str:

@@ -97,7 +97,7 @@ def test_a_module_of_a_package(project: Path, monkeypatch: pytest.MonkeyPatch) -
     code = collect("pack.deep", "trainable")
     assert sorted(code.files) == ["pack/__init__.py", "pack/deep.py", "pack/other.py"]
     assert imported(code, "trainable").X == 10
-    with pytest.raises(InputError, match="pack has no module pack.none"):
+    with pytest.raises(InputError, match=r"pack has no module pack\.none"):
         collect("pack.none", "trainable")
     with pytest.raises(InputError, match="no module nowhere is found"):
         collect("nowhere.at_all", "trainable")
@@ -107,7 +107,7 @@ def test_a_name_with_digits_wants_that_content(project: Path) -> None:
     code = collect(str(project / "blocks.py"), "trainable")
     assert collect(code.name, "trainable", beside=project).sha256 == code.sha256
     write(project, blocks="X = 2")
-    with pytest.raises(InputError, match="is not the code that blocks.py@"):
+    with pytest.raises(InputError, match=r"is not the code that blocks\.py@"):
         collect(code.name, "trainable", beside=project)
 
 
