@@ -238,7 +238,8 @@ def _unrolled(graph: Graph, layer: Any, x: str, num_steps: int) -> str:
     """
     if not layer.use_bias or layer.recurrent_activation.__name__ != "sigmoid":
         raise refusal(layer)
-    kernel, recurrent_kernel, bias = (np.asarray(weight) for weight in layer.cell.trainable_variables)
+    weights = (layer.cell.kernel, layer.cell.recurrent_kernel, layer.cell.bias)
+    kernel, recurrent_kernel, bias = map(np.asarray, weights)
     recurrent = graph.constant(recurrent_kernel) if num_steps > 1 else ""
     gates = graph.add("Add", graph.add("MatMul", x, graph.constant(kernel)), graph.constant(bias))
     hidden, cell = "", ""
