@@ -28,7 +28,7 @@ from fersweep.common.untrusted import is_object
 GROUP = "fersweep.trainables"
 WHAT = "trainable"
 FULL = ("space", "Hparams", "build", "restore")
-OPTIONAL = ("FEATURES", "POINTS", "PERTURBABLE", "LEARNS_PROBABILITIES", "fetch", "expect")
+OPTIONAL = ("FRAMEWORK", "FEATURES", "POINTS", "PERTURBABLE", "LEARNS_PROBABILITIES", "fetch", "expect")
 REQUIRED = ("torch", "tensorflow", "numpy")
 FRAMEWORKS = {
     "torch": "torch",
@@ -74,33 +74,35 @@ def load(name: str) -> ModuleType:
     module = imported(code, WHAT)
     if not callable(getattr(module, "space", None)):
         raise InputError(f"{WHAT}: {code.asked} has no function space(trial): it says which hparams are searched")
-    trainable, parts = ModuleType(name, module.__doc__), dict[str, Any]()
     if hasattr(module, "build"):
-        lacking = [part for part in FULL if not hasattr(module, part)]
-        if lacking:
+        if lacking := [part for part in FULL if not hasattr(module, part)]:
             raise InputError(f"{WHAT}: {code.asked} has build, and lacks {', '.join(lacking)} (trainables/protocol.py)")
-        parts |= {"FEATURES": None, "POINTS": {}, "FRAMEWORK": framework}
-        parts |= {part: getattr(module, part) for part in (*FULL, *OPTIONAL) if hasattr(module, part)}
+        offered: object = module
     elif hasattr(module, "net"):
-        if framework == "numpy":
-            raise InputError(
-                f"{WHAT}: {code.asked} imports neither torch nor keras, and its net must be of one of them"
-            )
-        from fersweep.trainables.short_form.adapted import adapted
-
-        try:
-            parts |= vars(adapted(name, module, framework))
-        except InputError:
-            raise
-        except ValueError as error:
-            raise InputError(f"{WHAT}: {code.asked}: {error}") from None
+        offered = _of_the_short_form(code, module, framework)
     else:
         raise InputError(
             f"{WHAT}: {code.asked} has neither net(hparams, …), which our loops train, nor Hparams, build and restore "
             "(trainables/protocol.py); `fersweep new trainable FILE.py` writes an example"
         )
-    vars(trainable).update(parts, space=_checked(parts["space"], code.asked))
+    trainable = ModuleType(name, module.__doc__)
+    parts = {"FEATURES": None, "POINTS": {}, "FRAMEWORK": framework}
+    parts |= {part: getattr(offered, part) for part in (*FULL, *OPTIONAL) if hasattr(offered, part)}
+    vars(trainable).update(parts, space=_checked(module.space, code.asked))
     return trainable
+
+
+def _of_the_short_form(code: Code, module: ModuleType, framework: str) -> object:
+    if framework == "numpy":
+        raise InputError(f"{WHAT}: {code.asked} imports neither torch nor keras, and its net must be of one of them")
+    from fersweep.trainables.short_form.adapted import adapted
+
+    try:
+        return adapted(code.name, module, framework)
+    except InputError:
+        raise
+    except ValueError as error:
+        raise InputError(f"{WHAT}: {code.asked}: {error}") from None
 
 
 def _checked(space: Callable[[Any], Any], file: str) -> Callable[[Any], dict[str, Any]]:

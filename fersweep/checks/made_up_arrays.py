@@ -8,12 +8,12 @@ from fersweep.data_pipeline.tasks.arrays import Arrays, TaskArrays, statistics
 from fersweep.data_pipeline.tasks.features import Features, landmark_names
 from fersweep.data_pipeline.vocabulary import BLENDSHAPES, LABELS
 
-NUM_TRAIN, NUM_VAL = 420, 140
+NUM_TRAIN, NUM_VAL = 140, 70
 SIDE = 48  # of a face, in pixels
 
 
 def made_up_arrays(features: Features, seed: int = 0) -> TaskArrays:
-    """Arrays of a task with these features, always the same: 60 train and 20 val faces of each of the seven classes."""
+    """Arrays of a task with these features, always the same: 20 train and 10 val faces of each of the seven classes."""
     rng, classes = np.random.default_rng(seed), [str(label) for label in LABELS[:7]]
     y = np.tile(np.arange(len(classes), dtype=np.int32), (NUM_TRAIN + NUM_VAL) // len(classes))
     names = _names(features)

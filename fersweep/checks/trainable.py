@@ -23,7 +23,7 @@ from fersweep.common.own_code import copies
 from fersweep.common.own_code.code import asked_as, is_own
 from fersweep.common.own_code.importing import said
 from fersweep.common.text import one_line
-from fersweep.data_pipeline.tasks.arrays import TaskArrays
+from fersweep.data_pipeline.tasks.arrays import Arrays, TaskArrays
 from fersweep.data_pipeline.tasks.features import Features
 from fersweep.data_pipeline.tasks.spec import TaskSpec
 from fersweep.data_pipeline.tasks.task import Task
@@ -35,6 +35,7 @@ if TYPE_CHECKING:
 
 NUM_POINTS = 50  # of the space that are drawn
 NUM_EPOCHS = 3
+MOST_FACES = 2000  # of train, and of val
 TOLERANCE = 1e-4  # of a probability
 
 
@@ -78,7 +79,7 @@ def check_trainable(asked: str, data: str | Path | None = None, features: str | 
     """Try the trainable that `asked` names: FILE.py, package.module, an entry point, or one of ours.
 
     Args:
-        data: a dataset of whose faces it learns; None: faces that are made up.
+        data: a dataset of whose faces it learns, 2,000 at most; None: faces that are made up.
         features: which features, of those that it can learn from; None: the first.
 
     Raises InputError where there is no such trainable, or none that can be loaded.
@@ -102,7 +103,13 @@ def _arrays(features: Features, data: str | Path | None) -> TaskArrays:
     task = Task(data, TaskSpec(features=features))
     if task.num_folds:
         task = Task(data, TaskSpec(features=features, fold=0))
-    return task.arrays()
+    arrays = task.arrays()
+    return replace(arrays, train=_fewer(arrays.train), val=_fewer(arrays.val))
+
+
+def _fewer(part: Arrays) -> Arrays:
+    """At most MOST_FACES, from all over."""
+    return part.taken(np.linspace(0, len(part.y) - 1, min(len(part.y), MOST_FACES)).astype(np.int64))
 
 
 class _Check:
