@@ -8,6 +8,7 @@ A record that is wrong raises `Wrong`, whose text says what is wrong and what wo
 from __future__ import annotations
 
 import math
+import numbers
 from collections.abc import Mapping, Sequence
 from typing import Any, NamedTuple, cast
 
@@ -83,11 +84,11 @@ def _data(key: str, record: Mapping[Any, Any], files: GivenFiles) -> Data:
         if not face.belongs_to(files):
             raise Wrong(f"face is a file of an earlier call ({face.name}): take it from `files` in each call of read")
         return Data(b"" if face.member is None else face.member, drop=None if face.exists else MISSING, name=face.name)
-    if isinstance(face, bytes | bytearray | memoryview):
+    if isinstance(face, bytes | bytearray):
         content = bytes(face)
         return Data(drop=TOO_LARGE) if len(content) > MAX_IMAGE_BYTES else Data(content)
     if isinstance(face, np.ndarray):
-        return _array(face)
+        return _array(cast(Any, face))
     if isinstance(face, str):
         raise Wrong(
             f"face is the text {_shown(face)}: want files[{one_line(face, 60)!r}], which is the file of that name"
@@ -169,10 +170,8 @@ def _text(value: Any, key: str) -> str | None:
         return None
     if isinstance(value, str):
         return class_name(printable(value)) or None
-    if isinstance(value, float | np.floating) and math.isfinite(value) and float(value).is_integer():
-        value = int(value)  # pandas writes 3 as 3.0 where other rows are empty
-    if isinstance(value, int | np.integer) and not isinstance(value, bool):
-        return str(value)
+    if _is_number(value) and float(value).is_integer():  # pandas writes 3 as 3.0 where other rows are empty
+        return str(int(value))
     raise Wrong(f"{key} is {_shown(value)}: want text or a whole number, or None where there is none")
 
 
@@ -232,7 +231,7 @@ def _box(value: Any) -> tuple[int, int, int, int] | None:
 
 
 def _is_number(value: Any) -> bool:
-    return isinstance(value, int | float | np.integer | np.floating) and not isinstance(value, bool)
+    return isinstance(value, numbers.Real) and not isinstance(value, bool)
 
 
 def _shown(value: Any) -> str:
