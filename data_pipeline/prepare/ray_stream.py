@@ -74,7 +74,10 @@ def _plain(error: Exception) -> Exception:
     raised = re.findall(r"^\s*([\w.]*(?:Error|Exception)): (.+)$", str(error), re.MULTILINE)
     causes = [f"{name}: {message}" for name, message in raised if not name.startswith("ray.")]
     lines = str(error).strip().splitlines() or [""]
-    if raised and raised[-1][0].rpartition(".")[2] in ("InputError", "Unsteady"):  # of a source that changed meanwhile
+    if raised and raised[-1][0].rpartition(".")[2] in (
+        "InputError",
+        "UnsteadyError",
+    ):  # of a source that changed meanwhile
         return InputError(raised[-1][1])
     return RuntimeError(f"a worker failed: {causes[-1] if causes else f'{type(error).__name__}: {lines[0]}'}")
 

@@ -44,7 +44,7 @@ Tell = Callable[[int, float], None]
 """Is told how many faces are read, and how many a second."""
 
 
-class Unsteady(InputError):
+class UnsteadyError(InputError):
     """The reader yields other faces than the first time."""
 
 
@@ -124,7 +124,7 @@ class OwnReader:
     def read(self, files: Files, _: tuple[str, ...] = ()) -> Iterator[RawFace]:
         """The faces of a source. InputError, in one line with the file, its line and the record, where anything is wrong.
 
-        Unsteady where a later pass differs from the first whole one.
+        UnsteadyError where a later pass differs from the first whole one.
         """
         function = self._function()
         with files.by_names() if isinstance(files, Tar) else contextlib.nullcontext(files) as by_name:
@@ -163,7 +163,7 @@ class OwnReader:
                 order.append(int.from_bytes(digest[:8]))
             elif number > len(first) or first[number - 1] != int.from_bytes(digest[:8]):
                 was = "another face" if number <= len(first) else "the end"
-                raise Unsteady(
+                raise UnsteadyError(
                     f"{self._place(generator)}, record {number}: {face.source!r}, where {was} was before: {STEADY}"
                 )
             telling(number)
@@ -173,7 +173,7 @@ class OwnReader:
         if first is None:
             self._order, self.digest = order, whole.hexdigest()
         elif number < len(first):
-            raise Unsteady(
+            raise UnsteadyError(
                 f"{self.code.asked}: {self.function}() ends after {number:,} records, where {len(first):,} were before: {STEADY}"
             )
 

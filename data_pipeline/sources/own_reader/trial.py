@@ -20,7 +20,7 @@ from fersweep.data_pipeline.sources.decode import Broken, Face, decode
 from fersweep.data_pipeline.sources.formats.reader import RawFace
 from fersweep.data_pipeline.sources.labels import Naming
 from fersweep.data_pipeline.sources.opening import opened
-from fersweep.data_pipeline.sources.own_reader.own_reader import Tell, Unsteady, find_reader
+from fersweep.data_pipeline.sources.own_reader.own_reader import Tell, UnsteadyError, find_reader
 from fersweep.data_pipeline.sources.pictures import is_picture
 from fersweep.data_pipeline.sources.source import Source, content, open_with
 from fersweep.data_pipeline.vocabulary import LABELS, SPLITS
@@ -86,7 +86,7 @@ def try_reader(
     trial.is_all = most is None or trial.num_records < most
     try:
         _look(source, trial)
-    except Unsteady as error:
+    except UnsteadyError as error:
         trial.faults.append(str(error))
     trial.faults += _faults(trial, source, subjects)
     trial.notes += _notes(trial, source)
@@ -121,7 +121,7 @@ def _count(source: Source, trial: Trial) -> dict[str, set[str]]:
 
 
 def _look(source: Source, trial: Trial) -> None:
-    """The second reading, in which some pictures are decoded. Unsteady where it differs from the first."""
+    """The second reading, in which some pictures are decoded. UnsteadyError where it differs from the first."""
     every = -(-trial.num_records // LOOKED_AT)
     unreadable, sizes = Counter[str](), Counter[str]()
     for number, raw in enumerate(source.raw_faces()):

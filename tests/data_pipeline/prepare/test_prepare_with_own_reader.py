@@ -106,6 +106,34 @@ def test_several_sources_have_an_order_each(source: Path, tmp_path: Path) -> Non
     assert len({file.get("records") for file in read_manifest(tmp_path / "out")["sources"]}) == 2
 
 
+def test_a_reading_that_differs_in_a_worker_is_refused(source: Path, tmp_path: Path, ray_session: None) -> None:
+    """In one line, as in this process; and nothing is left of it."""
+    reader = write_reader(tmp_path).replace("my_reader", "pid")
+    Path(reader).write_text(
+        "import os\n\ndef read(files):\n    for file in files.pictures():\n"
+        "        yield {'face': file, 'label': 'sad', 'name': f'{file.name} of {os.getpid()}'}\n"
+    )
+    with pytest.raises(InputError, match=r"^pid.py, line 5, record 1: .* another face was before: want the same faces"):
+        prepare([source], tmp_path / "out", OPTIONS, reader=reader, workers=2)
+    assert not (tmp_path / "out").exists()
+
+
+def test_ready_made_blendshapes(tmp_path: Path) -> None:
+    header = ",".join(f"bs_{number:02d}" for number in range(52))
+    rows = [",".join(f"0.{(7 * row + number) % 100:02d}" for number in range(52)) for row in range(30)]
+    labels = [("happy", "sad", "fear")[row % 3] for row in range(30)]
+    lines = [f"{row},{label}" for row, label in zip(rows, labels, strict=True)]
+    (tmp_path / "scores.csv").write_text("\n".join([f"{header},label", *lines]))
+    (tmp_path / "r.py").write_text(
+        "def read(files):\n    for row in files.table('scores.csv'):\n"
+        "        label = row.pop('label')\n"
+        "        yield {'blendshapes': [float(cell) for cell in row.values()], 'label': label}\n"
+    )
+    ours = prepare([tmp_path / "scores.csv"], tmp_path / "ours")
+    theirs = prepare([tmp_path / "scores.csv"], tmp_path / "theirs", reader=str(tmp_path / "r.py"))
+    assert (theirs["num_faces"], theirs["fingerprint"]) == (30, ours["fingerprint"])
+
+
 @pytest.mark.parametrize(
     ("more", "message"),
     [
