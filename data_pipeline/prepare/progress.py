@@ -13,7 +13,7 @@ from rich.progress import Progress as Bars
 class Progress:
     """What `prepare` reports to its caller now and then."""
 
-    phase: str  # "extract" (landmarks), "split", "augment", "write", or "finished" (was already: nothing to do)
+    phase: str  # "read" (by a reader of the user's own, where that takes long), "extract" (landmarks), "split", "augment", "write", or "finished" (was already: nothing to do)
     done: int  # faces
     total: int | None
     rate: float  # faces a second in this phase and session
@@ -23,6 +23,7 @@ class Progress:
 OnProgress = Callable[[Progress], None]
 
 TITLES = {
+    "read": "read",
     "extract": "faces",
     "split": "splits and twins",
     "augment": "augmented copies",

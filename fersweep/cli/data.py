@@ -33,6 +33,14 @@ def prepare(
             "--format", help="Of all sources, or given once for each; default: found out.", rich_help_panel=READ
         ),
     ] = None,
+    reader: Annotated[
+        str | None,
+        typer.Option(
+            help="Your own reader: FILE.py, an installed one's name, or package.module. Its code is run.",
+            metavar="FILE.py",
+            rich_help_panel=READ,
+        ),
+    ] = None,
     options: Options,
     landmarker: Landmarker = None,
     workers: Annotated[int | None, typer.Option(help="Worker processes; default: one per CPU.", min=1)] = None,
@@ -64,6 +72,7 @@ def prepare(
             out,
             options,
             formats=format_ or [],
+            reader=reader,
             workers=workers,
             landmarker=landmarker,
             cache=cache,
