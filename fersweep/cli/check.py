@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import sys
+from contextlib import redirect_stdout
 from pathlib import Path
 from typing import Annotated
 
@@ -42,6 +44,49 @@ def check_reader(
     show(result, trial.render, as_json)
     if result.faults:
         raise typer.Exit(1)
+
+
+@check.command("trainable", epilog="Example: fersweep check trainable my_model.py --data runs/data/fer2013")
+def check_trainable(
+    trainable: Annotated[
+        str,
+        typer.Argument(help="FILE.py, package.module, an installed one's name, or one of ours.", metavar="TRAINABLE"),
+    ],
+    data: Annotated[
+        str | None,
+        typer.Option(
+            help="A dataset to learn, at most 2,000 of its faces; default: faces that are made up.", metavar="DATASET"
+        ),
+    ] = None,
+    features: Annotated[
+        str | None,
+        typer.Option(help="What it sees, as task.features has it; default: the first that it can learn from."),
+    ] = None,
+    as_json: AsJson = False,
+) -> None:
+    """Try a trainable on what a sweep relies on: resuming, seeds, predictions, exports, speed. Exit code 1 where it fails."""
+    from fersweep.checks import trainable as checks
+
+    with redirect_stdout(sys.stderr):  # what it prints is no result
+        checked = checks.check_trainable(trainable, data, features)
+    show(checked, checks.render, as_json)
+    if not checked.is_sound:
+        raise typer.Exit(1)
+
+
+@new.command("trainable", epilog="Example: fersweep new trainable my_model.py")
+def new_trainable(
+    file: Annotated[Path, typer.Argument(help="A new file, FILE.py.", metavar="FILE.py")] = Path("my_model.py"),
+    keras: Annotated[bool, typer.Option("--keras", help="A net in Keras; default: in PyTorch.")] = False,
+    features: Annotated[
+        bool, typer.Option("--features", help="A net of blendshapes or landmarks; default: of pixels.")
+    ] = False,
+) -> None:
+    """Write a small trainable of your own that can be searched, to be changed."""
+    from fersweep.checks.template import template
+
+    write_new(file, template(file.name, "keras" if keras else "torch", "features" if features else "pixels"))
+    say(f"change it, then: fersweep check trainable {file}")
 
 
 @new.command("reader", epilog="Example: fersweep new reader my_reader.py")

@@ -3,12 +3,14 @@
 from __future__ import annotations
 
 import json
+import os
 import shutil
 import subprocess
 import sys
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import pytest
 
 from fersweep.common.own_code import copies
@@ -18,7 +20,8 @@ from fersweep.results.promote.promotion import promote
 from fersweep.results.record import journal
 from fersweep.results.record.recorded_sweep import load_sweep
 from tests.datasets import write_tiny_dataset
-from tests.processes import ROOT, kill, run, start, wait_until
+from tests.processes import ROOT, UNRECORDED, below, kill, run, start, wait_until
+from tests.ray_nodes import ENVIRONMENT, Cluster
 
 EXAMPLES = ROOT / "examples"
 SMALL: dict[str, dict[str, Any]] = {  # example → what makes it small
@@ -86,10 +89,6 @@ def test_from_launch_to_serve(name: str, tmp_path: Path, dataset: Path, ray_addr
 
 def _served(home: Path, x: Any, names: list[str], scratch: Path) -> str:
     """What the registered model answers, where MLflow loads it, in a process that has no checkout and no home."""
-    import os
-
-    import numpy as np
-
     np.save(scratch / "x.npy", x)
     place = scratch / "elsewhere"
     place.mkdir()
@@ -100,3 +99,42 @@ def _served(home: Path, x: Any, names: list[str], scratch: Path) -> str:
     done = subprocess.run(command, cwd=place, env=environment, capture_output=True, text=True, timeout=200)
     assert done.returncode == 0, done.stderr
     return done.stdout.strip().splitlines()[-1]
+
+
+@pytest.mark.processes
+def test_nodes_that_never_saw_the_file(tmp_path: Path, dataset: Path) -> None:
+    """Two nodes that see the home, and an empty folder where the driver has the file of the trainable."""
+    if subprocess.run(["unshare", "--mount", "true"], check=False, capture_output=True).returncode:
+        pytest.skip("this machine lets nobody hide a folder from a process (unshare --mount)")
+    home, files = tmp_path / "home", tmp_path / "files"
+    files.mkdir()
+    text = (EXAMPLES / "sklearn_linear.py").read_text()
+    # A module beside it, and a pause, so that no node can do all of the work.
+    (files / "slowly.py").write_text("import time\n\ndef pause():\n    time.sleep(0.3)\n")
+    (files / "linear.py").write_text(
+        text.replace("        self.epoch += 1", "        self.epoch += 1\n        slowly.pause()", 1).replace(
+            "import time", "import slowly\nimport time", 1
+        )
+    )
+    (files / "linear.yaml").write_text("trainable: linear.py\nstop: {scheduler: none, report_s: 0}\n")
+    cluster = Cluster(tmp_path)
+    cluster.wrap = ["unshare", "--mount", "sh", "-c", f'mount -t tmpfs none {files} && exec "$@"', "sh"]
+    with cluster:
+        second = cluster.add()
+        launched = ("launch", files / "linear.yaml", "--data", dataset, "--trials", 6, "--max-epochs", 4)
+        process = start(*launched, "--address", cluster.address, home=home, env={**ENVIRONMENT, **UNRECORDED})
+        log = home / "sweeps" / "linear" / "journal.jsonl"
+        there: set[int] = set()
+
+        def ended() -> bool:
+            there.update(below(second.pid, "ray::_Inner"))
+            return log.exists() and log.read_text().count('"ended"') == 6
+
+        wait_until(ended, process)
+        _, err = process.communicate(timeout=100)
+    assert process.returncode == 0, err
+    events = list(journal.read_events(log))
+    assert [event["state"] for event in events if event["event"] == "ended"] == ["finished"] * 6
+    workers = {event["worker"]["pid"] for event in events if event["event"] == "report"}
+    assert workers & there, "the second node trained none"
+    assert workers - there, "the first node trained none"
