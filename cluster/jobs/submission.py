@@ -9,7 +9,6 @@ from __future__ import annotations
 import os
 import shlex
 import socket
-import sys
 import tempfile
 from collections.abc import Callable, Sequence
 from pathlib import Path
@@ -21,6 +20,7 @@ from fersweep.cluster.jobs.api import open_api, refuse_open
 from fersweep.cluster.jobs.jobs import COMMAND, HOME, STOP_WAIT_S, STORAGE, Job, Jobs
 from fersweep.cluster.jobs.machines import Node, nodes
 from fersweep.cluster.launch import describe
+from fersweep.common.called import command
 from fersweep.common.errors import InputError
 from fersweep.common.files import check_name, is_held
 from fersweep.common.shipped_code import shipped
@@ -64,7 +64,7 @@ def submit(
         say(line)
     with tempfile.TemporaryDirectory(prefix="fersweep-job-") as directory:
         write_sweep(sweep, Path(directory) / "sweep.yaml")
-        metadata = {HOME: str(home), COMMAND: masked(shell("fersweep", *sys.argv[1:]))}
+        metadata = {HOME: str(home), COMMAND: masked(command())}
         metadata |= {STORAGE: sweep.storage} if sweep.storage else {}
         job = jobs.submit(
             number, sweep.name, entrypoint(data, home), runtime_environment(Path(directory), modules), **metadata

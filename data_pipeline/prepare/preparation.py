@@ -13,7 +13,6 @@ import errno
 import json
 import os
 import shutil
-import sys
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import asdict, replace
 from importlib.metadata import version
@@ -22,9 +21,9 @@ from typing import Any
 
 import numpy as np
 
+from fersweep.common.called import command
 from fersweep.common.errors import InputError
 from fersweep.common.files import check_name, lock, write_whole
-from fersweep.common.text import shell
 from fersweep.common.versions import own
 from fersweep.data_pipeline.dataset.manifest import Manifest
 from fersweep.data_pipeline.dataset.seal import seal
@@ -122,7 +121,7 @@ def prepare(
                 **wanted,
                 **fields,
                 "image_size": image_size,
-                "command": shell("fersweep", *sys.argv[1:]),
+                "command": command(),
                 "fersweep": own(),
             },
         )
