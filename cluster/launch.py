@@ -25,12 +25,11 @@ from fersweep.cluster.samplers.sampler import check_custom
 from fersweep.cluster.schedulers.wilcoxon import check_folds
 from fersweep.cluster.search.older_sweeps import best_points, history
 from fersweep.common import ray_connection
-from fersweep.common.as_json import AsJson
-from fersweep.common.called import command
+from fersweep.common.display.as_json import AsJson
 from fersweep.common.errors import InputError
 from fersweep.common.files import check_name, check_writable
 from fersweep.common.stores.buckets import name_of, resolved
-from fersweep.common.versions import installed, own_commit, own_version
+from fersweep.common.versions import command, installed, own_commit, own_version
 from fersweep.data_pipeline.tasks import node_arrays
 from fersweep.data_pipeline.tasks.arrays import TaskArrays
 from fersweep.data_pipeline.tasks.task import Task

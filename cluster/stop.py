@@ -7,7 +7,7 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
 
-from fersweep.common.as_json import AsJson
+from fersweep.common.display.as_json import AsJson
 from fersweep.common.display.tables import age
 from fersweep.results.dashboards.status import SweepStatus, status
 from fersweep.results.record.drivers import BEAT_S, request_stop, stop_requested

@@ -21,7 +21,7 @@ TABLE: dict[str, str] = {
     "common/ray_connection": "errors processes ray_address shipped_code display",
     "common/shipped_code": "errors",
     "common/stores": "errors files processes text untrusted",
-    "common/versions": "processes",
+    "common/versions": "processes text",
     "common/video_file": "processes",
     "data_pipeline/sources": "vocabulary",
     "data_pipeline/faces": "vocabulary",
@@ -68,6 +68,7 @@ TABLE: dict[str, str] = {
     "cluster/stop": "driver",
     "cluster/follow_up": "driver launch resume",
     "fersweep/__main__": "cli",
+    "fersweep/cli": "api",
 }
 # What only these of a room may import, of what the rooms before theirs have.
 ONLY: dict[str, tuple[str, ...]] = {

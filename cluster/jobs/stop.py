@@ -6,7 +6,7 @@ from collections.abc import Callable
 from dataclasses import dataclass
 
 from fersweep.cluster.jobs.jobs import STOP_WAIT_S, Job, Jobs
-from fersweep.common.as_json import AsJson
+from fersweep.common.display.as_json import AsJson
 from fersweep.common.display.tables import age
 from fersweep.common.text import shell
 

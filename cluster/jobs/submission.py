@@ -20,11 +20,11 @@ from fersweep.cluster.jobs.api import open_api, refuse_open
 from fersweep.cluster.jobs.jobs import COMMAND, HOME, STOP_WAIT_S, STORAGE, Job, Jobs
 from fersweep.cluster.jobs.machines import Node, nodes
 from fersweep.cluster.launch import describe
-from fersweep.common.called import command
 from fersweep.common.errors import InputError
 from fersweep.common.files import check_name, is_held
 from fersweep.common.shipped_code import shipped
 from fersweep.common.text import masked, shell
+from fersweep.common.versions import command
 from fersweep.results.record.drivers import LOCK
 from fersweep.search_spaces.sweep_file.schema import Sweep
 

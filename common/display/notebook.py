@@ -9,9 +9,10 @@ from typing import Any
 
 def cell() -> Callable[[str], None] | None:
     """Shows text in the running cell, instead of what it showed before; None where this process is no notebook's kernel."""
-    ipython: Any = sys.modules.get("IPython")  # a kernel has it loaded
-    shell = None if ipython is None else ipython.get_ipython()
-    if shell is None or not hasattr(shell, "kernel"):
+    if "IPython" not in sys.modules:  # a kernel has it loaded
+        return None
+    ipython: Any = sys.modules["IPython"]
+    if not hasattr(ipython.get_ipython(), "kernel"):
         return None
     shown: list[Any] = []
 

@@ -22,7 +22,7 @@ import numpy as np
 import pyarrow as pa
 import pyarrow.compute as pc
 
-from fersweep.common.as_json import AsJson
+from fersweep.common.display.as_json import AsJson
 from fersweep.common.errors import InputError, hint
 from fersweep.common.files import cannot_write, new_directory
 from fersweep.common.text import csv_text

@@ -21,10 +21,9 @@ from typing import Any
 
 import numpy as np
 
-from fersweep.common.called import command
 from fersweep.common.errors import InputError
 from fersweep.common.files import check_name, lock, write_whole
-from fersweep.common.versions import own
+from fersweep.common.versions import command, own
 from fersweep.data_pipeline.dataset.manifest import Manifest
 from fersweep.data_pipeline.dataset.seal import seal
 from fersweep.data_pipeline.faces.landmarker import Landmarker

@@ -14,7 +14,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from fersweep.api.running import EndedEarly, SweepFailed, ended_by
-from fersweep.api.settings import Place, as_options, asked_sweep, data_of, home_of, quiet_process, say
+from fersweep.api.settings import Place, as_options, asked_sweep, home_of, quiet_process, say, wanted_data
 from fersweep.api.sweep import Sweep, open_sweep
 from fersweep.common.display import notebook
 from fersweep.common.errors import InputError
@@ -179,9 +179,7 @@ def start(
     from fersweep.cluster.launch import check_quickly
 
     quiet_process()
-    sweep, place, where = asked_sweep(recipe, **options), data_of(data), home_of(home)
-    if place is None:
-        raise InputError("data is missing: a dataset directory made by `fersweep.prepare`")
+    sweep, place, where = asked_sweep(recipe, **options), wanted_data(data, home), home_of(home)
     directory = where / "sweeps" / sweep.name
     sessions = Sweep(directory).num_sessions if resume and (directory / "sweep.json").is_file() else 0
     if not (resume and directory.exists()):

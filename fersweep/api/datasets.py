@@ -10,9 +10,9 @@ from typing import TYPE_CHECKING, Any
 
 from fersweep.api.options import documented
 from fersweep.api.settings import Place, data_of, listed, path_of, quiet_process, say, write
-from fersweep.common.called import call, called
 from fersweep.common.errors import InputError, hint
 from fersweep.common.ray_connection import left_as_found
+from fersweep.common.versions import call, called
 from fersweep.data_pipeline.prepare.options import Options
 
 if TYPE_CHECKING:

@@ -152,7 +152,7 @@ def _of_any_kind(values: list[Any]) -> pd.Series[Any]:
     """bool, int64, float64 or str where all values are; boolean or Int64 where some are missing; else object."""
     known = [value for value in values if value is not None]
     whole = len(known) == len(values)
-    kinds = {type(value) for value in known}
+    kinds: set[Any] = {type(value) for value in known}
     if not kinds:
         return _typed(values, "object")
     if kinds == {bool}:

@@ -18,10 +18,11 @@ from fersweep.api.settings import (
     home_of,
     quiet_process,
     say,
+    wanted_data,
 )
-from fersweep.common.called import call, called
 from fersweep.common.errors import InputError
 from fersweep.common.ray_connection import is_connected, left_as_found
+from fersweep.common.versions import call, called
 
 if TYPE_CHECKING:
     from fersweep.api.background import Running
@@ -106,8 +107,8 @@ def launch(
             more, so nothing is lost; the text says how to go on. A second Ctrl-C ends it at once.
         SweepStopped: `fersweep.stop`, or a signal such as SIGTERM.
     """
-    options = {"name": name, "trials": trials, "max_epochs": max_epochs, "overrides": overrides}
-    more = {"home": home, "address": address, "resume": resume}
+    options: dict[str, Any] = {"name": name, "trials": trials, "max_epochs": max_epochs, "overrides": overrides}
+    more: dict[str, Any] = {"home": home, "address": address, "resume": resume}
     if not wait:
         from fersweep.api.background import start
 
@@ -168,8 +169,8 @@ def resume(
 
     Returns and raises what `launch` does; InputError, too, for what its trials so far rest on and that may not change.
     """
-    options = {"trials": trials, "max_epochs": max_epochs, "hours": hours, "overrides": overrides}
-    more = {"retry_failed": retry_failed, "data": data_of(data), "address": address, "home": home}
+    options: dict[str, Any] = {"trials": trials, "max_epochs": max_epochs, "hours": hours, "overrides": overrides}
+    more: dict[str, Any] = {"retry_failed": retry_failed, "data": data_of(data), "address": address, "home": home}
     with called(call("resume", name, **options, **more)):
         return _last(resumed(name, **options, **more))
 
@@ -230,7 +231,7 @@ def dry_run(
     from fersweep.cluster.launch import dry
 
     quiet_process()
-    options = {"name": name, "trials": trials, "max_epochs": max_epochs, "overrides": overrides}
+    options: dict[str, Any] = {"name": name, "trials": trials, "max_epochs": max_epochs, "overrides": overrides}
     sweep, place = _asked(recipe, data, home, **options)
     _refuse_other_ray(address)
     with left_as_found(), redirect_stdout(sys.stderr):  # what a sampler of one's own prints is no result
@@ -241,13 +242,7 @@ def _asked(
     recipe: Place | Mapping[str, Any] | SweepFile, data: Any, home: Place | None, **options: Any
 ) -> tuple[SweepFile, str]:
     """The sweep and its data. InputError where either is wrong, or there is none."""
-    sweep, place, where = asked_sweep(recipe, **options), data_of(data), home_of(home)
-    if place is None:
-        found = ", ".join(str(path.parent) for path in sorted(where.glob("data/*/manifest.json"))) or "none"
-        raise InputError(
-            f"--data is missing: a dataset directory made by `fersweep prepare` ({where}/data has: {found})"
-        )
-    return sweep, place
+    return asked_sweep(recipe, **options), wanted_data(data, home)
 
 
 def _on_ray(

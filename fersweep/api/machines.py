@@ -8,10 +8,20 @@ from contextlib import redirect_stdout
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from fersweep.api.settings import Overrides, Place, as_options, asked_sweep, data_of, home_of, quiet_process, say
-from fersweep.common.called import call, called
+from fersweep.api.settings import (
+    Overrides,
+    Place,
+    as_options,
+    asked_sweep,
+    data_of,
+    home_of,
+    quiet_process,
+    say,
+    wanted_data,
+)
 from fersweep.common.errors import InputError
 from fersweep.common.ray_connection import left_as_found
+from fersweep.common.versions import call, called
 
 if TYPE_CHECKING:
     from fersweep.cluster.doctor.diagnosis import Diagnosis
@@ -86,7 +96,7 @@ def doctor(
 
 def cluster_submit(
     recipe: Place | Mapping[str, Any] | SweepFile,
-    data: Place,
+    data: Place | None = None,
     *,
     name: str | None = None,
     trials: int | None = None,
@@ -104,13 +114,14 @@ def cluster_submit(
         address: the cluster's Jobs API, http://HEAD:8265; default: RAY_API_SERVER_ADDRESS, RAY_ADDRESS, this machine's.
         trust_network: also to a Jobs API that is open to its network without a token.
     """
-    options = {"name": name, "trials": trials, "max_epochs": max_epochs, "overrides": overrides}
-    where = {"address": address, "home": home, "trust_network": trust_network}
-    sweep = asked_sweep(recipe, **options)
     from fersweep.cluster.jobs import submission
 
-    with called(call("cluster_submit", recipe, data=data_of(data), **options, **where)):
-        return submission.submit(sweep, str(data_of(data)), home_of(home), address, say, trust_network)
+    options: dict[str, Any] = {"name": name, "trials": trials, "max_epochs": max_epochs, "overrides": overrides}
+    where = {"address": address, "home": home, "trust_network": trust_network}
+    sweep = asked_sweep(recipe, **options)
+    place = wanted_data(data, home)
+    with called(call("cluster_submit", recipe, data=place, **options, **where)):
+        return submission.submit(sweep, place, home_of(home), address, say, trust_network)
 
 
 def cluster_status(address: str | None = None) -> ClusterStatus:

@@ -146,13 +146,17 @@ def _all_paths(inputs: Any) -> bool:
 
 def _predict_options(given: Mapping[str, Any], say: bool) -> predicting.Options:
     watching = {field.name for field in fields(predicting.Watching)}
-    known = [name for kind in (predicting.Options, predicting.Watching) for name in [field.name for field in fields(kind)]]
+    known = [
+        name for kind in (predicting.Options, predicting.Watching) for name in [field.name for field in fields(kind)]
+    ]
     for name in given:
         if name not in known:
             raise InputError(f"predict has no option {name!r}; {hint(name, known)}")
     how = predicting.Watching(**{name: value for name, value in given.items() if name in watching})
     paths = {"out", "grid", "csv", "parquet"}
-    rest = {name: path_of(value) if name in paths else value for name, value in given.items() if name not in watching}
+    rest: dict[str, Any] = {
+        name: path_of(value) if name in paths else value for name, value in given.items() if name not in watching
+    }
     return replace(predicting.Options(**rest), watching=how, say=say)
 
 

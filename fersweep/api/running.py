@@ -19,7 +19,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from fersweep.api.settings import say
-from fersweep.common.called import call
+from fersweep.common.versions import call
 
 if TYPE_CHECKING:
     from fersweep.api.sweep import Sweep

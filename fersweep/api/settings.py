@@ -8,7 +8,7 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, TypeAlias, TypeVar, cast
 
-from fersweep.common.as_json import as_json
+from fersweep.common.display.as_json import as_json
 from fersweep.common.errors import InputError
 from fersweep.common.processes import usable_home
 from fersweep.common.text import masked, printable, printable_lines
@@ -37,6 +37,18 @@ def home_of(home: Place | None) -> Path:
 def data_of(data: Any) -> str | None:
     """A dataset's directory or address, of that or of what `prepare` or `describe` returned."""
     return None if data is None else str(getattr(data, "directory", data))
+
+
+def wanted_data(data: Any, home: Place | None) -> str:
+    """`data_of`; InputError, naming the datasets of the home, where none is given."""
+    place = data_of(data)
+    if place is None:
+        where = home_of(home)
+        found = ", ".join(str(path.parent) for path in sorted(where.glob("data/*/manifest.json"))) or "none"
+        raise InputError(
+            f"--data is missing: a dataset directory made by `fersweep prepare` ({where}/data has: {found})"
+        )
+    return place
 
 
 def asked_sweep(

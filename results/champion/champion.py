@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from fersweep.common.as_json import AsJson
+from fersweep.common.display.as_json import AsJson
 from fersweep.common.errors import InputError
 from fersweep.common.files import lock
 from fersweep.results.champion.moves import BY_HAND, MOVES, Move, history, move, settle, version_before

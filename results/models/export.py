@@ -17,7 +17,7 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from fersweep.common.as_json import AsJson
+from fersweep.common.display.as_json import AsJson
 from fersweep.common.errors import InputError
 from fersweep.common.files import check_target, replacing
 from fersweep.data_pipeline.tasks.features import is_mixed, is_score, kind, mixed, vector_names

@@ -11,7 +11,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import dataclass
 from functools import lru_cache
-from typing import TYPE_CHECKING, Protocol
+from typing import TYPE_CHECKING, Literal, Protocol
 
 from fersweep.common.errors import InputError
 from fersweep.results.record.journal import SweepRecord, TrialRecord
@@ -26,7 +26,7 @@ class Goal(Protocol):
     """What trials are judged by; hashable, and the same for the whole sweep."""
 
     @property
-    def directions(self) -> tuple[str, ...]:
+    def directions(self) -> tuple[Literal["maximize", "minimize"], ...]:
         """`maximize` or `minimize`, one for each objective."""
         ...
 
@@ -55,7 +55,7 @@ class OneMetric:
     mode: str
 
     @property
-    def directions(self) -> tuple[str, ...]:
+    def directions(self) -> tuple[Literal["maximize", "minimize"], ...]:
         return ("maximize" if self.mode == "max" else "minimize",)
 
     def values(self, trial: TrialRecord) -> list[float] | None:

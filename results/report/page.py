@@ -15,7 +15,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from fersweep.common.as_json import AsJson
+from fersweep.common.display.as_json import AsJson
 from fersweep.common.display.page import Library, Section, folded, html_table, page, subheading, tiles
 from fersweep.common.display.tables import duration, short
 from fersweep.common.errors import InputError

@@ -56,9 +56,7 @@ def read_sweep(asked: str | Path | Mapping[str, Any], overrides: Sequence[str], 
     return _checked(content, what, path.stem, overrides, replaced)
 
 
-def _checked(
-    content: Any, what: str, name: str | None, overrides: Sequence[str], replaced: Mapping[str, Any]
-) -> Sweep:
+def _checked(content: Any, what: str, name: str | None, overrides: Sequence[str], replaced: Mapping[str, Any]) -> Sweep:
     """The sweep that the content of a file asks for. what: how its mistakes begin; name: where it says none itself."""
     if not isinstance(content, dict):
         raise InputError(

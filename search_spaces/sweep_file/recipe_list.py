@@ -6,7 +6,7 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, cast
 
 from fersweep import search_spaces
-from fersweep.common.as_json import AsJson
+from fersweep.common.display.as_json import AsJson
 from fersweep.search_spaces.sweep_file import yaml_file
 
 if TYPE_CHECKING:

@@ -81,7 +81,7 @@ class _Dumper(yaml.SafeDumper):
         raise ValueError(f"{type(data).__name__} {short(data)!r} is no value of a sweep file")
 
 
-_Dumper.add_representer(None, _Dumper.represent_other)
+_Dumper.add_representer(None, _Dumper.represent_other)  # pyright: ignore[reportArgumentType]
 _Dumper.add_implicit_resolver(*FLOAT)
 
 
