@@ -190,6 +190,10 @@ def test_our_modules_have_one_name(path: Path) -> None:
     [
         ("import fersweep.cli.main", "ray tensorflow torch mlflow mediapipe optuna pandas numpy sklearn matplotlib"),
         (
+            "import fersweep; [getattr(fersweep, name) for name in fersweep.__all__ if name not in ('Task', 'TaskSpec')]",
+            "ray tensorflow torch mlflow mediapipe optuna IPython",
+        ),
+        (
             "from fersweep.search_spaces.sweep_file.read_sweep import read_sweep; read_sweep('quick', [])",
             "ray tensorflow torch mlflow mediapipe",
         ),
