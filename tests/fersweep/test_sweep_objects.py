@@ -192,7 +192,7 @@ def test_a_sweep_in_a_process_of_its_own(
     tmp_path: Path, tiny_dataset: Path, ray_address: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setenv("FERSWEEP_HOME", str(tmp_path))
-    with pytest.raises(fersweep.InputError, match="no such"):
+    with pytest.raises(fersweep.InputError, match="no/such is no finished dataset"):
         fersweep.launch(CURVE, "no/such", name="quick", wait=False)
     running = fersweep.launch(CURVE, tiny_dataset, name="quick", address=ray_address, wait=False)
     assert running.state in ("starting", "running")
