@@ -9,7 +9,6 @@ from __future__ import annotations
 import os
 import shlex
 import socket
-import sys
 import tempfile
 from collections.abc import Callable, Sequence
 from pathlib import Path
@@ -26,6 +25,7 @@ from fersweep.common.files import check_name, is_held
 from fersweep.common.own_code import copies
 from fersweep.common.shipped_code import shipped
 from fersweep.common.text import masked, shell
+from fersweep.common.versions import command
 from fersweep.results.record.drivers import LOCK
 from fersweep.search_spaces.sweep_file.own_code import code_of
 from fersweep.search_spaces.sweep_file.schema import Sweep
@@ -68,7 +68,7 @@ def submit(
         write_sweep(sweep, Path(directory) / "sweep.yaml")
         for code in code_of(sweep):  # where the job, which reads the sweep file, looks for it
             copies.write(code, Path(directory))
-        metadata = {HOME: str(home), COMMAND: masked(shell("fersweep", *sys.argv[1:]))}
+        metadata = {HOME: str(home), COMMAND: masked(command())}
         metadata |= {STORAGE: sweep.storage} if sweep.storage else {}
         job = jobs.submit(
             number, sweep.name, entrypoint(data, home), runtime_environment(Path(directory), modules), **metadata

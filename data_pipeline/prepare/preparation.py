@@ -13,7 +13,6 @@ import errno
 import json
 import os
 import shutil
-import sys
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import asdict, replace
 from importlib.metadata import version
@@ -25,8 +24,7 @@ import numpy as np
 from fersweep.common.errors import InputError
 from fersweep.common.files import check_name, lock, write_whole
 from fersweep.common.own_code import copies
-from fersweep.common.text import shell
-from fersweep.common.versions import own
+from fersweep.common.versions import command, own
 from fersweep.data_pipeline.dataset.manifest import Manifest
 from fersweep.data_pipeline.dataset.seal import seal
 from fersweep.data_pipeline.faces.landmarker import Landmarker
@@ -133,7 +131,7 @@ def prepare(
                 **fields,
                 **({"code": {read_by.name: read_by.sums for read_by in code}} if code else {}),
                 "image_size": image_size,
-                "command": shell("fersweep", *sys.argv[1:]),
+                "command": command(),
                 "fersweep": own(),
             },
         )

@@ -10,7 +10,7 @@ import tempfile
 import time
 from collections.abc import Iterator
 from contextlib import contextmanager
-from dataclasses import dataclass, field, replace
+from dataclasses import asdict, dataclass, field, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal, cast
 
@@ -69,6 +69,10 @@ class Checked:
     def is_sound(self) -> bool:
         """Whether nothing is wrong; something may be doubtful."""
         return all(finding.state != "wrong" for finding in self.findings)
+
+    def as_json(self) -> dict[str, Any]:
+        """Its fields, and `is_sound`."""
+        return {**asdict(self), "is_sound": self.is_sound}
 
 
 class _Wrong(Exception):

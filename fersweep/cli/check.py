@@ -30,16 +30,17 @@ def check_reader(
     as_json: AsJson = False,
 ) -> None:
     """Read a source with your own reader: counts, what is dropped and why, and faults. Exit code 1 where it has some."""
+    from fersweep.api import datasets
     from fersweep.data_pipeline.sources.labels import read_map
     from fersweep.data_pipeline.sources.own_reader import trial
 
     with progress_bar("read") as draw:
-        result = trial.try_reader(
+        result = datasets.check_reader(
             reader,
             source,
-            read_map(labels or []),
-            most,
-            lambda number, rate: draw(f"{number:,} faces, {rate:,.0f} a second", 0.0),
+            map=read_map(labels or []),
+            most=most,
+            tell=lambda number, rate: draw(f"{number:,} faces, {rate:,.0f} a second", 0.0),
         )
     show(result, trial.render, as_json)
     if result.faults:

@@ -12,6 +12,7 @@ from typing import Annotated, Any
 
 import typer
 
+from fersweep.api.settings import quiet_process
 from fersweep.cli import check, cluster, data, demo, judging, models, sweeps
 from fersweep.cli.output import complain
 
@@ -54,14 +55,13 @@ def root(
 
 def main() -> None:
     """Run the command line; turn every error into one line and an exit code."""
-    os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "3")
-    os.environ.setdefault("GLOG_minloglevel", "3")
     from fersweep.common.display import terminal
-    from fersweep.common.processes import usable_home
+    from fersweep.common.text import shell
+    from fersweep.common.versions import called
 
     terminal.open_streams()
-    usable_home()
-    with terminal.interrupts():
+    quiet_process()
+    with terminal.interrupts(), called(shell("fersweep", *sys.argv[1:])):
         try:
             code = _run()
             if code == 130 and terminal.interrupted():  # Typer makes that of a KeyboardInterrupt
