@@ -25,11 +25,11 @@ from fersweep.cluster.samplers.sampler import check_custom
 from fersweep.cluster.schedulers.wilcoxon import check_folds
 from fersweep.cluster.search.older_sweeps import best_points, history
 from fersweep.common import ray_connection
+from fersweep.common.display.as_json import AsJson
 from fersweep.common.errors import InputError
 from fersweep.common.files import check_name, check_writable
 from fersweep.common.stores.buckets import name_of, resolved
-from fersweep.common.text import shell
-from fersweep.common.versions import installed, own_commit, own_version
+from fersweep.common.versions import command, installed, own_commit, own_version
 from fersweep.data_pipeline.tasks import node_arrays
 from fersweep.data_pipeline.tasks.arrays import TaskArrays
 from fersweep.data_pipeline.tasks.task import Task
@@ -40,6 +40,7 @@ from fersweep.results.models.names import check_sweep_name
 from fersweep.results.record.home import check_home
 from fersweep.results.record.sweep_json import Baseline, Learned, SweepJson, stored_at
 from fersweep.results.tracking import address as address_of_mlflow
+from fersweep.search_spaces.sweep_file.own_code import code_of
 from fersweep.search_spaces.sweep_file.schema import Sweep
 from fersweep.search_spaces.sweep_file.searched_space import distributions, fetch
 from fersweep.trainables.metrics import SCORES, majority_baseline
@@ -105,11 +106,12 @@ def describe(asked: Sweep, data: str | Path, home: Path) -> tuple[SweepJson, Tas
         },
         baseline=_baseline(arrays),
         created=datetime.now(UTC).isoformat(timespec="seconds"),
-        command=shell("fersweep", *sys.argv[1:]),
+        command=command(),
         git_commit=own_commit(),
         python=platform.python_version(),
         versions=versions(),
         planned=find_plan(home, asked, arrays.fingerprint),
+        code_places={code.name: code.place for code in code_of(asked)},
         home=Path(home).resolve(),
     )
     return sweep, arrays
@@ -178,7 +180,7 @@ def _with_teacher(sweep: SweepJson, arrays: TaskArrays, home: Path) -> tuple[Swe
 
 
 @dataclass(frozen=True)
-class DryRun:
+class DryRun(AsJson):
     """A sweep as `launch` would run it. facts: lines about its data, its schedule and what it learns from."""
 
     sweep: dict[str, Any]
@@ -222,6 +224,16 @@ def dry(
         *(f"begins with the point of trial {point.name}" for point in sweep.points),
     ]
     return DryRun(sweep=asked.model_dump(mode="json"), facts=facts)
+
+
+def check_quickly(asked: Sweep, data: str | Path, home: Path) -> None:
+    """What `launch` checks that takes no time: InputError where the name is taken, or the task does not fit the dataset."""
+    _refuse_existing(asked, home)
+    webhook(asked)
+    check_name(Path(data), f"--data {data}")
+    check_custom(asked)
+    Task(data, asked.task)
+    _check_following(asked, data)
 
 
 def _refuse_existing(sweep: Sweep, home: Path) -> Path:

@@ -18,6 +18,7 @@ from typing import Any
 from fersweep.cluster.samplers import custom
 from fersweep.common.errors import InputError
 from fersweep.common.files import lock, nearest_directory, write_whole
+from fersweep.common.own_code import copies
 from fersweep.common.text import shell
 from fersweep.common.untrusted import is_object, parse_json, read_regular
 from fersweep.results.distil import answers
@@ -25,6 +26,7 @@ from fersweep.results.record.drivers import LOCK
 from fersweep.results.record.home import resume_command
 from fersweep.results.record.storage import Storage
 from fersweep.results.record.sweep_json import MOST_BYTES, SweepJson
+from fersweep.search_spaces.sweep_file.own_code import code_of
 
 UNFINISHED = re.compile(r"\..+\.new|\..+-[0-9a-f]{8}")  # the second: of versions before 0.2
 MOMENT_S = 0.5  # for which `status` may hold a lock
@@ -97,7 +99,9 @@ def _make(unfinished: Path, directory: Path, sweep: SweepJson, files: Mapping[st
     write_whole(unfinished / "sweep.json", content)
     code = custom.keep(sweep.asked.search.sampler)
     custom.write(code, unfinished)
+    files = {**files, **own_code_files(sweep)}
     for name, part in files.items():
+        (unfinished / name).parent.mkdir(parents=True, exist_ok=True)
         write_whole(unfinished / name, part)
     if storage.path is None:
         _stored(storage.address, None, sweep.sweep_id)
@@ -110,6 +114,11 @@ def _make(unfinished: Path, directory: Path, sweep: SweepJson, files: Mapping[st
         refuse_existing(directory)
         raise
     return sweep
+
+
+def own_code_files(sweep: SweepJson) -> dict[str, bytes]:
+    """The copies of own code that a sweep's directory is to hold. Raises InputError."""
+    return {path: content for code in code_of(sweep.asked) for path, content in copies.as_files(code).items()}
 
 
 def _stored(address: str, content: bytes | None, own: str | None) -> None:
@@ -164,7 +173,7 @@ def _remove_unfinished(sweeps: Path) -> int:
         if not UNFINISHED.fullmatch(path.name) or not path.is_dir() or path.is_symlink():
             continue
         trials, names = path / "trials", {file.name for file in path.iterdir()}
-        strange = names - {LOCK, "sweep.json", "trials", custom.COPIES, answers.FILE} or (
+        strange = names - {LOCK, "sweep.json", "trials", custom.COPIES, copies.DIRECTORY, answers.FILE} or (
             trials.is_dir() and any(trials.iterdir())
         )
         if strange or _asks_for_a_bucket(path):

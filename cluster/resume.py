@@ -15,7 +15,9 @@ from typing import Any, NamedTuple, cast
 
 import yaml
 
+from fersweep import search_spaces
 from fersweep.cluster import capacity
+from fersweep.cluster.changed_code import settled
 from fersweep.cluster.cluster_nodes import check_nodes
 from fersweep.cluster.driver.notifications import webhook
 from fersweep.cluster.driver.run_sweep import Outcome, run_sweep
@@ -74,6 +76,7 @@ def resume(
     retry_failed: bool = False,
     asked: Sweep | None = None,
     wait_s: float = 0.0,
+    accept_code: bool | None = None,
 ) -> Outcome:
     """Resume the sweep in `directory`, on the Ray cluster at `address`.
 
@@ -86,6 +89,8 @@ def resume(
         overrides: `key.path=value` of what may change.
         data: where the dataset is now, if it was moved.
         retry_failed: run failed trials once more.
+        accept_code: where own code has changed since (changed_code.py): True: go on with the changed code, False: with the
+            copy that the sweep has, None: InputError.
     """
     check_writable(directory, str(directory))
     storage = load_sweep(directory).storage
@@ -100,6 +105,7 @@ def resume(
             dataset = sweep.dataset.model_copy(update={"path": resolved(data)})
             sweep = sweep.model_copy(update={"dataset": dataset})
         again = asked is not None
+        sweep, asked = settled(sweep, directory, storage, asked, accept_code)
         asked = (
             _no_smaller(asked, sweep.asked)
             if asked
@@ -268,7 +274,7 @@ def _refuse_changed_space(sweep: Sweep, before: dict[str, str]) -> None:
     for name in sorted({*now, *before}) if before else ():
         if now.get(name) != before.get(name):
             raise InputError(
-                f"search_spaces/{sweep.trainable}.py has changed since sweep {sweep.name!r} was launched: {name} was "
+                f"{search_spaces.file_of(sweep.trainable)} has changed since sweep {sweep.name!r} was launched: {name} was "
                 f"{_drawn(before.get(name))}, is {_drawn(now.get(name))}; launch a new sweep, which can learn from this one "
                 f"(search.start_from: {{sweep: {sweep.name}}})"
             )

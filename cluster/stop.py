@@ -4,9 +4,10 @@ from __future__ import annotations
 
 import time
 from collections.abc import Callable
+from dataclasses import dataclass
 from pathlib import Path
-from typing import NamedTuple
 
+from fersweep.common.display.as_json import AsJson
 from fersweep.common.display.tables import age
 from fersweep.results.dashboards.status import SweepStatus, status
 from fersweep.results.record.drivers import BEAT_S, request_stop, stop_requested
@@ -17,7 +18,8 @@ WAIT_S = 60.0  # for a driver to end; its trials get 20 s
 POLL_S = 0.5
 
 
-class Stopped(NamedTuple):
+@dataclass(frozen=True)
+class Stopped(AsJson):
     """What became of it. state: as `status` has it; "running" if the driver did not end in time. resume: the command."""
 
     sweep: str

@@ -10,6 +10,7 @@ import logging
 import os
 import signal
 import socket
+import sys
 import tempfile
 import threading
 from collections.abc import Iterator
@@ -163,6 +164,25 @@ def ray_session(workers: int | None, address: str | None) -> Iterator[Any]:
         yield ray
     finally:
         ray.shutdown()
+
+
+def is_connected() -> bool:
+    """Whether this process has joined a Ray, or started one."""
+    ray: Any = sys.modules.get("ray")
+    return ray is not None and ray.is_initialized()
+
+
+@contextmanager
+def left_as_found() -> Iterator[None]:
+    """Ray that is started or joined in the block is left at its end; one that was there before it stays."""
+    before = is_connected()
+    try:
+        yield
+    finally:
+        if not before and is_connected():
+            import ray
+
+            ray.shutdown()
 
 
 def raylet_connection() -> socket.socket | None:

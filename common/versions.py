@@ -1,12 +1,20 @@
-"""Which fersweep this is: its version, and the commit where it runs from a checkout."""
+"""What runs here, for the records: the version of fersweep, its commit where it runs from a checkout, and how it was called."""
 
 from __future__ import annotations
 
 import subprocess
-from collections.abc import Iterable
+import sys
+from collections.abc import Iterable, Iterator
+from contextlib import contextmanager
+from contextvars import ContextVar
 from importlib import metadata
+from typing import Any, cast
 
 from fersweep.common.processes import ROOT
+from fersweep.common.text import shell
+
+LONGEST_ARGUMENT = 200  # characters of an argument
+_command: ContextVar[str | None] = ContextVar("command", default=None)
 
 
 def own_version() -> str:
@@ -43,3 +51,31 @@ def own_commit() -> str | None:
     except OSError:  # there is no git
         return None
     return git.stdout.strip() or None
+
+
+def command() -> str:
+    """The command line, or, within `called`, the call in Python."""
+    return _command.get() or shell("fersweep", *sys.argv[1:])
+
+
+@contextmanager
+def called(text: str) -> Iterator[None]:
+    """While the block runs, `command` is this text; an outer block wins."""
+    token = _command.set(_command.get() or text)
+    try:
+        yield
+    finally:
+        _command.reset(token)
+
+
+def call(function: str, *arguments: Any, **options: Any) -> str:
+    """`fersweep.launch('cnn', data='runs/data/fer2013')`: without the options that are None or False."""
+    given = [_shown(value) for value in arguments]
+    given += [f"{name}={_shown(value)}" for name, value in options.items() if value is not None and value is not False]
+    return f"fersweep.{function}({', '.join(given)})"
+
+
+def _shown(value: Any) -> str:
+    plain = isinstance(value, bool | int | float | str | list | tuple | dict)
+    text = repr(cast("object", value) if plain else str(value))
+    return text if len(text) <= LONGEST_ARGUMENT else f"{text[:LONGEST_ARGUMENT]}…"

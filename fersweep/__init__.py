@@ -1,12 +1,18 @@
 """Hyperparameter search for facial expression recognition, on Ray, with MLflow records: what the command line does, from Python.
 
-    home, data = Path("runs"), Path("runs/data/fer2013")
-    fersweep.prepare([Path("fer2013.csv")], data)
-    outcome = fersweep.launch(fersweep.read_sweep("quick", []), data, home)
-    fersweep.promote(outcome.directory, gates={})
-    model = fersweep.open_model("champion", home)
-    (result,) = fersweep.predict([Path("photo.jpg")], [model])
-    result.faces[0].box, result.faces[0].label
+    import fersweep
+
+    fersweep.prepare("fer2013.csv", out="runs/data/fer2013")
+    sweep = fersweep.launch("quick", data="runs/data/fer2013")       # or wait=False: in a process of its own
+    sweep.trials()                                                   # a pandas DataFrame, a row a trial
+    sweep.best.model().predict("photo.jpg")[0].faces[0].label
+    fersweep.resume("quick", trials="+16")
+    fersweep.promote("quick", gate="none")
+    fersweep.open_model("champion").predict(faces)                   # an array (N, H, W) uint8
+
+A verb of the command line is a function of the same name; of two words, such as `fersweep data verify`, they are joined by
+`_`: `fersweep.data_verify`. What `--json` prints of a result is `fersweep.as_json(result)`. What is wrong with what was given
+raises `fersweep.InputError`, with the line that the command line prints. See docs/how-to/python.md.
 
 Each name is loaded when it is first used.
 """
@@ -17,70 +23,134 @@ from importlib import import_module
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
-    from fersweep.cluster.launch import launch
-    from fersweep.cluster.resume import resume
+    from fersweep.api.background import Running, attach
+    from fersweep.api.datasets import check_reader, data_diff, data_export, data_verify, describe, prepare
+    from fersweep.api.launching import dry_run, launch, resume
+    from fersweep.api.machines import cluster_logs, cluster_status, cluster_stop, cluster_submit, doctor, plan
+    from fersweep.api.models import (
+        Model,
+        champion,
+        champion_history,
+        champion_rollback,
+        evaluate,
+        export,
+        open_model,
+        predict,
+        promote,
+    )
+    from fersweep.api.running import SweepFailed, SweepInterrupted, SweepStopped
+    from fersweep.api.sweep import Sweep, Trial, open_sweep
+    from fersweep.api.sweeps import compare, recipe, recipes, report, status, stop
+    from fersweep.checks.trainable import check_trainable
+    from fersweep.common.display.as_json import as_json
     from fersweep.common.errors import InputError
-    from fersweep.data_pipeline.describe.summary import describe
     from fersweep.data_pipeline.prepare.options import Options as PrepareOptions
-    from fersweep.data_pipeline.prepare.preparation import prepare
     from fersweep.data_pipeline.tasks.spec import TaskSpec
     from fersweep.data_pipeline.tasks.task import Task
-    from fersweep.results.champion.champion import champion
-    from fersweep.results.compare.trials import compare
-    from fersweep.results.dashboards.status import status
-    from fersweep.results.evaluate.model_judgement import judge_model as evaluate
-    from fersweep.results.models.export import export
-    from fersweep.results.models.open_model import open_model
-    from fersweep.results.predict.prediction import predict
-    from fersweep.results.promote.promotion import promote
+    from fersweep.results.promote.promotion import Refused
     from fersweep.results.record.home import find_sweep
-    from fersweep.results.report.page import write_report as report
     from fersweep.search_spaces.sweep_file.read_sweep import read_sweep
 
     __version__: str
 
 __all__ = [
     "InputError",
+    "Model",
     "PrepareOptions",
+    "Refused",
+    "Running",
+    "Sweep",
+    "SweepFailed",
+    "SweepInterrupted",
+    "SweepStopped",
     "Task",
     "TaskSpec",
+    "Trial",
+    "as_json",
+    "attach",
     "champion",
+    "champion_history",
+    "champion_rollback",
+    "check_reader",
+    "check_trainable",
+    "cluster_logs",
+    "cluster_status",
+    "cluster_stop",
+    "cluster_submit",
     "compare",
+    "data_diff",
+    "data_export",
+    "data_verify",
     "describe",
+    "doctor",
+    "dry_run",
     "evaluate",
     "export",
     "find_sweep",
     "launch",
     "open_model",
+    "open_sweep",
+    "plan",
     "predict",
     "prepare",
     "promote",
     "read_sweep",
+    "recipe",
+    "recipes",
     "report",
     "resume",
     "status",
+    "stop",
 ]
 
 _PLACES = {
     "InputError": "common.errors:InputError",
+    "Model": "api.models:Model",
     "PrepareOptions": "data_pipeline.prepare.options:Options",
+    "Refused": "results.promote.promotion:Refused",
+    "Running": "api.background:Running",
+    "Sweep": "api.sweep:Sweep",
+    "SweepFailed": "api.running:SweepFailed",
+    "SweepInterrupted": "api.running:SweepInterrupted",
+    "SweepStopped": "api.running:SweepStopped",
     "Task": "data_pipeline.tasks.task:Task",
     "TaskSpec": "data_pipeline.tasks.spec:TaskSpec",
-    "champion": "results.champion.champion:champion",
-    "compare": "results.compare.trials:compare",
-    "describe": "data_pipeline.describe.summary:describe",
-    "evaluate": "results.evaluate.model_judgement:judge_model",
-    "export": "results.models.export:export",
+    "Trial": "api.sweep:Trial",
+    "as_json": "common.display.as_json:as_json",
+    "attach": "api.background:attach",
+    "champion": "api.models:champion",
+    "champion_history": "api.models:champion_history",
+    "champion_rollback": "api.models:champion_rollback",
+    "check_reader": "api.datasets:check_reader",
+    "check_trainable": "checks.trainable:check_trainable",
+    "cluster_logs": "api.machines:cluster_logs",
+    "cluster_status": "api.machines:cluster_status",
+    "cluster_stop": "api.machines:cluster_stop",
+    "cluster_submit": "api.machines:cluster_submit",
+    "compare": "api.sweeps:compare",
+    "data_diff": "api.datasets:data_diff",
+    "data_export": "api.datasets:data_export",
+    "data_verify": "api.datasets:data_verify",
+    "describe": "api.datasets:describe",
+    "doctor": "api.machines:doctor",
+    "dry_run": "api.launching:dry_run",
+    "evaluate": "api.models:evaluate",
+    "export": "api.models:export",
     "find_sweep": "results.record.home:find_sweep",
-    "launch": "cluster.launch:launch",
-    "open_model": "results.models.open_model:open_model",
-    "predict": "results.predict.prediction:predict",
-    "prepare": "data_pipeline.prepare.preparation:prepare",
-    "promote": "results.promote.promotion:promote",
+    "launch": "api.launching:launch",
+    "open_model": "api.models:open_model",
+    "open_sweep": "api.sweep:open_sweep",
+    "plan": "api.machines:plan",
+    "predict": "api.models:predict",
+    "prepare": "api.datasets:prepare",
+    "promote": "api.models:promote",
     "read_sweep": "search_spaces.sweep_file.read_sweep:read_sweep",
-    "report": "results.report.page:write_report",
-    "resume": "cluster.resume:resume",
-    "status": "results.dashboards.status:status",
+    "recipe": "api.sweeps:recipe",
+    "recipes": "api.sweeps:recipes",
+    "report": "api.sweeps:report",
+    "resume": "api.launching:resume",
+    "status": "api.sweeps:status",
+    "stop": "api.sweeps:stop",
 }
 
 

@@ -15,18 +15,26 @@ from pathlib import Path
 from types import ModuleType
 
 from fersweep import trainables
+from fersweep.common.own_code.code import asked_as, is_own
 
 RECIPES = Path(__file__).parent / "recipes"
 
 
 def load(name: str) -> ModuleType:
     """The space of the trainable `name`. Raises ValueError if there is none."""
+    if is_own(name):
+        return trainables.load(name)
     if name in trainables.more():
         return trainables.import_more(name)
     if name not in _names():
         offered = [other for other in _names() if other != trainables.DOUBLE]
         raise ValueError(f"no search space named {name!r}; known: {', '.join(offered)}")
     return importlib.import_module(f"{__name__}.{name}")
+
+
+def file_of(name: str) -> str:
+    """The file that holds the space of a trainable, for messages."""
+    return asked_as(name) if is_own(name) else f"search_spaces/{name}.py"
 
 
 @functools.cache

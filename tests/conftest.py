@@ -30,7 +30,10 @@ os.environ |= {
     "AWS_ACCESS_KEY_ID": "nobody",
     "AWS_SECRET_ACCESS_KEY": "nothing",
 }  # else a worker looks for a machine's role
-os.environ["FERSWEEP_TRAINABLES"] = "tests.doubles.faulty_curve"
+OWN = ("torch_pixels", "torch_features", "keras_features", "keras_pixels")
+os.environ["FERSWEEP_TRAINABLES"] = " ".join(
+    ["tests.doubles.faulty_curve", *(f"tests.doubles.own_{name}" for name in OWN)]
+)
 LONGEST_FIRST = ("ray", "processes", "slow", "")  # markers; the last is none
 os.fsync = lambda *_: None  # in this process: no test cuts the power, and a journal's events would wait for the disk
 share_process()  # TensorFlow and torch meet in the process that runs all tests; a trial loads one of them

@@ -20,7 +20,10 @@ Graph = dict[str, set[str]]  # who → whom it imports
 def files() -> list[Path]:
     """The Python files of all rooms, relative to the checkout; `fersweep/` holds links to the others: its own alone."""
     found = [path for room in ROOMS[:-1] for path in (ROOT / room).rglob("*.py")]
-    found += [*(ROOT / "fersweep").glob("*.py"), *(ROOT / "fersweep" / "cli").rglob("*.py")]
+    found += [
+        *(ROOT / "fersweep").glob("*.py"),
+        *(path for name in ("api", "cli") for path in (ROOT / "fersweep" / name).rglob("*.py")),
+    ]
     return sorted(path.relative_to(ROOT) for path in found)
 
 

@@ -12,6 +12,8 @@ from types import ModuleType
 from typing import TYPE_CHECKING, Any
 
 from fersweep.common.errors import InputError, hint
+from fersweep.common.own_code import copies
+from fersweep.common.own_code.code import is_own
 
 if TYPE_CHECKING:
     from fersweep.data_pipeline.tasks.arrays import TaskArrays
@@ -28,6 +30,22 @@ NAMES = {
 DOUBLE = "curve"  # a stand-in for tests, which is offered to nobody
 
 
+def framework(name: str) -> str:
+    """ "tensorflow", "torch" or "numpy": what the trainable `name` is of. Own code is read, and not run. Raises ValueError."""
+    if is_own(name):
+        from fersweep.trainables import own
+
+        return own.framework_of(copies.find(name, "trainable"))
+    return load(name).FRAMEWORK
+
+
+def requirements(name: str) -> list[str]:
+    """The installed distributions that the files of a trainable of somebody's own import."""
+    from fersweep.trainables import own
+
+    return own.requirements(name)
+
+
 def more() -> dict[str, str]:
     """Modules from elsewhere, each a trainable and its space in one, by name: FERSWEEP_TRAINABLES lists them, with spaces."""
     return {dotted.rpartition(".")[2]: dotted for dotted in os.environ.get("FERSWEEP_TRAINABLES", "").split()}
@@ -35,11 +53,37 @@ def more() -> dict[str, str]:
 
 def load(name: str) -> ModuleType:
     """The module of the trainable `name`. Raises ValueError with the nearest known name."""
+    if is_own(name):
+        from fersweep.trainables import own
+
+        return own.load(name)
     known = NAMES | more()
     if name not in known:
         offered = [other for other in known if other != DOUBLE]
         raise ValueError(f"unknown trainable {name!r}: {hint(name, offered)}")
     return import_more(name) if name in more() else importlib.import_module(known[name])
+
+
+def is_shipped(name: str) -> bool:
+    """Whether it is one of ours, or of FERSWEEP_TRAINABLES; and not of somebody's own code."""
+    return name in NAMES | more()
+
+
+def resolve(name: str, beside: Path | None = None) -> str:
+    """The name of a trainable as a sweep records it: of own code with its digits (own.py). Raises InputError.
+
+    `beside`: the folder in which a file of code is looked for first.
+    """
+    if is_shipped(name):
+        return name
+    from fersweep.trainables import own
+
+    if not is_own(name) and not name.endswith(".py") and "." not in name and name not in own.installed():
+        offered = [other for other in (*NAMES, *more(), *own.installed()) if other != DOUBLE]
+        raise InputError(
+            f"trainable: unknown trainable {name!r}: {hint(name, offered)}; your own: FILE.py, package.module, or an entry point"
+        )
+    return own.resolve(name, beside)
 
 
 def build(name: str, hparams: dict[str, Any], arrays: TaskArrays, seed: int) -> Trainable:
@@ -81,7 +125,7 @@ def frameworks_of(models: Iterable[dict[str, Any]]) -> set[str]:
     """
     parts = [part for model in models for part in model.get("members") or [model]]
     try:
-        return {load(part["trainable"]).FRAMEWORK for part in parts if "trainable" in part}
+        return {framework(part["trainable"]) for part in parts if "trainable" in part}
     except ValueError as error:
         raise InputError(f"model.json: {error}; put a copy of the checkpoint back") from None
 
@@ -102,6 +146,7 @@ def restore(directory: Path):
     from fersweep.trainables.saved_model import read_model
 
     directory = Path(directory)
+    copies.note(directory)
     model = read_model(directory)
     if num := model.get("ensemble"):
         from fersweep.trainables.ensemble import Ensemble

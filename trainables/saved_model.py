@@ -16,6 +16,9 @@ from pydantic import BaseModel, Field, TypeAdapter, ValidationError
 from typing_extensions import TypedDict
 
 from fersweep.common.errors import InputError
+from fersweep.common.own_code import copies
+from fersweep.common.own_code.code import is_own
+from fersweep.common.own_code.importing import name_of
 from fersweep.common.untrusted import GB, MB, parse_json, read_arrays, read_regular, why
 from fersweep.data_pipeline.tasks.arrays import TaskArrays
 
@@ -25,9 +28,11 @@ MOST_JSON_BYTES, MOST_BYTES = 64 * MB, 64 * GB
 def describe_model(name: str, hparams: BaseModel, arrays: TaskArrays, seed: int) -> dict[str, Any]:
     """`model.json` of a model: what is needed beside the weights to build it again and to feed it, and "learned": a list of
     what it learned from, each as `Task.learned` has it.
+
+    `name`: of the trainable; a file of own code gives its `__name__`.
     """
     return {
-        "trainable": name,
+        "trainable": name_of(name),
         "hparams": hparams.model_dump(),
         "classes": arrays.classes,
         "groups": arrays.groups,
@@ -40,8 +45,10 @@ def describe_model(name: str, hparams: BaseModel, arrays: TaskArrays, seed: int)
 
 
 def write_checkpoint(directory: Path, model: dict[str, Any], state: dict[str, np.ndarray]) -> None:
-    """Write `model.json` and `state.npz` into `directory` (created if missing)."""
+    """Write `model.json` and `state.npz` into `directory` (created if missing); and of own code a copy."""
     directory.mkdir(parents=True, exist_ok=True)
+    if is_own(name := model.get("trainable", "")):
+        copies.write(copies.find(name, "trainable"), directory)
     np.savez(directory / "state.npz", **state)  # type: ignore[arg-type]
     (directory / "model.json").write_text(json.dumps(model, indent=1))
 

@@ -121,7 +121,7 @@ def _asked(home: str, data: str | None, sweep: Sweep | None, driver: Node, num_n
         fingerprint=fingerprint,
         is_sent=is_sent,
         sweep=sweep,
-        framework=trainables.load(sweep.trainable).FRAMEWORK if sweep else None,
+        framework=trainables.framework(sweep.trainable) if sweep else None,
         driver=software(),
         node=driver,
         num_nodes=num_nodes,

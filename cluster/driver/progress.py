@@ -1,4 +1,4 @@
-"""What a person sees while a sweep runs: a live view on a terminal, a line now and then elsewhere."""
+"""What a person sees while a sweep runs: a live view on a terminal and in a notebook, a line now and then elsewhere."""
 
 from __future__ import annotations
 
@@ -17,8 +17,10 @@ from fersweep.cluster.driver import live_view
 from fersweep.cluster.driver.checkpoint_pruning import Pruner
 from fersweep.cluster.driver.stopping import Stopping
 from fersweep.cluster.search.decisions import Search
+from fersweep.common.display import notebook
 
-REFRESH_S = 0.5
+REFRESH_S, CELL_S = 0.5, 1.0
+CELL = 120, 24  # width and height of the view in a notebook
 LINE_S, MAX_LINE_S = 10.0, 300.0  # between two lines, where there is no terminal: the longer a sweep, the rarer
 PLACE_S = 4.0  # without a place for any trial, until that is said
 
@@ -37,6 +39,7 @@ class Progress(Callback):
         self._console = Console(stderr=True, highlight=False)
         terminal = sys.stderr.isatty() and self._console.is_terminal and not self._console.is_dumb_terminal
         self._live = Live(console=self._console, auto_refresh=False) if terminal else None
+        self._cell = notebook.cell()
         self._size, self._said = self._console.size, list[str]()
         self._start, self._drawn = time.monotonic(), -math.inf
         self._waited = self._say_at = -math.inf  # when no trial had a place, and from when on that is said
@@ -92,14 +95,17 @@ class Progress(Callback):
             self._draw()
 
     def _pause_s(self) -> float:
-        if self._live:
-            return REFRESH_S
+        if self._live or self._cell:
+            return REFRESH_S if self._live else CELL_S
         return min(max(LINE_S, (time.monotonic() - self._start) / 20), MAX_LINE_S)
 
     def _draw(self) -> None:
         self._drawn = time.monotonic()
         if self._live:
             self._live.update(Text("\n".join(self._frame()), no_wrap=True), refresh=True)
+        elif self._cell:
+            sweep = self._search.sweep
+            self._cell("\n".join(live_view.frame(sweep.name, self._summary(), sweep, self._search.record, *CELL)))
         else:
             print("; ".join(self._summary()), file=sys.stderr, flush=True)
 

@@ -15,6 +15,7 @@ from dataclasses import dataclass
 from typing import Any
 
 from fersweep.cluster.jobs.api import JobsApi
+from fersweep.common.display.as_json import AsJson
 from fersweep.common.errors import InputError, hint
 
 SWEEP, HOME, STORAGE, COMMAND = "fersweep_sweep", "fersweep_home", "fersweep_storage", "fersweep_command"  # metadata
@@ -25,7 +26,7 @@ NUM_LINES = 3
 
 
 @dataclass(frozen=True)
-class Job:
+class Job(AsJson):
     """A job of a cluster.
 
     Attributes:

@@ -3,16 +3,18 @@
 from __future__ import annotations
 
 from collections.abc import Callable
-from typing import NamedTuple
+from dataclasses import dataclass
 
 from fersweep.cluster.jobs.jobs import STOP_WAIT_S, Job, Jobs
+from fersweep.common.display.as_json import AsJson
 from fersweep.common.display.tables import age
 from fersweep.common.text import shell
 
 WAIT_S = STOP_WAIT_S + 15.0
 
 
-class StoppedJob(NamedTuple):
+@dataclass(frozen=True)
+class StoppedJob(AsJson):
     """What became of it. state: of the job; "running" if it did not end in time. resume: the command that goes on."""
 
     sweep: str

@@ -9,7 +9,6 @@ from __future__ import annotations
 import os
 import shlex
 import socket
-import sys
 import tempfile
 from collections.abc import Callable, Sequence
 from pathlib import Path
@@ -23,9 +22,12 @@ from fersweep.cluster.jobs.machines import Node, nodes
 from fersweep.cluster.launch import describe
 from fersweep.common.errors import InputError
 from fersweep.common.files import check_name, is_held
+from fersweep.common.own_code import copies
 from fersweep.common.shipped_code import shipped
 from fersweep.common.text import masked, shell
+from fersweep.common.versions import command
 from fersweep.results.record.drivers import LOCK
+from fersweep.search_spaces.sweep_file.own_code import code_of
 from fersweep.search_spaces.sweep_file.schema import Sweep
 
 MAX_UPLOAD_BYTES = 100 * 2**20  # what Ray's dashboard takes (DASHBOARD_CLIENT_MAX_SIZE)
@@ -64,7 +66,9 @@ def submit(
         say(line)
     with tempfile.TemporaryDirectory(prefix="fersweep-job-") as directory:
         write_sweep(sweep, Path(directory) / "sweep.yaml")
-        metadata = {HOME: str(home), COMMAND: masked(shell("fersweep", *sys.argv[1:]))}
+        for code in code_of(sweep):  # where the job, which reads the sweep file, looks for it
+            copies.write(code, Path(directory))
+        metadata = {HOME: str(home), COMMAND: masked(command())}
         metadata |= {STORAGE: sweep.storage} if sweep.storage else {}
         job = jobs.submit(
             number, sweep.name, entrypoint(data, home), runtime_environment(Path(directory), modules), **metadata

@@ -29,11 +29,13 @@ from fersweep.cluster.planning.measure import Trials, Tried
 from fersweep.cluster.planning.suggestions import begin
 from fersweep.cluster.samplers.sampler import Sampler, Suggestion
 from fersweep.common.errors import InputError
+from fersweep.common.own_code import copies
 from fersweep.common.processes import environment, module_command
 from fersweep.data_pipeline.tasks import node_arrays
 from fersweep.data_pipeline.tasks.arrays import TaskArrays
 from fersweep.results.record.journal import SweepRecord
 from fersweep.results.record.sweep_json import SweepJson
+from fersweep.search_spaces.sweep_file.own_code import code_of
 from fersweep.search_spaces.sweep_file.sections.suitability import options_of
 from fersweep.trainables import gpu_share
 
@@ -149,6 +151,9 @@ def _children(
     )  # where a sweep's checkpoints go, if that is there
     children: list[_Child] = []
     with contextlib.ExitStack() as files:
+        code = files.enter_context(tempfile.TemporaryDirectory(prefix="fersweep-code-"))
+        for each in code_of(asked):
+            copies.write(each, Path(code))
         try:
             for index in range(at_once):
                 variables = {"TF_CPP_MIN_LOG_LEVEL": "3", **environment()}
@@ -163,6 +168,7 @@ def _children(
                     "data": str(sweep.dataset.path),
                     "trials": trials[index::at_once],
                     "budget_s": budget_s,
+                    "code": code,
                 }
                 children[-1].ask(content)
             yield children
@@ -188,7 +194,10 @@ def calibrate_on_cluster(
     say(f"calibration: {at_once} tasks at once on the cluster, about {budget_s + 20:.0f} s")
     task = ray.remote(max_calls=1, max_retries=1, **options)(measure)
     shared = ray.put(node_arrays.told(arrays))
-    parts = [task.remote(sweep.asked, shared, trials[index::at_once], budget_s) for index in range(at_once)]
+    parts = [
+        task.remote(sweep.asked, shared, trials[index::at_once], budget_s, code_of(sweep.asked))
+        for index in range(at_once)
+    ]
     try:
         answers = ray.get(parts, timeout=CLUSTER_PATIENCE_S)
     except BaseException as error:  # not when all have ended: a task that is just ending must not be cancelled

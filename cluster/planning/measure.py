@@ -28,6 +28,8 @@ import psutil
 
 from fersweep.cluster.worker.trial_session import TrialSession
 from fersweep.cluster.worker.trial_settings import TrialSettings, trial_settings
+from fersweep.common.own_code import copies
+from fersweep.common.own_code.code import Code
 from fersweep.data_pipeline.tasks import node_arrays
 from fersweep.data_pipeline.tasks.arrays import Arrays, TaskArrays
 from fersweep.data_pipeline.tasks.node_arrays import NodeArrays
@@ -224,8 +226,12 @@ def _gpu_total() -> int | None:
     return None
 
 
-def measure(sweep: Sweep, told: TaskArrays | NodeArrays, trials: Trials, budget_s: float) -> list[dict[str, Any]]:
-    """`lines` in a task of a cluster, without going on."""
+def measure(
+    sweep: Sweep, told: TaskArrays | NodeArrays, trials: Trials, budget_s: float, code: Sequence[Code]
+) -> list[dict[str, Any]]:
+    """`lines` in a task of a cluster, without going on. `code`: own code that the sweep needs."""
+    for each in code:
+        copies.register(each)
     began = time.time() - SPAWN_S
     gpu_share.take(sweep.resources.gpus)
     arrays = node_arrays.opened(told)
@@ -248,6 +254,7 @@ def main() -> None:
     scratch = Path(asked["scratch"])
     scratch.mkdir()
     threading.Thread(target=_end_with_stdin, args=(scratch,), daemon=True).start()
+    copies.note(Path(asked["code"]))
     sweep = Sweep.model_validate(asked["sweep"])
     start = time.perf_counter()
     arrays = node_arrays.load(Task(asked["data"], sweep.task))

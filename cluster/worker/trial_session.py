@@ -17,6 +17,8 @@ from fersweep import trainables
 from fersweep.cluster.worker import costs
 from fersweep.cluster.worker.resource_usage import Meter, Usage
 from fersweep.cluster.worker.trial_settings import TrialSettings
+from fersweep.common.own_code import copies
+from fersweep.common.own_code.importing import where
 from fersweep.common.text import masked
 from fersweep.common.versions import own_version
 from fersweep.data_pipeline.tasks.arrays import TaskArrays
@@ -76,6 +78,8 @@ class TrialSession:
             settings.sweep_id, number, hparams, seed, arrays.fingerprint, own_version(), earlier
         )
         self.adopts = adopts
+        for code in settings.code:
+            copies.register(code)
         trainables.expect(settings.trainable, settings.fetched)
         self.trainable = trainables.build(settings.trainable, hparams, arrays, seed)
         self.epochs: list[dict[str, float]] = []
@@ -225,7 +229,7 @@ def verdict(error: Exception) -> tuple[str, str]:
     from fersweep.trainables.protocol import TrialFailed
 
     lines = masked(str(error)).strip().splitlines() or [""]
-    reason = lines[0] if isinstance(error, TrialFailed) else f"{type(error).__name__}: {lines[0]}"
+    reason = lines[0] if isinstance(error, TrialFailed) else f"{type(error).__name__}: {lines[0]}{where(error)}"
     if isinstance(error, MemoryError):
         return "failed", f"out of memory: {lines[0]}".rstrip(": ")
     if isinstance(error, (TrialFailed, ValueError)):

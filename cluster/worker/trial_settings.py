@@ -6,8 +6,10 @@ from dataclasses import dataclass, field
 from pathlib import Path
 
 from fersweep.cluster.worker import costs
+from fersweep.common.own_code.code import Code
 from fersweep.results.record.ranking.order import order_of
 from fersweep.results.record.storage import Storage
+from fersweep.search_spaces.sweep_file.own_code import code_of
 from fersweep.search_spaces.sweep_file.schema import Sweep
 
 
@@ -16,7 +18,7 @@ class TrialSettings:
     """What all trials of a sweep have in common. `rungs`: epochs at which a report must end, or seconds of
     training, where `unit` is seconds; `max_s`: how many of those a trial gets at most; `keep_rungs`: the checkpoints of
     rungs are kept, for other trials; `gpus`: share of a GPU;
-    `fetched`: what the trainable takes from outside, by sha256 (trainables/protocol.py).
+    `code`: own code that a trial needs; `fetched`: what the trainable takes from outside, by sha256 (trainables/protocol.py).
     `sweep_id`: "" where trials are measured alone; `latency_s`: for how long a model's latency is measured.
     """
 
@@ -37,12 +39,15 @@ class TrialSettings:
     latency_s: float = costs.SHORT_S
     fetched: dict[str, str] = field(default_factory=dict[str, str])
     keep_rungs: bool = False
+    code: tuple[Code, ...] = ()
 
 
 def trial_settings(
     sweep: Sweep, directory: Path, storage: Storage, sweep_id: str = "", fetched: dict[str, str] | None = None
 ) -> TrialSettings:
-    """The settings of a sweep whose record is in `directory` and whose checkpoints are in `storage`."""
+    """The settings of a sweep whose record is in `directory` and whose checkpoints are in `storage`. Raises InputError where
+    a copy of own code is missing, or damaged.
+    """
     stop = sweep.stop
     return TrialSettings(
         trainable=sweep.trainable,
@@ -62,4 +67,5 @@ def trial_settings(
         latency_s=costs.LONG_S if "latency_ms" in order_of(sweep).asked else costs.SHORT_S,
         fetched=fetched or {},
         keep_rungs=stop.scheduler == "pbt",
+        code=tuple(code_of(sweep)),
     )

@@ -22,6 +22,7 @@ import numpy as np
 import pyarrow as pa
 import pyarrow.compute as pc
 
+from fersweep.common.display.as_json import AsJson
 from fersweep.common.errors import InputError, hint
 from fersweep.common.files import cannot_write, new_directory
 from fersweep.common.text import csv_text
@@ -38,7 +39,7 @@ Add = Callable[[pa.Table, int], None]  # a part's faces, and the number of the f
 
 
 @dataclass(frozen=True)
-class Export:
+class Export(AsJson):
     """What `export_dataset` wrote."""
 
     out: str

@@ -53,7 +53,10 @@ class SourceFile(TypedDict):
 
     path: str
     format: str
+    """One of ours, or the name of the user's own reader: `my_reader.py@3f2a9c81d0e4`."""
     sha256: str
+    records: NotRequired[str]
+    """sha256 of all that an own reader said of the faces."""
 
 
 class LandmarkOptions(TypedDict):
@@ -101,6 +104,8 @@ class Manifest(TypedDict):
     origins: NotRequired[dict[str, Origin]]
     """Name of a source → {"format", "num_faces", "labels", "left_out", "other_files", "warnings"}: see `survey.Survey`.
     Earlier versions wrote "dropped", reason → number, for "left_out"."""
+    code: NotRequired[dict[str, dict[str, str]]]
+    """Own readers that read the sources, by their names: path → sha256 of each file. A copy of each is in `code/`."""
     landmarks: LandmarkOptions | None
     """None: MediaPipe did not see the faces."""
     has: NotRequired[dict[str, bool]]

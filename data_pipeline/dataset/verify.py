@@ -17,6 +17,8 @@ from rich.text import Text
 
 from fersweep.common.errors import InputError
 from fersweep.common.files import sha256
+from fersweep.common.own_code import copies
+from fersweep.common.own_code.code import is_own
 from fersweep.data_pipeline.dataset.columns import codes, floats
 from fersweep.data_pipeline.dataset.integrity import fingerprint, forget, remember, wrong_ids
 from fersweep.data_pipeline.dataset.manifest import Manifest, read_manifest
@@ -48,7 +50,7 @@ class Verification:
 def verify(directory: Path) -> Verification:
     """Check a dataset.
 
-    Each part: size, checksum, columns, nulls, names of splits and labels, face ids (sha256 of the pixels), scores,
+    Copies of own readers, and each part: size, checksum, columns, nulls, names of splits and labels, face ids (sha256 of the pixels), scores,
     landmarks, folds. All together: what the manifest counts, its fingerprint, and that twins are marked and in one
     fold. InputError where there is no manifest that can be read.
     """
@@ -64,6 +66,7 @@ def verify(directory: Path) -> Verification:
     listed = {part["file"] for part in manifest["parts"]}
     strays = sorted({str(path.relative_to(directory)) for path in (directory / "faces").glob("*")} - listed)
     dataset.findings += [f"{name}: no part that the manifest names" for name in strays]
+    dataset.findings += _code_findings(directory, manifest)
     if dataset.findings:
         forget(directory)
     else:
@@ -86,6 +89,17 @@ def render(result: Verification) -> Group:
     number = len(result.findings)
     summary = f"{result.directory} is damaged, {number} finding{'s' * (number > 1)}; prepare it anew"
     return Group(*map(Text, result.findings), Text(summary, style="bold"))
+
+
+def _code_findings(directory: Path, manifest: Manifest) -> Iterator[str]:
+    """What is wrong with the copies of own readers; none need be there, as nothing runs them any more."""
+    for name in manifest.get("code", {}):
+        copy = directory / copies.DIRECTORY / name
+        if is_own(name) and copy.exists():
+            try:
+                copies.read(copy, "reader")
+            except InputError as error:
+                yield str(error)
 
 
 class _Dataset:

@@ -10,6 +10,7 @@ from pydantic import TypeAdapter
 from typing_extensions import TypedDict  # which pydantic can check before Python 3.12
 
 from fersweep.common.errors import InputError
+from fersweep.common.own_code.code import is_own
 from fersweep.common.untrusted import MB, parse_json, read_regular, why
 from fersweep.data_pipeline.dataset.manifest import Manifest, SourceFile, read_manifest
 from fersweep.data_pipeline.prepare.options import Options
@@ -28,8 +29,15 @@ class Request(TypedDict):
 
 def request(sources: Sequence[Source], options: Options) -> Request:
     """What the dataset is to be made of."""
-    files = [SourceFile(path=str(source.path), format=source.format, sha256=source.sha256()) for source in sources]
+    files = [_file(source) for source in sources]
     return {"sources": files, "options": json.loads(json.dumps(asdict(options)))}
+
+
+def _file(source: Source) -> SourceFile:
+    file = SourceFile(path=str(source.path), format=source.format, sha256=source.sha256())
+    if source.own is not None:
+        file["records"] = source.own.digest
+    return file
 
 
 def begun(out: Path, wanted: Request) -> Manifest | None:
@@ -54,6 +62,17 @@ def begun(out: Path, wanted: Request) -> Manifest | None:
         raise InputError(
             f"{out} was begun with other sources ({paths}, or their content changed): give a new directory"
         )
+    for earlier, source in zip(before["sources"], wanted["sources"], strict=True):
+        if (is_own(earlier["format"]) or is_own(source["format"])) and earlier["format"] != source["format"]:
+            raise InputError(
+                f"{out} was begun with the reader {earlier['format']}, not {source['format']}: give a new directory, or that "
+                "version of the reader"
+            )
+        if earlier.get("records") != source.get("records"):
+            raise InputError(
+                f"{out} was begun when {source['format']} read something else of {source['path']}: give a new directory; a "
+                "reader should read nothing but the source"
+            )
     return manifest
 
 

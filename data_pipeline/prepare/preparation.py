@@ -13,7 +13,6 @@ import errno
 import json
 import os
 import shutil
-import sys
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import asdict, replace
 from importlib.metadata import version
@@ -24,8 +23,8 @@ import numpy as np
 
 from fersweep.common.errors import InputError
 from fersweep.common.files import check_name, lock, write_whole
-from fersweep.common.text import shell
-from fersweep.common.versions import own
+from fersweep.common.own_code import copies
+from fersweep.common.versions import command, own
 from fersweep.data_pipeline.dataset.manifest import Manifest
 from fersweep.data_pipeline.dataset.seal import seal
 from fersweep.data_pipeline.faces.landmarker import Landmarker
@@ -42,7 +41,8 @@ from fersweep.data_pipeline.prepare.stored_size import stored_size
 from fersweep.data_pipeline.prepare.workers import Augmenter, Extractor, Job, Ready
 from fersweep.data_pipeline.sources import split_names
 from fersweep.data_pipeline.sources.labels import refuse_unused
-from fersweep.data_pipeline.sources.source import Source, Survey, open_source
+from fersweep.data_pipeline.sources.own_reader.own_reader import find_reader
+from fersweep.data_pipeline.sources.source import Source, Survey, open_source, open_with
 
 STAGED = "staged"
 
@@ -53,6 +53,7 @@ def prepare(
     options: Options | None = None,
     *,
     formats: Sequence[str] = (),
+    reader: str | None = None,
     workers: int | None = None,
     landmarker: Path | None = None,
     cache: Path | None = None,
@@ -63,6 +64,7 @@ def prepare(
 
     Args:
         formats: of the sources (formats.READERS): none, where they are recognised; one for all; or one each.
+        reader: of the user's own: FILE.py, the name of an entry point of the group `fersweep.readers`, or package.module.
         workers: one process and one CPU each (default: all CPUs); one alone is this process, without Ray.
         cache: directory of readings of earlier runs; default: see `reading_cache.readings_directory`.
         address: of a Ray cluster, whose workers may share `cache` on shared storage; an initialised Ray is used as it is.
@@ -77,7 +79,10 @@ def prepare(
         raise InputError(f"workers: must be 1 or more, but got {workers}")
     if landmarker is not None:
         find_bundle(landmarker)
-    opened = _opened(sources, formats, options)
+    opened = _opened(sources, formats, options) if reader is None else _opened_with(reader, sources, formats, options)
+    for source in opened:
+        if source.own is not None:
+            source.own.tell = lambda num, rate: report(Progress("read", num, None, rate, None))
     surveys = [source.survey() for source in opened]
     refuse_unused(options.labels, (name for survey in surveys for name in survey.labels))
     split_names.refuse_unused(options.split_folders, (name for survey in surveys for name in survey.folders))
@@ -95,6 +100,7 @@ def prepare(
         report(Progress("finished", manifest["num_faces"], manifest["num_faces"], 0.0, 0.0))
         return manifest
     job = _job(kind, image_size, options, landmarker, Path(cache or readings_directory()).resolve())
+    code = [source.own.code for source in opened if source.own is not None][:1]
     alone = kind == "scores" or ((workers or os.cpu_count()) == 1 and address is None)
     with running(alone, workers, address) as run, _unfinished(out, wanted):
         sizes = _sizes(np.arange(sum(survey.num_faces for survey in surveys)), options.part_rows)
@@ -105,24 +111,27 @@ def prepare(
         settled = settle(stage, options, image_size)
         num_faces = len(settled.splits)
         report(Progress("split", num_faces, num_faces, 0.0, None))
-        copies = None
+        altered = None
         if options.augment:
             chosen = chosen_for_augmentation(settled)
-            copies = Stage(out / STAGED / "copies", _sizes(chosen, options.part_rows), options.part_rows)
-            run("augment", Chosen(stage, chosen, set(copies.missing)), Augmenter, job, copies, report)
+            altered = Stage(out / STAGED / "copies", _sizes(chosen, options.part_rows), options.part_rows)
+            run("augment", Chosen(stage, chosen, set(altered.missing)), Augmenter, job, altered, report)
         if job.sight is not None and job.cache is not None:
             ReadingCache(Path(job.cache), job.sight, version("mediapipe")).merge()
         report(Progress("write", 0, num_faces, 0.0, None))
         names = _origins(opened)
-        write(out, stage, copies, settled, image_size, names)
+        write(out, stage, altered, settled, image_size, names)
         fields = _manifest_fields(opened, surveys, names, options, settled, job.sight)
+        for read_by in code:
+            copies.write(read_by, out)
         manifest = seal(
             out,
             {
                 **wanted,
                 **fields,
+                **({"code": {read_by.name: read_by.sums for read_by in code}} if code else {}),
                 "image_size": image_size,
-                "command": shell("fersweep", *sys.argv[1:]),
+                "command": command(),
                 "fersweep": own(),
             },
         )
@@ -141,6 +150,20 @@ def _opened(sources: Sequence[Path], formats: Sequence[str], options: Options) -
     labels = dict(options.labels)
     folders = None if options.split in ("subject", "stratified") else options.split_folders
     return [open_source(Path(path), name, labels, folders) for path, name in zip(sources, names, strict=True)]
+
+
+def _opened_with(reader: str, sources: Sequence[Path], formats: Sequence[str], options: Options) -> list[Source]:
+    if formats:
+        raise InputError(f"--reader {reader} with --format {formats[0]}: give one of them")
+    if options.split_folders:
+        name, split = next(iter(options.split_folders.items()))
+        raise InputError(
+            f"--reader {reader} with --split-folder {name}={split}: the reader says the split of each face"
+        )
+    if not sources:
+        raise InputError("no source was given: give what the reader reads, a folder, an archive or a file")
+    own = find_reader(reader)
+    return [open_with(Path(path), own, options.labels) for path in sources]
 
 
 def _kind(sources: Sequence[Source], surveys: Sequence[Survey]) -> str:

@@ -14,6 +14,7 @@ from typing import Any
 
 import pyarrow as pa
 
+from fersweep.common.errors import InputError
 from fersweep.common.ray_connection import ray_session
 from fersweep.data_pipeline.prepare.batches import BATCH_ROWS, Chosen, Sources
 from fersweep.data_pipeline.prepare.progress import OnProgress, Progress
@@ -68,11 +69,16 @@ def stream(
             setattr(context, name, value)
 
 
-def _plain(error: Exception) -> RuntimeError:
-    """One line: what a worker raised, out of the tracebacks that Ray wraps around it."""
+def _plain(error: Exception) -> Exception:
+    """One line: what a worker raised, out of the tracebacks that Ray wraps around it. An InputError stays one."""
     raised = re.findall(r"^\s*([\w.]*(?:Error|Exception)): (.+)$", str(error), re.MULTILINE)
     causes = [f"{name}: {message}" for name, message in raised if not name.startswith("ray.")]
     lines = str(error).strip().splitlines() or [""]
+    if raised and raised[-1][0].rpartition(".")[2] in (
+        "InputError",
+        "UnsteadyError",
+    ):  # of a source that changed meanwhile
+        return InputError(raised[-1][1])
     return RuntimeError(f"a worker failed: {causes[-1] if causes else f'{type(error).__name__}: {lines[0]}'}")
 
 

@@ -5,13 +5,13 @@ import tarfile
 import zipfile
 from collections import Counter
 from collections.abc import Callable, Iterator
-from contextlib import suppress
+from contextlib import ExitStack, contextmanager, suppress
 from functools import cached_property, partial
 from pathlib import Path
 from typing import IO, Self
 
 from fersweep.common.errors import InputError
-from fersweep.data_pipeline.sources.containers import Member, printable, readable
+from fersweep.data_pipeline.sources.containers import Files, Member, printable, readable
 
 MAX_HEADER_BYTES = 2**14  # of a tar's long names and attributes
 EXTENDED_HEADERS = b"xgXLK"
@@ -98,22 +98,59 @@ class Tar:
             self.open() as file,
             tarfile.open(fileobj=file, tarinfo=_TarInfo) as archive,
         ):
-            for info in archive:
-                if archive.offset <= info.offset:  # a size below 0: it would loop for ever (CVE-2025-8194)
-                    raise tarfile.ReadError(f"the header of {info.name} is broken")
-                name = printable(_slashed(info.name))
-                if info.isfile():
-                    yield Member(name, info.size, lambda info=info: archive.extractfile(info) or io.BytesIO())
-                elif info.islnk() or info.issym():  # what it means may stand far ahead, or far behind
-                    yield Member(name, 0, partial(_refuse_link, name))
-            # tarfile takes a broken header for the end, but a whole archive ends with blocks of zeros
+            yield from _members(archive)
             assert archive.fileobj is not None
-            archive.fileobj.seek(archive.offset)
-            end = archive.fileobj.read(2 * tarfile.BLOCKSIZE)
-            if len(end) < tarfile.BLOCKSIZE or any(end):
-                raise tarfile.ReadError("it ends too early")
             while archive.fileobj.read(2**20):  # up to where gzip compares its checksum
                 pass
+
+    @contextmanager
+    def by_names(self) -> Iterator[Files]:
+        """The same files, to be looked up by name until the block ends, where it is not compressed; else itself.
+
+        Its headers are read once, before the block begins.
+        """
+        with ExitStack() as stack:
+            with readable(str(self.path)):
+                file = stack.enter_context(self.open())
+                try:
+                    archive = stack.enter_context(tarfile.open(fileobj=file, mode="r:", tarinfo=_TarInfo))
+                except tarfile.ReadError:  # compressed; or broken, which is said where it is read
+                    archive = None
+                members = None if archive is None else {member.name: member for member in _members(archive)}
+            yield self if members is None else IndexedTar(self.path, members)
+
+
+class IndexedTar:
+    """A tar whose members can be read in any order."""
+
+    by_name = True
+
+    def __init__(self, path: Path, members: dict[str, Member]):
+        self.path, self.members, self.left_out = path, members, Counter[str]()
+
+    def __iter__(self) -> Iterator[Member]:
+        yield from self.members.values()
+
+    def find(self, name: str) -> Member | None:
+        return self.members.get(name)
+
+
+def _members(archive: tarfile.TarFile) -> Iterator[Member]:
+    """Its files, and links to files, in its order."""
+    for info in archive:
+        if archive.offset <= info.offset:  # a size below 0: it would loop for ever (CVE-2025-8194)
+            raise tarfile.ReadError(f"the header of {info.name} is broken")
+        name = printable(_slashed(info.name))
+        if info.isfile():
+            yield Member(name, info.size, lambda info=info: archive.extractfile(info) or io.BytesIO())
+        elif info.islnk() or info.issym():  # what it means may stand far ahead, or far behind
+            yield Member(name, 0, partial(_refuse_link, name))
+    # tarfile takes a broken header for the end, but a whole archive ends with blocks of zeros
+    assert archive.fileobj is not None
+    archive.fileobj.seek(archive.offset)
+    end = archive.fileobj.read(2 * tarfile.BLOCKSIZE)
+    if len(end) < tarfile.BLOCKSIZE or any(end):
+        raise tarfile.ReadError("it ends too early")
 
 
 def _refuse_link(name: str) -> IO[bytes]:

@@ -93,11 +93,20 @@ class Naming(dict[str, str | None]):
         return self[name]
 
 
-def unmapped(where: str, counts: Mapping[str, int]) -> InputError:
-    """The refusal of classes that do not map: {name: faces, 0 where not counted}."""
+def unmapped(where: str, counts: Mapping[str, int], own_reader: str = "") -> InputError:
+    """The refusal of classes that do not map: {name: faces, 0 where not counted}.
+
+    own_reader: the name of a user's own reader, which may say itself what its classes are called.
+    """
     named = [f"'{name}'" + (f" ({count:,} faces)" if count else "") for name, count in counts.items()]
     more = f" and {len(named) - MOST_NAMED} more" if len(named) > MOST_NAMED else ""
     classes = "class" if len(named) == 1 else "classes"
+    if own_reader:
+        first = next(iter(counts))
+        return InputError(
+            f"{where}: unknown {classes} {', '.join(named[:MOST_NAMED])}{more}; say what each is: LABELS = "
+            f"{{{first!r}: 'happy'}} in {own_reader}, or --map {first}=LABEL (one of {', '.join(LABELS)}, or {DROP})"
+        )
     no_classes = _no_classes(counts)
     if len(no_classes) == len(counts):
         return InputError(

@@ -19,10 +19,11 @@ from fersweep.common.errors import InputError, hint
 from fersweep.data_pipeline.sources.containers import Member, reading
 from fersweep.data_pipeline.sources.decode import MAX_IMAGE_BYTES, TOO_LARGE, UNREADABLE, Face, Kind
 from fersweep.data_pipeline.sources.formats import READERS
-from fersweep.data_pipeline.sources.formats.csv_files import chosen, head, splits_by_name
+from fersweep.data_pipeline.sources.formats.csv_files import Head, chosen, head, splits_by_name
 from fersweep.data_pipeline.sources.formats.reader import Clue, RawFace, Reader
 from fersweep.data_pipeline.sources.labels import Naming, check_map, unmapped
 from fersweep.data_pipeline.sources.opening import is_archive, opened
+from fersweep.data_pipeline.sources.own_reader.own_reader import OwnReader
 from fersweep.data_pipeline.sources.pictures import is_picture
 from fersweep.data_pipeline.sources.split_names import NO_SPLIT, check_split_folders
 from fersweep.data_pipeline.sources.survey import Survey, survey
@@ -32,7 +33,10 @@ from fersweep.data_pipeline.vocabulary import LABELS
 
 @dataclass(frozen=True)
 class Source:
-    """A readable source: where it is, its format (a key of READERS), and the user's names of its classes (`--map`)."""
+    """A readable source: where it is, its format, and the user's names of its classes (`--map`).
+
+    `format`: a key of READERS, or the name of a reader of the user's own.
+    """
 
     path: Path
     format: str
@@ -45,6 +49,12 @@ class Source:
     """Folder → the split of the faces below it, or "none" (`--split-folder`); None: splits do not matter."""
     seen: Seen | None = field(default=None, compare=False, repr=False)
     """The files of `path`."""
+    own: OwnReader | None = field(default=None, compare=False, repr=False)
+    """The user's own reader."""
+
+    @property
+    def reader(self) -> Reader:
+        return READERS[self.format] if self.own is None else self.own.as_reader()
 
     def faces(self, every: int = 1) -> Iterator[Face]:
         """Every face that is not dropped, in the order of the CSV, the sorted names (folder, zip) or the archive (tar).
@@ -53,21 +63,21 @@ class Source:
 
         InputError at a class that does not map. A file that cannot be read is a face of the kind "broken".
         """
-        naming, kind = Naming(self.labels), READERS[self.format].kind
+        naming, kind = Naming(self.labels), self.reader.kind
         number = 0
-        for face in self._raw_faces():
+        for face in self.raw_faces():
             if face.drop is not None:
                 continue
             try:
                 label = naming[face.label]
                 votes = None if face.votes is None else _votes(face.votes, naming)
             except KeyError as error:
-                raise unmapped(face.source, {error.args[0]: 0}) from None
+                raise unmapped(face.source, {error.args[0]: 0}, self.own.code.asked if self.own else "") from None
             if label is None:
                 continue
             number += 1
             if (number - 1) % every == 0:
-                data, how = (face.data, kind) if isinstance(face.data, bytes) else _content(face.data)
+                data, how = (face.data, face.kind or kind) if isinstance(face.data, bytes) else content(face.data)
                 yield Face(face.source, label, face.split, data, how, face.subject, votes, face.box)
 
     def survey(self) -> Survey:
@@ -75,13 +85,15 @@ class Source:
         seen = self.seen if self.root == self.path else None
         return survey(
             self.path,
-            self._raw_faces(),
+            self.raw_faces(),
             self.format,
-            self.lists,
+            self.reader,
+            self.lists if self.own is None else self.own.opened,
             self.labels,
             None if self.split_folders is None else self._known_folders,
             seen,
             self._notes(),
+            self.own,
         )
 
     def sha256(self) -> str:
@@ -96,14 +108,14 @@ class Source:
                     whole.update(member.name.encode() + b"\0" + _digest(member))
         else:
             whole.update(hashlib.sha256(self.path.read_bytes()).digest())
-            for face in self._raw_faces():
+            for face in self.raw_faces():
                 content = _digest(face.data) if isinstance(face.data, Member) else face.data
                 whole.update(face.source.encode() + b"\0" + content)
         return whole.hexdigest()
 
     def _notes(self) -> Iterator[str]:
         """What a user should know of the format, and of how these lists are read."""
-        reader = READERS[self.format]
+        reader = self.reader
         if reader.warning:
             yield reader.warning
         if splits := splits_by_name(self.lists) if reader.by_split else {}:
@@ -116,8 +128,9 @@ class Source:
                 for member in chosen(files, self.lists):
                     yield from reader.notes(member)
 
-    def _raw_faces(self) -> Iterator[RawFace]:
-        known, reader = self._known_folders, READERS[self.format]
+    def raw_faces(self) -> Iterator[RawFace]:
+        """Every row or file, under the source's own names, with those that are dropped."""
+        known, reader = self._known_folders, self.reader
         with opened(self.root) as files:
             for face in reader.read(files, self.lists):
                 yield face if reader.listed or not known else _with_split(face, known)
@@ -164,6 +177,20 @@ def open_source(
         raise InputError(f"{path} is ambiguous: it holds {names}; give the one that you mean{or_name}")
     beside = reader.beside and path.is_file() and not is_archive(path)
     return Source(path, format, labels, path.parent if beside else path, tuple(lists.names), split_folders, seen)
+
+
+def open_with(path: Path, reader: OwnReader, labels: Mapping[str, str] | None = None) -> Source:
+    """A source that a user's own reader reads, whatever it holds. InputError as `open_source`, and where LABELS is wrong.
+
+    labels: `--map`, before the reader's own LABELS.
+    """
+    path, own, seen = Path(path), reader.for_another_source(), Seen()
+    names = own.labels | check_map(labels or {})
+    with opened(path) as files:
+        for member in files:
+            seen.add(member.name, Head(), is_picture(member))
+        seen.left_out = dict(files.left_out)
+    return Source(path, own.name, names, path, seen=seen, own=own)
 
 
 EVERY_IMAGE = "folders"
@@ -242,7 +269,8 @@ def _digest(member: Member) -> bytes:
         return hashlib.file_digest(file, "sha256").digest()  # pyright: ignore[reportArgumentType]
 
 
-def _content(member: Member) -> tuple[bytes, Kind]:
+def content(member: Member) -> tuple[bytes, Kind]:
+    """What a picture's file holds, and its kind; or why it is broken."""
     if member.num_bytes > MAX_IMAGE_BYTES:
         return TOO_LARGE.encode(), "broken"
     try:

@@ -7,9 +7,9 @@ from typing import NamedTuple
 
 from fersweep.common.errors import InputError
 from fersweep.data_pipeline.sources.decode import Kind
-from fersweep.data_pipeline.sources.formats import READERS
-from fersweep.data_pipeline.sources.formats.reader import MISSING, RawFace
+from fersweep.data_pipeline.sources.formats.reader import MISSING, RawFace, Reader
 from fersweep.data_pipeline.sources.labels import Naming, label_of, unmapped
+from fersweep.data_pipeline.sources.own_reader.own_reader import OwnReader
 from fersweep.data_pipeline.sources.split_names import MAY_BE, split_in, split_of, split_of_folders
 from fersweep.data_pipeline.sources.unrecognised import Seen
 from fersweep.data_pipeline.vocabulary import SPLITS, UNKNOWN, Counts
@@ -50,23 +50,24 @@ class Survey(NamedTuple):
 
 
 def survey(
-    path: Path, faces: Iterable[RawFace], format: str, lists: Iterable[str], labels: Mapping[str, str],
-    splits: Mapping[str, str] | None, seen: Seen | None, notes: Iterable[str],
+    path: Path, faces: Iterable[RawFace], format: str, reader: Reader, lists: Iterable[str], labels: Mapping[str, str],
+    splits: Mapping[str, str] | None, seen: Seen | None, notes: Iterable[str], own: OwnReader | None = None,
 ) -> Survey:  # fmt: skip
     """Count the faces of the source `path`. InputError that names all classes that do not map, or folders that may be splits.
 
     Args:
-        format: a key of READERS.
+        format: its name. reader: what reads it.
         lists: the files that hold or name the faces.
         labels: `--map`. splits: `--split-folder`, which is in `faces` already; None: nothing is asked for.
         seen: the files of the source; None: others are read beside it, so that its folder is not all its own.
         notes: what a user should know of the format, and of how its lists are read.
+        own: the user's own reader.
     """
-    reader = READERS[format]
     naming, own_splits = Naming(labels), Counter[str | None]()
     classes, unknown = Counter[str](), Counter[str]()
     left_out: defaultdict[str, Counter[str]] = defaultdict(Counter)
-    has_subjects, splits_of, num_pictures = True, defaultdict[str, set[str]](set), 0
+    has_subjects, splits_of, num_pictures, num_others = True, defaultdict[str, set[str]](set), 0, 0
+    kind = reader.kind
     folders: dict[str, str | None] = {}
     for face in faces:
         num_pictures += not isinstance(face.data, bytes)
@@ -74,6 +75,8 @@ def survey(
         if face.drop is not None:
             left_out[face.drop][_label(naming, face.label)] += 1
             continue
+        num_others += isinstance(face.data, bytes)
+        kind = face.kind or kind
         classes[face.label] += 1
         has_subjects = has_subjects and face.subject is not None
         if face.subject is not None and face.split is not None:
@@ -85,10 +88,12 @@ def survey(
                 unknown[name] += 0
     unknown.update({name: count for name, count in classes.items() if not _maps(naming, name)})
     if unknown:
-        raise unmapped(str(path), unknown)
+        raise unmapped(str(path), unknown, own.code.asked if own else "")
     if left_out and not classes:
         why = ", ".join(f"{sum(counts.values()):,} {reason}" for reason, counts in left_out.items())
         tip = ": give the folder that holds both the list and the images" if left_out[MISSING] else ""
+        if own is not None and own.missing:
+            tip = f": {own.code.asked} asks for {own.missing!r}, and what is there is called otherwise"
         raise InputError(f"{path} holds no face that can be used ({why}){tip}")
     if splits is not None:
         _ask_for_splits(path, folders, splits)
@@ -99,7 +104,7 @@ def survey(
     for reason, count in seen.left_out.items() if seen is not None else ():
         left_out[reason][UNKNOWN] += count
     num_unused = 0 if seen is None else seen.num_pictures - seen.read_pictures[format] - num_pictures
-    if reader.kind == "image" and reader.listed and num_unused > 0:
+    if reader.kind == "image" and reader.listed and not num_others and num_unused > 0:
         left_out[UNLISTED][UNKNOWN] = num_unused
     num_faces = sum(count for label, count in found.values() if label is not None)
     own_notes = [
@@ -113,7 +118,7 @@ def survey(
     others = {} if seen is None else _other_files(seen, format, lists)
     reasons = {reason: dict(counts) for reason, counts in left_out.items() if counts}
     above = frozenset(part for folder in folders for part in PurePosixPath(folder).parts[:-1])
-    return Survey(num_faces, found, reasons, others, warnings, reader.kind, has_subjects and num_faces > 0, above)
+    return Survey(num_faces, found, reasons, others, warnings, kind, has_subjects and num_faces > 0, above)
 
 
 def _label(naming: Naming, name: str) -> str:

@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import sys
-from contextlib import redirect_stdout
 from pathlib import Path
 from typing import Annotated, Literal
 
@@ -58,19 +56,22 @@ def plan(
     as_json: AsJson = False,
 ) -> None:
     """Say what a sweep will take before it runs: time, cost, epochs, memory, disk, and what holds it up."""
-    from fersweep.cluster.planning.machine import price_of
-    from fersweep.cluster.planning.plan import Options
-    from fersweep.cluster.planning.plan import plan as run
+    from fersweep.api import machines
     from fersweep.cluster.planning.tables import render
-    from fersweep.search_spaces.sweep_file.consistency import remarks
-    from fersweep.search_spaces.sweep_file.read_sweep import read_sweep
 
-    sweep = read_sweep(recipe, set_ or [], name=name, search__num_trials=trials, stop__max_epochs=max_epochs)
-    for remark in remarks(sweep):
-        say(f"note: {remark}")
-    price = price_of(Path("cluster.yaml")) if price_per_gpu_hour is None else price_per_gpu_hour
-    with redirect_stdout(sys.stderr):
-        planned = run(sweep, data, home, address, Options(gpus, price, calibrate), say)
+    planned = machines.plan(
+        recipe,
+        data,
+        name=name,
+        trials=trials,
+        max_epochs=max_epochs,
+        overrides=set_,
+        gpus=gpus,
+        price_per_gpu_hour=price_per_gpu_hour,
+        calibrate=calibrate,
+        address=address,
+        home=home,
+    )
     show(planned, render, as_json)
 
 
@@ -97,11 +98,10 @@ def doctor(
     as_json: AsJson = False,
 ) -> None:
     """Check every node: versions, GPUs, storage, clock, disk, limits. Exit code 1 if a sweep could not run."""
-    from fersweep.cluster.doctor.diagnosis import diagnose
+    from fersweep.api import machines
     from fersweep.cluster.doctor.tables import render
-    from fersweep.search_spaces.sweep_file.read_sweep import read_sweep
 
-    diagnosis = diagnose(address, home, data, read_sweep(recipe, set_ or []) if recipe else None)
+    diagnosis = machines.doctor(recipe, data, overrides=set_, address=address, home=home)
     show(diagnosis, render, as_json)
     if not diagnosis.could_run:
         raise typer.Exit(1)
@@ -181,17 +181,10 @@ def cluster_submit(
 @group.command("status", epilog="Example: fersweep cluster status --address http://10.0.0.1:8265")
 def cluster_status(address: JobsAddress = None, as_json: AsJson = False) -> None:
     """Show a cluster's machines, its free GPUs, and the sweeps that run there as jobs."""
-    from fersweep.cluster.jobs import machines
-    from fersweep.cluster.jobs.api import open_api, refuse_open
-    from fersweep.common.errors import InputError
+    from fersweep.api import machines
+    from fersweep.cluster.jobs.machines import render
 
-    api = open_api(address)
-    status = machines.cluster_status(api)
-    try:
-        refuse_open(api, next((node.ip for node in status.nodes if node.is_head), None))
-    except InputError as error:
-        say(f"warning: {error}")
-    show(status, machines.render, as_json)
+    show(machines.cluster_status(address), render, as_json)
 
 
 @group.command("logs", epilog="Example: fersweep cluster logs cnn --follow")
@@ -217,15 +210,10 @@ def cluster_logs(
 @group.command("stop", epilog="Example: fersweep cluster stop cnn")
 def cluster_stop(name: JobName, address: JobsAddress = None, as_json: AsJson = False) -> None:
     """Stop a sweep that runs as a job: its trials are saved, and it can be submitted again."""
-    from fersweep.cluster.jobs.api import open_api
-    from fersweep.cluster.jobs.jobs import Jobs
-    from fersweep.cluster.jobs.stop import stop_job
+    from fersweep.api import machines
 
-    stopped = stop_job(Jobs(open_api(address)), name, say)
-    if as_json:
-        show(stopped._asdict(), None, as_json)
-    else:
-        print(stopped.line)
+    stopped = machines.cluster_stop(name, address=address)
+    show(stopped, lambda stopped: stopped.line, as_json)
     if stopped.state == "running":
         raise typer.Exit(1)
 

@@ -1,16 +1,14 @@
-"""Verbs that judge sweeps: compare, report."""
+"""Verbs that look at what sweeps found: compare, report, ui."""
 
 from __future__ import annotations
 
-from dataclasses import asdict
 from pathlib import Path
 from typing import Annotated
 
 import typer
 
 from fersweep.cli.options import RUNS, AsJson, Home, Name, Trees
-from fersweep.cli.output import say, show, write
-from fersweep.common.text import printable
+from fersweep.cli.output import show
 
 app = typer.Typer()
 
@@ -38,12 +36,9 @@ def compare(
     as_json: AsJson = False,
 ) -> None:
     """Compare the trials of a sweep, several sweeps, or two trials: scores, what is noise, hparams, baselines."""
-    from fersweep.results.compare.comparison import comparison
-    from fersweep.results.evaluate.tree_baseline import tree_baseline_of
+    from fersweep.api.sweeps import comparison_of
 
-    compared = comparison(home, names, top, tree_baseline_of if trees else None, differences)
-    if html is not None:
-        write(html, compared.page())
+    compared = comparison_of(*names, top=top, trees=trees, differences=differences, html=html, home=home)
     show(compared, lambda compared: compared.render(), as_json)
 
 
@@ -66,15 +61,31 @@ def report(
     as_json: AsJson = False,
 ) -> None:
     """Write a sweep's story as one HTML page that opens offline; its MLflow run gets one of still pictures."""
-    from fersweep.results.evaluate.tree_baseline import tree_baseline_of
-    from fersweep.results.record.home import find_sweep
-    from fersweep.results.report.page import render_still, write_report
-    from fersweep.results.tracking import report_upload
+    from fersweep.api import sweeps
 
-    directory = find_sweep(home, name)
-    baseline = tree_baseline_of(directory) if trees else None
-    written = write_report(directory, out, baseline, not no_faces)
-    say(f"written: {printable(written.report)}")
-    in_mlflow = report_upload.upload(directory, render_still(directory, baseline))
+    written = sweeps.report(name, out, trees=trees, faces=not no_faces, home=home)
     if as_json:
-        show({**asdict(written), "mlflow": in_mlflow}, None, as_json)
+        show(written, None, as_json)
+
+
+@app.command(rich_help_panel="Sweeps", epilog="Example: fersweep ui cnn")
+def ui(
+    name: Annotated[str | None, typer.Argument(help="Name of the sweep to open; default: everything.")] = None,
+    optuna: Annotated[bool, typer.Option("--optuna", help="Optuna's dashboard of the sweep instead.")] = False,
+    port: Annotated[int, typer.Option(help="Port on 127.0.0.1.", min=1, max=65535)] = 5000,
+    home: Home = RUNS,
+) -> None:
+    """Open the MLflow UI, or Optuna's dashboard of a sweep, on this machine's loopback address."""
+    from fersweep.results.record.home import find_sweep
+
+    if optuna and name is None:
+        raise typer.BadParameter("wants the name of a sweep: fersweep ui NAME --optuna", param_hint="--optuna")
+    directory = None if name is None else find_sweep(home, name)
+    if directory is not None and optuna:
+        from fersweep.results.dashboards.optuna_ui import serve
+
+        serve(directory, port)
+    else:
+        from fersweep.results.dashboards.mlflow_ui import ui as run
+
+        run(home, port, directory)

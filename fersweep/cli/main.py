@@ -12,7 +12,8 @@ from typing import Annotated, Any
 
 import typer
 
-from fersweep.cli import cluster, data, demo, judging, models, sweeps, ui
+from fersweep.api.settings import quiet_process
+from fersweep.cli import check, cluster, data, demo, judging, models, sweeps
 from fersweep.cli.output import complain
 
 UNREAD = 141  # 128 + SIGPIPE
@@ -25,9 +26,11 @@ app = typer.Typer(
     context_settings={"help_option_names": ["-h", "--help"]},
     pretty_exceptions_enable=False,
 )
-for verbs in (demo, data, sweeps, cluster, judging, models, ui):  # in the order of --help
+for verbs in (demo, data, sweeps, cluster, judging, models):  # in the order of --help
     app.add_typer(verbs.app)
 app.add_typer(data.group, name="data", rich_help_panel="Data")
+app.add_typer(check.check, name="check", rich_help_panel="Data")
+app.add_typer(check.new, name="new", rich_help_panel="Data")
 app.add_typer(cluster.group, name="cluster", rich_help_panel="Cluster")
 app.add_typer(models.champion, name="champion", rich_help_panel="Models")
 
@@ -52,14 +55,13 @@ def root(
 
 def main() -> None:
     """Run the command line; turn every error into one line and an exit code."""
-    os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "3")
-    os.environ.setdefault("GLOG_minloglevel", "3")
     from fersweep.common.display import terminal
-    from fersweep.common.processes import usable_home
+    from fersweep.common.text import shell
+    from fersweep.common.versions import called
 
     terminal.open_streams()
-    usable_home()
-    with terminal.interrupts():
+    quiet_process()
+    with terminal.interrupts(), called(shell("fersweep", *sys.argv[1:])):
         try:
             code = _run()
             if code == 130 and terminal.interrupted():  # Typer makes that of a KeyboardInterrupt

@@ -10,7 +10,7 @@ import typer
 
 from fersweep.cli import completion
 from fersweep.cli.options import RUNS, Alias, AsJson, Home, Landmarker, Model, TrialNumber, spread
-from fersweep.cli.output import say, show, write
+from fersweep.cli.output import show
 from fersweep.results.predict.options import Options
 
 app = typer.Typer()
@@ -66,29 +66,27 @@ def promote(
     as_json: AsJson = False,
 ) -> None:
     """Judge a sweep's best checkpoint on test, register it in MLflow, and make it champion if its gates open."""
+    from fersweep.api import models
     from fersweep.results.ensembles import choice
     from fersweep.results.evaluate import tables
     from fersweep.results.promote import gates, promotion
-    from fersweep.results.record.home import find_sweep
 
-    wanted = None if gate is None else gates.read_gates(gate)
     try:
-        promoted = promotion.promote(
-            [find_sweep(home, name) for name in names],
-            alias,
-            trial,
-            gates=wanted,
+        promoted = models.promote(
+            names,
+            trial=trial,
+            alias=alias,
+            gate=gate,
             force=force,
             refit=refit,
             ensemble=ensemble,
             licence=licence,
-            pick=None if pick is None else pick.removeprefix("metric="),
-            tell=lambda line: say(line),
+            pick=pick,
+            home=home,
         )
     except promotion.Refused as refusal:
         if as_json:
-            verdicts = [verdict.as_json() for verdict in refusal.verdicts]
-            show({"refused": str(refusal), "verdicts": verdicts}, None, as_json)
+            show(refusal, None, as_json)
         else:
             show(refusal.verdicts, lambda verdicts: gates.render(verdicts, f"to become {alias}"), False)
         raise
@@ -136,14 +134,21 @@ def evaluate(
     as_json: AsJson = False,
 ) -> None:
     """Judge any model on a split of a dataset, with 95 % intervals, the baseline, and the faces that it got wrong."""
-    from fersweep.results.evaluate import page, tables
-    from fersweep.results.evaluate.model_judgement import judge_model
-    from fersweep.results.models.open_model import open_model
+    from fersweep.api import models
+    from fersweep.results.evaluate import tables
 
-    opened = open_model(model if trial is None else f"{model}:{trial}", home)
-    judged = judge_model(opened, home, data, split, tta, classes.split(",") if classes else None, explain, allow_seen)
-    if html is not None:
-        write(html, page.html(judged))
+    judged = models.evaluate(
+        model,
+        trial=trial,
+        data=data,
+        split=split,
+        classes=classes.split(",") if classes else None,
+        tta=tta,
+        explain=explain,
+        allow_seen=allow_seen,
+        html=html,
+        home=home,
+    )
     show(judged, tables.render_judgement, as_json)
 
 
@@ -188,9 +193,10 @@ def export(
     as_json: AsJson = False,
 ) -> None:
     """Write a model to one file that predicts by itself, preprocessing included; the file is checked against the model."""
+    from fersweep.api import models
     from fersweep.results.models import export as exporting
 
-    show(exporting.export(model, out, home), exporting.render, as_json)
+    show(models.export(model, out, home=home), exporting.render, as_json)
 
 
 @champion.command("show")
@@ -198,18 +204,20 @@ def champion_show(alias: Alias = "champion", home: Home = RUNS, as_json: AsJson 
     """Show the model card of the version that has an alias."""
     from rich.markdown import Markdown
 
-    from fersweep.results.champion.champion import champion
+    from fersweep.api import models
 
-    show(champion(home, alias), lambda shown: Markdown(f"# version {shown.version}\n\n{shown.card}"), as_json)
+    show(
+        models.champion(alias, home=home), lambda shown: Markdown(f"# version {shown.version}\n\n{shown.card}"), as_json
+    )
 
 
 @champion.command("history")
 def champion_history(alias: Alias = "champion", home: Home = RUNS, as_json: AsJson = False) -> None:
     """List the versions that had an alias: when, by whom, how they were judged, and what was forced."""
-    from fersweep.results.champion.champion import moves_of
+    from fersweep.api import models
     from fersweep.results.champion.tables import render
 
-    show(moves_of(home, alias), render, as_json)
+    show(models.champion_history(alias, home=home), render, as_json)
 
 
 @champion.command("rollback")
@@ -220,7 +228,7 @@ def champion_rollback(
     as_json: AsJson = False,
 ) -> None:
     """Give an alias back to the version that had it before."""
-    from fersweep.results.champion.champion import rollback
+    from fersweep.api import models
 
-    moved = rollback(home, alias, to, say)
+    moved = models.champion_rollback(to, alias=alias, home=home)
     show(moved, lambda moved: f"version {moved.version} is {alias} again, instead of version {moved.before}", as_json)

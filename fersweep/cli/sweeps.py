@@ -3,9 +3,8 @@
 from __future__ import annotations
 
 import sys
-from contextlib import redirect_stdout
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated
+from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
@@ -26,10 +25,9 @@ from fersweep.cli.output import complain, say, show
 from fersweep.common.errors import InputError
 
 if TYPE_CHECKING:
-    from collections.abc import Callable
+    from collections.abc import Iterator
 
     from fersweep.cluster.driver.run_sweep import Outcome
-    from fersweep.search_spaces.sweep_file.schema import Sweep
 
 app = typer.Typer()
 
@@ -43,20 +41,15 @@ def recipes(
     as_json: AsJson = False,
 ) -> None:
     """List the shipped recipes: task, needs, and time; or print one as YAML."""
-    from fersweep.search_spaces import recipe
-    from fersweep.search_spaces.sweep_file import recipe_list, yaml_file
+    from fersweep.api import sweeps
+    from fersweep.search_spaces.sweep_file import recipe_list
 
     if name is None:
-        show(recipe_list.recipes(), recipe_list.render, as_json)
-        return
-    try:
-        path = recipe(name)
-    except ValueError as error:
-        raise InputError(str(error)) from None
-    if as_json:
-        show(yaml_file.read(path), None, as_json)
+        show(sweeps.recipes(), recipe_list.render, as_json)
+    elif as_json:
+        show(sweeps.recipe(name), None, as_json)
     else:
-        print(path.read_text(), end="")
+        print(sweeps.recipe_path(name).read_text(), end="")
 
 
 @app.command(
@@ -99,13 +92,8 @@ def launch(
     as_json: AsJson = False,
 ) -> None:
     """Run a sweep: search the hparams of a trainable on a dataset. One with `then:` is followed by a second one."""
-    from fersweep.cluster.follow_up import go_on
-    from fersweep.cluster.launch import dry
-    from fersweep.cluster.launch import launch as run
-    from fersweep.cluster.launch_or_resume import launch_or_resume
+    from fersweep.api import launching, machines
     from fersweep.search_spaces.sweep_file import recipe_list
-    from fersweep.search_spaces.sweep_file.consistency import remarks
-    from fersweep.search_spaces.sweep_file.read_sweep import read_sweep
 
     if recipe is None:
         show(recipe_list.recipes(), recipe_list.render, as_json)
@@ -116,36 +104,19 @@ def launch(
         )
     if trust_network and not submit:
         raise InputError("--trust-network without --submit: nothing is sent")
-    options = {"name": name, "search__num_trials": trials, "stop__max_epochs": max_epochs}
-    sweep = read_sweep(recipe, set_ or [], **options)
-    if data is None:
-        found = ", ".join(str(path.parent) for path in sorted(home.glob("data/*/manifest.json"))) or "none"
-        raise InputError(
-            f"--data is missing: a dataset directory made by `fersweep prepare` ({home}/data has: {found})"
-        )
-    for remark in remarks(sweep):
-        say(f"note: {remark}")
+    asked: dict[str, Any] = {"name": name, "trials": trials, "max_epochs": max_epochs, "overrides": set_}
+    where: dict[str, Any] = {"home": home, "address": address}
     if submit:
-        from fersweep.cluster.jobs import submission
-
-        job = submission.submit(sweep, data, home, address, say, trust_network)
-        show(job, lambda job: f"{sweep.name}: job {job.id} is {job.state.lower()}", as_json)
-        return
-    if dry_run:
-        with redirect_stdout(sys.stderr):  # what a sampler of one's own prints is no result
-            checked = dry(sweep, data, home, address, say)
+        job = machines.cluster_submit(recipe, data, **asked, **where, trust_network=trust_network)
+        show(job, lambda job: f"{job.sweep}: job {job.id} is {job.state.lower()}", as_json)
+    elif dry_run:
+        checked = launching.dry_run(recipe, data, **asked, **where)
         if as_json:
             show(checked, None, as_json)
         else:
             print(checked.as_yaml())
-        return
-    run_and_report(
-        lambda: (launch_or_resume if resume else run)(sweep, data, home, address),
-        lambda first, following: go_on(first, following, address),
-        as_json,
-        home,
-        address,
-    )
+    else:
+        report(launching.launched(recipe, data, **asked, **where, resume=resume), as_json, home, address)
 
 
 @app.command(rich_help_panel="Sweeps", epilog="Examples: fersweep resume cnn\n\nfersweep resume cnn --trials +16")
@@ -163,75 +134,66 @@ def resume(
         list[str] | None, typer.Option("--set", help="What may change, e.g. resources.cpus=2", metavar="A.B=C")
     ] = None,
     data: Annotated[str | None, typer.Option(help="Where the dataset is, if it was moved.", metavar="DATASET")] = None,
+    accept_code: Annotated[
+        bool | None,
+        typer.Option(
+            "--accept-code/--keep-code", help="If own code has changed: go on with it, or with the sweep's copy."
+        ),
+    ] = None,
     address: Address = None,
     home: Home = RUNS,
     as_json: AsJson = False,
 ) -> None:
     """Go on with an interrupted sweep where it stopped, or extend a finished one."""
-    from fersweep.cluster.follow_up import go_on
-    from fersweep.cluster.resume import resume as run
-    from fersweep.results.record.home import find_sweep
+    from fersweep.api.launching import resumed
 
-    run_and_report(
-        lambda: run(
-            find_sweep(home, name),
-            address,
-            trials=trials,
-            max_epochs=max_epochs,
-            hours=hours,
-            overrides=set_,
-            data=data,
-            retry_failed=retry_failed,
-        ),
-        lambda first, following: go_on(first, following, address, data=data, retry_failed=retry_failed),
-        as_json,
-        home,
-        address,
+    ended = resumed(
+        name,
+        trials=trials,
+        max_epochs=max_epochs,
+        hours=hours,
+        retry_failed=retry_failed,
+        overrides=set_,
+        data=data,
+        accept_code=accept_code,
+        address=address,
+        home=home,
     )
+    report(ended, as_json, home, address)
 
 
-def run_and_report(
-    run: Callable[[], Outcome],
-    follow: Callable[[Outcome, Sweep], Outcome],
-    as_json: bool,
-    home: Path,
-    address: str | None,
-) -> None:
-    """Run a sweep, then the one that follows it, if one does, and report each. What prints meanwhile is no result."""
-    with redirect_stdout(sys.stderr):
-        outcome = run()
-    report_sweep(outcome, as_json, home, address)
-    if outcome.following is not None:
-        with redirect_stdout(sys.stderr):
-            second = follow(outcome, outcome.following)
-        report_sweep(second, as_json, home, address)
-
-
-def report_sweep(outcome: Outcome, as_json: bool, home: Path, address: str | None = None) -> None:
-    """After a sweep: its best trials and what is next, or why it ended early and how to go on (exit code 1, 130 or 143).
-
-    Of two sweeps (`then:`) JSON has the second one.
+def report(ended: Iterator[Outcome], as_json: bool, home: Path, address: str | None) -> None:
+    """Report each sweep as soon as it has ended: its best trials and what is next, or why it ended early and how to go on (exit
+    code 1, 130 or 143).
     """
-    from fersweep.common.display.terminal import forgiving
+    from fersweep.api.running import SweepFailed, SweepInterrupted, SweepStopped
     from fersweep.common.text import shell
+    from fersweep.results.record.home import resume_command
+
+    try:
+        for outcome in ended:
+            report_sweep(outcome, as_json, home)
+    except (SweepFailed, SweepStopped, SweepInterrupted) as early:
+        again = resume_command(early.directory)
+        again += f" {shell('--address', address)}" if address else ""
+        again += " --retry-failed" if early.all_failed else ""
+        if early.error is not None:
+            complain(early.error, 1)
+        say(f"{early.state}; nothing is lost; go on with: {again}")
+        raise typer.Exit(1 if early.error is not None else 128 + (early.signal or 2)) from None
+
+
+def report_sweep(outcome: Outcome, as_json: bool, home: Path) -> None:
+    """After a sweep that has finished: its best trials, and what is next. Of two sweeps (`then:`) JSON has the second one."""
+    from fersweep.common.display.terminal import forgiving
     from fersweep.results.compare.tables import render_sweep
     from fersweep.results.compare.trials import compare
-    from fersweep.results.record.home import home_option, resume_command
+    from fersweep.results.record.home import home_option
     from fersweep.results.record.sweep_json import read_sweep_json
     from fersweep.results.record.timeline import planned_and_taken
 
     sys.stdout = forgiving(sys.stdout)  # a second sweep follows, whoever reads of the first one
-    name, where, again = outcome.directory.name, home_option(home), resume_command(outcome.directory)
-    again += f" {shell('--address', address)}" if address else ""
-    if outcome.missing:
-        say(outcome.missing)
-    if outcome.all_failed:
-        again += " --retry-failed"
-    if outcome.state != "finished":
-        if outcome.error is not None:
-            complain(outcome.error, 1)
-        say(f"{outcome.state}; nothing is lost; go on with: {again}")
-        raise typer.Exit(1 if outcome.error is not None else 128 + (outcome.signal or 2))
+    name, where = outcome.directory.name, home_option(home)
     following = outcome.following
     if following is None or not as_json:
         show(compare(outcome.directory, top=5), render_sweep, as_json)
@@ -254,14 +216,10 @@ def report_sweep(outcome: Outcome, as_json: bool, home: Path, address: str | Non
 @app.command(rich_help_panel="Sweeps", epilog="Example: fersweep stop cnn")
 def stop(name: Name, home: Home = RUNS, as_json: AsJson = False) -> None:
     """Stop a running sweep, from any machine that sees its home or bucket; its trials are saved, and it can be resumed."""
-    from fersweep.cluster.stop import stop as run
-    from fersweep.results.record.home import find_sweep
+    from fersweep.api import sweeps
 
-    stopped = run(find_sweep(home, name), say)
-    if as_json:
-        show(stopped._asdict(), None, as_json)
-    else:
-        print(stopped.line)
+    stopped = sweeps.stop(name, home=home)
+    show(stopped, lambda stopped: stopped.line, as_json)
     if stopped.state == "running":
         raise typer.Exit(1)
 

@@ -7,6 +7,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+from fersweep.common.display.as_json import AsJson
 from fersweep.common.errors import InputError
 from fersweep.common.files import lock
 from fersweep.results.champion.moves import BY_HAND, MOVES, Move, history, move, settle, version_before
@@ -22,7 +23,7 @@ LOCK = "promote.lock"  # one change of the champion at a time under one home
 
 
 @dataclass(frozen=True)
-class Champion:
+class Champion(AsJson):
     """The version that has an alias. card: Markdown; moves: the alias's history, newest first."""
 
     model: str
@@ -34,7 +35,7 @@ class Champion:
 
 
 @dataclass(frozen=True)
-class Rollback:
+class Rollback(AsJson):
     """An alias was given to `version`; `before` had it."""
 
     alias: str

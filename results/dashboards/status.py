@@ -146,7 +146,7 @@ def status(home: Path, name: str | None = None) -> list[SweepStatus]:
     return [_describe(find_sweep(home, name), refreshed="://" not in name)]
 
 
-def _refresh(directory: Path) -> None:
+def from_bucket(directory: Path) -> None:
     """Make the record of a sweep in a bucket what it is there: a driver on another machine may have gone on with it.
 
     InputError where the bucket has lost the journal.
@@ -168,7 +168,7 @@ def _describe(directory: Path, refreshed: bool = False) -> SweepStatus:
     disk_bytes = _disk_bytes(directory)
     try:
         if refreshed:
-            _refresh(directory)
+            from_bucket(directory)
         return _read(directory, disk_bytes)
     except Exception as error:  # whatever is wrong with one sweep, the others are shown
         reason = _one_line(error).replace(f"{directory}/", "")

@@ -98,6 +98,12 @@ def open_home(home: Path, uri: str | None = None) -> MlflowClient:
         return connect(tracking_uri(home))
 
 
+def is_embedded(client: MlflowClient, home: Path) -> bool:
+    """Whether a client is of the store that lies in a home, and not of a server."""
+    file = sqlite_file(client.tracking_uri)
+    return file is not None and Path(file).resolve().is_relative_to(Path(home).resolve())
+
+
 def _make_store(path: Path) -> None:
     """Make the embedded store under another name first: MLflow makes its tables one by one, and does not repair what it
     left if it is killed, or the disk is full, in between.

@@ -17,6 +17,7 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
+from fersweep.common.display.as_json import AsJson
 from fersweep.common.errors import InputError
 from fersweep.common.files import check_target, replacing
 from fersweep.data_pipeline.tasks.features import is_mixed, is_score, kind, mixed, vector_names
@@ -47,7 +48,7 @@ class Input:
 
 
 @dataclass(frozen=True)
-class ExportedModel:
+class ExportedModel(AsJson):
     """A file that was written, and how far its answers are from the model's.
 
     Attributes:

@@ -24,6 +24,7 @@ from fersweep.results.models.callables import open_callable
 from fersweep.results.models.face_model import FaceModel, Origin
 from fersweep.results.models.learned import older_record, sweep_of
 from fersweep.results.models.names import aliases
+from fersweep.results.models.own_code import admit
 from fersweep.results.record.home import find_sweep, split_spec, sweep_names
 from fersweep.results.record.recorded_sweep import load_sweep
 from fersweep.results.record.sweep_json import read_sweep_json
@@ -40,6 +41,7 @@ def open_model(spec: str, home: Path) -> FaceModel:
     path = Path(spec)
     if (path / "model.json").is_file():
         described = read_model(path)
+        admit(spec, described, path, home)
         if "learned" not in described:
             described["learned"] = older_record(described, *sweep_of(path))
         return FaceModel(spec, described, path)
@@ -87,12 +89,14 @@ def _version_or_trial(spec: str, home: Path) -> FaceModel:
 def open_version(client: MlflowClient, version: ModelVersion, home: Path, name: str) -> FaceModel:
     """A registered version, called `name`."""
     from fersweep.results.mlflow_store import registry
+    from fersweep.results.mlflow_store.connection import is_embedded
 
     checkpoint = registry.fetch(client, version)
     origin, sweep = Origin(int(version.version)), version.tags.get("fersweep.sweep", "")
     if (Path(home) / "sweeps" / sweep / "sweep.json").is_file():
         origin = replace(origin, sweep=sweep, trial=int(version.tags["fersweep.trial"]))
     described = read_model(checkpoint)
+    admit(name, described, checkpoint, home, is_ours=is_embedded(client, home))
     if "learned" not in described:
         whose = None if origin.sweep is None else read_sweep_json(find_sweep(home, origin.sweep))
         is_refit = version.tags.get("fersweep.refit", "none") != "none"
@@ -114,6 +118,7 @@ def _trial(name: str, number: int | None, home: Path) -> FaceModel:
     recorded = load_sweep(find_sweep(home, name))
     trial, checkpoint = recorded.choose_trial(number)
     described, sweep = read_model(checkpoint), recorded.sweep
+    admit(name, described, checkpoint, home, is_ours=True)
     described["groups"] = described.get("groups") or sweep.asked.task.classes or {}  # an older checkpoint has none
     described.setdefault("learned", older_record(described, sweep, refit=False))
     origin = Origin(sweep=sweep.name, trial=trial.number)

@@ -12,6 +12,8 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import NamedTuple
 
+import numpy as np
+
 from fersweep.common.errors import InputError
 from fersweep.common.files import check_target, check_writable, regular_file
 from fersweep.data_pipeline.sources.containers import Folder, as_member
@@ -29,6 +31,7 @@ class Picture(NamedTuple):
     place: Path  # relative: where a copy of it goes in a directory of results
     folder: bool  # found in a folder, not named by the user
     true: str | None = None  # label, as the folder in which it was found says
+    pixels: np.ndarray | None = None  # (H, W, 3) uint8 RGB, of one that is no file; `path` is its number
 
 
 class Inputs(NamedTuple):

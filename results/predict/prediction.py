@@ -42,6 +42,7 @@ class PictureResult:
     """What was seen in a picture.
 
     Attributes:
+        image: its file; of pixels the number in the list that was given.
         faces: from left to right.
         true: the model's class that the picture's folder is called after; the folder's label if the model has no such class.
         error: why the picture, one of a folder, cannot be read.
@@ -75,13 +76,13 @@ def champion(home: Path, alias: str = registry.CHAMPION, uri: str | None = None)
 
 
 def run(
-    names: Sequence[str], specs: Sequence[str], home: Path, options: Options, bundle: Path | None = None
+    names: Sequence[str], specs: Sequence[str | FaceModel], home: Path, options: Options, bundle: Path | None = None
 ) -> list[PictureResult | ClipResult]:
     """What `look` sees in the pictures, then what `video.watch` sees in each clip. All files of `options` are written.
 
     Args:
         names: pictures, folders, videos, numbers of cameras.
-        specs: models (models.open_model).
+        specs: models (models.open_model), by name or opened.
         bundle: the file face_landmarker.task; None finds it (data_pipeline/faces/landmarker_bundle.py).
 
     Raises InputError, before anything is written, if an input, a model or a place to write to is wrong.
@@ -99,7 +100,8 @@ def run(
         if path is not None:
             check_target(path, f"--{suffix[1:]}", (suffix,))
     with ExitStack() as stack:
-        recogniser = stack.enter_context(Recogniser([open_model(spec, home) for spec in specs], bundle))
+        models = [spec if isinstance(spec, FaceModel) else open_model(spec, home) for spec in specs]
+        recogniser = stack.enter_context(Recogniser(models, bundle))
         recogniser.check_window(options.watching.window)
         tables = [stack.enter_context(FaceTable(path, recogniser)) for path in options.rows]
         pictures = list(look(inputs.pictures, recogniser))
@@ -114,10 +116,21 @@ def run(
     return [*pictures, *clips]
 
 
-def predict(images: Sequence[Path], models: Sequence[FaceModel], bundle: Path | None = None) -> list[PictureResult]:
-    """The faces of each image and their class probabilities, as `look` sees them."""
+def predict(
+    images: Sequence[Path | np.ndarray], models: Sequence[FaceModel], bundle: Path | None = None
+) -> list[PictureResult]:
+    """The faces of each image and their class probabilities, as `look` sees them.
+
+    images: files, or pixels: (H, W, 3) uint8 RGB, which are seen as a file of the same pixels is.
+    """
     with Recogniser(models, bundle) as recogniser:
-        return list(look([Picture(path, Path(path.name), folder=False) for path in images], recogniser))
+        return list(look([_picture(number, image) for number, image in enumerate(images)], recogniser))
+
+
+def _picture(number: int, image: Path | np.ndarray) -> Picture:
+    if isinstance(image, Path):
+        return Picture(image, Path(image.name), folder=False)
+    return Picture(Path(str(number)), Path(str(number)), folder=False, pixels=image)
 
 
 def look(pictures: Sequence[Picture], recogniser: Recogniser) -> Iterator[PictureResult]:
@@ -140,7 +153,7 @@ def look(pictures: Sequence[Picture], recogniser: Recogniser) -> Iterator[Pictur
 def _faces(picture: Picture, recogniser: Recogniser) -> list[Seen] | str:
     """The faces of a picture, or why it cannot be read."""
     try:
-        return recogniser.faces(read_photo(picture.path))
+        return recogniser.faces(read_photo(picture.path) if picture.pixels is None else picture.pixels)
     except InputError as error:
         if not picture.folder:
             raise

@@ -13,6 +13,8 @@ from typing import Any
 import numpy as np
 
 from fersweep.common.display.tables import short
+from fersweep.common.own_code import copies
+from fersweep.common.own_code.code import is_own
 from fersweep.common.text import printable_lines
 from fersweep.data_pipeline.tasks.features import described, vector_names
 from fersweep.data_pipeline.tasks.task import Task
@@ -87,7 +89,19 @@ def _what(sweep: SweepJson, trial: TrialRecord, task: Task, figures: Figures) ->
     hparams = ", ".join(
         f"{name} {short(value)}" for name, value in sweep.named(trial).items() if value not in (None, [])
     )
-    return f"{what}. It sees {sees} and answers {', '.join(groups)}.\n\nHyperparameters: {hparams}."
+    return f"{what}. It sees {sees} and answers {', '.join(groups)}.\n\nHyperparameters: {hparams}.{_code(asked.trainable)}"
+
+
+def _code(trainable: str) -> str:
+    """Of a trainable of somebody's own: that its code is kept with the model, and is run."""
+    if not is_own(trainable):
+        return ""
+    code = copies.find(trainable, "trainable")
+    files = f"{len(code.files)} file{'s' * (len(code.files) > 1)}, {code.num_lines:,} lines, sha256 {code.sha256}"
+    return (
+        f"\n\n**Code.** The net is made by `{code.asked}` ({files}), which is not part of fersweep and is kept with the model: "
+        "**whoever loads the model runs that code.**"
+    )
 
 
 def _schedule(sweep: SweepJson, steps: Sequence[Step]) -> str:

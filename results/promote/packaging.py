@@ -20,6 +20,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from fersweep import trainables
+from fersweep.common.own_code.code import is_own
 from fersweep.common.processes import ROOT
 from fersweep.data_pipeline.faces.landmarker_bundle import find_bundle
 from fersweep.data_pipeline.tasks.features import is_mixed, vector_names
@@ -114,7 +115,8 @@ def requirements(described: Mapping[str, Any]) -> list[str]:
     names = ["mlflow", "pandas", "pyarrow", "pydantic", *PHOTOS]
     for member in described.get("members") or [described]:
         name = member["trainable"]
-        names += [*REQUIREMENTS[trainables.load(name).FRAMEWORK], *MORE.get(name, [])]
+        names += [*REQUIREMENTS[trainables.framework(name)], *MORE.get(name, [])]
+        names += trainables.requirements(name) if is_own(name) else []
         if member["hparams"].get("head") == "trees":
             names.append("treelite")
     return [f"{name}=={version(name).split('+')[0]}" for name in dict.fromkeys(names)]

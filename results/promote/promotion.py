@@ -65,6 +65,9 @@ class Refused(RuntimeError):
             done += UNASKED
         super().__init__(f"{done}: refused by {failed}; --force promotes it all the same")
 
+    def as_json(self) -> dict[str, Any]:
+        return {"refused": str(self), "verdicts": [verdict.as_json() for verdict in self.verdicts]}
+
 
 @dataclass(frozen=True)
 class Promoted:

@@ -5,16 +5,19 @@ from __future__ import annotations
 import contextlib
 import os
 import re
+from collections.abc import Mapping
 from pathlib import Path
 
 from fersweep.common.errors import InputError
 from fersweep.common.files import check_name, check_writable, lock, write_whole
+from fersweep.common.own_code import copies
 from fersweep.common.text import masked, shell
 from fersweep.common.untrusted import is_plain_name
 from fersweep.results.record import journal
 from fersweep.results.record.drivers import HEARTBEAT, LOCK
 from fersweep.results.record.storage import Storage
 from fersweep.results.record.sweep_json import MOST_BYTES, parse_sweep_json, read_sweep_json
+from fersweep.search_spaces.sweep_file.own_code import own_code
 
 RECORD = ("sweep.json", "journal.jsonl")
 
@@ -91,10 +94,10 @@ def refresh(storage: Storage, sweep_dir: Path) -> None:
     """`pull`, unless a driver on this machine is ahead of the bucket."""
     record = _record(storage, sweep_dir)
     if not sweep_dir.is_dir():
-        _write(sweep_dir, *record)
+        _write(sweep_dir, record)
         return
     with contextlib.suppress(TimeoutError), lock(sweep_dir / LOCK, 0):
-        _write(sweep_dir, *record)
+        _write(sweep_dir, record)
 
 
 def pull(storage: Storage, sweep_dir: Path) -> None:
@@ -103,11 +106,11 @@ def pull(storage: Storage, sweep_dir: Path) -> None:
     Raises InputError where what the bucket holds is no record of this sweep, or it has lost the journal (what is here may
     be the last copy), and OSError; nothing is written then.
     """
-    _write(sweep_dir, *_record(storage, sweep_dir))
+    _write(sweep_dir, _record(storage, sweep_dir))
 
 
-def _record(storage: Storage, sweep_dir: Path) -> tuple[bytes, bytes]:
-    """The journal and `sweep.json` in a bucket. As `pull`."""
+def _record(storage: Storage, sweep_dir: Path) -> dict[str, bytes]:
+    """The journal, `sweep.json` and what is missing here of own code, in a bucket. As `pull`."""
     directory, content = _stored(storage, Path(sweep_dir).parent)
     if directory.name != Path(sweep_dir).name:
         raise InputError(
@@ -116,12 +119,25 @@ def _record(storage: Storage, sweep_dir: Path) -> tuple[bytes, bytes]:
     events = journal.Segments(storage).read()
     if not events:
         refuse_missing_journal(storage, journal.SweepRecord())
-    return events, content
+    code = _code(storage, content, Path(sweep_dir))
+    return {"journal.jsonl": events, **code, "sweep.json": content}
 
 
-def _write(sweep_dir: Path, events: bytes, sweep_json: bytes) -> None:
-    write_whole(sweep_dir / "journal.jsonl", events)
-    write_whole(sweep_dir / "sweep.json", sweep_json)
+def _code(storage: Storage, content: bytes, sweep_dir: Path) -> dict[str, bytes]:
+    """The copies of own code that a sweep needs and its local directory lacks. What they hold is checked when they are run."""
+    asked = parse_sweep_json(content, f"{storage.address}: sweep.json", sweep_dir.resolve().parents[1]).asked
+    files: dict[str, bytes] = {}
+    for name in own_code(asked).values():
+        copy = f"{copies.DIRECTORY}/{name}"
+        if not (sweep_dir / copy).is_dir() and name in storage.names(copies.DIRECTORY):
+            files |= storage.read_all(copy)
+    return files
+
+
+def _write(sweep_dir: Path, files: Mapping[str, bytes]) -> None:
+    for path, content in files.items():
+        (sweep_dir / path).parent.mkdir(parents=True, exist_ok=True)
+        write_whole(sweep_dir / path, content)
 
 
 def refuse_missing_journal(storage: Storage, record: journal.SweepRecord) -> None:

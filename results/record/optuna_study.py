@@ -11,7 +11,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import dataclass
 from functools import lru_cache
-from typing import TYPE_CHECKING, Protocol
+from typing import TYPE_CHECKING, Literal, Protocol
 
 from fersweep.common.errors import InputError
 from fersweep.results.record.journal import SweepRecord, TrialRecord
@@ -26,7 +26,7 @@ class Goal(Protocol):
     """What trials are judged by; hashable, and the same for the whole sweep."""
 
     @property
-    def directions(self) -> tuple[str, ...]:
+    def directions(self) -> tuple[Literal["maximize", "minimize"], ...]:
         """`maximize` or `minimize`, one for each objective."""
         ...
 
@@ -55,7 +55,7 @@ class OneMetric:
     mode: str
 
     @property
-    def directions(self) -> tuple[str, ...]:
+    def directions(self) -> tuple[Literal["maximize", "minimize"], ...]:
         return ("maximize" if self.mode == "max" else "minimize",)
 
     def values(self, trial: TrialRecord) -> list[float] | None:
@@ -119,15 +119,20 @@ def study_of(record: SweepRecord, metric: str, mode: str, judge_stopped: bool = 
     judge_stopped: stopped trials that have a value are COMPLETE, too. Optuna's plots and importances look at complete
     trials alone, which under a scheduler are the good ones: what makes a trial bad could not be seen.
     """
+    return study_for(record, OneMetric(metric, mode), judge_stopped)
+
+
+def study_for(record: SweepRecord, goal: Goal, judge_stopped: bool = False, name: str | None = None) -> optuna.Study:
+    """The same for any goal, such as an Order with several objectives. `name`: of the study."""
     import optuna
 
     trials = [
-        frozen(trial, OneMetric(metric, mode), judge_stopped)
+        frozen(trial, goal, judge_stopped)
         if trial.repeat_of is None
         else optuna.trial.create_trial(state=optuna.trial.TrialState.FAIL)  # it keeps its number, and says nothing
         for trial in record.trials.values()
     ]
-    direction = "maximize" if mode == "max" else "minimize"
-    study = optuna.create_study(direction=direction, sampler=optuna.samplers.RandomSampler(seed=0))
+    sampler = optuna.samplers.RandomSampler(seed=0)
+    study = optuna.create_study(study_name=name, directions=list(goal.directions), sampler=sampler)
     study.add_trials(trials)
     return study

@@ -104,6 +104,15 @@ class Storage:
             (to / file).write_bytes(self.read(f"{name}/{file}"))
         return to
 
+    def read_all(self, directory: str) -> dict[str, bytes]:
+        """The files in a directory and below it: name, from the storage's own place on → content."""
+        if self._bucket is None:
+            paths = [path for path in (self._path / directory).rglob("*") if path.is_file()]
+            names = [path.relative_to(self._path).as_posix() for path in paths]
+        else:
+            names = [f"{directory}/{file}" for file in filter(is_plain_path, self._bucket.files(directory))]
+        return {name: self.read(name) for name in names}
+
     def move(self, name: str, to: str) -> None:
         """Give a file or a directory another name, which is free."""
         if self._bucket is None:

@@ -14,6 +14,7 @@ from pydantic import AfterValidator, BaseModel, ConfigDict, Field, FiniteFloat, 
 
 from fersweep.common.display.tables import duration
 from fersweep.common.errors import InputError
+from fersweep.common.own_code import copies
 from fersweep.common.stores.buckets import is_address
 from fersweep.common.text import masked
 from fersweep.common.untrusted import MB, parse_json, read_regular, why
@@ -191,6 +192,7 @@ class SweepJson(_Part):
         fetched: what the trainable got from outside, such as pretrained weights → its sha256.
         planned: what `fersweep plan` said of this sweep and these data, if anything.
         teacher: of a sweep with `distil`.
+        code_places: name of own code → where it was read; the sweep's directory has a copy, below `code/`.
         home: the home that holds the sweep now, which may have been moved since.
     """
 
@@ -216,6 +218,7 @@ class SweepJson(_Part):
     fetched: dict[str, str] = {}
     planned: Planned | None = None
     teacher: Teacher | None = None
+    code_places: dict[str, str] = {}
     home: Path
 
     @field_validator("num_by_class")
@@ -319,13 +322,15 @@ class SweepJson(_Part):
 def read_sweep_json(sweep_dir: Path) -> SweepJson:
     """The `sweep.json` of a sweep's directory. Raises InputError if it cannot be read.
 
-    `home` in it is where the directory is now, and a dataset that was below the home is looked for there, too.
+    `home` in it is where the directory is now, and a dataset that was below the home is looked for there, too. From then on,
+    the copies of own code in the directory are known (common/own_code/copies.py).
     """
     path = Path(sweep_dir) / FILE
     try:
         content = read_regular(path, MOST_BYTES)
     except OSError as error:
         raise InputError(f"{path} is not a sweep's record: {why(error)}") from error
+    copies.note(Path(sweep_dir))
     return parse_sweep_json(content, path, path.resolve().parents[2])
 
 

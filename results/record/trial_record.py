@@ -88,6 +88,11 @@ class Epochs(Listed[Row]):
         else:
             self._rows.append(row)
 
+    @property
+    def names(self) -> list[str]:
+        """What the rows have, `epoch` among it."""
+        return list(self._names if self._rows is None else dict.fromkeys(name for row in self._rows for name in row))
+
     def column(self, name: str) -> Sequence[float]:
         """One metric at each epoch; NaN where it has none."""
         if self._rows is not None:

@@ -15,6 +15,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+from fersweep.common.display.as_json import AsJson
 from fersweep.common.display.page import Library, Section, folded, html_table, page, subheading, tiles
 from fersweep.common.display.tables import duration, short
 from fersweep.common.errors import InputError
@@ -44,13 +45,14 @@ TOP = 10
 
 
 @dataclass(frozen=True)
-class WrittenReport:
-    """The name of a sweep, the path of its page, its size, and how long it took to make."""
+class WrittenReport(AsJson):
+    """The name of a sweep, the path of its page, its size, how long it took to make, and whether its MLflow run has one, too."""
 
     sweep: str
     report: str
     bytes: int
     seconds: float
+    mlflow: bool = False
 
 
 def write_report(

@@ -7,7 +7,7 @@ from collections.abc import Iterator, Mapping
 from typing import Any, cast
 from unicodedata import category
 
-from fersweep import trainables
+from fersweep import search_spaces, trainables
 from fersweep.common.text import masked, one_line
 from fersweep.search_spaces.sweep_file.schema import Older, Resources, Stop, Sweep
 from fersweep.search_spaces.sweep_file.searched_space import cannot_be_built, drawn, drawn_from, wider_values
@@ -173,7 +173,7 @@ def _of_space(sweep: Sweep) -> list[str]:
     lines: list[str] = []
     beyond = dict.fromkeys(f"{each.name} {each.value!r} (there {each.there})" for each in wider_values(sweep))
     if beyond:
-        lines.append(f"wider than search_spaces/{sweep.trainable}.py: {', '.join(beyond)}")
+        lines.append(f"wider than {search_spaces.file_of(sweep.trainable)}: {', '.join(beyond)}")
     if (unbuilt := cannot_be_built(sweep)) is not None:
         share, reason = unbuilt
         lines.append(f"{100 * share:.3g} % of sampled points cannot be built, and their trials fail: {reason}")

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import re
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any, cast
 
@@ -11,6 +12,7 @@ from pydantic import ValidationError
 from fersweep import search_spaces, trainables
 from fersweep.common.errors import InputError
 from fersweep.common.files import regular_file
+from fersweep.common.own_code import copies
 from fersweep.search_spaces.sweep_file import yaml_file
 from fersweep.search_spaces.sweep_file.consistency import refuse_contradictions, refuse_secrets
 from fersweep.search_spaces.sweep_file.consistency import replaced as replaced_by
@@ -25,23 +27,25 @@ from fersweep.search_spaces.sweep_file.space.layers import spread_lists
 OPTIONS = {"name": "--name", "search__num_trials": "--trials", "stop__max_epochs": "--max-epochs"}
 
 
-def read_sweep(recipe_or_file: str, overrides: list[str], **replaced: Any) -> Sweep:
+def read_sweep(asked: str | Path | Mapping[str, Any], overrides: Sequence[str], **replaced: Any) -> Sweep:
     """The sweep in a YAML file or a shipped recipe, with `a.b=c` overrides; every mistake is an InputError.
 
     Args:
-        recipe_or_file: a path, or the name of a file in search_spaces/recipes.
+        asked: a path, the name of a file in search_spaces/recipes, or the content of a sweep file.
         overrides: `key.path=value`, the value read as YAML.
         replaced: `key__path=value` that wins over both where it is not None (the command line's own options).
     """
-    path, origin = Path(recipe_or_file), ""
-    if "://" in recipe_or_file:
-        raise InputError(f"{recipe_or_file}: a sweep file is on this machine: want its path, or a recipe's name")
+    if isinstance(asked, Mapping):
+        return _checked(yaml_file.plain(asked), "sweep", None, overrides, replaced)
+    path, origin = Path(asked), ""
+    if "://" in str(asked):
+        raise InputError(f"{asked}: a sweep file is on this machine: want its path, or a recipe's name")
     try:
         if path.suffix in (".yaml", ".yml") or path.is_file():
             regular_file(path, "sweep file")
             origin = f"{path}: "
         else:
-            path = search_spaces.recipe(recipe_or_file)
+            path = search_spaces.recipe(str(asked))
         content = yaml_file.read(path)
     except InputError:
         raise
@@ -49,25 +53,43 @@ def read_sweep(recipe_or_file: str, overrides: list[str], **replaced: Any) -> Sw
         raise InputError(f"{origin}{error}") from None
     except OSError as error:
         raise InputError(f"sweep file {path}: {error.strerror}") from None
+    what = f"recipe {path.stem}" if path.parent == search_spaces.RECIPES else str(path)
+    return _checked(content, what, path.stem, overrides, replaced, path.parent)
+
+
+def _checked(
+    content: Any,
+    what: str,
+    name: str | None,
+    overrides: Sequence[str],
+    replaced: Mapping[str, Any],
+    beside: Path | None = None,
+) -> Sweep:
+    """The sweep that the content of a file asks for. what: how its mistakes begin; name: where it says none itself; beside:
+    the folder where its own code is looked for first.
+    """
     if not isinstance(content, dict):
         raise InputError(
-            f"{path}: a sweep file is a mapping of name, task, trainable, …; this is {type(content).__name__}"
+            f"{what}: a sweep file is a mapping of name, task, trainable, …; this is {type(content).__name__}"
         )
-    fields, what = cast(dict[str, Any], content), str(path)
-    if path.parent == search_spaces.RECIPES:
-        what = f"recipe {path.stem}"
+    fields = cast(dict[str, Any], content)
+    if beside is not None:
+        copies.note(beside)  # a job's sweep file has the code of its trainable beside it
+    _resolve_trainable(fields, what, beside)
     _spread_lists(fields, what, {})
     given: dict[str, str] = {}
     replaced_by(fields, [override.partition("=")[0] for override in overrides])
     for override in overrides:
         change(fields, override)
         given[override.partition("=")[0]] = f"--set {shown(override)}"
+    _resolve_trainable(fields, given.get("trainable", what), None)
     _spread_lists(fields, what, given)
     for key, value in replaced.items():
         if value is not None:
             put(fields, key.split("__"), value)
             given[key.replace("__", ".")] = OPTIONS.get(key, key)
-    fields.setdefault("name", path.stem)
+    if name is not None:
+        fields.setdefault("name", name)
     try:
         sweep = _validated(fields)
         refuse_contradictions(sweep)
@@ -77,9 +99,18 @@ def read_sweep(recipe_or_file: str, overrides: list[str], **replaced: Any) -> Sw
     return sweep
 
 
+def _resolve_trainable(content: dict[str, Any], origin: str, beside: Path | None) -> None:
+    """Name own code with the digits of its content. Raises InputError."""
+    if isinstance(asked := content.get("trainable"), str):
+        try:
+            content["trainable"] = trainables.resolve(asked, beside)
+        except InputError as error:
+            raise InputError(f"{origin}: {error}") from None
+
+
 def _spread_lists(content: dict[str, Any], origin: str, given: dict[str, str]) -> None:
     space, trainable = content.get("space"), content.get("trainable")
-    if isinstance(space, dict) and isinstance(trainable, str) and trainable in trainables.NAMES | trainables.more():
+    if isinstance(space, dict) and isinstance(trainable, str):
         try:
             spread_lists(cast(dict[str, Any], space), trainable, given or None)
         except ValueError as error:

@@ -6,6 +6,7 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, cast
 
 from fersweep import search_spaces
+from fersweep.common.display.as_json import AsJson
 from fersweep.search_spaces.sweep_file import yaml_file
 
 if TYPE_CHECKING:
@@ -27,7 +28,7 @@ TIMES = {  # results/leaderboard.md
 
 
 @dataclass(frozen=True)
-class Recipe:
+class Recipe(AsJson):
     """about: the first line of its comment. time, hardware: None where it was not measured."""
 
     name: str

@@ -16,6 +16,7 @@ from pydantic import ValidationError
 
 from fersweep import search_spaces, trainables
 from fersweep.common.errors import hint
+from fersweep.common.own_code.code import is_own
 from fersweep.common.text import one_line
 from fersweep.search_spaces.sweep_file.schema import Space
 from fersweep.search_spaces.sweep_file.space.choices import drawn_as, drawn_params, read_list
@@ -114,6 +115,8 @@ def named_as_in_a_sweep_file(sweep: Sweep, params: dict[str, Any], hparams: dict
         params: what its sampler drew.
         hparams: what it trains with. They stay as they are where the space has changed since.
     """
+    if is_own(sweep.trainable):  # a look at a sweep runs nobody's code
+        return {**params, **hparams}
     replayed, whole = narrowed(sweep, _Replay(params)), _lists_of_choices(sweep)
     try:
         search_spaces.load(sweep.trainable).space(replayed)
@@ -164,7 +167,7 @@ def check_space(sweep: Sweep) -> None:
     check_names(asked.fix, asked.range, calls, lists(sweep.trainable))
     check_wider(sweep.trainable, asked)
     if not hasattr(space, "POINTS"):
-        raise ValueError(f"search_spaces/{sweep.trainable}.py has no POINTS")
+        raise ValueError(f"{search_spaces.file_of(sweep.trainable)} has no POINTS")
     distributions(sweep)
     first_points(sweep)
     search = sweep.search

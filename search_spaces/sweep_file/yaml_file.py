@@ -11,10 +11,14 @@ from __future__ import annotations
 
 import re
 from collections import Counter
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
 import yaml
+
+from fersweep.common.display.tables import short
+from fersweep.common.errors import InputError
 
 MAX_CHARS = 100_000
 
@@ -53,15 +57,48 @@ def _error(what: str, at: Any) -> yaml.MarkedYAMLError:
     return yaml.MarkedYAMLError(None, None, what, at.start_mark)
 
 
-_Loader.add_implicit_resolver(
-    "tag:yaml.org,2002:float", re.compile(r"[-+]?(\d+\.?\d*|\.\d+)[eE][-+]?\d+$"), list("-+.0123456789")
-)
+FLOAT = "tag:yaml.org,2002:float", re.compile(r"[-+]?(\d+\.?\d*|\.\d+)[eE][-+]?\d+$"), list("-+.0123456789")
+_Loader.add_implicit_resolver(*FLOAT)
 
 
 def read(path: Path) -> Any:
     """The value in a file. Raises ValueError (one line, without the path) or OSError."""
     with path.open(encoding="utf-8") as file:
         return load(file.read(MAX_CHARS + 1))  # no more: it may be a device, or the wrong file
+
+
+class _Dumper(yaml.SafeDumper):
+    """Writes what Python code has in place of plain values: tuples, paths, NumPy's numbers."""
+
+    def ignore_aliases(self, data: Any) -> bool:
+        return True
+
+    def represent_other(self, data: Any) -> yaml.Node:
+        if isinstance(data, Path):
+            return self.represent_data(str(data))
+        if hasattr(data, "tolist"):
+            return self.represent_data(data.tolist())
+        raise ValueError(f"{type(data).__name__} {short(data)!r} is no value of a sweep file")
+
+
+_Dumper.add_representer(None, _Dumper.represent_other)  # pyright: ignore[reportArgumentType]
+_Dumper.add_implicit_resolver(*FLOAT)
+
+
+def dump(value: Any) -> str:
+    """A value of Python as YAML of one line. Raises InputError for what has none."""
+    try:
+        return yaml.dump(value, Dumper=_Dumper, default_flow_style=True, width=MAX_CHARS).removesuffix("...\n").strip()
+    except (ValueError, RecursionError) as error:
+        raise InputError(f"sweep: {str(error) or 'nested too deep'}") from None
+
+
+def plain(content: Mapping[str, Any]) -> Any:
+    """The content of a sweep file that was written as Python's values, as if it had been read from one. InputError."""
+    try:
+        return load(dump(dict(content)))
+    except ValueError as error:
+        raise InputError(str(error) if isinstance(error, InputError) else f"sweep: {error}") from None
 
 
 def load(text: str) -> Any:

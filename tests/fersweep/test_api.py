@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import ast
+import inspect
 import os
+import pydoc
 import subprocess
 import sys
 from pathlib import Path
@@ -31,6 +33,16 @@ def test_every_name_is_there_for_people_and_for_type_checkers() -> None:
     assert {*fersweep.__all__, "__version__"} <= set(dir(fersweep))
     with pytest.raises(AttributeError, match="no attribute 'lunch'"):
         fersweep.lunch  # pyright: ignore[reportAttributeAccessIssue]  # noqa: B018
+
+
+def test_help_says_what_a_function_wants() -> None:
+    for name in set(fersweep.__all__) - {"Task", "TaskSpec"}:
+        assert getattr(fersweep, name).__doc__, name
+    shown = pydoc.plain(pydoc.render_doc(fersweep.prepare))
+    for name, option in (("image_size", "Side of the stored faces"), ("landmarks", "Keep the 478 landmarks")):
+        assert f"{name}: {option}" in shown
+        assert name in inspect.signature(fersweep.prepare).parameters
+    assert "SweepInterrupted" in pydoc.plain(pydoc.render_doc(fersweep.launch))
 
 
 def test_importing_it_loads_the_standard_library_alone() -> None:

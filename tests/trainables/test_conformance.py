@@ -63,6 +63,21 @@ HPARAMS: dict[str, list[dict[str, Any]]] = {
          "freeze_epochs": 1, "head_units": [8], "head_dropout": [0.1, 0.2], "drop_path": 0.1, "rotation": 10},
         {"backbone": "mobilenetv3_small_100", "weights": "none", "image_size": 32, "head": "trees", "trees_per_epoch": 2, "tree_leaves": 4},
     ],
+    "own_torch_pixels": [
+        {"kind": "dropout", "rate": 0.3, "image_size": 32, "ema_decay": 0.9, "rotation": 10, "mixup": 0.4, "erasing": 0.5, "sam_rho": 0.05, "tta": True,
+         "schedule": "one_cycle", "schedule_epochs": 5, "clipnorm": 1.0, "precision": "bf16", "batch_size": "auto", "weight_decay": 1e-2},
+        {"kind": "plain", "optimizer": "sgd", "precision": "fp16", "schedule": "plateau", "plateau_patience": 1, "sampling": "balanced", "loss": "focal"},
+    ],
+    "own_torch_features": [
+        {"width": 4, "ema_decay": 0.9, "transform": "logit", "schedule": "cosine", "schedule_epochs": 5, "class_weights": 0.5, "label_smoothing": 0.1,
+         "learning_rate": 1e-2, "precision": "bf16"},
+        {"width": 4, "standardise": False, "sam_rho": 0.05, "optimizer": "adamw", "warmup_epochs": 1, "soft_labels": True},
+    ],
+    "own_keras_features": [
+        {"units": [8, 4], "dropout": 0.3, "ema_momentum": 0.9, "transform": "logit", "standardise": True, "schedule": "cosine", "optimizer": "adamw",
+         "weight_decay": 1e-3, "class_weights": 0.5, "label_smoothing": 0.1, "learning_rate": 1e-2},
+    ],
+    "own_keras_pixels": [{"ema_momentum": 0.9, "optimizer": "sgd", "learning_rate": 1e-2, "batch_size": 32}, {"filters": 4}],
 }  # fmt: skip
 GO_ON = """
 import json, sys
@@ -81,7 +96,7 @@ CASES = [
     for name, many in HPARAMS.items()
     for i, hparams in enumerate(many)
     for features in (trainables.load(name).FEATURES or ("blendshapes",))
-    if "landmarks" not in features or (features != "landmarks" and name == "blendshape_dense")
+    if "landmarks" not in features or (features != "landmarks" and name in ("blendshape_dense", "own_torch_features"))
 ]
 CASES += [
     pytest.param("curve", HPARAMS["curve"][0], "folds", id="curve-folds"),

@@ -24,9 +24,9 @@ from fersweep.trainables.cnn.hparams import Hparams
 from fersweep.trainables.cnn.net import CNN
 from fersweep.trainables.protocol import TrialFailed
 from fersweep.trainables.torch_training import device as devices
-from fersweep.trainables.torch_training.classifier import targets
 from fersweep.trainables.torch_training.cpu_convolutions import quicken
 from fersweep.trainables.torch_training.layers import Dropout
+from fersweep.trainables.torch_training.loop import targets
 from fersweep.trainables.torch_training.optimisation import Average, Plateau, Training, rate_factors, unfrozen_at
 
 pytestmark = pytest.mark.slow

@@ -9,6 +9,8 @@ A model that can be exported offers
     EXPORTS                 suffixes of the formats that `write` can write it in
     card                    what the file says about it: the keys of model.json
     predict_exactly(x)      `predict` in float32 throughout, as the file computes
+    to_onnx()               an onnx.ModelProto that answers as `predict` does: of a trainable of somebody's own, whose EXPORTS are
+                            (".onnx",), in place of our writers
 
 results/models/export.py writes such files and compares their answers with the model's.
 """
@@ -43,7 +45,12 @@ def write(model: Any, path: Path) -> None:
 
         ensemble_files.write(model, path, write)
         return
-    if trainables.load(model.card["trainable"]).FRAMEWORK == "tensorflow":
+    if hasattr(model, "to_onnx"):
+        from fersweep.trainables.exports import onnx_files
+
+        onnx_files.write(model.to_onnx(), model.card, path)
+        return
+    if trainables.framework(model.card["trainable"]) == "tensorflow":
         from fersweep.trainables.exports import keras_files as files
     else:
         from fersweep.trainables.exports import torch_files as files

@@ -30,6 +30,13 @@ BATCH = 512
 MAX_FILE_BYTES = 2**31  # of a protobuf message
 
 
+def write(graph: Any, card: dict[str, Any], path: Path) -> None:
+    """Write a graph, an onnx.ModelProto, with what it says of itself."""
+    for key, value in card.items():
+        graph.metadata_props.add(key=key, value=json.dumps(value))
+    path.write_bytes(graph.SerializeToString())
+
+
 def read_onnx(path: Path) -> tuple[dict[str, Any], Callable[[np.ndarray], np.ndarray]]:
     """What is known of the model, with the keys of a model.json, and the function (N, …) → (N, C) probabilities.
 

@@ -1,7 +1,8 @@
-"""Exports of nets of pixels: .onnx (torch's exporter) and .safetensors (weights, and model.json as metadata).
+"""Exports of nets in PyTorch: .onnx (torch's exporter) and .safetensors (weights, and model.json as metadata).
 
-The graph maps gray faces (N, H, W) uint8, in the size of the dataset's, to probabilities (N, C): normalisation, resizing
-and softmax are part of it, the weights are the averaged ones where training kept an average, in float32.
+The graph maps gray faces (N, H, W) uint8, in the size of the dataset's, or raw features (N, F) float32 to probabilities (N, C):
+normalisation, resizing or transform, and softmax are part of it, the weights are the averaged ones where training kept an
+average, in float32.
 """
 
 # safetensors and parts of torch have no types.
@@ -15,7 +16,7 @@ import logging
 import tempfile
 import warnings
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import numpy as np
 import torch
@@ -25,22 +26,21 @@ from fersweep.common.processes import silent_stderr
 from fersweep.trainables.exports.card import check_card, of_file
 from fersweep.trainables.saved_model import write_checkpoint
 from fersweep.trainables.torch_training.augment import resized
+from fersweep.trainables.torch_training.classifier import TorchClassifier
 from fersweep.trainables.torch_training.cpu_convolutions import plain
-
-if TYPE_CHECKING:
-    from fersweep.trainables.torch_training.classifier import TorchClassifier
-
+from fersweep.trainables.torch_training.loop import TorchLoop
+from fersweep.trainables.torch_training.vectors import VectorClassifier
+from fersweep.trainables.vectors import LOGIT_CLIP
 
 OPSET = 20
 
 
-class _Whole(nn.Module):
+class _OfFaces(nn.Module):
     """Bytes of faces → probabilities."""
 
     def __init__(self, classifier: TorchClassifier):
         super().__init__()
         self.net = predicting_net(classifier)
-        plain(self.net)
         self.mean, self.std = (float(classifier.statistics[name][0]) for name in ("mean", "std"))
         self.size = classifier.hparams.image_size
 
@@ -49,19 +49,44 @@ class _Whole(nn.Module):
         return self.net(resized(normalised, self.size)).softmax(dim=1)
 
 
-def predicting_net(classifier: TorchClassifier) -> Any:
+class _OfFeatures(nn.Module):
+    """Features as the task gives them → probabilities."""
+
+    def __init__(self, classifier: VectorClassifier):
+        super().__init__()
+        preparation = classifier.preparation
+        self.net, self.takes_logits = predicting_net(classifier), preparation.takes_logits
+        for name in ("scored", "shift", "scale"):
+            self.register_buffer(name, torch.from_numpy(getattr(preparation, name)))
+
+    def forward(self, features: Tensor) -> Tensor:
+        if self.takes_logits:
+            clipped = features.clamp(*LOGIT_CLIP)
+            features = torch.where(self.scored, (clipped / (1 - clipped)).log(), features)
+        return self.net((features - self.shift) / self.scale).softmax(dim=1)
+
+
+def predicting_net(classifier: TorchLoop) -> Any:
     """A copy of the net that predicts, on the CPU."""
-    return copy.deepcopy(classifier.training.predicting_net()).cpu()
+    net = copy.deepcopy(classifier.training.predicting_net()).cpu()
+    plain(net)
+    return net
 
 
-def write(classifier: TorchClassifier, path: Path) -> None:
+def write(classifier: TorchLoop, path: Path) -> None:
     """Write the classifier to `path`; its suffix is the format."""
     {".onnx": _write_onnx, ".safetensors": _write_safetensors}[path.suffix](classifier, path)
 
 
-def _write_onnx(classifier: TorchClassifier, path: Path) -> None:
-    height, width = classifier.model["preprocessing"]["image_size"]
-    example = torch.zeros(2, height, width, dtype=torch.uint8)
+def _write_onnx(classifier: TorchLoop, path: Path) -> None:
+    if isinstance(classifier, VectorClassifier):
+        scores = bool(classifier.preparation.scored.all())
+        whole, name = _OfFeatures(classifier), "blendshapes" if scores else "features"
+        example = torch.zeros(2, len(classifier.model["feature_names"]))
+    else:
+        assert isinstance(classifier, TorchClassifier)
+        whole, name = _OfFaces(classifier), "faces"
+        example = torch.zeros(2, *classifier.model["preprocessing"]["image_size"], dtype=torch.uint8)
     logger = logging.getLogger("torch.onnx")
     level = logger.level
     logger.setLevel(logging.ERROR)
@@ -69,13 +94,13 @@ def _write_onnx(classifier: TorchClassifier, path: Path) -> None:
         with warnings.catch_warnings(), silent_stderr(), torch.no_grad():
             warnings.simplefilter("ignore")  # the exporter's own, about versions of torch and onnxscript
             program: Any = torch.onnx.export(
-                _Whole(classifier).eval(),
+                whole.eval(),
                 (example,),
                 dynamo=True,
                 opset_version=OPSET,
-                input_names=["faces"],
+                input_names=[name],
                 output_names=["probabilities"],
-                dynamic_shapes={"faces": {0: torch.export.Dim("N")}},
+                dynamic_shapes=({0: torch.export.Dim("N")},),
                 verbose=False,
             )
     finally:
@@ -84,10 +109,11 @@ def _write_onnx(classifier: TorchClassifier, path: Path) -> None:
     program.save(path)
 
 
-def _write_safetensors(classifier: TorchClassifier, path: Path) -> None:
+def _write_safetensors(classifier: TorchLoop, path: Path) -> None:
     from safetensors.torch import save
 
-    state = {f"net.{name}": value.contiguous() for name, value in predicting_net(classifier).state_dict().items()}
+    tensors = predicting_net(classifier).state_dict()
+    state = {f"net.{name}": value.clone(memory_format=torch.contiguous_format) for name, value in tensors.items()}
     state |= {name: torch.from_numpy(np.array(value)) for name, value in classifier.statistics.items()}
     path.write_bytes(save(state, {key: json.dumps(value) for key, value in classifier.card.items()}))  # save_file: 0600
 

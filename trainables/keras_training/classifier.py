@@ -17,16 +17,13 @@ from typing import Any
 import numpy as np
 
 from fersweep.data_pipeline.tasks.arrays import TaskArrays
-from fersweep.data_pipeline.tasks.features import is_score
 from fersweep.trainables.batches import epoch_order, face_targets, face_weights
-from fersweep.trainables.keras_training.hparams import KerasHparams
+from fersweep.trainables.keras_training.hparams import KerasHparams, TrainingHparams, VectorHparams
 from fersweep.trainables.keras_training.runtime import import_keras
 from fersweep.trainables.metrics import EpochMetrics
 from fersweep.trainables.protocol import TrialFailed, check_finite, val_metrics
 from fersweep.trainables.saved_model import describe_model, read_checkpoint, write_checkpoint
-
-PREDICT_BATCH = 8192
-LOGIT_CLIP = (1e-6, 1 - 1e-6)  # of scores, before their logits are taken
+from fersweep.trainables.vectors import Preparation, train_statistics
 
 
 def make_initializer(hparams: KerasHparams, keras: Any) -> Any:
@@ -37,7 +34,7 @@ def make_initializer(hparams: KerasHparams, keras: Any) -> Any:
     return keras.initializers.get(hparams.initializer)
 
 
-def _make_optimizer(hparams: KerasHparams, keras: Any) -> Any:
+def _make_optimizer(hparams: TrainingHparams, keras: Any) -> Any:
     optimizers = keras.optimizers
     common = {
         "learning_rate": hparams.learning_rate,
@@ -54,47 +51,31 @@ def _make_optimizer(hparams: KerasHparams, keras: Any) -> Any:
     return make(beta_1=hparams.beta_1, amsgrad=hparams.amsgrad, **common)
 
 
-def transformed(x: np.ndarray, transform: str, scored: np.ndarray) -> np.ndarray:
-    """(N, F) → (N, F) float32, of which those columns that are `scored` (F,) bool are transformed: scores in [0, 1].
-    Scores are clipped at one in a million, below which they are noise.
-
-    Scores are skewed towards 0, and two expressions often differ in whether a score is 0.001 or 0.01: trees see that, a
-    network that reads raw scores does not (docs/explanation/measurements.md).
-    """
-    x = np.asarray(x, np.float32)
-    if transform == "none":
-        return x
-    clipped = np.clip(x, *LOGIT_CLIP)
-    return np.where(scored, np.log(clipped / (1 - clipped)), x)
-
-
 class KerasClassifier:
     """One Keras model in training. `make_model(hparams, num_features, num_classes, keras)` gives logits for (N, F).
 
     Attributes:
-        scored: (F,) bool, the features that are scores; the others are coordinates of landmarks.
-        shift, scale: (F,) float32; the net sees (transformed x - shift) / scale.
+        preparation: from features to what the net sees.
     """
 
-    EXPORTS = (".onnx", ".tflite", ".keras")
+    hparams: Any
+    preparation: Preparation
+    predict_batch = 8192
 
     def __init__(
         self,
-        hparams: KerasHparams,
+        hparams: TrainingHparams,
         model: dict[str, Any],
         statistics: dict[str, np.ndarray],
         make_model: Callable[..., Any],
     ):
         self.hparams, self.model, self.statistics, self.epoch = hparams, model, statistics, 0
-        self.scored = is_score(model["feature_names"])
-        standardised = ~self.scored | hparams.standardise  # coordinates differ by hundredths of what they are
-        self.shift = np.where(standardised, statistics["mean"], np.float32(0))
-        self.scale = np.where(standardised, statistics["std"], np.float32(1))
         self.make_model = make_model
+        self._set_inputs()
         self._tf, keras = import_keras()
         keras.backend.clear_session()
         keras.utils.set_random_seed(model["seed"] % 2**32)
-        self._net = make_model(hparams, len(model["feature_names"]), len(model["classes"]), keras)
+        self._net = self.new_net()
         self._optimizer = _make_optimizer(hparams, keras)
         self._optimizer.build(self._net.trainable_variables)
         # The averaged weights (Polyak); an own copy, as Keras writes its average over the weights at the end of fit.
@@ -103,12 +84,29 @@ class KerasClassifier:
             if hparams.ema_momentum is not None
             else []
         )
-        self._predict = self._tf.function(
-            self._probabilities,
-            input_signature=[self._tf.TensorSpec((None, len(model["feature_names"])), self._tf.float32)],
-        )
+        signature = self._tf.TensorSpec((None, *self.input_shape), self.input_dtype)
+        self._predict = self._tf.function(self._probabilities, input_signature=[signature])
         self._arrays: TaskArrays | None = None
         self.val_probabilities = np.zeros((0, len(model["classes"])), np.float32)
+
+    def _set_inputs(self) -> None:
+        """What the net sees: `input_shape` and `input_dtype` of a face as it lies in the graph, and its name in exports."""
+        h, names = self.hparams, self.model["feature_names"]
+        self.preparation = Preparation(names, self.statistics, h.transform, h.standardise)
+        self.input_shape, self.input_dtype = (len(names),), "float32"
+        self.input_name = "blendshapes" if self.preparation.scored.all() else "features"
+
+    @property
+    def EXPORTS(self) -> tuple[str, ...]:
+        """Another program knows Keras's own layers alone; and a Lambda's code is loaded by none without asking."""
+        kinds = [type(layer) for layer in self._net._flatten_layers()]
+        known = all(kind.__module__.startswith("keras.") and kind.__name__ != "Lambda" for kind in kinds)
+        return (".onnx", ".tflite", ".keras") if known else (".tflite",)
+
+    def new_net(self) -> Any:
+        """A net as `make_model` gives it."""
+        _, keras = import_keras()
+        return self.make_model(self.hparams, self.input_shape[0], len(self.model["classes"]), keras)
 
     def attach(self, arrays: TaskArrays) -> None:
         """Make the training faces constants of the graph."""
@@ -123,7 +121,12 @@ class KerasClassifier:
         self._run_epoch = tf.function(self._epoch_graph)
 
     def _prepared(self, x: np.ndarray) -> np.ndarray:
-        return (transformed(x, self.hparams.transform, self.scored) - self.shift) / self.scale
+        """(N, …) as the task gives them → (N, …) as they lie in the graph."""
+        return self.preparation(x)
+
+    def seen(self, x: Any) -> Any:
+        """(B, …) as they lie in the graph → what the net sees, by Keras's operations alone."""
+        return x
 
     def _epoch_graph(self, order: Any, rates: Any) -> Any:
         """order: (num_steps, batch) int32 rows of train; rates: (num_steps,) learning rates → mean loss, a scalar."""
@@ -132,7 +135,7 @@ class KerasClassifier:
         for step in tf.range(self._num_steps):
             rows = order[step]
             with tf.GradientTape() as tape:
-                logits = net(tf.gather(self._x, rows), training=True)
+                logits = net(self.seen(tf.gather(self._x, rows)), training=True)
                 losses = tf.nn.softmax_cross_entropy_with_logits(tf.gather(self._y, rows), logits)
                 loss = tf.reduce_mean(losses * tf.gather(self._weight, rows))
                 objective = tf.add_n([loss, *net.losses])
@@ -167,16 +170,17 @@ class KerasClassifier:
         order = epoch_order(arrays.train.y, self._batch, False, rng).astype(np.int32)
         try:
             loss = float(self._run_epoch(order, self._rates()))
+            self.epoch += 1
+            self.val_probabilities = self._answers(arrays.val.x)
         except self._tf.errors.ResourceExhaustedError as error:
             raise TrialFailed(f"out of memory: {error.message.splitlines()[0]}") from error
-        self.epoch += 1
-        self.val_probabilities = self._answers(arrays.val.x)
         metrics = {"epoch": self.epoch, "train_loss": loss, **val_metrics(self.val_probabilities, arrays.val.y)}
         metrics["epoch_s"] = time.perf_counter() - start
         check_finite(metrics)
         return metrics
 
     def _probabilities(self, x: Any) -> Any:
+        x = self.seen(x)
         if not self._average:
             return self._tf.nn.softmax(self._net(x, training=False))
         others = self._net.non_trainable_variables
@@ -207,7 +211,8 @@ class KerasClassifier:
 
     def _answers(self, x: np.ndarray) -> np.ndarray:
         x = self._prepared(x)
-        parts = [self._predict(x[i : i + PREDICT_BATCH]).numpy() for i in range(0, len(x), PREDICT_BATCH)]
+        size = self.predict_batch
+        parts = [self._predict(x[i : i + size]).numpy() for i in range(0, len(x), size)]
         return np.concatenate(parts) if parts else np.zeros((0, len(self.model["classes"])), np.float32)
 
     def predict_exactly(self, x: np.ndarray) -> np.ndarray:
@@ -230,6 +235,13 @@ class KerasClassifier:
         averages = {id(v): a for v, a in zip(self._net.trainable_variables, self._average, strict=False)}
         return [np.asarray(averages.get(id(v), v)) for v in self._net.weights]
 
+    def trained_net(self) -> Any:
+        """A copy of the net with `predicting_weights`."""
+        copy = self.new_net()
+        for weight, value in zip(copy.weights, self.predicting_weights(), strict=True):
+            weight.assign(value)
+        return copy
+
     def _variables(self) -> list[Any]:
         return [*self._net.variables, *self._optimizer.variables, *self._average]
 
@@ -246,15 +258,14 @@ class KerasClassifier:
 
 def build_classifier(
     name: str,
-    hparams: KerasHparams,
+    hparams: VectorHparams,
     arrays: TaskArrays,
     seed: int,
     make_model: Callable[..., Any],
-    kind: Callable[[KerasHparams], type[KerasClassifier]] = lambda _: KerasClassifier,
+    kind: Callable[[Any], Callable[..., KerasClassifier]] = lambda _: KerasClassifier,
 ) -> KerasClassifier:
     """A fresh classifier with its training data attached; `kind`: hparams → its class."""
-    x = transformed(arrays.train.x, hparams.transform, is_score(arrays.feature_names))
-    statistics = {"mean": x.mean(axis=0), "std": np.maximum(x.std(axis=0), 1e-6)}
+    statistics = train_statistics(arrays.train.x, arrays.feature_names, hparams.transform)
     classifier = kind(hparams)(hparams, describe_model(name, hparams, arrays, seed), statistics, make_model)
     classifier.attach(arrays)
     return classifier
@@ -262,9 +273,9 @@ def build_classifier(
 
 def restore_classifier(
     directory: Path,
-    hparams_type: type[KerasHparams],
+    hparams_type: Callable[..., Any],
     make_model: Callable[..., Any],
-    kind: Callable[[KerasHparams], type[KerasClassifier]] = lambda _: KerasClassifier,
+    kind: Callable[[Any], Callable[..., KerasClassifier]] = lambda _: KerasClassifier,
 ) -> KerasClassifier:
     """A classifier that can predict, from a checkpoint alone; `kind`: hparams → its class."""
     model, state = read_checkpoint(directory)

@@ -1,4 +1,4 @@
-"""Hparams that all nets of blendshapes share."""
+"""Hparams that nets in Keras share."""
 
 from __future__ import annotations
 
@@ -24,8 +24,8 @@ PERTURBABLE = frozenset(
 )
 
 
-class KerasHparams(HparamsModel):
-    """The knobs of training that do not depend on the architecture. Rates are per step, decays as Keras defines them."""
+class TrainingHparams(HparamsModel):
+    """The knobs of the loop, whatever net it trains. Rates are per step, decays as Keras defines them."""
 
     optimizer: Literal["adam", "adamw", "sgd", "rmsprop"] = "adam"
     learning_rate: float = Field(1e-3, gt=0)
@@ -37,11 +37,21 @@ class KerasHparams(HparamsModel):
     schedule: Literal["constant", "cosine", "exponential"] = "constant"
     schedule_epochs: int = Field(100, ge=1, description="epochs until cosine reaches 0, exponential 1 %")
     batch_size: int = Field(150, ge=1)
+    class_weights: float = Field(0.0, ge=0, le=1, description="exponent of n / (C * n_c): 0 none, 1 balanced")
+    label_smoothing: float = Field(0.0, ge=0, lt=1)
+
+
+class VectorHparams(TrainingHparams):
+    """Those of nets that see blendshapes, landmarks or both."""
+
+    transform: Literal["none", "logit"] = Field("none", description="of the scores; logit opens up those near 0 and 1")
+    standardise: bool = Field(False, description="of the scores, by train's, after the transform; landmarks always are")
+
+
+class KerasHparams(VectorHparams):
+    """Those of our nets: knobs that each architecture has."""
+
     l2: float = Field(0.0, ge=0)
     dropout: float = Field(0.0, ge=0, lt=1)
     initializer: Literal["glorot_uniform", "he_normal", "orthogonal", "uniform"] = "glorot_uniform"
     initializer_range: float = Field(0.05, gt=0, description="half-width of initializer: uniform")
-    class_weights: float = Field(0.0, ge=0, le=1, description="exponent of n / (C * n_c): 0 none, 1 balanced")
-    label_smoothing: float = Field(0.0, ge=0, lt=1)
-    transform: Literal["none", "logit"] = Field("none", description="of the scores; logit opens up those near 0 and 1")
-    standardise: bool = Field(False, description="of the scores, by train's, after the transform; landmarks always are")

@@ -5,6 +5,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import functools
 import os
 import sys
@@ -28,9 +29,6 @@ def import_keras() -> tuple[Any, Any]:
             with silent_stderr():
                 import tensorflow as tf
 
-            tf.config.threading.set_intra_op_parallelism_threads(num_threads())
-            tf.config.threading.set_inter_op_parallelism_threads(1)
-            tf.get_logger().setLevel("ERROR")  # it warns of retracing when several models predict one after another
             with silent_stderr():
                 import keras
 
@@ -41,8 +39,20 @@ def import_keras() -> tuple[Any, Any]:
     import keras
     import tensorflow as tf
 
+    _set_up()
     _limit_gpus()
     return tf, keras
+
+
+@functools.cache
+def _set_up() -> None:
+    """Also where somebody's file imported TensorFlow first, unless it has computed something already."""
+    import tensorflow as tf
+
+    with contextlib.suppress(RuntimeError):
+        tf.config.threading.set_intra_op_parallelism_threads(num_threads())
+        tf.config.threading.set_inter_op_parallelism_threads(1)
+    tf.get_logger().setLevel("ERROR")  # it warns of retracing when several models predict one after another
 
 
 @functools.cache  # once a process; after an error it is tried again, so that no trial trains without its limit

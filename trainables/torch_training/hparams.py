@@ -1,4 +1,4 @@
-"""The hparams that all image models share (classifier.py): how to train, not what."""
+"""The hparams that all nets in PyTorch share (loop.py): how to train, not what."""
 
 from __future__ import annotations
 
@@ -37,10 +37,11 @@ class Augmentation(HparamsModel):
     cutmix: float = Field(0.0, ge=0, description="alpha; with mixup too, each batch gets one of the two")
 
 
-class TorchHparams(Augmentation):
-    """Rates are per step; lengths are in epochs. `schedule_epochs` is the sweep's max_epochs unless it is given."""
+class TrainingHparams(HparamsModel):
+    """Those of every net, whatever it sees. Rates are per step; lengths are in epochs. `schedule_epochs` is the sweep's
+    max_epochs unless it is given.
+    """
 
-    image_size: int = Field(48, ge=24, le=224, description="side in pixels that faces are resized to on the device")
     optimizer: Literal["sgd", "adam", "adamw"] = "adam"
     sam_rho: float | None = Field(None, gt=0, description="sharpness-aware minimisation: radius of its ascent step")
     learning_rate: float = Field(1e-3, gt=0)
@@ -51,11 +52,6 @@ class TorchHparams(Augmentation):
     warmup_epochs: float = Field(0.0, ge=0, description="linear from 0, before any schedule")
     plateau_patience: int = Field(3, ge=1, description="epochs without a lower val_loss until the rate is cut")
     plateau_factor: float = Field(0.5, gt=0, lt=1)
-    layer_decay: float = Field(1.0, gt=0, le=1, description="rate of a stage is this times that of the next above it")
-    freeze: Literal["none", "head_first", "gradual"] = Field(
-        "none", description="head_first: the head alone, then all; gradual: one stage more every freeze_epochs"
-    )
-    freeze_epochs: int = Field(2, ge=1)
     batch_size: int | Literal["auto"] = Field(64, description="auto: the largest power of two up to 1024 that fits")
     precision: Literal["auto", "fp32", "bf16", "fp16"] = "auto"
     compile: bool = Field(False, description="torch.compile: minutes of compiling, then faster steps")
@@ -69,15 +65,42 @@ class TorchHparams(Augmentation):
     soft_labels: bool = Field(False, description="learn the annotators' votes where the dataset has them (FER+)")
     clipnorm: float | None = Field(None, gt=0, description="of the gradient of all weights together")
     ema_decay: float | None = Field(None, ge=0, lt=1, description="averaged weights are what is evaluated")
-    tta: bool = Field(False, description="also report val over the face and its mirror image: val_tta_…")
 
     @model_validator(mode="after")
-    def _fits_together(self) -> TorchHparams:
+    def _fits_together(self) -> TrainingHparams:
         if isinstance(self.batch_size, int) and self.batch_size < 2:
             raise ValueError(f"batch_size: {self.batch_size} is too small, batch normalisation needs 2 faces")
         if self.sam_rho is not None and self.precision == "fp16":
             raise ValueError("precision: fp16 scales its losses, which SAM's two steps cannot share: use bf16 or fp32")
         return self
+
+
+class VectorHparams(TrainingHparams):
+    """Those of nets that see blendshapes, landmarks or both."""
+
+    transform: Literal["none", "logit"] = Field("none", description="of the scores; logit opens up those near 0 and 1")
+    standardise: bool = Field(True, description="of the scores, by train's, after the transform; landmarks always are")
+
+
+class FaceHparams(Augmentation, TrainingHparams):
+    """Those of nets that see pixels."""
+
+    image_size: int = Field(48, ge=24, le=224, description="side in pixels that faces are resized to on the device")
+    tta: bool = Field(False, description="also report val over the face and its mirror image: val_tta_…")
+
+
+class Stages(HparamsModel):
+    """Those of nets that are made of stages."""
+
+    layer_decay: float = Field(1.0, gt=0, le=1, description="rate of a stage is this times that of the next above it")
+    freeze: Literal["none", "head_first", "gradual"] = Field(
+        "none", description="head_first: the head alone, then all; gradual: one stage more every freeze_epochs"
+    )
+    freeze_epochs: int = Field(2, ge=1)
+
+
+class TorchHparams(FaceHparams, Stages):
+    """Those of our nets of pixels."""
 
 
 class HeadHparams(TorchHparams):

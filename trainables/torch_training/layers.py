@@ -21,10 +21,12 @@ class FaceNet(nn.Module):
 
     Stages are counted from 0, nearest to the input; the head is the last one. A subclass sets `stages`, input first, and
     `head`. mean, std: the gray levels (0 to 255) that pretrained weights want to be normalised with; None: those of train.
+    memory_format: of its weights, and of the faces that it learns from.
     """
 
     mean: float | None = None
     std: float | None = None
+    memory_format = torch.channels_last
     stages: nn.ModuleList
     head: Head
 

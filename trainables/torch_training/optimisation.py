@@ -21,13 +21,13 @@ import torch
 from torch import Tensor, nn
 from torch.nn.modules.batchnorm import _BatchNorm
 
-from fersweep.trainables.torch_training.hparams import TorchHparams
+from fersweep.trainables.torch_training.hparams import Stages, TrainingHparams
 from fersweep.trainables.torch_training.layers import FaceNet
 
 DTYPES = {"fp32": torch.float32, "bf16": torch.bfloat16, "fp16": torch.float16}
 
 
-def rate_factors(h: TorchHparams, epoch: int, num_steps: int) -> np.ndarray:
+def rate_factors(h: TrainingHparams, epoch: int, num_steps: int) -> np.ndarray:
     """(num_steps,) factors of the learning rate in epoch `epoch` (0: the first); plateau's are 1."""
     epochs = epoch + np.arange(num_steps) / num_steps
     progress = np.minimum(epochs / h.schedule_epochs, 1.0)
@@ -44,10 +44,10 @@ def rate_factors(h: TorchHparams, epoch: int, num_steps: int) -> np.ndarray:
     return factors * np.minimum((epochs + 1 / num_steps) / h.warmup_epochs, 1.0) if h.warmup_epochs else factors
 
 
-def unfrozen_at(h: TorchHparams, stage: int, num_stages: int) -> int:
+def unfrozen_at(h: TrainingHparams, stage: int, num_stages: int) -> int:
     """The epoch (0: the first) in which a stage begins to learn."""
     below_head = num_stages - 1 - stage
-    if h.freeze == "none" or below_head == 0:
+    if not isinstance(h, Stages) or h.freeze == "none" or below_head == 0:
         return 0
     return h.freeze_epochs * (1 if h.freeze == "head_first" else below_head)
 
@@ -55,7 +55,7 @@ def unfrozen_at(h: TorchHparams, stage: int, num_stages: int) -> int:
 class Plateau:
     """Cuts the learning rate when val_loss has not fallen for `plateau_patience` epochs."""
 
-    def __init__(self, h: TorchHparams):
+    def __init__(self, h: TrainingHparams):
         self._h, self.scale, self.best, self.waited = h, 1.0, sys.float_info.max, 0
 
     def see(self, val_loss: float) -> None:
@@ -68,35 +68,53 @@ class Plateau:
 
 
 class Average:
-    """Exponential moving average of weights and of batch normalisation's statistics; its decay rises to `decay`.
+    """Exponential moving average of weights and of batch normalisation's statistics; its decay rises to `decay`. Counters
+    and other whole numbers are those of the net.
 
     The numbers are those of timm's ModelEmaV3 with a warm-up of gamma 9 and power 1.
 
     Attributes:
         net: a copy of the net, in evaluation mode, with the averaged weights.
-        state: its floating-point tensors by name.
+        state: its tensors by name, each once: those that are averaged first.
     """
 
     def __init__(self, net: FaceNet, decay: float):
         self.net = copy.deepcopy(net).eval().requires_grad_(False)
-        self.state, self._source = _floating_point(self.net), _floating_point(net)
+        averaged, whole = _tensors(self.net)
+        averages, wholes = _tensors(net)
+        self.state = averaged | whole
+        self._pairs = list(averaged.values()), list(averages.values())
+        self._whole = list(zip(whole.values(), wholes.values(), strict=True))
         self.decay, self.num_updates = decay, 0
 
     @torch.no_grad()
     def update(self) -> None:
         self.num_updates += 1
         decay = min(self.decay, (1 + self.num_updates) / (10 + self.num_updates))
-        torch._foreach_lerp_(list(self.state.values()), list(self._source.values()), 1 - decay)
+        torch._foreach_lerp_(*self._pairs, 1 - decay)
+        for mine, its in self._whole:
+            mine.copy_(its)
 
 
-def _floating_point(net: nn.Module) -> dict[str, Tensor]:
-    return {name: tensor for name, tensor in net.state_dict().items() if tensor.is_floating_point()}
+def _tensors(net: nn.Module) -> tuple[dict[str, Tensor], dict[str, Tensor]]:
+    """Its floating-point tensors by name, and the others but for batch normalisation's counters, which nothing reads in
+    evaluation mode. What has two names, such as tied weights, has its first one.
+    """
+    floating: dict[str, Tensor] = {}
+    others: dict[str, Tensor] = {}
+    seen: set[int] = set()
+    for name, tensor in net.state_dict(keep_vars=True).items():
+        if id(tensor) in seen or name.endswith(".num_batches_tracked"):
+            continue
+        seen.add(id(tensor))
+        (floating if tensor.is_floating_point() else others)[name] = tensor.detach()
+    return floating, others
 
 
 class Training:
     """A net on its device with its optimizer. `precision`: a key of DTYPES."""
 
-    def __init__(self, net: FaceNet, h: TorchHparams, precision: str, device: torch.device):
+    def __init__(self, net: FaceNet, h: TrainingHparams, precision: str, device: torch.device):
         self.net, self.h, self.device, self.precision = net, h, device, precision
         self.num_stages = net.num_stages
         self.optimizer = _make_optimizer(net, h)
@@ -121,7 +139,8 @@ class Training:
             for weight in group["params"]:
                 weight.requires_grad_(learns[group["stage"]])
         for stage, norm in self._norms:
-            norm.train(learns[stage])
+            if not learns[stage]:
+                norm.eval()
 
     def rates(self, epoch: int, num_steps: int, scale: float) -> np.ndarray:
         """(num_steps, num_stages) learning rates of an epoch. A stage that was frozen starts at 0 in its first epoch."""
@@ -131,10 +150,11 @@ class Training:
         begun = np.array([unfrozen_at(h, int(stage), self.num_stages) for stage in stages])
         epochs = epoch + (np.arange(num_steps)[:, None] + 1) / num_steps
         rising = np.where(begun > 0, np.clip(epochs - begun, 0, 1), 1.0)
-        return factors[:, None] * rising * h.layer_decay ** (self.num_stages - 1 - stages)
+        decay = h.layer_decay if isinstance(h, Stages) else 1.0
+        return factors[:, None] * rising * decay ** (self.num_stages - 1 - stages)
 
     def step(self, faces: Tensor, targets: Tensor, rates: np.ndarray) -> Tensor:
-        """One step on (B, 1, S, S) faces and (B, C) targets with the rates (num_stages,) → its loss, a scalar tensor."""
+        """One step on B faces as the net sees them and (B, C) targets with the rates (num_stages,) → its loss, a scalar tensor."""
         for group in self.optimizer.param_groups:
             group["lr"] = float(rates[group["stage"]])
         loss = self._backward(faces, targets)
@@ -195,7 +215,7 @@ class Training:
 
     @torch.no_grad()
     def probabilities(self, faces: Tensor) -> Tensor:
-        """(B, 1, S, S) → (B, C) float32."""
+        """B faces as the net sees them → (B, C) float32."""
         net = self.predicting_net()
         with self.autocast():
             logits = net(faces)
@@ -236,11 +256,12 @@ class Training:
             self.scaler.load_state_dict({k: v.item() for k, v in part("scaler.").items()})
 
 
-def _make_optimizer(net: FaceNet, h: TorchHparams) -> torch.optim.Optimizer:
+def _make_optimizer(net: FaceNet, h: TrainingHparams) -> torch.optim.Optimizer:
     """One group for each stage and decay: norms and biases (one axis) are not decayed."""
     groups: dict[tuple[int, bool], list[Tensor]] = {}
     for name, weight in net.named_parameters():
-        groups.setdefault((net.stage_of(name), weight.ndim > 1), []).append(weight)
+        if weight.requires_grad:  # a net may keep some as they are
+            groups.setdefault((net.stage_of(name), weight.ndim > 1), []).append(weight)
     parameters: list[dict[str, Any]] = [
         {"params": groups[key], "stage": key[0], "weight_decay": h.weight_decay if key[1] else 0.0}
         for key in sorted(groups)

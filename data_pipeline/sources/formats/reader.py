@@ -27,6 +27,8 @@ class RawFace(NamedTuple):
     box: tuple[int, int, int, int] | None = None
     drop: str | None = None
     """Why it does not become a face of a dataset: one of a few reasons to count by. None: it does."""
+    kind: Kind | None = None
+    """What `data` is. None: as of all faces of its reader."""
 
 
 class Clue(NamedTuple):

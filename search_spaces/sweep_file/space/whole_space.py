@@ -63,7 +63,7 @@ def _draw(trainable: str, trial: Any, number: int) -> list[dict[str, Any]]:
         except Exception as error:  # it is somebody's code
             reason = f"{type(error).__name__}: {one_line(error, 200)}"
     if not drawn:
-        raise ValueError(f"search_spaces/{trainable}.py: no point can be drawn: {reason}")
+        raise ValueError(f"{search_spaces.file_of(trainable)}: no point can be drawn: {reason}")
     return drawn
 
 

@@ -106,7 +106,7 @@ def test_a_file_that_answers_otherwise_is_not_kept(
     built.save(tmp_path / "checkpoint")
     path = tmp_path / "model.onnx"
     path.write_text("what was there")
-    monkeypatch.setattr("fersweep.trainables.exports.keras_files.LOGIT_CLIP", (0.1, 0.2))
+    monkeypatch.setattr("fersweep.trainables.exports.keras_onnx.LOGIT_CLIP", (0.1, 0.2))
     export(str(tmp_path / "checkpoint"), path, tmp_path)
     assert open_model(str(path), tmp_path).classes == arrays.classes
 

@@ -1,0 +1,1 @@
+"""Readers of people's own: `fersweep prepare SOURCE --reader my_reader.py --out …`."""
