@@ -17,20 +17,20 @@ HEAD = """# Command line
 Every verb, made from the program itself. `fersweep VERB --help` says the same. Exit codes: 0 done; 1 failed at run time; 2 what was given is wrong
 (one line says what); 130, 143 and 129: interrupted by Ctrl-C, SIGTERM, or a terminal that was closed; 141: nobody reads the output any more.
 """
-_GROUPS = {"data": "Data", "cluster": "Cluster", "champion": "Models"}  # the panel of a group of verbs
 _KINDS = {int: "N", float: "X", Path: "PATH"}
 
 
-def verbs() -> Iterator[tuple[str, Any]]:
-    """(name, command) of every verb, those of groups too: `launch`, `data verify`, …"""
+def verbs() -> Iterator[tuple[str, str, Any]]:
+    """(name, panel, command) of every verb, those of groups too: `launch`, `data verify`, …"""
     root: Any = typer.main.get_command(app)
     for name, command in root.commands.items():
         if command.hidden:
             continue
+        panel = str(command.rich_help_panel)
         if hasattr(command, "commands"):
-            yield from ((f"{name} {below}", child) for below, child in command.commands.items())
+            yield from ((f"{name} {below}", panel, child) for below, child in command.commands.items())
         else:
-            yield name, command
+            yield name, panel, command
 
 
 def examples(command: Any) -> list[str]:
@@ -42,9 +42,8 @@ def examples(command: Any) -> list[str]:
 def render() -> str:
     """The page, as Markdown: the verbs by subject, as `--help` has them."""
     parts: dict[str, list[str]] = {}
-    for name, command in verbs():
-        panel = getattr(command, "rich_help_panel", None)
-        parts.setdefault(panel if isinstance(panel, str) else _GROUPS[name.split()[0]], []).append(_verb(name, command))
+    for name, panel, command in verbs():
+        parts.setdefault(panel, []).append(_verb(name, command))
     return "\n".join([HEAD, *(text for panel, verbs_of in parts.items() for text in (f"## {panel}\n", *verbs_of))])
 
 

@@ -27,11 +27,13 @@ def recipes() -> Results[Recipe]:
 
 
 def recipe(name: str) -> dict[str, Any]:
-    """The content of a recipe's sweep file, to be changed and launched. Raises InputError with the nearest known name.
+    """The content of a recipe's sweep file, to be changed and launched.
 
-    mine = fersweep.recipe("cnn")
-    mine["stop"]["max_epochs"] = 20
-    fersweep.launch(mine, "runs/data/fer2013", name="mine")
+        mine = fersweep.recipe("cnn")
+        mine["stop"]["max_epochs"] = 20
+        fersweep.launch(mine, "runs/data/fer2013", name="mine")
+
+    Raises InputError with the nearest known name.
     """
     from fersweep.search_spaces.sweep_file import yaml_file
 

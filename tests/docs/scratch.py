@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import os
+import shutil
 import zipfile
 from pathlib import Path
 from typing import Any
@@ -16,6 +17,7 @@ from fersweep.data_pipeline.sources.demo_faces import make_faces
 from fersweep.data_pipeline.tasks.spec import TaskSpec
 from fersweep.data_pipeline.tasks.task import Task
 from fersweep.data_pipeline.vocabulary import BLENDSHAPES
+from tests.docs.blocks import ROOT
 from tests.sources import FER2013, USAGES
 from tests.sweeps import FakeDriver, write_sweep_json
 
@@ -32,6 +34,7 @@ def write_files(scratch: Path) -> None:
     paths = sorted((scratch / "faces").glob("*/*.png"), key=lambda path: path.stem)
     faces = [cv2.imread(str(path), cv2.IMREAD_GRAYSCALE) for path in paths]
     _zip(scratch / "fer2013.csv.zip", {"fer2013.csv": _fer2013(_real_faces() or faces)})
+    shutil.copytree(ROOT / "examples", scratch / "examples")
     (scratch / "fer2013new.csv").write_text(_votes())
     (scratch / "blends.csv").write_text(_scores())
     for number, face in enumerate(faces[:24]):
@@ -61,6 +64,7 @@ def write_sweeps(home: Path, dataset: Path) -> None:
     """The sweeps that pages name beside `blendshape_dense`, each of two trials that were trained in this process."""
     for name, trainable, features, hparams in (
         ("blendshape_lstm", "blendshape_dense", TaskSpec(classes=THREE), NET),
+        ("mine", "blendshape_dense", TaskSpec(classes=THREE), NET),
         ("cnn", "cnn", TaskSpec(features="pixels"), CNN),
     ):
         arrays = Task(dataset, features).arrays()

@@ -13,7 +13,7 @@ import pytest
 
 from fersweep.cli.main import main
 
-HERE_DOCUMENT = re.compile(r"cat > (?P<file>\S+) <<'(?P<end>\w+)'")
+HERE_DOCUMENT = re.compile(r".*<<'(?P<end>\w+)'")
 
 # What is changed in the commands of the pages, so that they take seconds; `small` does it.
 #   launch   everything is checked, and nothing is started (--dry-run), under another name where the sweep is there
@@ -25,20 +25,20 @@ TRIALS = "2"
 def run(block: str) -> None:
     """Run a block in the working directory. Raises AssertionError where a command fails."""
     lines = iter(block.replace("\\\n", " ").split("\n"))
+    if block.startswith("$ "):  # a terminal's, with what it printed
+        lines = iter([line.removeprefix("$ ") for line in lines if line.startswith("$ ")])
     for line in lines:
-        line = line.strip().removeprefix("$ ")
+        line = line.strip()
         if not line or line.startswith("#"):
             continue
         if document := HERE_DOCUMENT.fullmatch(line):
-            inside = iter(lambda: next(lines), document["end"])
-            Path(document["file"]).write_text("".join(f"{text}\n" for text in inside))
+            _bash("\n".join([line, *iter(lambda: next(lines), document["end"]), document["end"]]))
         elif line.startswith("fersweep "):
             _fersweep(small(shlex.split(line, comments=True)[1:]), line)
         elif export := re.fullmatch(r"export (\w+)=(\S+)(\s+#.*)?", line):
             os.environ[export[1]] = export[2]  # who calls knows the environment before
         else:
-            done = subprocess.run(["bash", "-euc", line], capture_output=True, text=True, check=False)
-            assert done.returncode == 0, f"{line}: exit code {done.returncode}\n{done.stdout}\n{done.stderr}"
+            _bash(line)
 
 
 def small(arguments: list[str]) -> list[str]:
@@ -58,6 +58,14 @@ def small(arguments: list[str]) -> list[str]:
             given[where] += "-again"
         given += ["--workers", "1"]
     return [verb, *given]
+
+
+def _bash(command: str) -> None:
+    path = f"{Path(sys.executable).parent}{os.pathsep}{os.environ['PATH']}"
+    done = subprocess.run(
+        ["bash", "-euc", command], env=os.environ | {"PATH": path}, capture_output=True, text=True, check=False
+    )
+    assert done.returncode == 0, f"{command}: exit code {done.returncode}\n{done.stdout}\n{done.stderr}"
 
 
 def _fersweep(arguments: list[str], line: str) -> None:

@@ -26,6 +26,8 @@ from fersweep.search_spaces.sweep_file.read_sweep import read_sweep
 from fersweep.search_spaces.sweep_file.schema import Sweep
 from tests.docs import blocks, scratch, shell, tutorial
 
+INDENTED = re.compile(r"(?ms)^[-*] .*?(?=^\S)|^ *```.*?^ *```$")
+"""Lists, and fenced blocks: within them an indented line is no block of its own."""
 NEEDS_A_HOME = re.compile(r"(?m)^\s*(\$ )?(fersweep (?!cluster)|import |from )")
 PAGES = [page for page in blocks.pages() if any(block.runs for block in blocks.blocks(page))]
 WITH_A_HOME = [
@@ -42,6 +44,7 @@ def test_every_block_has_a_language_and_every_mark_a_reason(page: str) -> None:
     assert len(found) == text.count("\n```") // 2 + text.startswith("```"), (
         "a fence that is not closed, or within a list"
     )
+    assert not re.search(r"(?m)^\n {4}\S", INDENTED.sub("", text)), "code without a fence"
     marks = [line for line in text.split("\n") if blocks.MARK.fullmatch(line)]
     assert len(marks) == sum(block.why is not None for block in found), "a mark that no block follows"
 
@@ -54,12 +57,12 @@ def test_a_mark_without_a_reason_is_seen() -> None:
 
 @pytest.fixture(scope="module")
 def after_tutorial(tmp_path_factory: pytest.TempPathFactory, ray_session: None) -> Path:
-    """A directory in which the tutorial was run: a dataset, the sweep `blendshape_dense`, its champion; and two sweeps more."""
+    """A directory in which the tutorial was run: a dataset, the sweep `blendshape_dense`, its champion; and three sweeps more."""
     directory = tmp_path_factory.mktemp("pages")
     scratch.write_files(directory)
     tutorial.run(directory, head_address())
     scratch.write_sweeps(directory / "runs", directory / "runs/data/fer2013")
-    for name in ("blendshape_lstm", "cnn"):
+    for name in ("blendshape_lstm", "mine", "cnn"):
         assert record(directory / "runs/sweeps" / name)
     return directory
 

@@ -10,7 +10,6 @@ import nbformat
 import pytest
 from nbclient import NotebookClient
 
-import fersweep
 from tests.docs.blocks import ROOT
 
 NOTEBOOK = ROOT / "docs/tutorial/fer2013.ipynb"
@@ -21,17 +20,13 @@ SMALL = {"prepare": "--workers 1", "launch": "--max-epochs 6 --set resources.cpu
 def run(directory: Path, ray_address: str) -> None:
     """Run all cells; a command that fails raises nbclient's CellExecutionError."""
     notebook = nbformat.read(NOTEBOOK, as_version=4)
-    cells = [
-        cell for cell in notebook.cells if hasattr(fersweep, "open_sweep") or "api" not in cell.metadata.get("tags", [])
-    ]
-    for cell in cells:
+    for cell in notebook.cells:
         if "parameters" in cell.metadata.get("tags", []):
             cell.source = PARAMETERS
         elif cell.cell_type == "code" and cell.source.startswith("!"):
             for verb, options in SMALL.items():
                 cell.source = cell.source.replace(f"fersweep {verb}", f"fersweep {verb} {options}")
             cell.source += "\nassert _exit_code == 0, _exit_code"
-    notebook.cells = cells
     with pytest.MonkeyPatch.context() as patch:
         patch.setenv("RAY_ADDRESS", ray_address)
         patch.setenv("PATH", f"{Path(sys.executable).parent}{os.pathsep}{os.environ['PATH']}")
