@@ -51,6 +51,6 @@ def demo(home: Home = RUNS) -> None:
     say(
         "These faces are synthetic: the scores above say that everything works, not how good a model is.\n"
         f"Look at the trials:  .venv/bin/fersweep ui{home_option(home)}\n"
-        "With real data:      .venv/bin/fersweep prepare fer2013.csv --out runs/data/fer2013   (README: Your data)\n"
+        "With real data:      .venv/bin/fersweep prepare fer2013.csv --out runs/data/fer2013   (docs/how-to/own-data.md)\n"
         "                     .venv/bin/fersweep launch blendshape_dense --data runs/data/fer2013"
     )
