@@ -23,7 +23,7 @@ from typing import Any
 import numpy as np
 
 from fersweep.common.errors import InputError
-from fersweep.common.files import check_name, lock, write_whole
+from fersweep.common.files import check_name, lock, readings_directory, write_whole
 from fersweep.common.text import shell
 from fersweep.common.versions import own
 from fersweep.data_pipeline.dataset.manifest import Manifest
@@ -36,7 +36,7 @@ from fersweep.data_pipeline.prepare.begun import LOCK, STATE, Request, begun, re
 from fersweep.data_pipeline.prepare.options import Crop, Options
 from fersweep.data_pipeline.prepare.progress import OnProgress, Progress
 from fersweep.data_pipeline.prepare.ray_stream import running
-from fersweep.data_pipeline.prepare.reading_cache import ReadingCache, Sight, readings_directory
+from fersweep.data_pipeline.prepare.reading_cache import ReadingCache, Sight
 from fersweep.data_pipeline.prepare.staging import Stage
 from fersweep.data_pipeline.prepare.stored_size import stored_size
 from fersweep.data_pipeline.prepare.workers import Augmenter, Extractor, Job, Ready
@@ -64,7 +64,7 @@ def prepare(
     Args:
         formats: of the sources (formats.READERS): none, where they are recognised; one for all; or one each.
         workers: one process and one CPU each (default: all CPUs); one alone is this process, without Ray.
-        cache: directory of readings of earlier runs; default: see `reading_cache.readings_directory`.
+        cache: directory of readings of earlier runs; default: see `files.readings_directory`.
         address: of a Ray cluster, whose workers may share `cache` on shared storage; an initialised Ray is used as it is.
 
     InputError where sources or options are wrong, or differ from those `out` was begun with; RuntimeError where

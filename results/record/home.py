@@ -17,6 +17,8 @@ from fersweep.results.record.storage import Storage
 from fersweep.results.record.sweep_json import MOST_BYTES, parse_sweep_json, read_sweep_json
 
 RECORD = ("sweep.json", "journal.jsonl")
+UNFINISHED = re.compile(r"\..+\.new|\..+-[0-9a-f]{8}")
+"""Directories of launches that have not begun (cluster/new_sweep.py); the second: of versions before 0.2."""
 
 
 def split_spec(spec: str) -> tuple[str, int | None]:
