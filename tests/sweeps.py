@@ -147,6 +147,7 @@ def write_journal(sweep_dir: Path, sampled: Sequence[dict[str, Any]], seed: int 
 
 
 NewSweep = Callable[..., tuple[Path, FakeDriver]]  # the fixture of results/conftest.py
+Recorded = Callable[..., Path]  # that of results/housekeeping/conftest.py
 
 
 def write_sweep(home: Path, dataset: Path | None = None, num_trials: int = 4, name: str = "tiny") -> Path:

@@ -223,7 +223,7 @@ def _look(directory: Path, name: str, home: Path, local: bool) -> _Found:
         return _Found(directory, name, None, [], None, {}, "" if is_hidden(directory) else damage)
     storage = sweep.storage(directory) if sweep.asked.storage else None
     if storage is not None:
-        storage = Storage(storage.address, retry_s=5)
+        storage = Storage(storage.address, retry_s=1)
     if local:
         return _Found(directory, name, sweep, [], None, {})
     try:

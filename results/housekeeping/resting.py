@@ -42,7 +42,8 @@ def resting(sweep: SweepJson, home: Path, found: Sequence[SweepRuns]) -> list[st
                     f"{named(version, aliases.get(_key(version), []))} is an ensemble with its trials: it has copies of them"
                 )
         if judged := len(ledger_lines(store.client, sweep.name)):
-            lines.append(f"{judged} judgements of its trials stay in the ledger of test")
+            what = "1 judgement of its trials stays" if judged == 1 else f"{judged} judgements of its trials stay"
+            lines.append(f"{what} in the ledger of test")
     return [*lines, *_sweeps(sweep, home)]
 
 
