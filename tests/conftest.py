@@ -5,6 +5,7 @@ from __future__ import annotations
 import gc
 import os
 import tempfile
+import urllib.request
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -148,6 +149,9 @@ def bucket() -> Iterator[str]:
     server = ThreadedMotoServer(ip_address="127.0.0.1", port=free_port(), verbose=False)
     server.start()
     host, port = server.get_host_and_port()
+    urllib.request.urlopen(
+        f"http://{host}:{port}/moto-api/reset", b""
+    ).close()  # what earlier tests of this process stored
     options = f"?endpoint_override={host}:{port}&scheme=http&region=us-east-1"
     FileSystem.from_uri(f"s3://sweeps{options}&allow_bucket_creation=true")[0].create_dir("sweeps")
     yield f"s3://sweeps/team{options}"
