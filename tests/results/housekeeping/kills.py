@@ -1,4 +1,4 @@
-"""A process that kills itself at its nth change of a file: for what `rm` and `mv` survive."""
+"""A process that kills itself before its nth change of a file, here or in a bucket: for what `rm` and `mv` survive."""
 
 import subprocess
 import sys
@@ -11,11 +11,18 @@ import os, signal, sys
 from pathlib import Path
 home, at = sys.argv[1], int(sys.argv[2])
 left = [at]
+def tick():
+    left[0] -= 1
+    if not left[0]:
+        os.kill(os.getpid(), signal.SIGKILL)
 def hook(event, arguments):
     if event in ("os.rename", "os.remove", "os.rmdir", "shutil.rmtree") and str(arguments[0]).startswith(home):
-        left[0] -= 1
-        if not left[0]:
-            os.kill(os.getpid(), signal.SIGKILL)
+        tick()
+def ticking(call):
+    return lambda *arguments: (tick(), call(*arguments))[1]
+from fersweep.common.stores.buckets import Bucket
+for name in ("write", "remove", "remove_file"):
+    setattr(Bucket, name, ticking(getattr(Bucket, name)))
 from fersweep.results.housekeeping.removal import rm
 from fersweep.results.housekeeping.renaming import mv
 import fersweep.results.tracking.recorder_process
@@ -28,7 +35,7 @@ print("to its end")
 
 
 def killed(call: str, home: Path, at: int) -> bool:
-    """Run `call`, in which `home` is a Path, and kill it at its `at`th change → whether it was killed, and did not end before."""
+    """Run `call`, in which `home` is a Path, and kill it before its `at`th change → whether it was killed, and did not end before."""
     code = CODE.replace("{call}", call.replace("home", "Path(home)"))
     command = [sys.executable, "-c", code, str(home), str(at)]
     done = subprocess.run(command, capture_output=True, text=True, env=environment(), check=False)

@@ -1,6 +1,5 @@
 """A sweep is removed with all that belongs to it, and with nothing else."""
 
-import json
 import os
 import shutil
 from pathlib import Path
@@ -17,7 +16,7 @@ from fersweep.results.mlflow_store import connection
 from fersweep.results.models.open_model import open_model
 from fersweep.results.promote.promotion import promote
 from fersweep.results.record.drivers import LOCK
-from fersweep.results.record.home import sweep_names
+from fersweep.results.record.home import find_sweep, sweep_names
 from fersweep.results.record.recorded_sweep import load_sweep
 from fersweep.results.record.storage import Storage
 from fersweep.results.tracking.recorder import Recorder
@@ -26,7 +25,7 @@ from tests.datasets import write_tiny_dataset
 from tests.recorded import check_all_recorded
 from tests.results.housekeeping.kills import killed
 from tests.servers import MlflowServer
-from tests.sweeps import FakeDriver, Recorded, write_sweep, write_sweep_json
+from tests.sweeps import FakeDriver, Recorded, change_asked, store_in_bucket, write_sweep, write_sweep_json
 
 
 def runs_in(home: Path, uri: str | None = None) -> list[Any]:
@@ -46,12 +45,6 @@ def snapshot(place: Path) -> dict[str, bytes]:
     """Files of a home but those that looking may touch: locks and the store, which SQLite opens."""
     files = (path for path in sorted(place.rglob("*")) if path.is_file())
     return {str(path): path.read_bytes() for path in files if not path.name.endswith((".lock", "-shm", "-wal", ".db"))}
-
-
-def change(sweep_dir: Path, **changes: Any) -> None:
-    content = json.loads((sweep_dir / "sweep.json").read_text())
-    content["sweep"] |= changes
-    (sweep_dir / "sweep.json").write_text(json.dumps(content))
 
 
 @pytest.mark.slow
@@ -109,23 +102,26 @@ def test_a_promoted_version_outlives_its_sweep(own_home: Path, recorded: Recorde
 
 @pytest.mark.slow
 @pytest.mark.processes
-@pytest.mark.parametrize("at", [1, 2, 4, 7])
-def test_what_a_kill_leaves_is_finished(at: int, own_home: Path, recorded: Recorded) -> None:
+@pytest.mark.parametrize("at", [1, 4, 9, 18, 22])
+def test_what_a_kill_leaves_is_finished(at: int, own_home: Path, recorded: Recorded, bucket: str) -> None:
     """By the same command, or by gc; meanwhile no verb sees half a sweep."""
-    recorded("cnn")
+    storage = store_in_bucket(recorded("cnn"), bucket)
     other = recorded("other", 1)
     assert killed("rm(['cnn'], home)", own_home, at)
-    if sweep_names(own_home) == ["other"]:
-        assert len(hidden(own_home, REMOVED, "cnn")) == 1
-    else:
-        assert at == 1
+    if at == 1:  # nothing is changed
         check_all_recorded(own_home / "sweeps" / "cnn")
-    if at % 2 or "cnn" in sweep_names(own_home):
+    else:
+        assert sweep_names(own_home) == ["other"]
+        assert len(hidden(own_home, REMOVED, "cnn")) == 1
+        with pytest.raises(InputError, match="no sweep 'cnn'"):
+            find_sweep(own_home, "cnn")
+    if at % 2:
         rm(["cnn"], own_home)
     else:
         collected = gc(own_home)
         assert [(item.kind, item.removed) for item in collected.leftovers] == [("removals", True)], collected
     assert os.listdir(own_home / "sweeps") == ["other"]
+    assert storage.sizes() == {}
     assert len(runs_in(own_home)) == 2
     check_all_recorded(other)
 
@@ -161,12 +157,7 @@ def test_beside_a_sweep_that_runs(own_home: Path, recorded: Recorded) -> None:
 @pytest.mark.slow
 def test_a_sweep_in_a_bucket(own_home: Path, tiny_dataset: Path, bucket: str) -> None:
     sweep_dir = write_sweep(own_home, tiny_dataset, 2, "cnn")
-    change(sweep_dir, storage=bucket)
-    storage = load_sweep(sweep_dir).storage
-    for path, _ in Storage(sweep_dir).sizes().items():
-        if path != "journal.jsonl":
-            storage.write(path, (sweep_dir / path).read_bytes())
-    storage.write("journal/0000", (sweep_dir / "journal.jsonl").read_bytes())
+    storage = store_in_bucket(sweep_dir, bucket)
     neighbour = Storage(storage.address.replace("/cnn?", "/cnn2?"))
     neighbour.write("sweep.json", b"{}")
     (planned,) = plan(["cnn"], own_home)
@@ -179,7 +170,7 @@ def test_a_sweep_in_a_bucket(own_home: Path, tiny_dataset: Path, bucket: str) ->
 
 def test_a_bucket_out_of_reach_keeps_everything(own_home: Path, tiny_dataset: Path) -> None:
     sweep_dir = write_sweep(own_home, tiny_dataset, 1, "cnn")
-    change(sweep_dir, storage="s3://nowhere/team?endpoint_override=127.0.0.1:9&scheme=http")
+    change_asked(sweep_dir, storage="s3://nowhere/team?endpoint_override=127.0.0.1:9&scheme=http")
     before = snapshot(sweep_dir)
     with pytest.raises(RuntimeError, match="nothing of cnn is removed; --local removes its directory alone"):
         rm(["cnn"], own_home)
@@ -195,14 +186,14 @@ def test_on_a_server(own_home: Path, tiny_dataset: Path, tmp_path: Path) -> None
     server.start()
     try:
         sweep_dir = write_sweep(own_home, tiny_dataset, 1, "cnn")
-        change(sweep_dir, tracking={"uri": server.uri, "experiment": "mine"})
+        change_asked(sweep_dir, tracking={"uri": server.uri, "experiment": "mine"})
         assert record(sweep_dir)
         (removed,) = rm(["cnn"], own_home)
         assert removed.runs == 2
         assert any("until `mlflow gc`" in note for note in removed.notes)
         assert {run.info.lifecycle_stage for run in runs_in(own_home, server.uri)} <= {"deleted"}
         write_sweep(own_home, tiny_dataset, 1, "cnn")
-        change(sweep_dir, tracking={"uri": server.uri, "experiment": "mine"})
+        change_asked(sweep_dir, tracking={"uri": server.uri, "experiment": "mine"})
         assert record(sweep_dir)
         stages = [run.info.lifecycle_stage for run in runs_in(own_home, server.uri)]
         assert stages.count("active") == 2
