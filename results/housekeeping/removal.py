@@ -38,9 +38,9 @@ from fersweep.results.housekeeping.out_of_sight import (
 from fersweep.results.housekeeping.sweep_runs import SweepRuns
 from fersweep.results.mlflow_store import connection
 from fersweep.results.record import checkpoints
-from fersweep.results.record.home import check_home, find_sweep
+from fersweep.results.record.home import check_home, find_sweep, sweep_directories
 from fersweep.results.record.storage import Storage
-from fersweep.results.record.sweep_json import FILE, SweepJson, read_sweep_json
+from fersweep.results.record.sweep_json import FILE, SweepJson, read_sweep_json, stored_at
 
 Tell = Callable[[str], None]
 
@@ -95,7 +95,9 @@ class Removal:
 
 @dataclass(frozen=True)
 class _Found:
-    """A sweep's directory, in sight or hidden, and what belongs to it elsewhere. `sweep`: None: its record is damaged."""
+    """A sweep's directory, in sight or hidden, and what belongs to it elsewhere. `sweep`: None: its record is damaged;
+    `note`: what is to be said of it.
+    """
 
     directory: Path
     name: str
@@ -103,11 +105,11 @@ class _Found:
     stores: list[SweepRuns]
     storage: Storage | None
     sizes: dict[str, int]
-    damage: str = ""
+    note: str = ""
 
     def removal(self, home: Path, local: bool) -> Removal:
         trials = checkpoints.trials(Storage(self.directory))
-        notes = [self.damage] if self.damage else []
+        notes = [self.note] if self.note else []
         link_to = self.directory.resolve() if self.directory.is_symlink() else None
         if link_to is not None:
             notes.append(f"{self.directory} is a link: the link is removed, and {link_to} stays as it is")
@@ -221,7 +223,11 @@ def _look(directory: Path, name: str, home: Path, local: bool) -> _Found:
             "sweeps that are gone"
         )
         return _Found(directory, name, None, [], None, {}, "" if is_hidden(directory) else damage)
-    storage = sweep.storage(directory) if sweep.asked.storage else None
+    original = _same_sweep(directory, sweep, home) if sweep.name != name else None
+    if original is not None:
+        copy = f"{directory} is a copy of sweep {original}, whose runs in MLflow and whose place in a bucket stay"
+        return _Found(directory, name, sweep, [], None, {}, copy)
+    storage = Storage(stored_at(sweep.asked.storage, sweep.name)) if sweep.asked.storage else None
     if storage is not None:
         storage = Storage(storage.address, retry_s=1)
     if local:
@@ -241,6 +247,15 @@ def _look(directory: Path, name: str, home: Path, local: bool) -> _Found:
         reason = connection.one_line(error, connection.sweep_store(sweep)[0])
         raise RuntimeError(_away(name, reason, "MLflow")) from error
     return _Found(directory, name, sweep, stores, storage, sizes)
+
+
+def _same_sweep(directory: Path, sweep: SweepJson, home: Path) -> str | None:
+    """The name of another directory of the home that holds the same sweep, as after `cp -r`; None where there is none."""
+    for other in sweep_directories(home):
+        with contextlib.suppress(InputError):
+            if other != directory and read_sweep_json(other).sweep_id == sweep.sweep_id:
+                return other.name
+    return None
 
 
 def _away(name: str, reason: str, what: str) -> str:

@@ -241,7 +241,7 @@ def _move(directory: Path, old: str, new: str, home: Path) -> None:
             (aside / MOVE).unlink()
             aside.rename(directory.with_name(old))
             raise InputError(f"{target} has just been made by somebody else: want another name") from None
-    if places is not None:
+    if places is not None and sweep_id_in(places[0]) in (None, sweep.sweep_id):  # not of one that has taken the place
         remove_place(places[0], Claim(places[0]))
     record = journal.read(target / "journal.jsonl")
     for found in _found(renamed, home):

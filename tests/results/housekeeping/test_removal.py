@@ -225,6 +225,16 @@ def test_links_and_damage(own_home: Path, tiny_dataset: Path, tmp_path: Path) ->
     assert os.listdir(own_home / "sweeps") == []
 
 
+@pytest.mark.slow
+def test_a_copy_is_removed_without_what_belongs_to_the_sweep(own_home: Path, recorded: Recorded) -> None:
+    sweep_dir = recorded("cnn", 1)
+    shutil.copytree(sweep_dir, own_home / "sweeps" / "copy")
+    (removed,) = rm(["copy"], own_home)
+    assert removed.runs == 0
+    assert any("is a copy of sweep cnn" in note for note in removed.notes)
+    check_all_recorded(sweep_dir)
+
+
 @pytest.mark.parametrize("name", ["nope", "..", "", "a/b", ".cnn.new", "-x", "é" * 200, "s3://bucket/cnn"])
 def test_odd_names(own_home: Path, name: str) -> None:
     with pytest.raises(InputError) as refused:
