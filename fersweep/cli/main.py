@@ -12,7 +12,7 @@ from typing import Annotated, Any
 
 import typer
 
-from fersweep.cli import cluster, data, demo, housekeeping, judging, models, sweeps, ui
+from fersweep.cli import cluster, data, demo, housekeeping, judging, models, sweeps
 from fersweep.cli.output import complain
 
 UNREAD = 141  # 128 + SIGPIPE
@@ -25,7 +25,7 @@ app = typer.Typer(
     context_settings={"help_option_names": ["-h", "--help"]},
     pretty_exceptions_enable=False,
 )
-for verbs in (demo, data, sweeps, housekeeping, cluster, judging, models, ui):  # in the order of --help
+for verbs in (demo, data, sweeps, housekeeping, cluster, judging, models):  # in the order of --help
     app.add_typer(verbs.app)
 app.add_typer(data.group, name="data", rich_help_panel="Data")
 app.add_typer(cluster.group, name="cluster", rich_help_panel="Cluster")

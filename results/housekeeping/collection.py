@@ -15,8 +15,10 @@ from typing import Any, NamedTuple
 
 from fersweep.common.errors import InputError
 from fersweep.common.text import masked, printable
-from fersweep.results.housekeeping import home_leftovers, machine_leftovers, store_leftovers
-from fersweep.results.housekeeping.leftover import InUse, Leftover
+from fersweep.results.housekeeping.leftovers import home as of_home
+from fersweep.results.housekeeping.leftovers import machine as of_machine
+from fersweep.results.housekeeping.leftovers import store as of_store
+from fersweep.results.housekeeping.leftovers.leftover import InUse, Leftover
 from fersweep.results.housekeeping.removal import Tell, silent
 from fersweep.results.mlflow_store.connection import one_line
 from fersweep.results.record.home import check_home
@@ -40,25 +42,25 @@ class Kind(NamedTuple):
     verb: str = "removed"
 
 
-def _of_machine(find: Callable[[], Iterable[Leftover]]) -> Find:
+def _anywhere(find: Callable[[], Iterable[Leftover]]) -> Find:
     return lambda _: find()
 
 
 KINDS = {
-    "removals": Kind("sweeps whose removal broke off", home_leftovers.removals),
-    "renames": Kind("sweeps whose renaming broke off", home_leftovers.renames, verb="finished"),
-    "launches": Kind("launches that were killed before their sweep began", home_leftovers.launches),
-    "checkpoints": Kind("unfinished checkpoints of sweeps that nobody runs", home_leftovers.unfinished_checkpoints),
-    "temporary files": Kind("files that were being written by a process that was killed", home_leftovers.temporary_files),
-    "promotions": Kind("temporary files of promotions that were killed", home_leftovers.promotions),
-    "begun promotions": Kind("promotions that broke off and show as running", store_leftovers.begun_promotions, verb="ended"),
-    "deleted runs": Kind("runs that were deleted in MLflow, of sweeps that are gone", store_leftovers.deleted_runs),
-    "runs without a sweep": Kind("runs of sweeps that are not in this home", store_leftovers.runs_of_gone_sweeps, "--runs"),
-    "artifacts": Kind("MLflow's artifacts without a run", store_leftovers.artifacts),
-    "ray sessions": Kind("logs of Ray's sessions that have ended", _of_machine(machine_leftovers.ray_sessions)),
-    "temporary directories": Kind("temporary directories of processes that were killed", _of_machine(machine_leftovers.scratch)),
-    "staged data": Kind("staged data that is not whole", _of_machine(machine_leftovers.half_staged)),
-    "caches": Kind("caches: staged data, and what MediaPipe saw; making them anew takes time", _of_machine(machine_leftovers.caches), "--caches"),
+    "removals": Kind("sweeps whose removal broke off", of_home.removals),
+    "renames": Kind("sweeps whose renaming broke off", of_home.renames, verb="finished"),
+    "launches": Kind("launches that were killed before their sweep began", of_home.launches),
+    "checkpoints": Kind("unfinished checkpoints of sweeps that nobody runs", of_home.unfinished_checkpoints),
+    "temporary files": Kind("files that were being written by a process that was killed", of_home.temporary_files),
+    "promotions": Kind("temporary files of promotions that were killed", of_home.promotions),
+    "begun promotions": Kind("promotions that broke off and show as running", of_store.begun_promotions, verb="ended"),
+    "deleted runs": Kind("runs that were deleted in MLflow, of sweeps that are gone", of_store.deleted_runs),
+    "runs without a sweep": Kind("runs of sweeps that are not in this home", of_store.runs_of_gone_sweeps, "--runs"),
+    "artifacts": Kind("MLflow's artifacts without a run", of_store.artifacts),
+    "ray sessions": Kind("logs of Ray's sessions that have ended", _anywhere(of_machine.ray_sessions)),
+    "temporary directories": Kind("temporary directories of processes that were killed", _anywhere(of_machine.scratch)),
+    "staged data": Kind("staged data that is not whole", _anywhere(of_machine.half_staged)),
+    "caches": Kind("caches: staged data, and what MediaPipe saw; making them anew takes time", _anywhere(of_machine.caches), "--caches"),
 }  # fmt: skip
 """In the order in which they are removed: what is finished first leaves what is found after it."""
 

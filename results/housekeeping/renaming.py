@@ -31,7 +31,6 @@ from fersweep.results.record import journal
 from fersweep.results.record.home import check_home, check_own, find_sweep, sweep_directories
 from fersweep.results.record.storage import Storage
 from fersweep.results.record.sweep_json import FILE, SweepJson, read_sweep_json, stored_at
-from fersweep.search_spaces.sweep_file.read_sweep import parse_sweep
 
 if TYPE_CHECKING:
     from mlflow.entities import Run
@@ -130,7 +129,7 @@ def _checked(old: str, new: str, home: Path) -> Path:
     check_own(directory, sweep.name)
     if old == new:
         raise InputError(f"{old} has this name already")
-    renamed = _renamed(sweep, new)
+    renamed = sweep.renamed(new)
     check_sweep_name(new, home)
     if os.path.lexists(directory.with_name(new)):
         raise InputError(f"{directory.with_name(new)} is there already: want another name")
@@ -147,12 +146,6 @@ def _checked(old: str, new: str, home: Path) -> Path:
                 f"`fersweep mv {following.name} {after.name}` first"
             )
     return directory
-
-
-def _renamed(sweep: SweepJson, new: str) -> SweepJson:
-    """InputError where `new` is no name of a sweep."""
-    asked = parse_sweep({**sweep.asked.model_dump(mode="json"), "name": new}, new)
-    return sweep.model_copy(update={"asked": asked})
 
 
 def _places(sweep: SweepJson, old: str, new: str) -> tuple[Storage, Storage] | None:
@@ -224,7 +217,7 @@ def _move(directory: Path, old: str, new: str, home: Path) -> None:
     """From wherever an earlier one broke off. The caller holds the sweep."""
     sweep = read_sweep_json(directory)
     target = directory.with_name(new)
-    places, renamed = _places(sweep, old, new), _renamed(sweep, new)
+    places, renamed = _places(sweep, old, new), sweep.renamed(new)
     if directory != target:
         if places is not None:
             copy_place(*places, renamed.as_bytes(), Claim(places[0]))
@@ -237,7 +230,7 @@ def _move(directory: Path, old: str, new: str, home: Path) -> None:
         except OSError:  # somebody has just made it
             if not target.exists():
                 raise
-            write_whole(aside / FILE, _renamed(sweep, old).as_bytes())
+            write_whole(aside / FILE, sweep.renamed(old).as_bytes())
             (aside / MOVE).unlink()
             aside.rename(directory.with_name(old))
             raise InputError(f"{target} has just been made by somebody else: want another name") from None

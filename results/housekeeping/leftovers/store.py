@@ -22,7 +22,7 @@ from fersweep.common.files import is_held, lock
 from fersweep.common.text import masked
 from fersweep.results.champion.champion import LOCK as PROMOTE_LOCK
 from fersweep.results.housekeeping import other_stores, sweep_runs
-from fersweep.results.housekeeping.leftover import HOUR_S, InUse, Leftover, path_leftover, quiet_for
+from fersweep.results.housekeeping.leftovers.leftover import HOUR_S, InUse, Leftover, path_leftover, quiet_for
 from fersweep.results.housekeeping.out_of_sight import MOVED, REMOVED, hidden, remove_tree
 from fersweep.results.mlflow_store import connection
 from fersweep.results.mlflow_store.addresses import sqlite_file

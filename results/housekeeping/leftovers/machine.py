@@ -12,7 +12,7 @@ from pathlib import Path
 from fersweep.common.errors import InputError
 from fersweep.common.files import readings_directory
 from fersweep.common.stores import node_cache
-from fersweep.results.housekeeping.leftover import DAY_S, HOUR_S, InUse, Leftover, path_leftover, quiet_for
+from fersweep.results.housekeeping.leftovers.leftover import DAY_S, HOUR_S, InUse, Leftover, path_leftover, quiet_for
 from fersweep.results.housekeeping.out_of_sight import remove_tree
 
 SESSION = re.compile(r"session_\d{4}-\d\d-\d\d_\d\d-\d\d-\d\d_\d+_(?P<pid>\d+)")

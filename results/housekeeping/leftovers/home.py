@@ -15,7 +15,7 @@ from fersweep.common.untrusted import is_object, parse_json, read_regular
 from fersweep.results.champion.champion import LOCK as PROMOTE_LOCK
 from fersweep.results.housekeeping import removal, renaming
 from fersweep.results.housekeeping.bucket import Claim, remove_place, sweep_id_in
-from fersweep.results.housekeeping.leftover import DAY_S, InUse, Leftover, path_leftover, quiet_for
+from fersweep.results.housekeeping.leftovers.leftover import DAY_S, InUse, Leftover, path_leftover, quiet_for
 from fersweep.results.housekeeping.out_of_sight import REMOVED, hidden, remove_tree
 from fersweep.results.promote.begun import SCRATCH
 from fersweep.results.record import checkpoints
