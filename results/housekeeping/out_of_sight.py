@@ -10,6 +10,7 @@ import contextlib
 import os
 import re
 import shutil
+import sys
 import time
 from collections.abc import Iterator
 from pathlib import Path
@@ -24,7 +25,7 @@ REMOVED, MOVED = "removed", "moved"
 MOVE = "move.json"  # in the directory of a sweep that is being renamed: {"from": OLD, "to": NEW}
 HIDDEN = re.compile(r"\.(?P<name>.+)\.(?P<id>[0-9a-zA-Z_-]{1,8})\.(?P<what>removed|moved)")
 RECORDER_LOCK = "recorder.lock"
-REPORT_S = 60.0  # for which the page of a sweep that has just ended is waited for
+WAIT_S = 60.0  # for the recorder, and the page, of a sweep that has just ended
 TRIES = 5
 
 
@@ -68,21 +69,24 @@ def held(directory: Path, sweep: SweepJson | None) -> Iterator[None]:
             stack.enter_context(alone(directory, sweep.storage(directory)))
         else:
             stack.enter_context(_taken(directory / LOCK, MOMENT_S, "another process is running this sweep"))
-        stack.enter_context(
-            _taken(directory / RECORDER_LOCK, MOMENT_S, "its recorder still writes to MLflow: wait for its end")
-        )
-        stack.enter_context(
-            _taken(directory / report_upload.LOCK, REPORT_S, "its report is being written: wait for its end")
-        )
+        stack.enter_context(_taken(directory / RECORDER_LOCK, WAIT_S, "its recorder still writes to MLflow"))
+        stack.enter_context(_taken(directory / report_upload.LOCK, WAIT_S, "its report is being written"))
         yield
 
 
 @contextlib.contextmanager
 def _taken(path: Path, wait_s: float, otherwise: str) -> Iterator[None]:
+    """Hold a lock; who has it is waited for, of which stderr hears."""
     try:
-        taken = lock(path, wait_s)
+        taken = lock(path, MOMENT_S)
     except TimeoutError:
-        raise InputError(f"{path.parent}: {otherwise}") from None
+        reason = f"{path.parent}: {otherwise}"
+        if wait_s > MOMENT_S:
+            print(f"{reason}; waiting for its end, up to {wait_s:.0f} s", file=sys.stderr, flush=True)
+        try:
+            taken = lock(path, wait_s - MOMENT_S if wait_s > MOMENT_S else 0)
+        except TimeoutError:
+            raise InputError(f"{reason}: wait for its end") from None
     with taken:
         yield
 

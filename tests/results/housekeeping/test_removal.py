@@ -259,7 +259,7 @@ def test_its_report_is_waited_for(own_home: Path, tiny_dataset: Path, monkeypatc
     from fersweep.results.tracking import report_upload
 
     sweep_dir = write_sweep(own_home, tiny_dataset, 1, "cnn")
-    monkeypatch.setattr(out_of_sight, "REPORT_S", 0.1)
+    monkeypatch.setattr(out_of_sight, "WAIT_S", 0.1)
     with lock(sweep_dir / report_upload.LOCK), pytest.raises(InputError, match="its report is being written"):
         rm(["cnn"], own_home)
     rm(["cnn"], own_home)
