@@ -26,6 +26,7 @@ from fersweep.results.housekeeping.leftovers.leftover import HOUR_S, InUse, Left
 from fersweep.results.housekeeping.out_of_sight import MOVED, REMOVED, hidden, remove_tree
 from fersweep.results.mlflow_store import connection
 from fersweep.results.mlflow_store.addresses import sqlite_file
+from fersweep.results.mlflow_store.other_homes import copy_of_store, is_read_only
 from fersweep.results.mlflow_store.runs import all_runs
 from fersweep.results.promote.begun import end_begun
 from fersweep.results.record.home import sweep_directories
@@ -175,7 +176,8 @@ def _ends(home: Path, experiment: str) -> Callable[[], None]:
 
 def _rows(home: Path, query: str) -> list[tuple[object, ...]]:
     """Of the embedded store, which is only read. Raises OSError."""
-    path = (home / "mlflow.db").resolve()
+    here = Path(home).resolve()
+    path = copy_of_store(here) if is_read_only(here) else here / "mlflow.db"  # SQLite writes where it reads
     with contextlib.closing(sqlite3.connect(f"file:{quote(str(path))}?mode=ro", uri=True, timeout=20)) as database:
         try:
             return list(database.execute(query))
