@@ -13,7 +13,7 @@ from typing import Annotated, Any
 import typer
 
 from fersweep.api.settings import quiet_process
-from fersweep.cli import check, cluster, data, demo, judging, models, sweeps
+from fersweep.cli import check, cluster, data, demo, housekeeping, judging, models, sweeps
 from fersweep.cli.output import complain
 
 UNREAD = 141  # 128 + SIGPIPE
@@ -26,7 +26,7 @@ app = typer.Typer(
     context_settings={"help_option_names": ["-h", "--help"]},
     pretty_exceptions_enable=False,
 )
-for verbs in (demo, data, sweeps, cluster, judging, models):  # in the order of --help
+for verbs in (demo, data, sweeps, housekeeping, cluster, judging, models):  # in the order of --help
     app.add_typer(verbs.app)
 app.add_typer(data.group, name="data", rich_help_panel="Data")
 app.add_typer(check.check, name="check", rich_help_panel="Data")

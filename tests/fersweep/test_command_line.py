@@ -12,8 +12,8 @@ from types import SimpleNamespace
 
 import pytest
 
-from fersweep.cli import completion
 from fersweep.cli.main import main
+from fersweep.cli.options import known_recipes, known_sweeps
 from fersweep.cli.output import show
 from fersweep.common.display.tables import table
 from fersweep.common.processes import module_command
@@ -222,8 +222,8 @@ def test_the_shell_completes_recipes_and_sweeps(tmp_path: Path, monkeypatch: pyt
     write_sweep(tmp_path)
     monkeypatch.setenv("FERSWEEP_HOME", str(tmp_path))
     context = SimpleNamespace(params={})
-    assert completion.sweeps(context, "ti") == ["tiny"]  # pyright: ignore[reportArgumentType]
-    assert completion.recipes("seven") == ["seven_classes", "seven_landmarks"]
+    assert known_sweeps(context, "ti") == ["tiny"]  # pyright: ignore[reportArgumentType]
+    assert known_recipes("seven") == ["seven_classes", "seven_landmarks"]
 
 
 @pytest.mark.parametrize("options", [["recipes"], ["recipes", "--json"], ["--version"]])
