@@ -44,11 +44,14 @@ def test_each_kind_is_found_and_nothing_else(own_home: Path, tiny_dataset: Path,
         "temporary files": write(own_home / "data" / ".part.0123456789ab.tmp.parquet"),
         "promotions": write(own_home / ".promote" / "x" / "model").parent.parent,
         "artifacts": write(own_home / "artifacts" / uuid.uuid4().hex / "artifacts" / "a.json").parents[1],
-        "ray sessions": write(tmp / "ray" / session.format(999_999_999) / "logs" / "gcs.out").parents[1],
+        "background logs": write(own_home / "sweeps" / ".gone.launch" / "log").parent,
         "temporary directories": write(tmp / "fersweep-job-ab12cd_9" / "code.py").parent,
         "staged data": write(tmp_path / "staged" / ".faces.partial" / "part").parent,
     }
+    ended = write(tmp / "ray" / session.format(999_999_999) / "logs" / "gcs.out")
     used = [
+        ended,
+        write(own_home / "sweeps" / ".cnn.launch" / "log"),
         write(own_home / "artifacts" / uuid.uuid4().hex / "artifacts" / "fresh.json", old=False),
         write(own_home / "artifacts" / "7" / uuid.uuid4().hex / "artifacts" / "of an experiment of one's own"),
         write(own_home / "data" / ".part.0123456789ac.tmp.parquet", old=False),
@@ -66,14 +69,15 @@ def test_each_kind_is_found_and_nothing_else(own_home: Path, tiny_dataset: Path,
     assert tree(own_home, tmp, tmp_path / "staged") == before
     found = {item.kind: item.what for item in seen.leftovers if not item.why}
     assert found == {kind: str(path) for kind, path in leftovers.items()}
-    assert {item.why for item in seen.leftovers if item.kind == "caches"} == {"--caches removes it"}
+    assert {item.why for item in seen.leftovers if item.kind in ("caches", "ray sessions")} == {"--caches removes it"}
     done = gc(own_home)
     assert not done.failed
     assert done.num_bytes == seen.num_bytes == 1000 * len(leftovers)
     assert not [path for path in leftovers.values() if path.exists()]
     assert all(path.exists() for path in [*used, *kept])
     assert gc(own_home).num_bytes == 0
-    assert gc(own_home, caches=True).num_bytes == 2000
+    assert gc(own_home, caches=True).num_bytes == 3000
+    assert not ended.exists()
     assert found.keys() < KINDS.keys()
 
 
