@@ -14,7 +14,7 @@ import pytest
 from fersweep.cli.main import main
 from fersweep.cluster.doctor import software_checks
 from fersweep.cluster.samplers import custom
-from fersweep.common.missing_packages import EXTRAS, LIBRARIES, explained
+from fersweep.common.errors import EXTRAS, LIBRARIES, not_installed
 from fersweep.data_pipeline.faces import landmarker_bundle
 from fersweep.results.mlflow_store import connection
 from fersweep.results.tracking import address
@@ -99,12 +99,12 @@ def test_a_missing_system_library_is_named_with_its_package() -> None:
     for library, package in LIBRARIES.items():
         reason = f"{library}: cannot open shared object file: No such file or directory"
         for error in (OSError(reason), ImportError(reason, name="cv2")):
-            line = explained(error)
+            line = not_installed(error)
             assert line is not None
             assert f"a system library is missing ({reason}): apt-get install" in line
             assert package in line
 
 
 def test_our_own_mistakes_stay_tracebacks() -> None:
-    assert explained(ModuleNotFoundError("No module named 'fersweep.reslts'", name="fersweep.reslts")) is None
-    assert explained(OSError(2, "No such file or directory")) is None
+    assert not_installed(ModuleNotFoundError("No module named 'fersweep.reslts'", name="fersweep.reslts")) is None
+    assert not_installed(OSError(2, "No such file or directory")) is None

@@ -12,8 +12,8 @@ from pathlib import Path
 
 from fersweep.cluster.doctor.findings import Asked, Finding, ok, problem, warning
 from fersweep.cluster.doctor.software_checks import software
+from fersweep.common.errors import HOW_TO_INSTALL_LIBRARIES, LIBRARIES, install
 from fersweep.common.files import nearest_directory
-from fersweep.common.missing_packages import HOW_TO_INSTALL_LIBRARIES, LIBRARIES, install
 from fersweep.data_pipeline.faces.landmarker_bundle import NAME, bundle_here
 
 GB = 10**9

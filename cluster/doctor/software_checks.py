@@ -11,7 +11,7 @@ from collections.abc import Iterator
 from typing import Any
 
 from fersweep.cluster.doctor.findings import Asked, Finding, Software, ok, problem, warning
-from fersweep.common.missing_packages import install
+from fersweep.common.errors import install
 from fersweep.common.shipped_code import code_fingerprint
 from fersweep.common.versions import installed, own_version
 

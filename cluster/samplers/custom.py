@@ -26,9 +26,8 @@ from typing import TYPE_CHECKING, Any
 
 from fersweep.cluster.samplers.asked import Asked, Shown
 from fersweep.cluster.samplers.registry import Row
-from fersweep.common.errors import InputError
+from fersweep.common.errors import InputError, install
 from fersweep.common.files import write_whole
-from fersweep.common.missing_packages import install
 from fersweep.common.untrusted import MB, is_object, parse_json, read_regular, why
 from fersweep.results.record.storage import Storage
 from fersweep.results.record.trial_record import TrialRecord

@@ -77,10 +77,10 @@ def main() -> None:
     sys.exit(code)
 
 
-def _explained(error: Exception) -> str | None:
-    from fersweep.common.missing_packages import explained
+def _not_installed(error: Exception) -> str | None:
+    from fersweep.common.errors import not_installed
 
-    return explained(error) if isinstance(error, ImportError | OSError) else None
+    return not_installed(error) if isinstance(error, ImportError | OSError) else None
 
 
 def _run() -> int:
@@ -99,13 +99,13 @@ def _run() -> int:
             raise
         return UNREAD
     except ImportError as error:
-        if os.environ.get("FERSWEEP_DEBUG") or (line := _explained(error)) is None:
+        if os.environ.get("FERSWEEP_DEBUG") or (line := _not_installed(error)) is None:
             raise
         return complain(line, 1)
     except (RuntimeError, OSError) as error:
         if os.environ.get("FERSWEEP_DEBUG"):
             raise
-        return complain(_explained(error) or error, 1)
+        return complain(_not_installed(error) or error, 1)
     except Exception as error:
         if os.environ.get("FERSWEEP_DEBUG") or not type(error).__module__.startswith(
             ("mlflow.", "sqlalchemy.", "google.protobuf.")

@@ -21,9 +21,8 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from fersweep.common.errors import InputError
+from fersweep.common.errors import InputError, install, not_installed
 from fersweep.common.files import lock, write_whole
-from fersweep.common.missing_packages import explained, install
 from fersweep.common.text import masked
 from fersweep.results.mlflow_store.addresses import artifacts_uri, sqlite_file, sqlite_uri, tracking_uri
 from fersweep.results.mlflow_store.experiments import experiment_id
@@ -143,7 +142,7 @@ def driver_missing(error: ImportError) -> str:
     """Which driver of a database is not installed, and what brings it."""
     if error.name == "psycopg":  # SQLAlchemy's for an address that names none
         return f"want postgresql+psycopg2://…, whose driver {install('postgres')} brings"
-    return explained(error) or _short(str(error))
+    return not_installed(error) or _short(str(error))
 
 
 def _import_mlflow() -> None:

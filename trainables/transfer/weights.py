@@ -19,9 +19,8 @@ import urllib.request
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from fersweep.common.errors import InputError, hint
+from fersweep.common.errors import InputError, hint, install
 from fersweep.common.files import sha256 as file_sha256
-from fersweep.common.missing_packages import install
 from fersweep.trainables.transfer.published_weights import PUBLISHED
 
 if TYPE_CHECKING:
