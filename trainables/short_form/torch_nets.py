@@ -92,8 +92,10 @@ def _made(
     net = OwnNet(own, pixels)
     x = torch.randn(3, 1, size, size) if pixels else torch.randn(3, size)
     if any(isinstance(value, UninitializedTensorMixin) for value in (*own.parameters(), *own.buffers())):
+        fast, net.memory_format = net.memory_format, torch.contiguous_format
         with Blaming(function, f"net, given {tuple(x.shape)}"), torch.no_grad():
             net.eval()(x)  # lazy layers get their shapes
+        net.memory_format = fast
     if any(isinstance(part, nn.Conv2d) and part.groups > 1 for part in own.modules()):
         from fersweep.trainables.torch_training.cpu_convolutions import quicken  # timm takes a second
 
