@@ -57,6 +57,9 @@ class _OfFeatures(nn.Module):
         super().__init__()
         preparation = classifier.preparation
         self.net, self.takes_logits = predicting_net(classifier), preparation.takes_logits
+        self.scored: Tensor
+        self.shift: Tensor
+        self.scale: Tensor
         for name in ("scored", "shift", "scale"):
             self.register_buffer(name, torch.from_numpy(getattr(preparation, name)))
 
