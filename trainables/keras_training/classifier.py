@@ -151,7 +151,8 @@ class KerasClassifier:
     def _rates(self) -> np.ndarray:
         """(num_steps,) float32 learning rates of the coming epoch."""
         h = self.hparams
-        epochs = self.epoch + np.arange(self._num_steps) / self._num_steps
+        num_steps: int = self._num_steps
+        epochs = self.epoch + np.arange(num_steps) / num_steps
         progress: np.ndarray = np.minimum(epochs / h.schedule_epochs, 1.0)
         factor = {
             "constant": np.ones_like(progress),
