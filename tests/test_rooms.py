@@ -31,13 +31,22 @@ TABLE: dict[str, str] = {
     "data_pipeline/tasks": "vocabulary faces splits dataset",
     "data_pipeline/prepare": "vocabulary sources faces splits dataset",
     "data_pipeline/describe": "vocabulary faces dataset tasks",
-    **dict.fromkeys(("trainables/metrics", "trainables/batches", "trainables/gpu_share", "trainables/saved_model"), ""),
+    **dict.fromkeys(
+        (
+            "trainables/metrics",
+            "trainables/batches",
+            "trainables/gpu_share",
+            "trainables/saved_model",
+            "trainables/vectors",
+        ),
+        "",
+    ),
     "trainables/protocol": "metrics batches gpu_share saved_model",
     "trainables/ensemble": "metrics batches gpu_share saved_model",
-    "trainables/keras_training": "metrics batches gpu_share saved_model protocol",
-    "trainables/torch_training": "metrics batches gpu_share saved_model protocol",
+    "trainables/keras_training": "metrics batches gpu_share saved_model vectors protocol",
+    "trainables/torch_training": "metrics batches gpu_share saved_model vectors protocol",
     "trainables/*": "metrics batches gpu_share saved_model protocol keras_training torch_training",
-    "trainables/exports": "saved_model ensemble keras_training torch_training",
+    "trainables/exports": "saved_model vectors ensemble keras_training torch_training",
     "search_spaces/*": "keras_training torch_training",
     "search_spaces/keras_training": "",
     "search_spaces/torch_training": "",
@@ -107,6 +116,7 @@ TORCH_FILES = (
     "trainables/transfer/net.py",
     "trainables/transfer/backbones.py",
     "trainables/exports/torch_files.py",
+    "trainables/short_form/torch_nets.py",
 )
 NOT_TORCH = "trainables/torch_training/hparams.py"
 REGISTRIES = (
