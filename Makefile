@@ -6,7 +6,7 @@ COMPILE := $(BIN)/uv pip compile pyproject.toml --extra landmarker --extra pretr
            --universal --python-version 3.11 --no-annotate --no-header -q -o requirements.lock
 TWO := -n 2 --dist loadgroup --no-loadscope-reorder  # tests/conftest.py makes the groups and their order
 
-.PHONY: demo test quick clusters check docs bench lock clean setup
+.PHONY: demo test quick clusters wheel check docs bench lock clean setup
 
 demo: setup
 	$(BIN)/fersweep demo
@@ -19,6 +19,9 @@ quick: setup
 
 clusters: setup  # network namespaces, Slurm, an autoscaler, Ray jobs: what is not on this machine is skipped
 	$(BIN)/pytest -m clusters
+
+wheel: setup  # the wheel in an empty environment; .ci/wheel has options
+	.ci/wheel
 
 check: setup
 	$(BIN)/ruff check .
@@ -46,4 +49,4 @@ lock:
 	$(COMPILE)
 
 clean:
-	rm -rf .venv build *.egg-info .pytest_cache .ruff_cache
+	rm -rf .venv build dist *.egg-info .pytest_cache .ruff_cache

@@ -8,7 +8,6 @@ name, and the next launch removes it.
 from __future__ import annotations
 
 import contextlib
-import re
 import shutil
 import sys
 from collections.abc import Iterator, Mapping
@@ -23,12 +22,11 @@ from fersweep.common.text import shell
 from fersweep.common.untrusted import is_object, parse_json, read_regular
 from fersweep.results.distil import answers
 from fersweep.results.record.drivers import LOCK
-from fersweep.results.record.home import resume_command
+from fersweep.results.record.home import UNFINISHED, resume_command
 from fersweep.results.record.storage import Storage
 from fersweep.results.record.sweep_json import MOST_BYTES, SweepJson
 from fersweep.search_spaces.sweep_file.own_code import code_of
 
-UNFINISHED = re.compile(r"\..+\.new|\..+-[0-9a-f]{8}")  # the second: of versions before 0.2
 MOMENT_S = 0.5  # for which `status` may hold a lock
 
 
@@ -144,7 +142,7 @@ def _stored(address: str, content: bytes | None, own: str | None) -> None:
     if remains:
         raise InputError(
             f"storage {address}: {' and '.join(remains)} of a sweep without its sweep.json are there: put a copy of it back, "
-            "or give another --name"
+            "finish its removal if that broke off (fersweep gc), or give another --name"
         )
 
 

@@ -22,7 +22,6 @@ from fersweep.cluster.cluster_nodes import check_nodes
 from fersweep.cluster.driver.notifications import webhook
 from fersweep.cluster.driver.run_sweep import Outcome, run_sweep
 from fersweep.cluster.launch import versions
-from fersweep.cluster.one_driver import alone
 from fersweep.cluster.samplers import custom
 from fersweep.common import ray_connection
 from fersweep.common.errors import InputError
@@ -33,6 +32,7 @@ from fersweep.data_pipeline.tasks import node_arrays
 from fersweep.data_pipeline.tasks.arrays import TaskArrays
 from fersweep.results.distil.answers import taught
 from fersweep.results.record import checkpoints
+from fersweep.results.record.drivers import alone
 from fersweep.results.record.home import check_own, pull, resume_command
 from fersweep.results.record.journal import SweepRecord, trial_name
 from fersweep.results.record.ranking.budget import spending

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import errno
 import fcntl
 import hashlib
@@ -32,6 +33,11 @@ def cache_directory() -> Path:
     """FERSWEEP_CACHE, or ~/.cache/fersweep."""
     usable_home()
     return Path(os.environ.get("FERSWEEP_CACHE") or Path.home() / ".cache" / "fersweep")
+
+
+def readings_directory() -> Path:
+    """Where what MediaPipe saw in faces is kept: FERSWEEP_READINGS, or `readings` in the cache directory."""
+    return Path(os.environ.get("FERSWEEP_READINGS") or cache_directory() / "readings")
 
 
 @contextmanager
@@ -72,6 +78,16 @@ def write_whole(path: Path, data: bytes, sync: bool = True) -> None:
         file.flush()
         if sync:
             os.fsync(file.fileno())
+
+
+def disk_bytes(path: Path) -> int:
+    """Size of a file, or the sum of those of all files below a directory, without what links lead to; some may be deleted meanwhile."""
+    with contextlib.suppress(OSError):
+        if path.is_symlink() or not path.is_dir():
+            return path.lstat().st_size
+        with os.scandir(path) as entries:
+            return sum(disk_bytes(Path(entry.path)) for entry in entries)
+    return 0
 
 
 def cannot_write(path: Path, error: OSError) -> Exception:

@@ -40,7 +40,7 @@ if TYPE_CHECKING:
     )
     from fersweep.api.running import SweepFailed, SweepInterrupted, SweepStopped
     from fersweep.api.sweep import Sweep, Trial, open_sweep
-    from fersweep.api.sweeps import compare, recipe, recipes, report, status, stop
+    from fersweep.api.sweeps import compare, gc, mv, recipe, recipes, report, rm, status, stop
     from fersweep.checks.trainable import check_trainable
     from fersweep.common.display.as_json import as_json
     from fersweep.common.errors import InputError
@@ -87,7 +87,9 @@ __all__ = [
     "evaluate",
     "export",
     "find_sweep",
+    "gc",
     "launch",
+    "mv",
     "open_model",
     "open_sweep",
     "plan",
@@ -99,6 +101,7 @@ __all__ = [
     "recipes",
     "report",
     "resume",
+    "rm",
     "status",
     "stop",
 ]
@@ -136,6 +139,9 @@ _PLACES = {
     "dry_run": "api.launching:dry_run",
     "evaluate": "api.models:evaluate",
     "export": "api.models:export",
+    "gc": "api.sweeps:gc",
+    "mv": "api.sweeps:mv",
+    "rm": "api.sweeps:rm",
     "find_sweep": "results.record.home:find_sweep",
     "launch": "api.launching:launch",
     "open_model": "api.models:open_model",

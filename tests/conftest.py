@@ -5,6 +5,7 @@ from __future__ import annotations
 import gc
 import os
 import tempfile
+import urllib.request
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -13,6 +14,7 @@ import pytest
 from fersweep.results.tracking.recorder import Recorder
 from fersweep.trainables import share_process
 from tests.datasets import write_tiny_dataset
+from tests.servers import free_port
 
 os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "3")
 os.environ.setdefault("CUDA_VISIBLE_DEVICES", "")
@@ -139,6 +141,24 @@ def ray_address(ray_session: None) -> str:
     from fersweep.common.ray_connection import head_address
 
     return head_address()
+
+
+@pytest.fixture
+def bucket() -> Iterator[str]:
+    """A bucket on an S3 server on the loopback address."""
+    from moto.server import ThreadedMotoServer
+    from pyarrow.fs import FileSystem
+
+    server = ThreadedMotoServer(ip_address="127.0.0.1", port=free_port(), verbose=False)
+    server.start()
+    host, port = server.get_host_and_port()
+    urllib.request.urlopen(
+        f"http://{host}:{port}/moto-api/reset", b""
+    ).close()  # what earlier tests of this process stored
+    options = f"?endpoint_override={host}:{port}&scheme=http&region=us-east-1"
+    FileSystem.from_uri(f"s3://sweeps{options}&allow_bucket_creation=true")[0].create_dir("sweeps")
+    yield f"s3://sweeps/team{options}"
+    server.stop()
 
 
 @pytest.fixture

@@ -17,6 +17,7 @@ from fersweep.data_pipeline.tasks.task import Task
 from fersweep.results.record import checkpoints
 from fersweep.results.record.journal import Journal
 from fersweep.results.record.storage import Storage
+from fersweep.results.record.sweep_json import read_sweep_json
 from fersweep.trainables.metrics import majority_baseline
 from tests.datasets import write_tiny_dataset
 
@@ -147,6 +148,7 @@ def write_journal(sweep_dir: Path, sampled: Sequence[dict[str, Any]], seed: int 
 
 
 NewSweep = Callable[..., tuple[Path, FakeDriver]]  # the fixture of results/conftest.py
+Recorded = Callable[..., Path]  # that of results/housekeeping/conftest.py
 
 
 def write_sweep(home: Path, dataset: Path | None = None, num_trials: int = 4, name: str = "tiny") -> Path:
@@ -172,6 +174,24 @@ def write_sweep(home: Path, dataset: Path | None = None, num_trials: int = 4, na
     driver.journal.session("finished")
     driver.journal.close()
     return sweep_dir
+
+
+def change_asked(sweep_dir: Path, **changes: Any) -> None:
+    """Change the sweep file in a `sweep.json`."""
+    content = json.loads((sweep_dir / "sweep.json").read_text())
+    content["sweep"] |= changes
+    (sweep_dir / "sweep.json").write_text(json.dumps(content))
+
+
+def store_in_bucket(sweep_dir: Path, bucket: str) -> Storage:
+    """Put a sweep into a bucket, as its driver would have → its place there."""
+    change_asked(sweep_dir, storage=bucket)
+    storage = read_sweep_json(sweep_dir).storage(sweep_dir)
+    for path in Storage(sweep_dir).sizes():
+        if path != "journal.jsonl":
+            storage.write(path, (sweep_dir / path).read_bytes())
+    storage.write("journal/0000", (sweep_dir / "journal.jsonl").read_bytes())
+    return storage
 
 
 if __name__ == "__main__":

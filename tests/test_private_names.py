@@ -338,6 +338,23 @@ def test_names_of_optuna() -> None:
     check(is_storage, "optuna", "results/dashboards/optuna_ui.py", "Study._storage")
 
 
+def test_names_of_keras() -> None:
+    """With which exports walk through a net."""
+    from fersweep.trainables.keras_training.runtime import import_keras
+
+    _, keras = import_keras()
+    inputs = keras.Input((2,))
+    functional = keras.Model(inputs, keras.layers.Dense(1)(inputs))
+    sequential = keras.Sequential([keras.Input((2,)), keras.layers.Dense(1)])
+    (node,) = [node for nodes in functional._nodes_by_depth.values() for node in nodes if not node.is_input]
+    tells = isinstance(node.operation, keras.layers.Dense) and node.input_tensors[0] is functional.inputs[0]
+    check(tells, "keras", "trainables/exports/keras_onnx.py", "Functional._nodes_by_depth")
+    tells = hasattr(sequential._functional, "_nodes_by_depth")
+    check(tells, "keras", "trainables/exports/keras_onnx.py", "Sequential._functional")
+    kinds = {type(layer).__name__ for layer in sequential._flatten_layers()}
+    check("Dense" in kinds, "keras", "trainables/keras_training/classifier.py", "Layer._flatten_layers")
+
+
 def test_names_of_torch() -> None:
     import torch
 

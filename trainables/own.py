@@ -86,7 +86,7 @@ def load(name: str) -> ModuleType:
             "(trainables/protocol.py); `fersweep new trainable FILE.py` writes an example"
         )
     trainable = ModuleType(name, module.__doc__)
-    parts = {"FEATURES": None, "POINTS": {}, "FRAMEWORK": framework}
+    parts: dict[str, Any] = {"FEATURES": None, "POINTS": {}, "FRAMEWORK": framework}
     parts |= {part: getattr(offered, part) for part in (*FULL, *OPTIONAL) if hasattr(offered, part)}
     vars(trainable).update(parts, space=_checked(module.space, code.asked))
     return trainable

@@ -12,15 +12,15 @@ from pathlib import Path
 
 from fersweep.cluster.doctor.findings import Asked, Finding, ok, problem, warning
 from fersweep.cluster.doctor.software_checks import software
+from fersweep.common.errors import HOW_TO_INSTALL_LIBRARIES, LIBRARIES, install
 from fersweep.common.files import nearest_directory
-from fersweep.data_pipeline.faces.landmarker_bundle import CARRIERS, NAME, bundle_here
+from fersweep.data_pipeline.faces.landmarker_bundle import NAME, bundle_here
 
 GB = 10**9
 DISK_PROBLEM_BYTES, DISK_WARNING_BYTES = 1 * GB, 10 * GB
 DISK_FULL = 0.95  # above it Ray takes no more objects (local_fs_capacity_threshold)
 MEMORY_PROBLEM_BYTES, MEMORY_WARNING_BYTES = GB // 2, 2 * GB  # a trial's process with a framework takes half a GB
 OPEN_FILES = 4096
-LIBRARIES = ("libEGL.so.1", "libGLESv2.so.2")  # MediaPipe links them
 
 
 def check_free_disk(asked: Asked) -> Iterator[Finding]:
@@ -117,13 +117,13 @@ def check_mediapipe(asked: Asked) -> Iterator[Finding]:
     if lacking:
         yield warning(
             f"{' and '.join(lacking)} cannot be loaded: `prepare` and `predict` do not run",
-            "apt-get install libegl1 libgles2 (Fedora, RHEL: dnf install libglvnd-egl libglvnd-gles)",
+            HOW_TO_INSTALL_LIBRARIES,
         )
     bundle = bundle_here()
     if bundle is None:
         yield warning(
             f"{NAME} is not here: `prepare` and `predict` would download it",
-            f"run `fersweep prepare` where there is a network, or pip install {CARRIERS[0]}",
+            f"run `fersweep prepare` where there is a network, or {install('landmarker')}",
         )
     if bundle is not None and not lacking:
         yield ok(f"{NAME} and its libraries are here", bundle=str(bundle))

@@ -11,6 +11,7 @@ from collections.abc import Iterator
 from typing import Any
 
 from fersweep.cluster.doctor.findings import Asked, Finding, Software, ok, problem, warning
+from fersweep.common.errors import install
 from fersweep.common.shipped_code import code_fingerprint
 from fersweep.common.versions import installed, own_version
 
@@ -34,7 +35,7 @@ NEEDED = (
     "pandas",
 )  # on every node; the driver's machine needs more, or it would not be here
 SHOWN = ("ray", "torch", "tensorflow", "numpy")
-INSTALL = "install there what requirements.lock has: uv pip sync requirements.lock"
+INSTALL = "install there what the driver's machine has (in a checkout: uv pip sync requirements.lock)"
 ASK_S = 120.0  # a framework takes seconds to import, on a slow disk a minute
 
 # Each is asked in a process of its own: in one they fight for the GPU. A sum on each GPU shows that it works.
@@ -60,7 +61,7 @@ print(json.dumps({"cuda": tf.sysconfig.get_build_info().get("cuda_version"), "gp
 }
 REMEDY = {
     "torch": "look at `nvidia-smi`, and install a torch that is built for its CUDA: pip install torch",
-    "tensorflow": "look at `nvidia-smi`, and install TensorFlow with CUDA: pip install 'tensorflow[and-cuda]'",
+    "tensorflow": f"look at `nvidia-smi`, and install TensorFlow with CUDA: {install('cuda')}",
 }
 
 
@@ -85,10 +86,15 @@ def check_versions(asked: Asked) -> Iterator[Finding]:
         ours, theirs = here.packages.get(name), driver.packages.get(name)
         if ours is None and name in needed:
             sound = False
-            yield problem(f"has no {name}, which trials need", INSTALL)
+            yield problem(
+                f"has no {name}, which trials need", f"pip install '{name}=={theirs}' there" if theirs else INSTALL
+            )
         elif ours != theirs:
             sound = False
-            yield warning(f"has {f'{name} {ours}' if ours else f'no {name}'}, the driver {theirs or 'none'}", INSTALL)
+            yield warning(
+                f"has {f'{name} {ours}' if ours else f'no {name}'}, the driver {theirs or 'none'}",
+                f"pip install '{name}=={theirs}' there" if theirs else INSTALL,
+            )
     if sound:
         shown = ", ".join(f"{name} {here.packages[name]}" for name in SHOWN if name in here.packages)
         yield ok(

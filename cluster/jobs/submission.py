@@ -66,8 +66,6 @@ def submit(
         say(line)
     with tempfile.TemporaryDirectory(prefix="fersweep-job-") as directory:
         write_sweep(sweep, Path(directory) / "sweep.yaml")
-        for code in code_of(sweep):  # where the job, which reads the sweep file, looks for it
-            copies.write(code, Path(directory))
         metadata = {HOME: str(home), COMMAND: masked(command())}
         metadata |= {STORAGE: sweep.storage} if sweep.storage else {}
         job = jobs.submit(
@@ -88,7 +86,9 @@ def entrypoint(data: str, home: Path) -> str:
 
 
 def write_sweep(sweep: Sweep, path: Path) -> None:
-    """The resolved sweep file, which is read again as the same sweep."""
+    """The resolved sweep file, which is read again as the same sweep, and beside it copies of its own code."""
+    for code in code_of(sweep):
+        copies.write(code, path.parent)
     path.write_text(yaml.safe_dump(sweep.model_dump(mode="json"), sort_keys=False, allow_unicode=True))
 
 

@@ -26,7 +26,7 @@ from typing import TYPE_CHECKING, Any
 
 from fersweep.cluster.samplers.asked import Asked, Shown
 from fersweep.cluster.samplers.registry import Row
-from fersweep.common.errors import InputError
+from fersweep.common.errors import InputError, install
 from fersweep.common.files import write_whole
 from fersweep.common.untrusted import MB, is_object, parse_json, read_regular, why
 from fersweep.results.record.storage import Storage
@@ -140,9 +140,7 @@ def _from_hub(package: str, copy: Path | None) -> ModuleType:
     try:
         import optunahub
     except ModuleNotFoundError:
-        raise InputError(
-            f"search.sampler: optunahub:{package} needs the package optunahub: install fersweep[hub]"
-        ) from None
+        raise InputError(f"search.sampler: optunahub:{package} needs the package optunahub: {install('hub')}") from None
     key = (copy or Path(package), "")
     if key not in _modules:
         try:

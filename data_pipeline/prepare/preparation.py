@@ -22,7 +22,7 @@ from typing import Any
 import numpy as np
 
 from fersweep.common.errors import InputError
-from fersweep.common.files import check_name, lock, write_whole
+from fersweep.common.files import check_name, lock, readings_directory, write_whole
 from fersweep.common.own_code import copies
 from fersweep.common.versions import command, own
 from fersweep.data_pipeline.dataset.manifest import Manifest
@@ -35,7 +35,7 @@ from fersweep.data_pipeline.prepare.begun import LOCK, STATE, Request, begun, re
 from fersweep.data_pipeline.prepare.options import Crop, Options
 from fersweep.data_pipeline.prepare.progress import OnProgress, Progress
 from fersweep.data_pipeline.prepare.ray_stream import running
-from fersweep.data_pipeline.prepare.reading_cache import ReadingCache, Sight, readings_directory
+from fersweep.data_pipeline.prepare.reading_cache import ReadingCache, Sight
 from fersweep.data_pipeline.prepare.staging import Stage
 from fersweep.data_pipeline.prepare.stored_size import stored_size
 from fersweep.data_pipeline.prepare.workers import Augmenter, Extractor, Job, Ready
@@ -66,7 +66,7 @@ def prepare(
         formats: of the sources (formats.READERS): none, where they are recognised; one for all; or one each.
         reader: of the user's own: FILE.py, the name of an entry point of the group `fersweep.readers`, or package.module.
         workers: one process and one CPU each (default: all CPUs); one alone is this process, without Ray.
-        cache: directory of readings of earlier runs; default: see `reading_cache.readings_directory`.
+        cache: directory of readings of earlier runs; default: see `files.readings_directory`.
         address: of a Ray cluster, whose workers may share `cache` on shared storage; an initialised Ray is used as it is.
 
     InputError where sources or options are wrong, or differ from those `out` was begun with; RuntimeError where

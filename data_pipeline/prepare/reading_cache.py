@@ -12,14 +12,13 @@ into memory, not loaded: about 3 kB a face on disk, 32 bytes in memory.
 from __future__ import annotations
 
 import hashlib
-import os
 import uuid
 from dataclasses import asdict, dataclass
 from pathlib import Path
 
 import numpy as np
 
-from fersweep.common.files import cache_directory, replacing
+from fersweep.common.files import replacing
 from fersweep.data_pipeline.faces.landmarker import Reading
 from fersweep.data_pipeline.faces.landmarker_bundle import SHA256
 
@@ -55,11 +54,6 @@ def as_row(reading: Reading | None) -> np.ndarray:
         for name in ("num_views", "spread", "pose", "scores", "landmarks"):
             row[name] = getattr(reading, name)
     return row
-
-
-def readings_directory() -> Path:
-    """FERSWEEP_READINGS, or `readings` in the cache directory."""
-    return Path(os.environ.get("FERSWEEP_READINGS") or cache_directory() / "readings")
 
 
 class ReadingCache:

@@ -19,6 +19,7 @@ from fersweep.api.sweep import Sweep, open_sweep
 from fersweep.common.display import notebook
 from fersweep.common.errors import InputError
 from fersweep.common.processes import environment, module_command
+from fersweep.results.record.home import background_place
 
 if TYPE_CHECKING:
     from fersweep.cluster.stop import Stopped
@@ -70,7 +71,7 @@ class Running:
     @property
     def log(self) -> Path:
         """The file of what its process prints."""
-        return _place(self.directory) / "log"
+        return background_place(self.directory) / "log"
 
     def wait(self, timeout: float | None = None) -> Sweep:
         """Wait for its end, and for that of the one that follows it. A notebook's cell shows the trials meanwhile.
@@ -184,7 +185,7 @@ def start(
     sessions = Sweep(directory).num_sessions if resume and (directory / "sweep.json").is_file() else 0
     if not (resume and directory.exists()):
         check_quickly(sweep, place, where)
-    own = _place(directory)
+    own = background_place(directory)
     own.mkdir(parents=True, exist_ok=True)
     command = ["launch", *_arguments(recipe, sweep, own, options), "--data", place, "--home", str(where)]
     command += [*(["--address", address] if address else []), *(["--resume"] if resume else [])]
@@ -214,8 +215,3 @@ def _arguments(recipe: Any, sweep: SweepFile, own: Path, options: Mapping[str, A
     given = [[flag, str(options[key])] for key, flag in flags.items() if options.get(key) is not None]
     sets = [["--set", override] for override in as_options(options.get("overrides"))]
     return [str(recipe), *(part for pair in (*given, *sets) for part in pair)]
-
-
-def _place(directory: Path) -> Path:
-    """Beside the sweeps, under a name that nobody takes for one."""
-    return directory.with_name(f".{directory.name}.launch")

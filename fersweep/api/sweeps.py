@@ -1,12 +1,13 @@
-"""What is done with sweeps that were launched, and what can be: `status`, `stop`, `compare`, `report`, `recipes`."""
+"""What is done with sweeps that were launched, and what can be: `status`, `stop`, `compare`, `report`, `recipes`, `rm`, `mv`, `gc`."""
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from fersweep.api.settings import Place, Results, home_of, path_of, quiet_process, say, write
+from fersweep.api.settings import Place, Results, home_of, listed, path_of, quiet_process, say, write
 from fersweep.common.errors import InputError
 from fersweep.common.text import printable
 
@@ -15,6 +16,9 @@ if TYPE_CHECKING:
     from fersweep.results.compare.comparison import Comparison
     from fersweep.results.compare.data import ComparedSweeps, ComparedTrials, SweepTrials
     from fersweep.results.dashboards.status import SweepStatus
+    from fersweep.results.housekeeping.collection import Collected
+    from fersweep.results.housekeeping.removal import Removal
+    from fersweep.results.housekeeping.renaming import Renaming
     from fersweep.results.report.page import WrittenReport
     from fersweep.search_spaces.sweep_file.recipe_list import Recipe
 
@@ -161,3 +165,42 @@ def report_of(directory: Path, out: Place | None, trees: bool, faces: bool) -> W
     written = write_report(directory, path_of(out), baseline, faces)
     say(f"written: {printable(written.report)}")
     return replace(written, mlflow=report_upload.upload(directory, render_still(directory, baseline)))
+
+
+def rm(
+    names: str | Sequence[str], *, dry_run: bool = False, local: bool = False, home: Place | None = None
+) -> Results[Removal]:
+    """Remove sweeps: directory, checkpoints, also those in a bucket, and runs in MLflow; registered versions stay.
+
+    Args:
+        names: one sweep, or several.
+        dry_run: say what would be removed, and remove nothing.
+        local: leave MLflow and the bucket as they are.
+        home: where sweeps lie; default: FERSWEEP_HOME, else `runs`.
+
+    Raises InputError where a sweep runs, or there is none of the name; nothing is removed then.
+    """
+    from fersweep.results.housekeeping import removal
+
+    return Results(removal.rm(listed(names), home_of(home), dry_run=dry_run, local=local, tell=say))
+
+
+def mv(old: str, new: str, *, dry_run: bool = False, home: Place | None = None) -> Renaming:
+    """Rename a sweep, also in its bucket and in MLflow; a resume goes on in the same runs. Arguments as of `rm`."""
+    from fersweep.results.housekeeping import renaming
+
+    return renaming.mv(old, new, home_of(home), dry_run, say)
+
+
+def gc(*, dry_run: bool = False, caches: bool = False, runs: bool = False, home: Place | None = None) -> Collected:
+    """Remove what nothing needs: what killed processes have left in the home, in MLflow and on this machine.
+
+    Args:
+        dry_run: say what would be removed, and remove nothing.
+        caches: also what only saves time: staged data, and what MediaPipe saw in faces.
+        runs: also MLflow's runs of sweeps that are not in this home.
+        home: where sweeps lie; default: FERSWEEP_HOME, else `runs`.
+    """
+    from fersweep.results.housekeeping import collection
+
+    return collection.gc(home_of(home), dry_run, caches, runs, say)

@@ -7,7 +7,6 @@ from typing import Annotated, Literal
 
 import typer
 
-from fersweep.cli import completion
 from fersweep.cli.options import (
     RUNS,
     Address,
@@ -19,6 +18,7 @@ from fersweep.cli.options import (
     Recipe,
     SweepName,
     TrustNetwork,
+    known_recipes,
 )
 from fersweep.cli.output import say, show
 
@@ -85,7 +85,7 @@ def doctor(
         typer.Argument(
             help="What is to run: its storage, tracking server and resources are checked, too.",
             metavar="RECIPE|FILE",
-            autocompletion=completion.recipes,
+            autocompletion=known_recipes,
             show_default=False,
         ),
     ] = None,

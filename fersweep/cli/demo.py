@@ -2,6 +2,10 @@
 
 from __future__ import annotations
 
+import shutil
+import sys
+from pathlib import Path
+
 import typer
 
 from fersweep.cli.data import prepare
@@ -12,6 +16,15 @@ from fersweep.cli.sweeps import launch
 
 app = typer.Typer()
 ALIAS = "demo-champion"  # no champion of anybody's is replaced
+
+
+def _as_called() -> str:
+    """`fersweep`, or the path that it was called by where no PATH leads to it."""
+    from fersweep.common.text import shell
+
+    if shutil.which("fersweep"):
+        return "fersweep"
+    return shell(sys.argv[0]) if Path(sys.argv[0]).name == "fersweep" else "python -m fersweep"
 
 
 @app.command(rich_help_panel="Data")
@@ -50,7 +63,7 @@ def demo(home: Home = RUNS) -> None:
     rule("done")
     say(
         "These faces are synthetic: the scores above say that everything works, not how good a model is.\n"
-        f"Look at the trials:  .venv/bin/fersweep ui{home_option(home)}\n"
-        "With real data:      .venv/bin/fersweep prepare fer2013.csv --out runs/data/fer2013   (docs/how-to/own-data.md)\n"
-        "                     .venv/bin/fersweep launch blendshape_dense --data runs/data/fer2013"
+        f"Look at the trials:  {_as_called()} ui{home_option(home)}\n"
+        f"With real data:      {_as_called()} prepare fer2013.csv --out runs/data/fer2013   (docs/how-to/own-data.md)\n"
+        f"                     {_as_called()} launch blendshape_dense --data runs/data/fer2013"
     )

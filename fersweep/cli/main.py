@@ -13,7 +13,7 @@ from typing import Annotated, Any
 import typer
 
 from fersweep.api.settings import quiet_process
-from fersweep.cli import check, cluster, data, demo, judging, models, sweeps
+from fersweep.cli import check, cluster, data, demo, housekeeping, judging, models, sweeps
 from fersweep.cli.output import complain
 
 UNREAD = 141  # 128 + SIGPIPE
@@ -26,7 +26,7 @@ app = typer.Typer(
     context_settings={"help_option_names": ["-h", "--help"]},
     pretty_exceptions_enable=False,
 )
-for verbs in (demo, data, sweeps, cluster, judging, models):  # in the order of --help
+for verbs in (demo, data, sweeps, housekeeping, cluster, judging, models):  # in the order of --help
     app.add_typer(verbs.app)
 app.add_typer(data.group, name="data", rich_help_panel="Data")
 app.add_typer(check.check, name="check", rich_help_panel="Data")
@@ -37,9 +37,9 @@ app.add_typer(models.champion, name="champion", rich_help_panel="Models")
 
 def _print_version(wanted: bool) -> None:
     if wanted:
-        import fersweep
+        from fersweep.common.versions import own
 
-        print(f"fersweep {fersweep.__version__}")
+        print(f"fersweep {own()}")
         raise typer.Exit
 
 
@@ -79,6 +79,12 @@ def main() -> None:
     sys.exit(code)
 
 
+def _not_installed(error: Exception) -> str | None:
+    from fersweep.common.errors import not_installed
+
+    return not_installed(error) if isinstance(error, ImportError | OSError) else None
+
+
 def _run() -> int:
     from fersweep.common.errors import InputError
 
@@ -94,10 +100,14 @@ def _run() -> int:
         if not isinstance(end.__context__, BrokenPipeError):
             raise
         return UNREAD
+    except ImportError as error:
+        if os.environ.get("FERSWEEP_DEBUG") or (line := _not_installed(error)) is None:
+            raise
+        return complain(line, 1)
     except (RuntimeError, OSError) as error:
         if os.environ.get("FERSWEEP_DEBUG"):
             raise
-        return complain(error, 1)
+        return complain(_not_installed(error) or error, 1)
     except Exception as error:
         if os.environ.get("FERSWEEP_DEBUG") or not type(error).__module__.startswith(
             ("mlflow.", "sqlalchemy.", "google.protobuf.")

@@ -8,8 +8,7 @@ from typing import Annotated
 
 import typer
 
-from fersweep.cli import completion
-from fersweep.cli.options import RUNS, Alias, AsJson, Home, Landmarker, Model, TrialNumber, spread
+from fersweep.cli.options import RUNS, Alias, AsJson, Home, Landmarker, Model, TrialNumber, known_sweeps, spread
 from fersweep.cli.output import show
 from fersweep.results.predict.options import Options
 
@@ -27,7 +26,7 @@ def promote(
         typer.Argument(
             help="Name of the sweep, or its address in a bucket; with --ensemble greedy or bagged several.",
             metavar="NAME...",
-            autocompletion=completion.sweeps,
+            autocompletion=known_sweeps,
         ),
     ],
     trial: TrialNumber = None,

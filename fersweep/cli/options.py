@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import inspect
+import os
 from collections.abc import Callable, Iterator, Mapping
 from dataclasses import MISSING, Field, fields, is_dataclass
 from functools import wraps
@@ -12,10 +13,26 @@ from typing import Annotated, Any, Literal, TypeGuard, get_args, get_origin, get
 
 import typer
 
-from fersweep.cli import completion
 from fersweep.common.options import Option
 
 RUNS = Path("runs")
+
+
+def known_recipes(incomplete: str) -> list[str]:
+    """Names of shipped recipes, which the shell offers when somebody presses Tab."""
+    from fersweep.search_spaces import RECIPES
+
+    return sorted(path.stem for path in RECIPES.glob(f"{incomplete}*.yaml"))
+
+
+def known_sweeps(ctx: typer.Context, incomplete: str) -> list[str]:
+    """Names of the sweeps under --home."""
+    from fersweep.results.record.home import sweep_names
+
+    given: dict[str, Any] = ctx.params
+    home = Path(given.get("home") or os.environ.get("FERSWEEP_HOME") or "runs")
+    return [name for name in sweep_names(home) if name.startswith(incomplete)]
+
 
 Home = Annotated[
     Path, typer.Option(envvar="FERSWEEP_HOME", help="Where sweeps and MLflow records lie.", show_default=True)
@@ -23,14 +40,14 @@ Home = Annotated[
 AsJson = Annotated[bool, typer.Option("--json", help="Print JSON alone on stdout.")]
 Dataset = Annotated[str, typer.Argument(help="A dataset directory, or its address in a bucket.", metavar="DATASET")]
 Name = Annotated[
-    str, typer.Argument(help="Name of the sweep, or its address in a bucket.", autocompletion=completion.sweeps)
+    str, typer.Argument(help="Name of the sweep, or its address in a bucket.", autocompletion=known_sweeps)
 ]
 Recipe = Annotated[
     str,
     typer.Argument(
         help="A recipe's name (fersweep recipes lists them) or a sweep file (YAML).",
         metavar="RECIPE|FILE",
-        autocompletion=completion.recipes,
+        autocompletion=known_recipes,
         show_default=False,
     ),
 ]

@@ -8,7 +8,6 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
-from fersweep.cli import completion
 from fersweep.cli.options import (
     RUNS,
     Address,
@@ -20,6 +19,8 @@ from fersweep.cli.options import (
     Override,
     SweepName,
     TrustNetwork,
+    known_recipes,
+    known_sweeps,
 )
 from fersweep.cli.output import complain, say, show
 from fersweep.common.errors import InputError
@@ -36,7 +37,7 @@ app = typer.Typer()
 def recipes(
     name: Annotated[
         str | None,
-        typer.Argument(help="A recipe, to print its sweep file; default: all.", autocompletion=completion.recipes),
+        typer.Argument(help="A recipe, to print its sweep file; default: all.", autocompletion=known_recipes),
     ] = None,
     as_json: AsJson = False,
 ) -> None:
@@ -62,7 +63,7 @@ def launch(
         typer.Argument(
             help="A recipe's name (fersweep recipes lists them) or a sweep file (YAML).",
             metavar="RECIPE|FILE",
-            autocompletion=completion.recipes,
+            autocompletion=known_recipes,
         ),
     ] = None,
     data: Annotated[
@@ -228,7 +229,7 @@ def stop(name: Name, home: Home = RUNS, as_json: AsJson = False) -> None:
 def status(
     name: Annotated[
         str | None,
-        typer.Argument(help="Name of the sweep; default: all of them.", autocompletion=completion.sweeps),
+        typer.Argument(help="Name of the sweep; default: all of them.", autocompletion=known_sweeps),
     ] = None,
     watch: Annotated[bool, typer.Option("--watch", help="Show it again and again, until no sweep runs.")] = False,
     sync: Annotated[

@@ -7,8 +7,6 @@ Imports neither Ray nor MLflow nor a framework, so that it takes no longer than 
 
 from __future__ import annotations
 
-import contextlib
-import os
 import sys
 import time
 from dataclasses import asdict, dataclass, field
@@ -16,7 +14,7 @@ from pathlib import Path
 from typing import Any
 
 from fersweep.common.errors import InputError
-from fersweep.common.files import is_held
+from fersweep.common.files import disk_bytes, is_held
 from fersweep.results.record.drivers import LOCK, beat, is_driven
 from fersweep.results.record.home import (
     find_sweep,
@@ -165,17 +163,17 @@ def from_bucket(directory: Path) -> None:
 
 
 def _describe(directory: Path, refreshed: bool = False) -> SweepStatus:
-    disk_bytes = _disk_bytes(directory)
+    num_bytes = disk_bytes(directory.resolve())
     try:
         if refreshed:
             from_bucket(directory)
-        return _read(directory, disk_bytes)
+        return _read(directory, num_bytes)
     except Exception as error:  # whatever is wrong with one sweep, the others are shown
         reason = _one_line(error).replace(f"{directory}/", "")
-        return SweepStatus(directory.name, directory, disk_bytes, reason=reason)
+        return SweepStatus(directory.name, directory, num_bytes, reason=reason)
 
 
-def _read(directory: Path, disk_bytes: int) -> SweepStatus:
+def _read(directory: Path, num_bytes: int) -> SweepStatus:
     held = is_held(directory / LOCK)  # before the journal: a driver that ends in between has written its end
     sweep = read_sweep_json(directory)
     replay = _replay(directory / "journal.jsonl")
@@ -198,7 +196,7 @@ def _read(directory: Path, disk_bytes: int) -> SweepStatus:
     return SweepStatus(
         sweep=directory.name,
         directory=directory,
-        disk_bytes=disk_bytes,
+        disk_bytes=num_bytes,
         state=state,
         reason=reason,
         trials=record.count(repeats=False),
@@ -248,19 +246,6 @@ def _state(running: bool, action: str | None, reason: str | None) -> tuple[str, 
     if action in ("finished", "failed"):
         return action, reason
     return "interrupted", "interrupted" if action == "interrupted" else "killed"
-
-
-def _disk_bytes(directory: Path) -> int:
-    """Sum of the sizes of all files below; a running sweep may delete some meanwhile."""
-    total = 0
-    with contextlib.suppress(OSError), os.scandir(directory) as entries:
-        for entry in entries:
-            with contextlib.suppress(OSError):
-                if entry.is_dir(follow_symlinks=False):
-                    total += _disk_bytes(Path(entry.path))
-                else:
-                    total += entry.stat(follow_symlinks=False).st_size
-    return total
 
 
 def _one_line(error: BaseException) -> str:

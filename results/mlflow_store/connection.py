@@ -21,7 +21,7 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from fersweep.common.errors import InputError
+from fersweep.common.errors import InputError, install, not_installed
 from fersweep.common.files import lock, write_whole
 from fersweep.common.text import masked
 from fersweep.results.mlflow_store.addresses import artifacts_uri, sqlite_file, sqlite_uri, tracking_uri
@@ -77,6 +77,9 @@ def quiet() -> None:
         logging.getLogger(name).setLevel(logging.WARNING)
     for name in ("mlflow.store.db.utils", "urllib3.connectionpool"):  # log, with a traceback, what they also raise
         logging.getLogger(name).setLevel(logging.CRITICAL)
+    logging.getLogger("mlflow.utils.environment").setLevel(
+        logging.ERROR
+    )  # warns in an environment without pip, as uv's are
 
 
 def open_home(home: Path, uri: str | None = None) -> MlflowClient:
@@ -134,9 +137,18 @@ def connect(uri: str) -> MlflowClient:
     try:
         client = MlflowClient(tracking_uri=uri, registry_uri=uri)
         client._get_registry_client()  # pyright: ignore[reportPrivateUsage]  # which opens the store
-    except (ImportError, ValueError) as error:  # a database's driver that is not installed; what is no address
+    except ImportError as error:  # of a database's driver
+        raise InputError(f"MLflow cannot open {masked(uri)}: {driver_missing(error)}") from None
+    except ValueError as error:  # it is no address
         raise InputError(f"MLflow cannot open {masked(uri)}: {_short(str(error))}") from None
     return client
+
+
+def driver_missing(error: ImportError) -> str:
+    """Which driver of a database is not installed, and what brings it."""
+    if error.name == "psycopg":  # SQLAlchemy's for an address that names none
+        return f"want postgresql+psycopg2://…, whose driver {install('postgres')} brings"
+    return not_installed(error) or _short(str(error))
 
 
 def _import_mlflow() -> None:

@@ -2,8 +2,8 @@
 
     export("champion", Path("model.onnx"), home)      # fersweep export champion --out model.onnx
 
-The suffix says the format: .onnx for every net, .tflite (LiteRT) and .keras for those of blendshapes, .safetensors for
-those of pixels; .onnx for an ensemble of nets. A file takes what the model's task gives, raw features (N, F) float32 or
+The suffix says the format: .onnx for every net, .tflite (LiteRT) and .keras for those in Keras, .safetensors for those in
+PyTorch; .onnx for an ensemble of nets. A file takes what the model's task gives, raw features (N, F) float32 or
 gray faces (N, H, W) uint8, or both, where an ensemble sees both,
 and answers with probabilities (N, C); its metadata has the classes, features and preprocessing.
 """

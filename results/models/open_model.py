@@ -93,7 +93,7 @@ def open_version(client: MlflowClient, version: ModelVersion, home: Path, name: 
 
     checkpoint = registry.fetch(client, version)
     origin, sweep = Origin(int(version.version)), version.tags.get("fersweep.sweep", "")
-    if (Path(home) / "sweeps" / sweep / "sweep.json").is_file():
+    if _is_here(sweep, version.tags.get("fersweep.sweep_id"), home):
         origin = replace(origin, sweep=sweep, trial=int(version.tags["fersweep.trial"]))
     described = read_model(checkpoint)
     admit(name, described, checkpoint, home, is_ours=is_embedded(client, home))
@@ -102,6 +102,12 @@ def open_version(client: MlflowClient, version: ModelVersion, home: Path, name: 
         is_refit = version.tags.get("fersweep.refit", "none") != "none"
         described["learned"] = older_record(described, whose, is_refit)
     return FaceModel(name, described, checkpoint, origin=origin)
+
+
+def _is_here(name: str, sweep_id: str | None, home: Path) -> bool:
+    """Is the sweep in this home, and not another one under its name? `sweep_id`: None in the oldest versions' tags."""
+    directory = Path(home) / "sweeps" / name
+    return (directory / "sweep.json").is_file() and sweep_id in (None, read_sweep_json(directory).sweep_id)
 
 
 def _is_alias(name: str, home: Path) -> bool:

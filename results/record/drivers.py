@@ -1,4 +1,4 @@
-"""The driver of a sweep, seen from its own machine or from another: whether it runs, and the request to stop.
+"""The driver of a sweep: one at a time (`alone`), seen from its own machine or from another, and the request to stop.
 
 A driver touches `heartbeat` in the sweep's directory, and writes it into the sweep's bucket. How old it is, the storage's
 clock says: those of two machines may differ by hours. The request is a file there,
@@ -7,13 +7,17 @@ which it looks for, and withdraws when it begins: a request never stops a later 
 
 from __future__ import annotations
 
+import contextlib
 import os
 import socket
+import sys
 import time
+from collections.abc import Iterator
 from pathlib import Path
 from typing import Any, NamedTuple
 
-from fersweep.common.files import is_held
+from fersweep.common.errors import InputError
+from fersweep.common.files import is_held, lock
 from fersweep.results.record import journal
 from fersweep.results.record.storage import Storage
 
@@ -21,6 +25,8 @@ HEARTBEAT, LOCK, REQUEST = "heartbeat", "driver.lock", "stop"
 BEAT_S, BUCKET_BEAT_S = 5.0, 30.0
 COPIED_S = 6 * 3_600.0  # a heartbeat that was written so long before the bucket got it is a copy; no clock is so wrong
 SILENT_S = 3 * BEAT_S  # a driver that shares the directory and beats no more is dead
+DRIVEN = "another process is running this sweep: wait for it, or stop it (fersweep stop)"
+MOMENT_S = 0.5  # for which `status` may hold a lock
 
 
 class OtherDriver(NamedTuple):
@@ -112,3 +118,40 @@ def withdraw_stop(storage: Storage) -> None:
         (storage.path / REQUEST).unlink(missing_ok=True)
     elif stop_requested(storage):
         storage.write(REQUEST, b"")
+
+
+@contextlib.contextmanager
+def alone(directory: Path, storage: Storage, wait_s: float = 0.0) -> Iterator[None]:
+    """Be the sweep's driver until the block ends. InputError if another one is, and still is after `wait_s`."""
+    deadline, said = time.monotonic() + wait_s, False
+    while True:
+        try:  # wait a moment: `status` holds the lock while it checks whether a driver does
+            held = lock(directory / LOCK, MOMENT_S)
+        except TimeoutError:
+            reason = f"{directory}: {DRIVEN}"
+        else:
+            with held:
+                reason = _driven_elsewhere(directory, storage)
+                if reason is None:
+                    yield
+                    return
+        if time.monotonic() >= deadline:
+            raise InputError(reason)
+        if not said:
+            print(f"{reason}; waiting for its end, up to {wait_s:.0f} s", file=sys.stderr, flush=True)
+            said = True
+        time.sleep(1.0)
+
+
+def _driven_elsewhere(directory: Path, storage: Storage) -> str | None:
+    """Who runs the sweep now, in a line: on another machine that shares its directory, or through its bucket."""
+    if storage.path is not None:
+        place, silent_s, driver = str(directory), SILENT_S, directory_driver(directory, last_session(directory))
+    else:
+        place, silent_s, driver = storage.address, 2 * BUCKET_BEAT_S, bucket_driver(storage)
+    if driver is None or not driver.alive:
+        return None
+    return (
+        f"{place}: process {driver.pid} on {driver.host} ran this sweep {driver.silent_s:.0f} s ago; stop it "
+        f"(fersweep stop), or, if it is gone, resume in {silent_s - driver.silent_s:.0f} s"
+    )

@@ -20,6 +20,15 @@ from fersweep.results.record.sweep_json import MOST_BYTES, parse_sweep_json, rea
 from fersweep.search_spaces.sweep_file.own_code import own_code
 
 RECORD = ("sweep.json", "journal.jsonl")
+UNFINISHED = re.compile(r"\..+\.new|\..+-[0-9a-f]{8}")
+"""Directories of launches that have not begun (cluster/new_sweep.py); the second: of versions before 0.2."""
+
+
+def background_place(sweep_dir: Path) -> Path:
+    """Where a sweep that runs in the background (`fersweep.launch(…, wait=False)`) has its log: beside its directory, under a name
+    that nobody takes for a sweep's.
+    """
+    return sweep_dir.with_name(f".{sweep_dir.name}.launch")
 
 
 def split_spec(spec: str) -> tuple[str, int | None]:

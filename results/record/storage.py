@@ -76,6 +76,13 @@ class Storage:
             return sorted(name for name in os.listdir(self._path / directory) if not name.startswith("."))
         return []
 
+    def sizes(self) -> dict[str, int]:
+        """Paths of all files → bytes."""
+        if self._bucket is not None:
+            return self._bucket.sizes("")
+        paths = [path for path in self._path.rglob("*") if path.is_file() and not path.is_symlink()]
+        return {path.relative_to(self._path).as_posix(): path.stat().st_size for path in paths}
+
     @contextlib.contextmanager
     def new(self, name: str) -> Iterator[Path]:
         """An empty local directory; what it holds at the block's end is stored as the directory `name`."""
@@ -133,3 +140,10 @@ class Storage:
             shutil.rmtree(self._path / directory, ignore_errors=True)
         else:
             self._bucket.remove(directory)
+
+    def remove_file(self, name: str) -> None:
+        """Delete a file; nothing where there is none."""
+        if self._bucket is None:
+            (self._path / name).unlink(missing_ok=True)
+        else:
+            self._bucket.remove_file(name)

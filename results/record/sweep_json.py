@@ -24,6 +24,7 @@ from fersweep.results.record.journal import Hparams, TrialRecord
 from fersweep.results.record.ranking.order import Order, order_of
 from fersweep.results.record.storage import Storage
 from fersweep.search_spaces.sweep_file.population import perturbed
+from fersweep.search_spaces.sweep_file.read_sweep import parse_sweep
 from fersweep.search_spaces.sweep_file.schema import Sweep
 from fersweep.search_spaces.sweep_file.searched_space import NamedPoint, named_as_in_a_sweep_file
 from fersweep.search_spaces.sweep_file.space.choices import drawn_distribution, drawn_params
@@ -314,6 +315,11 @@ class SweepJson(_Part):
                 f"{learned[:12]}: launch a new sweep on it"
             )
         return task
+
+    def renamed(self, name: str) -> SweepJson:
+        """The same sweep under another name. Raises InputError where that is none."""
+        asked = parse_sweep({**self.asked.model_dump(mode="json"), "name": name}, name)
+        return self.model_copy(update={"asked": asked})
 
     def as_bytes(self) -> bytes:
         return json.dumps(self.model_dump(mode="json", by_alias=True), indent=1).encode()

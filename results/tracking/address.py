@@ -197,8 +197,10 @@ def _asked_database(uri: str) -> Answer:
 
     try:
         create_engine(uri).connect().close()
-    except (ImportError, ArgumentError, NoSuchModuleError) as error:
-        return Answer("wrong", f"{uri}: {one_line(error, 200)} (PostgreSQL: pip install 'fersweep[postgres]')")
+    except ImportError as error:  # of the database's driver
+        return Answer("wrong", f"{uri}: {connection.driver_missing(error)}")
+    except (ArgumentError, NoSuchModuleError) as error:
+        return Answer("wrong", f"{uri}: {one_line(error, 200)}")
     return Answer("mlflow")
 
 

@@ -8,12 +8,16 @@ import sys
 from collections.abc import Sequence
 from pathlib import Path
 
+from fersweep.common.files import lock
 from fersweep.common.processes import environment, module_command
 from fersweep.results.mlflow_store import connection, limits
 from fersweep.results.mlflow_store.description import add_report
 from fersweep.results.mlflow_store.other_homes import is_read_only
+from fersweep.results.record.sweep_json import FILE as SWEEP
 from fersweep.results.record.sweep_json import read_sweep_json
 from fersweep.results.report.page import FILE, render_still, write_report
+
+LOCK = "report.lock"  # in the sweep's directory, while its page is made
 
 
 def upload(sweep_dir: Path, content: str) -> bool:
@@ -51,9 +55,13 @@ def start_report(sweep_dir: Path) -> None:
 
 
 def main(arguments: Sequence[str]) -> int:
+    sweep_dir = Path(arguments[0])
+    if not (sweep_dir / SWEEP).is_file():  # it was removed, or has another name by now
+        return 0
     try:
-        write_report(Path(arguments[0]))
-        upload(Path(arguments[0]), render_still(Path(arguments[0])))
+        with lock(sweep_dir / LOCK):
+            write_report(sweep_dir)
+            upload(sweep_dir, render_still(sweep_dir))
     except Exception as error:
         print(f"{FILE} was not made: {connection.one_line(error, '')}", file=sys.stderr)
         return 1

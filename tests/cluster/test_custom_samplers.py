@@ -71,7 +71,7 @@ def test_a_sampler_of_optunahub(tmp_path: Path, monkeypatch: pytest.MonkeyPatch,
     drive(whole, 1)
     assert lines_of(directory / "journal.jsonl") == lines_of(tmp_path / "whole.jsonl")
     monkeypatch.setitem(sys.modules, "optunahub", None)
-    with pytest.raises(InputError, match=r"needs the package optunahub: install fersweep\[hub\]"):
+    with pytest.raises(InputError, match=r"needs the package optunahub: pip install 'fersweep\[hub\]'"):
         custom.load("optunahub:samplers/other")
 
 

@@ -17,9 +17,10 @@ from typing import Any
 import pytest
 from PIL import Image
 
-from fersweep.cli import completion, main
+from fersweep.cli import main
+from fersweep.cli.options import known_sweeps
 from fersweep.cluster import launch as launching
-from fersweep.cluster import launch_or_resume, new_sweep, one_driver, stop
+from fersweep.cluster import launch_or_resume, new_sweep, stop
 from fersweep.cluster import resume as resuming
 from fersweep.cluster.driver.run_sweep import Outcome
 from fersweep.cluster.launch import launch
@@ -32,6 +33,7 @@ from fersweep.data_pipeline.prepare.begun import STATE
 from fersweep.data_pipeline.prepare.options import Options
 from fersweep.results.dashboards.status import status
 from fersweep.results.models.open_model import open_model
+from fersweep.results.record import drivers
 from fersweep.results.record.drivers import HEARTBEAT, LOCK
 from fersweep.results.record.home import find_sweep, sweep_names
 from fersweep.results.record.journal import Journal
@@ -66,7 +68,7 @@ def home(tmp_path: Path, finished: Path, monkeypatch: pytest.MonkeyPatch) -> Pat
             monkeypatch.setattr(f"{module.__name__}.{name}", double)
     monkeypatch.setattr(ray_connection, "connect", lambda *_: None)
     monkeypatch.setattr(launch_or_resume, "WAIT_S", 0.0)
-    for module in (new_sweep, one_driver):
+    for module in (new_sweep, drivers):
         monkeypatch.setattr(module, "MOMENT_S", 0.0)
     copy = shutil.copytree(finished, tmp_path / "runs")
     (copy / "sweeps" / "tiny" / LOCK).touch()
@@ -310,7 +312,7 @@ def test_what_killed_launches_left_is_listed_nowhere_and_goes(
     assert sweep_names(home) == ["tiny"]
     assert [found.sweep for found in status(home)] == ["tiny"]
     context: Any = type("Context", (), {"params": {"home": home}})
-    assert completion.sweeps(context, "") == ["tiny"]
+    assert known_sweeps(context, "") == ["tiny"]
     with pytest.raises(InputError, match=r"no sweep '\.new\.new' in .*: known: tiny$"):
         find_sweep(home, ".new.new")
     with pytest.raises(InputError, match="sweeps: tiny;"):

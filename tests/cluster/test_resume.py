@@ -19,6 +19,7 @@ from fersweep.cluster.launch_or_resume import launch_or_resume
 from fersweep.cluster.resume import resume
 from fersweep.cluster.search.decisions import Search
 from fersweep.common.errors import InputError
+from fersweep.results.housekeeping.renaming import mv
 from fersweep.results.record import checkpoints, journal
 from fersweep.results.record.home import find_sweep
 from fersweep.results.record.journal import SweepRecord
@@ -63,6 +64,15 @@ def directory(tmp_path: Path, finished: Path) -> Path:
 
 def read(directory: Path) -> SweepRecord:
     return journal.read(directory / "journal.jsonl")
+
+
+def test_under_another_name(directory: Path) -> None:
+    """A sweep that is renamed goes on in its runs."""
+    ids = run_ids(directory)
+    renamed = mv("c", "d", directory.parents[1]).directory
+    assert resume(renamed, trials="+1").state == "finished"
+    assert ids.items() < run_ids(renamed).items()
+    assert len(check_all_recorded(renamed)) == len(ids) + 1
 
 
 def test_more_trials(directory: Path) -> None:

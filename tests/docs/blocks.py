@@ -15,7 +15,7 @@ from pathlib import Path
 
 ROOT = Path(__file__).resolve().parents[2]
 RUN = ("bash", "sh", "console", "python", "yaml")
-SHOWN = ("text", "json", "toml")
+SHOWN = ("text", "json", "toml", "dockerfile")
 """What is only looked at: output, and parts of files."""
 MARK = re.compile(r"\s*<!--\s*not run:?(?P<why>.*?)-->\s*")
 FENCE = re.compile(r"(?P<indent>\s*)```(?P<language>\S*)\s*")

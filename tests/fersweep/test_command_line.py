@@ -12,11 +12,12 @@ from types import SimpleNamespace
 
 import pytest
 
-from fersweep.cli import completion
 from fersweep.cli.main import main
+from fersweep.cli.options import known_recipes, known_sweeps
 from fersweep.cli.output import show
 from fersweep.common.display.tables import table
 from fersweep.common.processes import module_command
+from fersweep.common.versions import own
 from fersweep.search_spaces import RECIPES
 from fersweep.search_spaces.sweep_file.recipe_list import TIMES
 from tests.sweeps import write_sweep
@@ -62,8 +63,10 @@ def test_help_names_every_verb() -> None:
     assert all(verb in done.stdout for verb in VERBS)
 
 
-def test_the_version_is_the_installed_one() -> None:
-    assert run("--version").stdout == f"fersweep {version('fersweep')}\n"
+def test_the_version_is_the_installed_one_and_the_commit_of_a_checkout() -> None:
+    said = run("--version").stdout
+    assert said == f"fersweep {own()}\n"
+    assert said.split()[1].rstrip(",") == version("fersweep")
 
 
 @pytest.mark.processes
@@ -222,8 +225,8 @@ def test_the_shell_completes_recipes_and_sweeps(tmp_path: Path, monkeypatch: pyt
     write_sweep(tmp_path)
     monkeypatch.setenv("FERSWEEP_HOME", str(tmp_path))
     context = SimpleNamespace(params={})
-    assert completion.sweeps(context, "ti") == ["tiny"]  # pyright: ignore[reportArgumentType]
-    assert completion.recipes("seven") == ["seven_classes", "seven_landmarks"]
+    assert known_sweeps(context, "ti") == ["tiny"]  # pyright: ignore[reportArgumentType]
+    assert known_recipes("seven") == ["seven_classes", "seven_landmarks"]
 
 
 @pytest.mark.parametrize("options", [["recipes"], ["recipes", "--json"], ["--version"]])

@@ -118,6 +118,9 @@ CASES = [
         lambda home: fersweep.check_trainable(str(home / "linear.py")),
         ("*",),
     ),
+    Case("mv", "tiny other --dry-run", lambda home: fersweep.mv("tiny", "other", dry_run=True)),
+    Case("gc", "--dry-run", lambda home: fersweep.gc(dry_run=True), ("*",)),
+    Case("rm", "tiny --dry-run", lambda home: fersweep.rm("tiny", dry_run=True)),
     Case("doctor", "", lambda home: fersweep.doctor(home=home), ("*",)),
 ]
 JOB = Job("job-1", "cnn", "RUNNING", joined=True)

@@ -38,7 +38,7 @@ class Net(nn.Module):
     def forward(self, x):
         if self.training:
             self.steps += 1
-        x = self.features(self.backbone(x)).view(len(x), -1)
+        x = self.features(self.backbone(x)).view(x.size(0), -1)
         return self.head(self.dropout(self.again(self.hidden(x)).relu()))
 
 

@@ -68,7 +68,8 @@ class Graph:
             return self.add("LeakyRelu", x, alpha=0.2)
         if name not in ACTIVATIONS:
             raise refusal(layer)
-        return self.add(ACTIVATIONS[name], x, **({"axis": -1} if name == "softmax" else {}))
+        attributes: dict[str, Any] = {"axis": -1} if name == "softmax" else {}
+        return self.add(ACTIVATIONS[name], x, **attributes)
 
     def plus(self, x: str, weight: Any) -> str:
         """x and a layer's bias, if it has one."""

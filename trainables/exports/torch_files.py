@@ -22,6 +22,7 @@ import numpy as np
 import torch
 from torch import Tensor, nn
 
+from fersweep.common.errors import InputError
 from fersweep.common.processes import silent_stderr
 from fersweep.trainables.exports.card import check_card, of_file
 from fersweep.trainables.saved_model import write_checkpoint
@@ -56,6 +57,9 @@ class _OfFeatures(nn.Module):
         super().__init__()
         preparation = classifier.preparation
         self.net, self.takes_logits = predicting_net(classifier), preparation.takes_logits
+        self.scored: Tensor
+        self.shift: Tensor
+        self.scale: Tensor
         for name in ("scored", "shift", "scale"):
             self.register_buffer(name, torch.from_numpy(getattr(preparation, name)))
 
@@ -105,6 +109,11 @@ def _write_onnx(classifier: TorchLoop, path: Path) -> None:
             )
     finally:
         logger.setLevel(level)
+    if isinstance(program.model.graph.inputs[0].shape[0], int):
+        raise InputError(
+            "the net cannot be written as ONNX for any number of faces, as it makes that number one of Python's: want x.shape[0], "
+            "not len(x), and x.flatten(1)"
+        )
     program.model.metadata_props.update({key: json.dumps(value) for key, value in classifier.card.items()})
     program.save(path)
 

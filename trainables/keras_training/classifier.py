@@ -8,6 +8,7 @@ weights are inputs of that graph.
 from __future__ import annotations
 
 import contextlib
+import inspect
 import math
 import time
 from collections.abc import Callable, Iterator
@@ -99,7 +100,7 @@ class KerasClassifier:
     @property
     def EXPORTS(self) -> tuple[str, ...]:
         """Another program knows Keras's own layers alone; and a Lambda's code is loaded by none without asking."""
-        kinds = [type(layer) for layer in self._net._flatten_layers()]
+        kinds: list[type[Any]] = [type(layer) for layer in self._net._flatten_layers()]
         known = all(kind.__module__.startswith("keras.") and kind.__name__ != "Lambda" for kind in kinds)
         return (".onnx", ".tflite", ".keras") if known else (".tflite",)
 
@@ -150,7 +151,9 @@ class KerasClassifier:
     def _rates(self) -> np.ndarray:
         """(num_steps,) float32 learning rates of the coming epoch."""
         h = self.hparams
-        progress = np.minimum((self.epoch + np.arange(self._num_steps) / self._num_steps) / h.schedule_epochs, 1.0)
+        num_steps: int = self._num_steps
+        epochs = self.epoch + np.arange(num_steps) / num_steps
+        progress: np.ndarray = np.minimum(epochs / h.schedule_epochs, 1.0)
         factor = {
             "constant": np.ones_like(progress),
             "cosine": 0.5 * (1 + np.cos(math.pi * progress)),
@@ -184,7 +187,9 @@ class KerasClassifier:
         if not self._average:
             return self._tf.nn.softmax(self._net(x, training=False))
         others = self._net.non_trainable_variables
-        return self._tf.nn.softmax(self._net.stateless_call(self._average, others, x, training=False)[0])
+        # A model of somebody's own class may know no `training`
+        how = {"training": False} if "training" in inspect.signature(self._net.call).parameters else {}
+        return self._tf.nn.softmax(self._net.stateless_call(self._average, others, x, **how)[0])
 
     def predict(self, x: np.ndarray) -> np.ndarray:
         if self._arrays is None:

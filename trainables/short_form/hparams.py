@@ -7,7 +7,7 @@ import math
 import random
 from collections.abc import Mapping
 from types import ModuleType
-from typing import Annotated, Any, Union
+from typing import Annotated, Any, Union, cast
 
 import numpy as np
 from pydantic import BaseModel, BeforeValidator, Field, StrictBool, StrictInt, StrictStr, ValidationError, create_model
@@ -48,11 +48,7 @@ def own_hparams(file: str, module: ModuleType, loop: type[BaseModel]) -> type[Ba
     A name that the space sets always, and that has no default, has to be given; one that it sets for some trials alone is
     None for the others. Raises ValueError where space or HPARAMS are none.
     """
-    defaults: Any = getattr(module, "HPARAMS", {})
-    if not isinstance(defaults, Mapping) or not all(isinstance(name, str) for name in defaults):
-        raise ValueError(
-            f"{file}: HPARAMS is a dict of names and their defaults, but got {one_line(repr(defaults), 100)}"
-        )
+    defaults = _by_name(f"{file}: HPARAMS", getattr(module, "HPARAMS", {}))
     drawn = _drawn(file, module)
     fields: dict[str, Any] = {}
     for name in dict.fromkeys([*defaults, *(name for point in drawn for name in point)]):
@@ -83,12 +79,18 @@ def _drawn(file: str, module: ModuleType) -> list[dict[str, Any]]:
         except Exception as error:  # it is somebody's code, and may refuse some points
             reason = f"{type(error).__name__}: {one_line(error, 200)}"
             continue
-        if not isinstance(point, dict) or not all(isinstance(name, str) for name in point):
-            raise ValueError(f"{file}: space(trial) returns a dict of hparams, but got {one_line(repr(point), 100)}")
-        drawn.append(point)
+        drawn.append(_by_name(f"{file}: space(trial)", point))
     if not drawn:
         raise ValueError(f"{file}: space(trial): no point can be drawn: {reason}")
     return drawn
+
+
+def _by_name(what: str, value: Any) -> dict[str, Any]:
+    """`value`, if it is a dict of hparams by name."""
+    given = cast("dict[Any, Any]", value)
+    if not isinstance(value, dict) or not all(isinstance(name, str) for name in given):
+        raise ValueError(f"{what}: want a dict of hparams by name, but got {one_line(repr(given), 100)}")
+    return given
 
 
 def _with_defaults(file: str, loop: type[BaseModel], defaults: Mapping[str, Any]) -> type[BaseModel]:
@@ -127,17 +129,18 @@ def _kind(file: str, name: str, values: list[Any]) -> Any:
 def plain(value: Any) -> Any:
     """As it is read again from a file of JSON: tuples are lists, NumPy's numbers Python's."""
     if isinstance(value, np.generic):
-        return value.item()
+        return cast(Any, value.item())
     if isinstance(value, (list, tuple)):
-        return [plain(part) for part in value]
+        return [plain(part) for part in cast("list[Any]", value)]
     if isinstance(value, dict):
-        return {key: plain(part) for key, part in value.items()}
+        return {key: plain(part) for key, part in cast("dict[Any, Any]", value).items()}
     return value
 
 
 def _is_json(value: Any) -> bool:
     if isinstance(value, list):
-        return all(map(_is_json, value))
+        return all(map(_is_json, cast("list[Any]", value)))
     if isinstance(value, dict):
-        return all(isinstance(key, str) for key in value) and all(map(_is_json, value.values()))
+        parts = cast("dict[Any, Any]", value)
+        return all(isinstance(key, str) for key in parts) and all(map(_is_json, parts.values()))
     return value is None or isinstance(value, (bool, int, str)) or (isinstance(value, float) and math.isfinite(value))

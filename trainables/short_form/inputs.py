@@ -6,7 +6,7 @@ import math
 from collections.abc import Sequence
 from dataclasses import dataclass
 from types import ModuleType
-from typing import Any
+from typing import Any, cast
 
 GRAY_LEVELS = 255
 
@@ -50,9 +50,9 @@ class Pixels:
 
 def _levels(value: Any, channels: int) -> tuple[float, ...] | None:
     """Gray levels of one or several shares; None for what are none."""
-    values: list[Any] = (
-        list(value) if isinstance(value, Sequence) and not isinstance(value, str) else [value] * channels
-    )
+    several = isinstance(value, Sequence) and not isinstance(value, str)
+    given = cast(Any, value)
+    values: list[Any] = list(given) if several else [given] * channels
     numbers = [v for v in values if isinstance(v, (int, float)) and not isinstance(v, bool)]
     if (
         len(values) != channels

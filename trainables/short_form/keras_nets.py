@@ -84,9 +84,9 @@ def build(
 
 
 def restore(directory: Path, hparams: type[Any], function: NetFunction, pixels: Pixels | None) -> Trainable:
-    model = read_model(directory)
+    model: dict[str, Any] = read_model(directory)
     make = _maker(function, pixels, model["feature_names"])
     if pixels is None:
         return restore_classifier(directory, hparams, make)
-    inputs = _of_faces(function.file, pixels, (model["preprocessing"] or {})["image_size"])
+    inputs = _of_faces(function.file, pixels, model["preprocessing"]["image_size"])
     return restore_faces(directory, hparams, make, **inputs)

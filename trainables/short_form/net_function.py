@@ -85,8 +85,8 @@ class NetFunction:
         return made
 
     def warn_of_unread(self, hparams: BaseModel) -> None:
-        """Say once which of the file's own hparams neither `net` nor its model's first answers have read."""
-        unread, self.own = self.own - self._values.read, frozenset()
+        """Say once which of the file's own hparams that are given neither `net` nor its model's first answers have read."""
+        unread, self.own = (self.own & hparams.model_fields_set) - self._values.read, frozenset()
         for name in sorted(unread):
             near = hint(name, type(hparams).model_fields.keys() - unread)
             said = f"; {near}" if near.startswith("did") else ""

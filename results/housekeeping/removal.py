@@ -1,0 +1,308 @@
+"""Remove sweeps with all that belongs to them: directory, checkpoints, the place in a bucket, the runs in MLflow.
+
+    for removal in plan(["cnn", "lstm"], home): print(removal)    # what would be removed; nothing is changed
+    rm(["cnn", "lstm"], home)                                     # → what was removed
+
+Everything is checked, and every store asked, before anything is removed. Then the directory is hidden by a rename: from
+there on the sweep is no more, for every verb. What a kill leaves is finished by the same command, or by `fersweep gc`.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import errno
+import os
+import time
+import uuid
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import ExitStack
+from dataclasses import dataclass, field, replace
+from pathlib import Path
+from typing import Any
+
+from fersweep.common.errors import InputError
+from fersweep.common.files import disk_bytes
+from fersweep.common.text import masked
+from fersweep.results.housekeeping import other_stores, resting, sweep_runs
+from fersweep.results.housekeeping.bucket import Claim, remove_place, sweep_id_in
+from fersweep.results.housekeeping.out_of_sight import (
+    MOVE,
+    REMOVED,
+    held,
+    hidden,
+    hidden_path,
+    is_hidden,
+    name_of_hidden,
+    remove_hidden,
+    remove_tree,
+)
+from fersweep.results.housekeeping.sweep_runs import SweepRuns
+from fersweep.results.mlflow_store import connection
+from fersweep.results.mlflow_store.connection import is_embedded
+from fersweep.results.record import checkpoints
+from fersweep.results.record.home import background_place, check_home, find_sweep, sweep_directories
+from fersweep.results.record.storage import Storage
+from fersweep.results.record.sweep_json import FILE, SweepJson, read_sweep_json, stored_at
+
+Tell = Callable[[str], None]
+
+
+def silent(_: str) -> None:
+    """A `tell` for whom nobody listens to."""
+
+
+@dataclass(frozen=True)
+class Removal:
+    """A sweep that is removed, or would be.
+
+    Attributes:
+        sweep: its name.
+        directory: of the sweep.
+        link_to: what the directory is a link to, which stays; None: it is none.
+        trials: number of trials that have files.
+        disk_bytes: of the directory; checkpoint_bytes: of the trials in it.
+        storage: its place in a bucket; bucket_objects, bucket_bytes: what is there.
+        runs: in MLflow, its own and those of its trials; artifact_bytes: of them, on this machine.
+        stores: the addresses of the stores that have them.
+        stays: what rests on it and stays, a line each.
+        notes: what is not removed, and why, a line each.
+        removed: it was removed, and not only looked at.
+    """
+
+    sweep: str
+    directory: Path
+    link_to: Path | None = None
+    trials: int = 0
+    disk_bytes: int = 0
+    checkpoint_bytes: int = 0
+    storage: str | None = None
+    bucket_objects: int = 0
+    bucket_bytes: int = 0
+    runs: int = 0
+    artifact_bytes: int = 0
+    stores: list[str] = field(default_factory=list[str])
+    stays: list[str] = field(default_factory=list[str])
+    notes: list[str] = field(default_factory=list[str])
+    removed: bool = False
+
+    @property
+    def num_bytes(self) -> int:
+        """On this machine and in the bucket."""
+        return self.disk_bytes + self.artifact_bytes + self.bucket_bytes
+
+    def as_json(self) -> dict[str, Any]:
+        link = None if self.link_to is None else str(self.link_to)
+        return {**vars(self), "directory": str(self.directory), "link_to": link, "num_bytes": self.num_bytes}
+
+
+@dataclass(frozen=True)
+class _Found:
+    """A sweep's directory, in sight or hidden, and what belongs to it elsewhere. `sweep`: None: its record is damaged;
+    `note`: what is to be said of it.
+    """
+
+    directory: Path
+    name: str
+    sweep: SweepJson | None
+    stores: list[SweepRuns]
+    storage: Storage | None
+    sizes: dict[str, int]
+    note: str = ""
+
+    def removal(self, home: Path, local: bool) -> Removal:
+        trials = checkpoints.trials(Storage(self.directory))
+        notes = [self.note] if self.note else []
+        link_to = self.directory.resolve() if self.directory.is_symlink() else None
+        if link_to is not None:
+            notes.append(f"{self.directory} is a link: the link is removed, and {link_to} stays as it is")
+        if local:
+            notes.append("its runs in MLflow and its place in a bucket, if it has one, stay (--local)")
+        for store in self.stores:
+            if store.is_served and store.runs:
+                notes.append(
+                    f"{masked(store.uri)} marks runs as deleted: rows and artifacts are there until `mlflow gc` "
+                    "is run on the server"
+                )
+        size = 0 if link_to is not None else disk_bytes(self.directory)
+        return Removal(
+            sweep=self.name,
+            directory=self.directory,
+            link_to=link_to,
+            trials=len(trials),
+            disk_bytes=size,
+            checkpoint_bytes=0 if link_to is not None else disk_bytes(self.directory / "trials"),
+            storage=None if self.storage is None else masked(self.storage.address),
+            bucket_objects=len(self.sizes),
+            bucket_bytes=sum(self.sizes.values()),
+            runs=sum(len(store.runs) for store in self.stores),
+            artifact_bytes=sum(store.num_bytes for store in self.stores),
+            stores=[masked(store.uri) for store in self.stores if store.runs],
+            stays=[] if self.sweep is None else resting.resting(self.sweep, home, self.stores),
+            notes=notes,
+        )
+
+
+def plan(names: Sequence[str], home: Path, local: bool = False) -> list[Removal]:
+    """What `rm` would remove; nothing is changed. Raises as `rm` does, but where nothing can be written."""
+    return [found.removal(home, local) for name in dict.fromkeys(names) for found in _find(name, home, local)]
+
+
+def rm(
+    names: Sequence[str], home: Path, dry_run: bool = False, local: bool = False, tell: Tell = silent
+) -> list[Removal]:
+    """Remove sweeps with all that belongs to them → what was removed.
+
+    Args:
+        names: of sweeps under `home`; of one whose removal broke off, too.
+        dry_run: only say what would be removed.
+        local: leave MLflow and the bucket as they are: the directory alone is removed.
+        tell: gets a line when a sweep is removed.
+
+    Raises InputError where a sweep is not there, runs, or its directory is what a registered version is loaded from;
+    RuntimeError where MLflow or the bucket cannot be reached. In each case nothing of any of them is removed.
+    """
+    if dry_run:
+        return plan(names, home, local)
+    check_home(home)
+    removals: list[Removal] = []
+    with ExitStack() as stack:
+        all_found = [found for name in dict.fromkeys(names) for found in _find(name, home, local)]
+        for found in all_found:
+            away = local and found.sweep is not None and found.sweep.asked.storage  # a bucket that may not answer
+            stack.enter_context(held(found.directory, None if away else found.sweep))
+        for found in all_found:
+            removal = found.removal(home, local)
+            _remove(found, home)
+            removals.append(replace(removal, removed=True))
+            tell(f"{found.name} is removed")
+    return removals
+
+
+def finish(path: Path, home: Path, local: bool = False) -> Removal:
+    """Finish a removal that broke off: `path` is a hidden directory. Raises as `rm` does."""
+    found = _look(path, name_of_hidden(path), home, local)
+    removal = found.removal(home, local)
+    with held(path, None):
+        _remove(found, home)
+    return replace(removal, removed=True)
+
+
+def _find(name: str, home: Path, local: bool) -> Iterator[_Found]:
+    """The sweep of this name, and what is left of those whose removal broke off. InputError where there is neither."""
+    if "://" in name:
+        raise InputError(
+            f"{masked(name)}: want a sweep's name; `fersweep status {masked(name)}` brings one from its bucket"
+        )
+    left = hidden(home, REMOVED, name)
+    for path in left:
+        yield _look(path, name, home, local)
+    with contextlib.suppress(InputError) if left else contextlib.nullcontext():
+        directory = find_sweep(home, name)
+        refuse_running(directory)
+        if (directory / MOVE).is_file():
+            raise InputError(f"{name}: to rename it broke off: run that `fersweep mv` again, or `fersweep gc`, first")
+        found = _look(directory, name, home, local)
+        resting.refuse_loaded_from(directory, found.stores)
+        yield found
+
+
+def refuse_running(directory: Path) -> None:
+    """InputError where a driver runs the sweep; also for `--dry-run`, which takes no lock."""
+    from fersweep.results.dashboards.status import status
+
+    (found,) = status(directory.parents[1], directory.name)
+    if found.state == "running":
+        raise InputError(f"{directory.name} runs: `fersweep stop {directory.name}` first")
+
+
+def _look(directory: Path, name: str, home: Path, local: bool) -> _Found:
+    """Ask everybody who has something of a sweep. Raises RuntimeError where somebody cannot be reached."""
+    try:
+        sweep = read_sweep_json(directory)
+    except InputError as error:
+        damage = (
+            f"{error}: what it has in MLflow and in a bucket is not known, and stays; `fersweep gc --runs` finds the runs of "
+            "sweeps that are gone"
+        )
+        return _Found(directory, name, None, [], None, {}, "" if is_hidden(directory) else damage)
+    original = _same_sweep(directory, sweep, home) if sweep.name != name else None
+    if original is not None:
+        copy = f"{directory} is a copy of sweep {original}, whose runs in MLflow and whose place in a bucket stay"
+        return _Found(directory, name, sweep, [], None, {}, copy)
+    storage = Storage(stored_at(sweep.asked.storage, sweep.name)) if sweep.asked.storage else None
+    if storage is not None:
+        storage = Storage(storage.address, retry_s=1)
+    if local:
+        return _Found(directory, name, sweep, [], None, {})
+    try:
+        sizes = {} if storage is None else storage.sizes()
+        if storage is not None and not _is_own(storage, sizes, sweep):
+            storage, sizes = None, {}
+    except (OSError, ValueError) as error:
+        where = "" if storage is None else storage.address
+        raise RuntimeError(_away(name, f"{where}: {(str(error).splitlines() or [''])[0]}", "the bucket")) from None
+    try:
+        stores = [sweep_runs.find(client, sweep.sweep_id) for client in sweep_runs.stores(sweep, home)]
+    except InputError:
+        raise
+    except Exception as error:  # stores raise what their drivers raise
+        reason = connection.one_line(error, connection.sweep_store(sweep)[0])
+        raise RuntimeError(_away(name, reason, "MLflow")) from error
+    return _Found(directory, name, sweep, stores, storage, sizes)
+
+
+def _same_sweep(directory: Path, sweep: SweepJson, home: Path) -> str | None:
+    """The name of another directory of the home that holds the same sweep, as after `cp -r`; None where there is none."""
+    for other in sweep_directories(home):
+        with contextlib.suppress(InputError):
+            if other != directory and read_sweep_json(other).sweep_id == sweep.sweep_id:
+                return other.name
+    return None
+
+
+def _away(name: str, reason: str, what: str) -> str:
+    return f"{masked(reason)}: nothing of {name} is removed; --local removes its directory alone, and leaves {what} as it is"
+
+
+def _is_own(storage: Storage, sizes: dict[str, int], sweep: SweepJson) -> bool:
+    """Is what is in the bucket this sweep's, or what a removal that broke off has left, and not another home's sweep?"""
+    return FILE not in sizes or sweep_id_in(storage) == sweep.sweep_id
+
+
+def _remove(found: _Found, home: Path) -> None:
+    """The caller holds the sweep."""
+    directory, sweep = found.directory, found.sweep
+    if not is_hidden(directory):
+        directory = _hide(directory, uuid.uuid4().hex if sweep is None else sweep.sweep_id)
+    if sweep is not None:
+        gone = f"{found.name} (removed {sweep.sweep_id[:8]})"
+        for store in found.stores:
+            if store.kept:
+                other_stores.remember(home, store.uri)
+            _rename_what_stays(store, found.name, gone, home)
+            sweep_runs.remove(store)
+    if found.storage is not None:
+        remove_place(found.storage, Claim(found.storage))
+    remove_hidden(directory)
+    remove_tree(background_place(home / "sweeps" / found.name))
+
+
+def _hide(directory: Path, sweep_id: str) -> Path:
+    path = hidden_path(directory, sweep_id, REMOVED)
+    while os.path.lexists(path):  # of a copy of the same sweep
+        path = hidden_path(directory, uuid.uuid4().hex, REMOVED)
+    try:
+        directory.rename(path)
+    except OSError as error:
+        if error.errno in (errno.EACCES, errno.EPERM, errno.EROFS):
+            raise InputError(f"{directory} cannot be removed: {error.strerror}") from None
+        raise
+    return path
+
+
+def _rename_what_stays(store: SweepRuns, name: str, gone: str, home: Path) -> None:
+    """Let versions, their runs and the ledger name a sweep that is no more, not one that is launched under its name later."""
+    rest = replace(store, runs=[])
+    sweep_runs.rename(rest, gone, lambda _: {"fersweep.sweep_removed": time.strftime("%Y-%m-%dT%H:%M:%S%z")})
+    if is_embedded(store.client, home):
+        sweep_runs.rename_ledger(store.client, name, gone)
