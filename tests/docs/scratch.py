@@ -70,7 +70,7 @@ def write_sweeps(home: Path, dataset: Path) -> None:
         arrays = Task(dataset, features).arrays()
         sweep_dir = write_sweep_json(home, dataset, arrays, name, trainable)
         content = json.loads((sweep_dir / "sweep.json").read_text())
-        content["sweep"]["task"] = features.model_dump()
+        content["sweep"] |= {"task": features.model_dump(), "space": {}}
         (sweep_dir / "sweep.json").write_text(json.dumps(content))
         driver = FakeDriver(sweep_dir, arrays)
         driver.journal.session("started")
