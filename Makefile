@@ -29,7 +29,7 @@ check: setup
 	$(BIN)/basedpyright
 
 docs: setup  # build/site; a link that leads nowhere fails
-	NO_MKDOCS_2_WARNING=1 $(BIN)/python -m mkdocs build --strict --quiet
+	NO_MKDOCS_2_WARNING=1 $(BIN)/python -m mkdocs build --strict
 	$(BIN)/python -m tests.docs.blocks | tail -1
 
 setup: .venv/.done
