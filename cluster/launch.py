@@ -41,8 +41,9 @@ from fersweep.results.record.home import check_home
 from fersweep.results.record.sweep_json import Baseline, Learned, SweepJson, stored_at
 from fersweep.results.tracking import address as address_of_mlflow
 from fersweep.search_spaces.sweep_file.own_code import code_of
-from fersweep.search_spaces.sweep_file.schema import Sweep
+from fersweep.search_spaces.sweep_file.schema import Stop, Sweep
 from fersweep.search_spaces.sweep_file.searched_space import distributions, fetch
+from fersweep.trainables.metric_trial import tried
 from fersweep.trainables.metrics import SCORES, majority_baseline
 
 VERSIONS_OF = (
@@ -104,7 +105,7 @@ def describe(asked: Sweep, data: str | Path, home: Path) -> tuple[SweepJson, Tas
             for index, name in enumerate(arrays.classes)
             if arrays.folds
         },
-        baseline=_baseline(arrays),
+        baseline=_baseline(arrays, _tried(asked.stop, arrays)),
         created=datetime.now(UTC).isoformat(timespec="seconds"),
         command=shell("fersweep", *sys.argv[1:]),
         git_commit=own_commit(),
@@ -128,15 +129,30 @@ def _check_following(asked: Sweep, data: str | Path) -> None:
     check_folds(asked.stop, following.num_folds if following.spec.fold == "all" else 0)
 
 
-def _baseline(arrays: TaskArrays) -> Baseline:
-    """Of always answering train's most frequent class; with folds, each fold's own train's, and the mean of their scores."""
+def _baseline(arrays: TaskArrays, own: dict[str, float]) -> Baseline:
+    """Of always answering train's most frequent class; with folds, each fold's own train's, and the mean of their scores.
+
+    own: the same of people's own metrics.
+    """
     num_classes, train_y, val_y = len(arrays.classes), arrays.train.y, arrays.val.y
     whole = majority_baseline(train_y, val_y, num_classes)
     folds = [majority_baseline(train_y[fold.train], val_y[fold.val], num_classes) for fold in arrays.folds]
     return Baseline(
+        own=own,
         majority_class=arrays.classes[int(whole["majority_class"])],
         **{name: float(np.mean([each[name] for each in folds or [whole]])) for name in SCORES},
     )
+
+
+def _tried(stop: Stop, arrays: TaskArrays) -> dict[str, float]:
+    """People's own metrics, which are tried → each one's baseline by its column. InputError where one is none."""
+    if not stop.metrics:
+        return {}
+    found = tried(stop.metrics, arrays)
+    for name, mode in {**{each.metric: each.mode for each in stop.objectives}, stop.metric: stop.mode}.items():
+        if name in found and (remark := found[name].remark(name, mode)):
+            print(f"note: {remark}", file=sys.stderr)
+    return {name: each.baseline for name, each in found.items()}
 
 
 def versions() -> dict[str, str]:

@@ -17,7 +17,7 @@ TABLE: dict[str, str] = {
     "common/errors": "text",
     "common/display": "text",
     "common/files": "errors processes untrusted",
-    "common/own_code": "errors files text untrusted",
+    "common/own_code": "errors files processes text untrusted",
     "common/ray_address": "errors",
     "common/ray_connection": "errors processes ray_address shipped_code display",
     "common/shipped_code": "errors",

@@ -38,7 +38,7 @@ def imported(code: Code, what: str) -> ModuleType:
     main = f"{package}.{code.main}"
     if main in sys.modules:
         return sys.modules[main]
-    print(f"{what}: runs the code of {code.asked} (sha256 {code.sha256[:DIGITS]})", file=sys.stderr, flush=True)
+    say(code, what)
     _loaded[package] = code
     if _FINDER not in sys.meta_path:
         sys.meta_path.append(_FINDER)
@@ -49,6 +49,11 @@ def imported(code: Code, what: str) -> ModuleType:
         for name in [name for name in sys.modules if name == package or name.startswith(f"{package}.")]:
             del sys.modules[name]
         raise InputError(f"{what}: {code.place or code.asked} cannot be imported: {said(error)}") from error
+
+
+def say(code: Code, what: str) -> None:
+    """A line on stderr: whose code is run."""
+    print(f"{what}: runs the code of {code.asked} (sha256 {code.sha256[:DIGITS]})", file=sys.stderr, flush=True)
 
 
 def said(error: BaseException) -> str:
@@ -64,6 +69,13 @@ def where(error: BaseException) -> str:
             place = f" ({match['path']}, line {trace.tb_lineno})"
         trace = trace.tb_next
     return place
+
+
+def place_of(part: Any) -> str:
+    """Where a function or a class's `__init__` is in own code, as `where`; empty where it is elsewhere."""
+    code = getattr(part.__init__ if isinstance(part, type) else part, "__code__", None)
+    match = _PLACE.fullmatch(code.co_filename) if code is not None else None
+    return f" ({match['path']}, line {code.co_firstlineno})" if match else ""
 
 
 def name_of(module: str) -> str:

@@ -15,6 +15,7 @@ from pydantic import AfterValidator, BaseModel, ConfigDict, Field, FiniteFloat, 
 from fersweep.common.display.tables import duration
 from fersweep.common.errors import InputError
 from fersweep.common.own_code import copies
+from fersweep.common.own_code.code import split_part
 from fersweep.common.stores.buckets import is_address
 from fersweep.common.text import masked
 from fersweep.common.untrusted import MB, parse_json, read_regular, why
@@ -25,6 +26,7 @@ from fersweep.results.record.ranking.order import Order, order_of
 from fersweep.results.record.storage import Storage
 from fersweep.search_spaces.sweep_file.population import perturbed
 from fersweep.search_spaces.sweep_file.schema import Sweep
+from fersweep.search_spaces.sweep_file.sections.own_metrics import columns
 from fersweep.search_spaces.sweep_file.searched_space import NamedPoint, named_as_in_a_sweep_file
 from fersweep.search_spaces.sweep_file.space.choices import drawn_distribution, drawn_params
 from fersweep.trainables.metrics import SCORES
@@ -94,9 +96,13 @@ class Baseline(_Part):
     accuracy: FiniteFloat
     balanced_accuracy: FiniteFloat
     macro_f1: FiniteFloat
+    own: dict[str, FiniteFloat] = {}
+    """Of people's own metrics, by column: `val_cost`."""
 
     def score(self, metric: str) -> float | None:
         """The baseline of a metric, with or without its `val_`; None for one that is no score."""
+        if metric in self.own:
+            return self.own[metric]
         name = metric.removeprefix("val_")
         return getattr(self, name) if name in SCORES else None
 
@@ -241,6 +247,17 @@ class SweepJson(_Part):
     def mode(self) -> str:
         """`max` or `min`: which values of `metric` are good."""
         return self.asked.stop.mode
+
+    @property
+    def metric_in_full(self) -> str:
+        """What makes two sweeps' values the same kind of figure: `max val_macro_f1`, `min val_cost (my_metrics.py@3f2a9c81d0e4)`."""
+        own = self.asked.stop.own_metric
+        return f"{self.mode} {self.metric}" + (f" ({split_part(own)[0]})" if own else "")
+
+    @property
+    def own_metrics(self) -> list[str]:
+        """The columns of people's own metrics in an epoch's row."""
+        return list(columns(self.asked.stop.metrics))
 
     @property
     def order(self) -> Order:

@@ -8,13 +8,14 @@ from typing import Any, cast
 
 from pydantic import ValidationError
 
-from fersweep import search_spaces, trainables
+from fersweep import search_spaces
 from fersweep.common.errors import InputError
 from fersweep.common.files import regular_file
 from fersweep.common.own_code import copies
 from fersweep.search_spaces.sweep_file import yaml_file
 from fersweep.search_spaces.sweep_file.consistency import refuse_contradictions, refuse_secrets
 from fersweep.search_spaces.sweep_file.consistency import replaced as replaced_by
+from fersweep.search_spaces.sweep_file.own_code import resolve
 from fersweep.search_spaces.sweep_file.overrides import change, put, shown
 from fersweep.search_spaces.sweep_file.population import check_population
 from fersweep.search_spaces.sweep_file.problems import first_problem
@@ -57,15 +58,15 @@ def read_sweep(recipe_or_file: str, overrides: list[str], **replaced: Any) -> Sw
     fields, what = cast(dict[str, Any], content), str(path)
     if path.parent == search_spaces.RECIPES:
         what = f"recipe {path.stem}"
-    copies.note(path.parent)  # a job's sweep file has the code of its trainable beside it
-    _resolve_trainable(fields, what, path.parent)
+    copies.note(path.parent)  # a job's sweep file has its own code beside it
+    _resolve(fields, what, {}, path.parent)
     _spread_lists(fields, what, {})
     given: dict[str, str] = {}
     replaced_by(fields, [override.partition("=")[0] for override in overrides])
     for override in overrides:
         change(fields, override)
         given[override.partition("=")[0]] = f"--set {shown(override)}"
-    _resolve_trainable(fields, given.get("trainable", what), None)
+    _resolve(fields, what, given, None)
     _spread_lists(fields, what, given)
     for key, value in replaced.items():
         if value is not None:
@@ -81,13 +82,11 @@ def read_sweep(recipe_or_file: str, overrides: list[str], **replaced: Any) -> Sw
     return sweep
 
 
-def _resolve_trainable(content: dict[str, Any], origin: str, beside: Path | None) -> None:
-    """Name own code with the digits of its content. Raises InputError."""
-    if isinstance(asked := content.get("trainable"), str):
-        try:
-            content["trainable"] = trainables.resolve(asked, beside)
-        except InputError as error:
-            raise InputError(f"{origin}: {error}") from None
+def _resolve(content: dict[str, Any], origin: str, given: dict[str, str], beside: Path | None) -> None:
+    try:
+        resolve(content, beside)
+    except InputError as error:
+        raise _blamed(error, origin, given) from None
 
 
 def _spread_lists(content: dict[str, Any], origin: str, given: dict[str, str]) -> None:

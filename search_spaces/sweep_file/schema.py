@@ -16,6 +16,7 @@ failures:  {max_retries: 2, max_failed_share: 0.5}
 keep_checkpoints: 5
 storage:   null
 notify:    null                                  # or {url: "${NAME}", on: [start, best, failure, end]}: a webhook
+callbacks: []                                    # or [my_callbacks.py:CLASS, {class: …, options: {…}}]: your code hears of it
 """
 
 from __future__ import annotations
@@ -28,14 +29,18 @@ from typing import Any, Literal, cast
 from pydantic import Field, ValidationInfo, field_validator, model_validator
 
 from fersweep.data_pipeline.tasks.spec import Fold, TaskSpec
+from fersweep.search_spaces.sweep_file.sections import own_metrics
 from fersweep.search_spaces.sweep_file.sections.budget import Budget
+from fersweep.search_spaces.sweep_file.sections.callbacks import MOST, Callback, as_list
 from fersweep.search_spaces.sweep_file.sections.distil import Distil
 from fersweep.search_spaces.sweep_file.sections.finalists import Finalists
 from fersweep.search_spaces.sweep_file.sections.objectives import (
+    VAL_METRICS,
     Constraint,
     Objective,
     check_objectives,
     first_objective,
+    no_metric,
     parse_constraint,
 )
 from fersweep.search_spaces.sweep_file.sections.part import Part, filled_in
@@ -136,10 +141,12 @@ class Stop(Part):
     """ASHA compares trials at grace_epochs · reduction^k; where `unit` is seconds, at grace_s · reduction^k seconds of
     training, of which a trial gets at most `max_s`. `report_s` is the least training time between two reports;
     a trial that reports nothing for `timeout_s` (null: no limit) hangs, and fails. objectives: two or three; `metric` and
-    `mode` are those of the first.
+    `mode` are those of the first. metrics: people's own, computed at each epoch, under names such as `val_cost`, which metric and
+    objectives may have (`stop.metric: my_metrics.py:cost` is read as both).
     """
 
-    metric: Literal["val_macro_f1", "val_balanced_accuracy", "val_accuracy", "val_loss"] = "val_macro_f1"
+    metric: str = "val_macro_f1"
+    metrics: list[str] = Field(default_factory=list)
     mode: Literal["max", "min"] = "max"
     objectives: list[Objective] = Field(default_factory=list)
     scheduler: str = "asha"
@@ -157,7 +164,17 @@ class Stop(Part):
     @model_validator(mode="before")
     @classmethod
     def _of_the_first_objective(cls, value: Any) -> Any:
-        return first_objective(cast("dict[str, Any]", value)) if isinstance(value, dict) else value
+        if not isinstance(value, dict):
+            return value
+        content = first_objective(cast("dict[str, Any]", value))
+        own_metrics.refuse_missing_mode(content)
+        return content
+
+    @field_validator("metrics")
+    @classmethod
+    def _are_own(cls, value: list[str]) -> list[str]:
+        own_metrics.check(value)
+        return value
 
     @field_validator("scheduler_options")
     @classmethod
@@ -175,14 +192,19 @@ class Stop(Part):
 
     @model_validator(mode="after")
     def _check(self) -> Stop:
-        check_objectives(self.objectives)
+        own = own_metrics.columns(self.metrics)
+        if self.metric not in VAL_METRICS and self.metric not in own:
+            raise ValueError(
+                f"stop.metric: {no_metric(self.metric, [*VAL_METRICS, *own])}; one of your own is named FILE.py:FUNCTION"
+            )
+        check_objectives(self.objectives, own)
         if self.objectives and not SCHEDULERS[self.scheduler].SEVERAL_OBJECTIVES:
             able = " or ".join(name for name, options in SCHEDULERS.items() if options.SEVERAL_OBJECTIVES)
             raise ValueError(
                 f"stop.scheduler: {self.scheduler} compares trials by one objective, and stop.objectives has "
                 f"{len(self.objectives)}: want {able}"
             )
-        if (self.metric == "val_loss") != (self.mode == "min"):
+        if self.mode != VAL_METRICS.get(self.metric, self.mode):
             raise ValueError(
                 f"stop.mode: {self.metric} wants mode {'min' if self.metric == 'val_loss' else 'max'}, not {self.mode}"
             )
@@ -226,6 +248,11 @@ class Stop(Part):
     def end(self) -> float:
         """Where a trial ends at the latest, in `unit`."""
         return self.max_epochs if self.max_s is None else self.max_s
+
+    @property
+    def own_metric(self) -> str | None:
+        """Where `metric` is somebody's own, its name with its digits: `my_metrics.py@3f2a9c81d0e4:cost`."""
+        return own_metrics.columns(self.metrics).get(self.metric)
 
     def rungs(self) -> Sequence[float]:
         """Epochs (or seconds) at which the scheduler compares trials, ascending; empty where it compares none."""
@@ -327,6 +354,12 @@ class Sweep(Part):
     keep_checkpoints: int | None = Field(5, ge=1)
     storage: str | None = None
     notify: Notify | None = None
+    callbacks: list[Callback] = Field(default_factory=list[Callback], max_length=MOST)
+
+    @field_validator("callbacks", mode="before")
+    @classmethod
+    def _as_list(cls, value: Any) -> Any:
+        return as_list(value)
 
     @field_validator("name")
     @classmethod
