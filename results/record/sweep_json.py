@@ -15,7 +15,6 @@ from pydantic import AfterValidator, BaseModel, ConfigDict, Field, FiniteFloat, 
 from fersweep.common.display.tables import duration
 from fersweep.common.errors import InputError
 from fersweep.common.own_code import copies
-from fersweep.common.own_code.code import split_part
 from fersweep.common.stores.buckets import is_address
 from fersweep.common.text import masked
 from fersweep.common.untrusted import MB, parse_json, read_regular, why
@@ -247,12 +246,6 @@ class SweepJson(_Part):
     def mode(self) -> str:
         """`max` or `min`: which values of `metric` are good."""
         return self.asked.stop.mode
-
-    @property
-    def metric_in_full(self) -> str:
-        """What makes two sweeps' values the same kind of figure: `max val_macro_f1`, `min val_cost (my_metrics.py@3f2a9c81d0e4)`."""
-        own = self.asked.stop.own_metric
-        return f"{self.mode} {self.metric}" + (f" ({split_part(own)[0]})" if own else "")
 
     @property
     def own_metrics(self) -> list[str]:

@@ -28,6 +28,7 @@ from typing import Any, Literal, cast
 
 from pydantic import Field, ValidationInfo, field_validator, model_validator
 
+from fersweep.common.own_code.code import split_part
 from fersweep.data_pipeline.tasks.spec import Fold, TaskSpec
 from fersweep.search_spaces.sweep_file.sections import own_metrics
 from fersweep.search_spaces.sweep_file.sections.budget import Budget
@@ -253,6 +254,12 @@ class Stop(Part):
     def own_metric(self) -> str | None:
         """Where `metric` is somebody's own, its name with its digits: `my_metrics.py@3f2a9c81d0e4:cost`."""
         return own_metrics.columns(self.metrics).get(self.metric)
+
+    @property
+    def metric_in_full(self) -> str:
+        """What makes values of two sweeps the same kind of figure: `max val_macro_f1`, `min val_cost (my_metrics.py@3f2a9c81d0e4)`."""
+        own = self.own_metric
+        return f"{self.mode} {self.metric}" + (f" ({split_part(own)[0]})" if own else "")
 
     def rungs(self) -> Sequence[float]:
         """Epochs (or seconds) at which the scheduler compares trials, ascending; empty where it compares none."""
