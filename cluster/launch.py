@@ -33,6 +33,7 @@ from fersweep.common.versions import installed, own_commit, own_version
 from fersweep.data_pipeline.tasks import node_arrays
 from fersweep.data_pipeline.tasks.arrays import TaskArrays
 from fersweep.data_pipeline.tasks.task import Task
+from fersweep.results.callbacks.classes import check_callbacks
 from fersweep.results.distil import answers
 from fersweep.results.distil.answers import taught
 from fersweep.results.distil.teacher import ask, open_teacher
@@ -65,6 +66,7 @@ def describe(asked: Sweep, data: str | Path, home: Path) -> tuple[SweepJson, Tas
     """What `sweep.json` is to hold, and the task's arrays. Raises InputError if the task does not fit the dataset."""
     check_name(Path(data), f"--data {data}")
     check_custom(asked)
+    check_callbacks(asked)
     task = Task(data, asked.task)
     arrays = node_arrays.load(task)
     for split, part in (("train", arrays.train), ("val", arrays.val)):

@@ -31,6 +31,7 @@ from fersweep.common.stores.buckets import resolved
 from fersweep.common.versions import own_commit
 from fersweep.data_pipeline.tasks import node_arrays
 from fersweep.data_pipeline.tasks.arrays import TaskArrays
+from fersweep.results.callbacks.classes import check_callbacks
 from fersweep.results.distil.answers import taught
 from fersweep.results.record import checkpoints
 from fersweep.results.record.home import check_own, pull, resume_command
@@ -119,6 +120,8 @@ def resume(
             return Outcome("finished", directory, following=asked.following)
         _refuse_changed_space(asked, sweep.space)
         webhook(asked)
+        if asked.callbacks != sweep.asked.callbacks or asked.callbacks != recorded.sweep.asked.callbacks:
+            check_callbacks(asked)
         if asked.tracking != sweep.asked.tracking:  # it is recorded anew there
             address_of_mlflow.check(
                 asked.tracking.uri, asked.tracking.experiment, lambda line: print(line, file=sys.stderr)

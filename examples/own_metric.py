@@ -7,7 +7,11 @@ It is computed after each epoch, on val. fersweep ranks trials by it, stops the 
 
 import numpy as np
 
-COSTS = {("angry", "happy"): 5.0, ("fear", "happy"): 5.0, ("sad", "happy"): 3.0}  # (what a face is, what it is taken for)
+COSTS = {
+    ("angry", "happy"): 5.0,
+    ("fear", "happy"): 5.0,
+    ("sad", "happy"): 3.0,
+}  # (what a face is, what it is taken for)
 OTHER = 1.0  # any other mistake
 
 

@@ -86,7 +86,9 @@ def best_points(sweep: Sweep, home: Path) -> list[OlderPoint]:
     room = search.num_trials - len(search.points) - sum(number or 0 for _, number in search.best_of)
     for name, number in search.best_of:
         theirs, record = _load(sweep, home, name)
-        finalists = best_first(record, theirs.asked) if theirs.asked.stop.metric_in_full == sweep.stop.metric_in_full else []
+        finalists = (
+            best_first(record, theirs.asked) if theirs.asked.stop.metric_in_full == sweep.stop.metric_in_full else []
+        )
         order = order_of(sweep)
         if sweep.stop.own_metric is not None and sweep.stop.own_metric not in theirs.asked.stop.metrics:
             order = theirs.order

@@ -180,7 +180,9 @@ class TrialSession:
             return row
         own = own_metrics.of_epoch(self._own_metrics, self.arrays, self.trainable.val_probabilities)
         if taken := sorted(row.keys() & own.keys()):
-            raise TrialFailed(f"{taken[0]} is a metric of the trainable {self.settings.trainable}, too: rename the function")
+            raise TrialFailed(
+                f"{taken[0]} is a metric of the trainable {self.settings.trainable}, too: rename the function"
+            )
         return {**row, **own}
 
     def _store(self, written: Path, predictions: np.ndarray | None) -> None:

@@ -1,7 +1,7 @@
 """A function or a class of own code, as a sweep file names it: `my_metrics.py:cost`, `package.module:cost`, an entry point.
 
-    name = resolve_part("my_metrics.py:cost", "stop.metric", "fersweep.metrics", "FUNCTION")     # my_metrics.py@3f2a9c81d0e4:cost
-    part_of(name, "stop.metric")                                                                # the function: its code is run
+name = resolve_part("my_metrics.py:cost", "stop.metric", "fersweep.metrics", "FUNCTION")     # my_metrics.py@3f2a9c81d0e4:cost
+part_of(name, "stop.metric")                                                                # the function: its code is run
 """
 
 from __future__ import annotations
@@ -42,6 +42,12 @@ def part_of(name: str, what: str) -> Any:
     code = copies.find(code_name, what)
     module = imported(code, what)
     if not hasattr(module, part):
-        known = [key for key, value in vars(module).items() if callable(value) and getattr(value, "__module__", "") == module.__name__]
-        raise InputError(f"{what}: {code.asked} has no {part}; {hint(part, known, 'it has') if known else 'it has none'}")
+        known = [
+            key
+            for key, value in vars(module).items()
+            if callable(value) and getattr(value, "__module__", "") == module.__name__
+        ]
+        raise InputError(
+            f"{what}: {code.asked} has no {part}; {hint(part, known, 'it has') if known else 'it has none'}"
+        )
     return getattr(module, part)

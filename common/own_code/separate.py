@@ -1,9 +1,9 @@
 """Ask a module of ours something that runs own code, in a process of its own: it may hang, exit, print, or take the memory.
 
-    answer = ask("fersweep.trainables.metric_trial", request, "stop.metric", limit_s=60)
+answer = ask("fersweep.trainables.metric_trial", request, "stop.metric", limit_s=60)
 
-    if __name__ == "__main__":       # in that module
-        reply(answer_of)             # its request → its answer, both JSON; an InputError is raised where it was asked
+if __name__ == "__main__":       # in that module
+    reply(answer_of)             # its request → its answer, both JSON; an InputError is raised where it was asked
 """
 
 from __future__ import annotations

@@ -151,7 +151,11 @@ def _scores(choice: Chosen) -> TrialScores:
         point=trial.point,
         best_epoch=int(best["epoch"]) if best else None,
         epochs=trial.num_epochs,
-        scores={name: best[name] for name in dict.fromkeys([sweep.metric, *sweep.own_metrics, *VAL_SCORES, "val_loss"]) if name in best},
+        scores={
+            name: best[name]
+            for name in dict.fromkeys([sweep.metric, *sweep.own_metrics, *VAL_SCORES, "val_loss"])
+            if name in best
+        },
     )
 
 
