@@ -86,7 +86,7 @@ def difference(before: Code, now: Code) -> str:
     """`3 lines added, 1 removed`."""
     added = removed = 0
     for path in sorted({*before.files, *now.files}):
-        lines = [code.files.get(path, b"").decode(errors="replace").splitlines() for code in (before, now)]
-        for line in difflib.ndiff(*lines):
+        old, new = (code.files.get(path, b"").decode(errors="replace").splitlines() for code in (before, now))
+        for line in difflib.ndiff(old, new):
             added, removed = added + line.startswith("+ "), removed + line.startswith("- ")
     return f"{added} line{'s' * (added != 1)} added, {removed} removed"

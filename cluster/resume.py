@@ -41,8 +41,8 @@ from fersweep.results.record.ranking.derived import SearchTotals
 from fersweep.results.record.recorded_sweep import RecordedSweep, load_sweep
 from fersweep.results.record.sweep_json import SweepJson
 from fersweep.results.tracking import address as address_of_mlflow
-from fersweep.search_spaces.sweep_file.own_code import code_of
 from fersweep.search_spaces.sweep_file.overrides import change, put
+from fersweep.search_spaces.sweep_file.own_code import code_of
 from fersweep.search_spaces.sweep_file.read_sweep import parse_sweep
 from fersweep.search_spaces.sweep_file.schema import Sweep
 from fersweep.search_spaces.sweep_file.searched_space import distributions, fetch

@@ -74,7 +74,7 @@ TABLE: dict[str, str] = {
 }
 # What only these of a room may import, of what the rooms before theirs have.
 ONLY: dict[str, tuple[str, ...]] = {
-    "search_spaces": ("results/record", "cluster", "fersweep"),
+    "search_spaces": ("results/record", "results/callbacks", "cluster", "fersweep"),
     "data_pipeline/prepare": ("fersweep",),
     "data_pipeline/describe": ("fersweep",),
     "trainables/exports": ("results/models",),

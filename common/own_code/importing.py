@@ -74,8 +74,9 @@ def where(error: BaseException) -> str:
 def place_of(part: Any) -> str:
     """Where a function or a class's `__init__` is in own code, as `where`; empty where it is elsewhere."""
     code = getattr(part.__init__ if isinstance(part, type) else part, "__code__", None)
-    match = _PLACE.fullmatch(code.co_filename) if code is not None else None
-    return f" ({match['path']}, line {code.co_firstlineno})" if match else ""
+    if code is None or (match := _PLACE.fullmatch(code.co_filename)) is None:
+        return ""
+    return f" ({match['path']}, line {code.co_firstlineno})"
 
 
 def name_of(module: str) -> str:

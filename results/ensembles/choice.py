@@ -28,7 +28,6 @@ from fersweep.results.ensembles.pool import PooledTrial, gather
 from fersweep.results.models.learned import older_record
 from fersweep.results.record.recorded_sweep import RecordedSweep
 from fersweep.results.scores.figures import Joined, JoinedMember
-from fersweep.search_spaces.sweep_file.sections.objectives import VAL_METRICS
 from fersweep.trainables import ensemble
 from fersweep.trainables.saved_model import read_model
 
@@ -84,7 +83,8 @@ def choose(sweeps: Sequence[RecordedSweep], how: str) -> Chosen:
     Raises InputError where the sweeps cannot be joined, or nothing improves the best trial; RuntimeError for a damaged checkpoint.
     """
     pool, metric = gather(sweeps), sweeps[0].sweep.metric
-    metric = metric if metric in VAL_METRICS else "val_macro_f1"  # people's own metrics are not computed here
+    if metric in sweeps[0].sweep.own_metrics:  # which are not computed here
+        metric = "val_macro_f1"
     name, bags = metric.removeprefix("val_"), selection.BAGS if how == "bagged" else 0
     counts = selection.greedy(pool.probabilities, pool.y, name, bags=bags)
     sign = -1.0 if name == "loss" else 1.0

@@ -25,8 +25,8 @@ from fersweep.results.record.ranking.order import Order, order_of
 from fersweep.results.record.storage import Storage
 from fersweep.search_spaces.sweep_file.population import perturbed
 from fersweep.search_spaces.sweep_file.schema import Sweep
-from fersweep.search_spaces.sweep_file.sections.own_metrics import columns
 from fersweep.search_spaces.sweep_file.searched_space import NamedPoint, named_as_in_a_sweep_file
+from fersweep.search_spaces.sweep_file.sections.own_metrics import columns
 from fersweep.search_spaces.sweep_file.space.choices import drawn_distribution, drawn_params
 from fersweep.trainables.metrics import SCORES
 

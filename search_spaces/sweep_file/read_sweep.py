@@ -15,8 +15,8 @@ from fersweep.common.own_code import copies
 from fersweep.search_spaces.sweep_file import yaml_file
 from fersweep.search_spaces.sweep_file.consistency import refuse_contradictions, refuse_secrets
 from fersweep.search_spaces.sweep_file.consistency import replaced as replaced_by
-from fersweep.search_spaces.sweep_file.own_code import resolve
 from fersweep.search_spaces.sweep_file.overrides import change, put, shown
+from fersweep.search_spaces.sweep_file.own_code import resolve
 from fersweep.search_spaces.sweep_file.population import check_population
 from fersweep.search_spaces.sweep_file.problems import first_problem
 from fersweep.search_spaces.sweep_file.schema import Sweep
