@@ -65,6 +65,7 @@ def _last_line(file: Any) -> str:
     size = file.seek(0, os.SEEK_END)
     file.seek(max(size - 4096, 0))
     lines = file.read().decode(errors="replace").strip().splitlines()
+    lines = [line for line in lines if ": runs the code of " not in line]
     return one_line(lines[-1], 200) if lines else ""
 
 
