@@ -139,7 +139,9 @@ def test_the_mode_is_not_guessed(tmp_path: Path) -> None:
 
 def test_what_a_sweep_file_says_is_read_as_a_column_and_its_code(tmp_path: Path) -> None:
     """Wherever a metric can stand; and the resolved file is read as itself."""
-    objectives = "objectives: [{metric: m.py:cost, mode: min}, {metric: val_accuracy}], sweep: {target: {m.py:cost: 0.1}}"
+    objectives = (
+        "objectives: [{metric: m.py:cost, mode: min}, {metric: val_accuracy}], sweep: {target: {m.py:cost: 0.1}}"
+    )
     sweep = read_sweep(str(write(tmp_path, stop=objectives)), [f"callbacks={tmp_path}/c.py:Mine"])
     stop = sweep.stop
     assert (stop.metric, stop.mode, stop.own_metric) == ("val_cost", "min", stop.metrics[0])
