@@ -26,6 +26,7 @@ from fersweep.common.text import one_line
 
 PREFIX = "fersweep_own_"
 _loaded: dict[str, Code] = {}  # by the name of their package
+_told: set[tuple[str, str]] = set()
 _MODULE = re.compile(rf"(?P<package>{PREFIX}[0-9a-f]{{{DIGITS}}})(\.(?P<inner>.+))?")
 
 
@@ -52,7 +53,10 @@ def imported(code: Code, what: str) -> ModuleType:
 
 
 def say(code: Code, what: str) -> None:
-    """A line on stderr: whose code is run."""
+    """A line on stderr: whose code is run. Once a process."""
+    if (what, code.name) in _told:
+        return
+    _told.add((what, code.name))
     print(f"{what}: runs the code of {code.asked} (sha256 {code.sha256[:DIGITS]})", file=sys.stderr, flush=True)
 
 

@@ -25,7 +25,6 @@ class Delivered(BaseModel):
     """Attributes:
     offset: bytes of the journal that it has heard.
     tries: how often the event at `offset` was begun to be delivered.
-    events: how many it has heard.
     said: what went wrong, one line a kind.
     """
 
@@ -33,7 +32,6 @@ class Delivered(BaseModel):
 
     offset: int = Field(default=0, ge=0, lt=2**63)
     tries: int = Field(default=0, ge=0, lt=2**31)
-    events: int = Field(default=0, ge=0, lt=2**63)
     said: list[str] = []
 
 

@@ -95,7 +95,7 @@ class _Delivery:
                         getattr(instance, method)(*facts)
                 except BaseException as error:  # whatever it raises, the next event follows
                     self._say(f"{method}: {error if isinstance(error, TooLong) else said(error)}")
-        self._state = self._state.model_copy(update={"offset": end, "tries": 0, "events": self._state.events + 1})
+        self._state = self._state.model_copy(update={"offset": end, "tries": 0})
 
     def _write(self, **changes: int) -> None:
         self._state = self._state.model_copy(update=changes)

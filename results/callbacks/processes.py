@@ -17,11 +17,13 @@ import time
 from pathlib import Path
 
 from fersweep.common.files import write_whole
+from fersweep.common.own_code.importing import say
 from fersweep.common.processes import Restarted, environment, module_command
 from fersweep.common.untrusted import MB
 from fersweep.results.callbacks import delivered
 from fersweep.results.callbacks.delivered import DIRECTORY, LOG, keyed
 from fersweep.results.record.storage import Storage
+from fersweep.search_spaces.sweep_file.own_code import CALLBACKS, code_of
 from fersweep.search_spaces.sweep_file.schema import Sweep
 
 FINISH_S = 10.0  # for what is left at the sweep's end
@@ -30,7 +32,7 @@ KILL_S = 1.0
 
 
 class Callbacks:
-    """Nothing here raises, and nothing waits but `finish`. `driven`: while this process drives the sweep."""
+    """Nothing waits but `finish`, and nothing but `start` raises. `driven`: while this process drives the sweep."""
 
     def __init__(self, sweep_dir: Path, asked: Sweep, storage: Storage, driven: bool = True):
         self._dir, self._storage, self._asked = Path(sweep_dir).resolve(), storage, asked
@@ -42,6 +44,9 @@ class Callbacks:
         }
 
     def start(self) -> None:
+        """A line on stderr says whose code is run. InputError where a copy of it is missing."""
+        for code in code_of(self._asked, [CALLBACKS]):
+            say(code, CALLBACKS)
         for key, child in self._children.items():
             self._fetch(key)
             try:
