@@ -2,9 +2,12 @@
 
 from __future__ import annotations
 
+import contextlib
+import json
 import sys
 from collections.abc import Callable
 from dataclasses import replace
+from importlib.metadata import EntryPoint
 from pathlib import Path
 from typing import Any
 
@@ -15,14 +18,15 @@ from fersweep.cli.main import main
 from fersweep.cluster.launch import describe
 from fersweep.cluster.worker.trial_session import TrialSession
 from fersweep.cluster.worker.trial_settings import trial_settings
-from fersweep.common.own_code import copies
+from fersweep.common.own_code import copies, named
 from fersweep.data_pipeline.tasks.task import Task
 from fersweep.results.record.storage import Storage
 from fersweep.search_spaces.sweep_file.own_code import OF_TRIALS, code_of
 from fersweep.search_spaces.sweep_file.read_sweep import read_sweep
-from fersweep.trainables import metric_trial
+from fersweep.trainables import metric_trial, own_metrics
 from fersweep.trainables.metrics import fold_metric
 from tests.datasets import write_tiny_dataset
+from tests.sweeps import FakeDriver, write_sweep_json
 
 FINE = "def cost(y, probabilities, classes=None):\n    return float((probabilities.argmax(axis=1) != y).mean())\n"
 SWEEP = "trainable: curve\nsearch: {num_trials: 2}\nresources: {cpus: 1}\nstop: {max_epochs: 4, grace_epochs: 1, report_s: 0, mode: min, STOP}\n"
@@ -155,6 +159,19 @@ def test_what_a_sweep_file_says_is_read_as_a_column_and_its_code(tmp_path: Path)
     assert (others.metric, others.metrics, others.own_metric) == ("val_loss", stop.metrics, None)
 
 
+def test_a_module_and_an_entry_point(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    file = write(tmp_path / "lab_of_mine", stop="metric: lab_cost")
+    file.with_name("__init__.py").touch()
+    monkeypatch.syspath_prepend(tmp_path)
+    entry = EntryPoint("lab_cost", "lab_of_mine.m:cost", own_metrics.GROUP)
+    for module in (own_metrics, named):
+        monkeypatch.setattr(module, "entry_points", lambda group: [entry] if group == own_metrics.GROUP else [])
+    by_entry = read_sweep(str(file), []).stop
+    by_module = read_sweep(str(file), ["stop.metric=lab_of_mine.m:cost"]).stop
+    assert by_entry.metrics == by_module.metrics
+    assert (by_entry.metric, by_entry.metrics[0].partition("@")[0]) == ("val_cost", "lab_of_mine.m")
+
+
 @pytest.fixture
 def begin(tmp_path: Path) -> Callable[..., TrialSession]:
     """Begins trial 0 of a sweep with a metric of one's own, as a worker does: with the code that it is sent."""
@@ -219,3 +236,26 @@ def test_its_baseline_is_recorded_and_a_likely_slip_is_said(
     out, err = capfd.readouterr()
     assert (out, err.count("noise")) == ("", 0)
     assert "note: stop.mode: max, but val_cost is 0 of right answers" in err
+
+
+@pytest.mark.processes
+def test_values_of_other_code_are_never_learned_but_points_are(tmp_path: Path, tiny_dataset: Path) -> None:
+    """The older sweep's best is by its own metric, where it does not know this one's."""
+    directory = write_sweep_json(tmp_path / "runs", tiny_dataset, Task(tiny_dataset).arrays(), "old")
+    content = json.loads((directory / "sweep.json").read_text())
+    content["sweep"]["stop"] |= {"metric": "val_cost", "mode": "min", "metrics": ["m.py@000000000000:cost"]}
+    (directory / "sweep.json").write_text(json.dumps(content))
+    driver = FakeDriver(directory, Task(tiny_dataset).arrays())
+    with contextlib.closing(driver.journal):
+        for number, value in enumerate((0.5, 0.25)):
+            driver.sample(number, {"top": 0.5, "rate": 0.1 * (number + 1), "noise": 0.0})
+            driver.report(number, [{"epoch": 1, "val_cost": value, "val_macro_f1": 0.5}])
+            driver.end(number, "finished")
+    file = write(tmp_path / "asked")
+    with pytest.raises(
+        ValueError, match=r"of sweep 'old' are min val_cost \(m\.py@0{12}\), and this sweep's are min val_cost \(m"
+    ):
+        describe(read_sweep(str(file), ["search.start_from=[{sweep: old}]"]), tiny_dataset, tmp_path / "runs")
+    best = read_sweep(str(file), ["search.start_from=[{sweep: old, best: 1}]"])
+    described, _ = describe(best, tiny_dataset, tmp_path / "runs")
+    assert [point.name for point in described.points] == ["old/0001"]
