@@ -46,6 +46,7 @@ TABLE: dict[str, str] = {
     "trainables/keras_training": "metrics batches gpu_share saved_model vectors protocol",
     "trainables/torch_training": "metrics batches gpu_share saved_model vectors protocol",
     "trainables/*": "metrics batches gpu_share saved_model protocol keras_training torch_training",
+    "trainables/own": "keras_training short_form",
     "trainables/metric_trial": "metrics protocol own_metrics",
     "trainables/exports": "saved_model vectors ensemble keras_training torch_training",
     "search_spaces/*": "keras_training torch_training",
