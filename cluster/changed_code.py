@@ -13,53 +13,57 @@ from fersweep.common.own_code.collect import collect
 from fersweep.results.record.home import resume_command
 from fersweep.results.record.storage import Storage
 from fersweep.results.record.sweep_json import SweepJson
-from fersweep.search_spaces.sweep_file.own_code import own_code, renamed
+from fersweep.search_spaces.sweep_file.own_code import CALLBACKS, METRICS, code_of, own_code, renamed
 from fersweep.search_spaces.sweep_file.schema import Sweep
 
 
 def settled(
-    sweep: SweepJson, directory: Path, storage: Storage, again: Sweep | None, accept: bool | None
+    sweep: SweepJson, directory: Path, again: Sweep | None, accept: bool | None
 ) -> tuple[SweepJson, Sweep | None]:
-    """The sweep with the code that its trials use from now on, and the same of `again`, the sweep file as it is now, if any.
+    """The sweep with the code that it uses from now on, and the same of `again`, the sweep file as it is now, if any.
 
-    `accept`: True: the changed code, which is copied beside the first; False: the copy; None: InputError where the code has
-    changed. Where the original is gone, the copy is used without a word.
+    `accept`: True: the changed code; False: the copy that the sweep has; None: InputError where that of its trials has changed. A
+    metric's cannot be accepted. That of callbacks, on which no trial rests, is taken as it is now, but for `accept` False. Where
+    the original is gone, the copy is used without a word.
     """
-    for key, name in own_code(sweep.asked).items():
+    for key, name in own_code(sweep.asked):
         copy = copies.find(name, key)
         now = _now(key, name, sweep, again)
         if now is None or now.name == name:
             continue
         size = difference(copy, now)
-        if accept is None:
-            raise InputError(
-                f"{key}: {now.place} has changed since sweep {sweep.name!r} was launched ({size}): "
-                f"`{resume_command(directory)} --keep-code` goes on with the copy that the sweep has, --accept-code with the "
-                "changed code, for all that is trained from now on"
-            )
-        chosen = now if accept else copy
+        if accept is not False and key != CALLBACKS:
+            _refuse(key, now, size, sweep, directory, accept)
+        chosen = copy if accept is False else now
         print(
             f"note: {key}: {now.place} has changed ({size}); the sweep goes on with "
-            f"{'the changed code' if accept else 'the copy of what it was'} (sha256 {chosen.sha256[:12]})",
+            f"{'the copy of what it was' if chosen is copy else 'the changed code'} (sha256 {chosen.sha256[:12]})",
             file=sys.stderr,
         )
         copies.register(chosen)
-        if accept:
-            copies.write(now, directory)
-            if storage.path is None:
-                for path, content in copies.as_files(now).items():
-                    storage.write(path, content)
-            places = {**sweep.code_places, now.name: now.place}
-            sweep = sweep.model_copy(update={"asked": renamed(sweep.asked, key, now.name), "code_places": places})
-        again = again and renamed(again, key, chosen.name)
+        if chosen is now:
+            sweep = sweep.model_copy(update={"asked": renamed(sweep.asked, key, name, now.name)})
+        again = again and renamed(again, key, now.name, chosen.name)
     return sweep, again
+
+
+def _refuse(key: str, now: Code, size: str, sweep: SweepJson, directory: Path, accept: bool | None) -> None:
+    """InputError where the changed code of trials is not accepted, or is of a metric."""
+    changed = f"{key}: {now.place} has changed since sweep {sweep.name!r} was launched ({size})"
+    keep = f"`{resume_command(directory)} --keep-code` goes on with the copy that the sweep has"
+    if key == METRICS:
+        raise InputError(
+            f"{changed}: values of before and of now cannot stand in one ranking: {keep}; launch a new sweep for the changed one"
+        )
+    if accept is None:
+        raise InputError(f"{changed}: {keep}, --accept-code with the changed code, for all that is trained from now on")
 
 
 def _now(key: str, name: str, sweep: SweepJson, again: Sweep | None) -> Code | None:
     """The code as it is where the sweep was launched with it, or as the sweep file asks for it; None where it is gone."""
-    asked = own_code(again).get(key) if again is not None else None
-    if asked is not None and asked_as(asked) == asked_as(name):
-        return copies.find(asked, key)
+    for key_again, asked in own_code(again) if again is not None else ():
+        if key_again == key and asked_as(asked) == asked_as(name):
+            return copies.find(asked, key)
     place = sweep.code_places.get(name, "")
     try:
         return collect(place if place.endswith(".py") else asked_as(name), key)
@@ -67,11 +71,22 @@ def _now(key: str, name: str, sweep: SweepJson, again: Sweep | None) -> Code | N
         return None
 
 
+def write_missing(asked: Sweep, directory: Path, storage: Storage) -> None:
+    """Copy the code that the sweep `asked` needs and its directory, or its bucket, lacks."""
+    stored = storage.names(copies.DIRECTORY) if storage.path is None else []
+    for code in code_of(asked):
+        if storage.path is None and code.name not in stored:
+            for path, content in copies.as_files(code).items():
+                storage.write(path, content)
+        if not (directory / copies.DIRECTORY / code.name).is_dir():
+            copies.write(code, directory)
+
+
 def difference(before: Code, now: Code) -> str:
     """`3 lines added, 1 removed`."""
     added = removed = 0
     for path in sorted({*before.files, *now.files}):
-        lines = [code.files.get(path, b"").decode(errors="replace").splitlines() for code in (before, now)]
-        for line in difflib.ndiff(*lines):
+        old, new = (code.files.get(path, b"").decode(errors="replace").splitlines() for code in (before, now))
+        for line in difflib.ndiff(old, new):
             added, removed = added + line.startswith("+ "), removed + line.startswith("- ")
     return f"{added} line{'s' * (added != 1)} added, {removed} removed"

@@ -33,6 +33,7 @@ from fersweep.common.versions import command, installed, own_commit, own_version
 from fersweep.data_pipeline.tasks import node_arrays
 from fersweep.data_pipeline.tasks.arrays import TaskArrays
 from fersweep.data_pipeline.tasks.task import Task
+from fersweep.results.callbacks.classes import check_callbacks
 from fersweep.results.distil import answers
 from fersweep.results.distil.answers import taught
 from fersweep.results.distil.teacher import ask, open_teacher
@@ -41,8 +42,9 @@ from fersweep.results.record.home import check_home
 from fersweep.results.record.sweep_json import Baseline, Learned, SweepJson, stored_at
 from fersweep.results.tracking import address as address_of_mlflow
 from fersweep.search_spaces.sweep_file.own_code import code_of
-from fersweep.search_spaces.sweep_file.schema import Sweep
+from fersweep.search_spaces.sweep_file.schema import Stop, Sweep
 from fersweep.search_spaces.sweep_file.searched_space import distributions, fetch
+from fersweep.trainables.metric_trial import tried
 from fersweep.trainables.metrics import SCORES, majority_baseline
 
 VERSIONS_OF = (
@@ -64,6 +66,7 @@ def describe(asked: Sweep, data: str | Path, home: Path) -> tuple[SweepJson, Tas
     """What `sweep.json` is to hold, and the task's arrays. Raises InputError if the task does not fit the dataset."""
     check_name(Path(data), f"--data {data}")
     check_custom(asked)
+    check_callbacks(asked)
     task = Task(data, asked.task)
     arrays = node_arrays.load(task)
     for split, part in (("train", arrays.train), ("val", arrays.val)):
@@ -104,7 +107,7 @@ def describe(asked: Sweep, data: str | Path, home: Path) -> tuple[SweepJson, Tas
             for index, name in enumerate(arrays.classes)
             if arrays.folds
         },
-        baseline=_baseline(arrays),
+        baseline=_baseline(arrays, _tried(asked.stop, arrays)),
         created=datetime.now(UTC).isoformat(timespec="seconds"),
         command=command(),
         git_commit=own_commit(),
@@ -128,15 +131,30 @@ def _check_following(asked: Sweep, data: str | Path) -> None:
     check_folds(asked.stop, following.num_folds if following.spec.fold == "all" else 0)
 
 
-def _baseline(arrays: TaskArrays) -> Baseline:
-    """Of always answering train's most frequent class; with folds, each fold's own train's, and the mean of their scores."""
+def _baseline(arrays: TaskArrays, own: dict[str, float]) -> Baseline:
+    """Of always answering train's most frequent class; with folds, each fold's own train's, and the mean of their scores.
+
+    own: the same of people's own metrics.
+    """
     num_classes, train_y, val_y = len(arrays.classes), arrays.train.y, arrays.val.y
     whole = majority_baseline(train_y, val_y, num_classes)
     folds = [majority_baseline(train_y[fold.train], val_y[fold.val], num_classes) for fold in arrays.folds]
     return Baseline(
+        own=own,
         majority_class=arrays.classes[int(whole["majority_class"])],
         **{name: float(np.mean([each[name] for each in folds or [whole]])) for name in SCORES},
     )
+
+
+def _tried(stop: Stop, arrays: TaskArrays) -> dict[str, float]:
+    """People's own metrics, which are tried → each one's baseline by its column. InputError where one is none."""
+    if not stop.metrics:
+        return {}
+    found = tried(stop.metrics, arrays)
+    for name, mode in {**{each.metric: each.mode for each in stop.objectives}, stop.metric: stop.mode}.items():
+        if name in found and (remark := found[name].remark(name, mode)):
+            print(f"note: {remark}", file=sys.stderr)
+    return {name: each.baseline for name, each in found.items()}
 
 
 def versions() -> dict[str, str]:

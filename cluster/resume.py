@@ -17,7 +17,7 @@ import yaml
 
 from fersweep import search_spaces
 from fersweep.cluster import capacity
-from fersweep.cluster.changed_code import settled
+from fersweep.cluster.changed_code import settled, write_missing
 from fersweep.cluster.cluster_nodes import check_nodes
 from fersweep.cluster.driver.notifications import webhook
 from fersweep.cluster.driver.run_sweep import Outcome, run_sweep
@@ -30,6 +30,7 @@ from fersweep.common.stores.buckets import resolved
 from fersweep.common.versions import own_commit
 from fersweep.data_pipeline.tasks import node_arrays
 from fersweep.data_pipeline.tasks.arrays import TaskArrays
+from fersweep.results.callbacks.classes import check_callbacks
 from fersweep.results.distil.answers import taught
 from fersweep.results.record import checkpoints
 from fersweep.results.record.drivers import alone
@@ -41,9 +42,11 @@ from fersweep.results.record.recorded_sweep import RecordedSweep, load_sweep
 from fersweep.results.record.sweep_json import SweepJson
 from fersweep.results.tracking import address as address_of_mlflow
 from fersweep.search_spaces.sweep_file.overrides import change, put
+from fersweep.search_spaces.sweep_file.own_code import code_of
 from fersweep.search_spaces.sweep_file.read_sweep import parse_sweep
 from fersweep.search_spaces.sweep_file.schema import Sweep
 from fersweep.search_spaces.sweep_file.searched_space import distributions, fetch
+from fersweep.search_spaces.sweep_file.sections.callbacks import resolve_callbacks
 
 MAY_CHANGE = (
     "search.num_trials",
@@ -53,7 +56,7 @@ MAY_CHANGE = (
     "stop.timeout_s",
     "keep_checkpoints",
 )
-MAY_CHANGE_BELOW = ("resources.", "failures.", "notify", "tracking.", "stop.sweep", "finalists")
+MAY_CHANGE_BELOW = ("resources.", "failures.", "notify", "callbacks", "tracking.", "stop.sweep", "finalists")
 
 
 class Difference(NamedTuple):
@@ -105,7 +108,7 @@ def resume(
             dataset = sweep.dataset.model_copy(update={"path": resolved(data)})
             sweep = sweep.model_copy(update={"dataset": dataset})
         again = asked is not None
-        sweep, asked = settled(sweep, directory, storage, asked, accept_code)
+        sweep, asked = settled(sweep, directory, asked, accept_code)
         asked = (
             _no_smaller(asked, sweep.asked)
             if asked
@@ -117,11 +120,14 @@ def resume(
             return Outcome("finished", directory, following=asked.following)
         _refuse_changed_space(asked, sweep.space)
         webhook(asked)
+        if asked.callbacks != sweep.asked.callbacks or asked.callbacks != recorded.sweep.asked.callbacks:
+            check_callbacks(asked)
         if asked.tracking != sweep.asked.tracking:  # it is recorded anew there
             address_of_mlflow.check(
                 asked.tracking.uri, asked.tracking.experiment, lambda line: print(line, file=sys.stderr)
             )
-        sweep = sweep.model_copy(update={"asked": asked})
+        places = {code.name: code.place for code in code_of(asked)}
+        sweep = sweep.model_copy(update={"asked": asked, "code_places": {**places, **sweep.code_places}})
         arrays = node_arrays.load(sweep.task())
         _refuse_older_scores(sweep, arrays, recorded.record)
         arrays = taught(arrays, sweep, directory)
@@ -131,6 +137,7 @@ def resume(
         check_nodes(asked.resources, arrays, None if storage.path is None else directory.parent.parent)
         for line in filter(None, (*_remarks(recorded), _still_spent(recorded, asked))):
             print(f"note: {line}", file=sys.stderr)
+        write_missing(asked, directory, storage)
         content = sweep.as_bytes()
         if content != (directory / "sweep.json").read_bytes():
             if storage.path is None:
@@ -174,6 +181,7 @@ def _changed(
         put(content, ["stop", "sweep", "hours"], _hours(hours, asked))
     for override in overrides:
         change(content, override)
+    resolve_callbacks(content, None)
     if trials is not None:
         content["search"]["num_trials"] = _number(trials, asked.search.num_trials)
     if max_epochs is not None:
@@ -264,6 +272,8 @@ def _more(name: str, asked: Sweep) -> str:
         return "--hours +1"
     if name == "target":
         ((metric, target),) = (budget.target or {}).items()
+        if asked.stop.own_metric is not None:
+            return f"--set stop.sweep.target.{metric}=VALUE"
         return f"--set stop.sweep.target.{metric}={(target + (asked.stop.mode == 'max')) / 2:g}"
     return f"--set stop.sweep.{name}={2 * int(getattr(budget, name))}"
 

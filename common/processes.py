@@ -5,12 +5,15 @@ from __future__ import annotations
 import contextlib
 import getpass
 import os
+import signal
 import site
 import stat
 import subprocess
 import sys
 import tempfile
-from collections.abc import Iterator
+import threading
+import time
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
 
@@ -133,6 +136,65 @@ def is_own_directory(path: Path) -> bool:
         and found.st_uid == os.getuid()
         and not found.st_mode & (stat.S_IWGRP | stat.S_IWOTH)
     )
+
+
+def yield_to_the_sweep() -> None:
+    """Take only the CPU time that the sweep leaves; Ray runs its workers at niceness 15, next to which 19 is not low enough."""
+    os.nice(19)
+    if hasattr(os, "SCHED_IDLE"):  # Linux
+        os.sched_setscheduler(0, os.SCHED_IDLE, os.sched_param(0))
+
+
+class Restarted:
+    """A child process that is started again if it dies, less and less often if it keeps dying. Its methods may be called from
+    different threads. `died`: hears how.
+    """
+
+    FIRST_S, MOST_S = 1.0, 60.0  # before it is started again
+
+    def __init__(self, start: Callable[[], subprocess.Popen[bytes]], died: Callable[[str], None]):
+        self._start, self._died = start, died
+        self._process: subprocess.Popen[bytes] | None = None
+        self._lock = threading.Lock()
+        self._again_at, self._pause = 0.0, self.FIRST_S
+
+    @property
+    def pid(self) -> int | None:
+        return self._process.pid if self._process else None
+
+    @property
+    def has_ended(self) -> bool:
+        """Whether it has ended as it should, or was never started."""
+        return self._process is None or self._process.poll() == 0
+
+    @property
+    def is_alive(self) -> bool:
+        return self._process is not None and self._process.poll() is None
+
+    def start(self) -> None:
+        self._process = self._start()
+
+    def check(self) -> None:
+        """Start it again if it died. Returns at once."""
+        with self._lock, contextlib.suppress(OSError):  # no memory, no disk: the next check tries again
+            code = self._process.poll() if self._process else 0
+            if not code or time.monotonic() < self._again_at:
+                return
+            self._again_at, self._pause = time.monotonic() + self._pause, min(2 * self._pause, self.MOST_S)
+            self._process = self._start()
+            self._died(f"exit code {code}" if code > 0 else signal.Signals(-code).name)
+
+    def kill(self, wait_s: float) -> None:
+        """End it and what it has started, that leads a process group: with SIGTERM, and after `wait_s` with SIGKILL."""
+        with self._lock:
+            process, self._process = self._process, None
+        if process is None or process.poll() is not None:
+            return
+        for number in (signal.SIGTERM, signal.SIGKILL):
+            with contextlib.suppress(ProcessLookupError):
+                os.killpg(process.pid, number)
+            with contextlib.suppress(subprocess.TimeoutExpired):
+                process.wait(wait_s)
 
 
 def num_threads() -> int:

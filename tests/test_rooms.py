@@ -17,7 +17,7 @@ TABLE: dict[str, str] = {
     "common/errors": "text",
     "common/display": "text",
     "common/files": "errors processes untrusted",
-    "common/own_code": "errors files text untrusted",
+    "common/own_code": "errors files processes text untrusted",
     "common/ray_address": "errors",
     "common/ray_connection": "errors processes ray_address shipped_code display",
     "common/shipped_code": "errors",
@@ -46,6 +46,8 @@ TABLE: dict[str, str] = {
     "trainables/keras_training": "metrics batches gpu_share saved_model vectors protocol",
     "trainables/torch_training": "metrics batches gpu_share saved_model vectors protocol",
     "trainables/*": "metrics batches gpu_share saved_model protocol keras_training torch_training",
+    "trainables/own": "keras_training short_form",
+    "trainables/metric_trial": "metrics protocol own_metrics",
     "trainables/exports": "saved_model vectors ensemble keras_training torch_training",
     "search_spaces/*": "keras_training torch_training",
     "search_spaces/keras_training": "",
@@ -55,6 +57,7 @@ TABLE: dict[str, str] = {
     "results/compare": "record scores",
     "results/report": "record scores compare",
     "results/mlflow_store": "record scores",
+    "results/callbacks": "record mlflow_store",
     "results/tracking": "record scores mlflow_store report",
     "results/models": "record mlflow_store",
     "results/evaluate": "record scores mlflow_store models",
@@ -63,7 +66,7 @@ TABLE: dict[str, str] = {
     "results/distil": "record scores models",
     "results/promote": "record scores mlflow_store models ensembles evaluate tracking champion distil",
     "results/predict": "record scores mlflow_store models",
-    "results/dashboards": "record scores mlflow_store tracking",
+    "results/dashboards": "record scores mlflow_store tracking callbacks",
     "results/housekeeping": "record mlflow_store tracking models evaluate champion promote dashboards",
     "cluster/search": "samplers schedulers",
     "cluster/driver": "capacity search worker",
@@ -83,7 +86,7 @@ TABLE: dict[str, str] = {
 }
 # What only these of a room may import, of what the rooms before theirs have.
 ONLY: dict[str, tuple[str, ...]] = {
-    "search_spaces": ("results/record", "cluster", "fersweep"),
+    "search_spaces": ("results/record", "results/callbacks", "cluster", "fersweep"),
     "data_pipeline/prepare": ("fersweep",),
     "data_pipeline/describe": ("fersweep",),
     "trainables/exports": ("results/models",),

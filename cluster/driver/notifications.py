@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import contextlib
 import json
-import math
 import os
 import sys
 import threading
@@ -21,6 +20,7 @@ from fersweep.common.errors import InputError
 from fersweep.common.text import masked
 from fersweep.results.record.journal import Event, Journal
 from fersweep.results.record.ranking import finalists
+from fersweep.results.record.ranking.best_so_far import BestSoFar
 from fersweep.results.record.ranking.derived import SearchTotals
 from fersweep.results.record.ranking.order import order_of
 from fersweep.search_spaces.sweep_file.schema import Sweep
@@ -71,9 +71,7 @@ class Notifier:
         self._ending = self._over = False
         self._trouble = ""
         if self._url is not None:
-            self._order = order_of(sweep)
-            best = self._record.ranking(self._order).best()
-            self._best = best.value(sweep.stop.metric, sweep.stop.mode) if best else None
+            self._best = BestSoFar(self._record, order_of(sweep))
             journal.observers.append(self._hear)
             threading.Thread(target=self._run, name="notifications", daemon=True).start()
 
@@ -107,9 +105,8 @@ class Notifier:
         assert self._sweep.notify is not None
         wanted, metric = self._sweep.notify.on, self._sweep.stop.metric
         kind, action = event["event"], event.get("action")
-        trial = self._record.trials.get(event.get("trial", -1))
-        if kind == "report" and trial is not None and trial.repeat_of is None:
-            if (better := self._better(event)) is None or "best" not in wanted:
+        if kind == "report":
+            if (better := self._best.better(event)) is None or "best" not in wanted:
                 return None
             what = (
                 f"{metric} {better[metric]:.4f} in trial {event['trial']}, epoch {better['epoch']:.0f}: the best so far"
@@ -134,18 +131,6 @@ class Notifier:
             return self._about("end", event, what, state=action, **({"reason": reason} if reason else {}))
         return None
 
-    def _better(self, event: Event) -> dict[str, float] | None:
-        """The report's best epoch, if it is the best of the sweep so far."""
-        metric, sign = self._sweep.stop.metric, 1 if self._sweep.stop.mode == "max" else -1
-        found = None
-        if not self._order.is_feasible(self._record.trials[event["trial"]]):
-            return None
-        for row in event["epochs"]:
-            value = row.get(metric, math.nan)
-            if math.isfinite(value) and (self._best is None or sign * value > sign * self._best):
-                self._best, found = value, row
-        return found
-
     def _about(self, kind: str, event: Event, what: str, **more: Any) -> Payload:
         counts = self._record.count(repeats=False)
         search, final = self._record.derived(SearchTotals), finalists.final(self._record, self._sweep)
@@ -158,7 +143,7 @@ class Notifier:
             "time": datetime.fromtimestamp(event["time"], UTC).isoformat(timespec="seconds"),
             "trial": event.get("trial"),
             "metric": self._sweep.stop.metric,
-            "value": self._best,
+            "value": self._best.value,
             "counts": {**counts, "asked": self._sweep.search.num_trials},
             "hint": self._hint,
             **more,

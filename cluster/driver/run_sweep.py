@@ -24,6 +24,8 @@ from fersweep.cluster.worker.trial_settings import trial_settings
 from fersweep.common import ray_connection
 from fersweep.data_pipeline.tasks import node_arrays
 from fersweep.data_pipeline.tasks.arrays import TaskArrays
+from fersweep.results.callbacks.processes import FINISH_S as CALLBACKS_S
+from fersweep.results.callbacks.processes import Callbacks
 from fersweep.results.record.drivers import withdraw_stop
 from fersweep.results.record.home import resume_command, status_command
 from fersweep.results.record.journal import Journal
@@ -72,9 +74,13 @@ def run_sweep(
         journal = Journal(directory / "journal.jsonl", storage)
         search, recorder = Search(sweep.asked, journal, sweep.history, sweep.older_points), Recorder(directory)
         notifier = Notifier(sweep.asked, journal, status_command(directory))
+        callbacks = Callbacks(directory, sweep.asked, storage)
         journal.session("started")
         recorder.start()
-        watchdog = Watchdog(directory, storage, recorder, stopping, journal.session, resume_command(directory))
+        callbacks.start()
+        watchdog = Watchdog(
+            directory, storage, recorder, stopping, journal.session, resume_command(directory), callbacks.check
+        )
         with watchdog, stopping.on_error():
             search.settle()
             reopen(search, storage, retry_failed)
@@ -100,6 +106,8 @@ def run_sweep(
             timeout_s, lambda line: print(line, file=sys.stderr, flush=True), lambda: stopping.left
         )
         notifier.finish()
+        for line in callbacks.finish(0.0 if stopping.left else CALLBACKS_S):
+            print(line, file=sys.stderr, flush=True)
     following = sweep.asked.following if state == "finished" else None
     return Outcome(state, directory, stopping.signal, stopping.error, bool(all_failed), missing, following)
 

@@ -29,7 +29,9 @@ LOST_STOPPING_S = 3.0  # the same while the sweep stops: SIGTERM to all processe
 
 
 class Watchdog:
-    """A context manager. `session`: writes the journal's last event where Ray is gone: its action, and the reason."""
+    """A context manager. `session`: writes the journal's last event where Ray is gone: its action, and the reason;
+    `look_after`: is called at each beat.
+    """
 
     def __init__(
         self,
@@ -39,6 +41,7 @@ class Watchdog:
         stopping: Stopping,
         session: Callable[..., None],
         resume_command: str,
+        look_after: Callable[[], None] = lambda: None,
     ):
         self._head: str | None = None
         self._raylet: socket.socket | None = None
@@ -46,6 +49,7 @@ class Watchdog:
         self._witness: subprocess.Popen[bytes] | None = None
         self._directory, self._storage, self._recorder = directory, storage, recorder
         self._stopping, self._session, self._resume_command = stopping, session, resume_command
+        self._look_after = look_after
         self._requests = Storage(storage.address, retry_s=0)  # it looks again soon
         self._ended = threading.Event()
         self._answered = self._stored = self._beaten = -float("inf")
@@ -91,6 +95,7 @@ class Watchdog:
                 with contextlib.suppress(OSError):  # whoever writes what matters finds that the disk is full
                     self._beat()
                 self._recorder.check()
+                self._look_after()
                 self._look_for_request()
                 self._check_head()
             elif self._stopping.asked:

@@ -46,10 +46,10 @@ def history(sweep: Sweep, home: Path, dataset: Learned) -> list[OlderTrial]:
 def _refuse_other_values(sweep: Sweep, dataset: Learned, theirs: SweepJson, name: str) -> None:
     """InputError where the values of an older sweep are not those that its trials would have here."""
     points_alone = f"{{sweep: {name}, values: false}} takes its points alone"
-    if theirs.metric != sweep.stop.metric:
+    if theirs.asked.stop.metric_in_full != sweep.stop.metric_in_full:
         raise InputError(
-            f"search.start_from: the values of sweep {name!r} are {theirs.metric}, and this sweep's are {sweep.stop.metric}: "
-            f"{points_alone}"
+            f"search.start_from: the values of sweep {name!r} are {theirs.asked.stop.metric_in_full}, and this sweep's are "
+            f"{sweep.stop.metric_in_full}: {points_alone}"
         )
     difference = next(_differences(sweep.task, dataset, theirs), None)
     if difference is not None and name not in sweep.search.insists:
@@ -76,7 +76,8 @@ def _differences(task: TaskSpec, dataset: Learned, theirs: SweepJson) -> Iterato
 def best_points(sweep: Sweep, home: Path) -> list[OlderPoint]:
     """The points of the older sweeps' best trials, best first.
 
-    The best are those that have ended and not failed, by this sweep's metric; where finalists were run by that metric, those
+    The best are those that have ended and not failed, by this sweep's metric, or by theirs where that is somebody's own and they
+    do not know it; where finalists were run by that metric, those
     come first, by their means. Raises InputError if a sweep does not
     exist, is of another trainable, or has fewer, and if a point is outside the space; where no number is asked for, if all
     are outside.
@@ -85,8 +86,13 @@ def best_points(sweep: Sweep, home: Path) -> list[OlderPoint]:
     room = search.num_trials - len(search.points) - sum(number or 0 for _, number in search.best_of)
     for name, number in search.best_of:
         theirs, record = _load(sweep, home, name)
-        finalists = best_first(record, theirs.asked) if theirs.metric == sweep.stop.metric else []
-        best = (finalists or record.kept(order_of(sweep), number))[:number]
+        finalists = (
+            best_first(record, theirs.asked) if theirs.asked.stop.metric_in_full == sweep.stop.metric_in_full else []
+        )
+        order = order_of(sweep)
+        if sweep.stop.own_metric is not None and sweep.stop.own_metric not in theirs.asked.stop.metrics:
+            order = theirs.order
+        best = (finalists or record.kept(order, number))[:number]
         if number is not None and len(best) < number:
             raise InputError(
                 f"search.start_from: sweep {name!r} has {len(best)} trials that have ended and not failed, not {number}"
@@ -95,7 +101,7 @@ def best_points(sweep: Sweep, home: Path) -> list[OlderPoint]:
         for trial in best:
             title = f"{theirs.name}/{trial.name}"
             try:
-                tried = trial.at_best(sweep.stop.metric, sweep.stop.mode)
+                tried = order.tried(trial)
                 fixed = fitted(sweep, title, {**theirs.asked.space.fix, **tried.params})
             except ValueError as error:
                 if number is None:

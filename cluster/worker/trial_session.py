@@ -25,6 +25,9 @@ from fersweep.data_pipeline.tasks.arrays import TaskArrays
 from fersweep.results.record import checkpoints
 from fersweep.results.record.journal import trial_name
 from fersweep.results.record.ranking.progress import OUT_OF_TIME, training_seconds
+from fersweep.trainables import own_metrics
+from fersweep.trainables.metrics import EpochMetrics
+from fersweep.trainables.protocol import TrialFailed
 
 STORAGE_ERRORS = {errno.ENOSPC, errno.EDQUOT, errno.EROFS, errno.EIO, errno.ESTALE, errno.EACCES, errno.EPERM}
 
@@ -80,6 +83,7 @@ class TrialSession:
         self.adopts = adopts
         for code in settings.code:
             copies.register(code)
+        self._own_metrics = [own_metrics.load(name) for name in settings.own_metrics]
         trainables.expect(settings.trainable, settings.fetched)
         self.trainable = trainables.build(settings.trainable, hparams, arrays, seed)
         self.epochs: list[dict[str, float]] = []
@@ -157,7 +161,7 @@ class TrialSession:
         status, start, better = self._status(), time.perf_counter(), None
         with tempfile.TemporaryDirectory(prefix="fersweep-") as scratch:
             while status == "running":
-                self.epochs.extend(self.trainable.fit(1))
+                self.epochs.extend(map(self._with_own_metrics, self.trainable.fit(1)))
                 status, epoch = self._status(), len(self.epochs)
                 over = self._at_rung() or time.perf_counter() - start >= self.settings.report_s
                 if self._best_epoch() == epoch:
@@ -169,6 +173,17 @@ class TrialSession:
                     break
             self._store(Path(scratch), better)
         return status
+
+    def _with_own_metrics(self, row: EpochMetrics) -> EpochMetrics:
+        """The metrics of the epoch that was just trained, and those of people's own, whose time is not in `epoch_s`."""
+        if not self._own_metrics:
+            return row
+        own = own_metrics.of_epoch(self._own_metrics, self.arrays, self.trainable.val_probabilities)
+        if taken := sorted(row.keys() & own.keys()):
+            raise TrialFailed(
+                f"{taken[0]} is a metric of the trainable {self.settings.trainable}, too: rename the function"
+            )
+        return {**row, **own}
 
     def _store(self, written: Path, predictions: np.ndarray | None) -> None:
         """Store the report's last epoch, and its best one if it is the trial's best; `written`: that one, if not the last."""
@@ -226,8 +241,6 @@ class TrialSession:
 
 def verdict(error: Exception) -> tuple[str, str]:
     """The status and the one-line reason that an exception gives a trial: see TrialReport."""
-    from fersweep.trainables.protocol import TrialFailed
-
     lines = masked(str(error)).strip().splitlines() or [""]
     reason = lines[0] if isinstance(error, TrialFailed) else f"{type(error).__name__}: {lines[0]}{where(error)}"
     if isinstance(error, MemoryError):

@@ -9,7 +9,7 @@ from fersweep.cluster.worker import costs
 from fersweep.common.own_code.code import Code
 from fersweep.results.record.ranking.order import order_of
 from fersweep.results.record.storage import Storage
-from fersweep.search_spaces.sweep_file.own_code import code_of
+from fersweep.search_spaces.sweep_file.own_code import OF_TRIALS, code_of
 from fersweep.search_spaces.sweep_file.schema import Sweep
 
 
@@ -18,7 +18,7 @@ class TrialSettings:
     """What all trials of a sweep have in common. `rungs`: epochs at which a report must end, or seconds of
     training, where `unit` is seconds; `max_s`: how many of those a trial gets at most; `keep_rungs`: the checkpoints of
     rungs are kept, for other trials; `gpus`: share of a GPU;
-    `code`: own code that a trial needs; `fetched`: what the trainable takes from outside, by sha256 (trainables/protocol.py).
+    `code`: own code that a trial needs; `own_metrics`: names of people's own metrics; `fetched`: what the trainable takes from outside, by sha256 (trainables/protocol.py).
     `sweep_id`: "" where trials are measured alone; `latency_s`: for how long a model's latency is measured.
     """
 
@@ -40,6 +40,7 @@ class TrialSettings:
     fetched: dict[str, str] = field(default_factory=dict[str, str])
     keep_rungs: bool = False
     code: tuple[Code, ...] = ()
+    own_metrics: tuple[str, ...] = ()
 
 
 def trial_settings(
@@ -67,5 +68,6 @@ def trial_settings(
         latency_s=costs.LONG_S if "latency_ms" in order_of(sweep).asked else costs.SHORT_S,
         fetched=fetched or {},
         keep_rungs=stop.scheduler == "pbt",
-        code=tuple(code_of(sweep)),
+        code=tuple(code_of(sweep, OF_TRIALS)),
+        own_metrics=tuple(stop.metrics),
     )

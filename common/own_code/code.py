@@ -17,6 +17,7 @@ from typing import TypeGuard
 
 DIGITS = 12
 NAME = re.compile(rf"(?P<asked>[^@/\\]+)@(?P<digits>[0-9a-f]{{{DIGITS}}})")
+PART = re.compile(r"(?P<code>.+):(?P<part>[A-Za-z_][A-Za-z_0-9]*)")
 
 
 def is_own(name: object) -> TypeGuard[str]:
@@ -28,6 +29,17 @@ def asked_as(name: str) -> str:
     """The name without its digits: `my_model.py`; another name as it is."""
     match = NAME.fullmatch(name)
     return match["asked"] if match else name
+
+
+def is_own_part(name: object) -> TypeGuard[str]:
+    """Whether it is the name of a function or a class of own code: `my_metrics.py@3f2a9c81d0e4:cost`."""
+    return isinstance(name, str) and (match := PART.fullmatch(name)) is not None and is_own(match["code"])
+
+
+def split_part(name: str) -> tuple[str, str]:
+    """`my_metrics.py@3f2a9c81d0e4:cost` → its code's name, and `cost`."""
+    code, _, part = name.rpartition(":")
+    return code, part
 
 
 @dataclass(frozen=True)

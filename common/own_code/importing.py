@@ -26,6 +26,7 @@ from fersweep.common.text import one_line
 
 PREFIX = "fersweep_own_"
 _loaded: dict[str, Code] = {}  # by the name of their package
+_told: set[tuple[str, str]] = set()
 _MODULE = re.compile(rf"(?P<package>{PREFIX}[0-9a-f]{{{DIGITS}}})(\.(?P<inner>.+))?")
 
 
@@ -38,7 +39,7 @@ def imported(code: Code, what: str) -> ModuleType:
     main = f"{package}.{code.main}"
     if main in sys.modules:
         return sys.modules[main]
-    print(f"{what}: runs the code of {code.asked} (sha256 {code.sha256[:DIGITS]})", file=sys.stderr, flush=True)
+    say(code, what)
     _loaded[package] = code
     if _FINDER not in sys.meta_path:
         sys.meta_path.append(_FINDER)
@@ -56,6 +57,14 @@ def is_loaded(name: str) -> bool:
     return any(code.name == name for code in _loaded.values())
 
 
+def say(code: Code, what: str) -> None:
+    """A line on stderr: whose code is run. Once a process."""
+    if (what, code.name) in _told:
+        return
+    _told.add((what, code.name))
+    print(f"{what}: runs the code of {code.asked} (sha256 {code.sha256[:DIGITS]})", file=sys.stderr, flush=True)
+
+
 def said(error: BaseException) -> str:
     """An error of somebody's code, and where in that code it was raised, in one line."""
     return f"{type(error).__name__}: {one_line(error, 300)}{where(error)}"
@@ -69,6 +78,14 @@ def where(error: BaseException) -> str:
             place = f" ({match['path']}, line {trace.tb_lineno})"
         trace = trace.tb_next
     return place
+
+
+def place_of(part: Any) -> str:
+    """Where a function or a class's `__init__` is in own code, as `where`; empty where it is elsewhere."""
+    code = getattr(part.__init__ if isinstance(part, type) else part, "__code__", None)
+    if code is None or (match := _PLACE.fullmatch(code.co_filename)) is None:
+        return ""
+    return f" ({match['path']}, line {code.co_firstlineno})"
 
 
 def name_of(module: str) -> str:

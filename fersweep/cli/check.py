@@ -103,7 +103,7 @@ def new_reader(
 
 def write_new(file: Path, text: str) -> None:
     """Write a file of code that is not there yet. InputError where it is, or cannot be."""
-    from fersweep.cli.output import write
+    from fersweep.api.settings import write
     from fersweep.common.errors import InputError
     from fersweep.common.files import check_target
 

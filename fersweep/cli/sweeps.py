@@ -233,7 +233,10 @@ def status(
     ] = None,
     watch: Annotated[bool, typer.Option("--watch", help="Show it again and again, until no sweep runs.")] = False,
     sync: Annotated[
-        bool, typer.Option("--sync", help="Bring MLflow level with the journal of each sweep that is not running.")
+        bool,
+        typer.Option(
+            "--sync", help="Bring MLflow and callbacks level with the journal of each sweep that is not running."
+        ),
     ] = False,
     home: Home = RUNS,
     as_json: AsJson = False,

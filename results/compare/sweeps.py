@@ -94,7 +94,7 @@ def compare_sweeps(home: Path, names: Sequence[str], top: int = 10) -> ComparedS
 def reasons(chosen: Sequence[Chosen]) -> list[str]:
     """Why the sweeps' scores cannot be compared, one line each."""
     facts: dict[str, Callable[[SweepJson], str]] = {
-        "metric": lambda sweep: f"{sweep.mode} {sweep.metric}",
+        "metric": lambda sweep: sweep.asked.stop.metric_in_full,
         "dataset": lambda sweep: f"{sweep.dataset.name} ({sweep.dataset.fingerprint.removeprefix('sha256:')[:12]})",
         "classes": lambda sweep: ", ".join(sweep.classes),
         "faces": lambda sweep: sweep.faces,
@@ -151,7 +151,11 @@ def _scores(choice: Chosen) -> TrialScores:
         point=trial.point,
         best_epoch=int(best["epoch"]) if best else None,
         epochs=trial.num_epochs,
-        scores={name: best[name] for name in dict.fromkeys([sweep.metric, *VAL_SCORES, "val_loss"]) if name in best},
+        scores={
+            name: best[name]
+            for name in dict.fromkeys([sweep.metric, *sweep.own_metrics, *VAL_SCORES, "val_loss"])
+            if name in best
+        },
     )
 
 

@@ -142,7 +142,7 @@ def _row(
         value=best[recorded.sweep.metric],
         best_epoch=int(best["epoch"]),
         epochs=trial.num_epochs,
-        scores={name: best[name] for name in (*VAL_SCORES, *TTA_SCORES) if name in best},
+        scores={name: best[name] for name in (*VAL_SCORES, *recorded.sweep.own_metrics, *TTA_SCORES) if name in best},
         recall=recall,
         hparams={name: hparams[name] for name in varied if name in hparams},
         against_best=against_best,
@@ -155,7 +155,7 @@ def _row(
 def _baselines(sweep: SweepJson, absent: list[str], trees: Figures | None) -> list[BaselineRow]:
     """absent: classes without faces of val."""
     majority = sweep.baseline.majority_class
-    scores = {f"val_{name}": getattr(sweep.baseline, name) for name in SCORES}
+    scores = {f"val_{name}": getattr(sweep.baseline, name) for name in SCORES} | sweep.baseline.own
     recall = {name: None if name in absent else float(name == majority) for name in sweep.classes}
     baselines = [BaselineRow(f"always {majority}", scores, recall)]
     if sweep.teacher is not None:

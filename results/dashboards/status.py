@@ -15,6 +15,7 @@ from typing import Any
 
 from fersweep.common.errors import InputError
 from fersweep.common.files import disk_bytes, is_held
+from fersweep.results.callbacks.delivered import trouble
 from fersweep.results.record.drivers import LOCK, beat, is_driven
 from fersweep.results.record.home import (
     find_sweep,
@@ -82,6 +83,7 @@ class SweepStatus:
         planned: how long the sweep was planned to take, and how long it took, in words; once it has finished.
         storage: its bucket.
         mlflow: what MLflow lacks of it: what is late, what it refuses for good; None: nothing.
+        callbacks: lines on those that failed, or lack events.
         sync: whether MLflow is level with the journal; filled by `sync`.
     """
 
@@ -109,6 +111,7 @@ class SweepStatus:
     planned: str | None = None
     storage: str | None = None
     mlflow: str | None = None
+    callbacks: list[str] = field(default_factory=list[str])
     sync: str | None = None
 
     @property
@@ -218,6 +221,7 @@ def _read(directory: Path, num_bytes: int) -> SweepStatus:
         planned=planned_and_taken(sweep, directory) if state == "finished" else None,
         storage=sweep.asked.storage,
         mlflow=recorded(directory, record, running=state == "running"),
+        callbacks=trouble(directory, sweep.asked, running=state == "running"),
     )
 
 

@@ -1,4 +1,4 @@
-"""Bring MLflow level with the journals of sweeps that are not running: `fersweep status --sync`."""
+"""Bring MLflow, and callbacks, level with the journals of sweeps that are not running: `fersweep status --sync`."""
 
 from __future__ import annotations
 
@@ -9,6 +9,8 @@ from typing import NamedTuple
 
 from fersweep.common.errors import InputError
 from fersweep.common.files import check_writable, is_held
+from fersweep.results.callbacks.delivered import behind, keyed, trouble
+from fersweep.results.callbacks.processes import SYNC_S, Callbacks
 from fersweep.results.dashboards.status import SweepStatus
 from fersweep.results.record.home import check_home, check_links
 from fersweep.results.record.sweep_json import read_sweep_json
@@ -40,11 +42,26 @@ def sync(sweeps: Iterable[SweepStatus]) -> Iterator[Synced]:
                 failure = f"unreadable: {sweep.reason}"
             else:
                 failure = _record(sweep.directory, unreachable)
+                late, sweep = _deliver(sweep)
+                failure = "; ".join(filter(None, (failure, *late))) or None
         except (InputError, OSError) as error:  # the other sweeps are none the worse
             failure = f"cannot be recorded: {error}"
         text = failure or text
         line = f"{sweep.sweep}: {'MLflow is level with the journal' if text == 'level' else text}"
         yield Synced(replace(sweep, sync=text), line, failure is not None)
+
+
+def _deliver(sweep: SweepStatus) -> tuple[list[str], SweepStatus]:
+    """Have the sweep's callbacks hear of what they have not → lines on what they still lack, and the sweep with what is said of
+    them now.
+    """
+    recorded = read_sweep_json(sweep.directory)
+    if not any(behind(sweep.directory, key) for key in keyed(recorded.asked)):
+        return [], sweep
+    callbacks = Callbacks(sweep.directory, recorded.asked, recorded.storage(sweep.directory), driven=False)
+    callbacks.start()
+    lines = callbacks.finish(SYNC_S)
+    return lines, replace(sweep, callbacks=trouble(sweep.directory, recorded.asked, running=False))
 
 
 def _record(directory: Path, unreachable: dict[str, str]) -> str | None:

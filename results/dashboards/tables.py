@@ -36,7 +36,14 @@ def render(sweeps: Sequence[SweepStatus], home: Path) -> RenderableType:
     lines = [
         line
         for sweep in sweeps
-        for line in (*_failures(sweep), _budget(sweep), _planned(sweep), _mlflow(sweep), _next(sweep))
+        for line in (
+            *_failures(sweep),
+            _budget(sweep),
+            _planned(sweep),
+            _mlflow(sweep),
+            *_callbacks(sweep),
+            _next(sweep),
+        )
         if line
     ]
     return Group(overview, counts, *map(Text, lines))
@@ -89,6 +96,10 @@ def _planned(sweep: SweepStatus) -> str:
 
 def _mlflow(sweep: SweepStatus) -> str:
     return f"{sweep.sweep}: MLflow: {printable(sweep.mlflow)}" if sweep.mlflow and sweep.sync is None else ""
+
+
+def _callbacks(sweep: SweepStatus) -> list[str]:
+    return [f"{sweep.sweep}: callbacks: {printable(line)}" for line in sweep.callbacks]
 
 
 def _next(sweep: SweepStatus) -> str:

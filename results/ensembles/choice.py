@@ -83,6 +83,8 @@ def choose(sweeps: Sequence[RecordedSweep], how: str) -> Chosen:
     Raises InputError where the sweeps cannot be joined, or nothing improves the best trial; RuntimeError for a damaged checkpoint.
     """
     pool, metric = gather(sweeps), sweeps[0].sweep.metric
+    if metric in sweeps[0].sweep.own_metrics:  # which are not computed here
+        metric = "val_macro_f1"
     name, bags = metric.removeprefix("val_"), selection.BAGS if how == "bagged" else 0
     counts = selection.greedy(pool.probabilities, pool.y, name, bags=bags)
     sign = -1.0 if name == "loss" else 1.0

@@ -133,9 +133,9 @@ def best_name(metric: str) -> str:
     return f"best/{metric}"
 
 
-def best_metrics(best: dict[str, float], metric: str) -> dict[str, float]:
-    """The summary of a trial: its best value, the epoch, and the other scores at that epoch."""
-    others = [f"{prefix}{name}" for prefix in ("val_", "val_tta_") for name in SCORES]
+def best_metrics(best: dict[str, float], metric: str, own: Sequence[str] = ()) -> dict[str, float]:
+    """The summary of a trial: its best value, the epoch, and the other scores at that epoch; `own`: people's own metrics."""
+    others = [*own, *(f"{prefix}{name}" for prefix in ("val_", "val_tta_") for name in SCORES)]
     names = [metric, *(name for name in others if name != metric and name in best)]
     return {best_name(name): best[name] for name in names} | {"best/epoch": best["epoch"]}
 

@@ -136,7 +136,7 @@ def _code(storage: Storage, content: bytes, sweep_dir: Path) -> dict[str, bytes]
     """The copies of own code that a sweep needs and its local directory lacks. What they hold is checked when they are run."""
     asked = parse_sweep_json(content, f"{storage.address}: sweep.json", sweep_dir.resolve().parents[1]).asked
     files: dict[str, bytes] = {}
-    for name in own_code(asked).values():
+    for _, name in own_code(asked):
         copy = f"{copies.DIRECTORY}/{name}"
         if not (sweep_dir / copy).is_dir() and name in storage.names(copies.DIRECTORY):
             files |= storage.read_all(copy)

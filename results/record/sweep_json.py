@@ -27,6 +27,7 @@ from fersweep.search_spaces.sweep_file.population import perturbed
 from fersweep.search_spaces.sweep_file.read_sweep import parse_sweep
 from fersweep.search_spaces.sweep_file.schema import Sweep
 from fersweep.search_spaces.sweep_file.searched_space import NamedPoint, named_as_in_a_sweep_file
+from fersweep.search_spaces.sweep_file.sections.own_metrics import columns
 from fersweep.search_spaces.sweep_file.space.choices import drawn_distribution, drawn_params
 from fersweep.trainables.metrics import SCORES
 
@@ -95,9 +96,13 @@ class Baseline(_Part):
     accuracy: FiniteFloat
     balanced_accuracy: FiniteFloat
     macro_f1: FiniteFloat
+    own: dict[str, FiniteFloat] = {}
+    """Of people's own metrics, by column: `val_cost`."""
 
     def score(self, metric: str) -> float | None:
         """The baseline of a metric, with or without its `val_`; None for one that is no score."""
+        if metric in self.own:
+            return self.own[metric]
         name = metric.removeprefix("val_")
         return getattr(self, name) if name in SCORES else None
 
@@ -242,6 +247,11 @@ class SweepJson(_Part):
     def mode(self) -> str:
         """`max` or `min`: which values of `metric` are good."""
         return self.asked.stop.mode
+
+    @property
+    def own_metrics(self) -> list[str]:
+        """The columns of people's own metrics in an epoch's row."""
+        return list(columns(self.asked.stop.metrics))
 
     @property
     def order(self) -> Order:

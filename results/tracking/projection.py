@@ -236,7 +236,10 @@ class Projection:
         ]
         best = self._recorded.best(trial)
         if (groups or recorded.is_old) and best is not None:  # step 0: MLflow's page draws such a metric as a bar a run
-            at, summary = int(trial.reported_at[-1] * 1000), run_fields.best_metrics(best, self.metric)
+            at, summary = (
+                int(trial.reported_at[-1] * 1000),
+                run_fields.best_metrics(best, self.metric, self.sweep.own_metrics),
+            )
             summary |= run_fields.cost_metrics(trial, best)
             groups.append([Metric(name, value, at, 0) for name, value in summary.items()])
         tags = {} if trial.state == "running" else run_fields.end_tags(self.sweep, trial)

@@ -4,22 +4,19 @@ from __future__ import annotations
 
 import contextlib
 import os
-import signal
 import subprocess
-import threading
 import time
 from collections.abc import Callable
 from pathlib import Path
 from typing import BinaryIO
 
-from fersweep.common.processes import environment, module_command
+from fersweep.common.processes import Restarted, environment, module_command
 from fersweep.common.text import masked
 from fersweep.results.tracking.lag import missing, read_level, waiting
 
 FINISH_S = 60.0
 AWAY_S = 30.0  # the same where the store does not answer: the recorder goes on by itself
 TELL_S, TELL_EACH_S = 3.0, 10.0  # until whoever waits hears for what, and between two lines
-RESTART_S, MAX_RESTART_S = 1.0, 60.0
 LOG = "recorder.log"
 
 
@@ -30,28 +27,22 @@ class Recorder:
 
     def __init__(self, sweep_dir: Path):
         self.sweep_dir = Path(sweep_dir)
-        self._process: subprocess.Popen[bytes] | None = None
-        self._lock = threading.Lock()
-        self._again_at, self._pause = 0.0, RESTART_S
+        self._child = Restarted(
+            lambda: start_recorder(self.sweep_dir),
+            lambda how: log(self.sweep_dir, f"the recorder died ({how}); started again"),
+        )
 
     @property
     def pid(self) -> int | None:
-        return self._process.pid if self._process else None
+        return self._child.pid
 
     def start(self) -> None:
         """Start the process; it may precede the sweep's first event."""
-        self._process = start_recorder(self.sweep_dir)
+        self._child.start()
 
     def check(self) -> None:
-        """Start the process again if it died; less and less often if it keeps dying. Returns at once."""
-        with self._lock, contextlib.suppress(OSError):  # no memory, no disk: the next check tries again
-            code = self._process.poll() if self._process else 0
-            if not code or time.monotonic() < self._again_at:
-                return
-            self._again_at, self._pause = time.monotonic() + self._pause, min(2 * self._pause, MAX_RESTART_S)
-            self._process = start_recorder(self.sweep_dir)
-            how = f"exit code {code}" if code > 0 else signal.Signals(-code).name
-            log(self.sweep_dir, f"the recorder died ({how}); started again")
+        """Start the process again if it died. Returns at once."""
+        self._child.check()
 
     def finish(
         self,
@@ -74,7 +65,7 @@ class Recorder:
         patience_s = timeout_s
         while time.monotonic() - since < patience_s and not left():
             self.check()
-            if self._process is None or self._process.poll() == 0:
+            if self._child.has_ended:
                 break
             level = read_level(self.sweep_dir)
             if level.beat != beat:
@@ -84,8 +75,7 @@ class Recorder:
                 tell_at = time.monotonic() + TELL_EACH_S
                 tell(waiting(self.sweep_dir, level))
             time.sleep(0.05)
-        alive = self._process is not None and self._process.poll() is None
-        return missing(self.sweep_dir, "its recorder is still at it" if alive else "")
+        return missing(self.sweep_dir, "its recorder is still at it" if self._child.is_alive else "")
 
 
 def log(sweep_dir: Path, text: str) -> None:

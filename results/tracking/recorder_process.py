@@ -22,6 +22,7 @@ from collections.abc import Sequence
 from pathlib import Path
 
 from fersweep.common.files import is_held, lock
+from fersweep.common.processes import yield_to_the_sweep
 from fersweep.results.mlflow_store import connection
 from fersweep.results.record.drivers import LOCK
 from fersweep.results.record.sweep_json import read_sweep_json
@@ -170,13 +171,6 @@ class _Trouble:
             log(self.sweep_dir, text)
 
 
-def _yield_to_the_sweep() -> None:
-    """Take only the CPU time that the sweep leaves; Ray runs its workers at niceness 15, next to which 19 is not low enough."""
-    os.nice(19)
-    if hasattr(os, "SCHED_IDLE"):  # Linux
-        os.sched_setscheduler(0, os.SCHED_IDLE, os.sched_param(0))
-
-
 def main(arguments: Sequence[str] | None = None) -> int:
     parser = argparse.ArgumentParser(
         prog="python -m fersweep.results.tracking.recorder_process", description="Record a sweep in MLflow."
@@ -188,7 +182,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
         help="process that drives the sweep; record until it is done or gone",
     )
     options = parser.parse_args(arguments)
-    _yield_to_the_sweep()
+    yield_to_the_sweep()
     try:
         if record(options.sweep_dir, options.parent, LEFT_ALONE_S):
             start_report(options.sweep_dir)

@@ -24,7 +24,8 @@ def first_problem(error: ValidationError, content: Any, schema: type[BaseModel])
                 continue  # of a list, whose type says what its items are
             annotation = fields[part].annotation if part in fields else None
             parts = [
-                getattr(kind, "model_fields", {}) for kind in (annotation, *get_args(annotation))
+                {field.alias or name: field for name, field in getattr(kind, "model_fields", {}).items()}
+                for kind in (annotation, *get_args(annotation))
             ]  # X, or X | None
             fields = next(filter(None, parts), no_fields)
         return f"unknown key {where!r}" + (f"; {hint(path[-1], fields)}" if fields else "")

@@ -9,7 +9,7 @@ from typing import Any, cast
 
 from pydantic import ValidationError
 
-from fersweep import search_spaces, trainables
+from fersweep import search_spaces
 from fersweep.common.errors import InputError
 from fersweep.common.files import regular_file
 from fersweep.common.own_code import copies
@@ -17,6 +17,7 @@ from fersweep.search_spaces.sweep_file import yaml_file
 from fersweep.search_spaces.sweep_file.consistency import refuse_contradictions, refuse_secrets
 from fersweep.search_spaces.sweep_file.consistency import replaced as replaced_by
 from fersweep.search_spaces.sweep_file.overrides import change, put, shown
+from fersweep.search_spaces.sweep_file.own_code import resolve
 from fersweep.search_spaces.sweep_file.population import check_population
 from fersweep.search_spaces.sweep_file.problems import first_problem
 from fersweep.search_spaces.sweep_file.schema import Sweep
@@ -74,15 +75,15 @@ def _checked(
         )
     fields = cast(dict[str, Any], content)
     if beside is not None:
-        copies.note(beside)  # a job's sweep file has the code of its trainable beside it
-    _resolve_trainable(fields, what, beside)
+        copies.note(beside)  # a job's sweep file has its own code beside it
+    _resolve(fields, what, {}, beside)
     _spread_lists(fields, what, {})
     given: dict[str, str] = {}
     replaced_by(fields, [override.partition("=")[0] for override in overrides])
     for override in overrides:
         change(fields, override)
         given[override.partition("=")[0]] = f"--set {shown(override)}"
-    _resolve_trainable(fields, given.get("trainable", what), None)
+    _resolve(fields, what, given, None)
     _spread_lists(fields, what, given)
     for key, value in replaced.items():
         if value is not None:
@@ -99,13 +100,11 @@ def _checked(
     return sweep
 
 
-def _resolve_trainable(content: dict[str, Any], origin: str, beside: Path | None) -> None:
-    """Name own code with the digits of its content. Raises InputError."""
-    if isinstance(asked := content.get("trainable"), str):
-        try:
-            content["trainable"] = trainables.resolve(asked, beside)
-        except InputError as error:
-            raise InputError(f"{origin}: {error}") from None
+def _resolve(content: dict[str, Any], origin: str, given: dict[str, str], beside: Path | None) -> None:
+    try:
+        resolve(content, beside)
+    except InputError as error:
+        raise _blamed(error, origin, given) from None
 
 
 def _spread_lists(content: dict[str, Any], origin: str, given: dict[str, str]) -> None:

@@ -16,6 +16,7 @@ failures:  {max_retries: 2, max_failed_share: 0.5}
 keep_checkpoints: 5
 storage:   null
 notify:    null                                  # or {url: "${NAME}", on: [start, best, failure, end]}: a webhook
+callbacks: []                                    # or [my_callbacks.py:CLASS, {class: …, options: {…}}]: your code hears of it
 """
 
 from __future__ import annotations
@@ -27,20 +28,24 @@ from typing import Any, Literal, cast
 
 from pydantic import Field, ValidationInfo, field_validator, model_validator
 
+from fersweep.common.own_code.code import split_part
 from fersweep.data_pipeline.tasks.spec import Fold, TaskSpec
+from fersweep.search_spaces.sweep_file.sections import own_metrics
 from fersweep.search_spaces.sweep_file.sections.budget import Budget
+from fersweep.search_spaces.sweep_file.sections.callbacks import MOST, Callback, as_list
 from fersweep.search_spaces.sweep_file.sections.distil import Distil
 from fersweep.search_spaces.sweep_file.sections.finalists import Finalists
+from fersweep.search_spaces.sweep_file.sections.notify import Notify
 from fersweep.search_spaces.sweep_file.sections.objectives import (
-    Constraint,
+    VAL_METRICS,
     Objective,
     check_objectives,
     first_objective,
-    parse_constraint,
+    no_metric,
 )
 from fersweep.search_spaces.sweep_file.sections.part import Part, filled_in
-from fersweep.search_spaces.sweep_file.sections.samplers import with_defaults
 from fersweep.search_spaces.sweep_file.sections.schedulers import SCHEDULERS, Scheduler
+from fersweep.search_spaces.sweep_file.sections.search import Older, Search
 
 MAX_NAME = 80  # characters of a sweep's name
 
@@ -52,94 +57,16 @@ class Space(Part):
     range: dict[str, list[Any]] = Field(default_factory=dict)
 
 
-class Older(Part):
-    """A sweep under the same home. Without `best`, the sampler learns from its trials that are in the space; with `best`,
-    the points of its best trials are the first to be tried again, and the sampler learns nothing from the old values.
-
-    `values`: null: it learns from them where the task is the same, else the sweep is refused; true: also from another
-    task's; false: it does not, and without `best` all points are tried again, best first, as far as there are trials.
-    """
-
-    sweep: str
-    best: int | None = Field(None, ge=1)
-    values: bool | None = None
-
-    @field_validator("values")
-    @classmethod
-    def _fits_best(cls, value: bool | None, info: ValidationInfo) -> bool | None:
-        if value and info.data.get("best") is not None:
-            raise ValueError("best tries points again without their values: want one of them, or an entry for each")
-        return value
-
-    @property
-    def is_learned(self) -> bool:
-        """Whether the sampler learns its values."""
-        return self.best is None and self.values is not False
-
-
-class Search(Part):
-    """start_from: named points of the space file, which are the first trials, and older sweeps: {sweep: NAME, best: K};
-    constraints: what a trial must keep to, e.g. `latency_ms <= 5`.
-    """
-
-    sampler: str = "tpe"
-    sampler_options: dict[str, Any] = Field(default_factory=dict, validate_default=True)
-    num_trials: int = Field(32, ge=1)
-    seed: int = Field(0, ge=0)
-    start_from: list[str | Older] = Field(default_factory=list)
-    constraints: list[str] = Field(default_factory=list)
-
-    @field_validator("constraints")
-    @classmethod
-    def _can_be_read(cls, value: list[str]) -> list[str]:
-        for text in value:
-            parse_constraint(text)
-        return value
-
-    @field_validator("sampler_options")
-    @classmethod
-    def _all_options(cls, value: dict[str, Any], info: ValidationInfo) -> dict[str, Any]:
-        name = info.data.get("sampler")  # none where it is of another type
-        return value if name is None else with_defaults(name, value)
-
-    @field_validator("start_from", mode="before")
-    @classmethod
-    def _one_sweep(cls, value: Any) -> Any:
-        return [value] if isinstance(value, dict) else value
-
-    @property
-    def parsed_constraints(self) -> tuple[Constraint, ...]:
-        return tuple(map(parse_constraint, self.constraints))
-
-    @property
-    def points(self) -> list[str]:
-        return [start for start in self.start_from if isinstance(start, str)]
-
-    @property
-    def older(self) -> list[str]:
-        """The sweeps whose trials the sampler learns from."""
-        return [start.sweep for start in self.start_from if isinstance(start, Older) and start.is_learned]
-
-    @property
-    def insists(self) -> list[str]:
-        """Those of them whose values are taken whatever their task was."""
-        return [start.sweep for start in self.start_from if isinstance(start, Older) and start.values]
-
-    @property
-    def best_of(self) -> list[tuple[str, int | None]]:
-        """(sweep, number) of the sweeps whose best points are tried again; None: as many as there is room for."""
-        starts = (start for start in self.start_from if isinstance(start, Older))
-        return [(start.sweep, start.best) for start in starts if not start.is_learned]
-
-
 class Stop(Part):
     """ASHA compares trials at grace_epochs · reduction^k; where `unit` is seconds, at grace_s · reduction^k seconds of
     training, of which a trial gets at most `max_s`. `report_s` is the least training time between two reports;
     a trial that reports nothing for `timeout_s` (null: no limit) hangs, and fails. objectives: two or three; `metric` and
-    `mode` are those of the first.
+    `mode` are those of the first. metrics: people's own, computed at each epoch, under names such as `val_cost`, which metric and
+    objectives may have (`stop.metric: my_metrics.py:cost` is read as both).
     """
 
-    metric: Literal["val_macro_f1", "val_balanced_accuracy", "val_accuracy", "val_loss"] = "val_macro_f1"
+    metric: str = "val_macro_f1"
+    metrics: list[str] = Field(default_factory=list)
     mode: Literal["max", "min"] = "max"
     objectives: list[Objective] = Field(default_factory=list)
     scheduler: str = "asha"
@@ -157,7 +84,17 @@ class Stop(Part):
     @model_validator(mode="before")
     @classmethod
     def _of_the_first_objective(cls, value: Any) -> Any:
-        return first_objective(cast("dict[str, Any]", value)) if isinstance(value, dict) else value
+        if not isinstance(value, dict):
+            return value
+        content = first_objective(cast("dict[str, Any]", value))
+        own_metrics.refuse_missing_mode(content)
+        return content
+
+    @field_validator("metrics")
+    @classmethod
+    def _are_own(cls, value: list[str]) -> list[str]:
+        own_metrics.check(value)
+        return value
 
     @field_validator("scheduler_options")
     @classmethod
@@ -175,14 +112,19 @@ class Stop(Part):
 
     @model_validator(mode="after")
     def _check(self) -> Stop:
-        check_objectives(self.objectives)
+        own = own_metrics.columns(self.metrics)
+        if self.metric not in VAL_METRICS and self.metric not in own:
+            raise ValueError(
+                f"stop.metric: {no_metric(self.metric, [*VAL_METRICS, *own])}; one of your own is named FILE.py:FUNCTION"
+            )
+        check_objectives(self.objectives, own)
         if self.objectives and not SCHEDULERS[self.scheduler].SEVERAL_OBJECTIVES:
             able = " or ".join(name for name, options in SCHEDULERS.items() if options.SEVERAL_OBJECTIVES)
             raise ValueError(
                 f"stop.scheduler: {self.scheduler} compares trials by one objective, and stop.objectives has "
                 f"{len(self.objectives)}: want {able}"
             )
-        if (self.metric == "val_loss") != (self.mode == "min"):
+        if self.mode != VAL_METRICS.get(self.metric, self.mode):
             raise ValueError(
                 f"stop.mode: {self.metric} wants mode {'min' if self.metric == 'val_loss' else 'max'}, not {self.mode}"
             )
@@ -226,6 +168,17 @@ class Stop(Part):
     def end(self) -> float:
         """Where a trial ends at the latest, in `unit`."""
         return self.max_epochs if self.max_s is None else self.max_s
+
+    @property
+    def own_metric(self) -> str | None:
+        """Where `metric` is somebody's own, its name with its digits: `my_metrics.py@3f2a9c81d0e4:cost`."""
+        return own_metrics.columns(self.metrics).get(self.metric)
+
+    @property
+    def metric_in_full(self) -> str:
+        """What makes values of two sweeps the same kind of figure: `max val_macro_f1`, `min val_cost (my_metrics.py@3f2a9c81d0e4)`."""
+        own = self.own_metric
+        return f"{self.mode} {self.metric}" + (f" ({split_part(own)[0]})" if own else "")
 
     def rungs(self) -> Sequence[float]:
         """Epochs (or seconds) at which the scheduler compares trials, ascending; empty where it compares none."""
@@ -285,32 +238,6 @@ class Failures(Part):
     max_failed_share: float = Field(0.5, ge=0, le=1)
 
 
-class Notify(Part):
-    """A webhook that hears of the sweep. url: `${NAME}`, the environment variable that holds its address, which is a secret
-    by itself; on: of what.
-    """
-
-    url: str
-    on: list[Literal["start", "best", "failure", "end"]] = Field(
-        default_factory=lambda: ["start", "best", "failure", "end"], min_length=1
-    )
-
-    @field_validator("url")
-    @classmethod
-    def _is_a_variable(cls, value: str) -> str:
-        if not re.fullmatch(r"\$\{[A-Za-z_][A-Za-z0-9_]*\}", value):
-            raise ValueError(
-                'notify.url: a webhook\'s address is a secret, which a sweep file does not hold: want "${NAME}", with the '
-                "address in the environment variable NAME"
-            )
-        return value
-
-    @property
-    def variable(self) -> str:
-        """Name of the environment variable that holds the address."""
-        return self.url[2:-1]
-
-
 class Sweep(Part):
     name: str = Field(max_length=MAX_NAME)
     task: TaskSpec = TaskSpec()
@@ -327,6 +254,12 @@ class Sweep(Part):
     keep_checkpoints: int | None = Field(5, ge=1)
     storage: str | None = None
     notify: Notify | None = None
+    callbacks: list[Callback] = Field(default_factory=list[Callback], max_length=MOST)
+
+    @field_validator("callbacks", mode="before")
+    @classmethod
+    def _as_list(cls, value: Any) -> Any:
+        return as_list(value)
 
     @field_validator("name")
     @classmethod

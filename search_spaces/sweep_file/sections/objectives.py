@@ -16,7 +16,7 @@ from __future__ import annotations
 import math
 import operator
 import re
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Collection, Iterable, Sequence
 from typing import Any, Literal, NamedTuple, Self, cast
 
 from pydantic import model_validator
@@ -58,19 +58,28 @@ class Objective(Part):
         content = cast("dict[str, Any]", value)
         if not isinstance(metric := content.get("metric"), str):
             return content
-        if metric not in MODES:
-            raise ValueError(f"stop.objectives: there is no metric {metric!r}; {hint(metric, list(MODES), 'metrics')}")
-        return {"mode": MODES[metric], **content}
+        if metric in MODES:
+            return {"mode": MODES[metric], **content}
+        if not metric.startswith("val_"):
+            raise ValueError(f"stop.objectives: {no_metric(metric, MODES)}")
+        if content.get("mode") is None:
+            raise ValueError(f"stop.objectives: {no_metric(metric, MODES)}; one of your own wants its mode beside it")
+        return content
 
     @model_validator(mode="after")
     def _check(self) -> Self:
-        if self.mode != MODES[self.metric]:
+        if self.mode != MODES.get(self.metric, self.mode):
             raise ValueError(f"stop.objectives: {self.metric} wants mode {MODES[self.metric]}, not {self.mode}")
         return self
 
 
-def check_objectives(objectives: Sequence[Objective]) -> None:
-    """Raises ValueError where they are none, or not what a sweep can be searched for."""
+def no_metric(metric: str, known: Iterable[str]) -> str:
+    """`there is no metric 'val_f1'; did you mean 'val_macro_f1'?`"""
+    return f"there is no metric {metric!r}; {hint(metric, list(known), 'metrics')}"
+
+
+def check_objectives(objectives: Sequence[Objective], own: Collection[str] = ()) -> None:
+    """Raises ValueError where they are none, or not what a sweep can be searched for. own: columns of people's own metrics."""
     names = [objective.metric for objective in objectives]
     if not names:
         return
@@ -79,9 +88,11 @@ def check_objectives(objectives: Sequence[Objective]) -> None:
             f"stop.objectives: {len(names)} of them, but want {FEWEST} or {MOST}; a single one is stop.metric and stop.mode"
         )
     for name in names:
+        if name not in MODES and name not in own:
+            raise ValueError(f"stop.objectives: {no_metric(name, [*MODES, *own])}")
         if names.count(name) > 1:
             raise ValueError(f"stop.objectives: {name} is there twice")
-    if names[0] not in VAL_METRICS:
+    if names[0] not in VAL_METRICS and names[0] not in own:
         raise ValueError(
             f"stop.objectives: the first, {names[0]}, must be a score on val, as a trial's best epoch by it is the one that is "
             f"kept: want one of {', '.join(VAL_METRICS)} first"
@@ -97,9 +108,11 @@ def first_objective(content: dict[str, Any]) -> dict[str, Any]:
     metric: Any = (
         cast("dict[str, Any]", first).get("metric") if isinstance(first, dict) else getattr(first, "metric", None)
     )
-    if not isinstance(metric, str) or metric not in VAL_METRICS:  # which is refused for itself
+    mode: Any = cast("dict[str, Any]", first).get("mode") if isinstance(first, dict) else getattr(first, "mode", None)
+    mode = VAL_METRICS.get(metric, mode) if isinstance(metric, str) else None
+    if not isinstance(metric, str) or not metric.startswith("val_") or mode is None:  # which is refused for itself
         return content
-    wanted = {"metric": metric, "mode": VAL_METRICS[metric]}
+    wanted = {"metric": metric, "mode": mode}
     for key, value in wanted.items():
         if content.get(key, value) != value:
             raise ValueError(

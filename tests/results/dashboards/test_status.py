@@ -70,7 +70,7 @@ def test_a_finished_sweep(sweep_dir: Path) -> None:
     assert list(content) == [
         "sweep", "directory", "disk_bytes", "state", "reason", "trials", "failures", "num_trials", "budget", "spent",
             "finalists", "metric", "mode", "best", "front", "epochs",
-        "seen_at", "age_s", "driver", "resume", "fersweep", "planned", "storage", "mlflow", "sync",
+        "seen_at", "age_s", "driver", "resume", "fersweep", "planned", "storage", "mlflow", "callbacks", "sync",
     ]  # fmt: skip
     assert (content["sweep"], content["state"], content["reason"], content["resume"]) == (
         "tiny",

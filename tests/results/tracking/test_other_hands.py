@@ -224,7 +224,7 @@ def test_a_driver_says_what_it_waits_for(new_sweep: NewSweep, monkeypatch: pytes
     monkeypatch.setattr(recorder_module, "TELL_S", 0.0)
     monkeypatch.setattr(recorder_module, "TELL_EACH_S", 0.0)
     recorder, told = recorder_module.Recorder(sweep_dir), list[str]()
-    recorder._process = process = subprocess.Popen([sys.executable, "-c", "import time; time.sleep(600)"])
+    recorder._child._process = process = subprocess.Popen([sys.executable, "-c", "import time; time.sleep(600)"])
     try:
         level = lag.LevelFile(sweep_dir)
         level.beat(2)

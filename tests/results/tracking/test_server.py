@@ -125,7 +125,7 @@ def test_away_at_the_end(server: MlflowServer, new_sweep: NewSweep) -> None:
     )
     assert recorder.pid is not None
     os.kill(recorder.pid, signal.SIGKILL)
-    recorder._process.wait()  # pyright: ignore
+    recorder._child._process.wait()  # pyright: ignore
     start = time.monotonic()
     with pytest.raises(recorder_process.NotRecorded, match=rf"{server.uri} does not answer .*--sync"):
         recorder_process.record(sweep_dir, patience_s=1)
