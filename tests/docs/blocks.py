@@ -5,6 +5,8 @@
 A block of bash, sh, console, python or yaml is run by test_command_blocks.py, unless the line before it says why not:
 
     <!-- not run: needs a cluster -->
+
+One that is a file, which later blocks name, says so: `<!-- file: my_model.py -->`.
 """
 
 from __future__ import annotations
@@ -18,18 +20,20 @@ RUN = ("bash", "sh", "console", "python", "yaml")
 SHOWN = ("text", "json", "toml", "dockerfile")
 """What is only looked at: output, and parts of files."""
 MARK = re.compile(r"\s*<!--\s*not run:?(?P<why>.*?)-->\s*")
+FILE = re.compile(r"\s*<!--\s*file: (?P<name>\S+)\s*-->\s*")
 FENCE = re.compile(r"(?P<indent>\s*)```(?P<language>\S*)\s*")
 
 
 @dataclass(frozen=True)
 class Block:
-    """A fenced block. line: of its fence, from 1. why: the reason for which it is not run; None: it is."""
+    """A fenced block. line: of its fence, from 1. why: the reason for which it is not run; None: it is. file: which it is."""
 
     page: str
     line: int
     language: str
     text: str
     why: str | None
+    file: str | None = None
 
     @property
     def place(self) -> str:
@@ -56,10 +60,11 @@ def blocks(page: str, text: str | None = None) -> list[Block]:
             number += 1
             continue
         end = next(i for i in range(number + 1, len(lines)) if lines[i].strip() == "```")
-        mark = MARK.fullmatch(lines[number - 1]) if number else None
+        before = lines[number - 1] if number else ""
+        mark, file = MARK.fullmatch(before), FILE.fullmatch(before)
         inside = [line.removeprefix(fence["indent"]) for line in lines[number + 1 : end]]
         why = mark["why"].strip() if mark else None
-        found.append(Block(page, number + 1, fence["language"], "\n".join(inside), why))
+        found.append(Block(page, number + 1, fence["language"], "\n".join(inside), why, file and file["name"]))
         number = end + 1
     return found
 

@@ -124,6 +124,8 @@ def _run_page(page: str, directory: Path) -> None:
         patch.chdir(directory)
         for block in (each for each in blocks.blocks(page) if each.runs):
             try:
+                if block.file is not None:
+                    Path(block.file).write_text(block.text)
                 if block.language == "yaml":
                     _read_yaml(block.text)
                 elif block.language == "python":
