@@ -138,3 +138,21 @@ def test_nodes_that_never_saw_the_file(tmp_path: Path, dataset: Path) -> None:
     workers = {event["worker"]["pid"] for event in events if event["event"] == "report"}
     assert workers & there, "the second node trained none"
     assert workers - there, "the first node trained none"
+
+
+def test_a_bucket_has_the_code(tmp_path: Path, dataset: Path, ray_address: str, bucket: str) -> None:
+    """The home is gone, and the file: another machine goes on from what the bucket holds."""
+    home, elsewhere, files = tmp_path / "home", tmp_path / "elsewhere", tmp_path / "files"
+    files.mkdir()
+    for suffix in (".py", ".yaml"):
+        shutil.copy(EXAMPLES / f"sklearn_linear{suffix}", files)
+    launched = ("launch", files / "sklearn_linear.yaml", "--data", dataset, "--trials", 2, "--max-epochs", 3)
+    run(*launched, "--address", ray_address, "--set", f"storage='{bucket}'", home=home, env=UNRECORDED)
+    shutil.rmtree(home)
+    shutil.rmtree(files)
+    prefix, _, options = bucket.partition("?")
+    place = f"{prefix}/sklearn-linear?{options}"
+    run("resume", place, "--trials", "+1", "--address", ray_address, home=elsewhere, env=UNRECORDED)
+    record = journal.read(elsewhere / "sweeps" / "sklearn-linear" / "journal.jsonl")
+    assert len(record.trials) == 3
+    assert record.count()["failed"] == 0
