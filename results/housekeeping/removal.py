@@ -180,6 +180,10 @@ def rm(
 
 def finish(path: Path, home: Path, local: bool = False) -> Removal:
     """Finish a removal that broke off: `path` is a hidden directory. Raises as `rm` does."""
+    if path.is_symlink():  # nothing is touched where it leads to, not even a lock is made there
+        removal = _Found(path, name_of_hidden(path), None, [], None, {}, "").removal(home, local)
+        path.unlink()
+        return replace(removal, removed=True)
     found = _look(path, name_of_hidden(path), home, local)
     removal = found.removal(home, local)
     with held(path, None):

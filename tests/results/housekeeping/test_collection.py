@@ -145,3 +145,14 @@ def test_a_store_that_cannot_be_asked_keeps_its_artifacts(own_home: Path, capsys
 def test_a_home_that_is_not_there(tmp_path: Path) -> None:
     assert not gc(tmp_path / "none").leftovers
     assert not (tmp_path / "none").exists()
+
+
+def test_a_link_that_looks_like_a_removal_goes_alone(own_home: Path, tmp_path: Path) -> None:
+    precious = tmp_path / "precious"
+    precious.mkdir()
+    (own_home / "sweeps").mkdir(parents=True, exist_ok=True)
+    link = own_home / "sweeps" / ".y.3f2a9c82.removed"
+    link.symlink_to(precious)
+    assert not gc(own_home).failed
+    assert not link.is_symlink()
+    assert list(precious.iterdir()) == []
