@@ -14,7 +14,8 @@ from ray import cloudpickle
 from ray.core.generated.common_pb2 import ActorDiedErrorContext, NodeDeathInfo
 from ray.exceptions import ActorDiedError, ActorUnavailableError, OutOfMemoryError, RayTaskError
 
-from fersweep.cli.sweeps import report_sweep
+from fersweep.api.running import outcomes
+from fersweep.cli.sweeps import report
 from fersweep.cluster.driver.tune_adapters import fault
 from fersweep.cluster.driver.worker_log import NUM_LINES, read_words
 from fersweep.cluster.launch import launch
@@ -120,7 +121,7 @@ def test_a_sweep_of_which_every_trial_failed_says_why(
     for ended in (outcome, resume(outcome.directory)):
         assert (ended.state, str(ended.error)) == ("failed", why)
         with pytest.raises(typer.Exit) as code:
-            report_sweep(ended, False, tmp_path / "runs")
+            report(outcomes(lambda ended=ended: ended, lambda first, _: first, None), False, tmp_path / "runs", None)
         assert code.value.exit_code == 1
         out, err = capsys.readouterr()
         assert out == ""

@@ -129,7 +129,7 @@ def test_old_values_of_another_task_are_not_taken_without_a_word(tmp_path: Path,
     stop = {"grace_epochs": 2, "max_epochs": 4, "metric": "val_loss", "mode": "min"}
     for start in ({}, {"values": True}):
         with pytest.raises(
-            InputError, match=r"are val_macro_f1, and this sweep's are val_loss: .*false} takes its points"
+            InputError, match=r"are max val_macro_f1, and this sweep's are min val_loss: .*false} takes its points"
         ):
             older(tiny_dataset, tmp_path, start, stop=stop)
     assert older(tiny_dataset, tmp_path, {"best": 1}, task={"fraction": 0.5}) == ([], ["old/0004"])

@@ -61,7 +61,7 @@ def module(text: str) -> ModuleType:
 
 
 def of(text: str, framework: str = "torch") -> Any:
-    return adapted("file.py@0123456789ab", module(text if "def space" in text else SPACE + text), framework)
+    return adapted("file.py", module(text if "def space" in text else SPACE + text), framework)
 
 
 @pytest.fixture(scope="module")

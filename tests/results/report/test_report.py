@@ -246,7 +246,7 @@ def test_the_command_and_mlflow(
     started: list[list[str]] = []
     popen = SimpleNamespace(Popen=lambda command, **_: started.append(command), DEVNULL=None)
     monkeypatch.setattr(report_upload, "subprocess", popen)
-    monkeypatch.setattr(recorder_process, "_yield_to_the_sweep", lambda: None)
+    monkeypatch.setattr(recorder_process, "yield_to_the_sweep", lambda: None)
     monkeypatch.setattr(recorder_process, "LEFT_ALONE_S", 5.0)
     assert recorder_process.main([str(sweep_dir)]) == 0
     assert started == [], "FERSWEEP_REPORT=0"
@@ -269,6 +269,8 @@ def test_the_command_and_mlflow(
 
 
 def test_a_report_that_fails_is_told_in_a_line(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    assert report_upload.main([str(tmp_path)]) == 0, "a sweep that was removed meanwhile"
+    (tmp_path / "sweep.json").write_text("{")
     assert report_upload.main([str(tmp_path)]) == 1
     assert capsys.readouterr().err.startswith("report.html was not made: ")
 
