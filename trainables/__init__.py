@@ -152,6 +152,8 @@ def restore(directory: Path):
         from fersweep.trainables.ensemble import Ensemble
 
         members = [directory / f"member-{index}" for index in range(num)]
+        for member in members:
+            copies.note(member)
         described = [read_model(member) for member in members]
         if any(member.get("ensemble") for member in described):
             raise InputError(f"{directory} is no checkpoint that can be opened: an ensemble of ensembles")
