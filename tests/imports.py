@@ -22,7 +22,7 @@ def files() -> list[Path]:
     found = [path for room in ROOMS[:-1] for path in (ROOT / room).rglob("*.py")]
     found += [
         *(ROOT / "fersweep").glob("*.py"),
-        *(path for name in ("api", "cli") for path in (ROOT / "fersweep" / name).rglob("*.py")),
+        *(path for place in (ROOT / "fersweep").iterdir() if not place.is_symlink() for path in place.rglob("*.py")),
     ]
     return sorted(path.relative_to(ROOT) for path in found)
 

@@ -82,7 +82,7 @@ TABLE: dict[str, str] = {
     "cluster/stop": "driver",
     "cluster/follow_up": "driver launch resume",
     "fersweep/__main__": "cli",
-    "fersweep/cli": "api",
+    "fersweep/cli": "api checks",
 }
 # What only these of a room may import, of what the rooms before theirs have.
 ONLY: dict[str, tuple[str, ...]] = {

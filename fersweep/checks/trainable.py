@@ -10,13 +10,14 @@ import tempfile
 import time
 from collections.abc import Iterator
 from contextlib import contextmanager
-from dataclasses import asdict, dataclass, field, replace
+from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal, cast
 
 import numpy as np
 
 from fersweep import search_spaces, trainables
+from fersweep.checks.findings import Checked, Finding
 from fersweep.checks.made_up_arrays import made_up_arrays
 from fersweep.common.errors import InputError
 from fersweep.common.own_code import copies
@@ -31,48 +32,12 @@ from fersweep.trainables.metrics import confusion, scores
 from fersweep.trainables.protocol import METRICS, TrialFailed
 
 if TYPE_CHECKING:
-    from rich.console import RenderableType
+    pass
 
 NUM_POINTS = 50  # of the space that are drawn
 NUM_EPOCHS = 3
 MOST_FACES = 2000  # of train, and of val
 TOLERANCE = 1e-4  # of a probability
-
-
-@dataclass(frozen=True)
-class Finding:
-    """What one step of the check found. what: the step, a few words; text: what is right, or what to mend."""
-
-    what: str
-    state: Literal["right", "doubtful", "wrong"]
-    text: str
-
-
-@dataclass
-class Checked:
-    """A trainable that was tried.
-
-    Attributes:
-        code: its name, with the digits of its content.
-        files: what is copied into a sweep's directory.
-        features: what it was tried with.
-        faces: how many faces of train.
-    """
-
-    code: str
-    files: list[str]
-    features: str = ""
-    faces: int = 0
-    findings: list[Finding] = field(default_factory=list[Finding])
-
-    @property
-    def is_sound(self) -> bool:
-        """Whether nothing is wrong; something may be doubtful."""
-        return all(finding.state != "wrong" for finding in self.findings)
-
-    def as_json(self) -> dict[str, Any]:
-        """Its fields, and `is_sound`."""
-        return {**asdict(self), "is_sound": self.is_sound}
 
 
 class _Wrong(Exception):
@@ -378,25 +343,3 @@ class _Check:
 
 def _numbers(rows: list[dict[str, float]]) -> list[dict[str, float]]:
     return [{name: value for name, value in row.items() if name != "epoch_s"} for row in rows]
-
-
-def render(checked: Checked) -> RenderableType:
-    """A table for the terminal: each step, and what it found."""
-    from rich.console import Group
-    from rich.text import Text
-
-    from fersweep.common.display.tables import table
-
-    marks = {"right": "✓", "doubtful": "?", "wrong": "✗"}
-    shown = table(["", "step", "found"], 3)
-    for finding in checked.findings:
-        shown.add_row(marks[finding.state], finding.what, Text(finding.text))
-    wrong = sum(finding.state == "wrong" for finding in checked.findings)
-    files = f" ({', '.join(checked.files)})" if checked.files else ""
-    head = f"{checked.code}{files}, on {checked.features} of {checked.faces:,} faces"
-    end = (
-        "it can be searched"
-        if not wrong
-        else f"{wrong} {'step fails' if wrong == 1 else 'steps fail'}: mend what ✗ says"
-    )
-    return Group(Text(head), shown, Text(end))

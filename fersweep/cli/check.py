@@ -66,11 +66,12 @@ def check_trainable(
     as_json: AsJson = False,
 ) -> None:
     """Try a trainable on what a sweep relies on: resuming, seeds, predictions, exports, speed. Exit code 1 where it fails."""
+    from fersweep.checks import findings
     from fersweep.checks import trainable as checks
 
     with redirect_stdout(sys.stderr):  # what it prints is no result
         checked = checks.check_trainable(trainable, data, features)
-    show(checked, checks.render, as_json)
+    show(checked, findings.render, as_json)
     if not checked.is_sound:
         raise typer.Exit(1)
 
