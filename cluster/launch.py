@@ -38,7 +38,7 @@ from fersweep.results.distil import answers
 from fersweep.results.distil.answers import taught
 from fersweep.results.distil.teacher import ask, open_teacher
 from fersweep.results.models.names import check_sweep_name
-from fersweep.results.record.home import check_home
+from fersweep.results.record.home import begun, check_home
 from fersweep.results.record.sweep_json import Baseline, Learned, SweepJson, stored_at
 from fersweep.results.tracking import address as address_of_mlflow
 from fersweep.search_spaces.sweep_file.own_code import code_of
@@ -262,6 +262,8 @@ def _refuse_existing(sweep: Sweep, home: Path) -> Path:
     if directory.parent.exists():
         check_writable(directory.parent, f"--home {home}")
     refuse_existing(directory)
+    if pending := begun(home, sweep.name):
+        raise InputError(f"name {sweep.name}: {pending[0]}")
     if sweep.following is not None:
         _refuse_existing(sweep.following, home)
     return directory

@@ -24,7 +24,7 @@ TABLE: dict[str, str] = {
     "common/stores": "errors files processes text untrusted",
     "common/versions": "processes text",
     "common/video_file": "processes",
-    "data_pipeline/sources": "vocabulary",
+    "data_pipeline/sources": "vocabulary faces",
     "data_pipeline/faces": "vocabulary",
     "data_pipeline/splits": "vocabulary",
     "data_pipeline/dataset": "vocabulary splits",

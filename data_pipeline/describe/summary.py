@@ -155,6 +155,8 @@ def _count_table(description: Description) -> FittingTable:
 
 
 def _twin_line(twins: Twins) -> str:
+    if not twins.faces:
+        return "twins: none"
     return (
         f"twins: {twins.faces:,} faces in {twins.groups:,} groups, {twins.conflicting:,} of them with "
         "contradicting labels; train faces that are also in val or test, val faces in test: "

@@ -24,6 +24,7 @@ MAX_LONG = 4  # longer side over the shorter one
 TINY = f"fewer than {MIN_SIDE} pixels a side"
 ELONGATED = f"more than {MAX_LONG} times as long as wide"
 CONSTANT = "one gray value all over"
+BESIDE = "face box outside the picture"
 
 
 class Crops(NamedTuple):
@@ -43,6 +44,12 @@ def degenerate(gray: np.ndarray) -> str | None:
     if long > MAX_LONG * short:
         return ELONGATED
     return CONSTANT if gray.min() == gray.max() else None
+
+
+def is_beside(box: Box, shape: Sequence[int]) -> bool:
+    """Does no pixel of a picture (H, W) lie in the box?"""
+    left, top, right, bottom = box
+    return right <= 0 or bottom <= 0 or left >= shape[1] or top >= shape[0]
 
 
 def to_gray(picture: np.ndarray) -> np.ndarray:
@@ -112,14 +119,14 @@ def _fills(side: int, gray: np.ndarray) -> bool:
     return side >= FILLS * short and long <= LONG * short
 
 
-def _square(gray: np.ndarray, box: Sequence[int]) -> np.ndarray:
+def _square(gray: np.ndarray, box: Box) -> np.ndarray:
     """The square around `box`, black beyond the picture."""
     import cv2
 
     left, top, right, bottom = box
     height, width = gray.shape
     side = max(right - left, bottom - top, 2)
-    if side > 2 * max(height, width) or right <= 0 or bottom <= 0 or left >= width or top >= height:
+    if side > 2 * max(height, width) or is_beside(box, gray.shape):
         return gray  # the box is not of this picture
     left, top = (left + right - side) // 2, (top + bottom - side) // 2
     margin = max(0, -left, -top, left + side - width, top + side - height)

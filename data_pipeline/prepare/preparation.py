@@ -100,13 +100,15 @@ def prepare(
         report(Progress("finished", manifest["num_faces"], manifest["num_faces"], 0.0, 0.0))
         return manifest
     job = _job(kind, image_size, options, landmarker, Path(cache or readings_directory()).resolve())
+    job = job._replace(strict_boxes=reader is not None)
     code = [source.own.code for source in opened if source.own is not None][:1]
     alone = kind == "scores" or ((workers or os.cpu_count()) == 1 and address is None)
     with running(alone, workers, address) as run, _unfinished(out, wanted):
         sizes = _sizes(np.arange(sum(survey.num_faces for survey in surveys)), options.part_rows)
         stage = Stage(out / STAGED, sizes, options.part_rows)
         worker = Ready if kind == "scores" else Extractor
-        run("extract", Sources(opened, set(stage.missing), options.part_rows), worker, job, stage, report)
+        anywhere = [replace(source, path=source.path.absolute(), root=source.root.absolute()) for source in opened]
+        run("extract", Sources(anywhere, set(stage.missing), options.part_rows), worker, job, stage, report)
         report(Progress("split", 0, None, 0.0, None))
         settled = settle(stage, options, image_size)
         num_faces = len(settled.splits)
@@ -195,7 +197,7 @@ def _job(
         image_size=image_size or (0, 0),
         sight=Sight(options.border, options.size, options.views) if looks else None,
         with_landmarks=options.landmarks,
-        bundle=str(bundle) if bundle else None,
+        bundle=str(bundle.absolute()) if bundle else None,
         cache=str(readings),
         crop=crops,
         all_faces=options.faces == "all",

@@ -15,7 +15,7 @@ import numpy as np
 import pyarrow as pa
 
 from fersweep.data_pipeline.faces.altered_copies import augmented
-from fersweep.data_pipeline.faces.crop import MAX_FACES, Crops, degenerate, face_crops, fit, to_gray
+from fersweep.data_pipeline.faces.crop import BESIDE, MAX_FACES, Crops, degenerate, face_crops, fit, is_beside, to_gray
 from fersweep.data_pipeline.faces.landmarker import Landmarker
 from fersweep.data_pipeline.faces.landmarker_bundle import find_bundle
 from fersweep.data_pipeline.prepare.reading_cache import ID_BYTES, READING, UNKNOWN, ReadingCache, Sight, as_row
@@ -37,6 +37,7 @@ class Job(NamedTuple):
     all_faces: bool
     copies: int
     seed: int
+    strict_boxes: bool = False  # a box beside its picture is a fault, and not that of a larger one (AffectNet)
 
 
 class Extractor:
@@ -82,6 +83,8 @@ class Extractor:
             raise Broken(face.source, reason)
         if face.kind == "text":
             return Crops([gray])
+        if self.job.crop and self.job.strict_boxes and face.box is not None and is_beside(face.box, gray.shape):
+            raise Broken(face.source, BESIDE)
         crops = face_crops(picture, self._finder if self.job.crop else None, face.box, self.job.all_faces)
         for crop in crops.faces:
             if (reason := degenerate(crop)) is not None:  # a box of the source beside the face

@@ -3,6 +3,9 @@
 from __future__ import annotations
 
 import sys
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
 from typing import Annotated
 
 import typer
@@ -13,6 +16,20 @@ from fersweep.common.errors import InputError
 
 app = typer.Typer()
 DryRun = Annotated[bool, typer.Option("--dry-run", help="Show what would be done, with sizes; change nothing.")]
+
+
+@contextmanager
+def _naming_what_is_left(home: Path, *names: str) -> Iterator[None]:
+    """After a Ctrl-C, say what has begun and what finishes it."""
+    from fersweep.results.record.home import begun
+
+    try:
+        yield
+    except KeyboardInterrupt:
+        for name in names:
+            for line in begun(home, name):
+                say(line)
+        raise
 
 
 @app.command(rich_help_panel="Sweeps", epilog="Examples: fersweep rm cnn --dry-run\n\nfersweep rm cnn lstm --yes")
@@ -35,18 +52,19 @@ def rm(
         show(removal.plan(names, home, local), tables.render_removals, as_json)
         return
     if not yes:
+        planned = removal.plan(names, home, local)
         if not sys.stdin.isatty():
             raise InputError(
                 "rm asks before it removes, and here is nobody to ask: --yes removes, --dry-run only shows"
             )
-        planned = removal.plan(names, home, local)
         if not as_json:
             show(planned, tables.render_removals, as_json)
         what = "sweep" if len(planned) == 1 else f"{len(planned)} sweeps"
         if not typer.confirm(f"Remove the {what} for good?", err=True):
             say("nothing is removed")
             raise typer.Exit(1)
-    removed = removal.rm(names, home, local=local, tell=say)
+    with _naming_what_is_left(home, *names):
+        removed = removal.rm(names, home, local=local, tell=say)
     if as_json or yes:
         show(removed, tables.render_removals, as_json)
 
@@ -62,7 +80,9 @@ def mv(
     """Rename a sweep, also in its bucket and in MLflow; a resume goes on in the same runs."""
     from fersweep.results.housekeeping import renaming, tables
 
-    show(renaming.mv(old, new, home, dry_run, say), tables.render_renaming, as_json)
+    with _naming_what_is_left(home, old):
+        renamed = renaming.mv(old, new, home, dry_run, say)
+    show(renamed, tables.render_renaming, as_json)
 
 
 @app.command(rich_help_panel="Sweeps", epilog="Examples: fersweep gc --dry-run\n\nfersweep gc --caches")

@@ -35,22 +35,24 @@ app.add_typer(cluster.group, name="cluster", rich_help_panel="Cluster")
 app.add_typer(models.champion, name="champion", rich_help_panel="Models")
 
 
-def _print_version(wanted: bool) -> None:
-    if wanted:
-        from fersweep.common.versions import own
-
-        print(f"fersweep {own()}")
-        raise typer.Exit
-
-
-@app.callback()
+@app.callback(invoke_without_command=True)
 def root(
-    version: Annotated[
-        bool,
-        typer.Option("--version", "-V", help="Print the version and exit.", callback=_print_version, is_eager=True),
-    ] = False,
+    context: typer.Context,
+    version: Annotated[bool, typer.Option("--version", "-V", help="Print the version and exit.")] = False,
+    as_json: Annotated[bool, typer.Option("--json", help="With --version: as JSON.")] = False,
 ) -> None:
     """Options of fersweep itself."""
+    if version:
+        import json
+
+        from fersweep.common.versions import own
+
+        print(json.dumps({"fersweep": own()}) if as_json else f"fersweep {own()}")
+        raise typer.Exit
+    if as_json or context.invoked_subcommand is None:
+        from fersweep.common.errors import InputError
+
+        raise InputError("want a verb first: fersweep VERB --json")
 
 
 def main() -> None:

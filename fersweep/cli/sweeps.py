@@ -245,8 +245,11 @@ def status(
     from fersweep.results.dashboards import status as reading
     from fersweep.results.dashboards import sync as syncing
     from fersweep.results.dashboards import tables, watching
+    from fersweep.results.record.home import begun
 
     sweeps, failed = reading.status(home, name), False
+    for line in begun(home, name):
+        say(line)
     if watch:
         sweeps = watching.watch(home, name, lambda found: tables.render(found, home))
     for index, synced in enumerate(syncing.sync(sweeps) if sync else ()):

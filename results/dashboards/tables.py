@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING
 from fersweep.common.display.tables import age, table
 from fersweep.common.text import printable
 from fersweep.results.dashboards.status import Failure, SweepStatus
+from fersweep.results.record.home import why_none
 from fersweep.results.record.journal import trial_name
 
 if TYPE_CHECKING:
@@ -26,7 +27,7 @@ def render(sweeps: Sequence[SweepStatus], home: Path) -> RenderableType:
 
     if not sweeps:
         return Text(
-            f"No sweeps in {home} yet. `fersweep launch quick --data DATASET` makes one, `fersweep demo` data too."
+            f"No sweeps in {home}: {why_none(home)}. `fersweep launch quick --data DATASET` makes one, `fersweep demo` data too."
         )
     overview = table(["sweep", "state", "ended", "best", "trial", "seen"], 2)
     counts = table(["sweep", *COUNTED], 1)

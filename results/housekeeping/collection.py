@@ -21,7 +21,7 @@ from fersweep.results.housekeeping.leftovers import store as of_store
 from fersweep.results.housekeeping.leftovers.leftover import InUse, Leftover
 from fersweep.results.housekeeping.removal import Tell, silent
 from fersweep.results.mlflow_store.connection import one_line
-from fersweep.results.record.home import check_home
+from fersweep.results.record.home import check_home, holds_anything, is_home, why_none
 
 Find = Callable[[Path], Iterable[Leftover]]
 
@@ -109,10 +109,14 @@ def gc(home: Path, dry_run: bool = False, caches: bool = False, runs: bool = Fal
         runs: also MLflow's runs of sweeps that are not in this home.
         tell: gets a line on what cannot be looked at.
 
-    Raises InputError where nothing can be written under `home`.
+    Raises InputError where nothing can be written under `home`, or it holds something else than a home does.
     """
     home = Path(home)
-    if home.exists() and not dry_run:
+    if not is_home(home):
+        if holds_anything(home):
+            raise InputError(f"--home {home}: {why_none(home)}")
+        tell(f"no sweeps in {home}: {why_none(home)}; what is left on this machine is looked for")
+    elif not dry_run:
         check_home(home)
     asked, items, failed = {"": True, "--caches": caches, "--runs": runs}, list[Item](), False
     for name, kind in KINDS.items():

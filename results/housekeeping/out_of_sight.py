@@ -1,15 +1,11 @@
-"""Directories of sweeps that are being removed or renamed: hidden, so that no verb takes half a sweep for a sweep.
-
-`sweeps/cnn` becomes `sweeps/.cnn.3f2a9c81.removed`, and only then is anything of it removed; what a kill leaves is removed
-by the same command once more, or by `fersweep gc`. `sweeps/.cnn.3f2a9c81.moved` is a sweep between two names.
-"""
+"""Hold a sweep that is removed or renamed, and remove a directory that is hidden meanwhile (record/home.py: `hidden_path`)."""
 
 from __future__ import annotations
 
 import contextlib
 import os
-import re
 import shutil
+import socket
 import sys
 import time
 from collections.abc import Iterator
@@ -17,61 +13,48 @@ from pathlib import Path
 
 from fersweep.common.errors import InputError
 from fersweep.common.files import check_writable, lock
-from fersweep.results.record.drivers import LOCK, MOMENT_S, alone
+from fersweep.results.record.drivers import DRIVEN, KEEPER, LOCK, MOMENT_S, alone, kept_by
+from fersweep.results.record.home import begun
 from fersweep.results.record.sweep_json import FILE, SweepJson
 from fersweep.results.tracking import report_upload
 
-REMOVED, MOVED = "removed", "moved"
-MOVE = "move.json"  # in the directory of a sweep that is being renamed: {"from": OLD, "to": NEW}
-HIDDEN = re.compile(r"\.(?P<name>.+)\.(?P<id>[0-9a-zA-Z_-]{1,8})\.(?P<what>removed|moved)")
 RECORDER_LOCK = "recorder.lock"
 WAIT_S = 60.0  # for the recorder, and the page, of a sweep that has just ended
 TRIES = 5
-
-
-def hidden_path(directory: Path, sweep_id: str, what: str) -> Path:
-    """Where a sweep's directory is while it is removed or moved."""
-    return directory.with_name(f".{directory.name}.{sweep_id[:8]}.{what}")
-
-
-def hidden(home: Path, what: str, name: str | None = None) -> list[Path]:
-    """Directories of sweeps that were being removed, or moved, when that broke off; `name`: of this one alone."""
-    sweeps = Path(home) / "sweeps"
-    found: list[Path] = []
-    with contextlib.suppress(FileNotFoundError, NotADirectoryError):
-        for entry in sorted(os.listdir(sweeps)):
-            match = HIDDEN.fullmatch(entry)
-            if match and match["what"] == what and name in (None, match["name"]):
-                found.append(sweeps / entry)
-    return found
-
-
-def is_hidden(path: Path) -> bool:
-    """Is it the directory of a sweep that is being removed or moved?"""
-    return HIDDEN.fullmatch(path.name) is not None
-
-
-def name_of_hidden(path: Path) -> str:
-    """The name of the sweep whose hidden directory this is."""
-    match = HIDDEN.fullmatch(path.name)
-    return match["name"] if match else path.name
+LAST = (KEEPER, LOCK, FILE)
 
 
 @contextlib.contextmanager
-def held(directory: Path, sweep: SweepJson | None) -> Iterator[None]:
+def held(directory: Path, sweep: SweepJson | None, what: str) -> Iterator[None]:
     """Hold a sweep that nobody runs, records, or makes a page of, until the block ends: nobody begins to.
 
-    Raises InputError where somebody does, or nothing can be written there. `sweep`: None where its record is damaged.
+    Raises InputError where somebody does, it is there no more, or nothing can be written there. `sweep`: None where its
+    record is damaged; `what`: becomes of it, "removed" or "renamed", for others to be told.
     """
-    check_writable(directory, str(directory))
+    place = directory.resolve()  # of a link, which is renamed alone
     with contextlib.ExitStack() as stack:
-        if sweep is not None and (directory / FILE).is_file():
-            stack.enter_context(alone(directory, sweep.storage(directory)))
-        else:
-            stack.enter_context(_taken(directory / LOCK, MOMENT_S, "another process is running this sweep"))
-        stack.enter_context(_taken(directory / RECORDER_LOCK, WAIT_S, "its recorder still writes to MLflow"))
-        stack.enter_context(_taken(directory / report_upload.LOCK, WAIT_S, "its report is being written"))
-        yield
+        try:
+            check_writable(directory, str(directory))
+            if sweep is not None and (directory / FILE).is_file():
+                stack.enter_context(alone(directory, sweep.storage(directory)))
+            else:
+                stack.enter_context(_taken(directory / LOCK, MOMENT_S, DRIVEN))
+            stack.enter_context(
+                _taken(directory / RECORDER_LOCK, WAIT_S, "its recorder still writes to MLflow: wait for its end")
+            )
+            stack.enter_context(
+                _taken(directory / report_upload.LOCK, WAIT_S, "its report is being written: wait for its end")
+            )
+            (directory / KEEPER).write_text(f"{what} {os.getpid()} {socket.gethostname()}")
+        except (InputError, OSError):
+            if os.path.lexists(directory):
+                raise
+            now = begun(directory.parents[1], directory.name) or [f"{directory.name} was removed or renamed meanwhile"]
+            raise InputError(now[0]) from None
+        try:
+            yield
+        finally:
+            (place / KEEPER).unlink(missing_ok=True)
 
 
 @contextlib.contextmanager
@@ -80,28 +63,31 @@ def _taken(path: Path, wait_s: float, otherwise: str) -> Iterator[None]:
     try:
         taken = lock(path, MOMENT_S)
     except TimeoutError:
-        reason = f"{path.parent}: {otherwise}"
+        kept = kept_by(path.parent)
+        reason = f"{path.parent}: {otherwise}" if kept is None else f"{path.parent} is {kept}: wait for its end"
         if wait_s > MOMENT_S:
-            print(f"{reason}; waiting for its end, up to {wait_s:.0f} s", file=sys.stderr, flush=True)
+            print(f"{reason}, up to {wait_s:.0f} s", file=sys.stderr, flush=True)
         try:
             taken = lock(path, wait_s - MOMENT_S if wait_s > MOMENT_S else 0)
         except TimeoutError:
-            raise InputError(f"{reason}: wait for its end") from None
+            raise InputError(reason) from None
     with taken:
         yield
 
 
 def remove_hidden(path: Path) -> None:
-    """Remove a directory, `sweep.json` last: with it, what broke off can be finished. A link goes, what it leads to stays."""
+    """Remove a directory, `sweep.json` last: with it, what broke off can be finished; before it what says that it is held. A
+    link goes, what it leads to stays.
+    """
     if path.is_symlink():
         path.unlink()
         return
     for attempt in range(TRIES):
         for entry in sorted(path.iterdir()):
-            if entry.name != FILE:
+            if entry.name not in LAST:
                 remove_tree(entry)
-        with contextlib.suppress(FileNotFoundError):
-            (path / FILE).unlink()
+        for name in LAST:
+            remove_tree(path / name)
         try:
             path.rmdir()
             return

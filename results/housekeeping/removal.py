@@ -22,29 +22,35 @@ from typing import Any
 
 from fersweep.common.errors import InputError
 from fersweep.common.files import disk_bytes
-from fersweep.common.text import masked
+from fersweep.common.text import masked, shell
 from fersweep.results.housekeeping import other_stores, resting, sweep_runs
 from fersweep.results.housekeeping.bucket import Claim, remove_place, sweep_id_in
-from fersweep.results.housekeeping.out_of_sight import (
-    MOVE,
-    REMOVED,
-    held,
-    hidden,
-    hidden_path,
-    is_hidden,
-    name_of_hidden,
-    remove_hidden,
-    remove_tree,
-)
+from fersweep.results.housekeeping.out_of_sight import held, remove_hidden, remove_tree
 from fersweep.results.housekeeping.sweep_runs import SweepRuns
 from fersweep.results.mlflow_store import connection
 from fersweep.results.mlflow_store.connection import is_embedded
 from fersweep.results.record import checkpoints
-from fersweep.results.record.home import background_place, check_home, find_sweep, sweep_directories
+from fersweep.results.record.drivers import is_gone, kept_by
+from fersweep.results.record.home import (
+    REMOVED,
+    background_place,
+    begun,
+    begun_renamings,
+    check_home,
+    find_sweep,
+    hidden,
+    hidden_path,
+    home_option,
+    is_hidden,
+    name_of_hidden,
+    sweep_directories,
+)
 from fersweep.results.record.storage import Storage
 from fersweep.results.record.sweep_json import FILE, SweepJson, read_sweep_json, stored_at
 
 Tell = Callable[[str], None]
+FOLLOWS_S = 300.0  # within which the second of two sweeps (`then`) begins after the first
+MOST_LINKS = 3  # that are named
 
 
 def silent(_: str) -> None:
@@ -115,6 +121,14 @@ class _Found:
         link_to = self.directory.resolve() if self.directory.is_symlink() else None
         if link_to is not None:
             notes.append(f"{self.directory} is a link: the link is removed, and {link_to} stays as it is")
+        elif links := [
+            path for path in _links(self.directory) if self.directory.resolve() not in path.resolve().parents
+        ]:
+            named = ", ".join(f"{path.relative_to(self.directory)} to {path.resolve()}" for path in links[:MOST_LINKS])
+            more = " …" if len(links) > MOST_LINKS else ""
+            notes.append(
+                f"links in it lead elsewhere ({len(links):,}): they go, what they lead to stays: {named}{more}"
+            )
         if local:
             notes.append("its runs in MLflow and its place in a bucket, if it has one, stay (--local)")
         for store in self.stores:
@@ -142,6 +156,11 @@ class _Found:
         )
 
 
+def _links(directory: Path) -> Iterator[Path]:
+    for place, directories, files in os.walk(directory):
+        yield from (path for name in sorted([*directories, *files]) if (path := Path(place) / name).is_symlink())
+
+
 def plan(names: Sequence[str], home: Path, local: bool = False) -> list[Removal]:
     """What `rm` would remove; nothing is changed. Raises as `rm` does, but where nothing can be written."""
     return [found.removal(home, local) for name in dict.fromkeys(names) for found in _find(name, home, local)]
@@ -153,28 +172,32 @@ def rm(
     """Remove sweeps with all that belongs to them → what was removed.
 
     Args:
-        names: of sweeps under `home`; of one whose removal broke off, too.
+        names: of sweeps under `home`. Of one whose removal broke off, too: that is finished, and a sweep that has got the name
+            since stays.
         dry_run: only say what would be removed.
         local: leave MLflow and the bucket as they are: the directory alone is removed.
         tell: gets a line when a sweep is removed.
 
     Raises InputError where a sweep is not there, runs, or its directory is what a registered version is loaded from;
-    RuntimeError where MLflow or the bucket cannot be reached. In each case nothing of any of them is removed.
+    RuntimeError where MLflow or the bucket cannot be reached: nothing of any of them is removed then, or the error says what is.
     """
     if dry_run:
         return plan(names, home, local)
     check_home(home)
-    removals: list[Removal] = []
+    all_found = [found for name in dict.fromkeys(names) for found in _find(name, home, local)]
+    planned, removals = [found.removal(home, local) for found in all_found], list[Removal]()
     with ExitStack() as stack:
-        all_found = [found for name in dict.fromkeys(names) for found in _find(name, home, local)]
         for found in all_found:
             away = local and found.sweep is not None and found.sweep.asked.storage  # a bucket that may not answer
-            stack.enter_context(held(found.directory, None if away else found.sweep))
-        for found in all_found:
-            removal = found.removal(home, local)
+            stack.enter_context(held(found.directory, None if away else found.sweep, REMOVED))
+        for found, removal in zip(all_found, planned, strict=True):
             _remove(found, home)
             removals.append(replace(removal, removed=True))
-            tell(f"{found.name} is removed")
+            tell(
+                f"{found.name} is removed"
+                if not is_hidden(found.directory)
+                else f"what was left of {found.name} is removed"
+            )
     return removals
 
 
@@ -186,37 +209,63 @@ def finish(path: Path, home: Path, local: bool = False) -> Removal:
         return replace(removal, removed=True)
     found = _look(path, name_of_hidden(path), home, local)
     removal = found.removal(home, local)
-    with held(path, None):
+    with held(path, None, REMOVED):
         _remove(found, home)
     return replace(removal, removed=True)
 
 
 def _find(name: str, home: Path, local: bool) -> Iterator[_Found]:
-    """The sweep of this name, and what is left of those whose removal broke off. InputError where there is neither."""
+    """What is left of sweeps of this name whose removal broke off; if nothing is, the sweep. InputError where there is neither."""
     if "://" in name:
         raise InputError(
             f"{masked(name)}: want a sweep's name; `fersweep status {masked(name)}` brings one from its bucket"
         )
-    left = hidden(home, REMOVED, name)
-    for path in left:
-        yield _look(path, name, home, local)
-    with contextlib.suppress(InputError) if left else contextlib.nullcontext():
-        directory = find_sweep(home, name)
-        refuse_running(directory)
-        if (directory / MOVE).is_file():
-            raise InputError(f"{name}: to rename it broke off: run that `fersweep mv` again, or `fersweep gc`, first")
-        found = _look(directory, name, home, local)
-        resting.refuse_loaded_from(directory, found.stores)
-        yield found
+    if left := hidden(home, REMOVED, name):
+        for path in left:
+            if kept_by(path):
+                raise InputError(begun(home, name)[0])
+            found = _look(path, name, home, local)
+            since = directory_of_same_name(path).exists()
+            stays = (
+                f"; the sweep {name} that is there now stays: the same command once more removes it" if since else ""
+            )
+            yield replace(found, note=f"its removal broke off, and is finished{stays}")
+        return
+    directory = find_sweep(home, name)
+    if renamings := begun_renamings(home, name):
+        raise InputError(renamings[0])
+    refuse_running(directory)
+    found = _look(directory, name, home, local)
+    resting.refuse_loaded_from(directory, found.stores)
+    yield found
+
+
+def directory_of_same_name(path: Path) -> Path:
+    """Where a sweep is in sight that has the name of the hidden one at `path`."""
+    return path.with_name(name_of_hidden(path))
 
 
 def refuse_running(directory: Path) -> None:
-    """InputError where a driver runs the sweep; also for `--dry-run`, which takes no lock."""
+    """InputError where somebody is at work on the sweep, or begins the one that follows it; also for `--dry-run`, which takes
+    no lock.
+    """
     from fersweep.results.dashboards.status import status
 
-    (found,) = status(directory.parents[1], directory.name)
+    name, home = directory.name, directory.parents[1]
+    (found,) = status(home, name)
+    if kept := kept_by(directory):
+        raise InputError(f"{name} is {kept}: wait for its end")
     if found.state == "running":
-        raise InputError(f"{directory.name} runs: `fersweep stop {directory.name}` first")
+        raise InputError(f"{name} runs: `fersweep stop {name}` first")
+    if found.state != "finished" or found.driver is None or (found.age_s or 0.0) > FOLLOWS_S:
+        return
+    following, pid = read_sweep_json(directory).asked.following, found.driver.pid
+    if following is None or (home / "sweeps" / following.name).exists() or is_gone(found.driver.host, str(pid)):
+        return
+    raise InputError(
+        f"{name} has just ended, and process {pid} begins {following.name}, which follows it (`then`): wait until it has begun, "
+        "or stop that process"
+    )
 
 
 def _look(directory: Path, name: str, home: Path, local: bool) -> _Found:
@@ -246,7 +295,7 @@ def _look(directory: Path, name: str, home: Path, local: bool) -> _Found:
         where = "" if storage is None else storage.address
         raise RuntimeError(_away(name, f"{where}: {(str(error).splitlines() or [''])[0]}", "the bucket")) from None
     try:
-        stores = [sweep_runs.find(client, sweep.sweep_id) for client in sweep_runs.stores(sweep, home)]
+        stores = [sweep_runs.find(client, sweep.sweep_id) for client in sweep_runs.stores(sweep, directory, home)]
     except InputError:
         raise
     except Exception as error:  # stores raise what their drivers raise
@@ -274,21 +323,36 @@ def _is_own(storage: Storage, sizes: dict[str, int], sweep: SweepJson) -> bool:
 
 
 def _remove(found: _Found, home: Path) -> None:
-    """The caller holds the sweep."""
-    directory, sweep = found.directory, found.sweep
+    """The caller holds the sweep. Raises RuntimeError, which says what is left and what finishes it."""
+    directory, done = found.directory, list[None]()
     if not is_hidden(directory):
-        directory = _hide(directory, uuid.uuid4().hex if sweep is None else sweep.sweep_id)
+        directory = _hide(directory, uuid.uuid4().hex if found.sweep is None else found.sweep.sweep_id)
+    try:
+        _remove_hidden(found, directory, home, lambda: done.append(None))
+    except Exception as error:  # stores raise what their drivers raise
+        runs = sum(len(store.runs) for store in found.stores)
+        removed = f"{len(done):,} of its {runs:,} runs in MLflow are removed" if runs else "it is partly removed"
+        finish = f"`{shell('fersweep', 'rm', found.name)}{home_option(home)}` removes the rest"
+        raise RuntimeError(
+            f"{masked(connection.one_line(error, ''))}: {found.name} is no more a sweep, {removed}; {finish}"
+        ) from error
+
+
+def _remove_hidden(found: _Found, directory: Path, home: Path, beat: Callable[[], None]) -> None:
+    """`beat`: after each run in MLflow."""
+    sweep, now = found.sweep, directory_of_same_name(directory)
     if sweep is not None:
         gone = f"{found.name} (removed {sweep.sweep_id[:8]})"
         for store in found.stores:
             if store.kept:
                 other_stores.remember(home, store.uri)
-            _rename_what_stays(store, found.name, gone, home)
-            sweep_runs.remove(store)
+            _rename_what_stays(store, found.name, gone, None if now.exists() else home)
+            sweep_runs.remove(store, beat)
     if found.storage is not None:
         remove_place(found.storage, Claim(found.storage))
     remove_hidden(directory)
-    remove_tree(background_place(home / "sweeps" / found.name))
+    if not now.exists():
+        remove_tree(background_place(now))
 
 
 def _hide(directory: Path, sweep_id: str) -> Path:
@@ -304,9 +368,11 @@ def _hide(directory: Path, sweep_id: str) -> Path:
     return path
 
 
-def _rename_what_stays(store: SweepRuns, name: str, gone: str, home: Path) -> None:
-    """Let versions, their runs and the ledger name a sweep that is no more, not one that is launched under its name later."""
+def _rename_what_stays(store: SweepRuns, name: str, gone: str, home: Path | None) -> None:
+    """Let versions, their runs and the ledger name a sweep that is no more, not one that is launched under its name later.
+    `home`: None: there is one already, whose lines in the ledger cannot be told from the other's, and none is renamed.
+    """
     rest = replace(store, runs=[])
     sweep_runs.rename(rest, gone, lambda _: {"fersweep.sweep_removed": time.strftime("%Y-%m-%dT%H:%M:%S%z")})
-    if is_embedded(store.client, home):
+    if home is not None and is_embedded(store.client, home):
         sweep_runs.rename_ledger(store.client, name, gone)

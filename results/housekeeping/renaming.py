@@ -19,17 +19,31 @@ from typing import TYPE_CHECKING, Any
 
 from fersweep.common.errors import InputError
 from fersweep.common.files import write_whole
-from fersweep.common.text import masked
-from fersweep.common.untrusted import MB, is_object, is_plain_name, parse_json, read_regular
+from fersweep.common.text import masked, shell
 from fersweep.results.housekeeping import sweep_runs
 from fersweep.results.housekeeping.bucket import Claim, copy_place, remove_place, sweep_id_in
-from fersweep.results.housekeeping.out_of_sight import MOVE, MOVED, held, hidden, hidden_path
+from fersweep.results.housekeeping.out_of_sight import held
 from fersweep.results.housekeeping.removal import Tell, refuse_running, silent
 from fersweep.results.mlflow_store import connection, run_fields
 from fersweep.results.mlflow_store.connection import is_embedded
 from fersweep.results.models.names import check_sweep_name
 from fersweep.results.record import journal
-from fersweep.results.record.home import background_place, check_home, check_own, find_sweep, sweep_directories
+from fersweep.results.record.drivers import KEEPER
+from fersweep.results.record.home import (
+    MOVE,
+    MOVED,
+    background_place,
+    begun,
+    begun_moves,
+    begun_renamings,
+    check_home,
+    check_own,
+    find_sweep,
+    hidden_path,
+    home_option,
+    read_move,
+    sweep_directories,
+)
 from fersweep.results.record.storage import Storage
 from fersweep.results.record.sweep_json import FILE, SweepJson, read_sweep_json, stored_at
 
@@ -77,7 +91,7 @@ def mv(old: str, new: str, home: Path, dry_run: bool = False, tell: Tell = silen
     if dry_run:
         return _describe(directory, old, new, home)
     check_home(home)
-    with held(directory, read_sweep_json(directory)):
+    with held(directory, read_sweep_json(directory), "renamed"):
         said = _describe(directory, old, new, home)
         write_whole(directory / MOVE, json.dumps({"from": old, "to": new}).encode())
         _move(directory, old, new, home)
@@ -91,24 +105,10 @@ def finish_move(directory: Path, home: Path, tell: Tell = silent) -> Renaming:
         raise InputError(f"{directory / MOVE} cannot be read: remove it, if {directory.name} is the name that you want")
     old, new = asked
     check_home(home)
-    with held(directory, None):
+    with held(directory, None, "renamed"):
         said = _describe(directory, old, new, home)
         _move(directory, old, new, home)
     return _recorded(replace(said, renamed=True), tell)
-
-
-def read_move(directory: Path) -> tuple[str, str] | None:
-    """(old name, new name) of a sweep that is being renamed; None where it is not."""
-    with contextlib.suppress(OSError, ValueError):
-        content = parse_json(read_regular(directory / MOVE, MB))
-        if is_object(content) and is_plain_name(content.get("from")) and is_plain_name(content.get("to")):
-            return content["from"], content["to"]
-    return None
-
-
-def begun_moves(home: Path) -> list[Path]:
-    """Directories of sweeps that were being renamed when that broke off."""
-    return [path for path in [*hidden(home, MOVED), *sweep_directories(home)] if (path / MOVE).is_file()]
 
 
 def _begun(old: str, new: str, home: Path) -> Path | None:
@@ -134,9 +134,8 @@ def _checked(old: str, new: str, home: Path) -> Path:
     check_sweep_name(new, home)
     if os.path.lexists(directory.with_name(new)):
         raise InputError(f"{directory.with_name(new)} is there already: want another name")
-    for path in (directory / MOVE, *(path / MOVE for path in hidden(home, MOVED, new))):
-        if path.exists():
-            raise InputError(f"{path}: another `fersweep mv` broke off: run it again, or `fersweep gc`, first")
+    if first := [*begun_renamings(home, old), *begun(home, new)]:
+        raise InputError(first[0])
     refuse_running(directory)
     following = sweep.asked.following
     if following is not None and directory.with_name(following.name).exists():
@@ -172,7 +171,7 @@ def _describe(directory: Path, old: str, new: str, home: Path) -> Renaming:
             raise RuntimeError(f"{address}: {masked(reason)}: nothing is renamed") from None
         objects, size = len(sizes), sum(sizes.values())
     runs, versions = 0, list[int]()
-    for found in _found(sweep, home):
+    for found in _found(sweep, directory, home):
         runs += len(found.runs) + len(found.kept)
         versions += [int(version.version) for version in found.versions]
     return Renaming(
@@ -188,9 +187,9 @@ def _describe(directory: Path, old: str, new: str, home: Path) -> Renaming:
     )
 
 
-def _found(sweep: SweepJson, home: Path) -> list[sweep_runs.SweepRuns]:
+def _found(sweep: SweepJson, directory: Path, home: Path) -> list[sweep_runs.SweepRuns]:
     try:
-        return [sweep_runs.find(client, sweep.sweep_id) for client in sweep_runs.stores(sweep, home)]
+        return [sweep_runs.find(client, sweep.sweep_id) for client in sweep_runs.stores(sweep, directory, home)]
     except InputError:
         raise
     except Exception as error:  # stores raise what their drivers raise
@@ -215,7 +214,18 @@ def _notes(directory: Path, old: str, new: str, home: Path) -> Iterator[str]:
 
 
 def _move(directory: Path, old: str, new: str, home: Path) -> None:
-    """From wherever an earlier one broke off. The caller holds the sweep."""
+    """From wherever an earlier one broke off. The caller holds the sweep. Raises RuntimeError, which says what finishes it."""
+    try:
+        _moved(directory, old, new, home)
+    except InputError:
+        raise
+    except Exception as error:  # stores raise what their drivers raise
+        reason = masked(connection.one_line(error, ""))
+        again = f"{shell('fersweep', 'mv', old, new)}{home_option(home)}"
+        raise RuntimeError(f"{reason}: renaming {old} to {new} broke off: `{again}` finishes it") from error
+
+
+def _moved(directory: Path, old: str, new: str, home: Path) -> None:
     sweep = read_sweep_json(directory)
     target = directory.with_name(new)
     places, renamed = _places(sweep, old, new), sweep.renamed(new)
@@ -238,13 +248,14 @@ def _move(directory: Path, old: str, new: str, home: Path) -> None:
     if places is not None and sweep_id_in(places[0]) in (None, sweep.sweep_id):  # not of one that has taken the place
         remove_place(places[0], Claim(places[0]))
     record = journal.read(target / "journal.jsonl")
-    for found in _found(renamed, home):
+    for found in _found(renamed, target, home):
         sweep_runs.rename(found, new, _names(renamed, record))
         if is_embedded(found.client, home):
             sweep_runs.rename_ledger(found.client, old, new)
     with contextlib.suppress(OSError):  # there may be none, and nothing needs it
         background_place(target.with_name(old)).rename(background_place(target))
     (target / MOVE).unlink(missing_ok=True)
+    (target / KEEPER).unlink(missing_ok=True)
 
 
 def _names(sweep: SweepJson, record: journal.SweepRecord) -> Callable[[Run], dict[str, str]]:
@@ -270,5 +281,4 @@ def _recorded(said: Renaming, tell: Tell) -> Renaming:
             recorder_process.record(said.directory)
         except (recorder_process.NotRecorded, OSError) as error:
             tell(f"note: {error}")
-    tell(f"{said.sweep} is {said.name} now")
     return said

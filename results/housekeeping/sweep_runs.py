@@ -1,6 +1,6 @@
 """What MLflow holds of one sweep: found by the sweep's id, removed for good, or renamed.
 
-    for client in stores(sweep):
+    for client in stores(sweep, sweep_dir, home):
         found = find(client, sweep.sweep_id)
         found.num_bytes, found.versions
         remove(found)
@@ -17,6 +17,7 @@ from __future__ import annotations
 
 import contextlib
 import shutil
+import sys
 import time
 from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass, field
@@ -30,6 +31,7 @@ from fersweep.results.mlflow_store import connection, saved_view
 from fersweep.results.mlflow_store.addresses import sqlite_file, tracking_uri
 from fersweep.results.mlflow_store.experiments import KIND, OF_SWEEP, find_experiment
 from fersweep.results.mlflow_store.runs import all_runs
+from fersweep.results.tracking import lag
 
 if TYPE_CHECKING:
     from mlflow.entities import Experiment, LoggedModel, Run
@@ -40,6 +42,7 @@ if TYPE_CHECKING:
 
 T = TypeVar("T")
 BUSY_S = 60.0  # for which a database that others write to is tried
+BUSY = "another process is writing to MLflow's database"
 ASKED_OF = f"{ledger.TAGS}model"  # tag of a line of the ledger
 OWN = ("sweep", "trial")  # kinds of runs that a recorder makes
 
@@ -81,10 +84,17 @@ class SweepRuns:
         return sum(disk_bytes(place) for place in filter(None, map(_place_of, [*self.runs, *self.models])))
 
 
-def stores(sweep: SweepJson, home: Path) -> list[MlflowClient]:
+def stores(sweep: SweepJson, sweep_dir: Path, home: Path) -> list[MlflowClient]:
     """The stores that may know a sweep: the one that it names, and the one under its home, where it may have been recorded
-    before. None is made here. Raises what a store raises that cannot be reached.
+    before. None is made here. Raises what a store raises that cannot be reached, and OSError where the sweep was recorded in
+    a file that is gone.
     """
+    lost = sqlite_file(connection.sweep_store(sweep)[0])
+    if lost is not None and not lost.exists() and lag.read_level(sweep_dir, lag.store_of(sweep)).offset:
+        raise FileNotFoundError(
+            f"{lost} is missing, and {sweep.name} was recorded in it: put it back, or record the sweep anew (status --sync; "
+            "registered models are lost)"
+        )
     places = [(sweep.home, sweep.asked.tracking.uri), (sweep.home, None), (Path(home).resolve(), None)]
     found: dict[str, MlflowClient] = {}
     for place, address in places:
@@ -254,18 +264,23 @@ def rename_ledger(client: MlflowClient, before: str, name: str) -> int:
 
 
 def patient(call: Callable[[], T]) -> T:
-    """What `call` returns, tried again while a database is busy: SQLite has one writer at a time. What somebody else has
-    removed meanwhile is no error.
+    """What `call` returns, tried again while a database is busy, of which stderr hears: SQLite has one writer at a time. What
+    somebody else has removed meanwhile is no error. Raises TimeoutError where it stays busy.
     """
-    deadline = time.monotonic() + BUSY_S
+    deadline, said = time.monotonic() + BUSY_S, False
     while True:
         try:
             return call()
         except Exception as error:
             if getattr(error, "error_code", None) == "RESOURCE_DOES_NOT_EXIST":
                 return None  # type: ignore[return-value]
-            if "locked" not in str(error) or time.monotonic() > deadline:
+            if "locked" not in str(error):
                 raise
+            if time.monotonic() > deadline:
+                raise TimeoutError(f"{BUSY}, for more than {BUSY_S:.0f} s") from error
+            if not said:  # after the seconds for which SQLite itself has waited
+                print(f"{BUSY}: waiting for its end, up to {BUSY_S:.0f} s", file=sys.stderr, flush=True)
+                said = True
         time.sleep(0.2)
 
 

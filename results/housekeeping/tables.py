@@ -12,6 +12,7 @@ from fersweep.common.text import printable
 from fersweep.results.housekeeping.collection import KINDS, Collected, Item
 from fersweep.results.housekeeping.removal import Removal
 from fersweep.results.housekeeping.renaming import Renaming
+from fersweep.results.record.home import is_hidden
 
 if TYPE_CHECKING:
     from rich.console import Group
@@ -33,7 +34,8 @@ def render_removals(removals: Sequence[Removal]) -> Group:
         in_bucket = [f"{removal.bucket_objects:,}", decimal(removal.bucket_bytes)] if removal.storage else ["", ""]
         sizes = [decimal(removal.disk_bytes), decimal(removal.checkpoint_bytes)]
         recorded = [f"{removal.runs:,}", decimal(removal.artifact_bytes)]
-        shown.add_row(removal.sweep, f"{removal.trials:,}", *sizes, *recorded, *in_bucket)
+        rest = " (what is left of one)" if is_hidden(removal.directory) else ""
+        shown.add_row(f"{removal.sweep}{rest}", f"{removal.trials:,}", *sizes, *recorded, *in_bucket)
     lines = [f"{removal.sweep}: {line}" for removal in removals for line in [*removal.stays, *removal.notes]]
     total = sum(removal.num_bytes for removal in removals)
     gone = "removed" if all(removal.removed for removal in removals) else "to remove"
@@ -52,7 +54,7 @@ def render_renaming(renaming: Renaming) -> Group:
     if renaming.storage is not None:
         parts.append(f"{renaming.bucket_objects:,} objects in its bucket ({decimal(renaming.bucket_bytes)})")
     how = "is" if renaming.renamed else "would be"
-    lines = [f"{renaming.sweep} {how} {renaming.name}, with {', '.join(parts)}", *renaming.notes]
+    lines = [f"{renaming.sweep} {how} renamed to {renaming.name}, with {', '.join(parts)}", *renaming.notes]
     return Group(*(Text(printable(line)) for line in lines))
 
 

@@ -61,6 +61,8 @@ def follow_move(home: Path, store: Path | None = None) -> None:
     try:
         _follow_move(store, artifacts_uri(home))
     except sqlite3.Error as error:
+        if "locked" in str(error):
+            raise OSError(f"{store} is locked: another process is writing to it; wait for its end") from None
         raise OSError(
             f"{store} is damaged ({error}): put a copy back, or move it away and record the sweeps anew "
             "(status --sync; registered models are lost)"

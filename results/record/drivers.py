@@ -18,10 +18,12 @@ from typing import Any, NamedTuple
 
 from fersweep.common.errors import InputError
 from fersweep.common.files import is_held, lock
+from fersweep.common.untrusted import read_regular
 from fersweep.results.record import journal
 from fersweep.results.record.storage import Storage
 
 HEARTBEAT, LOCK, REQUEST = "heartbeat", "driver.lock", "stop"
+KEEPER = "keeper"  # who holds the lock where that is no driver: `rm` or `mv`
 BEAT_S, BUCKET_BEAT_S = 5.0, 30.0
 COPIED_S = 6 * 3_600.0  # a heartbeat that was written so long before the bucket got it is a copy; no clock is so wrong
 SILENT_S = 3 * BEAT_S  # a driver that shares the directory and beats no more is dead
@@ -99,6 +101,19 @@ def is_driven(sweep_dir: Path, storage: Storage, last: dict[str, Any] | None) ->
     return driver is not None and driver.alive
 
 
+def kept_by(sweep_dir: Path) -> str | None:
+    """What another process does with the sweep, whose lock it holds without driving it: `being removed by process 12`; None:
+    there is none.
+    """
+    if not is_held(sweep_dir / LOCK):
+        return None
+    with contextlib.suppress(OSError, ValueError):
+        what, pid, host = read_regular(sweep_dir / KEEPER, 1_000).decode().split()
+        if not is_gone(host, pid):  # of one that was killed
+            return f"being {what} by process {pid}{'' if host == socket.gethostname() else f' on {host}'}"
+    return None
+
+
 def request_stop(storage: Storage) -> None:
     """Ask the driver that runs the sweep to stop. Raises OSError."""
     storage.write(REQUEST, f"process {os.getpid()} on {socket.gethostname()}\n".encode())
@@ -128,7 +143,8 @@ def alone(directory: Path, storage: Storage, wait_s: float = 0.0) -> Iterator[No
         try:  # wait a moment: `status` holds the lock while it checks whether a driver does
             held = lock(directory / LOCK, MOMENT_S)
         except TimeoutError:
-            reason = f"{directory}: {DRIVEN}"
+            kept = kept_by(directory)
+            reason = f"{directory}: {DRIVEN}" if kept is None else f"{directory} is {kept}: wait for its end"
         else:
             with held:
                 reason = _driven_elsewhere(directory, storage)

@@ -1,4 +1,9 @@
-"""Where sweeps are: find one by its name or its address in a bucket, and the commands that go on with it."""
+"""Where sweeps are: find one by its name or its address in a bucket, and the commands that go on with it.
+
+A sweep that is being removed or renamed is hidden, so that no verb takes half a sweep for a sweep: `sweeps/cnn` becomes
+`sweeps/.cnn.3f2a9c81.removed`, or, between two names, `sweeps/.NEW.3f2a9c81.moved`. What a kill leaves of it is named
+wherever the sweep is looked for (`begun`).
+"""
 
 from __future__ import annotations
 
@@ -11,10 +16,10 @@ from pathlib import Path
 from fersweep.common.errors import InputError
 from fersweep.common.files import check_name, check_writable, lock, write_whole
 from fersweep.common.own_code import copies
-from fersweep.common.text import masked, shell
-from fersweep.common.untrusted import is_plain_name
+from fersweep.common.text import masked, one_line, shell
+from fersweep.common.untrusted import MB, is_object, is_plain_name, parse_json, read_regular
 from fersweep.results.record import journal
-from fersweep.results.record.drivers import HEARTBEAT, LOCK
+from fersweep.results.record.drivers import HEARTBEAT, LOCK, kept_by
 from fersweep.results.record.storage import Storage
 from fersweep.results.record.sweep_json import MOST_BYTES, parse_sweep_json, read_sweep_json
 from fersweep.search_spaces.sweep_file.own_code import own_code
@@ -22,6 +27,9 @@ from fersweep.search_spaces.sweep_file.own_code import own_code
 RECORD = ("sweep.json", "journal.jsonl")
 UNFINISHED = re.compile(r"\..+\.new|\..+-[0-9a-f]{8}")
 """Directories of launches that have not begun (cluster/new_sweep.py); the second: of versions before 0.2."""
+REMOVED, MOVED = "removed", "moved"
+HIDDEN = re.compile(r"\.(?P<name>.+)\.(?P<id>[0-9a-zA-Z_-]{1,8})\.(?P<what>removed|moved)")
+MOVE = "move.json"  # in the directory of a sweep that is being renamed: {"from": OLD, "to": NEW}
 
 
 def background_place(sweep_dir: Path) -> Path:
@@ -48,9 +56,35 @@ def find_sweep(home: Path, name: str) -> Path:
     known = sweep_directories(home)
     if is_plain_name(name) and sweeps / name in known:
         return sweeps / name
-    names = ", ".join(directory.name for directory in known)
-    hint = f"known: {names}" if known else "there are none yet (fersweep launch makes one)"
-    raise InputError(f"no sweep {name!r} in {sweeps}: {hint}")
+    pending = begun(home, name)
+    hint = (
+        f"known: {', '.join(directory.name for directory in known)}"
+        if known
+        else f"{why_none(home)} (fersweep launch makes one)"
+    )
+    raise InputError(f"no sweep {one_line(repr(name), 100)} in {sweeps}: {'; '.join([*pending, hint])}")
+
+
+def is_home(home: Path) -> bool:
+    """Has anything of ours been made there: a sweep, MLflow's store, a dataset?"""
+    return any((Path(home) / name).exists() for name in ("sweeps", "mlflow.db", "data"))
+
+
+def why_none(home: Path) -> str:
+    """Why there is no sweep in a home, in words."""
+    home = Path(home)
+    near = next((place for place in (home.parent, home.parent.parent, home / "runs") if sweep_names(place)), None)
+    meant = "" if near is None else f"; --home {near} has some"
+    if is_home(home):
+        return f"none was launched yet{meant}"
+    if not home.exists():
+        return f"there is no such directory{meant}"
+    return f"{'it is not a home (which has a directory sweeps)' if holds_anything(home) else 'it is empty'}{meant}"
+
+
+def holds_anything(path: Path) -> bool:
+    """Is it a file, or a directory that is not empty?"""
+    return path.exists() and (not path.is_dir() or any(path.iterdir()))
 
 
 def sweep_names(home: Path) -> list[str]:
@@ -66,6 +100,80 @@ def sweep_directories(home: Path) -> list[Path]:
     except (FileNotFoundError, NotADirectoryError):
         return []
     return [sweeps / name for name in names if any(os.path.lexists(sweeps / name / file) for file in RECORD)]
+
+
+def hidden_path(directory: Path, sweep_id: str, what: str) -> Path:
+    """Where a sweep's directory is while it is removed or moved."""
+    return directory.with_name(f".{directory.name}.{sweep_id[:8]}.{what}")
+
+
+def hidden(home: Path, what: str, name: str | None = None) -> list[Path]:
+    """Directories of sweeps that are being removed, or moved, or were when that broke off; `name`: of this one alone."""
+    sweeps = Path(home) / "sweeps"
+    found: list[Path] = []
+    with contextlib.suppress(FileNotFoundError, NotADirectoryError):
+        for entry in sorted(os.listdir(sweeps)):
+            match = HIDDEN.fullmatch(entry)
+            if match and match["what"] == what and name in (None, match["name"]):
+                found.append(sweeps / entry)
+    return found
+
+
+def is_hidden(path: Path) -> bool:
+    """Is it the directory of a sweep that is being removed or moved?"""
+    return HIDDEN.fullmatch(path.name) is not None
+
+
+def name_of_hidden(path: Path) -> str:
+    """The name of the sweep whose hidden directory this is."""
+    match = HIDDEN.fullmatch(path.name)
+    return match["name"] if match else path.name
+
+
+def read_move(directory: Path) -> tuple[str, str] | None:
+    """(old name, new name) of a sweep that is being renamed; None where it is not."""
+    with contextlib.suppress(OSError, ValueError):
+        content = parse_json(read_regular(directory / MOVE, MB))
+        if is_object(content) and is_plain_name(content.get("from")) and is_plain_name(content.get("to")):
+            return content["from"], content["to"]
+    return None
+
+
+def begun_moves(home: Path) -> list[Path]:
+    """Directories of sweeps that are being renamed, or were when that broke off."""
+    return [path for path in [*hidden(home, MOVED), *sweep_directories(home)] if (path / MOVE).is_file()]
+
+
+def begun(home: Path, name: str | None = None) -> list[str]:
+    """A line on each removal and renaming under `home` that is under way or broke off: who is at work, or what finishes it.
+
+    `name`: of this sweep alone, by its old or its new name.
+    """
+    where, lines = home_option(home), list[str]()
+    for path in hidden(home, REMOVED, name):
+        sweep = name_of_hidden(path)
+        lines.append(_begun(path, sweep, f"removing {sweep}", f"{shell('fersweep', 'rm', sweep)}{where}"))
+    return lines + begun_renamings(home, name)
+
+
+def begun_renamings(home: Path, name: str | None = None) -> list[str]:
+    """As `begun`, of renamings alone."""
+    where, lines = home_option(home), list[str]()
+    for path in begun_moves(home):
+        old, new = read_move(path) or (path.name, None)
+        if new is None:
+            lines += [f"{path / MOVE} cannot be read: remove it, if {path.name} is the right name"] * (
+                name in (None, old)
+            )
+        elif name in (None, old, new):
+            command = f"{shell('fersweep', 'mv', old, new)}{where}"
+            lines.append(_begun(path, old, f"renaming {old} to {new}", command))
+    return lines
+
+
+def _begun(path: Path, sweep: str, what: str, command: str) -> str:
+    kept = kept_by(path)
+    return f"{what} broke off: `{command}` finishes it" if kept is None else f"{sweep} is {kept}: wait for its end"
 
 
 def _adopt(sweeps: Path, address: str) -> Path:

@@ -328,7 +328,7 @@ class SweepJson(_Part):
 
     def renamed(self, name: str) -> SweepJson:
         """The same sweep under another name. Raises InputError where that is none."""
-        asked = parse_sweep({**self.asked.model_dump(mode="json"), "name": name}, name)
+        asked = parse_sweep({**self.asked.model_dump(mode="json"), "name": name}, self.name)
         return self.model_copy(update={"asked": asked})
 
     def as_bytes(self) -> bytes:

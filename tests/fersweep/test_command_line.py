@@ -67,6 +67,7 @@ def test_the_version_is_the_installed_one_and_the_commit_of_a_checkout() -> None
     said = run("--version").stdout
     assert said == f"fersweep {own()}\n"
     assert said.split()[1].rstrip(",") == version("fersweep")
+    assert json.loads(run("--version", "--json").stdout) == {"fersweep": own()}
 
 
 @pytest.mark.processes
@@ -79,6 +80,7 @@ def test_a_mistake_is_the_exit_code_of_the_process() -> None:
     ("arguments", "message"),
     [
         (["lunch"], "No such command 'lunch'. Did you mean 'launch'?"),
+        (["--json", "status"], "want a verb first: fersweep VERB --json"),
         (
             ["launch", "quick", "--home", "{tmp}/home"],
             "--data is missing: a dataset directory made by `fersweep prepare`",

@@ -152,7 +152,7 @@ def json_verbs() -> list[str]:
     def walk(command: Any, name: str) -> None:
         for part, child in getattr(command, "commands", {}).items():
             walk(child, f"{name} {part}".strip())
-        if any("--json" in parameter.opts for parameter in command.params):
+        if name and any("--json" in parameter.opts for parameter in command.params):
             found.append(name)
 
     walk(typer.main.get_command(app), "")

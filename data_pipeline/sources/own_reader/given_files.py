@@ -77,7 +77,7 @@ class GivenFiles:
 
     def __init__(self, files: Files):
         self._files = files
-        self.path: Path = files.path
+        self.path: Path = files.path.absolute()  # processes of a cluster have other working directories
         self.opened: set[str] = set()
         """Names of the files that the reader opened itself; of many, the first."""
 
@@ -128,7 +128,7 @@ class GivenFiles:
         meant = (
             f"did you mean {' or '.join(map(repr, near))}?" if near else f"it has {', '.join(tables)}" * bool(tables)
         )
-        raise InputError(f"{self.path} has no file {name!r}{'; ' * bool(meant)}{meant}")
+        raise InputError(f"{self._files.path} has no file {name!r}{'; ' * bool(meant)}{meant}")
 
 
 def _rows(member: Member) -> Iterator[Row]:

@@ -17,7 +17,7 @@ import time
 from array import array
 from collections.abc import Callable, Iterator, Mapping
 from importlib.metadata import entry_points
-from types import FrameType
+from types import FrameType, ModuleType
 from typing import Any, cast
 
 from fersweep.common.errors import InputError, hint
@@ -29,6 +29,7 @@ from fersweep.data_pipeline.sources.archives import Tar
 from fersweep.data_pipeline.sources.containers import Files, Member
 from fersweep.data_pipeline.sources.formats.reader import MISSING, RawFace, Reader
 from fersweep.data_pipeline.sources.labels import DROP, label_of
+from fersweep.data_pipeline.sources.own_reader.contained import contained, quiet_end
 from fersweep.data_pipeline.sources.own_reader.given_files import GivenFiles
 from fersweep.data_pipeline.sources.own_reader.records import EXAMPLE, Wrong, raw_face
 from fersweep.data_pipeline.vocabulary import LABELS
@@ -37,6 +38,7 @@ GROUP = "fersweep.readers"
 WHAT = "reader"
 FUNCTION = "read"
 MOST_REASONS = 100
+END = object()
 STEADY = "want the same faces in the same order in each reading (sorted, without chance)"
 TOLD_AFTER_S, TOLD_EACH_S = 2.0, 0.5
 
@@ -102,7 +104,7 @@ class OwnReader:
     @property
     def labels(self) -> dict[str, str]:
         """InputError where LABELS is no dict of them, or the file cannot be imported."""
-        given = getattr(imported(self.code, WHAT), "LABELS", {})
+        given = getattr(self._imported(), "LABELS", {})
         where = f"{self.code.asked}: LABELS"
         if not isinstance(given, Mapping):
             raise InputError(f"{where} is a {type(given).__name__}: want a dict, {{'joy': 'happy', 'bored': None}}")
@@ -134,8 +136,9 @@ class OwnReader:
                 yield from self._faces(generator, given)
             finally:
                 self.opened |= given.opened
-                with contextlib.suppress(Exception), contextlib.redirect_stdout(sys.stderr):
-                    getattr(generator, "close", lambda: None)()
+                with quiet_end():
+                    self._close(generator)
+                    del generator
 
     def _faces(self, generator: Iterator[object], files: GivenFiles) -> Iterator[RawFace]:
         names, reasons, order = set[int](), set[str](), array("Q")
@@ -143,10 +146,10 @@ class OwnReader:
         telling = _Telling(self.tell)
         while number != self.most:
             try:
-                with contextlib.redirect_stdout(sys.stderr):  # stdout is for JSON
-                    record = next(generator)
-            except StopIteration:
-                break
+                with contained():
+                    record = next(generator, END)
+                if record is END:
+                    break
             except (Exception, SystemExit) as error:
                 raise self._raised(error, number + 1) from None
             number += 1
@@ -196,8 +199,21 @@ class OwnReader:
                 f"{self._place(generator)}, record {number}: drop names more than {MOST_REASONS} reasons: want one of a few"
             )
 
+    def _imported(self) -> ModuleType:
+        with contained(f"{self.code.asked}: "):
+            return imported(self.code, WHAT)
+
+    def _close(self, generator: Iterator[object]) -> None:
+        """End a reader that is not at its end; what it raises then is said, and no error."""
+        try:
+            with contained():
+                getattr(generator, "close", lambda: None)()
+        except (Exception, SystemExit) as error:
+            what = f"{type(error).__name__}: {one_line(error, 300)}"
+            print(f"note: {self.code.asked}: {self.function}() raises {what}, where it is ended early", file=sys.stderr)
+
     def _function(self) -> Callable[[GivenFiles], object]:
-        module = imported(self.code, WHAT)
+        module = self._imported()
         function = getattr(module, self.function, None)
         how = f"want `def {self.function}(files):` that yields {EXAMPLE}"
         if not callable(function):
@@ -216,7 +232,7 @@ class OwnReader:
 
     def _called(self, function: Callable[[GivenFiles], object], files: GivenFiles) -> Iterator[object]:
         try:
-            with contextlib.redirect_stdout(sys.stderr):
+            with contained():
                 generator = function(files)
         except (Exception, SystemExit) as error:
             raise self._raised(error, 1) from None

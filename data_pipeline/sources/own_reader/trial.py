@@ -16,6 +16,7 @@ from rich.console import Group
 from rich.text import Text
 
 from fersweep.common.display.tables import duration, table
+from fersweep.data_pipeline.faces.crop import BESIDE, degenerate, is_beside
 from fersweep.data_pipeline.sources.decode import Broken, Face, decode
 from fersweep.data_pipeline.sources.formats.reader import RawFace
 from fersweep.data_pipeline.sources.labels import Naming
@@ -41,7 +42,7 @@ class Trial:
         labels: the reader's label → ours; None: it is dropped.
         dropped: reason → faces; those of unknown labels are in `unknown`.
         num_subjects: persons; None: no face says who it is.
-        unreadable: reason → pictures, of the `num_looked_at` that were decoded.
+        unreadable: reason → pictures that `prepare` cannot use, of the `num_looked_at` that were decoded.
         sizes: "48×48" → pictures of those.
         faults: what keeps `prepare` from making a sound dataset of it; a line each.
         notes: what one should know.
@@ -123,19 +124,27 @@ def _count(source: Source, trial: Trial) -> dict[str, set[str]]:
 def _look(source: Source, trial: Trial) -> None:
     """The second reading, in which some pictures are decoded. UnsteadyError where it differs from the first."""
     every = -(-trial.num_records // LOOKED_AT)
-    unreadable, sizes = Counter[str](), Counter[str]()
+    unreadable, sizes, has_boxes = Counter[str](), Counter[str](), False
     for number, raw in enumerate(source.raw_faces()):
         is_left_out = raw.drop is not None or trial.labels.get(raw.label, raw.label) is None
         if number % every or is_left_out or raw.kind == "scores":
             continue
         trial.num_looked_at += 1
         try:
-            height, width = decode(_face(raw)).shape
-            sizes[f"{height}×{width}"] += 1
+            gray = decode(_face(raw))
+            sizes[f"{gray.shape[0]}×{gray.shape[1]}"] += 1
+            has_boxes |= raw.box is not None
+            is_lost = raw.box is not None and is_beside(raw.box, gray.shape)
+            if (reason := degenerate(gray) or (BESIDE if is_lost else None)) is not None:
+                raise Broken(raw.source, reason)
         except Broken as error:
             if not unreadable:
-                trial.notes.append(f"the first picture that cannot be read: {error}")
+                trial.notes.append(f"the first picture that cannot be used: {error}")
             unreadable[error.reason] += 1
+    if has_boxes:
+        trial.notes.append(
+            "boxes are not looked at with --pixels-only, which keeps pictures whole (--crop auto crops them)"
+        )
     trial.unreadable, trial.sizes = dict(unreadable), dict(sizes.most_common())
 
 
@@ -156,7 +165,7 @@ def _faults(trial: Trial, source: Source, subjects: Mapping[str, set[str]]) -> I
     own = source.own
     assert own is not None
     if trial.unknown:
-        names = [f"{name!r} ({number:,})" for name, number in trial.unknown.items()]
+        names = [f"{name!r} ({f'{number:,}' if number else 'in votes'})" for name, number in trial.unknown.items()]
         more = ", …" * (len(names) > MOST_NAMED)
         yield (
             f"unknown labels: {', '.join(names[:MOST_NAMED])}{more}: say what each is, LABELS = "
@@ -174,8 +183,8 @@ def _faults(trial: Trial, source: Source, subjects: Mapping[str, set[str]]) -> I
             f"{_first_picture(source)!r}"
         )
     if trial.unreadable:
-        reasons = ", ".join(f"{number:,} {reason}" for reason, number in trial.unreadable.items())
-        yield f"{sum(trial.unreadable.values()):,} of {trial.num_looked_at:,} pictures that were decoded cannot be read: {reasons}"
+        reasons = _reasons(trial.unreadable)
+        yield f"{sum(trial.unreadable.values()):,} of {trial.num_looked_at:,} pictures that were decoded cannot be used: {reasons}"
     if torn := sum(len(splits - {NO_SPLIT}) > 1 for splits in subjects.values()):
         yield (
             f"{torn:,} of {len(subjects):,} subjects are in several splits, so scores flatter: leave `split` out, or prepare with "
@@ -208,6 +217,15 @@ def _notes(trial: Trial, source: Source) -> Iterator[str]:
         yield f"stopped after {trial.num_records:,} faces: counts are of these alone"
 
 
+def _reasons(counts: Mapping[str, int]) -> str:
+    """The most frequent reasons, and how many faces have others."""
+    ordered = Counter(counts).most_common()
+    shown = [f"{number:,} × {reason}" for reason, number in ordered[:MOST_NAMED]]
+    if rest := ordered[MOST_NAMED:]:
+        shown.append(f"{sum(number for _, number in rest):,} for {len(rest):,} other reasons")
+    return "; ".join(shown)
+
+
 def render(trial: Trial) -> Group:
     """A trial for the terminal."""
     shown = table(["label", *trial.counts], 1)
@@ -220,7 +238,7 @@ def render(trial: Trial) -> Group:
     if trial.num_subjects:
         lines.append(f"subjects: {trial.num_subjects:,}")
     if trial.dropped:
-        lines.append("dropped: " + "; ".join(f"{number:,} × {reason}" for reason, number in trial.dropped.items()))
+        lines.append(f"dropped: {_reasons(trial.dropped)}")
     renamed = [f"{name} is {label}" for name, label in sorted(trial.labels.items()) if label and name != label]
     if renamed:
         lines.append("labels: " + ", ".join(renamed))

@@ -16,11 +16,11 @@ from fersweep.results.champion.champion import LOCK as PROMOTE_LOCK
 from fersweep.results.housekeeping import removal, renaming
 from fersweep.results.housekeeping.bucket import Claim, remove_place, sweep_id_in
 from fersweep.results.housekeeping.leftovers.leftover import DAY_S, InUse, Leftover, path_leftover, quiet_for
-from fersweep.results.housekeeping.out_of_sight import REMOVED, hidden, remove_tree
+from fersweep.results.housekeeping.out_of_sight import remove_tree
 from fersweep.results.promote.begun import SCRATCH
 from fersweep.results.record import checkpoints
 from fersweep.results.record.drivers import LOCK, alone
-from fersweep.results.record.home import UNFINISHED, sweep_directories
+from fersweep.results.record.home import REMOVED, UNFINISHED, begun_moves, hidden, read_move, sweep_directories
 from fersweep.results.record.storage import Storage
 from fersweep.results.record.sweep_json import MOST_BYTES, read_sweep_json, stored_at
 
@@ -32,7 +32,8 @@ STORE, STORE_LOCK = ".mlflow.db.new", "mlflow.lock"
 def removals(home: Path) -> Iterator[Leftover]:
     """Sweeps whose removal broke off."""
     for path in hidden(home, REMOVED):
-        yield path_leftover("removals", path, lambda path=path: _finish_removal(path, home))
+        if path.is_symlink() or not is_held(path / LOCK):
+            yield path_leftover("removals", path, lambda path=path: _finish_removal(path, home))
 
 
 def _finish_removal(path: Path, home: Path) -> None:
@@ -41,10 +42,10 @@ def _finish_removal(path: Path, home: Path) -> None:
 
 def renames(home: Path) -> Iterator[Leftover]:
     """Sweeps whose renaming broke off: it is finished, and nothing is removed."""
-    for path in renaming.begun_moves(home):
+    for path in begun_moves(home):
         if is_held(path / LOCK):
             continue
-        asked = renaming.read_move(path)
+        asked = read_move(path)
         what = str(path) if asked is None else f"{asked[0]} to {asked[1]}"
         yield Leftover("renames", what, 0, lambda path=path: _finish_move(path, home))
 

@@ -23,13 +23,13 @@ from fersweep.common.text import masked
 from fersweep.results.champion.champion import LOCK as PROMOTE_LOCK
 from fersweep.results.housekeeping import other_stores, sweep_runs
 from fersweep.results.housekeeping.leftovers.leftover import HOUR_S, InUse, Leftover, path_leftover, quiet_for
-from fersweep.results.housekeeping.out_of_sight import MOVED, REMOVED, hidden, remove_tree
+from fersweep.results.housekeeping.out_of_sight import remove_tree
 from fersweep.results.mlflow_store import connection
 from fersweep.results.mlflow_store.addresses import sqlite_file
 from fersweep.results.mlflow_store.other_homes import copy_of_store, is_read_only
 from fersweep.results.mlflow_store.runs import all_runs
 from fersweep.results.promote.begun import end_begun
-from fersweep.results.record.home import sweep_directories
+from fersweep.results.record.home import MOVED, REMOVED, hidden, sweep_directories
 from fersweep.results.record.sweep_json import read_sweep_json
 
 RUN, MODEL = re.compile(r"[0-9a-f]{32}"), re.compile(r"m-[0-9a-f]{32}")  # names of their directories of artifacts

@@ -5,16 +5,25 @@ from __future__ import annotations
 import os
 import subprocess
 import sys
+from collections.abc import Sequence
 from pathlib import Path
 
+import numpy as np
+import pyarrow as pa
 import pytest
 
 from fersweep.common.errors import InputError
 from fersweep.data_pipeline.dataset.manifest import Manifest, read_manifest
 from fersweep.data_pipeline.dataset.verify import verify
+from fersweep.data_pipeline.faces.crop import BESIDE
+from fersweep.data_pipeline.prepare import preparation
+from fersweep.data_pipeline.prepare.batches import Sources
 from fersweep.data_pipeline.prepare.options import Options
 from fersweep.data_pipeline.prepare.preparation import prepare
+from fersweep.data_pipeline.prepare.staging import KNOWN
+from fersweep.data_pipeline.prepare.workers import Extractor, Job
 from fersweep.data_pipeline.sources.demo_faces import make_faces
+from fersweep.data_pipeline.sources.source import Source
 from tests.processes import kill, wait_until
 
 NUM_FACES = 60
@@ -68,6 +77,34 @@ def test_the_same_faces_are_the_same_dataset(source: Path, ours: Manifest, tmp_p
     copy = out / "code" / name / "my_reader.py"
     copy.write_text(copy.read_text() + "\n")
     assert "is not what was copied there" in "".join(verify(out).findings)
+
+
+def test_processes_with_another_working_directory_find_the_sources(
+    source: Path, ours: Manifest, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def elsewhere(sources: Sequence[Source], missing: set[int], part_rows: int) -> Sources:
+        monkeypatch.chdir(tmp_path)
+        return Sources(sources, missing, part_rows)
+
+    monkeypatch.setattr(preparation, "Sources", elsewhere)
+    for reader in (None, write_reader(tmp_path)):
+        monkeypatch.chdir(source.parent)
+        manifest = prepare([Path(source.name)], tmp_path / f"out {reader is None}", OPTIONS, reader=reader, workers=1)
+        assert manifest["fingerprint"] == ours["fingerprint"]
+        assert manifest["sources"][0]["path"] == source.name
+
+
+def test_a_box_beside_its_picture_drops_the_face() -> None:
+    """With an own reader; AffectNet's boxes may be those of larger pictures."""
+    picture = np.arange(200 * 200, dtype=np.uint8).reshape(200, 200)
+    data = b"P5 200 200 255\n" + picture.tobytes()
+    boxes = [(200, 0, 300, 100), (-50, -50, 100, 100)]
+    known = pa.table([pa.nulls(2, field.type) for field in KNOWN], schema=pa.schema(KNOWN)).drop_columns("source")
+    columns = pa.table({"source": ["beside", "partly"], "data": [data] * 2, "kind": ["image"] * 2, "box": boxes})
+    batch = pa.table([*known.columns, *columns.columns], names=[*known.column_names, *columns.column_names])
+    job = Job((48, 48), None, False, None, None, True, False, 0, 0)
+    assert Extractor(job._replace(strict_boxes=True))(batch)["broken"].to_pylist() == [BESIDE, None]
+    assert Extractor(job)(batch)["broken"].to_pylist() == [None, None]
 
 
 @pytest.mark.processes

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import csv
+import gc
 import io
 import sys
 import tarfile
@@ -12,13 +13,15 @@ from textwrap import dedent
 
 import numpy as np
 import pytest
+from rich.console import Console
 
 from fersweep.cli.main import main
 from fersweep.common.errors import InputError
+from fersweep.data_pipeline.faces.crop import BESIDE, CONSTANT, TINY
 from fersweep.data_pipeline.sources.decode import decode
 from fersweep.data_pipeline.sources.own_reader.own_reader import find_reader
 from fersweep.data_pipeline.sources.own_reader.template import filled
-from fersweep.data_pipeline.sources.own_reader.trial import try_reader
+from fersweep.data_pipeline.sources.own_reader.trial import render, try_reader
 from fersweep.data_pipeline.sources.source import Source, open_with
 from fersweep.data_pipeline.vocabulary import BLENDSHAPES
 from tests.sources import Expected, content, encoded, pixels
@@ -202,6 +205,11 @@ WRONG: dict[str, tuple[str, str]] = {
     "no label": (YIELDS + "{'face': GRAY}\n", r"record 1: the record has no label"),
     "raises": (YIELDS + "{'face': GRAY, 'label': {}['x']}\n", r"line 5, record 1: read\(\) raises KeyError: 'x'"),
     "exits": (YIELDS + "sys.exit('bye')\n", r"line 5, record 1: read\(\) raises SystemExit: bye"),
+    "ends the process": (YIELDS + "os._exit(0)\n", r"line 5, record 1: read\(\) raises SystemExit: os._exit\(0\)"),
+    "ends the process when imported": ("os._exit(0)\n", r"cannot be imported: SystemExit: os._exit\(0\)"),
+    "closes stdout": (YIELDS + "sys.stdout.close()\n", r"line 5, record 1: read\(\) raises ValueError: stdout is not to be closed"),
+    "leaves": (YIELDS + "os.chdir('/')\n", r"record 1: it changes the working directory \(os.chdir\)"),
+    "leaves when imported": ("os.chdir('/')\n" + YIELDS + "{}\n", r"r.py: it changes the working directory"),
     "a name": (YIELDS + "{'face': '1.png', 'label': 'sad'}\n", r"face is the text '1.png': want files\['1.png'\]"),
     "fractions of 1": (YIELDS + "{'face': GRAY / 255, 'label': 'sad'}\n", r"float64: .*\(face \* 255\)\.round\(\)"),
     "NaN": (YIELDS + "{'face': GRAY * np.nan, 'label': 'sad'}\n", r"float64: .* NaN or infinite"),
@@ -263,7 +271,7 @@ def test_a_trial_says_what_a_reader_makes_of_a_source(tmp_path: Path) -> None:
     assert trial.sizes == {"48×48": NUM_FACES - 1}
     missing, unreadable, torn = trial.faults
     assert "1 of 15 pictures are missing, first 'images/gone.png'" in missing
-    assert "1 of 12 pictures that were decoded cannot be read: 1 not a readable image" in unreadable
+    assert "1 of 12 pictures that were decoded cannot be used: 1 × not a readable image" in unreadable
     assert "4 of 4 subjects are in several splits" in torn
     reader = written(
         tmp_path / "r.py",
@@ -281,3 +289,39 @@ def test_the_template_is_a_reader(tmp_path: Path) -> None:
     files, faces = annotated()
     trial = try_reader(str(tmp_path / "mine.py"), stored(tmp_path, "", files), {"AN": "angry"})
     assert trial.num_faces == len(faces) + 1  # it drops nothing for being blurred
+
+
+def test_a_trial_counts_what_prepare_drops(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    text = """
+    def read(files):
+        faces = [GRAY, GRAY[:1, :1], GRAY * 0, GRAY]
+        boxes = [(-4, -4, 6, 6), None, None, (8, 0, 20, 12)]
+        for number, (face, box) in enumerate(zip(faces, boxes)):
+            yield {"face": face, "label": "sad", "votes": {"odd": 1}, "box": box, "name": str(number)}
+        for number in range(60):
+            yield {"drop": f"reason {number // 2 if number < 40 else 0}"}
+    """
+    trial = try_reader(written(tmp_path / "r.py", BEGIN + dedent(text)), tmp_path)
+    assert trial.unreadable == {TINY: 1, CONSTANT: 1, BESIDE: 1}
+    assert any("boxes are not looked at with --pixels-only" in note for note in trial.notes)
+    assert "unknown labels: 'odd' (in votes): " in trial.faults[0]
+    out = io.StringIO()
+    Console(file=out, width=10_000).print(render(trial))
+    shown = out.getvalue()
+    assert (
+        "dropped: 22 × reason 0; 2 × reason 1; 2 × reason 2; 2 × reason 3; 2 × reason 4; 2 × reason 5; 28 for 14 other reasons"
+        in shown
+    )
+
+
+@pytest.mark.parametrize("answer", ["raise ValueError('no')", "sys.exit(0)", "yield {}"])
+def test_a_reader_that_is_ended_early_and_protests(
+    answer: str, tmp_path: Path, capfd: pytest.CaptureFixture[str]
+) -> None:
+    text = f"def read(files):\n    try:\n        yield from ({{'face': GRAY, 'label': 'sad', 'name': str(n)}} for n in range(9))\n    except GeneratorExit:\n        {answer}\n"
+    trial = try_reader(written(tmp_path / "r.py", BEGIN + text), tmp_path, most=2)
+    gc.collect()
+    assert trial.num_records == 2
+    _, *lines = capfd.readouterr().err.splitlines()
+    assert len(lines) == 2, "one for each reading"
+    assert all(line.startswith("note: r.py: read() raises ") for line in lines)

@@ -266,7 +266,7 @@ def test_tables_fit_a_terminal(sweep_dir: Path) -> None:
 
 def test_no_sweeps_and_no_such_sweep(sweep_dir: Path, tmp_path: Path) -> None:
     assert status(tmp_path / "nowhere") == []
-    assert "fersweep launch" in shown([], tmp_path / "nowhere")
+    assert "fersweep launch" in " ".join(shown([], tmp_path / "nowhere").split())
     with pytest.raises(InputError, match=r"no sweep 'tony'.*known: tiny"):
         status(sweep_dir.parents[1], "tony")
 

@@ -9,8 +9,10 @@ from pathlib import Path
 
 import pytest
 
+from fersweep.common.errors import InputError
 from fersweep.common.files import lock
 from fersweep.results.housekeeping.collection import KINDS, gc
+from fersweep.results.housekeeping.renaming import mv
 from fersweep.results.mlflow_store import connection
 from fersweep.results.promote.promotion import promote
 from fersweep.results.record.drivers import LOCK
@@ -156,3 +158,24 @@ def test_a_link_that_looks_like_a_removal_goes_alone(own_home: Path, tmp_path: P
     assert not gc(own_home).failed
     assert not link.is_symlink()
     assert list(precious.iterdir()) == []
+
+
+def test_a_directory_that_is_not_a_home(
+    own_home: Path, tiny_dataset: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """Nothing is looked for in it, by any verb that would find nothing."""
+    write_sweep(own_home, tiny_dataset, 1, "cnn")
+    other, empty = tmp_path / "other", tmp_path / "empty"
+    other.mkdir()
+    empty.mkdir()
+    (other / "mine.txt").touch()
+    for place, why in [
+        (own_home / "sweeps", f"it is not a home .*; --home {own_home} has some"),
+        (other, "it is not a home"),
+    ]:
+        with pytest.raises(InputError, match=why):
+            gc(place)
+        with pytest.raises(InputError, match=why):
+            mv("cnn", "new", place)
+    assert gc(empty, tell=print).leftovers == []
+    assert "it is empty; what is left on this machine is looked for" in capsys.readouterr().out

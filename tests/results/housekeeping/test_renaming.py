@@ -9,14 +9,13 @@ from fersweep.common.errors import InputError
 from fersweep.common.files import lock
 from fersweep.results.dashboards.status import status
 from fersweep.results.housekeeping.collection import gc
-from fersweep.results.housekeeping.out_of_sight import MOVE, MOVED, hidden
 from fersweep.results.housekeeping.removal import rm
 from fersweep.results.housekeeping.renaming import mv
 from fersweep.results.mlflow_store import connection
 from fersweep.results.models.open_model import open_model
 from fersweep.results.promote.promotion import promote
 from fersweep.results.record.drivers import LOCK
-from fersweep.results.record.home import sweep_names
+from fersweep.results.record.home import MOVE, MOVED, hidden, sweep_names
 from fersweep.results.record.storage import Storage
 from fersweep.results.tracking.recorder_process import record
 from tests.recorded import check_all_recorded, run_ids, runs_of
@@ -76,8 +75,8 @@ def test_what_is_refused_changes_nothing(own_home: Path, tiny_dataset: Path, tmp
         ("cnn", "3", "is what a registered model is called"),
         ("cnn", "a/b", "name"),
         ("cnn", "../cnn", "name"),
-        ("cnn", "", "name"),
-        ("cnn", "x" * 81, "name"),
+        ("cnn", "", "^cnn: name: .*but got ''"),
+        ("cnn", "x" * 81, "^cnn: name: "),
         ("cnn", "é", "name"),
         ("cnn", "s3://b/c", "not an address"),
         ("link", "new", "is a link to"),

@@ -1,0 +1,77 @@
+"""Run own code so that what it does to the whole process is its own error, in a line, and not the end of the process."""
+
+from __future__ import annotations
+
+import contextlib
+import os
+import sys
+from collections.abc import Iterator
+from typing import Any, NoReturn
+
+from fersweep.common.errors import InputError
+
+STDOUT = 1
+
+
+class _Stdout:
+    """stderr, under the name of stdout, which is for JSON: cannot be closed."""
+
+    def __getattr__(self, name: str) -> Any:
+        return getattr(sys.stderr, name)
+
+    def close(self) -> NoReturn:
+        raise ValueError("stdout is not to be closed")
+
+
+@contextlib.contextmanager
+def contained(where: str = "") -> Iterator[None]:
+    """What is printed in the block goes to stderr. SystemExit where it calls `os._exit`; InputError, which begins with `where`,
+    where it closes stdout or leaves the working directory, which is put right.
+    """
+    end, process, here, stdout, is_open = os._exit, os.getpid(), os.getcwd(), sys.stdout, _is_open()
+
+    def refuse(status: int) -> NoReturn:
+        if os.getpid() != process:  # a process that it has started
+            end(status)
+        raise SystemExit(f"os._exit({status})")
+
+    os._exit = refuse
+    try:
+        with contextlib.redirect_stdout(_Stdout()):  # pyright: ignore[reportArgumentType]
+            yield
+    finally:
+        os._exit = end
+        has_moved, has_closed = os.getcwd() != here, (is_open and not _is_open()) or stdout.closed
+        if has_moved:
+            os.chdir(here)
+        if has_closed:
+            if not _is_open():
+                os.open(os.devnull, os.O_RDWR)  # which gets the lowest number that is free
+            sys.stdout = open(STDOUT, "w", closefd=False)  # noqa: SIM115 - as long as the process
+    if has_moved:
+        raise InputError(
+            f"{where}it changes the working directory (os.chdir), which is not its own: paths begin at files.path"
+        )
+    if has_closed:
+        raise InputError(f"{where}it closes stdout, which is not its own")
+
+
+def _is_open() -> bool:
+    try:
+        os.fstat(STDOUT)
+    except OSError:
+        return False
+    return True
+
+
+def _say_nothing(_: object) -> None: ...
+
+
+@contextlib.contextmanager
+def quiet_end() -> Iterator[None]:
+    """Say nothing of what a generator raises where it is not ended, but forgotten."""
+    before, sys.unraisablehook = sys.unraisablehook, _say_nothing
+    try:
+        yield
+    finally:
+        sys.unraisablehook = before
