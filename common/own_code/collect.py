@@ -22,7 +22,7 @@ from fersweep.common.untrusted import MB, read_regular, why
 
 MOST_BYTES, MOST_FILES = 4 * MB, 500  # of all files; code is smaller
 FILE_NAME = re.compile(r"\w[\w .+-]*\.py")
-MODULE_NAME = re.compile(r"[A-Za-z_]\w*(\.[A-Za-z_]\w*)*")
+MODULE_NAME = re.compile(r"[^\W\d]\w*(\.[^\W\d]\w*)*")
 
 
 def collect(asked: str, what: str, beside: Path | None = None) -> Code:
@@ -50,6 +50,9 @@ def _of_file(asked: str, what: str, beside: Path | None) -> Code:
         raise InputError(
             f"{what}: {path}: the name of a file of code may hold letters, digits, spaces, and . + - _: give it such a name"
         )
+    if not path.is_absolute() and not path.exists():
+        folders = dict.fromkeys(str(folder.absolute()) for folder in (beside, Path()) if folder is not None)
+        raise InputError(f"{what}: {path} cannot be read: No such file or directory in {' or '.join(folders)}")
     main = re.sub(r"\W", "_", path.name.removesuffix(".py"))
     place = os.path.abspath(path)  # a link keeps its name: what is beside it is meant
     files = {path.name: _read(path, what)}
