@@ -102,7 +102,7 @@ def _of_the_short_form(code: Code, module: ModuleType, framework: str) -> object
     except InputError:
         raise
     except ValueError as error:
-        raise InputError(f"{WHAT}: {code.asked}: {error}") from None
+        raise InputError(f"{WHAT}: {error}") from None  # which begins with the file
 
 
 def _checked(space: Callable[[Any], Any], file: str) -> Callable[[Any], dict[str, Any]]:
