@@ -31,6 +31,7 @@ BAD: dict[str, tuple[str | bytes, str]] = {
     "other_coding": ('# -*- coding: nonsense -*-\nX = "ä"\n', "is no Python"),
     "raises": ("raise RuntimeError('first\\nsecond')", r"RuntimeError: first.*\(bad.py, line 1\)"),
     "exits": ("import sys\nsys.exit(0)", "SystemExit"),
+    "ends_the_process": ("import os\nos._exit(0)", r"cannot be imported: SystemExit: 0 \(bad.py, line 2\)"),
     "missing_package": ("import no_such_package_at_all", "No module named 'no_such_package_at_all'"),
     "missing_sibling_name": ("from helper import nothing_there", "cannot import name 'nothing_there'"),
     "bad_sibling": ("import broken_helper", "broken_helper.py, line 1 is no Python"),
@@ -46,6 +47,8 @@ BAD: dict[str, tuple[str | bytes, str]] = {
     "space_raises": (FULL.replace('return {"rate"', 'raise KeyError("x")\n    return {"rate"'), "no point can be drawn: KeyError"),
     "space_gives_a_list": (FULL.replace('return {"rate": trial', 'return [trial').replace("0)}", "0)]"), "want a dict"),
     "space_gives_none": (FULL.replace("return", "_ ="), "want a dict"),
+    "async_space": (f"async {FULL[FULL.index('def space'):]}", "bad.py: space is an `async def`"),
+    "build_yields": (FULL.replace("seed): ...", "seed): yield"), "bad.py: build has a `yield`"),
     "unknown_hparam": (FULL.replace('{"rate":', '{"rtae":'), "rtae"),
     "impossible_hparam": (FULL.replace("rate: float", "rate: str"), "rate"),
     "low_above_high": (FULL.replace("0.1, 1.0", "2.0, 1.0"), "low"),
@@ -124,7 +127,10 @@ def test_one_that_builds_no_model_is_refused_before_anything_is_written(
 def test_one_that_ends_its_process_is_refused(tmp_path: Path, tiny_dataset: Path) -> None:
     (tmp_path / "bad.py").write_text(FULL.replace("seed): ...", "seed):\n    import os; os._exit(0)"))
     (tmp_path / "sweep.yaml").write_text("name: bad\ntrainable: bad.py\n")
-    with pytest.raises(InputError, match=r"^trainable: bad.py: it ended the process that tried it \(exit code 0\)$"):
+    with pytest.raises(
+        InputError,
+        match=r"^trainable: bad.py: it ended the process that tried it \(exit code 0\): os._exit\(0\) was called \(bad.py, line 8\)$",
+    ):
         launch.dry(read_sweep(str(tmp_path / "sweep.yaml"), []), tiny_dataset, tmp_path / "home")
 
 
