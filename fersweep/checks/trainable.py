@@ -8,11 +8,12 @@ from __future__ import annotations
 
 import tempfile
 import time
+import warnings
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import replace
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, Literal, cast
+from typing import Any, Literal, cast
 
 import numpy as np
 
@@ -30,9 +31,6 @@ from fersweep.data_pipeline.tasks.spec import TaskSpec
 from fersweep.data_pipeline.tasks.task import Task
 from fersweep.trainables.metrics import confusion, scores
 from fersweep.trainables.protocol import METRICS, TrialFailed
-
-if TYPE_CHECKING:
-    pass
 
 NUM_POINTS = 50  # of the space that are drawn
 NUM_EPOCHS = 3
@@ -87,6 +85,13 @@ class _Check:
         self.hparams: list[dict[str, Any]] = []
 
     def run(self) -> None:
+        with warnings.catch_warnings(record=True) as heard:
+            self._run()
+        file = asked_as(self.name)
+        for text in dict.fromkeys(one_line(each.message, 300).removeprefix(f"{file}: ") for each in heard):
+            self._found("warning", "doubtful", text)
+
+    def _run(self) -> None:
         with self._step("space"):
             self._right("space", self._space())
         if not self.hparams:

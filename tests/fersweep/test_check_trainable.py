@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import warnings
 from pathlib import Path
 
 import pytest
@@ -116,8 +117,18 @@ def test_a_sound_one_passes(tmp_path: Path, tiny_dataset: Path) -> None:
 
 
 @pytest.mark.slow
-def test_an_example_and_a_template_pass(tmp_path: Path) -> None:
+def test_an_example_and_a_template_pass(tmp_path: Path, capfd: pytest.CaptureFixture[str]) -> None:
+    """The template with two things that are warned of: each is in the table once, and nowhere else."""
     assert check_trainable(str(ROOT / "examples" / "sklearn_linear.py")).is_sound
-    (tmp_path / "t.py").write_text(template("t.py", "torch", "features"))
-    checked = check_trainable(str(tmp_path / "t.py"))
+    text = template("t.py", "torch", "features").replace("return {", 'return {"nobody_reads": 3,')
+    warned = "    import warnings\n    warnings.warn('mine')\n    return nn.Sequential("
+    (tmp_path / "t.py").write_text(text.replace("    return nn.Sequential(", warned))
+    with warnings.catch_warnings():
+        warnings.simplefilter("always")
+        checked = check_trainable(str(tmp_path / "t.py"))
     assert checked.is_sound, checked.findings
+    assert [finding.text for finding in checked.findings if finding.what == "warning"] == [
+        "mine",
+        "net does not read 'nobody_reads', and the training loop has no such knob",
+    ]
+    assert "Warning" not in capfd.readouterr().err
