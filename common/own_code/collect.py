@@ -21,6 +21,7 @@ from fersweep.common.own_code.code import DIGITS, NAME, Code
 from fersweep.common.untrusted import MB, read_regular, why
 
 MOST_BYTES, MOST_FILES = 4 * MB, 500  # of all files; code is smaller
+PACKAGES = ("torch", "torchvision", "timm", "tensorflow", "keras", "numpy", "pandas", "scipy", "sklearn", "optuna")
 FILE_NAME = re.compile(r"\w[\w .+-]*\.py")
 MODULE_NAME = re.compile(r"[^\W\d]\w*(\.[^\W\d]\w*)*")
 
@@ -92,6 +93,10 @@ def _follow(files: dict[str, bytes], first: str, root: Path, what: str, only: st
                 continue
             for parent in _with_parents(dotted):
                 found = _module_path(root, parent)
+                if found is not None and only is None and top in PACKAGES:
+                    raise InputError(
+                        f"{what}: {root / found} hides the package {top}, which {path} imports: give it another name"
+                    )
                 if found is not None and found not in files:
                     files[found] = _read(root / found, what)
                     waiting.append(found)

@@ -69,7 +69,20 @@ def say(code: Code, what: str) -> None:
 
 def said(error: BaseException) -> str:
     """An error of somebody's code, and where in that code it was raised, in one line."""
-    return f"{type(error).__name__}: {one_line(error, 300)}{where(error)}"
+    return f"{worded(error)}{where(error)}"
+
+
+def worded(error: BaseException) -> str:
+    """Its kind and, where it has one, its text, in one line."""
+    text = f"{one_line(error, 300)}{not_copied(error)}"
+    return f"{type(error).__name__}: {text}" if text else type(error).__name__
+
+
+def not_copied(error: BaseException) -> str:
+    """Of an error over a data file beside own code: why it is not there. Empty for other errors."""
+    if isinstance(error, FileNotFoundError) and _PLACE.match(str(error.filename)):
+        return " (of own code .py files alone are copied: name a data file by a path that all machines see)"
+    return ""
 
 
 def where(error: BaseException) -> str:

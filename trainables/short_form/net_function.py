@@ -13,7 +13,7 @@ from typing import Any
 from pydantic import BaseModel
 
 from fersweep.common.errors import hint
-from fersweep.common.text import one_line
+from fersweep.common.own_code.importing import worded
 from fersweep.trainables.protocol import TrialFailed
 
 WANTED = "want net(hparams, image_size, num_classes) for pixels, or net(hparams, num_features, num_classes)"
@@ -116,8 +116,7 @@ class Blaming:
         text = f"{type(error).__name__} {error}"
         left = isinstance(error, (MemoryError, TrialFailed)) or any(part in text for part in OUT_OF_MEMORY)
         if isinstance(error, Exception) and not left:
-            message = f"{type(error).__name__}: {one_line(error, 300)}"
-            raise ValueError(f"{self._function.line_of(error)}: {self._what}: {message}") from error
+            raise ValueError(f"{self._function.line_of(error)}: {self._what}: {worded(error)}") from error
 
 
 class _Read(dict[str, Any]):
