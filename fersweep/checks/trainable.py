@@ -143,7 +143,7 @@ class _Check:
                     raise _Wrong(f"space(trial) gives {type(hparams).__name__}: want a dict, name → value")
                 self.hparams.append(self.module.Hparams(**hparams).model_dump(mode="json"))
                 names |= trial.params.keys()
-                asked.append((trial, hparams))
+                asked.append((trial, cast("dict[str, Any]", hparams)))
             except _Wrong:
                 raise
             except Exception as error:
