@@ -83,10 +83,12 @@ def write_missing(asked: Sweep, directory: Path, storage: Storage) -> None:
 
 
 def difference(before: Code, now: Code) -> str:
-    """`3 lines added, 1 removed`."""
+    """`3 lines added, 1 removed`; `blocks.py: 3 lines added, 1 removed` where it is not in the file itself, or not in that alone."""
     added = removed = 0
     for path in sorted({*before.files, *now.files}):
         old, new = (code.files.get(path, b"").decode(errors="replace").splitlines() for code in (before, now))
         for line in difflib.ndiff(old, new):
             added, removed = added + line.startswith("+ "), removed + line.startswith("- ")
-    return f"{added} line{'s' * (added != 1)} added, {removed} removed"
+    changed = [path for path in sorted({*before.files, *now.files}) if before.sums.get(path) != now.sums.get(path)]
+    which = f"{', '.join(changed)}: " if changed != [now.asked] else ""
+    return f"{which}{added} line{'s' * (added != 1)} added, {removed} removed"

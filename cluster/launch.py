@@ -28,6 +28,7 @@ from fersweep.common import ray_connection
 from fersweep.common.display.as_json import AsJson
 from fersweep.common.errors import InputError
 from fersweep.common.files import check_name, check_writable
+from fersweep.common.own_code.code import is_own
 from fersweep.common.stores.buckets import name_of, resolved
 from fersweep.common.versions import command, installed, own_commit, own_version
 from fersweep.data_pipeline.tasks import node_arrays
@@ -43,7 +44,8 @@ from fersweep.results.record.sweep_json import Baseline, Learned, SweepJson, sto
 from fersweep.results.tracking import address as address_of_mlflow
 from fersweep.search_spaces.sweep_file.own_code import code_of
 from fersweep.search_spaces.sweep_file.schema import Stop, Sweep
-from fersweep.search_spaces.sweep_file.searched_space import distributions, fetch
+from fersweep.search_spaces.sweep_file.searched_space import distributions, fetch, some_hparams
+from fersweep.trainables import model_trial
 from fersweep.trainables.metric_trial import tried
 from fersweep.trainables.metrics import SCORES, majority_baseline
 
@@ -60,6 +62,7 @@ VERSIONS_OF = (
     "pandas",
     "pyarrow",
 )
+MOST_POINTS = 5  # at which somebody's own trainable is tried, until a model is built
 
 
 def describe(asked: Sweep, data: str | Path, home: Path) -> tuple[SweepJson, TaskArrays]:
@@ -157,6 +160,14 @@ def _tried(stop: Stop, arrays: TaskArrays) -> dict[str, float]:
     return {name: each.baseline for name, each in found.items()}
 
 
+def try_model(sweep: SweepJson, arrays: TaskArrays) -> None:
+    """Build the model of somebody's own trainable once, and say what is odd about it. InputError where that fails."""
+    if is_own(sweep.asked.trainable):
+        points = some_hparams(sweep.asked, sweep.older_points)[:MOST_POINTS]
+        for line in model_trial.tried(sweep.asked.trainable, points, arrays, sweep.fetched):
+            print(f"note: {line}", file=sys.stderr)
+
+
 def versions() -> dict[str, str]:
     """fersweep's own, and those of the packages that are there: a sweep of one framework's models does without the other."""
     return {"fersweep": own_version(), **installed(VERSIONS_OF)}
@@ -178,6 +189,7 @@ def launch(asked: Sweep, data: str | Path, home: Path, address: str | None = Non
     for line in sweep.without_faces():
         print(line, file=sys.stderr)
     sweep = sweep.model_copy(update={"fetched": fetch(asked, sweep.older_points)})
+    try_model(sweep, arrays)
     ray_connection.connect(address)
     capacity.check(asked.resources)
     check_nodes(asked.resources, arrays, None if storage.path is None else Path(home))
@@ -222,8 +234,8 @@ def dry(
     address_of_mlflow.check(
         asked.tracking.uri, asked.tracking.experiment, warn or (lambda line: print(line, file=sys.stderr))
     )
-    sweep, _ = describe(asked, data, home)
-    fetch(asked, sweep.older_points)
+    sweep, arrays = describe(asked, data, home)
+    try_model(sweep.model_copy(update={"fetched": fetch(asked, sweep.older_points)}), arrays)
     ray_connection.connect(address)
     try:
         capacity.check(asked.resources)

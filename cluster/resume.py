@@ -21,7 +21,7 @@ from fersweep.cluster.changed_code import settled, write_missing
 from fersweep.cluster.cluster_nodes import check_nodes
 from fersweep.cluster.driver.notifications import webhook
 from fersweep.cluster.driver.run_sweep import Outcome, run_sweep
-from fersweep.cluster.launch import versions
+from fersweep.cluster.launch import try_model, versions
 from fersweep.cluster.samplers import custom
 from fersweep.common import ray_connection
 from fersweep.common.errors import InputError
@@ -132,6 +132,8 @@ def resume(
         _refuse_older_scores(sweep, arrays, recorded.record)
         arrays = taught(arrays, sweep, directory)
         sweep = sweep.model_copy(update={"fetched": fetch(asked, sweep.older_points, sweep.fetched)})
+        if asked.trainable != recorded.sweep.asked.trainable:  # its code has changed
+            try_model(sweep, arrays)
         ray_connection.connect(address)
         capacity.check(asked.resources)
         check_nodes(asked.resources, arrays, None if storage.path is None else directory.parent.parent)

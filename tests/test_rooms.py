@@ -48,6 +48,7 @@ TABLE: dict[str, str] = {
     "trainables/*": "metrics batches gpu_share saved_model protocol keras_training torch_training",
     "trainables/own": "keras_training short_form",
     "trainables/metric_trial": "metrics protocol own_metrics",
+    "trainables/model_trial": "protocol short_form",
     "trainables/exports": "saved_model vectors ensemble keras_training torch_training",
     "search_spaces/*": "keras_training torch_training",
     "search_spaces/keras_training": "",

@@ -22,6 +22,7 @@ from fersweep.common.own_code import copies
 from fersweep.common.own_code.code import Code, is_own
 from fersweep.common.own_code.collect import collect, parsed
 from fersweep.common.own_code.importing import imported
+from fersweep.common.own_code.named import check_runs
 from fersweep.common.text import one_line
 from fersweep.common.untrusted import is_object
 
@@ -74,6 +75,8 @@ def load(name: str) -> ModuleType:
     module = imported(code, WHAT)
     if not callable(getattr(module, "space", None)):
         raise InputError(f"{WHAT}: {code.asked} has no function space(trial): it says which hparams are searched")
+    for part in ("space", "net", "build", "restore"):
+        check_runs(getattr(module, part, None), f"{WHAT}: {code.asked}: {part}")
     if hasattr(module, "build"):
         if lacking := [part for part in FULL if not hasattr(module, part)]:
             raise InputError(f"{WHAT}: {code.asked} has build, and lacks {', '.join(lacking)} (trainables/protocol.py)")
@@ -102,7 +105,7 @@ def _of_the_short_form(code: Code, module: ModuleType, framework: str) -> object
     except InputError:
         raise
     except ValueError as error:
-        raise InputError(f"{WHAT}: {code.asked}: {error}") from None
+        raise InputError(f"{WHAT}: {error}") from None  # which begins with the file
 
 
 def _checked(space: Callable[[Any], Any], file: str) -> Callable[[Any], dict[str, Any]]:

@@ -24,8 +24,9 @@ import numpy as np
 
 from fersweep.common.errors import InputError
 from fersweep.common.own_code.code import asked_as, split_part
-from fersweep.common.own_code.importing import place_of, said
-from fersweep.common.own_code.named import part_of, resolve_part
+from fersweep.common.own_code.importing import place_of, said, where
+from fersweep.common.own_code.named import check_runs, part_of, resolve_part
+from fersweep.common.own_code.separate import TooLong, time_limit
 from fersweep.common.text import one_line
 from fersweep.trainables.metrics import EpochMetrics, fold_metric, is_fold_metric
 from fersweep.trainables.protocol import METRICS, TrialFailed
@@ -35,6 +36,7 @@ if TYPE_CHECKING:
 
 GROUP = "fersweep.metrics"
 WHAT = "stop.metric"
+LIMIT_S = 60.0  # for one metric of an epoch of a trial; before a sweep it gets less (metric_trial.py)
 LONGEST = 60  # characters of a function's name
 TAKEN = {*METRICS, *(name.replace("val_", "val_tta_") for name in METRICS)}
 
@@ -85,9 +87,13 @@ class OwnMetric:
         if isinstance(value, bool) or not isinstance(value, numbers.Real):
             kind = "None" if value is None else f"a {type(value).__name__}"
             raise TrialFailed(f"{column(self.name)} is {kind}, and no number{place_of(self.function)}")
-        if not math.isfinite(value):
-            raise TrialFailed(f"{column(self.name)} is {float(value)}{place_of(self.function)}")
-        return float(value)
+        try:
+            number = float(value)
+        except OverflowError:
+            raise TrialFailed(f"{column(self.name)} is larger than a float can be{place_of(self.function)}") from None
+        if not math.isfinite(number):
+            raise TrialFailed(f"{column(self.name)} is {number}{place_of(self.function)}")
+        return number
 
 
 def load(name: str) -> OwnMetric:
@@ -96,6 +102,7 @@ def load(name: str) -> OwnMetric:
     if inspect.isclass(function) or not callable(function):
         kind = "a class" if inspect.isclass(function) else f"a {type(function).__name__}"
         raise InputError(f"{WHAT}: {shown(name)} is {kind}{place_of(function)}: want a function (y, probabilities)")
+    check_runs(function, f"{WHAT}: {shown(name)}")
     try:
         parameters = inspect.signature(function).parameters
     except (TypeError, ValueError):  # of a function in C
@@ -114,12 +121,17 @@ def load(name: str) -> OwnMetric:
 def of_epoch(metrics: Sequence[OwnMetric], arrays: TaskArrays, probabilities: np.ndarray) -> EpochMetrics:
     """Their values by column, of a model's answers on val, (N, C); with folds the means of the folds', and each fold's own.
 
-    Raises TrialFailed.
+    Raises TrialFailed, also where one takes longer than LIMIT_S. In the main thread.
     """
     row: EpochMetrics = {}
     for metric in metrics:
         name, y = column(metric.name), arrays.val.y
-        values = [metric.value(y[fold.val], probabilities[fold.val], arrays.classes) for fold in arrays.folds]
-        row |= {fold_metric(name, number): value for number, value in enumerate(values)}
-        row[name] = float(np.mean(values)) if values else metric.value(y, probabilities, arrays.classes)
+        try:
+            with time_limit(LIMIT_S):
+                values = [metric.value(y[fold.val], probabilities[fold.val], arrays.classes) for fold in arrays.folds]
+                value = float(np.mean(values)) if values else metric.value(y, probabilities, arrays.classes)
+        except TooLong as error:
+            raise TrialFailed(f"{name}: {error} for an epoch{where(error)}") from None
+        row |= {fold_metric(name, number): each for number, each in enumerate(values)}
+        row[name] = value
     return row

@@ -22,6 +22,7 @@ from fersweep.cluster.driver.watchdog import Watchdog
 from fersweep.cluster.search.decisions import Search
 from fersweep.cluster.worker.trial_settings import trial_settings
 from fersweep.common import ray_connection
+from fersweep.common.own_code.code import is_own
 from fersweep.data_pipeline.tasks import node_arrays
 from fersweep.data_pipeline.tasks.arrays import TaskArrays
 from fersweep.results.callbacks.processes import FINISH_S as CALLBACKS_S
@@ -75,7 +76,7 @@ def run_sweep(
         search, recorder = Search(sweep.asked, journal, sweep.history, sweep.older_points), Recorder(directory)
         notifier = Notifier(sweep.asked, journal, status_command(directory))
         callbacks = Callbacks(directory, sweep.asked, storage)
-        journal.session("started")
+        journal.session("started", **({"code": sweep.asked.trainable} if is_own(sweep.asked.trainable) else {}))
         recorder.start()
         callbacks.start()
         watchdog = Watchdog(

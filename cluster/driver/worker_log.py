@@ -25,7 +25,7 @@ NUM_LINES, LINE_LENGTH = 10, 300  # of what a process said, and again of a crash
 WAIT_S = 30.0  # for a task on another machine, whose process has to start first
 FATAL = "Fatal Python error: "
 CRASH = re.compile(rf"\*\*\* SIG\w+ received|{FATAL}")  # where the crash handlers of Ray and Python begin
-NOISE = re.compile(r":(job_id|actor_name|task_name):|PC: @|    @ |Extension modules: ")
+NOISE = re.compile(r":(job_id|actor_name|task_name):|PC: @|    @ |Extension modules: |.*: runs the code of ")
 
 
 class LastWords(NamedTuple):

@@ -13,6 +13,7 @@ from ray import tune
 from fersweep.cluster.worker.trial_session import TrialReport, TrialSession, verdict
 from fersweep.cluster.worker.trial_settings import TrialSettings
 from fersweep.common.errors import InputError
+from fersweep.common.own_code.importing import say_who_exits
 from fersweep.data_pipeline.tasks import node_arrays
 from fersweep.data_pipeline.tasks.arrays import TaskArrays
 from fersweep.data_pipeline.tasks.node_arrays import NodeArrays
@@ -35,6 +36,7 @@ class TrialActor(tune.Trainable):
         assert arrays is not None
         assert settings is not None
         gpu_share.take(settings.gpus)
+        say_who_exits()
         self._told, self._arrays, self._settings = arrays, None, settings
         self._config, self._session = config, None
 

@@ -18,7 +18,7 @@ from fersweep.cluster.worker import costs
 from fersweep.cluster.worker.resource_usage import Meter, Usage
 from fersweep.cluster.worker.trial_settings import TrialSettings
 from fersweep.common.own_code import copies
-from fersweep.common.own_code.importing import where
+from fersweep.common.own_code.importing import not_copied, where
 from fersweep.common.text import masked
 from fersweep.common.versions import own_version
 from fersweep.data_pipeline.tasks.arrays import TaskArrays
@@ -242,7 +242,8 @@ class TrialSession:
 def verdict(error: Exception) -> tuple[str, str]:
     """The status and the one-line reason that an exception gives a trial: see TrialReport."""
     lines = masked(str(error)).strip().splitlines() or [""]
-    reason = lines[0] if isinstance(error, TrialFailed) else f"{type(error).__name__}: {lines[0]}{where(error)}"
+    text = f"{lines[0]}{not_copied(error)}"
+    reason = text if isinstance(error, TrialFailed) else f"{type(error).__name__}{text and f': {text}'}{where(error)}"
     if isinstance(error, MemoryError):
         return "failed", f"out of memory: {lines[0]}".rstrip(": ")
     if isinstance(error, (TrialFailed, ValueError)):

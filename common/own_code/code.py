@@ -17,7 +17,7 @@ from typing import TypeGuard
 
 DIGITS = 12
 NAME = re.compile(rf"(?P<asked>[^@/\\]+)@(?P<digits>[0-9a-f]{{{DIGITS}}})")
-PART = re.compile(r"(?P<code>.+):(?P<part>[A-Za-z_][A-Za-z_0-9]*)")
+PART = re.compile(r"(?P<code>.+):(?P<part>[^\W\d]\w*)")
 
 
 def is_own(name: object) -> TypeGuard[str]:

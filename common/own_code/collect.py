@@ -21,8 +21,9 @@ from fersweep.common.own_code.code import DIGITS, NAME, Code
 from fersweep.common.untrusted import MB, read_regular, why
 
 MOST_BYTES, MOST_FILES = 4 * MB, 500  # of all files; code is smaller
+PACKAGES = ("torch", "torchvision", "timm", "tensorflow", "keras", "numpy", "pandas", "scipy", "sklearn", "optuna")
 FILE_NAME = re.compile(r"\w[\w .+-]*\.py")
-MODULE_NAME = re.compile(r"[A-Za-z_]\w*(\.[A-Za-z_]\w*)*")
+MODULE_NAME = re.compile(r"[^\W\d]\w*(\.[^\W\d]\w*)*")
 
 
 def collect(asked: str, what: str, beside: Path | None = None) -> Code:
@@ -50,6 +51,9 @@ def _of_file(asked: str, what: str, beside: Path | None) -> Code:
         raise InputError(
             f"{what}: {path}: the name of a file of code may hold letters, digits, spaces, and . + - _: give it such a name"
         )
+    if not path.is_absolute() and not path.exists():
+        folders = dict.fromkeys(str(folder.absolute()) for folder in (beside, Path()) if folder is not None)
+        raise InputError(f"{what}: {path} cannot be read: No such file or directory in {' or '.join(folders)}")
     main = re.sub(r"\W", "_", path.name.removesuffix(".py"))
     place = os.path.abspath(path)  # a link keeps its name: what is beside it is meant
     files = {path.name: _read(path, what)}
@@ -89,6 +93,10 @@ def _follow(files: dict[str, bytes], first: str, root: Path, what: str, only: st
                 continue
             for parent in _with_parents(dotted):
                 found = _module_path(root, parent)
+                if found is not None and only is None and top in PACKAGES:
+                    raise InputError(
+                        f"{what}: {root / found} hides the package {top}, which {path} imports: give it another name"
+                    )
                 if found is not None and found not in files:
                     files[found] = _read(root / found, what)
                     waiting.append(found)

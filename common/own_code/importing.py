@@ -12,13 +12,15 @@ import builtins
 import contextlib
 import importlib
 import importlib.util
+import inspect
+import os
 import re
 import sys
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from importlib.abc import Loader, MetaPathFinder
 from importlib.machinery import ModuleSpec
-from types import ModuleType
-from typing import Any
+from types import FrameType, ModuleType
+from typing import Any, NoReturn
 
 from fersweep.common.errors import InputError
 from fersweep.common.own_code.code import DIGITS, Code
@@ -44,7 +46,7 @@ def imported(code: Code, what: str) -> ModuleType:
     if _FINDER not in sys.meta_path:
         sys.meta_path.append(_FINDER)
     try:
-        with contextlib.redirect_stdout(sys.stderr):
+        with contextlib.redirect_stdout(sys.stderr), _exits_raise():
             return importlib.import_module(main)
     except (Exception, SystemExit) as error:
         for name in [name for name in sys.modules if name == package or name.startswith(f"{package}.")]:
@@ -67,7 +69,20 @@ def say(code: Code, what: str) -> None:
 
 def said(error: BaseException) -> str:
     """An error of somebody's code, and where in that code it was raised, in one line."""
-    return f"{type(error).__name__}: {one_line(error, 300)}{where(error)}"
+    return f"{worded(error)}{where(error)}"
+
+
+def worded(error: BaseException) -> str:
+    """Its kind and, where it has one, its text, in one line."""
+    text = f"{one_line(error, 300)}{not_copied(error)}"
+    return f"{type(error).__name__}: {text}" if text else type(error).__name__
+
+
+def not_copied(error: BaseException) -> str:
+    """Of an error over a data file beside own code: why it is not there. Empty for other errors."""
+    if isinstance(error, FileNotFoundError) and _PLACE.match(str(error.filename)):
+        return " (of own code .py files alone are copied: name a data file by a path that all machines see)"
+    return ""
 
 
 def where(error: BaseException) -> str:
@@ -78,6 +93,37 @@ def where(error: BaseException) -> str:
             place = f" ({match['path']}, line {trace.tb_lineno})"
         trace = trace.tb_next
     return place
+
+
+@contextlib.contextmanager
+def _exits_raise() -> Iterator[None]:
+    """In the block `os._exit` is `sys.exit`: this process is not the code's to end without a word."""
+    leave, os._exit = os._exit, sys.exit
+    try:
+        yield
+    finally:
+        os._exit = leave
+
+
+def say_who_exits() -> None:
+    """Have `os._exit` say where in own code it was called, before it ends this process without another word."""
+    leave = os._exit
+
+    def said_exit(status: int) -> NoReturn:
+        if place := _place_in(inspect.currentframe()):
+            print(f"os._exit({status}) was called{place}", file=sys.stderr, flush=True)
+        leave(status)
+
+    os._exit = said_exit
+
+
+def _place_in(frame: FrameType | None) -> str:
+    """Where in own code the innermost frame of a stack is, as `where`."""
+    while frame is not None:
+        if (match := _PLACE.fullmatch(frame.f_code.co_filename)) is not None:
+            return f" ({match['path']}, line {frame.f_lineno})"
+        frame = frame.f_back
+    return ""
 
 
 def place_of(part: Any) -> str:

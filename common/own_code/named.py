@@ -6,6 +6,7 @@ part_of(name, "stop.metric")                                                    
 
 from __future__ import annotations
 
+import inspect
 from importlib.metadata import entry_points
 from pathlib import Path
 from typing import Any
@@ -14,7 +15,7 @@ from fersweep.common.errors import InputError, hint
 from fersweep.common.own_code import copies
 from fersweep.common.own_code.code import PART, is_own_part, split_part
 from fersweep.common.own_code.collect import collect
-from fersweep.common.own_code.importing import imported
+from fersweep.common.own_code.importing import imported, place_of
 
 
 def resolve_part(asked: str, what: str, group: str, kind: str, beside: Path | None = None) -> str:
@@ -51,3 +52,11 @@ def part_of(name: str, what: str) -> Any:
             f"{what}: {code.asked} has no {part}; {hint(part, known, 'it has') if known else 'it has none'}"
         )
     return getattr(module, part)
+
+
+def check_runs(function: object, what: str) -> None:
+    """Raises InputError where to call it runs none of it: an `async def`, or a function with `yield`."""
+    if inspect.iscoroutinefunction(function) or inspect.isasyncgenfunction(function):
+        raise InputError(f"{what} is an `async def`{place_of(function)}, which nobody awaits: want a plain def")
+    if inspect.isgeneratorfunction(function):
+        raise InputError(f"{what} has a `yield`{place_of(function)}, so that a call runs none of it: want return")

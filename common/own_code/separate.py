@@ -20,6 +20,7 @@ from types import FrameType
 from typing import Any
 
 from fersweep.common.errors import InputError
+from fersweep.common.own_code.importing import say_who_exits
 from fersweep.common.processes import environment, module_command
 from fersweep.common.text import one_line
 from fersweep.common.untrusted import MB, is_object, parse_json
@@ -74,6 +75,8 @@ def reply(answer_of: Callable[[Any], Any]) -> None:
     stdout = os.dup(1)
     os.dup2(2, 1)
     request = parse_json(sys.stdin.buffer.read())
+    leave = os._exit
+    say_who_exits()
     try:
         answer = {"answer": answer_of(request)}
     except InputError as error:
@@ -82,7 +85,7 @@ def reply(answer_of: Callable[[Any], Any]) -> None:
         file.write(json.dumps(answer).encode())
     sys.stdout.flush()
     sys.stderr.flush()
-    os._exit(0)  # threads of its libraries are not waited for
+    leave(0)  # threads of its libraries are not waited for
 
 
 @contextlib.contextmanager

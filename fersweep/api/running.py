@@ -19,6 +19,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from fersweep.api.settings import say
+from fersweep.common.own_code.code import is_own
 from fersweep.common.versions import call
 
 if TYPE_CHECKING:
@@ -35,7 +36,8 @@ class EndedEarly(BaseException):
         state: "failed" or "interrupted", as `fersweep.status` says it.
         error: what went wrong, where something did.
         signal: number of the signal that asked for it, where one did.
-        all_failed: every trial failed: `retry_failed=True` runs them once more.
+        all_failed: every trial failed: `retry_failed=True` runs them once more, with `accept_code=True` of a trainable of one's
+            own that was mended.
         resume: the call that goes on with it.
     """
 
@@ -48,10 +50,13 @@ class EndedEarly(BaseException):
         all_failed: bool = False,
         address: str | None = None,
     ):
+        from fersweep.results.record.sweep_json import read_sweep_json
+
         self.directory, self.state, self.error, self.signal = directory, state, error, signal
         self.all_failed = all_failed
         home = directory.parent.parent
-        more: dict[str, Any] = {"retry_failed": all_failed, "address": address}
+        own = all_failed and is_own(read_sweep_json(directory).asked.trainable)
+        more: dict[str, Any] = {"retry_failed": all_failed, "accept_code": own, "address": address}
         if home.resolve() != Path("runs").resolve():
             more = {"home": str(home), **more}
         self.resume = call("resume", directory.name, **more)

@@ -8,11 +8,12 @@ from __future__ import annotations
 
 import tempfile
 import time
+import warnings
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import replace
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, Literal, cast
+from typing import Any, Literal, cast
 
 import numpy as np
 
@@ -30,9 +31,6 @@ from fersweep.data_pipeline.tasks.spec import TaskSpec
 from fersweep.data_pipeline.tasks.task import Task
 from fersweep.trainables.metrics import confusion, scores
 from fersweep.trainables.protocol import METRICS, TrialFailed
-
-if TYPE_CHECKING:
-    pass
 
 NUM_POINTS = 50  # of the space that are drawn
 NUM_EPOCHS = 3
@@ -87,6 +85,13 @@ class _Check:
         self.hparams: list[dict[str, Any]] = []
 
     def run(self) -> None:
+        with warnings.catch_warnings(record=True) as heard:
+            self._run()
+        file = asked_as(self.name)
+        for text in dict.fromkeys(one_line(each.message, 300).removeprefix(f"{file}: ") for each in heard):
+            self._found("warning", "doubtful", text)
+
+    def _run(self) -> None:
         with self._step("space"):
             self._right("space", self._space())
         if not self.hparams:
@@ -130,6 +135,7 @@ class _Check:
         optuna.logging.set_verbosity(optuna.logging.WARNING)
         study = optuna.create_study(sampler=optuna.samplers.RandomSampler(seed=0))
         space, refused, reason, names = search_spaces.load(self.name).space, 0, "", set[str]()
+        asked: list[tuple[Any, Any]] = []
         for trial in (study.ask() for _ in range(NUM_POINTS)):
             try:
                 hparams = space(trial)
@@ -137,6 +143,7 @@ class _Check:
                     raise _Wrong(f"space(trial) gives {type(hparams).__name__}: want a dict, name → value")
                 self.hparams.append(self.module.Hparams(**hparams).model_dump(mode="json"))
                 names |= trial.params.keys()
+                asked.append((trial, cast("dict[str, Any]", hparams)))
             except _Wrong:
                 raise
             except Exception as error:
@@ -146,6 +153,9 @@ class _Check:
         if refused:
             text = f"{refused} of {NUM_POINTS} random points give hparams that are refused: {reason}"
             self._found("space", "doubtful" if refused < NUM_POINTS / 2 else "wrong", text)
+        if any(_again(space, trial) != hparams for trial, hparams in asked):
+            text = "the same point gives other hparams when it is asked for again: draw all that is random with trial.suggest_…"
+            self._found("space", "doubtful", text)
         if not names:
             raise _Wrong("it draws nothing: each trial would be the same; want trial.suggest_float(…), …")
         return f"{NUM_POINTS - refused} random points can be used; searched: {', '.join(sorted(names))}"
@@ -339,6 +349,16 @@ class _Check:
                 except (InputError, RuntimeError) as error:
                     raise _Wrong(f"{suffix}: {one_line(error, 300)}") from None
         return f"{', '.join(formats)}: the files answer as the model does"
+
+
+def _again(space: Any, trial: Any) -> Any:
+    """What it gives for the point of a trial that it has drawn; None where it wants another point."""
+    import optuna
+
+    try:
+        return space(optuna.trial.FixedTrial(trial.params))
+    except Exception:
+        return None
 
 
 def _numbers(rows: list[dict[str, float]]) -> list[dict[str, float]]:

@@ -169,7 +169,8 @@ def report(ended: Iterator[Outcome], as_json: bool, home: Path, address: str | N
     """
     from fersweep.api.running import SweepFailed, SweepInterrupted, SweepStopped
     from fersweep.common.text import shell
-    from fersweep.results.record.home import resume_command
+    from fersweep.results.record.home import resume_command, retry_options
+    from fersweep.results.record.sweep_json import read_sweep_json
 
     try:
         for outcome in ended:
@@ -177,7 +178,7 @@ def report(ended: Iterator[Outcome], as_json: bool, home: Path, address: str | N
     except (SweepFailed, SweepStopped, SweepInterrupted) as early:
         again = resume_command(early.directory)
         again += f" {shell('--address', address)}" if address else ""
-        again += " --retry-failed" if early.all_failed else ""
+        again += f" {retry_options(read_sweep_json(early.directory).asked.trainable)}" if early.all_failed else ""
         if early.error is not None:
             complain(early.error, 1)
         say(f"{early.state}; nothing is lost; go on with: {again}")

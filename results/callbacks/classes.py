@@ -11,7 +11,7 @@ from typing import Any
 from fersweep.common.errors import InputError, hint
 from fersweep.common.own_code import copies
 from fersweep.common.own_code.importing import place_of, said, say, where
-from fersweep.common.own_code.named import part_of
+from fersweep.common.own_code.named import check_runs, part_of
 from fersweep.common.own_code.separate import TooLong, ask, reply, time_limit
 from fersweep.results.callbacks.facts import METHODS
 from fersweep.search_spaces.sweep_file.own_code import CALLBACKS, code_of
@@ -59,6 +59,7 @@ def load(callback: Callback) -> type[Any]:
         near = f" ({hint(own[0], METHODS)})" if len(own) == 1 else ""
         raise InputError(f"{what} has none of the methods {', '.join(METHODS)}{near}")
     for name, method in methods.items():
+        check_runs(method, f"{what}: {name}")
         try:
             inspect.signature(method).bind(None, *METHODS[name])
         except TypeError as error:

@@ -72,12 +72,17 @@ def behind(sweep_dir: Path, key: str) -> int:
         return 0
 
 
+def not_delivered(late: int) -> str:
+    """`3 events were not delivered`."""
+    return f"{late} event{'s were' if late > 1 else ' was'} not delivered"
+
+
 def trouble(sweep_dir: Path, asked: Sweep, running: bool) -> list[str]:
     """Lines on callbacks that have failed, or, of a sweep that is not `running`, lack something."""
     lines: list[str] = []
     for key, callback in keyed(asked).items():
         said, late = read(sweep_dir, key).said, 0 if running else behind(sweep_dir, key)
-        parts = [f"{late} events were not delivered; made good by: {sync_command(sweep_dir)}"] if late else []
+        parts = [f"{not_delivered(late)}; made good by: {sync_command(sweep_dir)}"] if late else []
         if said:
             more = f", and {len(said) - 1} more" if len(said) > 1 else ""
             parts.append(f"{said[0]}{more} ({LOG} in the sweep's directory)")

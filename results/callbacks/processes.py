@@ -79,7 +79,7 @@ class Callbacks:
         for key, callback in self._callbacks.items():
             if late := delivered.behind(self._dir, key):
                 made_good = f"made good by: {delivered.sync_command(self._dir)}"
-                lines.append(f"callbacks: {callback.shown}: {late} events were not delivered; {made_good}")
+                lines.append(f"callbacks: {callback.shown}: {delivered.not_delivered(late)}; {made_good}")
             self._keep(key)
         return lines
 

@@ -83,7 +83,8 @@ class SweepTrials:
         total_epochs: of all trials.
         hparams: those that all trials have in common.
         score: which of SCORES decides what is noise.
-        notes: classes without faces, and what that means; whether no trial keeps to the constraints.
+        notes: classes without faces, and what that means; which trials were trained with which version of somebody's own code;
+            whether no trial keeps to the constraints.
         objectives: metric → max or min; one or more.
         constraints: as the sweep file has them.
         front: None: of one objective, or there is none yet.

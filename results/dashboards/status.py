@@ -22,6 +22,7 @@ from fersweep.results.record.home import (
     refresh,
     refuse_missing_journal,
     resume_command,
+    retry_options,
     sweep_directories,
 )
 from fersweep.results.record.journal import SweepRecord, read_events
@@ -83,6 +84,7 @@ class SweepStatus:
         planned: how long the sweep was planned to take, and how long it took, in words; once it has finished.
         storage: its bucket.
         mlflow: what MLflow lacks of it: what is late, what it refuses for good; None: nothing.
+        code: which trials were trained with which version of somebody's own code, where that has changed.
         callbacks: lines on those that failed, or lack events.
         sync: whether MLflow is level with the journal; filled by `sync`.
     """
@@ -112,6 +114,7 @@ class SweepStatus:
     storage: str | None = None
     mlflow: str | None = None
     callbacks: list[str] = field(default_factory=list[str])
+    code: str | None = None
     sync: str | None = None
 
     @property
@@ -189,7 +192,7 @@ def _read(directory: Path, num_bytes: int) -> SweepStatus:
     all_failed = record.all_failed() if record.derived(SearchTotals).num_ended >= num_trials else None
     if state == "finished" and all_failed:  # an older version's
         state, reason = "failed", all_failed
-    retry = " --retry-failed" if all_failed else ""
+    retry = f" {retry_options(sweep.asked.trainable)}" if all_failed else ""
     seen_at = max(filter(None, (replay.last_event_at, beat(directory))), default=None)
     parts, judged = spending(record, sweep.asked), final(record, sweep.asked)
     spent = next((part.reason for part in parts if part.reached), None)
@@ -222,6 +225,7 @@ def _read(directory: Path, num_bytes: int) -> SweepStatus:
         storage=sweep.asked.storage,
         mlflow=recorded(directory, record, running=state == "running"),
         callbacks=trouble(directory, sweep.asked, running=state == "running"),
+        code=record.of_code(),
     )
 
 

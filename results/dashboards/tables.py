@@ -43,6 +43,7 @@ def render(sweeps: Sequence[SweepStatus], home: Path) -> RenderableType:
             _planned(sweep),
             _mlflow(sweep),
             *_callbacks(sweep),
+            f"{sweep.sweep}: {printable(sweep.code)}" if sweep.code else "",
             _next(sweep),
         )
         if line

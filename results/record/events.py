@@ -33,7 +33,7 @@ def parse_event(line: bytes) -> Event:
         raise ValueError("`time` is missing, or no time")
     if kind == "session":
         _check(event, "action", str)
-        _check_each(event, str, "host", "reason")
+        _check_each(event, str, "host", "reason", "code")
         _check_each(event, int, "pid")
         return event
     if kind in KINDS or "trial" in event:

@@ -16,6 +16,7 @@ from pathlib import Path
 from fersweep.common.errors import InputError
 from fersweep.common.files import check_name, check_writable, lock, write_whole
 from fersweep.common.own_code import copies
+from fersweep.common.own_code.code import is_own
 from fersweep.common.text import masked, one_line, shell
 from fersweep.common.untrusted import MB, is_object, is_plain_name, parse_json, read_regular
 from fersweep.results.record import journal
@@ -322,6 +323,11 @@ def status_command(sweep_dir: Path) -> str:
 def resume_command(sweep_dir: Path) -> str:
     """The command that goes on with a sweep."""
     return _command("resume", sweep_dir)
+
+
+def retry_options(trainable: str) -> str:
+    """Options of `resume` that run failed trials once more; somebody's own trainable was mended before."""
+    return f"--retry-failed{' --accept-code' * is_own(trainable)}"
 
 
 def _command(verb: str, sweep_dir: Path) -> str:

@@ -4,7 +4,7 @@
 else hears of the event. The Optuna study, the scheduler's rungs and the MLflow runs are made of it: they are rebuilt by
 replaying the events in order and never hold anything that is not here.
 
-Events: `session` (a driver started, was interrupted, finished), `sampled` (a trial got its hparams; `suggest_s`: how long its suggestion took; `attrs`: what the sampler keeps; `repeat`: of a finalist, with which of its seeds; `refused`: why its hparams cannot be built), `report` (a trial
+Events: `session` (a driver started, was interrupted, finished; `code`: which version of a trainable of somebody's own it trains with), `sampled` (a trial got its hparams; `suggest_s`: how long its suggestion took; `attrs`: what the sampler keeps; `repeat`: of a finalist, with which of its seeds; `refused`: why its hparams cannot be built), `report` (a trial
 trained one or more epochs; `worker`: what its process used; `costs`: what its model costs, measured once), `fault` (an attempt at a trial broke off, or its checkpoint
 was damaged; the trial goes on; `log`: the last lines that a process wrote before it died), `ended` (a trial finished, was stopped by the scheduler, or failed), `reopened` (an ended trial
 runs again: more epochs, or a failed one once more). Of PBT alone: `compared` (at `at_epoch` a trial was compared with `among` that
@@ -44,6 +44,7 @@ from fersweep.results.record.trial_record import trial_name as trial_name
 from fersweep.search_spaces.sweep_file.space.choices import drawn_distribution, drawn_params
 
 LONGEST_LINE = 64 * MB
+MOST_SPANS = 8  # of trials' numbers in a line
 OF_A_TRIAL = ("report", "fault", "ended", "reopened", "compared", "exploited")  # that was sampled before
 
 D = TypeVar("D", bound=Derived)
@@ -56,6 +57,7 @@ class SweepRecord:
     trials: dict[int, TrialRecord] = field(default_factory=dict)
     action: str | None = None
     sessions: int = 0
+    code: str | None = None  # of somebody's own trainable, with which trials are trained from now on
     unjudged: tuple[int, int] | None = None  # the last event, if it is a report: its trial, and its epochs before
     spent: Spent = field(default_factory=Spent, repr=False, compare=False)
     _derived: dict[tuple[Any, ...], Derived] = field(default_factory=dict, repr=False, compare=False)
@@ -65,7 +67,8 @@ class SweepRecord:
         kind = event["event"]
         if kind == "session":
             self.action = event["action"]
-            self.sessions += event["action"] == "started"
+            if event["action"] == "started":
+                self.sessions, self.code = self.sessions + 1, event.get("code")
             self.spent.hear(event, None)
             return
         self.unjudged = None
@@ -107,6 +110,8 @@ class SweepRecord:
                 trial.costs = {sys.intern(name): float(value) for name, value in event["costs"].items()}
             if trial.num_epochs > before:
                 trial.reports.append(Report(event["time"], trial.num_epochs, WorkerUsage.of(event)))
+                if self.code is not None and self.code not in trial.codes:
+                    trial.codes = (*trial.codes, self.code)
         elif kind == "fault":
             trial.retries += event["kind"] == "trial"
             trial.lost += event["kind"] == "infrastructure"
@@ -189,10 +194,33 @@ class SweepRecord:
             return f"its one trial failed: {next(iter(self.trials.values())).reason}"
         return f"all {len(self.trials)} trials failed; {self.commonest_failure()}"
 
+    def of_code(self) -> str | None:
+        """A line on which trials were trained with which version of somebody's own code; None where there is one version."""
+        trained: dict[tuple[str, ...], list[int]] = {}
+        for trial in self.trials.values():
+            if trial.codes:
+                trained.setdefault(trial.codes, []).append(trial.number)
+        if len(trained) < 2 and not any(len(codes) > 1 for codes in trained):
+            return None
+        each = (f"{' and then '.join(codes)}: {_those(numbers)}" for codes, numbers in trained.items())
+        return f"the code changed while the sweep ran: {'; '.join(each)}"
+
     def count(self, repeats: bool = True) -> dict[str, int]:
         """Number of trials by state; `repeats`: with those of finalists."""
         states = self.derived(Totals if repeats else SearchTotals).states
         return {state: states[state] for state in STATES}
+
+
+def _those(numbers: list[int]) -> str:
+    """`9 trials (0000 to 0007, 0009)`."""
+    spans: list[list[int]] = []
+    for number in numbers:
+        if spans and spans[-1][-1] == number - 1:
+            spans[-1] = [spans[-1][0], number]
+        else:
+            spans.append([number])
+    shown = ", ".join(" to ".join(map(trial_name, span)) for span in spans[:MOST_SPANS])
+    return f"{len(numbers)} trial{'s' * (len(numbers) > 1)} ({shown}{', …' * (len(spans) > MOST_SPANS)})"
 
 
 def _shared(event: Event) -> dict[str, str]:

@@ -15,7 +15,7 @@ import numpy as np
 
 from fersweep.common.errors import InputError
 from fersweep.results.record import checkpoints, journal
-from fersweep.results.record.home import refuse_missing_journal
+from fersweep.results.record.home import refuse_missing_journal, retry_options
 from fersweep.results.record.journal import Row, SweepRecord, TrialRecord
 from fersweep.results.record.ranking.finalists import Final, final
 from fersweep.results.record.ranking.front import Front, front_of
@@ -141,7 +141,8 @@ class RecordedSweep:
         if number in self.record.trials:
             if (trial := self.record.trials[number]).state == "failed":
                 raise InputError(
-                    f"trial {number} of sweep {name!r} failed: {trial.reason}; `resume --retry-failed` runs it once more"
+                    f"trial {number} of sweep {name!r} failed: {trial.reason}; `resume "
+                    f"{retry_options(self.sweep.asked.trainable)}` runs it once more"
                 )
             kept = [trial.name for trial in self.kept_trials() if trial.repeat_of is None]
             raise InputError(

@@ -223,6 +223,7 @@ class TrialRecord:
     repeat_of: int | None = None  # the trial whose point it runs again, as a finalist,
     seed_index: int | None = None  # and as which of its seeds, from 1 on; that trial's own is 0
 
+    codes: tuple[str, ...] = ()  # of somebody's own trainable: with which versions it was trained, the first first
     exploits: list[Stretch] = field(default_factory=list[Stretch])  # ascending
     compared_at: int = 0  # the last epoch at which PBT has compared it with others
 

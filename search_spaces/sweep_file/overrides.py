@@ -7,13 +7,14 @@ from typing import Any
 
 from fersweep.common.errors import InputError
 from fersweep.common.text import SECRET_NAME
+from fersweep.common.untrusted import is_object
 from fersweep.search_spaces.sweep_file import yaml_file
 
 
 def change(content: dict[str, Any], override: str) -> None:
     """Apply `key.path=value`, the value read as YAML, to the content of a sweep file. Raises InputError."""
     key, equals, text = override.partition("=")
-    if not equals or not re.fullmatch(r"[a-z_0-9]+(\.[A-Za-z_0-9]+)*", key):
+    if not equals or not re.fullmatch(r"[a-z_0-9]+(\.\w+)*", key):
         raise InputError(f"--set {shown(override)!r}: want KEY.PATH=VALUE, e.g. stop.max_epochs=20")
     try:
         value = yaml_file.load(text)
@@ -23,6 +24,16 @@ def change(content: dict[str, Any], override: str) -> None:
             raise InputError(f"{what}: not a YAML value") from None
         raise InputError(f"{what}: {text!r} is not a YAML value: {error}") from None
     put(content, key.split("."), value)
+
+
+def drop(content: dict[str, Any], key: str) -> None:
+    """Take out of a sweep file's content what an override of `key.path` replaces, so that nobody looks for its code."""
+    *path, last = key.split(".")
+    part: Any = content
+    for name in path:
+        part = part.get(name) if is_object(part) else None
+    if is_object(part):
+        part.pop(last, None)
 
 
 def shown(override: str) -> str:

@@ -16,7 +16,7 @@ from fersweep.common.own_code import copies
 from fersweep.search_spaces.sweep_file import yaml_file
 from fersweep.search_spaces.sweep_file.consistency import refuse_contradictions, refuse_secrets
 from fersweep.search_spaces.sweep_file.consistency import replaced as replaced_by
-from fersweep.search_spaces.sweep_file.overrides import change, put, shown
+from fersweep.search_spaces.sweep_file.overrides import change, drop, put, shown
 from fersweep.search_spaces.sweep_file.own_code import resolve
 from fersweep.search_spaces.sweep_file.population import check_population
 from fersweep.search_spaces.sweep_file.problems import first_problem
@@ -33,7 +33,8 @@ def read_sweep(asked: str | Path | Mapping[str, Any], overrides: Sequence[str], 
 
     Args:
         asked: a path, the name of a file in search_spaces/recipes, or the content of a sweep file.
-        overrides: `key.path=value`, the value read as YAML.
+        overrides: `key.path=value`, the value read as YAML. Own code that one names is looked for in the working directory,
+            that of the file beside it first.
         replaced: `key__path=value` that wins over both where it is not None (the command line's own options).
     """
     if isinstance(asked, Mapping):
@@ -76,13 +77,15 @@ def _checked(
     fields = cast(dict[str, Any], content)
     if beside is not None:
         copies.note(beside)  # a job's sweep file has its own code beside it
+    keys, given = [override.partition("=")[0] for override in overrides], dict[str, str]()
+    for key in keys:
+        drop(fields, key)
     _resolve(fields, what, {}, beside)
+    _change(fields, [override for override in overrides if override.startswith("trainable=")], given)
+    _resolve(fields, what, given, None)
     _spread_lists(fields, what, {})
-    given: dict[str, str] = {}
-    replaced_by(fields, [override.partition("=")[0] for override in overrides])
-    for override in overrides:
-        change(fields, override)
-        given[override.partition("=")[0]] = f"--set {shown(override)}"
+    replaced_by(fields, keys)
+    _change(fields, overrides, given)
     _resolve(fields, what, given, None)
     _spread_lists(fields, what, given)
     for key, value in replaced.items():
@@ -98,6 +101,12 @@ def _checked(
     except ValueError as error:
         raise _blamed(error, what, given) from None
     return sweep
+
+
+def _change(content: dict[str, Any], overrides: Sequence[str], given: dict[str, str]) -> None:
+    for override in overrides:
+        change(content, override)
+        given[override.partition("=")[0]] = f"--set {shown(override)}"
 
 
 def _resolve(content: dict[str, Any], origin: str, given: dict[str, str], beside: Path | None) -> None:

@@ -202,16 +202,20 @@ def fetch(sweep: Sweep, older: Sequence[NamedPoint] = (), before: dict[str, str]
     It gets the hparams of random points and of the first trials. `older`: see first_points. `before`: what the sweep got
     when it was launched, which must be the same. Raises InputError.
     """
-    from optuna.trial import FixedTrial
-
     module = trainables.load(sweep.trainable)
     if not hasattr(module, "fetch"):
         return {}
     trainables.expect(sweep.trainable, before or {})
-    drawn = _probes(sweep).hparams
+    return {**(before or {}), **(module.fetch(some_hparams(sweep, older)) or {})}
+
+
+def some_hparams(sweep: Sweep, older: Sequence[NamedPoint] = ()) -> list[dict[str, Any]]:
+    """Those of the first trials, and of random points. `older`: see first_points."""
+    from optuna.trial import FixedTrial
+
     first = [sample_space(sweep, FixedTrial(params)) for _, params in first_points(sweep, older)]
-    each = {json.dumps(hparams, sort_keys=True): hparams for hparams in [*drawn, *first]}
-    return {**(before or {}), **(module.fetch(list(each.values())) or {})}
+    each = {json.dumps(hparams, sort_keys=True): hparams for hparams in [*first, *_probes(sweep).hparams]}
+    return list(each.values())
 
 
 def _probes(sweep: Sweep) -> _Probes:

@@ -208,7 +208,7 @@ PYTHONS_CRASH = "Fatal Python error: Aborted", "", "Stack (most recent call firs
         ([":actor_name:A", *PYTHONS_CRASH], "", " (Aborted)", '  File "x.py", line 3 in build'),
         (["\x1b[31mno\x1b[0m\u202elicence"], "exit code 3", r" (exit code 3); its last line: no\u202elicence", r"no\u202elicence"),
         ([*map(str, range(99)), "x" * 999], "", f"; its last line: {'x' * 299}…", f"{'x' * 299}…"),
-        ([":job_id:01", ""], "", " without a word: killed from outside, e.g. for want of memory, or ended by native code", None),
+        ([":job_id:01", "m: runs the code of m.py (sha256 00)"], "", " without a word: killed from outside, e.g. for want of memory, or ended by native code", None),
     ],
 )  # fmt: skip
 def test_the_last_words_of_a_process(log: list[str], exit_code: str, cause: str, last: str | None) -> None:

@@ -76,7 +76,9 @@ REFUSED: dict[str, tuple[str | bytes, str, str, str]] = {  # m.py, in `stop`, ot
     "raises at import": ("import no_such_thing", "metric: m.py:cost", "", "No module named 'no_such_thing' (m.py, line 1)"),
     "exits": (body("import sys", "sys.exit(0)"), "metric: m.py:cost", "", "SystemExit: 0 (m.py, line 3)"),
     "exits at import": ("raise SystemExit(1)", "metric: m.py:cost", "", "cannot be imported: SystemExit: 1"),
-    "ends the process": (body("import os", "os._exit(7)"), "metric: m.py:cost", "", "it ended the process that tried it (exit code 7)"),
+    "ends the process": (body("import os", "os._exit(7)"), "metric: m.py:cost", "", "it ended the process that tried it (exit code 7): os._exit(7) was called (m.py, line 3)"),
+    "async": (f"async {body('return 0.5')}", "metric: m.py:cost", "", "m.py:cost is an `async def` (m.py, line 1), which nobody awaits"),
+    "an async method": ("class A:\n    async def ended(self, trial): ...", "metric: val_loss", "callbacks: m.py:A", "m.py:A: ended is an `async def` (m.py, line 2)"),
     "endless": (body(ENDLESS), "metric: m.py:cost", "", "faces of val, and it is computed after each epoch (m.py, line 2)"),
     "endless at import": (ENDLESS, "metric: m.py:cost", "", "to be imported (m.py, line 1)"),
     "changes y": (body("y[:] = 0", "return probabilities.max()"), "metric: m.py:cost", "", "it changes its y, which it must not (m.py, line 1)"),
@@ -210,14 +212,17 @@ def test_with_folds_it_is_the_mean_of_each_folds(begin: Callable[..., TrialSessi
     ("line", "reason"),
     [
         ("return float('inf') if len(CALLS) > 1 else 0.5", "val_cost is inf (m.py, line 2)"),
+        ("return 10**400 if len(CALLS) > 1 else 0.5", "val_cost is larger than a float can be (m.py, line 2)"),
+        ("while len(CALLS) > 1: pass", "val_cost: it takes longer than 0.2 s for an epoch (m.py, line 4)"),
         ("return 1 / (2 - len(CALLS))", "val_cost: ZeroDivisionError: division by zero (m.py, line 4)"),
         ("raise SystemExit(3) if len(CALLS) > 1 else ValueError('so')", "val_cost: ValueError: so (m.py, line 4)"),
     ],
 )
 def test_a_trial_fails_and_says_where(
-    begin: Callable[..., TrialSession], tiny_dataset: Path, line: str, reason: str
+    begin: Callable[..., TrialSession], tiny_dataset: Path, line: str, reason: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    session = begin(f"CALLS = []\n{body('CALLS.append(1)', line)}", tiny_dataset)
+    monkeypatch.setattr(own_metrics, "LIMIT_S", 0.2)
+    session = begin(f"CALLS = []\n{body('CALLS.append(1)', line, 'return 0.5')}", tiny_dataset)
     reports = [session.run()]
     while reports[-1].status == "running":
         reports.append(session.run())

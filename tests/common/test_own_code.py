@@ -9,6 +9,7 @@ from pathlib import Path
 
 import pytest
 
+from fersweep.cluster.changed_code import difference
 from fersweep.common.errors import InputError
 from fersweep.common.own_code import copies
 from fersweep.common.own_code.code import Code
@@ -141,6 +142,13 @@ def test_a_damaged_copy_is_refused(tmp_path: Path, damage: str) -> None:
         (b"def f(:", "line 1 is no Python"),
         (b"\x00\x01", "is no Python"),
         (b"raise ValueError('not today')", r"cannot be imported: ValueError: not today \(m.py, line 1\)"),
+        (b"raise MemoryError", r"cannot be imported: MemoryError \(m.py, line 1\)$"),
+        (
+            b"from pathlib import Path\nopen(Path(__file__).parent / 'x.csv')",
+            r"x.csv' \(of own code .py files alone are copied: .* \(m.py, line 2\)",
+        ),
+        (b"import os; os._exit(0)", r"cannot be imported: SystemExit: 0 \(m.py, line 1\)"),
+        (b"import torch.nn", r"torch.py hides the package torch, which m.py imports: give it another name"),
         (b"import sys; sys.exit(3)", "cannot be imported: SystemExit"),
         (b"import nowhere_to_be_found", "cannot be imported: ModuleNotFoundError"),
         pytest.param(b"x" * (5 * 2**20), "larger than 4 MiB", id="large"),
@@ -148,6 +156,7 @@ def test_a_damaged_copy_is_refused(tmp_path: Path, damage: str) -> None:
 )
 def test_bad_code_is_refused_in_one_line(tmp_path: Path, content: bytes, message: str) -> None:
     (tmp_path / "m.py").write_bytes(content)
+    (tmp_path / "torch.py").touch()
     with pytest.raises(InputError, match=message) as refused:
         imported(collect(str(tmp_path / "m.py"), "trainable"), "trainable")
     assert "\n" not in str(refused.value)
@@ -160,3 +169,15 @@ def test_what_it_prints_is_no_result(tmp_path: Path, capsys: pytest.CaptureFixtu
     assert said.out == ""
     assert "trainable: runs the code of m.py (sha256 " in said.err
     assert "hello" in said.err
+
+
+def test_what_has_changed_is_named() -> None:
+    before = Code("m.py", "m", {"m.py": b"import n\n", "n.py": b"X = 1\n"})
+    assert (
+        difference(before, Code("m.py", "m", {"m.py": b"import n\n\n", "n.py": b"X = 1\n"}))
+        == "1 line added, 0 removed"
+    )
+    assert (
+        difference(before, Code("m.py", "m", {"m.py": b"import n\n", "n.py": b"X = 2\n"}))
+        == "n.py: 1 line added, 1 removed"
+    )

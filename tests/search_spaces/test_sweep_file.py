@@ -240,3 +240,33 @@ def test_hparams_are_named_as_a_sweep_file_names_them() -> None:
     changes = [f"space.fix.{name}={json.dumps(named[name])}" for name in sorted(fixed)]
     assert sample_space(read_sweep("quick", ["space={}", *changes]), optuna.trial.FixedTrial({})) == hparams
     assert named_as_in_a_sweep_file(sweep, {}, {"units": [1]}) == {"units": [1]}, "its space has changed since"
+
+
+METRIC = "def größe(y, probabilities):\n    return 0.5\n"
+
+
+def test_an_override_replaces_the_files_own_code_before_anybody_looks_for_it(tmp_path: Path) -> None:
+    file = tmp_path / "s.yaml"
+    file.write_text(
+        "trainable: gone.py\nstop: {metric: gone.py:cost, mode: max, max_epochs: 4, grace_epochs: 1}\ncallbacks: gone.py:A\n"
+    )
+    sweep = read_sweep(file, ["stop.metric=val_accuracy", "callbacks=[]", "trainable=curve"])
+    assert (sweep.trainable, sweep.stop.metric, sweep.stop.metrics) == ("curve", "val_accuracy", [])
+    assert (
+        read_sweep(file, ["stop={metric: val_loss, mode: min}", "callbacks=[]", "trainable=curve"]).stop.metrics == []
+    )
+
+
+def test_own_code_of_an_override_is_looked_for_where_one_is(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    (tmp_path / "here").mkdir()
+    (tmp_path / "here" / "m.py").write_text(METRIC)
+    (tmp_path / "c.py").write_text("class C:\n    def ended(self, trial): ...\n")
+    file = tmp_path / "s.yaml"
+    file.write_text("trainable: curve\nstop: {mode: max, max_epochs: 4, grace_epochs: 1}\ncallbacks: c.py:C\n")
+    monkeypatch.chdir(tmp_path / "here")
+    sweep = read_sweep(file, ["stop.metric=m.py:größe", "stop.sweep.target.val_größe=0.9"])
+    assert (sweep.stop.metric, sweep.stop.own_metric) == ("val_größe", sweep.stop.metrics[0])
+    assert sweep.callbacks[0].shown == "c.py:C"
+    for override in ("stop.metric=c.py:cost", "trainable=c.py"):
+        with pytest.raises(InputError, match=f"^--set {override}: .*No such file or directory in {Path.cwd()}$"):
+            read_sweep(file, [override])

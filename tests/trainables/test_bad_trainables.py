@@ -6,9 +6,13 @@ from pathlib import Path
 
 import pytest
 
+from fersweep import trainables
 from fersweep.cluster import launch
 from fersweep.common.errors import InputError
+from fersweep.data_pipeline.tasks.spec import TaskSpec
+from fersweep.data_pipeline.tasks.task import Task
 from fersweep.search_spaces.sweep_file.read_sweep import read_sweep
+from fersweep.trainables import model_trial
 
 SPACE = 'def space(trial):\n    return {"rate": trial.suggest_float("rate", 0.1, 1.0)}\n'
 FULL = f"""{SPACE}
@@ -27,6 +31,7 @@ BAD: dict[str, tuple[str | bytes, str]] = {
     "other_coding": ('# -*- coding: nonsense -*-\nX = "ä"\n', "is no Python"),
     "raises": ("raise RuntimeError('first\\nsecond')", r"RuntimeError: first.*\(bad.py, line 1\)"),
     "exits": ("import sys\nsys.exit(0)", "SystemExit"),
+    "ends_the_process": ("import os\nos._exit(0)", r"cannot be imported: SystemExit: 0 \(bad.py, line 2\)"),
     "missing_package": ("import no_such_package_at_all", "No module named 'no_such_package_at_all'"),
     "missing_sibling_name": ("from helper import nothing_there", "cannot import name 'nothing_there'"),
     "bad_sibling": ("import broken_helper", "broken_helper.py, line 1 is no Python"),
@@ -42,6 +47,8 @@ BAD: dict[str, tuple[str | bytes, str]] = {
     "space_raises": (FULL.replace('return {"rate"', 'raise KeyError("x")\n    return {"rate"'), "no point can be drawn: KeyError"),
     "space_gives_a_list": (FULL.replace('return {"rate": trial', 'return [trial').replace("0)}", "0)]"), "want a dict"),
     "space_gives_none": (FULL.replace("return", "_ ="), "want a dict"),
+    "async_space": (f"async {FULL[FULL.index('def space'):]}", "bad.py: space is an `async def`"),
+    "build_yields": (FULL.replace("seed): ...", "seed): yield"), "bad.py: build has a `yield`"),
     "unknown_hparam": (FULL.replace('{"rate":', '{"rtae":'), "rtae"),
     "impossible_hparam": (FULL.replace("rate: float", "rate: str"), "rate"),
     "low_above_high": (FULL.replace("0.1, 1.0", "2.0, 1.0"), "low"),
@@ -87,3 +94,57 @@ def test_a_name_that_is_none(asked: str, says: str, tmp_path: Path) -> None:
     (tmp_path / "sweep.yaml").write_text(f"name: bad\ntrainable: {asked!r}\n")
     with pytest.raises(InputError, match=says):
         read_sweep(str(tmp_path / "sweep.yaml"), [])
+
+
+NET = "import torch\n{space}def net(hparams, num_features, num_classes):\n    {body}\n    return torch.nn.Linear(num_features, num_classes)\n"
+BAD_MODELS: dict[str, tuple[str, str]] = {
+    "net_raises": (NET.format(space=SPACE, body='raise RuntimeError("boom")'), r"^trainable: bad.py:5: net: RuntimeError: boom$"),
+    "build_raises": (FULL.replace("seed): ...", "seed): raise KeyError('x')"), r"bad.py: build: KeyError: 'x' \(bad.py, line 7\)"),
+    "build_gives_none": (FULL, "bad.py: build gives a NoneType without fit, predict, save, load"),
+}  # fmt: skip
+
+
+@pytest.fixture
+def tried_here(monkeypatch: pytest.MonkeyPatch) -> None:
+    """In this process, which has torch already."""
+    monkeypatch.setattr(model_trial, "ask", lambda _module, request, *_: model_trial.answer(request))
+
+
+@pytest.mark.usefixtures("tried_here")
+@pytest.mark.parametrize("kind", BAD_MODELS)
+def test_one_that_builds_no_model_is_refused_before_anything_is_written(
+    kind: str, tmp_path: Path, tiny_dataset: Path
+) -> None:
+    content, says = BAD_MODELS[kind]
+    (tmp_path / "bad.py").write_text(content)
+    (tmp_path / "sweep.yaml").write_text("name: bad\ntrainable: bad.py\n")
+    with pytest.raises(InputError, match=says):
+        launch.launch(read_sweep(str(tmp_path / "sweep.yaml"), []), tiny_dataset, tmp_path / "home")
+    assert not (tmp_path / "home").exists()
+
+
+@pytest.mark.processes
+def test_one_that_ends_its_process_is_refused(tmp_path: Path, tiny_dataset: Path) -> None:
+    (tmp_path / "bad.py").write_text(FULL.replace("seed): ...", "seed):\n    import os; os._exit(0)"))
+    (tmp_path / "sweep.yaml").write_text("name: bad\ntrainable: bad.py\n")
+    with pytest.raises(
+        InputError,
+        match=r"^trainable: bad.py: it ended the process that tried it \(exit code 0\): os._exit\(0\) was called \(bad.py, line 8\)$",
+    ):
+        launch.dry(read_sweep(str(tmp_path / "sweep.yaml"), []), tiny_dataset, tmp_path / "home")
+
+
+@pytest.mark.usefixtures("tried_here")
+def test_one_that_builds_a_model_at_some_points_is_remarked(
+    tmp_path: Path, tiny_dataset: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    file = tmp_path / "some.py"
+    file.write_text(
+        NET.format(space=SPACE.replace('"rate"', '"width"', 1), body='assert hparams["width"] > 0.5\n    assert True')
+    )
+    place = trainables.resolve(str(file))
+    arrays = Task(tiny_dataset, TaskSpec(features="blendshapes")).arrays()
+    small, large = {"width": 0.2}, {"width": 0.8}
+    assert model_trial.tried(place, [large, small], arrays, {}) == []
+    (said,) = model_trial.tried(place, [small, large], arrays, {})
+    assert said.startswith("of 2 sampled points 1 cannot be built: some.py:5: net: AssertionError")

@@ -1,4 +1,4 @@
-"""The model.json of an ensemble that is not of the members beside it."""
+"""Ensembles: a model.json that is not of the members beside it, and members of somebody's own code."""
 
 from __future__ import annotations
 
@@ -7,12 +7,15 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import pytest
 
 from fersweep import trainables
 from fersweep.common.errors import InputError
 from fersweep.data_pipeline.tasks.task import Task
+from fersweep.results.models.other_process import answers_elsewhere
 from fersweep.trainables import ensemble
+from tests.fersweep.test_check_trainable import SOUND
 
 Change = Callable[[dict[str, Any]], Any]
 
@@ -43,3 +46,22 @@ def test_it_is_refused_in_one_line(tmp_path: Path, tiny_dataset: Path, change: C
     with pytest.raises(InputError, match=r"put a copy of|no model's description") as error:
         trainables.restore(tmp_path / "both")
     assert "\n" not in str(error.value)
+
+
+@pytest.mark.processes
+def test_members_of_somebodys_own_code_open_in_a_fresh_process_without_the_file(
+    tmp_path: Path, tiny_dataset: Path
+) -> None:
+    file, arrays = tmp_path / "mine.py", Task(tiny_dataset).arrays()
+    file.write_text(SOUND)
+    name, answers = trainables.resolve(str(file)), []
+    for number in range(2):
+        model = trainables.build(name, {"learning_rate": 0.1 + number}, arrays, number)
+        model.fit(1)
+        model.save(tmp_path / str(number))
+        answers.append(model.predict(arrays.val.x))
+    ensemble.write(tmp_path / "both", [tmp_path / "0", tmp_path / "1"])
+    for gone in (file, tmp_path / "0", tmp_path / "1"):
+        gone.rename(gone.with_name(f"{gone.name}-gone"))
+    elsewhere, _ = answers_elsewhere(tmp_path / "both", arrays.val.x)
+    assert elsewhere == pytest.approx(np.mean(answers, axis=0), abs=1e-6)

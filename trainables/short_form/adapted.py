@@ -74,18 +74,18 @@ class ShortForm:
         loop = LOOPS[self.FRAMEWORK, self.net.sees_pixels]
         return frozenset(self.Hparams.model_fields.keys() - loop.model_fields.keys())
 
-    def build(self, hparams: dict[str, Any], arrays: TaskArrays, seed: int) -> Trainable:
-        """A fresh model. Raises ValueError for hparams that are none, and for a net that is none; TrialFailed where it does
-        not fit in memory.
+    def build(self, hparams: dict[str, Any], arrays: TaskArrays, seed: int, weights: bool = True) -> Trainable:
+        """A fresh model, with pretrained `weights` if its net asks for them. Raises ValueError for hparams that are none, and for
+        a net that is none; TrialFailed where it does not fit in memory.
         """
-        h = self.Hparams(**hparams)
+        h, net = self.Hparams(**hparams), self.net.fresh(self._own_names, weights)
         if self.FRAMEWORK == "tensorflow":
             from fersweep.trainables.short_form import keras_nets
 
-            return keras_nets.build(self.name, h, arrays, seed, self.net.fresh(self._own_names), self.pixels)
+            return keras_nets.build(self.name, h, arrays, seed, net, self.pixels)
         from fersweep.trainables.short_form import torch_nets
 
-        return torch_nets.build(self.name, h, arrays, seed, self.net.fresh(self._own_names), self.pixels)
+        return torch_nets.build(self.name, h, arrays, seed, net, self.pixels)
 
     def restore(self, directory: Path) -> Trainable:
         """A model that can predict, from a checkpoint: `net` is called again, without pretrained weights."""

@@ -12,6 +12,7 @@ from typing import Annotated, Any, Union, cast
 import numpy as np
 from pydantic import BaseModel, BeforeValidator, Field, StrictBool, StrictInt, StrictStr, ValidationError, create_model
 
+from fersweep.common.own_code.importing import worded
 from fersweep.common.text import one_line
 
 PROBES = 200  # random points at which a space is looked at
@@ -77,7 +78,7 @@ def _drawn(file: str, module: ModuleType) -> list[dict[str, Any]]:
         try:
             point: Any = space(probe)
         except Exception as error:  # it is somebody's code, and may refuse some points
-            reason = f"{type(error).__name__}: {one_line(error, 200)}"
+            reason = worded(error)
             continue
         drawn.append(_by_name(f"{file}: space(trial)", point))
     if not drawn:

@@ -25,7 +25,7 @@ def _maker(function: NetFunction, pixels: Pixels | None, names: list[str]) -> Ca
     """make_model of the loop."""
 
     def make(hparams: Any, num_inputs: int, num_classes: int, keras: Any) -> Any:
-        to_be_trained = function.pretrained
+        to_be_trained = function.first
         net = function(hparams, num_inputs, num_classes, names)
         if not isinstance(net, keras.Model):
             raise ValueError(f"{function.file}: net returns a keras.Model, but got {type(net).__name__}")

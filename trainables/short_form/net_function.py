@@ -13,7 +13,7 @@ from typing import Any
 from pydantic import BaseModel
 
 from fersweep.common.errors import hint
-from fersweep.common.text import one_line
+from fersweep.common.own_code.importing import worded
 from fersweep.trainables.protocol import TrialFailed
 
 WANTED = "want net(hparams, image_size, num_classes) for pixels, or net(hparams, num_features, num_classes)"
@@ -28,14 +28,16 @@ class NetFunction:
     Attributes:
         asks_for: its parameters after the first.
         own: names of the file's own hparams, of which is said if `net` does not read them; only the first time.
-        pretrained: whether the next net is to have its pretrained weights.
+        first: whether the next net is to be trained.
+        weights: whether that one is to have its pretrained weights, if it asks for them.
     """
 
     file: str
     function: Callable[..., Any]
     asks_for: tuple[str, ...]
     own: frozenset[str] = field(default_factory=frozenset)
-    pretrained: bool = False
+    first: bool = False
+    weights: bool = True
 
     def __post_init__(self) -> None:
         self._values = _Read({})
@@ -63,9 +65,9 @@ class NetFunction:
     def sees_pixels(self) -> bool:
         return "image_size" in self.asks_for
 
-    def fresh(self, own: frozenset[str]) -> NetFunction:
+    def fresh(self, own: frozenset[str], weights: bool) -> NetFunction:
         """The same for a model that is to be trained: its first net has pretrained weights, if it asks for them."""
-        return replace(self, own=own, pretrained=True)
+        return replace(self, own=own, first=True, weights=weights)
 
     def __call__(
         self, hparams: BaseModel, num_inputs: int, num_classes: int, feature_names: Sequence[str] | None = None
@@ -76,12 +78,12 @@ class NetFunction:
             "image_size": num_inputs,
             "num_features": num_inputs,
             "num_classes": num_classes,
-            "pretrained": self.pretrained,
+            "pretrained": self.first and self.weights,
             "feature_names": list(feature_names or ()),
         }
         with Blaming(self, "net"):
             made = self.function(values, **{name: known[name] for name in self.asks_for})
-        self.pretrained = False
+        self.first = False
         return made
 
     def warn_of_unread(self, hparams: BaseModel) -> None:
@@ -114,8 +116,7 @@ class Blaming:
         text = f"{type(error).__name__} {error}"
         left = isinstance(error, (MemoryError, TrialFailed)) or any(part in text for part in OUT_OF_MEMORY)
         if isinstance(error, Exception) and not left:
-            message = f"{type(error).__name__}: {one_line(error, 300)}"
-            raise ValueError(f"{self._function.line_of(error)}: {self._what}: {message}") from error
+            raise ValueError(f"{self._function.line_of(error)}: {self._what}: {worded(error)}") from error
 
 
 class _Read(dict[str, Any]):

@@ -85,7 +85,7 @@ def _made(
     function: NetFunction, hparams: Any, pixels: Pixels | None, size: int, names: Sequence[str], num_classes: int
 ) -> OwnNet:
     """The net, checked. size: image_size, or the number of features. Raises ValueError of one line where it is none."""
-    to_be_trained = bool(function.pretrained)
+    to_be_trained = function.first
     own: Any = function(hparams, size, num_classes, names)
     if not isinstance(own, nn.Module):
         raise ValueError(f"{function.file}: net returns a torch.nn.Module, but got {type(own).__name__}")

@@ -17,8 +17,8 @@ Share = Annotated[float, Field(gt=0, lt=1)]
 MOST = 10_000  # of what a sampler holds or draws at once
 Count = Annotated[int, Field(ge=1, le=MOST)]
 Chance = Annotated[float, Field(ge=0, le=1)]
-OWN = re.compile(r"(?P<file>.+\.py):(?P<name>[A-Za-z_]\w*)")
-HUB = re.compile(r"optunahub:(?P<package>samplers/\w+)(:(?P<name>[A-Za-z_]\w*))?")
+OWN = re.compile(r"(?P<file>.+\.py):(?P<name>[^\W\d]\w*)")
+HUB = re.compile(r"optunahub:(?P<package>samplers/\w+)(:(?P<name>[^\W\d]\w*))?")
 
 
 class SamplerOptions(Part):

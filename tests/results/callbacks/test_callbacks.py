@@ -210,6 +210,7 @@ def test_what_is_not_delivered_is_said_and_made_good(
         "callbacks: mine.py:Log: 10 events were not delivered; made good by: "
         f"fersweep status tiny --sync --home {sweep.place / 'runs'}"
     ]
+    assert delivered.not_delivered(1) == "1 event was not delivered"
     assert "10 events were not delivered" in trouble(sweep.directory, sweep.asked, running=False)[0]
     assert trouble(sweep.directory, sweep.asked, running=True) == []
     monkeypatch.setattr(sync, "_record", lambda *_: None)
