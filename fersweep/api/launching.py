@@ -239,8 +239,8 @@ def dry_run(
     quiet_process()
     options: dict[str, Any] = {"name": name, "trials": trials, "max_epochs": max_epochs, "overrides": overrides}
     sweep, place = _asked(recipe, data, home, **options)
-    _refuse_other_ray(address)
     with left_as_found(), redirect_stdout(sys.stderr):  # what a sampler of one's own prints is no result
+        _refuse_other_ray(address)
         return dry(sweep, place, home_of(home), address, say)
 
 
@@ -254,8 +254,8 @@ def _asked(
 def _on_ray(
     run: Callable[[], Outcome], follow: Callable[[Outcome, SweepFile], Outcome], address: str | None
 ) -> Iterator[Outcome]:
-    _refuse_other_ray(address)
     with left_as_found():
+        _refuse_other_ray(address)
         yield from outcomes(run, follow, address)
 
 

@@ -1,0 +1,101 @@
+"""What a call of the API is given wrong: a second one beside the first, other types."""
+
+from __future__ import annotations
+
+import fcntl
+import sys
+import threading
+from collections.abc import Callable, Iterator
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+import fersweep
+from fersweep.api import background
+from fersweep.common import ray_connection
+from fersweep.results.record.drivers import LOCK
+from tests.sweeps import write_sweep
+
+CURVE = {"trainable": "curve", "search": {"num_trials": 2, "sampler": "random"}, "resources": {"cpus": 1}}
+ON_RAY: dict[str, Callable[[Path, Path], Any]] = {
+    "launch": lambda home, data: fersweep.launch(CURVE, data, name="new", home=home),
+    "resume": lambda home, data: fersweep.resume("tiny", home=home),
+    "prepare": lambda home, data: fersweep.prepare(home, home / "out", pixels_only=True),
+    "dry_run": lambda home, data: fersweep.dry_run(CURVE, data, name="new", home=home),
+    "plan": lambda home, data: fersweep.plan(CURVE, data, name="new", home=home),
+    "doctor": lambda home, data: fersweep.doctor(home=home),
+}
+
+
+@pytest.fixture(scope="module")
+def home(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A home with one sweep, `tiny`, that nothing changes."""
+    home = tmp_path_factory.mktemp("runs")
+    write_sweep(home, num_trials=1)
+    return home
+
+
+@pytest.fixture
+def busy() -> Iterator[None]:
+    """Another thread of this process runs a sweep."""
+    begun, done = threading.Event(), threading.Event()
+
+    def hold() -> None:
+        with ray_connection.left_as_found():
+            begun.set()
+            done.wait()
+
+    thread = threading.Thread(target=hold)
+    thread.start()
+    begun.wait()
+    yield
+    done.set()
+    thread.join()
+
+
+@pytest.mark.usefixtures("busy")
+@pytest.mark.parametrize("call", ON_RAY)
+def test_a_process_runs_one_sweep_at_a_time(call: str, home: Path, tiny_dataset: Path) -> None:
+    before = sorted(home.rglob("*"))
+    with pytest.raises(fersweep.InputError, match=r"one at a time in a process; .* wait=False"):
+        ON_RAY[call](home, tiny_dataset)
+    assert sorted(home.rglob("*")) == before
+
+
+def test_what_works_with_ray_may_call_what_does() -> None:
+    with ray_connection.left_as_found(), ray_connection.left_as_found():
+        pass
+
+
+def test_one_sweep_of_a_name_in_the_background(
+    tmp_path: Path, tiny_dataset: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Their processes wait, as those do that load their libraries."""
+    waits = [sys.executable, "-Sc", "import signal; signal.pause()"]
+    monkeypatch.setattr(background, "module_command", lambda *_: waits)
+
+    def launch(**more: Any) -> fersweep.Running:
+        return fersweep.launch(CURVE, tiny_dataset, name="new", home=tmp_path, wait=False, **more)
+
+    first = launch()
+    for resume in (False, True):
+        with pytest.raises(fersweep.InputError, match="sweeps/new: another process is running this sweep"):
+            launch(resume=resume)
+    assert first.state == "starting"
+    assert first.stop() is None
+    assert launch().stop() is None, "its name is free"
+
+
+@pytest.mark.parametrize(
+    ("name", "place", "refusal"), [("new", ".new.new", "launching a sweep of this name"), ("tiny", "tiny", "running this")]
+)
+def test_beside_a_process_of_the_command_line(
+    name: str, place: str, refusal: str, home: Path, tiny_dataset: Path
+) -> None:
+    path = home / "sweeps" / place / LOCK
+    path.parent.mkdir(exist_ok=True)
+    with path.open("a") as file:
+        fcntl.flock(file, fcntl.LOCK_EX)
+        with pytest.raises(fersweep.InputError, match=f"another process is {refusal}"):
+            fersweep.launch(CURVE, tiny_dataset, name=name, home=home, resume=True, wait=False)
