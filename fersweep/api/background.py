@@ -15,6 +15,7 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from fersweep.api.options import checked
 from fersweep.api.running import EndedEarly, SweepFailed, ended_by
 from fersweep.api.settings import Place, as_options, asked_sweep, home_of, quiet_process, say, wanted_data
 from fersweep.api.sweep import Sweep, open_sweep
@@ -34,6 +35,7 @@ SIGNALLED = {128 + number: number for number in (signal.SIGINT, signal.SIGTERM, 
 _processes: list[subprocess.Popen[bytes]] = []  # of which this process is the parent, however long it keeps a `Running`
 
 
+@checked
 class Running:
     """A sweep that runs in another process.
 

@@ -3,9 +3,12 @@
 from __future__ import annotations
 
 import fcntl
+import inspect
+import pickle
 import sys
 import threading
 from collections.abc import Callable, Iterator
+from importlib import import_module
 from pathlib import Path
 from typing import Any
 
@@ -13,6 +16,7 @@ import pytest
 
 import fersweep
 from fersweep.api import background
+from fersweep.api.options import CLASSES
 from fersweep.common import ray_connection
 from fersweep.results.record.drivers import LOCK
 from tests.sweeps import write_sweep
@@ -88,7 +92,8 @@ def test_one_sweep_of_a_name_in_the_background(
 
 
 @pytest.mark.parametrize(
-    ("name", "place", "refusal"), [("new", ".new.new", "launching a sweep of this name"), ("tiny", "tiny", "running this")]
+    ("name", "place", "refusal"),
+    [("new", ".new.new", "launching a sweep of this name"), ("tiny", "tiny", "running this")],
 )
 def test_beside_a_process_of_the_command_line(
     name: str, place: str, refusal: str, home: Path, tiny_dataset: Path
@@ -99,3 +104,60 @@ def test_beside_a_process_of_the_command_line(
         fcntl.flock(file, fcntl.LOCK_EX)
         with pytest.raises(fersweep.InputError, match=f"another process is {refusal}"):
             fersweep.launch(CURVE, tiny_dataset, name=name, home=home, resume=True, wait=False)
+
+
+def calls() -> Iterator[tuple[str, Callable[..., Any], inspect.Parameter]]:
+    """(what it is called, a function of the API or a method of its objects, one of its parameters)."""
+    for name in fersweep.__all__:
+        found = getattr(fersweep, name)
+        own = inspect.isclass(found) and found.__module__.startswith("fersweep.api.")
+        methods = {key: value for key, value in vars(found).items() if inspect.isfunction(value) and key[0] != "_"}
+        for title, function in methods.items() if own else [(name, found)] * inspect.isfunction(found):
+            for parameter in inspect.signature(function).parameters.values():
+                if parameter.name != "self":
+                    yield f"{title}: {parameter.name}", function, parameter
+
+
+CALLS = {place: (function, parameter) for place, function, parameter in calls()}
+ANYTHING = {"as_json: result", "read_sweep: replaced"}
+
+
+@pytest.mark.parametrize("place", CALLS.keys() - ANYTHING)
+def test_a_wrong_type_is_one_line(place: str) -> None:
+    """It is refused before what else is missing."""
+    function, parameter = CALLS[place]
+    method = [None] if "self" in inspect.signature(function).parameters else []
+    several = parameter.kind is inspect.Parameter.VAR_POSITIONAL
+    for value in (object(), b"bytes", {1, 2}, [object()], 1j):
+        with pytest.raises(fersweep.InputError, match=rf"{place}: want .*, but got .*{type(value).__name__}\)"):
+            function(*method, *[value] * several, **({} if several else {parameter.name: value}))
+
+
+def test_what_is_wrong_is_said_in_words() -> None:
+    loop: dict[str, Any] = {**CURVE, "name": "loop"}
+    loop["space"] = loop
+    for call, line in [
+        (lambda: fersweep.launch(3, "d"), "launch: recipe: want a path or a mapping or what fersweep.read_sweep returned, but got 3 (int)"),
+        (lambda: fersweep.status(home=5), "status: home: want a path or None, but got 5 (int)"),
+        (lambda: fersweep.open_sweep(3), "open_sweep: name: want text, but got 3 (int)"),
+        (lambda: fersweep.Model.predict(None, None), "Model.predict: images: want a path or an array or a list (a path or an array), but got None (NoneType)"),
+        (lambda: fersweep.launch("cnn", "d", wait="no"), "launch: wait: want True or False, but got 'no' (str)"),
+        (lambda: fersweep.launch("cnn", "d", trials=True), "launch: trials: want a whole number or None, but got True (bool)"),
+        (lambda: fersweep.prepare("a", "b", views="two"), "prepare: views: want a whole number, but got 'two' (str)"),
+        (lambda: fersweep.compare("a", 7), "compare: names: want text, but got 7 (int)"),
+        (lambda: fersweep.prepare("a", "b", view=2), "prepare has no option 'view'; did you mean 'views'?"),
+        (lambda: fersweep.launch(loop, "d"), "sweep: nested too deep, or a part contains itself"),
+    ]:  # fmt: skip
+        with pytest.raises(fersweep.InputError) as caught:
+            call()
+        assert str(caught.value) == line
+
+
+def test_every_class_that_is_named_is_there() -> None:
+    for place, _ in CLASSES.values():
+        module, _, name = place.rpartition(".")
+        assert getattr(import_module(module), name).__qualname__ == name
+
+
+def test_a_function_goes_into_a_process_of_its_own() -> None:
+    assert pickle.loads(pickle.dumps(fersweep.launch)) is fersweep.launch
