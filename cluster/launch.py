@@ -19,7 +19,7 @@ from fersweep.cluster import capacity
 from fersweep.cluster.cluster_nodes import check_nodes
 from fersweep.cluster.driver.notifications import webhook
 from fersweep.cluster.driver.run_sweep import Outcome, run_sweep
-from fersweep.cluster.new_sweep import new_sweep, refuse_existing, refuse_stored
+from fersweep.cluster.new_sweep import new_sweep, refuse_existing, refuse_launching, refuse_stored
 from fersweep.cluster.plans import find_plan
 from fersweep.cluster.samplers.sampler import check_custom
 from fersweep.cluster.schedulers.wilcoxon import check_folds
@@ -174,7 +174,7 @@ def versions() -> dict[str, str]:
 
 
 def launch(asked: Sweep, data: str | Path, home: Path, address: str | None = None) -> Outcome:
-    """Run a new sweep to its end. Everything is checked before anything is written."""
+    """Run a new sweep to its end. Everything is checked before anything is written, but for the lock on its name."""
     directory = _refuse_existing(asked, home)
     webhook(asked)
     address_of_mlflow.check(asked.tracking.uri, asked.tracking.experiment, lambda line: print(line, file=sys.stderr))
@@ -190,11 +190,11 @@ def launch(asked: Sweep, data: str | Path, home: Path, address: str | None = Non
         print(line, file=sys.stderr)
     sweep = sweep.model_copy(update={"fetched": fetch(asked, sweep.older_points)})
     try_model(sweep, arrays)
-    ray_connection.connect(address)
-    capacity.check(asked.resources)
-    check_nodes(asked.resources, arrays, None if storage.path is None else Path(home))
-    sweep, files = _with_teacher(sweep, arrays, home)
-    with new_sweep(directory, sweep, files) as sweep:
+    with new_sweep(directory) as make:
+        ray_connection.connect(address)
+        capacity.check(asked.resources)
+        check_nodes(asked.resources, arrays, None if storage.path is None else Path(home))
+        sweep = make(*_with_teacher(sweep, arrays, home))
         return run_sweep(sweep, taught(arrays, sweep, directory), directory)
 
 
@@ -267,7 +267,9 @@ def check_quickly(asked: Sweep, data: str | Path, home: Path) -> None:
 
 
 def _refuse_existing(sweep: Sweep, home: Path) -> Path:
-    """The directory of a new sweep. InputError if it exists, or that of the sweep that is to follow, or cannot be made."""
+    """The directory of a new sweep. InputError if it exists, is being made by another launch, or cannot be made; or that of
+    the sweep that is to follow.
+    """
     directory = Path(home) / "sweeps" / sweep.name
     check_home(home)
     check_sweep_name(sweep.name, home)
@@ -276,6 +278,7 @@ def _refuse_existing(sweep: Sweep, home: Path) -> Path:
     refuse_existing(directory)
     if pending := begun(home, sweep.name):
         raise InputError(f"name {sweep.name}: {pending[0]}")
+    refuse_launching(directory)
     if sweep.following is not None:
         _refuse_existing(sweep.following, home)
     return directory

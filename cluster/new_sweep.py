@@ -10,13 +10,13 @@ from __future__ import annotations
 import contextlib
 import shutil
 import sys
-from collections.abc import Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from pathlib import Path
 from typing import Any
 
 from fersweep.cluster.samplers import custom
 from fersweep.common.errors import InputError
-from fersweep.common.files import lock, nearest_directory, write_whole
+from fersweep.common.files import is_held, lock, nearest_directory, write_whole
 from fersweep.common.own_code import copies
 from fersweep.common.text import shell
 from fersweep.common.untrusted import is_object, parse_json, read_regular
@@ -31,26 +31,40 @@ MOMENT_S = 0.5  # for which `status` may hold a lock
 
 
 @contextlib.contextmanager
-def new_sweep(directory: Path, sweep: SweepJson, files: Mapping[str, bytes] | None = None) -> Iterator[SweepJson]:
-    """Make the directory of a new sweep, and its place in its bucket → the sweep, whose lock is held until the block ends.
+def new_sweep(directory: Path) -> Iterator[Callable[[SweepJson, Mapping[str, bytes]], SweepJson]]:
+    """Take the name of a new sweep, whose lock is held until the block ends → what makes its directory, and its place in
+    its bucket, of the sweep and of files that are kept beside `sweep.json`, here and in the bucket (name → content).
 
-    `files`: name → content of what is kept beside `sweep.json`, here and in the bucket. Raises InputError where a sweep of this name is there, or is being launched.
+    A block that fails before that leaves nothing. Raises InputError where a sweep of this name is there, or is being launched.
     """
-    unfinished, above = _unfinished(directory), nearest_directory(directory.parent)
-    with _locked(unfinished, directory):
-        try:
-            sweep = _make(unfinished, directory, sweep, files or {})
-        except BaseException:
-            shutil.rmtree(unfinished, ignore_errors=True)
-            for parent in directory.parents:
-                if parent.absolute() == above:
-                    break
-                with contextlib.suppress(OSError):  # another launch needs it
-                    parent.rmdir()
-            raise
+    unfinished, above, begun = _unfinished(directory), nearest_directory(directory.parent), False
+
+    def make(sweep: SweepJson, files: Mapping[str, bytes]) -> SweepJson:
+        nonlocal begun
+        sweep = _make(unfinished, directory, sweep, files)
+        begun = True
         if number := _remove_unfinished(directory.parent):
             print(f"removed {number} unfinished directories of launches that were killed", file=sys.stderr)
-        yield sweep
+        return sweep
+
+    with _locked(unfinished, directory):
+        try:
+            refuse_existing(directory)
+            yield make
+        except BaseException:
+            if not begun:
+                _remove(unfinished, above)
+            raise
+
+
+def _remove(unfinished: Path, above: Path) -> None:
+    """What a launch has made below `above`."""
+    shutil.rmtree(unfinished, ignore_errors=True)
+    for parent in unfinished.parents:
+        if parent.absolute() == above:
+            break
+        with contextlib.suppress(OSError):  # another launch needs it
+            parent.rmdir()
 
 
 def refuse_existing(directory: Path) -> None:
@@ -59,6 +73,18 @@ def refuse_existing(directory: Path) -> None:
         raise InputError(
             f"{directory}: a sweep of this name exists; `{resume_command(directory)}` goes on with it, --name starts another"
         )
+
+
+def refuse_launching(directory: Path) -> None:
+    """InputError if another process is launching a sweep of this name."""
+    if is_held(_unfinished(directory) / LOCK):
+        raise _launching(directory)
+
+
+def _launching(directory: Path) -> InputError:
+    return InputError(
+        f"{directory}: another process is launching a sweep of this name: wait for it, or give another --name"
+    )
 
 
 def refuse_stored(address: str, directory: Path) -> None:
@@ -77,9 +103,7 @@ def _locked(unfinished: Path, directory: Path) -> Iterator[None]:
         unfinished.mkdir(parents=True, exist_ok=True)
         alone = lock(unfinished / LOCK, MOMENT_S)
     except TimeoutError:
-        raise InputError(
-            f"{directory}: another process is launching a sweep of this name: wait for it, or give another --name"
-        ) from None
+        raise _launching(directory) from None
     except FileNotFoundError:  # it has just got its name
         refuse_existing(directory)
         raise

@@ -26,6 +26,7 @@ from fersweep.common.ray_address import Address
 from fersweep.common.shipped_code import shipped
 
 OBJECT_STORE_BYTES = 512 * 2**20
+_in_use = threading.RLock()  # by the thread that is in `left_as_found`
 
 
 @contextmanager
@@ -174,15 +175,26 @@ def is_connected() -> bool:
 
 @contextmanager
 def left_as_found() -> Iterator[None]:
-    """Ray that is started or joined in the block is left at its end; one that was there before it stays."""
-    before = is_connected()
-    try:
-        yield
-    finally:
-        if not before and is_connected():
-            import ray
+    """Ray that is started or joined in the block is left at its end; one that was there before it stays.
 
-            ray.shutdown()
+    A process has one Ray: InputError where another thread is in such a block.
+    """
+    if not _in_use.acquire(blocking=False):
+        raise InputError(
+            "another thread of this process runs a sweep, or works with Ray: one at a time in a process; wait for it, launch "
+            "with wait=False, or start a process of its own"
+        )
+    try:
+        before = is_connected()
+        try:
+            yield
+        finally:
+            if not before and is_connected():
+                import ray
+
+                ray.shutdown()
+    finally:
+        _in_use.release()
 
 
 def raylet_connection() -> socket.socket | None:

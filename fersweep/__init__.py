@@ -20,13 +20,24 @@ Each name is loaded when it is first used.
 from __future__ import annotations
 
 from importlib import import_module
+from types import FunctionType
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
     from fersweep.api.background import Running, attach
     from fersweep.api.datasets import check_reader, data_diff, data_export, data_verify, describe, prepare
     from fersweep.api.launching import dry_run, launch, resume
-    from fersweep.api.machines import cluster_logs, cluster_status, cluster_stop, cluster_submit, doctor, plan
+    from fersweep.api.machines import (
+        cluster_down,
+        cluster_logs,
+        cluster_render,
+        cluster_status,
+        cluster_stop,
+        cluster_submit,
+        cluster_up,
+        doctor,
+        plan,
+    )
     from fersweep.api.models import (
         Model,
         champion,
@@ -73,10 +84,13 @@ __all__ = [
     "champion_rollback",
     "check_reader",
     "check_trainable",
+    "cluster_down",
     "cluster_logs",
+    "cluster_render",
     "cluster_status",
     "cluster_stop",
     "cluster_submit",
+    "cluster_up",
     "compare",
     "data_diff",
     "data_export",
@@ -126,10 +140,13 @@ _PLACES = {
     "champion_rollback": "api.models:champion_rollback",
     "check_reader": "api.datasets:check_reader",
     "check_trainable": "checks.trainable:check_trainable",
+    "cluster_down": "api.machines:cluster_down",
     "cluster_logs": "api.machines:cluster_logs",
+    "cluster_render": "api.machines:cluster_render",
     "cluster_status": "api.machines:cluster_status",
     "cluster_stop": "api.machines:cluster_stop",
     "cluster_submit": "api.machines:cluster_submit",
+    "cluster_up": "api.machines:cluster_up",
     "compare": "api.sweeps:compare",
     "data_diff": "api.datasets:data_diff",
     "data_export": "api.datasets:data_export",
@@ -166,6 +183,9 @@ def __getattr__(name: str) -> Any:
     elif name in _PLACES:
         module, _, attribute = _PLACES[name].partition(":")
         value = getattr(import_module(f"{__name__}.{module}"), attribute)
+        if isinstance(value, FunctionType):
+            value = import_module(f"{__name__}.api.options").checked(value)
+            value.__module__ = __name__  # where pickle finds it
     else:
         raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
     globals()[name] = value

@@ -74,9 +74,9 @@ def diagnose(
     """
     import ray
 
-    joined = ray.is_initialized()
-    ray_connection.connect(address)
-    try:
+    with ray_connection.left_as_found():
+        joined = ray.is_initialized()
+        ray_connection.connect(address)
         here = ray.get_runtime_context().get_node_id()
         alive: list[dict[str, Any]] = [node for node in ray.nodes() if node["Alive"]]
         print(f"examining {len(alive)} node{'s' * (len(alive) > 1)}, up to some minutes", file=sys.stderr, flush=True)
@@ -87,9 +87,6 @@ def diagnose(
             findings += _examine_nodes(asked, nodes)
         own = not joined and len(nodes) == 1 and not address
         where = None if own else ray_connection.head_address()
-    finally:
-        if not joined:
-            ray.shutdown()
     return Diagnosis(where, {node.name: node.resources for node in nodes.values()}, findings)
 
 

@@ -4,11 +4,13 @@ from __future__ import annotations
 
 import subprocess
 import sys
+from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, Literal, NamedTuple, cast
+from typing import Any, Literal, cast
 
 import yaml
 
+from fersweep.common.display.as_json import AsJson
 from fersweep.common.errors import InputError
 from fersweep.common.ray_address import for_its_owner
 from fersweep.common.text import shell
@@ -29,7 +31,8 @@ BY_HAND = {  # file → what a person types, with rights and choices that only t
 Verb = Literal["up", "down"]
 
 
-class Step(NamedTuple):
+@dataclass(frozen=True)
+class Step(AsJson):
     """What starts or ends a cluster. command: to run in `directory`; None: `line` is for a person to type."""
 
     line: str

@@ -11,6 +11,7 @@ from typing import Any, cast
 from fersweep.cluster import launchers
 from fersweep.cluster.launchers.cluster_file import read_cluster_file
 from fersweep.cluster.launchers.templates import FILES, fill_line
+from fersweep.common.display.as_json import AsJson
 from fersweep.common.errors import InputError
 from fersweep.common.files import cannot_write, sha256, write_whole
 
@@ -19,7 +20,7 @@ EXAMPLE = FILES / "cluster.yaml"
 
 
 @dataclass
-class Rendered:
+class Rendered(AsJson):
     """written, unchanged: files. next: the command to type."""
 
     written: list[Path]

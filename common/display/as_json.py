@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 from dataclasses import fields, is_dataclass
+from pathlib import PurePath
 from typing import Any
 
 
@@ -21,6 +22,8 @@ def part(value: Any) -> Any:
         return value.as_json()
     if is_dataclass(value):
         return _fields(value)
+    if isinstance(value, PurePath):
+        return str(value)
     raise TypeError(f"a {type(value).__name__} has no JSON")
 
 

@@ -1,24 +1,29 @@
 """A sweep in a process of its own, which outlives a notebook's kernel: `fersweep.launch(…, wait=False)`, `fersweep.attach`.
 
 The process is `python -m fersweep launch …`. What it prints, and the sweep file that it was given where there was none, are
-in `sweeps/.NAME.launch/`.
+in `sweeps/.NAME.launch/`, with a lock that it holds: two of one name would share them.
 """
 
 from __future__ import annotations
 
+import fcntl
 import signal
 import subprocess
 import time
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from fersweep.api.options import checked
 from fersweep.api.running import EndedEarly, SweepFailed, ended_by
 from fersweep.api.settings import Place, as_options, asked_sweep, home_of, quiet_process, say, wanted_data
 from fersweep.api.sweep import Sweep, open_sweep
 from fersweep.common.display import notebook
 from fersweep.common.errors import InputError
+from fersweep.common.files import is_held
 from fersweep.common.processes import environment, module_command
+from fersweep.results.record.drivers import DRIVEN, LOCK
 from fersweep.results.record.home import background_place
 
 if TYPE_CHECKING:
@@ -30,6 +35,7 @@ SIGNALLED = {128 + number: number for number in (signal.SIGINT, signal.SIGTERM, 
 _processes: list[subprocess.Popen[bytes]] = []  # of which this process is the parent, however long it keeps a `Running`
 
 
+@checked
 class Running:
     """A sweep that runs in another process.
 
@@ -185,23 +191,38 @@ def start(
     sessions = Sweep(directory).num_sessions if resume and (directory / "sweep.json").is_file() else 0
     if not (resume and directory.exists()):
         check_quickly(sweep, place, where)
+    elif is_held(directory / LOCK):
+        raise InputError(f"{directory}: {DRIVEN}")
     own = background_place(directory)
     own.mkdir(parents=True, exist_ok=True)
-    command = ["launch", *_arguments(recipe, sweep, own, options), "--data", place, "--home", str(where)]
-    command += [*(["--address", address] if address else []), *(["--resume"] if resume else [])]
-    with (own / "log").open("wb") as log:
-        process = subprocess.Popen(
-            module_command("fersweep", *command),
-            stdin=subprocess.DEVNULL,
-            stdout=log,
-            stderr=subprocess.STDOUT,
-            env=environment(),
-            start_new_session=True,  # neither the kernel's end nor its interrupts reach it
-        )
+    with _alone(own, directory) as held:
+        command = ["launch", *_arguments(recipe, sweep, own, options), "--data", place, "--home", str(where)]
+        command += [*(["--address", address] if address else []), *(["--resume"] if resume else [])]
+        with (own / "log").open("wb") as log:
+            process = subprocess.Popen(
+                module_command("fersweep", *command),
+                stdin=subprocess.DEVNULL,
+                stdout=log,
+                stderr=subprocess.STDOUT,
+                env=environment(),
+                start_new_session=True,  # neither the kernel's end nor its interrupts reach it
+                pass_fds=[held],
+            )
     _processes[:] = [one for one in _processes if one.poll() is None]
     _processes.append(process)
     following = sweep.following.name if sweep.following else None
     return Running(directory, process, sessions, following, address)
+
+
+@contextmanager
+def _alone(own: Path, directory: Path) -> Iterator[int]:
+    """A file whose lock is that of the process that gets it, until that ends. InputError where another one has it."""
+    with (own / "lock").open("ab") as file:
+        try:
+            fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except BlockingIOError:
+            raise InputError(f"{directory}: {DRIVEN}") from None
+        yield file.fileno()
 
 
 def _arguments(recipe: Any, sweep: SweepFile, own: Path, options: Mapping[str, Any]) -> list[str]:

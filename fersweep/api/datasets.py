@@ -9,7 +9,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from fersweep.api.options import documented
-from fersweep.api.settings import Place, data_of, listed, path_of, quiet_process, say, write
+from fersweep.api.settings import Data, Place, data_of, listed, path_of, quiet_process, say, write
 from fersweep.common.errors import InputError, hint
 from fersweep.common.ray_connection import left_as_found
 from fersweep.common.versions import call, called
@@ -113,7 +113,7 @@ def _options(options: Options | None, given: dict[str, Any]) -> Options:
 
 
 def describe(
-    dataset: Place,
+    dataset: Data,
     *,
     html: Place | None = None,
     faces: bool = True,
@@ -140,7 +140,7 @@ def describe(
     return summary.describe(directory)
 
 
-def data_verify(dataset: Place) -> Verification:
+def data_verify(dataset: Data) -> Verification:
     """Check every part of a dataset against its manifest, and pixels against their names: `sound`, `findings`."""
     from fersweep.common.stores.buckets import is_address
     from fersweep.data_pipeline.dataset.staged import damaged, local
@@ -154,7 +154,7 @@ def data_verify(dataset: Place) -> Verification:
     return replace(result, directory=place) if is_address(place) else result
 
 
-def data_export(dataset: Place, out: Place, layout: str) -> Export:
+def data_export(dataset: Data, out: Place, layout: str) -> Export:
     """Write a dataset's faces for other tools, to a new directory `out`.
 
     layout: "csv" (Kaggle's layout and a table of scores), "numpy" (mapped arrays) or "imagefolder" (PNGs).
@@ -165,7 +165,7 @@ def data_export(dataset: Place, out: Place, layout: str) -> Export:
     return export_dataset(local(str(data_of(dataset))), Path(out), layout)
 
 
-def data_diff(a: Place, b: Place) -> Difference:
+def data_diff(a: Data, b: Data) -> Difference:
     """What differs between two datasets: faces, labels, splits, scores, options and sources."""
     from fersweep.data_pipeline.dataset.diff import diff
     from fersweep.data_pipeline.dataset.staged import local

@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Any, Literal, overload
 
 from fersweep.api.running import outcomes
 from fersweep.api.settings import (
+    Data,
     Overrides,
     Place,
     as_options,
@@ -29,14 +30,13 @@ if TYPE_CHECKING:
     from fersweep.api.sweep import Sweep
     from fersweep.cluster.driver.run_sweep import Outcome
     from fersweep.cluster.launch import DryRun
-    from fersweep.data_pipeline.describe.description import Description
     from fersweep.search_spaces.sweep_file.schema import Sweep as SweepFile
 
 
 @overload
 def launch(
     recipe: Place | Mapping[str, Any] | SweepFile,
-    data: Place | Description | None = None,
+    data: Data | None = None,
     *,
     name: str | None = None,
     trials: int | None = None,
@@ -50,7 +50,7 @@ def launch(
 @overload
 def launch(
     recipe: Place | Mapping[str, Any] | SweepFile,
-    data: Place | Description | None = None,
+    data: Data | None = None,
     *,
     name: str | None = None,
     trials: int | None = None,
@@ -63,7 +63,7 @@ def launch(
 ) -> Running: ...
 def launch(
     recipe: Place | Mapping[str, Any] | SweepFile,
-    data: Place | Description | None = None,
+    data: Data | None = None,
     *,
     name: str | None = None,
     trials: int | None = None,
@@ -101,7 +101,8 @@ def launch(
         The sweep, of two (`then:`) the second one; with `wait=False` a `Running`, whose `wait()` returns it.
 
     Raises:
-        InputError: the sweep, the data or the place is wrong; nothing was written.
+        InputError: the sweep, the data or the place is wrong, or of a wrong type; or another thread of this process runs a
+            sweep, or another process one of this name. Nothing was written.
         SweepFailed: a fault at run time ended it, such as more failed trials than it allows.
         SweepInterrupted (a KeyboardInterrupt): Ctrl-C, or the interrupt of a notebook's kernel: trials that run report once
             more, so nothing is lost; the text says how to go on. A second Ctrl-C ends it at once.
@@ -119,7 +120,7 @@ def launch(
 
 def launched(
     recipe: Place | Mapping[str, Any] | SweepFile,
-    data: Place | Description | None = None,
+    data: Data | None = None,
     *,
     home: Place | None = None,
     address: str | None = None,
@@ -148,7 +149,7 @@ def resume(
     hours: float | str | None = None,
     retry_failed: bool = False,
     overrides: Overrides | None = None,
-    data: Place | Description | None = None,
+    data: Data | None = None,
     accept_code: bool | None = None,
     address: str | None = None,
     home: Place | None = None,
@@ -187,7 +188,7 @@ def resumed(
     hours: float | str | None = None,
     retry_failed: bool = False,
     overrides: Overrides | None = None,
-    data: Place | Description | None = None,
+    data: Data | None = None,
     accept_code: bool | None = None,
     address: str | None = None,
     home: Place | None = None,
@@ -218,7 +219,7 @@ def resumed(
 
 def dry_run(
     recipe: Place | Mapping[str, Any] | SweepFile,
-    data: Place | Description | None = None,
+    data: Data | None = None,
     *,
     name: str | None = None,
     trials: int | None = None,
@@ -239,8 +240,8 @@ def dry_run(
     quiet_process()
     options: dict[str, Any] = {"name": name, "trials": trials, "max_epochs": max_epochs, "overrides": overrides}
     sweep, place = _asked(recipe, data, home, **options)
-    _refuse_other_ray(address)
     with left_as_found(), redirect_stdout(sys.stderr):  # what a sampler of one's own prints is no result
+        _refuse_other_ray(address)
         return dry(sweep, place, home_of(home), address, say)
 
 
@@ -254,8 +255,8 @@ def _asked(
 def _on_ray(
     run: Callable[[], Outcome], follow: Callable[[Outcome, SweepFile], Outcome], address: str | None
 ) -> Iterator[Outcome]:
-    _refuse_other_ray(address)
     with left_as_found():
+        _refuse_other_ray(address)
         yield from outcomes(run, follow, address)
 
 

@@ -9,12 +9,14 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from fersweep.api.settings import (
+    Data,
     Overrides,
     Place,
     as_options,
     asked_sweep,
     data_of,
     home_of,
+    path_of,
     quiet_process,
     say,
     wanted_data,
@@ -28,13 +30,15 @@ if TYPE_CHECKING:
     from fersweep.cluster.jobs.jobs import Job
     from fersweep.cluster.jobs.machines import ClusterStatus
     from fersweep.cluster.jobs.stop import StoppedJob
+    from fersweep.cluster.jobs.up_down import Step, Verb
+    from fersweep.cluster.launchers.rendering import Rendered
     from fersweep.cluster.planning.plan import Plan
     from fersweep.search_spaces.sweep_file.schema import Sweep as SweepFile
 
 
 def plan(
     recipe: Place | Mapping[str, Any] | SweepFile,
-    data: Place,
+    data: Data,
     *,
     name: str | None = None,
     trials: int | None = None,
@@ -69,7 +73,7 @@ def plan(
 
 def doctor(
     recipe: Place | Mapping[str, Any] | SweepFile | None = None,
-    data: Place | None = None,
+    data: Data | None = None,
     *,
     overrides: Overrides | None = None,
     address: str | None = None,
@@ -96,7 +100,7 @@ def doctor(
 
 def cluster_submit(
     recipe: Place | Mapping[str, Any] | SweepFile,
-    data: Place | None = None,
+    data: Data | None = None,
     *,
     name: str | None = None,
     trials: int | None = None,
@@ -155,3 +159,54 @@ def cluster_stop(name: str, *, address: str | None = None) -> StoppedJob:
     from fersweep.cluster.jobs.stop import stop_job
 
     return stop_job(Jobs(open_api(address)), name, say)
+
+
+def cluster_render(
+    target: str, *, file: Place = "cluster.yaml", out: Place | None = None, force: bool = False
+) -> Rendered:
+    """Write the files that start a cluster, from one cluster file.
+
+    Args:
+        target: the kind of cluster: ssh, slurm, aws, gcp, kuberay, sky, docker; or "example": a commented cluster file.
+        file: the cluster file.
+        out: directory of the files; default: NAME-TARGET.
+        force: overwrite files that were changed.
+
+    Returns:
+        `written` and `unchanged`, paths; `next`, the command that starts it. Raises InputError before anything is written.
+    """
+    from fersweep.cluster.launchers import rendering
+
+    if target == "example":
+        return rendering.example(Path(file), force)
+    return rendering.render(target, Path(file), path_of(out), force)
+
+
+def cluster_up(place: Place | None = None, *, yes: bool = False) -> Step:
+    """Start the cluster whose files `cluster_render` wrote, by the tool that they are for, which prints what it does.
+
+    Args:
+        place: the directory of the files, or one of them; default: the only one in the working directory.
+        yes: answer Ray's questions with yes.
+
+    Returns:
+        `line`, what was run; where `command` is None, it was not: it is for a person to type.
+
+    Raises InputError where there is nothing to start, RuntimeError where that fails.
+    """
+    return _step("up", place, yes)
+
+
+def cluster_down(place: Place | None = None, *, yes: bool = False) -> Step:
+    """End that cluster and its machines. Sweeps that ran there can be resumed from their home or bucket. As `cluster_up`."""
+    return _step("down", place, yes)
+
+
+def _step(verb: Verb, place: Place | None, yes: bool) -> Step:
+    from fersweep.cluster.jobs import up_down
+
+    step = up_down.step(verb, path_of(place), yes, sys.stdin.isatty())
+    if step.command is not None:
+        say(step.line)
+        up_down.run(step)
+    return step

@@ -8,8 +8,8 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any, TypeAlias, cast
 
 import fersweep.results.predict.options as predicting
-from fersweep.api.options import documented
-from fersweep.api.settings import Place, Results, home_of, listed, path_of, quiet_process, say, write
+from fersweep.api.options import checked, documented
+from fersweep.api.settings import Data, Place, Results, data_of, home_of, listed, path_of, quiet_process, say, write
 from fersweep.common.errors import InputError, hint
 
 if TYPE_CHECKING:
@@ -29,6 +29,7 @@ if TYPE_CHECKING:
 CHAMPION = "champion"
 
 
+@checked
 class Model:
     """Any model that answers faces. Its checkpoint is loaded when it is first asked.
 
@@ -193,7 +194,7 @@ def evaluate(
     model: Place | Model,
     *,
     trial: int | None = None,
-    data: Place | None = None,
+    data: Data | None = None,
     split: str | None = None,
     classes: Sequence[str] | None = None,
     tta: bool = False,
@@ -227,9 +228,8 @@ def evaluate(
         model = open_model(model if trial is None else f"{model}:{trial}", home=where)
     elif trial is not None:
         raise InputError(f"trial {trial}: the model is opened already: want its sweep's name")
-    place = None if data is None else str(getattr(data, "directory", data))
     names = None if classes is None else list(classes)
-    judged = judge_model(model.face_model, where, place, split, tta, names, path_of(explain), allow_seen)
+    judged = judge_model(model.face_model, where, data_of(data), split, tta, names, path_of(explain), allow_seen)
     if html is not None:
         write(Path(html), page.html(judged))
     return judged

@@ -14,9 +14,11 @@ from fersweep.common.processes import usable_home
 from fersweep.common.text import masked, printable, printable_lines
 
 if TYPE_CHECKING:
+    from fersweep.data_pipeline.describe.description import Description
     from fersweep.search_spaces.sweep_file.schema import Sweep
 
 Place: TypeAlias = "str | os.PathLike[str]"
+Data: TypeAlias = "Place | Description"
 Overrides: TypeAlias = "Mapping[str, Any] | Sequence[str]"
 T = TypeVar("T")
 

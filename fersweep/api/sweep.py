@@ -8,6 +8,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from fersweep.api.models import Model, open_model
+from fersweep.api.options import checked
 from fersweep.api.settings import Place, home_of, quiet_process
 from fersweep.common.errors import InputError
 
@@ -20,6 +21,7 @@ if TYPE_CHECKING:
     from fersweep.results.record.recorded_sweep import RecordedSweep
 
 
+@checked
 @dataclass(frozen=True)
 class Trial:
     """A trial, as it was when it was asked for.
@@ -60,6 +62,7 @@ class Trial:
         return open_model(f"{self.sweep.name}:{self.number}", home=self.sweep.home)
 
 
+@checked
 class Sweep:
     """A sweep, as its directory holds it. Each look reads anew what has changed: it may be running, here or elsewhere.
 

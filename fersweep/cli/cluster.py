@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from pathlib import Path
-from typing import Annotated, Literal
+from typing import TYPE_CHECKING, Annotated
 
 import typer
 
@@ -21,6 +21,9 @@ from fersweep.cli.options import (
     known_recipes,
 )
 from fersweep.cli.output import say, show
+
+if TYPE_CHECKING:
+    from fersweep.cluster.jobs.up_down import Step
 
 app = typer.Typer()
 group = typer.Typer(help="Files that start a cluster, and the jobs on it.", no_args_is_help=True)
@@ -117,8 +120,8 @@ def cluster_render(
     force: Annotated[bool, typer.Option("--force", help="Overwrite files that were changed.")] = False,
 ) -> None:
     """Write the files that start a cluster, from one cluster.yaml; `render example` writes a commented cluster.yaml."""
+    from fersweep.api import machines
     from fersweep.cluster import launchers
-    from fersweep.cluster.launchers import rendering
     from fersweep.common.text import printable
 
     if target is None:
@@ -126,7 +129,7 @@ def cluster_render(
         for name in launchers.TARGETS:
             print(f"{name:8} {launchers.load(name).SUMMARY}")
         return
-    done = rendering.example(file, force) if target == "example" else rendering.render(target, file, out, force)
+    done = machines.cluster_render(target, file=file, out=out, force=force)
     for path in done.unchanged:
         say(f"unchanged: {path}")
     for path in done.written:
@@ -228,23 +231,20 @@ Yes = Annotated[bool, typer.Option("--yes", "-y", help="Answer Ray's questions w
 @group.command("up", epilog="Example: fersweep cluster up fer-ssh")
 def cluster_up(place: Place = None, yes: Yes = False) -> None:
     """Start the cluster whose files `cluster render` wrote, by the tool that they are for."""
-    _step("up", place, yes)
+    from fersweep.api import machines
+
+    _type_it(machines.cluster_up(place, yes=yes))
 
 
 @group.command("down", epilog="Example: fersweep cluster down fer-ssh")
 def cluster_down(place: Place = None, yes: Yes = False) -> None:
     """End that cluster and its machines. Sweeps that ran there can be resumed from their home or bucket."""
-    _step("down", place, yes)
+    from fersweep.api import machines
+
+    _type_it(machines.cluster_down(place, yes=yes))
 
 
-def _step(verb: Literal["up", "down"], place: Path | None, yes: bool) -> None:
-    import sys
-
-    from fersweep.cluster.jobs import up_down
-
-    step = up_down.step(verb, place, yes, sys.stdin.isatty())
+def _type_it(step: Step) -> None:
+    """Say what a person has to type, where that is theirs to do."""
     if step.command is None:
         print(f"type: {step.line}")
-        return
-    say(step.line)
-    up_down.run(step)

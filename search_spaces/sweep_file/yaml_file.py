@@ -89,8 +89,10 @@ def dump(value: Any) -> str:
     """A value of Python as YAML of one line. Raises InputError for what has none."""
     try:
         return yaml.dump(value, Dumper=_Dumper, default_flow_style=True, width=MAX_CHARS).removesuffix("...\n").strip()
-    except (ValueError, RecursionError) as error:
-        raise InputError(f"sweep: {str(error) or 'nested too deep'}") from None
+    except RecursionError:
+        raise InputError("sweep: nested too deep, or a part contains itself") from None
+    except ValueError as error:
+        raise InputError(f"sweep: {error}") from None
 
 
 def plain(content: Mapping[str, Any]) -> Any:

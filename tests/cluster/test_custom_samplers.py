@@ -33,7 +33,8 @@ def test_a_sampler_of_somebodys_is_kept_with_the_sweep(
     described, _ = describe(sweep, tiny_dataset, tmp_path)
     assert f"search.sampler: runs the code of {mine} (sha256 " in capfd.readouterr().err
     directory = tmp_path / "sweeps/s"
-    with new_sweep(directory, described):
+    with new_sweep(directory) as make:
+        make(described, {})
         mine.write_text("raise RuntimeError")
         journal = open_journal(directory / "journal.jsonl")
         drive(Search(sweep, journal), 1)

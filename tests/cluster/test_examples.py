@@ -7,37 +7,71 @@ import os
 import shutil
 import subprocess
 import sys
+import tempfile
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 import pytest
 
+import fersweep
 from fersweep.common.own_code import copies
 from fersweep.results.models.export import export
 from fersweep.results.models.open_model import open_model
 from fersweep.results.promote.promotion import promote
 from fersweep.results.record import journal
 from fersweep.results.record.recorded_sweep import load_sweep
+from fersweep.results.tracking.recorder_process import record
 from tests.datasets import write_tiny_dataset
-from tests.processes import ROOT, UNRECORDED, below, kill, run, start, wait_until
+from tests.processes import ROOT, UNRECORDED, below, run, start, wait_until
 from tests.ray_nodes import ENVIRONMENT, Cluster
 
 EXAMPLES = ROOT / "examples"
 SMALL: dict[str, dict[str, Any]] = {  # example → what makes it small
     "sklearn_linear": {},
     "torch_cnn": {"width": 8, "depth": 2, "precision": "fp32"},
-    "keras_dense": {"units": 16},
     "timm_frozen": {"backbone": "resnet10t", "weights": "none", "image_size": 32, "rank": 2, "num_open": 0, "precision": "fp32"},
     "landmark_transformer": {"heads": 2, "width_of_a_head": 8, "depth": 1, "precision": "fp32"},
+    "keras_dense": {"units": 16},  # last: what timm loads after TensorFlow ends a process
 }  # fmt: skip
+START = """
+import json, os, signal, sys, time
+import fersweep
+import fersweep.cluster.launch  # once, and not in each process below
+from tests.doubles.changed_driver import change
+change()
+dataset, home, address, sweeps = sys.argv[1:4] + [json.loads(sys.argv[4])]
+for file, (name, overrides) in sweeps.items():
+    driver = os.fork()
+    if driver == 0:
+        fersweep.launch(file, dataset, trials=2, max_epochs=4, overrides=overrides, home=home, address=address)
+        os._exit(1)  # it was not killed
+    journal = f"{home}/sweeps/{name}/journal.jsonl"
+    while not (os.path.exists(journal) and '"report"' in open(journal).read()):
+        assert os.waitpid(driver, os.WNOHANG) == (0, 0), name
+        time.sleep(0.02)
+    os.kill(driver, signal.SIGKILL)
+    assert os.waitpid(driver, 0)[1] == signal.SIGKILL, name
+"""
+GO_ON = """
+import sys
+import fersweep
+from tests.doubles.changed_driver import change
+change()
+home, address, *names = sys.argv[1:]
+for name in names:
+    fersweep.resume(name, home=home, address=address)
+"""
 SERVED = """
 import sys, json
 import mlflow, numpy as np, pandas as pd
-model = mlflow.pyfunc.load_model("models:/fersweep@champion")
-x = np.load(sys.argv[1])
-rows = pd.DataFrame({"face": list(x)}) if x.ndim == 3 else pd.DataFrame(x, columns=json.loads(sys.argv[2]))
-print(json.dumps(model.predict(rows).drop(columns="label").to_numpy().tolist()))
+answers = {}
+for name, columns in json.load(open(sys.argv[1] + "/columns.json")).items():
+    model = mlflow.pyfunc.load_model(f"models:/fersweep@{name}")
+    x = np.load(f"{sys.argv[1]}/{name}.npy")
+    rows = pd.DataFrame({"face": list(x)}) if x.ndim == 3 else pd.DataFrame(x, columns=columns)
+    answers[name] = model.predict(rows).drop(columns="label").to_numpy().tolist()
+print(json.dumps(answers))
 """
 
 
@@ -52,53 +86,54 @@ def dataset(tmp_path_factory: pytest.TempPathFactory) -> Path:
     return write_tiny_dataset(tmp_path_factory.mktemp("data") / "faces", 180, landmarks=True)
 
 
-@pytest.mark.parametrize("name", SMALL)
-def test_from_launch_to_serve(name: str, tmp_path: Path, dataset: Path, ray_address: str) -> None:
+@pytest.mark.usefixtures("nothing_is_recorded")
+def test_from_launch_to_serve(tmp_path: Path, dataset: Path, ray_address: str, empty_store: Path) -> None:
+    """Drivers that are killed at their first report know the files; a process that goes on, and one that serves, do not."""
     home, files = tmp_path / "home", tmp_path / "files"
-    files.mkdir()
-    for suffix in (".py", ".yaml"):
-        shutil.copy(EXAMPLES / f"{name}{suffix}", files)
-    small = [f"--set=space.fix.{key}={value}" for key, value in SMALL[name].items()]
-    small += ["--set=stop.scheduler=none", "--set=task.classes=null", "--set=stop.report_s=0"]
-    launched = ("launch", files / f"{name}.yaml", "--data", dataset, "--trials", 2, "--max-epochs", 4)
-    sweep = home / "sweeps" / name.replace("_", "-")
-    log = sweep / "journal.jsonl"
+    home.mkdir()
+    shutil.copy(empty_store, home)
+    shutil.copytree(EXAMPLES, files)
+    sweeps = {name: home / "sweeps" / name.replace("_", "-") for name in SMALL}
+    asked = {}
+    for name, small in SMALL.items():
+        overrides = {f"space.fix.{key}": value for key, value in small.items()}
+        overrides |= {"stop.scheduler": "none", "task.classes": None, "stop.report_s": 0}
+        asked[str(files / f"{name}.yaml")] = (sweeps[name].name, overrides)
+    ours = {"PYTHONPATH": ROOT, **UNRECORDED}
+    _fresh(START, dataset, home, ray_address, json.dumps(asked), **ours)
+    shutil.rmtree(files)  # from here on there are only the copies
+    _fresh(GO_ON, home, ray_address, *(sweep.name for sweep in sweeps.values()), **ours)
 
-    process = start(*launched, "--address", ray_address, *small, home=home)
-    wait_until(lambda: log.exists() and '"report"' in log.read_text(), process)
-    kill(process)
-    shutil.rmtree(files)  # from here on there is only the copy
-    run("resume", sweep.name, "--address", ray_address, home=home)
-    record = journal.read(log)
-    assert [(trial.state, trial.num_epochs) for trial in record.trials.values()] == [("finished", 4)] * 2
-    assert load_sweep(sweep).sweep.asked.trainable.startswith(f"{name}.py@")
+    answers: dict[str, Any] = {}
+    columns: dict[str, list[str]] = {}
+    for name, sweep in sweeps.items():
+        trials = journal.read(sweep / "journal.jsonl").trials.values()
+        assert [(trial.state, trial.num_epochs) for trial in trials] == [("finished", 4)] * 2, name
+        assert load_sweep(sweep).sweep.asked.trainable.startswith(f"{name}.py@")
+        assert record(sweep)
+        promote(sweep, name, gates={})
+        model = open_model(name, home)
+        x = model.task(dataset, None).load("test").x[:20]
+        assert (model.checkpoint / copies.DIRECTORY).is_dir()
+        assert export(name, tmp_path / f"{name}.onnx", home).difference < 1e-4
+        answers[name], columns[name] = model.predict(x), model.described["feature_names"]
+        np.save(tmp_path / f"{name}.npy", x)
 
-    version = promote(sweep, gates={})
-    model = open_model("champion", home)
-    task = model.task(dataset, None)
-    x = task.load("test").x[:20]
-    answers = model.predict(x)
-    assert (model.checkpoint / copies.DIRECTORY).is_dir()
-
-    exported = export("champion", tmp_path / "model.onnx", home)
-    assert exported.difference < 1e-4
-    served = json.loads(_served(home, x, model.described["feature_names"], tmp_path))
-    assert abs(answers - served).max() < 1e-5
-    assert version is not None
+    (tmp_path / "columns.json").write_text(json.dumps(columns))
+    served = json.loads(_fresh(SERVED, tmp_path, MLFLOW_TRACKING_URI=f"sqlite:///{home / 'mlflow.db'}"))
+    for name, ours in answers.items():
+        assert abs(ours - served[name]).max() < 1e-5, name
 
 
-def _served(home: Path, x: Any, names: list[str], scratch: Path) -> str:
-    """What the registered model answers, where MLflow loads it, in a process that has no checkout and no home."""
-    np.save(scratch / "x.npy", x)
-    place = scratch / "elsewhere"
-    place.mkdir()
-    environment = {**os.environ, "MLFLOW_TRACKING_URI": f"sqlite:///{home / 'mlflow.db'}"}
-    environment.pop("PYTHONPATH", None)
-    environment.pop("FERSWEEP_TRAINABLES", None)
-    command = [sys.executable, "-W", "ignore", "-c", SERVED, str(scratch / "x.npy"), json.dumps(names)]
-    done = subprocess.run(command, cwd=place, env=environment, capture_output=True, text=True, timeout=200)
+def _fresh(code: str, *arguments: object, **variables: object) -> str:
+    """What a process that knows nothing of this one prints last."""
+    environment = {key: value for key, value in os.environ.items() if key not in ("PYTHONPATH", "FERSWEEP_TRAINABLES")}
+    environment |= {key: str(value) for key, value in variables.items()}
+    with tempfile.TemporaryDirectory() as place:
+        command = [sys.executable, "-W", "ignore", "-c", code, *map(str, arguments)]
+        done = subprocess.run(command, cwd=place, env=environment, capture_output=True, text=True, check=False)
     assert done.returncode == 0, done.stderr
-    return done.stdout.strip().splitlines()[-1]
+    return (done.stdout.strip().splitlines() or [""])[-1]
 
 
 @pytest.mark.processes
@@ -140,14 +175,15 @@ def test_nodes_that_never_saw_the_file(tmp_path: Path, dataset: Path) -> None:
     assert workers - there, "the first node trained none"
 
 
+@pytest.mark.usefixtures("nothing_is_recorded")
 def test_a_bucket_has_the_code(tmp_path: Path, dataset: Path, ray_address: str, bucket: str) -> None:
     """The home is gone, and the file: another machine goes on from what the bucket holds."""
     home, elsewhere, files = tmp_path / "home", tmp_path / "elsewhere", tmp_path / "files"
     files.mkdir()
     for suffix in (".py", ".yaml"):
         shutil.copy(EXAMPLES / f"sklearn_linear{suffix}", files)
-    launched = ("launch", files / "sklearn_linear.yaml", "--data", dataset, "--trials", 2, "--max-epochs", 3)
-    run(*launched, "--address", ray_address, "--set", f"storage='{bucket}'", home=home, env=UNRECORDED)
+    yaml = files / "sklearn_linear.yaml"
+    fersweep.launch(yaml, dataset, trials=2, max_epochs=3, overrides={"storage": bucket}, home=home)
     shutil.rmtree(home)
     shutil.rmtree(files)
     prefix, _, options = bucket.partition("?")

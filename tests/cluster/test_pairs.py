@@ -12,6 +12,7 @@ import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
+from types import SimpleNamespace
 from typing import Any
 
 import pytest
@@ -242,9 +243,9 @@ def test_two_resumes_at_once(home: Path, monkeypatch: pytest.MonkeyPatch) -> Non
 
 
 def test_two_launches_of_one_name_at_once(home: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    """Both have passed the checks when one of them makes the directory."""
+    """Both have passed the first checks when one of them takes the name."""
     both, done = threading.Barrier(2), threading.Barrier(2)
-    monkeypatch.setattr(launching, "check_nodes", lambda *_: both.wait(60))
+    monkeypatch.setattr(launching, "address_of_mlflow", SimpleNamespace(check=lambda *_: both.wait(60)))
 
     def run_sweep(sweep: Any, arrays: Any, directory: Path, **_: Any) -> Outcome:
         done.wait(60)  # the other one has been refused

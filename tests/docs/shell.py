@@ -34,7 +34,7 @@ def run(block: str) -> None:
         if document := HERE_DOCUMENT.fullmatch(line):
             _bash("\n".join([line, *iter(lambda: next(lines), document["end"]), document["end"]]))
         elif line.startswith("fersweep "):
-            _fersweep(small(shlex.split(line, comments=True)[1:]), line)
+            fersweep(small(shlex.split(line, comments=True)[1:]), line)
         elif export := re.fullmatch(r"export (\w+)=(\S+)(\s+#.*)?", line):
             os.environ[export[1]] = export[2]  # who calls knows the environment before
         else:
@@ -68,7 +68,8 @@ def _bash(command: str) -> None:
     assert done.returncode == 0, f"{command}: exit code {done.returncode}\n{done.stdout}\n{done.stderr}"
 
 
-def _fersweep(arguments: list[str], line: str) -> None:
+def fersweep(arguments: list[str], line: str) -> None:
+    """Run a verb in this process. `line`: as it stands on the page."""
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr(sys, "argv", ["fersweep", *arguments])
         with pytest.raises(SystemExit) as end:

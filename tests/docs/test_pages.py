@@ -19,7 +19,6 @@ import yaml
 
 from fersweep.cluster.launchers.cluster_file import ClusterFile, read_cluster_file
 from fersweep.cluster.launchers.rendering import example
-from fersweep.common.ray_connection import head_address
 from fersweep.results.tracking.recorder_process import record
 from fersweep.search_spaces.sweep_file import yaml_file
 from fersweep.search_spaces.sweep_file.read_sweep import read_sweep
@@ -56,11 +55,11 @@ def test_a_mark_without_a_reason_is_seen() -> None:
 
 
 @pytest.fixture(scope="module")
-def after_tutorial(tmp_path_factory: pytest.TempPathFactory, ray_session: None) -> Path:
+def after_tutorial(tmp_path_factory: pytest.TempPathFactory, ray_session: None, recorded_here: None) -> Path:
     """A directory in which the tutorial was run: a dataset, the sweep `blendshape_dense`, its champion; and three sweeps more."""
     directory = tmp_path_factory.mktemp("pages")
     scratch.write_files(directory)
-    tutorial.run(directory, head_address())
+    tutorial.run(directory)
     scratch.write_sweeps(directory / "runs", directory / "runs/data/fer2013")
     for name in ("blendshape_lstm", "mine", "cnn"):
         assert record(directory / "runs/sweeps" / name)

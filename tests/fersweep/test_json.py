@@ -145,14 +145,18 @@ STAND_INS: dict[
 }
 
 
-def json_verbs() -> list[str]:
-    """All verbs with `--json`."""
+ONLY_TYPED = {"ui", "demo", "new_reader", "new_trainable"}  # what a notebook does not call
+
+
+def verbs_of(with_json: bool) -> list[str]:
+    """All verbs, or those with `--json`."""
     found: list[str] = []
 
     def walk(command: Any, name: str) -> None:
         for part, child in getattr(command, "commands", {}).items():
             walk(child, f"{name} {part}".strip())
-        if name and any("--json" in parameter.opts for parameter in command.params):
+        parts = hasattr(command, "commands")
+        if not parts and (not with_json or any("--json" in parameter.opts for parameter in command.params)):
             found.append(name)
 
     walk(typer.main.get_command(app), "")
@@ -160,12 +164,12 @@ def json_verbs() -> list[str]:
 
 
 def test_no_verb_says_more_than_the_api() -> None:
-    """A new verb with `--json` wants a function of its name, with `_` between its words, and a case above."""
-    verbs = json_verbs()
+    """A new verb wants a function of its name, with `_` between its words; one with `--json` a case above, too."""
+    verbs = verbs_of(with_json=True)
     assert {"launch", "data verify", "cluster submit"} <= set(verbs)
     assert sorted({*(case.verb for case in CASES), *STAND_INS}) == sorted(verbs)
-    names = [verb.replace(" ", "_").replace("champion_show", "champion") for verb in verbs]
-    assert [name for name in names if name not in fersweep.__all__] == []
+    named = [verb.replace(" ", "_").replace("champion_show", "champion") for verb in verbs_of(with_json=False)]
+    assert {name for name in named if name not in fersweep.__all__} == ONLY_TYPED
 
 
 def printed(arguments: list[str], capfd: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch) -> Any:
@@ -248,3 +252,16 @@ def test_a_refused_promotion_says_the_same(
     with pytest.raises(fersweep.Refused) as refused:
         fersweep.promote("tiny", gate="min_macro_f1=0.999")
     assert (end.value.code, refused.value.as_json()) == (1, said)
+
+
+def test_the_files_of_a_cluster(tmp_path: Path) -> None:
+    """What the command line prints of them line by line, the API says as JSON."""
+    file, out = tmp_path / "cluster.yaml", tmp_path / "out"
+    assert fersweep.as_json(fersweep.cluster_render("example", file=file))["written"] == [str(file)]
+    done = fersweep.as_json(fersweep.cluster_render("slurm", file=file, out=out))
+    assert str(out / "job.sh") in done["written"]
+    assert fersweep.cluster_render("slurm", file=file, out=out).written == []
+    step = fersweep.as_json(fersweep.cluster_up(out))
+    assert step == {"line": f"sbatch {out}/job.sh", "command": None, "directory": str(out)}
+    with pytest.raises(fersweep.InputError, match=r"none of cluster\.sh"):
+        fersweep.cluster_down(tmp_path)
