@@ -163,9 +163,8 @@ def begun_renamings(home: Path, name: str | None = None) -> list[str]:
     for path in begun_moves(home):
         old, new = read_move(path) or (path.name, None)
         if new is None:
-            lines += [f"{path / MOVE} cannot be read: remove it, if {path.name} is the right name"] * (
-                name in (None, old)
-            )
+            if name in (None, old):
+                lines.append(f"{path / MOVE} cannot be read: remove it, if {path.name} is the right name")
         elif name in (None, old, new):
             command = f"{shell('fersweep', 'mv', old, new)}{where}"
             lines.append(_begun(path, old, f"renaming {old} to {new}", command))

@@ -122,7 +122,7 @@ CALLS = {place: (function, parameter) for place, function, parameter in calls()}
 ANYTHING = {"as_json: result", "read_sweep: replaced"}
 
 
-@pytest.mark.parametrize("place", CALLS.keys() - ANYTHING)
+@pytest.mark.parametrize("place", sorted(CALLS.keys() - ANYTHING))
 def test_a_wrong_type_is_one_line(place: str) -> None:
     """It is refused before what else is missing."""
     function, parameter = CALLS[place]
