@@ -46,7 +46,7 @@ def imported(code: Code, what: str) -> ModuleType:
     if _FINDER not in sys.meta_path:
         sys.meta_path.append(_FINDER)
     try:
-        with contextlib.redirect_stdout(sys.stderr), _exits_raise():
+        with contextlib.redirect_stdout(sys.stderr), exits_raise():
             return importlib.import_module(main)
     except (Exception, SystemExit) as error:
         for name in [name for name in sys.modules if name == package or name.startswith(f"{package}.")]:
@@ -96,9 +96,16 @@ def where(error: BaseException) -> str:
 
 
 @contextlib.contextmanager
-def _exits_raise() -> Iterator[None]:
-    """In the block `os._exit` is `sys.exit`: this process is not the code's to end without a word."""
-    leave, os._exit = os._exit, sys.exit
+def exits_raise() -> Iterator[None]:
+    """In the block `os._exit` raises SystemExit: this process is not the code's to end without a word."""
+    leave, process = os._exit, os.getpid()
+
+    def refuse(status: int) -> NoReturn:
+        if os.getpid() != process:  # a process that it has started
+            leave(status)
+        raise SystemExit(f"os._exit({status})")
+
+    os._exit = refuse
     try:
         yield
     finally:

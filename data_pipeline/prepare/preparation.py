@@ -99,8 +99,8 @@ def prepare(
     if (manifest := begun(out, wanted)) is not None:
         report(Progress("finished", manifest["num_faces"], manifest["num_faces"], 0.0, 0.0))
         return manifest
-    job = _job(kind, image_size, options, landmarker, Path(cache or readings_directory()).resolve())
-    job = job._replace(strict_boxes=reader is not None)
+    readings = Path(cache or readings_directory()).resolve()
+    job = _job(kind, image_size, options, landmarker, readings, strict_boxes=reader is not None)
     code = [source.own.code for source in opened if source.own is not None][:1]
     alone = kind == "scores" or ((workers or os.cpu_count()) == 1 and address is None)
     with running(alone, workers, address) as run, _unfinished(out, wanted):
@@ -185,7 +185,12 @@ def _usual_crop(kind: str, options: Options) -> Crop:
 
 
 def _job(
-    kind: str, image_size: tuple[int, int] | None, options: Options, landmarker: Path | None, readings: Path
+    kind: str,
+    image_size: tuple[int, int] | None,
+    options: Options,
+    landmarker: Path | None,
+    readings: Path,
+    strict_boxes: bool,
 ) -> Job:
     """What the workers do. RuntimeError where they need MediaPipe, and it or its bundle is missing."""
     looks, crops = kind != "scores" and not options.pixels_only, kind == "image" and options.crop == "auto"
@@ -203,6 +208,7 @@ def _job(
         all_faces=options.faces == "all",
         copies=options.augment,
         seed=options.seed,
+        strict_boxes=strict_boxes,
     )
 
 

@@ -198,7 +198,7 @@ def test_datasets_that_others_make(
     assert snapshot(home) == before
     (out / ".lock").unlink()
     others = json.dumps({"sources": [], "options": {"crop": "none", "seed": 7}})
-    monkeypatch.setattr(preparation, "_job", lambda *_: (out / STATE).write_text(others))  # after the first look
+    monkeypatch.setattr(preparation, "_job", lambda *_, **__: (out / STATE).write_text(others))  # after the first look
     with pytest.raises(InputError, match="was begun with"):
         preparation.prepare([tmp_path / "faces"], out, Options(pixels_only=True), workers=1)
     assert [(path.name, path.read_text()) for path in out.iterdir()] == [(STATE, others)]

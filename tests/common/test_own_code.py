@@ -147,7 +147,7 @@ def test_a_damaged_copy_is_refused(tmp_path: Path, damage: str) -> None:
             b"from pathlib import Path\nopen(Path(__file__).parent / 'x.csv')",
             r"x.csv' \(of own code .py files alone are copied: .* \(m.py, line 2\)",
         ),
-        (b"import os; os._exit(0)", r"cannot be imported: SystemExit: 0 \(m.py, line 1\)"),
+        (b"import os; os._exit(0)", r"cannot be imported: SystemExit: os._exit\(0\) \(m.py, line 1\)"),
         (b"import torch.nn", r"torch.py hides the package torch, which m.py imports: give it another name"),
         (b"import sys; sys.exit(3)", "cannot be imported: SystemExit"),
         (b"import nowhere_to_be_found", "cannot be imported: ModuleNotFoundError"),

@@ -31,7 +31,7 @@ BAD: dict[str, tuple[str | bytes, str]] = {
     "other_coding": ('# -*- coding: nonsense -*-\nX = "ä"\n', "is no Python"),
     "raises": ("raise RuntimeError('first\\nsecond')", r"RuntimeError: first.*\(bad.py, line 1\)"),
     "exits": ("import sys\nsys.exit(0)", "SystemExit"),
-    "ends_the_process": ("import os\nos._exit(0)", r"cannot be imported: SystemExit: 0 \(bad.py, line 2\)"),
+    "ends_the_process": ("import os\nos._exit(0)", r"cannot be imported: SystemExit: os._exit\(0\) \(bad.py, line 2\)"),
     "missing_package": ("import no_such_package_at_all", "No module named 'no_such_package_at_all'"),
     "missing_sibling_name": ("from helper import nothing_there", "cannot import name 'nothing_there'"),
     "bad_sibling": ("import broken_helper", "broken_helper.py, line 1 is no Python"),

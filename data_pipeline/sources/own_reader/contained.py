@@ -9,6 +9,7 @@ from collections.abc import Iterator
 from typing import Any, NoReturn
 
 from fersweep.common.errors import InputError
+from fersweep.common.own_code.importing import exits_raise
 
 STDOUT = 1
 
@@ -28,19 +29,11 @@ def contained(where: str = "") -> Iterator[None]:
     """What is printed in the block goes to stderr. SystemExit where it calls `os._exit`; InputError, which begins with `where`,
     where it closes stdout or leaves the working directory, which is put right.
     """
-    end, process, here, stdout, is_open = os._exit, os.getpid(), os.getcwd(), sys.stdout, _is_open()
-
-    def refuse(status: int) -> NoReturn:
-        if os.getpid() != process:  # a process that it has started
-            end(status)
-        raise SystemExit(f"os._exit({status})")
-
-    os._exit = refuse
+    here, stdout, is_open = os.getcwd(), sys.stdout, _is_open()
     try:
-        with contextlib.redirect_stdout(_Stdout()):  # pyright: ignore[reportArgumentType]
+        with exits_raise(), contextlib.redirect_stdout(_Stdout()):  # pyright: ignore[reportArgumentType]
             yield
     finally:
-        os._exit = end
         has_moved, has_closed = os.getcwd() != here, (is_open and not _is_open()) or stdout.closed
         if has_moved:
             os.chdir(here)

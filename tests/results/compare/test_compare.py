@@ -172,7 +172,7 @@ def test_an_unknown_sweep_is_refused_with_the_known_ones(sweep_dir: Path, tmp_pa
     assert find_sweep(home, "tiny") == sweep_dir
     with pytest.raises(InputError, match=r"no sweep 'tony'.*known: tiny"):
         find_sweep(home, "tony")
-    with pytest.raises(InputError, match="none yet"):
+    with pytest.raises(InputError, match="it is empty"):
         find_sweep(tmp_path, "tiny")
     (tmp_path / "sweep.json").write_text("{")
     with pytest.raises(InputError, match="not a sweep's record"):
