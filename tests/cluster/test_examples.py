@@ -44,7 +44,7 @@ dataset, home, address, sweeps = sys.argv[1:4] + [json.loads(sys.argv[4])]
 for file, (name, overrides) in sweeps.items():
     driver = os.fork()
     if driver == 0:
-        fersweep.launch(file, dataset, trials=2, max_epochs=4, overrides=overrides, home=home, address=address)
+        fersweep.launch(file, dataset, trials=1, max_epochs=4, overrides=overrides, home=home, address=address)
         os._exit(1)  # it was not killed
     journal = f"{home}/sweeps/{name}/journal.jsonl"
     while not (os.path.exists(journal) and '"report"' in open(journal).read()):
@@ -107,8 +107,8 @@ def test_from_launch_to_serve(tmp_path: Path, dataset: Path, ray_address: str, e
     answers: dict[str, Any] = {}
     columns: dict[str, list[str]] = {}
     for name, sweep in sweeps.items():
-        trials = journal.read(sweep / "journal.jsonl").trials.values()
-        assert [(trial.state, trial.num_epochs) for trial in trials] == [("finished", 4)] * 2, name
+        (trial,) = journal.read(sweep / "journal.jsonl").trials.values()
+        assert (trial.state, trial.num_epochs) == ("finished", 4), name
         assert load_sweep(sweep).sweep.asked.trainable.startswith(f"{name}.py@")
         assert record(sweep)
         promote(sweep, name, gates={})

@@ -93,7 +93,7 @@ def test_what_is_refused_changes_nothing(own_home: Path, tiny_dataset: Path, tmp
 
 @pytest.mark.slow
 @pytest.mark.processes
-@pytest.mark.parametrize("at", [9, 19, 22, 26, 32])
+@pytest.mark.parametrize("at", [9, 22, 32])
 def test_what_a_kill_leaves_is_finished(at: int, own_home: Path, recorded: Recorded, bucket: str) -> None:
     """By the same command, or by gc; there is never more than one sweep, here and in the bucket."""
     sweep_dir = recorded("cnn")
