@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import difflib
+import os
 import sys
 from pathlib import Path
 
@@ -28,7 +29,7 @@ def settled(
     """
     for key, name in own_code(sweep.asked):
         copy = copies.find(name, key)
-        now = _now(key, name, sweep, again)
+        now = _now(key, name, sweep, directory, again, accept)
         if now is None or now.name == name:
             continue
         size = difference(copy, now)
@@ -59,16 +60,24 @@ def _refuse(key: str, now: Code, size: str, sweep: SweepJson, directory: Path, a
         raise InputError(f"{changed}: {keep}, --accept-code with the changed code, for all that is trained from now on")
 
 
-def _now(key: str, name: str, sweep: SweepJson, again: Sweep | None) -> Code | None:
-    """The code as it is where the sweep was launched with it, or as the sweep file asks for it; None where it is gone."""
+def _now(
+    key: str, name: str, sweep: SweepJson, directory: Path, again: Sweep | None, accept: bool | None
+) -> Code | None:
+    """The code as it is where the sweep was launched with it, or as the sweep file asks for it; None where it is gone, or where
+    the copy is wanted. InputError where it cannot be used as it is now, or is gone and is to be accepted.
+    """
     for key_again, asked in own_code(again) if again is not None else ():
         if key_again == key and asked_as(asked) == asked_as(name):
             return copies.find(asked, key)
     place = sweep.code_places.get(name, "")
     try:
         return collect(place if place.endswith(".py") else asked_as(name), key)
-    except InputError:
-        return None
+    except InputError as error:
+        if accept is False or (accept is None and not os.path.lexists(place)):
+            return None
+        raise InputError(
+            f"{error}; `{resume_command(directory)} --keep-code` goes on with the copy that the sweep has"
+        ) from None
 
 
 def write_missing(asked: Sweep, directory: Path, storage: Storage) -> None:

@@ -62,7 +62,7 @@ VERSIONS_OF = (
     "pandas",
     "pyarrow",
 )
-MOST_POINTS = 5  # at which somebody's own trainable is tried, until a model is built
+MOST_POINTS = 10  # at which somebody's own trainable is tried, until a model is built
 
 
 def describe(asked: Sweep, data: str | Path, home: Path) -> tuple[SweepJson, TaskArrays]:

@@ -10,6 +10,7 @@ What is refused is a trainable that builds no model at any of the points: some m
 from __future__ import annotations
 
 import os
+import sys
 import tempfile
 import warnings
 from collections.abc import Mapping, Sequence
@@ -22,15 +23,17 @@ from fersweep import trainables
 from fersweep.common.errors import InputError
 from fersweep.common.own_code import copies
 from fersweep.common.own_code.code import asked_as
-from fersweep.common.own_code.importing import said, say
-from fersweep.common.own_code.separate import ask, reply
+from fersweep.common.own_code.importing import said, say, where
+from fersweep.common.own_code.separate import TooLong, ask, reply, time_limit
+from fersweep.common.processes import bounded_memory
 from fersweep.common.text import one_line
 from fersweep.data_pipeline.tasks.arrays import Arrays, TaskArrays, statistics
 from fersweep.trainables.protocol import TrialFailed
 from fersweep.trainables.short_form.adapted import ShortForm
 
 WHAT = "trainable"
-LIMIT_S = 300.0  # to import its framework and to build
+LIMIT_S = 120.0  # to build it
+LOADING_S = 120.0  # more, to start and to import its framework
 FACES = 20  # of each class
 METHODS = ("fit", "predict", "save", "load")
 
@@ -58,7 +61,7 @@ def tried(name: str, points: Sequence[Mapping[str, Any]], arrays: TaskArrays, fe
             "has_votes": arrays.train.votes is not None,
             "taught": arrays.taught,
         }
-        return ask(__name__, request, f"{WHAT}: {asked_as(name)}", LIMIT_S)
+        return ask(__name__, request, f"{WHAT}: {asked_as(name)}", LOADING_S + LIMIT_S)
 
 
 def answer(request: Mapping[str, Any]) -> list[str]:
@@ -66,24 +69,28 @@ def answer(request: Mapping[str, Any]) -> list[str]:
     copies.note(Path(request["place"]))
     name, file, reasons = request["name"], asked_as(request["name"]), list[str]()
     trainables.expect(name, request["fetched"])
-    arrays = _made_up(request)
-    with warnings.catch_warnings(record=True) as heard:
+    arrays, memory = _made_up(request), list[str]()
+    with warnings.catch_warnings(record=True) as heard, bounded_memory(sys.maxsize):
         warnings.simplefilter("always")
         for hparams in request["points"]:
             try:
-                _build(name, file, hparams, arrays)
+                with time_limit(LIMIT_S):
+                    _build(name, file, hparams, arrays)
                 break
-            except (TrialFailed, MemoryError):  # a worker may have what it lacks here
+            except TooLong as error:
+                raise InputError(f"{WHAT}: {file}: build: {error}{where(error)}") from None
+            except (TrialFailed, MemoryError) as error:
+                memory = [f"{file}: its model was not tried here, where a worker may do better: {one_line(error, 200)}"]
                 break
             except (Exception, SystemExit) as error:
                 own = isinstance(error, ValueError) and str(error).startswith(file)  # which says where
                 reasons.append(one_line(error, 400) if own else f"{file}: build: {said(error)}")
     if len(reasons) == len(request["points"]):
-        raise InputError(f"{WHAT}: {reasons[0]}")
+        raise InputError(f"{WHAT}: {reasons[0]} (at each of {len(reasons)} sampled points no model is built)")
     odd = [str(each.message) for each in heard if str(each.message).startswith(f"{file}: ")]
     if reasons:
         odd.append(f"of {len(reasons) + 1} sampled points {len(reasons)} cannot be built: {reasons[0]}")
-    return list(dict.fromkeys(odd))
+    return list(dict.fromkeys([*memory, *odd]))
 
 
 def _build(name: str, file: str, hparams: dict[str, Any], arrays: TaskArrays) -> None:

@@ -25,6 +25,8 @@ from fersweep.common.processes import environment, module_command
 from fersweep.common.text import one_line
 from fersweep.common.untrusted import MB, is_object, parse_json
 
+SOON_S = 10.0  # after which a person hears what is waited for
+
 
 class TooLong(BaseException):
     """Raised in own code that takes too long; no Exception, which it may catch."""
@@ -39,7 +41,11 @@ def ask(module: str, request: Any, what: str, limit_s: float) -> Any:
             module_command(module), stdin=asked, stdout=answer, stderr=errors, env=environment(), start_new_session=True
         )
         try:
-            code = process.wait(limit_s)
+            with contextlib.suppress(subprocess.TimeoutExpired):
+                process.wait(min(SOON_S, limit_s))
+            if process.poll() is None and limit_s > SOON_S:
+                print(f"{what}: it is loaded and tried, for up to {limit_s:g} s", file=sys.stderr, flush=True)
+            code = process.wait(max(limit_s - SOON_S, 0))
         except subprocess.TimeoutExpired:
             raise InputError(f"{what}: it takes longer than {limit_s:g} s to be loaded and tried") from None
         finally:

@@ -7,6 +7,7 @@ in `sweeps/.NAME.launch/`, with a lock that it holds: two of one name would shar
 from __future__ import annotations
 
 import fcntl
+import os
 import signal
 import subprocess
 import time
@@ -24,7 +25,7 @@ from fersweep.common.errors import InputError
 from fersweep.common.files import is_held
 from fersweep.common.processes import environment, module_command
 from fersweep.results.record.drivers import DRIVEN, LOCK
-from fersweep.results.record.home import background_place
+from fersweep.results.record.home import LAUNCHED_AT, LAUNCHING, background_place, begun
 
 if TYPE_CHECKING:
     from fersweep.cluster.stop import Stopped
@@ -93,6 +94,7 @@ class Running:
         Raises:
             TimeoutError: it runs still.
             InputError, SweepFailed, SweepStopped, SweepInterrupted: as `fersweep.launch` does.
+            RuntimeError: its process was ended before there was a sweep.
         """
         began, shown, show = time.monotonic(), 0.0, notebook.cell()
         while (state := self.state) in ("starting", "running"):
@@ -109,6 +111,11 @@ class Running:
         if code is None and state in ("failed", "interrupted"):
             reason = self.sweep.status.reason
             raise self._early(state, None if state == reason else reason, None)
+        if code and self._newest() is None:
+            how = signal.Signals(-code).name if code < 0 else f"exit code {code}"
+            raise RuntimeError(
+                f"{self.name}: its process ended before it was a sweep ({how}): {self._last_words()}; launch it again"
+            )
         if code:
             number = SIGNALLED.get(code, -code if code < 0 else None)
             raise self._early(state, None if number else self._last_words(), number)
@@ -204,10 +211,11 @@ def start(
                 stdin=subprocess.DEVNULL,
                 stdout=log,
                 stderr=subprocess.STDOUT,
-                env=environment(),
+                env={**environment(), LAUNCHED_AT: str(own.absolute())},
                 start_new_session=True,  # neither the kernel's end nor its interrupts reach it
                 pass_fds=[held],
             )
+        os.write(held, str(process.pid).encode())
     _processes[:] = [one for one in _processes if one.poll() is None]
     _processes.append(process)
     following = sweep.following.name if sweep.following else None
@@ -217,11 +225,13 @@ def start(
 @contextmanager
 def _alone(own: Path, directory: Path) -> Iterator[int]:
     """A file whose lock is that of the process that gets it, until that ends. InputError where another one has it."""
-    with (own / "lock").open("ab") as file:
+    with (own / LAUNCHING).open("ab") as file:
         try:
             fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
         except BlockingIOError:
-            raise InputError(f"{directory}: {DRIVEN}") from None
+            about = begun(directory.parents[1], directory.name) or [DRIVEN]
+            raise InputError(f"{directory}: {about[0]}") from None
+        file.truncate(0)
         yield file.fileno()
 
 

@@ -54,7 +54,7 @@ def compare_recorded(recorded: RecordedSweep, top: int = 10, trees: Figures | No
             f"trials that went on from another one's checkpoint (PBT): {copied}; hparams are those of the best epoch, and the report "
             "shows the schedule that led to it",
         ]
-    if changed := record.of_code():
+    if changed := record.of_code(sweep.asked.trainable):
         notes = [*notes, changed]
     if why := record.all_failed():
         notes = [*notes, why]

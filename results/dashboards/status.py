@@ -225,7 +225,7 @@ def _read(directory: Path, num_bytes: int) -> SweepStatus:
         storage=sweep.asked.storage,
         mlflow=recorded(directory, record, running=state == "running"),
         callbacks=trouble(directory, sweep.asked, running=state == "running"),
-        code=record.of_code(),
+        code=record.of_code(sweep.asked.trainable),
     )
 
 

@@ -14,7 +14,7 @@ from pathlib import Path
 from fersweep.common.errors import InputError
 from fersweep.common.files import check_writable, lock
 from fersweep.results.record.drivers import DRIVEN, KEEPER, LOCK, MOMENT_S, alone, kept_by
-from fersweep.results.record.home import begun
+from fersweep.results.record.home import begun, name_of_hidden
 from fersweep.results.record.sweep_json import FILE, SweepJson
 from fersweep.results.tracking import report_upload
 
@@ -49,7 +49,9 @@ def held(directory: Path, sweep: SweepJson | None, what: str) -> Iterator[None]:
         except (InputError, OSError):
             if os.path.lexists(directory):
                 raise
-            now = begun(directory.parents[1], directory.name) or [f"{directory.name} was removed or renamed meanwhile"]
+            now = begun(directory.parents[1], directory.name) or [
+                f"{name_of_hidden(directory)} was removed or renamed by another process meanwhile"
+            ]
             raise InputError(now[0]) from None
         try:
             yield

@@ -14,7 +14,7 @@ from collections.abc import Mapping
 from pathlib import Path
 
 from fersweep.common.errors import InputError
-from fersweep.common.files import check_name, check_writable, lock, write_whole
+from fersweep.common.files import check_name, check_writable, is_held, lock, write_whole
 from fersweep.common.own_code import copies
 from fersweep.common.own_code.code import is_own
 from fersweep.common.text import masked, one_line, shell
@@ -30,6 +30,8 @@ UNFINISHED = re.compile(r"\..+\.new|\..+-[0-9a-f]{8}")
 """Directories of launches that have not begun (cluster/new_sweep.py); the second: of versions before 0.2."""
 REMOVED, MOVED = "removed", "moved"
 HIDDEN = re.compile(r"\.(?P<name>.+)\.(?P<id>[0-9a-zA-Z_-]{1,8})\.(?P<what>removed|moved)")
+LAUNCHING = "lock"  # in background_place: held, with its number in it, by the process that launches there
+LAUNCHED_AT = "FERSWEEP_LAUNCHED_AT"  # variable of that process: background_place
 MOVE = "move.json"  # in the directory of a sweep that is being renamed: {"from": OLD, "to": NEW}
 
 
@@ -61,7 +63,7 @@ def find_sweep(home: Path, name: str) -> Path:
     hint = (
         f"known: {', '.join(directory.name for directory in known)}"
         if known
-        else f"{why_none(home)} (fersweep launch makes one)"
+        else f"{why_none(home)}; `fersweep launch` makes one"
     )
     raise InputError(f"no sweep {one_line(repr(name), 100)} in {sweeps}: {'; '.join([*pending, hint])}")
 
@@ -80,7 +82,7 @@ def why_none(home: Path) -> str:
         return f"none was launched yet{meant}"
     if not home.exists():
         return f"there is no such directory{meant}"
-    return f"{'it is not a home (which has a directory sweeps)' if holds_anything(home) else 'it is empty'}{meant}"
+    return f"{'it is no home, which has a directory `sweeps`' if holds_anything(home) else 'it is empty'}{meant}"
 
 
 def holds_anything(path: Path) -> bool:
@@ -146,7 +148,8 @@ def begun_moves(home: Path) -> list[Path]:
 
 
 def begun(home: Path, name: str | None = None) -> list[str]:
-    """A line on each removal and renaming under `home` that is under way or broke off: who is at work, or what finishes it.
+    """A line on each removal and renaming under `home` that is under way or broke off: who is at work, or what finishes it;
+    of a sweep, also on another process that is about to begin it.
 
     `name`: of this sweep alone, by its old or its new name.
     """
@@ -154,7 +157,20 @@ def begun(home: Path, name: str | None = None) -> list[str]:
     for path in hidden(home, REMOVED, name):
         sweep = name_of_hidden(path)
         lines.append(_begun(path, sweep, f"removing {sweep}", f"{shell('fersweep', 'rm', sweep)}{where}"))
+    if name is not None and is_plain_name(name) and (line := _launching(Path(home) / "sweeps" / name)) is not None:
+        lines.append(line)
     return lines + begun_renamings(home, name)
+
+
+def _launching(directory: Path) -> str | None:
+    place = background_place(directory)
+    if (directory / "sweep.json").exists() or os.environ.get(LAUNCHED_AT) == os.path.abspath(place):
+        return None
+    with contextlib.suppress(OSError, ValueError):
+        if is_held(place / LAUNCHING):
+            process = read_regular(place / LAUNCHING, 100).decode()
+            return f"process {process} is about to begin it: {place / 'log'} says how far it is"
+    return None
 
 
 def begun_renamings(home: Path, name: str | None = None) -> list[str]:

@@ -194,13 +194,13 @@ class SweepRecord:
             return f"its one trial failed: {next(iter(self.trials.values())).reason}"
         return f"all {len(self.trials)} trials failed; {self.commonest_failure()}"
 
-    def of_code(self) -> str | None:
-        """A line on which trials were trained with which version of somebody's own code; None where there is one version."""
+    def of_code(self, now: str) -> str | None:
+        """A line on which trials were trained with which version of somebody's own code; None where all were with that of `now`."""
         trained: dict[tuple[str, ...], list[int]] = {}
         for trial in self.trials.values():
             if trial.codes:
                 trained.setdefault(trial.codes, []).append(trial.number)
-        if len(trained) < 2 and not any(len(codes) > 1 for codes in trained):
+        if {code for codes in trained for code in codes} <= {now}:
             return None
         each = (f"{' and then '.join(codes)}: {_those(numbers)}" for codes, numbers in trained.items())
         return f"the code changed while the sweep ran: {'; '.join(each)}"

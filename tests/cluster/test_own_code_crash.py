@@ -128,5 +128,14 @@ def test_code_that_has_changed_when_a_sweep_is_resumed(
     assert "begun 2" in lines
     assert now.stop.metrics == read_sweep_json(path.parent).asked.stop.metrics
     assert b'"own_metric.py@' in before
+    trainable = file.with_name("sklearn_linear.py")
+    trainable.write_text("def")
+    with pytest.raises(
+        InputError, match=r"sklearn_linear.py, line 1 is no Python: .*; `fersweep resume own.* --keep-code`"
+    ):
+        resume(path.parent, trials="3")
+    trainable.unlink()
+    with pytest.raises(InputError, match=r"sklearn_linear.py cannot be read: .*; `fersweep resume own.* --keep-code`"):
+        resume(path.parent, trials="3", accept_code=True)
     with pytest.raises(InputError, match=r"callbacks: gone.py cannot be read"):
         resume(path.parent, accept_code=False, overrides=["callbacks=gone.py:Mine"])

@@ -4,7 +4,9 @@ from __future__ import annotations
 
 import fcntl
 import inspect
+import os
 import pickle
+import signal
 import sys
 import threading
 from collections.abc import Callable, Iterator
@@ -83,12 +85,21 @@ def test_one_sweep_of_a_name_in_the_background(
         return fersweep.launch(CURVE, tiny_dataset, name="new", home=tmp_path, wait=False, **more)
 
     first = launch()
+    beginning = rf"process {first.pid} is about to begin it: .*/\.new\.launch/log says how far it is"
     for resume in (False, True):
-        with pytest.raises(fersweep.InputError, match="sweeps/new: another process is running this sweep"):
+        with pytest.raises(fersweep.InputError, match=beginning):
             launch(resume=resume)
+    with pytest.raises(fersweep.InputError, match=beginning):
+        fersweep.launch(CURVE, tiny_dataset, name="new", home=tmp_path)
+    with pytest.raises(fersweep.InputError, match=f"no sweep 'new'.*{beginning}"):
+        fersweep.attach("new", home=tmp_path)
     assert first.state == "starting"
     assert first.stop() is None
-    assert launch().stop() is None, "its name is free"
+    again = launch()
+    assert again.pid != first.pid, "its name is free"
+    os.kill(again.pid or 0, signal.SIGKILL)
+    with pytest.raises(RuntimeError, match=r"its process ended before it was a sweep \(SIGKILL\): it said nothing"):
+        again.wait()
 
 
 @pytest.mark.parametrize(

@@ -98,7 +98,7 @@ def test_a_name_that_is_none(asked: str, says: str, tmp_path: Path) -> None:
 
 NET = "import torch\n{space}def net(hparams, num_features, num_classes):\n    {body}\n    return torch.nn.Linear(num_features, num_classes)\n"
 BAD_MODELS: dict[str, tuple[str, str]] = {
-    "net_raises": (NET.format(space=SPACE, body='raise RuntimeError("boom")'), r"^trainable: bad.py:5: net: RuntimeError: boom$"),
+    "net_raises": (NET.format(space=SPACE, body='raise RuntimeError("boom")'), r"^trainable: bad.py:5: net: RuntimeError: boom \(at each of 10 sampled points no model is built\)$"),
     "build_raises": (FULL.replace("seed): ...", "seed): raise KeyError('x')"), r"bad.py: build: KeyError: 'x' \(bad.py, line 7\)"),
     "build_gives_none": (FULL, "bad.py: build gives a NoneType without fit, predict, save, load"),
 }  # fmt: skip
@@ -121,6 +121,16 @@ def test_one_that_builds_no_model_is_refused_before_anything_is_written(
     with pytest.raises(InputError, match=says):
         launch.launch(read_sweep(str(tmp_path / "sweep.yaml"), []), tiny_dataset, tmp_path / "home")
     assert not (tmp_path / "home").exists()
+
+
+@pytest.mark.usefixtures("tried_here")
+def test_one_that_hangs_is_refused(tmp_path: Path, tiny_dataset: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(model_trial, "LIMIT_S", 0.3)
+    content = FULL.replace("seed): ...", "seed):\n    import time; time.sleep(60)")
+    (tmp_path / "bad.py").write_text(content)
+    (tmp_path / "sweep.yaml").write_text("name: bad\ntrainable: bad.py\n")
+    with pytest.raises(InputError, match=r"^trainable: bad.py: build: it takes longer than 0.3 s \(bad.py, line 8\)$"):
+        launch.dry(read_sweep(str(tmp_path / "sweep.yaml"), []), tiny_dataset, tmp_path / "home")
 
 
 @pytest.mark.processes

@@ -29,11 +29,14 @@ def contained(where: str = "") -> Iterator[None]:
     """What is printed in the block goes to stderr. SystemExit where it calls `os._exit`; InputError, which begins with `where`,
     where it closes stdout or leaves the working directory, which is put right.
     """
+    process = os.getpid()
     here, stdout, is_open = os.getcwd(), sys.stdout, _is_open()
     try:
         with exits_raise(), contextlib.redirect_stdout(_Stdout()):  # pyright: ignore[reportArgumentType]
             yield
     finally:
+        if os.getpid() != process:  # it has forked: what comes after its part is for this process alone
+            os._exit(0)
         has_moved, has_closed = os.getcwd() != here, (is_open and not _is_open()) or stdout.closed
         if has_moved:
             os.chdir(here)

@@ -223,7 +223,7 @@ def _box(value: Any) -> tuple[int, int, int, int] | None:
         raise Wrong(f"box is {_shown(value)}: {wanted}, or None")
     four = list(cast(Sequence[Any], numbers))
     if not all(_is_number(number) and abs(number) < MAX_BOX for number in four):
-        raise Wrong(f"box is {_shown(value)}: {wanted}, four numbers")
+        raise Wrong(f"box is {_shown(value)}: {wanted}, four numbers below {MAX_BOX:,}")
     left, top, right, bottom = (round(float(number)) for number in four)
     if right <= left or bottom <= top:
         raise Wrong(f"box is {_shown(value)}: {wanted}, so right > left and bottom > top; is it width and height?")

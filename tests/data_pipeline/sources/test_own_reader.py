@@ -5,6 +5,7 @@ from __future__ import annotations
 import csv
 import gc
 import io
+import os
 import sys
 import tarfile
 import zipfile
@@ -19,6 +20,7 @@ from fersweep.cli.main import main
 from fersweep.common.errors import InputError
 from fersweep.data_pipeline.faces.crop import BESIDE, CONSTANT, TINY
 from fersweep.data_pipeline.sources.decode import decode
+from fersweep.data_pipeline.sources.own_reader.contained import contained
 from fersweep.data_pipeline.sources.own_reader.own_reader import find_reader
 from fersweep.data_pipeline.sources.own_reader.template import filled
 from fersweep.data_pipeline.sources.own_reader.trial import render, try_reader
@@ -282,6 +284,14 @@ def test_a_trial_says_what_a_reader_makes_of_a_source(tmp_path: Path) -> None:
     assert "want the same faces in the same order" in steady
     assert any("unknown labels: '" in fault for fault in faults)
     assert any("every face is happy" in fault for fault in try_reader(reader, path, {"0": "happy", "1": "drop"}).faults)
+
+
+def test_a_process_that_a_reader_forks_does_not_go_on() -> None:
+    with contained():
+        process = os.fork()
+    if process == 0:
+        os._exit(3)
+    assert os.waitpid(process, 0)[1] == 0
 
 
 def test_the_template_is_a_reader(tmp_path: Path) -> None:

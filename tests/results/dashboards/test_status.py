@@ -378,7 +378,8 @@ def test_of_code_that_changed_each_trial_says_with_which_it_was_trained(finished
     train(0, 1, "stopped")
     train(1, 1, "stopped")
     train(2, 1)
-    assert ours.record.of_code() is None
+    assert ours.record.of_code(before) is None
+    assert ours.record.of_code(now) == f"the code changed while the sweep ran: {before}: 3 trials (0000 to 0002)"
     ours.session("interrupted")
     ours.session("started", code=now)
     train(2, 2, "stopped")

@@ -170,8 +170,8 @@ def test_a_directory_that_is_not_a_home(
     empty.mkdir()
     (other / "mine.txt").touch()
     for place, why in [
-        (own_home / "sweeps", f"it is not a home .*; --home {own_home} has some"),
-        (other, "it is not a home"),
+        (own_home / "sweeps", f"it is no home, .*; --home {own_home} has some"),
+        (other, "it is no home"),
     ]:
         with pytest.raises(InputError, match=why):
             gc(place)
