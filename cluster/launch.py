@@ -247,7 +247,7 @@ def dry(
     learned = Counter(trial.sweep for trial in sweep.history)
     facts = [
         f"data {sweep.dataset.path} ({sweep.dataset.fingerprint[:12]}): "
-        f"{sweep.num_faces}, {len(sweep.feature_names)} features",
+        f"{sweep.num_faces}, {'pixels' if asked.task.features == 'pixels' else f'{len(sweep.feature_names)} features'}",
         *sweep.without_faces(),
         f"{asked.stop.in_words()}; {at_once} trials at once",
         *(f"learns from {number} trials of sweep {name}" for name, number in learned.items()),

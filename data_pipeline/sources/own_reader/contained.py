@@ -5,6 +5,7 @@ from __future__ import annotations
 import contextlib
 import os
 import sys
+import threading
 from collections.abc import Iterator
 from typing import Any, NoReturn
 
@@ -26,13 +27,14 @@ class _Stdout:
 
 @contextlib.contextmanager
 def contained(where: str = "") -> Iterator[None]:
-    """What is printed in the block goes to stderr. SystemExit where it calls `os._exit`; InputError, which begins with `where`,
-    where it closes stdout or leaves the working directory, which is put right.
+    """What is printed in the block goes to stderr, and no thread that is started in it is waited for at the end of the process.
+    SystemExit where it calls `os._exit`; InputError, which begins with `where`, where it closes stdout or leaves the working
+    directory, which is put right. A process that it forks ends at the end of the block.
     """
     process = os.getpid()
     here, stdout, is_open = os.getcwd(), sys.stdout, _is_open()
     try:
-        with exits_raise(), contextlib.redirect_stdout(_Stdout()):  # pyright: ignore[reportArgumentType]
+        with exits_raise(), _daemons(), contextlib.redirect_stdout(_Stdout()):  # pyright: ignore[reportArgumentType]
             yield
     finally:
         if os.getpid() != process:  # it has forked: what comes after its part is for this process alone
@@ -50,6 +52,21 @@ def contained(where: str = "") -> Iterator[None]:
         )
     if has_closed:
         raise InputError(f"{where}it closes stdout, which is not its own")
+
+
+@contextlib.contextmanager
+def _daemons() -> Iterator[None]:
+    begin = threading.Thread.start
+
+    def start(thread: threading.Thread) -> None:
+        thread.daemon = True
+        begin(thread)
+
+    threading.Thread.start = start  # pyright: ignore[reportAttributeAccessIssue]
+    try:
+        yield
+    finally:
+        threading.Thread.start = begin
 
 
 def _is_open() -> bool:

@@ -8,6 +8,7 @@ import io
 import os
 import sys
 import tarfile
+import threading
 import zipfile
 from pathlib import Path
 from textwrap import dedent
@@ -292,6 +293,15 @@ def test_a_process_that_a_reader_forks_does_not_go_on() -> None:
     if process == 0:
         os._exit(3)
     assert os.waitpid(process, 0)[1] == 0
+
+
+def test_a_thread_that_a_reader_starts_is_not_waited_for() -> None:
+    done = threading.Event()
+    with contained():
+        thread = threading.Thread(target=done.wait)
+        thread.start()
+    assert thread.daemon
+    done.set()
 
 
 def test_the_template_is_a_reader(tmp_path: Path) -> None:
