@@ -12,7 +12,7 @@ from pathlib import Path
 import pytest
 
 from fersweep.results.tracking.recorder import Recorder
-from fersweep.trainables import share_process
+from fersweep.trainables.keras_training.runtime import share_process
 from tests.datasets import write_tiny_dataset
 from tests.servers import free_port
 

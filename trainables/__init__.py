@@ -2,10 +2,8 @@
 
 from __future__ import annotations
 
-import contextlib
 import importlib
 import os
-import warnings
 from collections.abc import Iterable
 from pathlib import Path
 from types import ModuleType
@@ -130,17 +128,6 @@ def frameworks_of(models: Iterable[dict[str, Any]]) -> set[str]:
         raise InputError(f"model.json: {error}; put a copy of the checkpoint back") from None
 
 
-def share_process() -> None:
-    """Prepare the process for both TensorFlow and torch; call it before either is loaded.
-
-    Triton, which torch imports late, has an LLVM of its own, and the process is aborted if TensorFlow's was loaded
-    before it. And torch warns if TensorFlow looked for a GPU before it.
-    """
-    with contextlib.suppress(ImportError):  # torch without CUDA has no Triton
-        importlib.import_module("triton")
-    warnings.filterwarnings("ignore", "CUDA initialization", UserWarning)
-
-
 def restore(directory: Path):
     """The trained model in a checkpoint directory, ready to predict. Raises InputError where it is none that can be opened."""
     from fersweep.trainables.saved_model import read_model
@@ -163,8 +150,6 @@ def restore(directory: Path):
             )
             if not alike or own["classes"] != model["classes"]:
                 raise InputError(f"{directory}: model.json is not of the members that are there: put a copy of it back")
-        if len(frameworks_of(described) - {"numpy"}) > 1:
-            share_process()
         return Ensemble(model, [restore(member) for member in members])
     try:
         return load(model["trainable"]).restore(directory)

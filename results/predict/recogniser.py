@@ -16,7 +16,6 @@ from typing import Any
 
 import numpy as np
 
-from fersweep import trainables
 from fersweep.common.errors import InputError
 from fersweep.data_pipeline.faces.landmarker import Box
 from fersweep.data_pipeline.tasks.photo_reader import PhotoReader, Seen
@@ -90,8 +89,6 @@ class Recogniser(AbstractContextManager["Recogniser"]):
         for model in models:
             if not model.classes:
                 raise InputError(f"{model.name}: it does not say its classes; give it them as the attribute `classes`")
-        if len(trainables.frameworks_of(model.described for model in models) - {"numpy"}) > 1:
-            trainables.share_process()
         self.models = list(models)
         self.names = _short_names([model.name for model in models])
         self.classes: list[list[str]] = [list(model.classes or ()) for model in models]

@@ -26,7 +26,7 @@ from torchvision.models import squeezenet1_1
 
 from fersweep.data_pipeline.faces.landmarker_bundle import NAME as BUNDLE
 from fersweep.data_pipeline.sources.demo_faces import make_faces
-from fersweep.trainables import share_process
+from fersweep.trainables.keras_training.runtime import share_process
 from tests.datasets import write_tiny_dataset
 from tests.older.bucket import BUCKET, serve
 from tests.older.questions import READING, WRITING, ask, losses

@@ -7,8 +7,10 @@ from __future__ import annotations
 
 import contextlib
 import functools
+import importlib
 import os
 import sys
+import warnings
 from typing import Any
 
 from fersweep.common.processes import num_threads, silent_stderr
@@ -22,6 +24,7 @@ def import_keras() -> tuple[Any, Any]:
     here: they are hidden from it while it is imported.
     """
     if "tensorflow" not in sys.modules:
+        share_process()
         os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "3")
         hidden = [name for name in ("sklearn", "matplotlib") if name not in sys.modules]
         sys.modules.update(dict.fromkeys(hidden))  # type: ignore[arg-type]
@@ -42,6 +45,17 @@ def import_keras() -> tuple[Any, Any]:
     _set_up()
     _limit_gpus()
     return tf, keras
+
+
+def share_process() -> None:
+    """Prepare the process for torch beside TensorFlow; called before TensorFlow is imported.
+
+    Triton, which torch imports late, has an LLVM of its own, and the process is aborted if TensorFlow's was loaded
+    before it. And torch warns if TensorFlow looked for a GPU before it.
+    """
+    with contextlib.suppress(ImportError):  # torch without CUDA has no Triton
+        importlib.import_module("triton")
+    warnings.filterwarnings("ignore", "CUDA initialization", UserWarning)
 
 
 @functools.cache
