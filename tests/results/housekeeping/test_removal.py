@@ -371,7 +371,10 @@ def test_two_at_once(own_home: Path, tiny_dataset: Path) -> None:
         ):
             pass
         shutil.rmtree(left)
-    with pytest.raises(InputError, match="cnn was removed or renamed by another process meanwhile"), held(sweep_dir, None, REMOVED):
+    with (
+        pytest.raises(InputError, match="cnn was removed or renamed by another process meanwhile"),
+        held(sweep_dir, None, REMOVED),
+    ):
         pass
 
 
