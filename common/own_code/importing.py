@@ -19,7 +19,7 @@ import sys
 from collections.abc import Iterator, Mapping, Sequence
 from importlib.abc import Loader, MetaPathFinder
 from importlib.machinery import ModuleSpec
-from types import FrameType, ModuleType
+from types import CodeType, FrameType, ModuleType
 from typing import Any, NoReturn
 
 from fersweep.common.errors import InputError
@@ -89,10 +89,14 @@ def where(error: BaseException) -> str:
     """Where in own code an error was raised: ` (my_model.py, line 12)`; empty where it was raised elsewhere."""
     place, trace = "", error.__traceback__
     while trace is not None:
-        if (match := _PLACE.fullmatch(trace.tb_frame.f_code.co_filename)) is not None:
-            place = f" ({match['path']}, line {trace.tb_lineno})"
+        place = _place(trace.tb_frame.f_code, trace.tb_lineno) or place
         trace = trace.tb_next
     return place
+
+
+def _place(code: CodeType, line: int) -> str:
+    match = _PLACE.fullmatch(code.co_filename)
+    return f" ({match['path']}, line {line})" if match else ""
 
 
 @contextlib.contextmanager
@@ -127,8 +131,8 @@ def say_who_exits() -> None:
 def _place_in(frame: FrameType | None) -> str:
     """Where in own code the innermost frame of a stack is, as `where`."""
     while frame is not None:
-        if (match := _PLACE.fullmatch(frame.f_code.co_filename)) is not None:
-            return f" ({match['path']}, line {frame.f_lineno})"
+        if place := _place(frame.f_code, frame.f_lineno):
+            return place
         frame = frame.f_back
     return ""
 
@@ -136,9 +140,7 @@ def _place_in(frame: FrameType | None) -> str:
 def place_of(part: Any) -> str:
     """Where a function or a class's `__init__` is in own code, as `where`; empty where it is elsewhere."""
     code = getattr(part.__init__ if isinstance(part, type) else part, "__code__", None)
-    if code is None or (match := _PLACE.fullmatch(code.co_filename)) is None:
-        return ""
-    return f" ({match['path']}, line {code.co_firstlineno})"
+    return "" if code is None else _place(code, code.co_firstlineno)
 
 
 def name_of(module: str) -> str:
