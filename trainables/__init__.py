@@ -15,6 +15,7 @@ from fersweep.common.own_code.code import is_own
 
 if TYPE_CHECKING:
     from fersweep.data_pipeline.tasks.arrays import TaskArrays
+    from fersweep.trainables.population import Points, Population
     from fersweep.trainables.protocol import Trainable
 
 NAMES = {
@@ -94,6 +95,16 @@ def build(name: str, hparams: dict[str, Any], arrays: TaskArrays, seed: int) -> 
 
         return folded.build(load(name), hparams, arrays, seed)
     return load(name).build(hparams, arrays, seed)
+
+
+def fuses(name: str) -> bool:
+    """Whether the trainable `name` can train several models at once (population.py). Own code cannot."""
+    return is_shipped(name) and hasattr(load(name), "build_fused")
+
+
+def build_fused(name: str, points: Points, arrays: TaskArrays) -> Population:
+    """A population of the trainable `name`, which `fuses`. Raises ValueError for hparams that are none."""
+    return load(name).build_fused(points, arrays)
 
 
 def expect(name: str, fetched: dict[str, str]) -> None:

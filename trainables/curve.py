@@ -6,8 +6,10 @@ scale. It learns nothing and is no model: its scores are a formula of its hparam
 
 from __future__ import annotations
 
+import copy
 import math
 import time
+from collections.abc import Collection
 from pathlib import Path
 from typing import Any, TypeVar
 
@@ -16,12 +18,14 @@ from pydantic import Field
 
 from fersweep.data_pipeline.tasks.arrays import TaskArrays
 from fersweep.trainables.metrics import SCORES, EpochMetrics
-from fersweep.trainables.protocol import HparamsModel, check_finite
+from fersweep.trainables.population import Member, Points
+from fersweep.trainables.protocol import HparamsModel, TrialFailed, check_finite
 from fersweep.trainables.saved_model import describe_model, read_checkpoint, write_checkpoint
 
 FRAMEWORK = "numpy"
 FEATURES = None
 PERTURBABLE = frozenset(("top", "rate", "noise"))
+MOST_FUSED: dict[str, int] = {}
 
 
 class Hparams(HparamsModel):
@@ -45,10 +49,15 @@ class Curve:
         rows: list[EpochMetrics] = []
         for _ in range(num_epochs):
             time.sleep(self.hparams.epoch_s)
-            self.epoch += 1
-            rows.append(self._metrics())
-            check_finite(rows[-1])
+            rows.append(self.next_epoch())
         return rows
+
+    def next_epoch(self) -> EpochMetrics:
+        """The next epoch's metrics, at once. Raises TrialFailed."""
+        self.epoch += 1
+        metrics = self._metrics()
+        check_finite(metrics)
+        return metrics
 
     def _metrics(self) -> EpochMetrics:
         h = self.hparams
@@ -75,12 +84,50 @@ class Curve:
     def save(self, directory: Path) -> None:
         write_checkpoint(directory, {**self.model, "epoch": self.epoch}, {"means": self.means})
 
+    def snapshot(self) -> Curve:
+        return copy.copy(self)
+
     def load(self, directory: Path) -> None:
         self.epoch = read_checkpoint(directory)[0]["epoch"]
 
 
 def build(hparams: dict[str, Any], arrays: TaskArrays, seed: int) -> Curve:
     return build_as(Curve, "curve", Hparams(**hparams), arrays, seed)
+
+
+class Curves:
+    """Curves that are trained at once: an epoch takes as long as the slowest one's. See population.py."""
+
+    def __init__(self, points: Points, arrays: TaskArrays):
+        self._arrays, self.members = arrays, list[Curve]()
+        for hparams, seed in points:
+            self.add(hparams, seed)
+
+    def add(self, hparams: dict[str, Any], seed: int) -> Curve:
+        self.members.append(build(hparams, self._arrays, seed))
+        return self.members[-1]
+
+    def remove(self, members: Collection[Member]) -> None:
+        self.members = [curve for curve in self.members if curve not in members]
+
+    def fit(self) -> list[EpochMetrics | TrialFailed]:
+        time.sleep(max((curve.hparams.epoch_s for curve in self.members), default=0.0))
+        return [self._trained(curve) for curve in self.members]
+
+    def _trained(self, curve: Curve) -> EpochMetrics | TrialFailed:
+        try:
+            row = curve.next_epoch()
+        except TrialFailed as failure:
+            return failure
+        return {**row, "epoch_s": row["epoch_s"] / len(self.members)}
+
+
+def build_fused(points: Points, arrays: TaskArrays) -> Curves:
+    return Curves(points, arrays)
+
+
+def member_bytes(hparams: dict[str, Any], arrays: TaskArrays) -> int:
+    return arrays.val.x.nbytes // max(arrays.val.x[0].size, 1) * len(arrays.classes)
 
 
 def restore(directory: Path) -> Curve:
