@@ -46,7 +46,8 @@ TABLE: dict[str, str] = {
     "trainables/ensemble": "metrics batches gpu_share saved_model",
     "trainables/keras_training": "metrics batches gpu_share saved_model vectors protocol",
     "trainables/torch_training": "metrics batches gpu_share saved_model vectors protocol",
-    "trainables/*": "metrics batches gpu_share saved_model protocol population keras_training torch_training",
+    "trainables/fused_training": "metrics batches gpu_share saved_model vectors protocol population torch_training",
+    "trainables/*": "metrics batches gpu_share saved_model protocol population fused_training keras_training torch_training",
     "trainables/own": "keras_training short_form",
     "trainables/metric_trial": "metrics protocol own_metrics",
     "trainables/model_trial": "protocol short_form",
@@ -117,6 +118,7 @@ LAZY = ("tensorflow", "keras", "torch", "timm", "torchvision", "mediapipe")
 TORCH = ("torch", "timm", "torchvision")
 TORCH_FILES = (
     "trainables/torch_training/",
+    "trainables/fused_training/",
     "trainables/cnn/net.py",
     "trainables/transfer/net.py",
     "trainables/transfer/backbones.py",

@@ -16,11 +16,12 @@ from fersweep.trainables.keras_training.classifier import (
     restore_classifier,
 )
 from fersweep.trainables.keras_training.hparams import PERTURBABLE, KerasHparams
+from fersweep.trainables.population import Points, Population
 
 FRAMEWORK = "tensorflow"
 FEATURES = VECTORS
 LEARNS_PROBABILITIES: dict[str, str] = {}
-__all__ = ["FEATURES", "FRAMEWORK", "PERTURBABLE", "Hparams", "build", "restore"]
+__all__ = ["FEATURES", "FRAMEWORK", "PERTURBABLE", "Hparams", "build", "build_fused", "restore"]
 
 
 class Hparams(KerasHparams):
@@ -56,3 +57,10 @@ def build(hparams: dict[str, Any], arrays: TaskArrays, seed: int) -> KerasClassi
 
 def restore(directory: Path) -> KerasClassifier:
     return restore_classifier(directory, Hparams, _make_model)
+
+
+def build_fused(points: Points, arrays: TaskArrays) -> Population:
+    from fersweep.trainables.fused_training.dense_net import DenseNet
+    from fersweep.trainables.fused_training.population import VectorPopulation
+
+    return VectorPopulation("blendshape_dense", Hparams, DenseNet, points, arrays)

@@ -28,6 +28,7 @@ from fersweep.trainables.keras_training.classifier import (
 )
 from fersweep.trainables.keras_training.hparams import KerasHparams
 from fersweep.trainables.keras_training.runtime import import_keras
+from fersweep.trainables.population import Points, Population
 
 FRAMEWORK = "tensorflow"
 FEATURES = VECTORS
@@ -108,3 +109,10 @@ def build(hparams: dict[str, Any], arrays: TaskArrays, seed: int) -> KerasClassi
 
 def restore(directory: Path) -> KerasClassifier:
     return restore_classifier(directory, Hparams, _make_model, _kind)
+
+
+def build_fused(points: Points, arrays: TaskArrays) -> Population:
+    from fersweep.trainables.fused_training.lstm_net import LSTMNet
+    from fersweep.trainables.fused_training.population import VectorPopulation
+
+    return VectorPopulation("blendshape_lstm", Hparams, LSTMNet, points, arrays)

@@ -1,0 +1,170 @@
+"""One model of a population of nets of vectors: its values, its checkpoint, its answers."""
+
+# Parts of PyTorch have no types.
+# pyright: reportUnknownMemberType=false, reportUnknownVariableType=false, reportUnknownArgumentType=false
+
+from __future__ import annotations
+
+import copy
+import itertools
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+from torch import Tensor
+
+from fersweep.trainables.fused_training import optimisers
+from fersweep.trainables.fused_training.net import Net
+from fersweep.trainables.fused_training.variables import Variable
+from fersweep.trainables.saved_model import read_checkpoint, write_checkpoint
+from fersweep.trainables.vectors import Preparation
+
+EVALUATED_ROWS = 1024  # of faces that are predicted at once: their activations stay in the cache
+FIRST_VALUES, DROPOUT = 1, 2  # what a generator of random numbers is for
+
+
+class Layout:
+    """Where each variable is in the flat values of a member: those that are trained first, idle ones after them."""
+
+    def __init__(self, variables: list[Variable]):
+        self.places: dict[str, tuple[int, int, tuple[int, int]]] = {}
+        start = 0
+        for variable in sorted(variables, key=lambda variable: variable.idle):
+            self.places[variable.name] = (start, start + variable.size, variable.own_shape)
+            start += variable.size
+        self.size = start
+        self.num_trained = sum(variable.size for variable in variables if not variable.idle)
+
+    def views(self, flat: Tensor) -> dict[str, Tensor]:
+        """(…, P) → variable → (…, rows, columns), of the same memory; of (…, num_trained) without idle ones."""
+        return {
+            name: flat[..., start:end].unflatten(-1, shape)
+            for name, (start, end, shape) in self.places.items()
+            if end <= flat.shape[-1]
+        }
+
+
+class VectorMember:
+    """See Member. `net`: its shape.
+
+    Attributes:
+        values: (P,) of its variables; `state`: by name, as much of each thing that its optimizer keeps, and `average`: the
+            averaged values (Polyak), where it has some.
+        moving: by name, (units, 1).
+        step: number of steps trained; rate: the last one's learning rate.
+    """
+
+    def __init__(
+        self,
+        net: Net,
+        hparams: Any,
+        model: dict[str, Any],
+        statistics: dict[str, np.ndarray],
+        preparation: Preparation,
+        device: torch.device,
+    ):
+        self.net, self.hparams, self.model, self._statistics = net, hparams, model, statistics
+        self.preparation, self.device = preparation, device
+        self.layout = Layout(list(net.variables))
+        self.epoch = self.step = 0
+        self.rate = np.float32(hparams.learning_rate)
+        self.val_probabilities = np.zeros((0, len(model["classes"])), np.float32)
+        first = net.first_values(np.random.default_rng([model["seed"], FIRST_VALUES]))
+        self.values = torch.zeros(self.layout.size, device=device)
+        self._fill(self.values, first)
+        self.state = {name: torch.zeros_like(self.values) for name in optimisers.state_names(hparams)}
+        if hparams.ema_momentum is not None:
+            self.state["average"] = self.values.clone()
+        self.moving = {name: torch.tensor(value, device=device) for name, value in net.moving.items()}
+        seeds = itertools.count()
+        # Keras's generators of dropout: a checkpoint has their states, and nothing here reads them.
+        self._seeds = [np.array([model["seed"], next(seeds)], np.int64) for name in net.order if name == "seed"]
+
+    def _fill(self, flat: Tensor, values: dict[str, np.ndarray]) -> None:
+        views = self.layout.views(flat)
+        for variable in self.net.variables:
+            views[variable.name].copy_(torch.from_numpy(variable.from_keras(values[variable.name])))
+
+    @property
+    def answering(self) -> Tensor:
+        """The values that it predicts with."""
+        return self.state.get("average", self.values)
+
+    def predict(self, x: np.ndarray) -> np.ndarray:
+        return self.answers(torch.from_numpy(np.ascontiguousarray(self.preparation(x), np.float32)).to(self.device))
+
+    def answers(self, prepared: Tensor) -> np.ndarray:
+        """(N, F) as the net sees them → (N, C) probabilities."""
+        values, parts = self.layout.views(self.answering), list[Tensor]()
+        with torch.inference_mode():
+            for rows in prepared.split(EVALUATED_ROWS):
+                logits, _ = self.net.forward(values, self.moving, rows, None)
+                parts.append(torch.softmax(logits, 0).mT)
+        if not parts:
+            return np.zeros((0, len(self.model["classes"])), np.float32)
+        return torch.cat(parts).contiguous().cpu().numpy()
+
+    def num_weights(self) -> int:
+        return sum(variable.size for variable in self.net.variables) + sum(v.size for v in self.net.moving.values())
+
+    def snapshot(self) -> VectorMember:
+        kept = copy.copy(self)
+        kept.own()
+        return kept
+
+    def own(self) -> None:
+        """Have memory of its own, not that of a stack."""
+        self.values = self.values.clone()
+        self.state = {name: value.clone() for name, value in self.state.items()}
+        self.moving = {name: value.clone() for name, value in self.moving.items()}
+
+    def _arrays(self) -> Iterator[np.ndarray]:
+        """What a Keras checkpoint has, in its order (keras_training/classifier.py)."""
+        net, seeds = self.net, iter(self._seeds)
+        values = self._in_keras(self.values)
+        for name in net.order:
+            if name == "seed":
+                yield next(seeds)
+            else:
+                yield values[name] if name in values else self.moving[name].cpu().numpy().reshape(-1)
+        yield np.array(self.step, np.int64)
+        yield np.array(self.rate, np.float32)
+        names = [variable.name for variable in net.variables]
+        states = {name: self._in_keras(value) for name, value in self.state.items()}
+        for state, variable in optimisers.state_order(self.hparams, names):
+            yield states[state][variable]
+        if "average" in states:
+            yield from (states["average"][name] for name in names)
+
+    def _in_keras(self, flat: Tensor) -> dict[str, np.ndarray]:
+        views = self.layout.views(flat.cpu())
+        return {variable.name: variable.to_keras(views[variable.name].numpy()) for variable in self.net.variables}
+
+    def save(self, directory: Path) -> None:
+        state = {f"variable_{i}": value for i, value in enumerate(self._arrays())}
+        write_checkpoint(directory, {**self.model, "epoch": self.epoch}, {**state, **self._statistics})
+
+    def load(self, directory: Path) -> None:
+        model, arrays = read_checkpoint(directory)
+        written = (arrays[f"variable_{i}"] for i in itertools.count())
+        names, values = [variable.name for variable in self.net.variables], dict[str, np.ndarray]()
+        seeds: list[np.ndarray] = []
+        for name in self.net.order:
+            if name == "seed":
+                seeds.append(next(written).astype(np.int64))
+            else:
+                values[name] = next(written)
+        self.step, self.rate = int(next(written)), np.float32(next(written))
+        states: dict[str, dict[str, np.ndarray]] = {name: {} for name in self.state}
+        for state, variable in optimisers.state_order(self.hparams, names):
+            states[state][variable] = next(written)
+        if "average" in states:
+            states["average"] = {name: next(written) for name in names}
+        self._fill(self.values, values)
+        for state, of_variables in states.items():
+            self._fill(self.state[state], of_variables)
+        for name, value in self.moving.items():
+            value.copy_(torch.from_numpy(values[name].reshape(-1, 1)))
+        self._seeds, self.epoch = seeds, model["epoch"]

@@ -1,0 +1,124 @@
+"""Several nets of vectors that train at once (trainables/population.py): members of one shape as one stack.
+
+On a CPU a stack has one member, and its members train one after another: see stack.py. What they save is all that a
+framework does for each model anew: a graph that is traced, layers that know nothing of a single step, a report of each.
+"""
+
+# Parts of PyTorch have no types.
+# pyright: reportUnknownMemberType=false, reportUnknownVariableType=false, reportUnknownArgumentType=false
+
+from __future__ import annotations
+
+import time
+from collections.abc import Callable, Collection
+from typing import Any
+
+import numpy as np
+import torch
+from torch import Tensor
+
+from fersweep.data_pipeline.tasks.arrays import TaskArrays
+from fersweep.trainables.batches import face_targets
+from fersweep.trainables.fused_training.member import VectorMember
+from fersweep.trainables.fused_training.net import Net
+from fersweep.trainables.fused_training.stack import Stack, key
+from fersweep.trainables.metrics import EpochMetrics
+from fersweep.trainables.population import Member, Points
+from fersweep.trainables.protocol import TrialFailed, check_finite, val_metrics
+from fersweep.trainables.saved_model import describe_model
+from fersweep.trainables.torch_training.device import open_device
+from fersweep.trainables.vectors import Preparation, train_statistics
+
+MOST_STACKED = {"cpu": 1, "cuda": 256}  # members of a stack
+
+
+class VectorPopulation:
+    """`make_net(hparams, num_features, num_classes)` gives a member's net; `name`: of the trainable."""
+
+    def __init__(
+        self,
+        name: str,
+        hparams_type: Callable[..., Any],
+        make_net: Callable[[Any, int, int], Net],
+        points: Points,
+        arrays: TaskArrays,
+        most_stacked: int | None = None,
+    ):
+        self._name, self._hparams_type, self._make_net, self._arrays = name, hparams_type, make_net, arrays
+        self._device = open_device()
+        torch.set_flush_denormal(True)  # as TensorFlow does
+        self._most_stacked = most_stacked or MOST_STACKED.get(self._device.type, 1)
+        self._targets = torch.from_numpy(face_targets(arrays)).to(self._device)
+        self._statistics: dict[str, dict[str, np.ndarray]] = {}
+        self._faces: dict[tuple[str, bool], tuple[Tensor, Tensor]] = {}
+        self._stacks: dict[tuple[int, ...], Stack] = {}
+        self.members: list[VectorMember] = []
+        for hparams, seed in points:
+            self.add(hparams, seed)
+
+    def add(self, hparams: dict[str, Any], seed: int) -> VectorMember:
+        h, arrays = self._hparams_type(**hparams), self._arrays
+        if h.transform not in self._statistics:
+            self._statistics[h.transform] = train_statistics(arrays.train.x, arrays.feature_names, h.transform)
+        statistics = self._statistics[h.transform]
+        preparation = Preparation(arrays.feature_names, statistics, h.transform, h.standardise)
+        net = self._make_net(h, len(arrays.feature_names), len(arrays.classes))
+        model = describe_model(self._name, h, arrays, seed)
+        self.members.append(VectorMember(net, h, model, statistics, preparation, self._device))
+        return self.members[-1]
+
+    def remove(self, members: Collection[Member]) -> None:
+        for member in self.members:
+            if member in members:
+                member.own()
+        self.members = [member for member in self.members if member not in members]
+
+    def fit(self) -> list[EpochMetrics | TrialFailed]:
+        rows: dict[int, EpochMetrics | TrialFailed] = {}
+        for stack in self._regrouped():
+            start = time.perf_counter()
+            losses = stack.train_epoch()
+            metrics = [self._evaluated(member, loss) for member, loss in zip(stack.members, losses, strict=True)]
+            seconds = (time.perf_counter() - start) / len(metrics)
+            for member, row in zip(stack.members, metrics, strict=True):
+                rows[id(member)] = _checked({**row, "epoch_s": seconds})
+        return [rows[id(member)] for member in self.members]
+
+    def _regrouped(self) -> list[Stack]:
+        """The stacks of the present members; those that did not change are kept."""
+        groups: dict[tuple[Any, ...], list[VectorMember]] = {}
+        for member in self.members:
+            groups.setdefault(key(member, len(self._arrays.train.y)), []).append(member)
+        stacks: dict[tuple[int, ...], Stack] = {}
+        for group in groups.values():
+            for start in range(0, len(group), self._most_stacked):
+                members = group[start : start + self._most_stacked]
+                ids = tuple(map(id, members))
+                stacks[ids] = self._stacks.get(ids) or Stack(
+                    members, self._arrays, self._seen(members[0])[0], self._targets
+                )
+        self._stacks = stacks
+        return list(stacks.values())
+
+    def _seen(self, member: VectorMember) -> tuple[Tensor, Tensor]:
+        """Train's and val's faces as the member sees them; those of one view are there once."""
+        h = member.hparams
+        view = (h.transform, h.standardise)
+        if view not in self._faces:
+            parts = (self._arrays.train.x, self._arrays.val.x)
+            prepared = (np.ascontiguousarray(member.preparation(x), np.float32) for x in parts)
+            train, val = (torch.from_numpy(x).to(self._device) for x in prepared)
+            self._faces[view] = (train, val)
+        return self._faces[view]
+
+    def _evaluated(self, member: VectorMember, loss: float) -> EpochMetrics:
+        member.val_probabilities = member.answers(self._seen(member)[1])
+        return {"epoch": member.epoch, "train_loss": loss, **val_metrics(member.val_probabilities, self._arrays.val.y)}
+
+
+def _checked(row: EpochMetrics) -> EpochMetrics | TrialFailed:
+    try:
+        check_finite(row)
+    except TrialFailed as failure:
+        return failure
+    return row
