@@ -13,24 +13,28 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from fersweep.trainables.fused_training.arithmetic import ACTIVATIONS, affine, product, slope, total
-from fersweep.trainables.fused_training.net import Mask, Values
+from fersweep.trainables.fused_training.net import Blocks, Mask
+from fersweep.trainables.fused_training.program import Program
 from fersweep.trainables.fused_training.variables import Variable, kernel
 
 MOMENTUM, EPSILON = 0.99, 1e-3  # of Keras's BatchNormalization
 
 
+class _Normal(NamedTuple):
+    """Of batch normalisation. deviation: 1 / the standard deviation; normal: (z - mean) · deviation."""
+
+    deviation: Tensor
+    normal: Tensor
+
+
 class _Kept(NamedTuple):
-    """Of a hidden layer, for the backward pass. x: its input; z: the activation's; `deviation`: 1 / the standard deviation of
-    the batch; `normal`: (z before it - mean) · deviation.
-    """
+    """Of a layer, for the backward pass. x: its input (…, inputs + 1, B); z: the activation's."""
 
     x: Tensor
     z: Tensor
     answer: Tensor
     mask: Tensor | None
-    deviation: Tensor | None
-    normal: Tensor | None
+    normal: _Normal | None
 
 
 class DenseNet:
@@ -38,31 +42,30 @@ class DenseNet:
 
     def __init__(self, hparams: Any, num_features: int, num_classes: int):
         self._h = hparams
-        self._activation, self._normalises = hparams.activation, hparams.batch_norm
-        widths = [num_features, *hparams.units, num_classes]
+        self._widths = [num_features, *hparams.units, num_classes]
         self._num_hidden = len(hparams.units)
-        self.key = ("dense", *widths, self._activation, self._normalises, hparams.dropout > 0)
-        self.variables = list(self._variables(widths))
+        self.key = ("dense", *self._widths, hparams.activation, hparams.batch_norm, hparams.dropout > 0)
+        self.variables = list(self._variables())
         self.moving = {
             f"{layer}.{name}": np.full((units, 1), value, np.float32)
             for layer, units in enumerate(hparams.units)
             for name, value in (("mean", 0.0), ("variance", 1.0))
-            if self._normalises
+            if hparams.batch_norm
         }
         self.order = list(self._order())
 
-    def _variables(self, widths: Sequence[int]) -> Iterator[Variable]:
-        for layer, (inputs, units) in enumerate(pairwise(widths)):
-            yield Variable(f"{layer}.kernel", (inputs, units), regularised=True)
-            yield Variable(f"{layer}.bias", (units,))
-            if self._normalises and layer < self._num_hidden:
-                yield Variable(f"{layer}.gamma", (units,))
-                yield Variable(f"{layer}.beta", (units,))
+    def _variables(self) -> Iterator[Variable]:
+        for layer, (inputs, units) in enumerate(pairwise(self._widths)):
+            yield Variable(f"{layer}.kernel", (inputs, units), f"{layer}", regularised=True)
+            yield Variable(f"{layer}.bias", (units,), f"{layer}")
+            if self._h.batch_norm and layer < self._num_hidden:
+                yield Variable(f"{layer}.gamma", (units,), f"{layer}.gamma")
+                yield Variable(f"{layer}.beta", (units,), f"{layer}.beta")
 
     def _order(self) -> Iterator[str]:
         for layer in range(self._num_hidden):
             yield from (f"{layer}.kernel", f"{layer}.bias")
-            if self._normalises:
+            if self._h.batch_norm:
                 yield from (f"{layer}.{name}" for name in ("gamma", "beta", "mean", "variance"))
             if self._h.dropout:
                 yield "seed"
@@ -71,7 +74,7 @@ class DenseNet:
     def first_values(self, rng: np.random.Generator) -> dict[str, np.ndarray]:
         h = self._h
         return {
-            variable.name: kernel(h.initializer, h.initializer_range, variable.shape, rng)  # type: ignore[arg-type]
+            variable.name: kernel(h.initializer, h.initializer_range, variable.shape, rng)
             if len(variable.shape) == 2
             else np.full(variable.shape, float(variable.name.endswith("gamma")), np.float32)
             for variable in self.variables
@@ -82,54 +85,77 @@ class DenseNet:
         return [Mask(units, batch, h.dropout) for units in h.units] if h.dropout else []
 
     def forward(
-        self, values: Values, moving: Values, x: Tensor, masks: Sequence[Tensor] | None
+        self, program: Program, blocks: Blocks, moving: Blocks, x: Tensor, masks: Sequence[Tensor] | None
     ) -> tuple[Tensor, list[_Kept]]:
-        hidden, kept = x.mT, list[_Kept]()
-        for layer in range(self._num_hidden):
-            z, deviation, normal = affine(values[f"{layer}.bias"], values[f"{layer}.kernel"], hidden), None, None
-            if self._normalises:
-                z, deviation, normal = self._normalised(values, moving, layer, z, masks is not None)
-            answer = ACTIVATIONS[self._activation](z)
+        inputs, kept, batch = x.mT, list[_Kept](), x.shape[-2]
+        for layer, units in enumerate(self._h.units):
+            z, normal = program.buffer(units, batch), None
+            program.product(blocks[f"{layer}"], inputs, out=z)
+            if self._h.batch_norm:
+                normal = self._normalise(program, blocks, moving, layer, z, masks is not None)
+            following = program.inputs(units, batch)
             mask = masks[layer] if masks else None
-            kept.append(_Kept(hidden, z, answer, mask, deviation, normal))
-            hidden = answer if mask is None else answer * mask
-        last = self._num_hidden
-        logits = affine(values[f"{last}.bias"], values[f"{last}.kernel"], hidden)
-        return logits, [*kept, _Kept(hidden, logits, logits, None, None, None)]
+            answer = following[..., :units, :] if mask is None else program.like(z)
+            program.activation(self._h.activation, z, out=answer)
+            if mask is not None:
+                program.times(answer, mask, out=following[..., :units, :])
+            kept.append(_Kept(inputs, z, answer, mask, normal))
+            inputs = following
+        logits = program.buffer(self._widths[-1], batch)
+        program.product(blocks[f"{self._num_hidden}"], inputs, out=logits)
+        return logits, [*kept, _Kept(inputs, logits, logits, None, None)]
 
-    def _normalised(
-        self, values: Values, moving: Values, layer: int, z: Tensor, training: bool
-    ) -> tuple[Tensor, Tensor, Tensor]:
+    def _normalise(
+        self, program: Program, blocks: Blocks, moving: Blocks, layer: int, z: Tensor, training: bool
+    ) -> _Normal:
+        """z = z normalised, in place."""
+        running = {name: moving[f"{layer}.{name}"] for name in ("mean", "variance")}
+        mean, variance = (torch.zeros_like(value) for value in running.values()) if training else running.values()
+        deviation, normal = torch.zeros_like(variance), program.like(z)
         if training:
-            variance, mean = torch.var_mean(z, -1, correction=0, keepdim=True)
-            for name, now in (("mean", mean), ("variance", variance)):
-                moving[f"{layer}.{name}"].lerp_(now, 1 - MOMENTUM)
-        else:
-            mean, variance = moving[f"{layer}.mean"], moving[f"{layer}.variance"]
-        deviation = torch.rsqrt(variance + EPSILON)
-        normal = (z - mean) * deviation
-        return torch.addcmul(values[f"{layer}.beta"], normal, values[f"{layer}.gamma"]), deviation, normal
+            program.do(torch.mean, z, -1, keepdim=True, out=mean)
+        program.do(torch.sub, z, mean, out=normal)
+        if training:
+            program.times(normal, normal, out=z)
+            program.do(torch.mean, z, -1, keepdim=True, out=variance)
+            program.do(running["mean"].lerp_, mean, 1 - MOMENTUM)
+            program.do(running["variance"].lerp_, variance, 1 - MOMENTUM)
+        program.do(torch.add, variance, EPSILON, out=deviation)
+        program.do(deviation.rsqrt_)
+        program.do(normal.mul_, deviation)
+        program.do(torch.addcmul, blocks[f"{layer}.beta"], normal, blocks[f"{layer}.gamma"], out=z)
+        return _Normal(deviation, normal)
 
-    def backward(self, values: Values, gradients: Values, kept: list[_Kept], gradient: Tensor) -> None:
+    def backward(
+        self, program: Program, blocks: Blocks, gradients: Blocks, kept: list[_Kept], gradient: Tensor
+    ) -> None:
         for layer in reversed(range(self._num_hidden + 1)):
             of = kept[layer]
             if layer < self._num_hidden:
                 if of.mask is not None:
-                    gradient = gradient.mul_(of.mask)
-                gradient = slope(self._activation, gradient, of.answer, of.z)
-                if of.deviation is not None and of.normal is not None:
-                    gradient = self._through_normalisation(values, gradients, layer, of.deviation, of.normal, gradient)
-            product(gradient, of.x.mT, out=gradients[f"{layer}.kernel"])
-            total(gradient, out=gradients[f"{layer}.bias"])
+                    program.do(gradient.mul_, of.mask)
+                program.slope(self._h.activation, gradient, of.answer, of.z, out=gradient)
+                if of.normal is not None:
+                    self._through_normalisation(program, blocks, gradients, layer, of.normal, gradient)
+            program.product(gradient, of.x.mT, out=gradients[f"{layer}"])
             if layer:
-                gradient = product(values[f"{layer}.kernel"].mT, gradient)
+                inputs = self._widths[layer]
+                below = program.buffer(inputs, gradient.shape[-1])
+                program.product(blocks[f"{layer}"][..., :inputs].mT, gradient, out=below)
+                gradient = below
 
     def _through_normalisation(
-        self, values: Values, gradients: Values, layer: int, deviation: Tensor, normal: Tensor, gradient: Tensor
-    ) -> Tensor:
-        """Ioffe & Szegedy 2015, section 3."""
-        total(gradient * normal, out=gradients[f"{layer}.gamma"])
-        total(gradient, out=gradients[f"{layer}.beta"])
-        size = gradient.shape[-1]
-        of_mean, of_normal = gradients[f"{layer}.beta"] / size, gradients[f"{layer}.gamma"] / size
-        return (gradient - of_mean - normal * of_normal).mul_(values[f"{layer}.gamma"] * deviation)
+        self, program: Program, blocks: Blocks, gradients: Blocks, layer: int, of: _Normal, gradient: Tensor
+    ) -> None:
+        """gradient = that of what was normalised, in place: Ioffe & Szegedy 2015, section 3."""
+        of_gamma, of_beta, batch = gradients[f"{layer}.gamma"], gradients[f"{layer}.beta"], gradient.shape[-1]
+        product, scale, shift = program.like(gradient), torch.zeros_like(of_gamma), torch.zeros_like(of_beta)
+        program.times(gradient, of.normal, out=product)
+        program.column_sums(product, out=of_gamma)
+        program.column_sums(gradient, out=of_beta)
+        program.do(torch.div, of_gamma, batch, out=scale)
+        program.do(torch.div, of_beta, batch, out=shift)
+        program.do(gradient.sub_, shift)
+        program.do(gradient.addcmul_, of.normal, scale, value=-1)
+        program.times(blocks[f"{layer}.gamma"], of.deviation, out=scale)
+        program.do(gradient.mul_, scale)

@@ -17,33 +17,13 @@ from torch import Tensor
 
 from fersweep.trainables.fused_training import optimisers
 from fersweep.trainables.fused_training.net import Net
-from fersweep.trainables.fused_training.variables import Variable
+from fersweep.trainables.fused_training.program import Program
+from fersweep.trainables.fused_training.variables import Layout
 from fersweep.trainables.saved_model import read_checkpoint, write_checkpoint
 from fersweep.trainables.vectors import Preparation
 
 EVALUATED_ROWS = 1024  # of faces that are predicted at once: their activations stay in the cache
-FIRST_VALUES, DROPOUT = 1, 2  # what a generator of random numbers is for
-
-
-class Layout:
-    """Where each variable is in the flat values of a member: those that are trained first, idle ones after them."""
-
-    def __init__(self, variables: list[Variable]):
-        self.places: dict[str, tuple[int, int, tuple[int, int]]] = {}
-        start = 0
-        for variable in sorted(variables, key=lambda variable: variable.idle):
-            self.places[variable.name] = (start, start + variable.size, variable.own_shape)
-            start += variable.size
-        self.size = start
-        self.num_trained = sum(variable.size for variable in variables if not variable.idle)
-
-    def views(self, flat: Tensor) -> dict[str, Tensor]:
-        """(…, P) → variable → (…, rows, columns), of the same memory; of (…, num_trained) without idle ones."""
-        return {
-            name: flat[..., start:end].unflatten(-1, shape)
-            for name, (start, end, shape) in self.places.items()
-            if end <= flat.shape[-1]
-        }
+FIRST_VALUES = 1  # what a generator of random numbers is for
 
 
 class VectorMember:
@@ -67,7 +47,7 @@ class VectorMember:
     ):
         self.net, self.hparams, self.model, self._statistics = net, hparams, model, statistics
         self.preparation, self.device = preparation, device
-        self.layout = Layout(list(net.variables))
+        self.layout = Layout(net.variables)
         self.epoch = self.step = 0
         self.rate = np.float32(hparams.learning_rate)
         self.val_probabilities = np.zeros((0, len(model["classes"])), np.float32)
@@ -78,6 +58,7 @@ class VectorMember:
         if hparams.ema_momentum is not None:
             self.state["average"] = self.values.clone()
         self.moving = {name: torch.tensor(value, device=device) for name, value in net.moving.items()}
+        self._programs: dict[int, tuple[Tensor, Tensor, Tensor, Program]] = {}
         seeds = itertools.count()
         # Keras's generators of dropout: a checkpoint has their states, and nothing here reads them.
         self._seeds = [np.array([model["seed"], next(seeds)], np.int64) for name in net.order if name == "seed"]
@@ -93,18 +74,38 @@ class VectorMember:
         return self.state.get("average", self.values)
 
     def predict(self, x: np.ndarray) -> np.ndarray:
-        return self.answers(torch.from_numpy(np.ascontiguousarray(self.preparation(x), np.float32)).to(self.device))
+        return self.answers(self.seen(x))
+
+    def seen(self, x: np.ndarray) -> Tensor:
+        """(N, F) as the task gives them → (N, F + 1) as the net sees them, with a last column of 1."""
+        ones = np.ones((len(x), 1), np.float32)
+        return torch.from_numpy(np.concatenate([self.preparation(x), ones], axis=1, dtype=np.float32)).to(self.device)
 
     def answers(self, prepared: Tensor) -> np.ndarray:
-        """(N, F) as the net sees them → (N, C) probabilities."""
-        values, parts = self.layout.views(self.answering), list[Tensor]()
-        with torch.inference_mode():
-            for rows in prepared.split(EVALUATED_ROWS):
-                logits, _ = self.net.forward(values, self.moving, rows, None)
-                parts.append(torch.softmax(logits, 0).mT)
-        if not parts:
-            return np.zeros((0, len(self.model["classes"])), np.float32)
-        return torch.cat(parts).contiguous().cpu().numpy()
+        """(N, F + 1) as the net sees them, with a last column of 1 → (N, C) probabilities."""
+        num, classes = len(prepared), len(self.model["classes"])
+        answers = torch.zeros(num, classes, device=self.device)
+        batch = min(num, EVALUATED_ROWS)
+        if batch:
+            faces, logits, program = self._answering_program(batch)
+            with torch.inference_mode():
+                for start in range(0, num, batch):
+                    rows = prepared[start : start + batch]
+                    faces[: len(rows)].copy_(rows)
+                    program.run()
+                    answers[start : start + batch] = torch.softmax(logits, 0).mT[: len(rows)]
+        return answers.cpu().numpy()
+
+    def _answering_program(self, batch: int) -> tuple[Tensor, Tensor, Program]:
+        """(its faces (B, F + 1), its logits (C, B), it)."""
+        values = self.answering
+        made = self._programs.get(batch)
+        if made is None or made[0] is not values:
+            program = Program((), self.device)
+            faces = program.buffer(batch, len(self.model["feature_names"]) + 1)
+            logits, _ = self.net.forward(program, self.layout.blocks(values), self.moving, faces, None)
+            made = self._programs[batch] = (values, faces, logits, program)
+        return made[1:]
 
     def num_weights(self) -> int:
         return sum(variable.size for variable in self.net.variables) + sum(v.size for v in self.net.moving.values())
@@ -119,6 +120,7 @@ class VectorMember:
         self.values = self.values.clone()
         self.state = {name: value.clone() for name, value in self.state.items()}
         self.moving = {name: value.clone() for name, value in self.moving.items()}
+        self._programs = {}
 
     def _arrays(self) -> Iterator[np.ndarray]:
         """What a Keras checkpoint has, in its order (keras_training/classifier.py)."""

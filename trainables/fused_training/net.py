@@ -1,8 +1,4 @@
-"""What a stack of members trains: a net with a backward pass written by hand.
-
-PyTorch's own would take longer: for nets this small its bookkeeping is most of the time (benchmarks/models/fused.py).
-A stack trains members of one `key` at once.
-"""
+"""What a net of vectors offers to be trained in a population: its shape, and programs with a backward pass written by hand."""
 
 from __future__ import annotations
 
@@ -12,10 +8,11 @@ from typing import Any, NamedTuple, Protocol
 import numpy as np
 from torch import Tensor
 
+from fersweep.trainables.fused_training.program import Program
 from fersweep.trainables.fused_training.variables import Variable
 
-Values = Mapping[str, Tensor]
-"""Variable → its values (…, outputs, inputs)."""
+Blocks = Mapping[str, Tensor]
+"""Block → its values, or their gradients, (…, rows, columns)."""
 
 
 class Mask(NamedTuple):
@@ -49,10 +46,14 @@ class Net(Protocol):
         """What is dropped in a step with so many faces."""
         ...
 
-    def forward(self, values: Values, moving: Values, x: Tensor, masks: Sequence[Tensor] | None) -> tuple[Tensor, Any]:
-        """x (…, B, F) → logits (…, C, B), and what `backward` needs. `masks`: None: it does not train, and predicts."""
+    def forward(
+        self, program: Program, blocks: Blocks, moving: Blocks, x: Tensor, masks: Sequence[Tensor] | None
+    ) -> tuple[Tensor, Any]:
+        """Have the program compute logits (…, C, B) of x (…, B, F + 1), whose last column is 1 → these, and what `backward`
+        needs. `masks`: of training; None: it predicts.
+        """
         ...
 
-    def backward(self, values: Values, gradients: Values, kept: Any, gradient: Tensor) -> None:
-        """Write the gradient of each variable that is not idle, from that of the logits."""
+    def backward(self, program: Program, blocks: Blocks, gradients: Blocks, kept: Any, gradient: Tensor) -> None:
+        """Have it compute the gradient of each block that is not idle, from that of the logits."""
         ...

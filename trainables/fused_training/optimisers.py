@@ -55,8 +55,9 @@ def update(
     beta_1: Number,
     rest: Number,
     size: Number,
+    scratch: Tensor,
 ) -> None:
-    """One step of `values`. rest: 1 - beta_1; size: of the step. `gradient` is used up."""
+    """One step of `values`. rest: 1 - beta_1; size: of the step; scratch: memory for as much. What is 0 in `gradient` stays 0."""
     if optimizer == "sgd":
         gradient.mul_(size)
         if "momentum" in state:
@@ -67,12 +68,15 @@ def update(
     velocity = state["velocity"]
     if optimizer == "rmsprop":
         velocity.mul_(RHO).addcmul_(gradient, gradient, value=1 - RHO)
-        change = gradient.mul_(size).div_(torch.sqrt(velocity + EPSILON))
+        change = gradient.mul_(size).div_(torch.add(velocity, EPSILON, out=scratch).sqrt_())
         values.sub_(change if "momentum" not in state else state["momentum"].mul_(beta_1).add_(change))
         return
     momentum = state["momentum"].lerp_(gradient, rest)
     velocity.mul_(BETA_2).addcmul_(gradient, gradient, value=1 - BETA_2)
     if "largest" in state:
         velocity = torch.maximum(state["largest"], velocity, out=state["largest"])
-    change = torch.sqrt(velocity, out=gradient).add_(EPSILON)
-    values.sub_(torch.div(momentum, change, out=change).mul_(size))
+    change = torch.sqrt(velocity, out=scratch).add_(EPSILON)
+    if isinstance(size, float):
+        values.addcdiv_(momentum, change, value=-size)
+    else:
+        values.sub_(torch.div(momentum, change, out=change).mul_(size))

@@ -18,7 +18,6 @@ import torch
 from torch import Tensor
 
 from fersweep.data_pipeline.tasks.arrays import TaskArrays
-from fersweep.trainables.batches import face_targets
 from fersweep.trainables.fused_training.member import VectorMember
 from fersweep.trainables.fused_training.net import Net
 from fersweep.trainables.fused_training.stack import Stack, key
@@ -48,7 +47,6 @@ class VectorPopulation:
         self._device = open_device()
         torch.set_flush_denormal(True)  # as TensorFlow does
         self._most_stacked = most_stacked or MOST_STACKED.get(self._device.type, 1)
-        self._targets = torch.from_numpy(face_targets(arrays)).to(self._device)
         self._statistics: dict[str, dict[str, np.ndarray]] = {}
         self._faces: dict[tuple[str, bool], tuple[Tensor, Tensor]] = {}
         self._stacks: dict[tuple[int, ...], Stack] = {}
@@ -94,9 +92,7 @@ class VectorPopulation:
             for start in range(0, len(group), self._most_stacked):
                 members = group[start : start + self._most_stacked]
                 ids = tuple(map(id, members))
-                stacks[ids] = self._stacks.get(ids) or Stack(
-                    members, self._arrays, self._seen(members[0])[0], self._targets
-                )
+                stacks[ids] = self._stacks.get(ids) or Stack(members, self._arrays, self._seen(members[0])[0])
         self._stacks = stacks
         return list(stacks.values())
 
@@ -105,10 +101,7 @@ class VectorPopulation:
         h = member.hparams
         view = (h.transform, h.standardise)
         if view not in self._faces:
-            parts = (self._arrays.train.x, self._arrays.val.x)
-            prepared = (np.ascontiguousarray(member.preparation(x), np.float32) for x in parts)
-            train, val = (torch.from_numpy(x).to(self._device) for x in prepared)
-            self._faces[view] = (train, val)
+            self._faces[view] = (member.seen(self._arrays.train.x), member.seen(self._arrays.val.x))
         return self._faces[view]
 
     def _evaluated(self, member: VectorMember, loss: float) -> EpochMetrics:

@@ -1,9 +1,9 @@
-"""Members of one shape that are trained as one: each step is the same for all of them, on matrices with an axis of members.
+"""Members of one shape that are trained as one: each operation of a step is done for all of them.
 
-A stack of one has no such axis: on a CPU that is the fastest way, as a small net's numbers then stay in the cache
-(benchmarks/models/fused.py). On a GPU the launch of an operation takes longer than the operation, and a stack shares it.
+On a CPU a stack of one is the fastest: a small net's numbers then stay in the cache (benchmarks/models/fused.py). On a GPU the
+launch of an operation takes longer than the operation, and the members of a stack share it.
 
-Shapes: K members, S steps of an epoch, B faces of a batch, C classes, P variables' numbers.
+Shapes: K members, S steps of an epoch, B faces of a batch, F features, C classes, P numbers of a member's variables.
 """
 
 # Parts of PyTorch have no types.
@@ -12,7 +12,7 @@ Shapes: K members, S steps of an epoch, B faces of a batch, C classes, P variabl
 from __future__ import annotations
 
 import math
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Sequence
 from typing import Any
 
 import numpy as np
@@ -20,28 +20,20 @@ import torch
 from torch import Tensor
 
 from fersweep.data_pipeline.tasks.arrays import TaskArrays
-from fersweep.trainables.batches import epoch_order, face_weights
+from fersweep.trainables.batches import epoch_order, face_targets, face_weights
 from fersweep.trainables.fused_training import optimisers
 from fersweep.trainables.fused_training.dropout import Masks
 from fersweep.trainables.fused_training.member import VectorMember
 from fersweep.trainables.fused_training.optimisers import Number
+from fersweep.trainables.fused_training.program import Program
 
 
 def key(member: VectorMember, num_faces: int) -> tuple[Any, ...]:
     """Members of one key can be in one stack."""
     h = member.hparams
     optimizer = "adam" if h.optimizer == "adamw" else h.optimizer
-    view = (h.transform, member.preparation.standardises)
-    flags = (h.clipnorm is None, h.weight_decay == 0, h.l2 == 0, h.label_smoothing == 0)
-    return (
-        *member.net.key,
-        min(h.batch_size, num_faces),
-        optimizer,
-        optimisers.state_names(h),
-        h.ema_momentum is None,
-        *view,
-        *flags,
-    )
+    switches = (h.transform, h.standardise, h.clipnorm is None, h.weight_decay == 0, h.l2 == 0, h.ema_momentum is None)
+    return (*member.net.key, min(h.batch_size, num_faces), optimizer, optimisers.state_names(h), *switches)
 
 
 def learning_rates(hparams: Any, epoch: int, num_steps: int) -> np.ndarray:
@@ -56,24 +48,24 @@ def learning_rates(hparams: Any, epoch: int, num_steps: int) -> np.ndarray:
 
 
 class Stack:
-    """`members`: of one key. `x`: train's faces (N, F) as these members see them. It takes their values over."""
+    """`members`: of one key; it takes their values over. `x`: train's faces (N, F + 1) as they see them, with a last column of 1."""
 
-    def __init__(self, members: Sequence[VectorMember], arrays: TaskArrays, x: Tensor, targets: Tensor):
-        self.members, self._arrays, self._x, self._targets = list(members), arrays, x, targets
-        first = members[0]
-        self._h, self._net, self._device = first.hparams, first.net, first.device
+    def __init__(self, members: Sequence[VectorMember], arrays: TaskArrays, x: Tensor):
+        self.members, self._arrays, self._x, self._device = list(members), arrays, x, x.device
+        self._h, self._net, self._layout = members[0].hparams, members[0].net, members[0].layout
         self._batch = min(self._h.batch_size, len(arrays.train.y))
         self._num_steps = len(arrays.train.y) // self._batch
+        self._lead = () if len(members) == 1 else (len(members),)
         self._take_over()
-        layout = first.layout
-        self._gradient = torch.zeros(*self._values.shape[:-1], layout.num_trained, device=self._device)
-        self._views, self._slopes = layout.views(self._values), layout.views(self._gradient)
-        self._trained = self._values[..., : layout.num_trained]
+        self._gradient = torch.zeros(*self._lead, self._layout.num_trained, device=self._device)
+        self._scratch = torch.zeros_like(self._gradient)
+        self._trained = self._values[..., : self._layout.num_trained]
         self._trained_state = {
-            name: value[..., : layout.num_trained] for name, value in self._state.items() if name != "average"
+            name: value[..., : self._layout.num_trained] for name, value in self._state.items() if name != "average"
         }
         self._numbers()
         self._weights = [face_weights(arrays, member.hparams.class_weights) for member in members]
+        self._compile()
 
     def _take_over(self) -> None:
         members = self.members
@@ -90,38 +82,52 @@ class Stack:
 
     def _numbers(self) -> None:
         """What differs from member to member and never changes."""
-        self._beta_1 = self._each(lambda h: h.beta_1)
-        self._rest = self._each(lambda h: 1 - h.beta_1)
-        self._smoothing = self._each(lambda h: h.label_smoothing, 2) if self._h.label_smoothing else None
-        self._of_average = self._each(lambda h: 1 - h.ema_momentum) if "average" in self._state else None
-        regularised = {variable.name for variable in self._net.variables if variable.regularised}
-        l2, which = (
-            self._each(lambda h: 2 * h.l2),
-            torch.zeros_like(self._gradient[:1] if self._gradient.ndim == 2 else self._gradient),
-        )
-        for name, view in self.members[0].layout.views(which).items():
-            view.fill_(float(name in regularised))
-        self._l2 = which * l2 if self._h.l2 else None
-        self._clipnorm = self._each(lambda h: h.clipnorm) if self._h.clipnorm is not None else None
-        if self._clipnorm is not None:
-            trained = [variable for variable in self._net.variables if not variable.idle]
-            self._of_variable = torch.zeros(len(trained), self._gradient.shape[-1], device=self._device)
-            for row, variable in enumerate(trained):
-                start, end, _ = self.members[0].layout.places[variable.name]
-                self._of_variable[row, start:end] = 1
+        h, layout, device = self._h, self._layout, self._device
+        trained = [variable for variable in self._net.variables if not variable.idle]
+        self._beta_1, self._rest = self._each(lambda h: h.beta_1), self._each(lambda h: 1 - h.beta_1)
+        self._of_average = None if h.ema_momentum is None else self._each(lambda h: 1 - h.ema_momentum)
+        self._l2 = self._clipnorm = self._of_variable = None
+        if h.l2:
+            which = torch.zeros(layout.num_trained, device=device)
+            views = layout.views(which)
+            for variable in trained:
+                views[variable.name].fill_(float(variable.regularised))
+            self._l2 = which * self._each(lambda h: 2 * h.l2)
+        if h.clipnorm is not None:
+            self._clipnorm = self._each(lambda h: h.clipnorm)
+            self._of_variable = torch.zeros(len(trained), layout.num_trained, device=device)
+            for row, variable in zip(self._of_variable, trained, strict=True):
+                layout.views(row)[variable.name].fill_(1)
 
-    def _each(self, number: Callable[[Any], float], num_axes: int = 1) -> Number:
-        """A number of each member: itself of one, else (K, 1) or (K, 1, 1)."""
-        if len(self.members) == 1:
+    def _compile(self) -> None:
+        """The program of a step: from faces to gradients."""
+        program, classes = Program(self._lead, self._device), len(self._arrays.classes)
+        blocks, gradients = self._layout.blocks(self._values), self._layout.blocks(self._gradient)
+        self._faces = program.buffer(self._batch, self._x.shape[-1])
+        self._weight, self._target = program.buffer(1, self._batch), program.buffer(classes, self._batch)
+        self._loss = program.buffer(classes, self._batch)
+        self._masks = Masks([member.net.masks(self._batch) for member in self.members], self._device)
+        logits, kept = self._net.forward(program, blocks, self._moving, self._faces, self._masks.tensors)
+        logs = program.like(logits)
+        program.do(torch.log_softmax, logits, -2, out=logs)
+        program.do(self._loss.addcmul_, self._target, logs, value=-1)
+        program.do(torch.exp, logs, out=logits)
+        program.do(logits.mul_, self._weight)
+        program.do(logits.sub_, self._target)
+        if self._l2 is not None:
+            program.do(self._gradient.zero_)  # of gates that have nothing to do, too
+        self._net.backward(program, blocks, gradients, kept, logits)
+        self._program = program
+
+    def _each(self, number: Callable[[Any], float]) -> Number:
+        """A number of each member: itself of one, else (K, 1)."""
+        if not self._lead:
             return float(number(self._h))
-        numbers = torch.tensor([number(member.hparams) for member in self.members], device=self._device)
-        return numbers.view(-1, *[1] * num_axes)
+        return torch.tensor([[number(member.hparams)] for member in self.members], device=self._device)
 
-    def _columns(self, rows: Sequence[np.ndarray]) -> Sequence[Number]:
+    def _by_step(self, rows: Sequence[np.ndarray]) -> Sequence[Number]:
         """Of each member (S,) → of each step, a number of each member."""
-        if len(rows) == 1:
-            return rows[0].tolist()
-        return list(torch.from_numpy(np.stack(rows, 1)[..., None]).to(self._device))
+        return rows[0].tolist() if len(rows) == 1 else list(self._on_device(rows).unsqueeze(-1))
 
     def _on_device(self, arrays: Sequence[np.ndarray]) -> Tensor:
         """Of each member (S, …) → (S, K, …), of one (S, …)."""
@@ -130,45 +136,46 @@ class Stack:
     def train_epoch(self) -> list[float]:
         """Train one epoch → each member's mean loss."""
         members, num_steps = self.members, self._num_steps
-        orders: list[np.ndarray] = []
-        for member in members:
+        orders, weights, targets = list[np.ndarray](), list[np.ndarray](), list[np.ndarray]()
+        for member, of_faces in zip(members, self._weights, strict=True):
             rng = np.random.default_rng([member.model["seed"], member.epoch])
-            orders.append(epoch_order(self._arrays.train.y, self._batch, False, rng))
-        weights = [
-            (weight[order] / self._batch).astype(np.float32)
-            for weight, order in zip(self._weights, orders, strict=True)
-        ]
+            order = epoch_order(self._arrays.train.y, self._batch, False, rng)
+            smoothing = member.hparams.label_smoothing
+            wanted = face_targets(self._arrays) * (1 - smoothing) + smoothing / len(self._arrays.classes)
+            weight = (of_faces / self._batch).astype(np.float32)
+            orders.append(order)
+            weights.append(weight[order][:, None])
+            targets.append(
+                np.ascontiguousarray((wanted * weight[:, None]).astype(np.float32)[order].transpose(0, 2, 1))
+            )
         rates = [learning_rates(member.hparams, member.epoch, num_steps) for member in members]
         sizes = [optimisers.step_sizes(m.hparams, rate, m.step) for m, rate in zip(members, rates, strict=True)]
         decays = [1 - member.hparams.weight_decay * rate for member, rate in zip(members, rates, strict=True)]
+        self._masks.start([(member.model["seed"], member.epoch) for member in members], num_steps)
         with torch.inference_mode():
-            loss = self._run(
-                self._on_device(orders), self._on_device(weights), self._columns(sizes), self._columns(decays)
-            )
+            loss = self._run(*map(self._on_device, (orders, weights, targets)), *map(self._by_step, (sizes, decays)))
         for member, rate in zip(members, rates, strict=True):
             member.epoch, member.step, member.rate = member.epoch + 1, member.step + num_steps, rate[-1]
         return (loss / num_steps).reshape(-1).tolist()
 
-    def _run(self, order: Tensor, weight: Tensor, sizes: Sequence[Number], decays: Sequence[Number]) -> Tensor:
-        loss = torch.zeros(self._values.shape[:-1], device=self._device)
-        for step, masks in enumerate(self._masks()):
-            rows = order[step]
-            x = self._x.index_select(0, rows.reshape(-1)).unflatten(0, rows.shape)
-            targets = self._targets.index_select(0, rows.reshape(-1)).unflatten(0, rows.shape)
-            if self._smoothing is not None:
-                targets = targets * (1 - self._smoothing) + self._smoothing / targets.shape[-1]
-            targets = targets.mT
-            logits, kept = self._net.forward(self._views, self._moving, x, masks)
-            logs, weights = torch.log_softmax(logits, -2), weight[step].unsqueeze(-2)
-            loss -= (targets * logs).mul_(weights).sum((-2, -1))
-            if self._l2 is not None:
-                self._gradient.zero_()  # of gates that have nothing to do, too
-            self._net.backward(self._views, self._slopes, kept, logs.exp_().sub_(targets).mul_(weights))
+    def _run(
+        self, orders: Tensor, weights: Tensor, targets: Tensor, sizes: Sequence[Number], decays: Sequence[Number]
+    ) -> Tensor:
+        faces = self._faces.view(-1, self._faces.shape[-1])
+        penalty = torch.zeros(self._lead, device=self._device)
+        self._loss.zero_()
+        for step, (order, weight, target) in enumerate(zip(orders.flatten(1), weights, targets, strict=True)):
+            torch.index_select(self._x, 0, order, out=faces)
+            self._weight.copy_(weight)
+            self._target.copy_(target)
+            self._masks.draw(step)
+            self._program.run()
             if self._l2 is not None:
                 change = self._l2 * self._trained
-                loss += (change * self._trained).sum(-1) / 2
+                penalty += (change * self._trained).sum(-1) / 2
                 self._gradient.add_(change)
-            self._clip()
+            if self._clipnorm is not None and self._of_variable is not None:
+                self._clip(self._clipnorm, self._of_variable)
             if self._h.weight_decay:
                 self._values.mul_(decays[step])
             optimisers.update(
@@ -179,26 +186,13 @@ class Stack:
                 self._beta_1,
                 self._rest,
                 sizes[step],
+                self._scratch,
             )
             if self._of_average is not None:
                 self._state["average"].lerp_(self._values, self._of_average)
-        return loss
+        return self._loss.sum((-2, -1)) + penalty
 
-    def _clip(self) -> None:
-        """Clip each variable's gradient on its own, as Keras's clipnorm does."""
-        if self._clipnorm is not None:
-            norms = torch.sqrt((self._gradient * self._gradient) @ self._of_variable.mT)
-            scales = (self._clipnorm / norms).clamp_(max=1)
-            self._gradient.mul_(scales @ self._of_variable)
-
-    def _masks(self) -> Iterator[list[Tensor]]:
-        """Of each step."""
-        wanted = [
-            Masks(member.net.masks(self._batch), member.model["seed"], member.epoch, self._num_steps, self._device)
-            for member in self.members
-        ]
-        if len(wanted) == 1:
-            yield from wanted[0]
-            return
-        for of_members in zip(*wanted, strict=True):
-            yield [torch.stack(masks) for masks in zip(*of_members, strict=True)]
+    def _clip(self, clipnorm: Number, of_variable: Tensor) -> None:
+        """Clip each variable's gradient on its own, as Keras's clipnorm does. of_variable: (variables, P), 1 where it is one's."""
+        norms = torch.sqrt((self._gradient * self._gradient) @ of_variable.mT)
+        self._gradient.mul_((clipnorm / norms).clamp_(max=1) @ of_variable)
