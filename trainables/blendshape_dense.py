@@ -21,7 +21,8 @@ from fersweep.trainables.population import Points, Population
 FRAMEWORK = "tensorflow"
 FEATURES = VECTORS
 LEARNS_PROBABILITIES: dict[str, str] = {}
-__all__ = ["FEATURES", "FRAMEWORK", "PERTURBABLE", "Hparams", "build", "build_fused", "restore"]
+MOST_FUSED = {"cpu": 8, "gpu": 256}
+__all__ = ["FEATURES", "FRAMEWORK", "PERTURBABLE", "Hparams", "build", "build_fused", "member_bytes", "restore"]
 
 
 class Hparams(KerasHparams):
@@ -64,3 +65,10 @@ def build_fused(points: Points, arrays: TaskArrays) -> Population:
     from fersweep.trainables.fused_training.population import VectorPopulation
 
     return VectorPopulation("blendshape_dense", Hparams, DenseNet, points, arrays)
+
+
+def member_bytes(hparams: dict[str, Any], arrays: TaskArrays) -> int:
+    from fersweep.trainables.fused_training.dense_net import DenseNet
+    from fersweep.trainables.fused_training.population import net_bytes
+
+    return net_bytes(DenseNet, Hparams(**hparams), arrays)

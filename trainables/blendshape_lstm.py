@@ -33,6 +33,7 @@ from fersweep.trainables.population import Points, Population
 FRAMEWORK = "tensorflow"
 FEATURES = VECTORS
 LEARNS_PROBABILITIES: dict[str, str] = {}
+MOST_FUSED = {"cpu": 8, "gpu": 256}
 PERTURBABLE = training.PERTURBABLE | {"recurrent_dropout"}
 
 
@@ -116,3 +117,10 @@ def build_fused(points: Points, arrays: TaskArrays) -> Population:
     from fersweep.trainables.fused_training.population import VectorPopulation
 
     return VectorPopulation("blendshape_lstm", Hparams, LSTMNet, points, arrays)
+
+
+def member_bytes(hparams: dict[str, Any], arrays: TaskArrays) -> int:
+    from fersweep.trainables.fused_training.lstm_net import LSTMNet
+    from fersweep.trainables.fused_training.population import net_bytes
+
+    return net_bytes(LSTMNet, Hparams(**hparams), arrays)

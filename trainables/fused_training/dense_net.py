@@ -71,6 +71,10 @@ class DenseNet:
                 yield "seed"
         yield from (f"{self._num_hidden}.kernel", f"{self._num_hidden}.bias")
 
+    @property
+    def numbers_of_a_face(self) -> int:
+        return sum(self._widths) * (5 if self._h.batch_norm else 3)
+
     def first_values(self, rng: np.random.Generator) -> dict[str, np.ndarray]:
         h = self._h
         return {

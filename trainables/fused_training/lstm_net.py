@@ -78,6 +78,11 @@ class LSTMNet:
             if variable.name.endswith("bias") and variable.gated:
                 yield "seed"
 
+    @property
+    def numbers_of_a_face(self) -> int:
+        gates = 3 if self._num_steps == 1 else 4
+        return self._num_steps * (self._inputs[0] + (gates + 4) * sum(self._inputs[1:]))
+
     def first_values(self, rng: np.random.Generator) -> dict[str, np.ndarray]:
         h, values = self._h, dict[str, np.ndarray]()
         for variable in self.variables:

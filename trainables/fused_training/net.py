@@ -34,9 +34,14 @@ class Net(Protocol):
     """
 
     key: tuple[Any, ...]
-    variables: Sequence[Variable]
-    moving: Mapping[str, np.ndarray]
-    order: Sequence[str]
+    variables: list[Variable]
+    moving: dict[str, np.ndarray]
+    order: list[str]
+
+    @property
+    def numbers_of_a_face(self) -> int:
+        """How many numbers a forward pass keeps of a face, about."""
+        ...
 
     def first_values(self, rng: np.random.Generator) -> dict[str, np.ndarray]:
         """Variable → its first values, in Keras's shape."""

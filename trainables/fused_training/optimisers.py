@@ -76,7 +76,4 @@ def update(
     if "largest" in state:
         velocity = torch.maximum(state["largest"], velocity, out=state["largest"])
     change = torch.sqrt(velocity, out=scratch).add_(EPSILON)
-    if isinstance(size, float):
-        values.addcdiv_(momentum, change, value=-size)
-    else:
-        values.sub_(torch.div(momentum, change, out=change).mul_(size))
+    values.sub_(torch.div(momentum, change, out=change).mul_(size))

@@ -18,8 +18,9 @@ import torch
 from torch import Tensor
 
 from fersweep.data_pipeline.tasks.arrays import TaskArrays
-from fersweep.trainables.fused_training.member import VectorMember
+from fersweep.trainables.fused_training.member import EVALUATED_ROWS, VectorMember
 from fersweep.trainables.fused_training.net import Net
+from fersweep.trainables.fused_training.optimisers import state_names
 from fersweep.trainables.fused_training.stack import Stack, key
 from fersweep.trainables.metrics import EpochMetrics
 from fersweep.trainables.population import Member, Points
@@ -115,3 +116,15 @@ def _checked(row: EpochMetrics) -> EpochMetrics | TrialFailed:
     except TrialFailed as failure:
         return failure
     return row
+
+
+def net_bytes(make_net: Callable[[Any, int, int], Net], hparams: Any, arrays: TaskArrays) -> int:
+    """About what a member takes: its variables, gradients and their optimizer's state, and the memory of its programs."""
+    num_features, num_faces = len(arrays.feature_names), len(arrays.train.y)
+    net = make_net(hparams, num_features, len(arrays.classes))
+    copies = 3 + len(state_names(hparams)) + (hparams.ema_momentum is not None)
+    batch = min(hparams.batch_size, num_faces)
+    numbers = copies * sum(variable.size for variable in net.variables)
+    numbers += (2 * batch + EVALUATED_ROWS) * net.numbers_of_a_face
+    numbers += num_faces * (2 * len(arrays.classes) + 4)  # an epoch's order, weights and targets
+    return 4 * numbers

@@ -153,7 +153,8 @@ class Stack:
         decays = [1 - member.hparams.weight_decay * rate for member, rate in zip(members, rates, strict=True)]
         self._masks.start([(member.model["seed"], member.epoch) for member in members], num_steps)
         with torch.inference_mode():
-            loss = self._run(*map(self._on_device, (orders, weights, targets)), *map(self._by_step, (sizes, decays)))
+            faces = [self._on_device(arrays) for arrays in (orders, weights, targets)]
+            loss = self._run(faces[0], faces[1], faces[2], self._by_step(sizes), self._by_step(decays))
         for member, rate in zip(members, rates, strict=True):
             member.epoch, member.step, member.rate = member.epoch + 1, member.step + num_steps, rate[-1]
         return (loss / num_steps).reshape(-1).tolist()
