@@ -12,7 +12,8 @@
     share        two trials at `gpus: 0.5`, one of which asks for too much: is the other one disturbed?
     sweep        `fersweep launch cnn` with four trials that share the GPU, and with the same trials one after another
     blendshapes  epochs a second of the nets of blendshapes: ours, where TensorFlow is installed, and torch's LSTM
-    fer_sota     one point of `fer_sota`: as many epochs as fit into four minutes, accuracy on val (PublicTest) after each
+    fused        models a second, K = 1 to 256 of them at once: populations of nets of blendshapes, and nets of grouped convolutions
+    fer_sota     one point of `fer_sota`: as many epochs as fit into three minutes, accuracy on val (PublicTest) after each
 
 Each step runs in a process of its own and is killed when its time is over. `gpu.json` has every row, `gpu.md` the tables.
 """
@@ -32,7 +33,16 @@ from pathlib import Path
 from typing import Any
 
 ROOT = Path(__file__).resolve().parents[1]
-STEPS = {"speed": 140, "resume": 25, "batch": 25, "share": 35, "sweep": 70, "blendshapes": 25, "fer_sota": 240}
+STEPS = {
+    "speed": 140,
+    "resume": 25,
+    "batch": 25,
+    "share": 35,
+    "sweep": 70,
+    "blendshapes": 25,
+    "fused": 60,
+    "fer_sota": 180,
+}
 """Step → seconds that it may take."""
 MINUTES = 9.0
 UNPACKED = Path("/tmp/fersweep_gpu_kit")

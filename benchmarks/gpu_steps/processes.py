@@ -95,7 +95,7 @@ def blendshapes(bench: Bench) -> Rows:
                 yield row
 
 
-def _scores(bench: Bench) -> tuple[np.ndarray, np.ndarray]:
+def scores(bench: Bench) -> tuple[np.ndarray, np.ndarray]:
     num = 256 if bench.tiny else HSU
     return np.random.default_rng(0).random((num, 52), np.float32), np.arange(num) % 3
 
@@ -124,7 +124,7 @@ def torch_lstm(bench: Bench) -> Rows:
             total += loss.detach()
         return float(total)
 
-    x, y = _scores(bench)
+    x, y = scores(bench)
     torch.set_num_threads(1)  # more only make such a small net slower
     for device in ["cpu", *["cuda"] * torch.cuda.is_available()]:
         net = Net().to(device)
@@ -145,7 +145,7 @@ def ours(bench: Bench) -> Rows:
     from fersweep.data_pipeline.tasks.arrays import Arrays, TaskArrays
     from fersweep.data_pipeline.vocabulary import BLENDSHAPES
 
-    x, y = _scores(bench)
+    x, y = scores(bench)
     ids = np.arange(len(y)).astype(str)
     train = Arrays(x, y.astype(np.int32), np.ones(len(y), np.float32), ids)
     val = Arrays(x[:BATCH], train.y[:BATCH], train.weight[:BATCH], ids[:BATCH])

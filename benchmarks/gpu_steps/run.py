@@ -11,6 +11,7 @@ from pathlib import Path
 
 import numpy as np
 from bench import Bench, Rows
+from fused import fused
 from nets import batch, fer_sota, resume, speed
 from processes import blendshapes, greedy, modest, ours, share, sweep, torch_lstm
 
@@ -28,7 +29,7 @@ def machine(bench: Bench) -> Rows:
     }
 
 
-STEPS = (machine, speed, resume, batch, share, modest, greedy, sweep, blendshapes, ours, torch_lstm, fer_sota)
+STEPS = (machine, speed, resume, batch, share, modest, greedy, sweep, blendshapes, ours, torch_lstm, fused, fer_sota)
 
 
 def _dataset(options: argparse.Namespace) -> Path:

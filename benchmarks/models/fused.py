@@ -15,6 +15,7 @@ import os
 import subprocess
 import sys
 import time
+from itertools import pairwise
 from pathlib import Path
 from typing import Any
 
@@ -85,7 +86,7 @@ def autograd(trainable: str, hparams: dict[str, Any], arrays: Any) -> tuple[floa
         def __init__(self) -> None:
             super().__init__()
             sizes = [arrays.train.x.shape[1], *hparams["units"]]
-            self.layers = nn.ModuleList(nn.LSTM(a, b, batch_first=True) for a, b in zip(sizes, sizes[1:], strict=False))
+            self.layers = nn.ModuleList(nn.LSTM(a, b, batch_first=True) for a, b in pairwise(sizes))
             self.drop, self.head = nn.Dropout(hparams["dropout"]), nn.Linear(sizes[-1], 3)
 
         def forward(self, x: torch.Tensor) -> torch.Tensor:
@@ -96,7 +97,7 @@ def autograd(trainable: str, hparams: dict[str, Any], arrays: Any) -> tuple[floa
 
     def dense() -> nn.Module:
         sizes, layers = [arrays.train.x.shape[1], *hparams["units"]], list[nn.Module]()
-        for a, b in zip(sizes, sizes[1:], strict=False):
+        for a, b in pairwise(sizes):
             layers += [nn.Linear(a, b), nn.GELU(), nn.Dropout(hparams["dropout"])]
         return nn.Sequential(*layers, nn.Linear(sizes[-1], 3))
 
