@@ -8,7 +8,7 @@ An optimizer's numbers differ from member to member: plain ones for one member, 
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
 import numpy as np
@@ -38,7 +38,98 @@ def state_order(hparams: Any, variables: Sequence[str]) -> list[tuple[str, str]]
     return pairs + [(name, variable) for name in names[2:] for variable in variables]
 
 
-def step_sizes(hparams: Any, rates: np.ndarray, done: int) -> np.ndarray:
+class Optimiser:
+    """Updates `values`, of one member (P,) or of a stack (K, P), from `gradient`, in which what is 0 stays 0.
+
+    `hparams`: of each member; `state`: by name, as much of each thing that is kept.
+    """
+
+    def __init__(self, hparams: Sequence[Any], values: Tensor, gradient: Tensor, state: Mapping[str, Tensor]):
+        self._hparams, self._values, self._gradient, self._state = hparams, values, gradient, state
+        self._scratch = torch.zeros_like(gradient)
+        self._beta_1, self._rest = self.each(lambda h: h.beta_1), self.each(lambda h: 1 - h.beta_1)
+        self._sizes: Sequence[Number] = []
+
+    def each(self, number: Callable[[Any], float]) -> Number:
+        """A number of each member: itself of one, else (K, 1)."""
+        if self._values.ndim == 1:
+            return float(number(self._hparams[0]))
+        return torch.tensor([[number(h)] for h in self._hparams], device=self._values.device)
+
+    def by_step(self, rows: Sequence[np.ndarray]) -> Sequence[Number]:
+        """Of each member (S,) → of each step, a number of each member."""
+        if self._values.ndim == 1:
+            return rows[0].tolist()
+        return list(torch.from_numpy(np.stack(rows, 1)).to(self._values.device).unsqueeze(-1))
+
+    def start(self, rates: Sequence[np.ndarray], done: Sequence[int]) -> None:
+        """Begin an epoch: of each member the learning rates (S,) of its steps, and how many it has done before."""
+        sizes = [_size(h, rate, before) for h, rate, before in zip(self._hparams, rates, done, strict=True)]
+        self._sizes = self.by_step(sizes)
+
+    def step(self, index: int) -> None:
+        values, gradient, state, scratch = self._values, self._gradient, self._state, self._scratch
+        size, optimizer = self._sizes[index], self._hparams[0].optimizer
+        if optimizer == "sgd":
+            gradient.mul_(size)
+            if "momentum" in state:
+                values.add_(state["momentum"].mul_(self._beta_1).sub_(gradient))
+            else:
+                values.sub_(gradient)
+            return
+        velocity = state["velocity"]
+        if optimizer == "rmsprop":
+            velocity.mul_(RHO).addcmul_(gradient, gradient, value=1 - RHO)
+            change = gradient.mul_(size).div_(torch.add(velocity, EPSILON, out=scratch).sqrt_())
+            values.sub_(change if "momentum" not in state else state["momentum"].mul_(self._beta_1).add_(change))
+            return
+        momentum = state["momentum"].lerp_(gradient, self._rest)
+        velocity.mul_(BETA_2).addcmul_(gradient, gradient, value=1 - BETA_2)
+        if "largest" in state:
+            velocity = torch.maximum(state["largest"], velocity, out=state["largest"])
+        change = torch.sqrt(velocity, out=scratch).add_(EPSILON)
+        values.sub_(torch.div(momentum, change, out=change).mul_(size))
+
+
+class FusedAdam(Optimiser):
+    """Adam on a CPU as one pass over the memory of each member, with PyTorch's own kernel, which divides by the unbiased deviation
+    where Keras multiplies the step: its rate and epsilon are set so that both are the same.
+    """
+
+    def __init__(self, hparams: Sequence[Any], values: Tensor, gradient: Tensor, state: Mapping[str, Tensor]):
+        super().__init__(hparams, values, gradient, state)
+        rows = [tensor.view(len(hparams), -1) for tensor in (values, gradient, state["momentum"], state["velocity"])]
+        largest = state["largest"].view(len(hparams), -1) if "largest" in state else None
+        self._members = [
+            (*([tensor[k]] for tensor in rows), [] if largest is None else [largest[k]], [torch.zeros(())])
+            for k in range(len(hparams))
+        ]
+        self._numbers: list[tuple[list[int], list[float], list[float]]] = []
+
+    def start(self, rates: Sequence[np.ndarray], done: Sequence[int]) -> None:
+        self._numbers = []
+        for h, rate, before in zip(self._hparams, rates, done, strict=True):
+            steps = np.arange(before + 1, before + 1 + len(rate))
+            unbiased = np.sqrt(1 - BETA_2 ** steps.astype(np.float64))
+            rated = _size(h, rate, before) * (1 - float(h.beta_1) ** steps) / unbiased
+            self._numbers.append((steps.tolist(), rated.tolist(), (EPSILON / unbiased).tolist()))
+
+    def step(self, index: int) -> None:
+        for h, tensors, (steps, rates, epsilons) in zip(self._hparams, self._members, self._numbers, strict=True):
+            tensors[-1][0].fill_(steps[index])
+            torch._fused_adamw_(  # type: ignore[attr-defined]
+                *tensors,
+                lr=rates[index],
+                beta1=h.beta_1,
+                beta2=BETA_2,
+                weight_decay=0.0,
+                eps=epsilons[index],
+                amsgrad=h.amsgrad,
+                maximize=False,
+            )
+
+
+def _size(hparams: Any, rates: np.ndarray, done: int) -> np.ndarray:
     """What each step multiplies its direction by, float32: rates (S,) of steps of which the first is number `done` + 1."""
     if hparams.optimizer in ("sgd", "rmsprop"):
         return rates
@@ -47,33 +138,7 @@ def step_sizes(hparams: Any, rates: np.ndarray, done: int) -> np.ndarray:
     return (rates * unbiased).astype(np.float32)
 
 
-def update(
-    optimizer: str,
-    values: Tensor,
-    gradient: Tensor,
-    state: Mapping[str, Tensor],
-    beta_1: Number,
-    rest: Number,
-    size: Number,
-    scratch: Tensor,
-) -> None:
-    """One step of `values`. rest: 1 - beta_1; size: of the step; scratch: memory for as much. What is 0 in `gradient` stays 0."""
-    if optimizer == "sgd":
-        gradient.mul_(size)
-        if "momentum" in state:
-            values.add_(state["momentum"].mul_(beta_1).sub_(gradient))
-        else:
-            values.sub_(gradient)
-        return
-    velocity = state["velocity"]
-    if optimizer == "rmsprop":
-        velocity.mul_(RHO).addcmul_(gradient, gradient, value=1 - RHO)
-        change = gradient.mul_(size).div_(torch.add(velocity, EPSILON, out=scratch).sqrt_())
-        values.sub_(change if "momentum" not in state else state["momentum"].mul_(beta_1).add_(change))
-        return
-    momentum = state["momentum"].lerp_(gradient, rest)
-    velocity.mul_(BETA_2).addcmul_(gradient, gradient, value=1 - BETA_2)
-    if "largest" in state:
-        velocity = torch.maximum(state["largest"], velocity, out=state["largest"])
-    change = torch.sqrt(velocity, out=scratch).add_(EPSILON)
-    values.sub_(torch.div(momentum, change, out=change).mul_(size))
+def make_optimiser(hparams: Sequence[Any], values: Tensor, gradient: Tensor, state: Mapping[str, Tensor]) -> Optimiser:
+    is_adam = hparams[0].optimizer in ("adam", "adamw")
+    kind = FusedAdam if is_adam and values.device.type == "cpu" and hasattr(torch, "_fused_adamw_") else Optimiser
+    return kind(hparams, values, gradient, state)

@@ -12,7 +12,7 @@ Shapes: K members, S steps of an epoch, B faces of a batch, F features, C classe
 from __future__ import annotations
 
 import math
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from typing import Any
 
 import numpy as np
@@ -58,11 +58,11 @@ class Stack:
         self._lead = () if len(members) == 1 else (len(members),)
         self._take_over()
         self._gradient = torch.zeros(*self._lead, self._layout.num_trained, device=self._device)
-        self._scratch = torch.zeros_like(self._gradient)
         self._trained = self._values[..., : self._layout.num_trained]
-        self._trained_state = {
+        kept = {
             name: value[..., : self._layout.num_trained] for name, value in self._state.items() if name != "average"
         }
+        self._optimiser = optimisers.make_optimiser([m.hparams for m in members], self._trained, self._gradient, kept)
         self._numbers()
         self._weights = [face_weights(arrays, member.hparams.class_weights) for member in members]
         self._compile()
@@ -84,17 +84,16 @@ class Stack:
         """What differs from member to member and never changes."""
         h, layout, device = self._h, self._layout, self._device
         trained = [variable for variable in self._net.variables if not variable.idle]
-        self._beta_1, self._rest = self._each(lambda h: h.beta_1), self._each(lambda h: 1 - h.beta_1)
-        self._of_average = None if h.ema_momentum is None else self._each(lambda h: 1 - h.ema_momentum)
+        self._of_average = None if h.ema_momentum is None else self._optimiser.each(lambda h: 1 - h.ema_momentum)
         self._l2 = self._clipnorm = self._of_variable = None
         if h.l2:
             which = torch.zeros(layout.num_trained, device=device)
             views = layout.views(which)
             for variable in trained:
                 views[variable.name].fill_(float(variable.regularised))
-            self._l2 = which * self._each(lambda h: 2 * h.l2)
+            self._l2 = which * self._optimiser.each(lambda h: 2 * h.l2)
         if h.clipnorm is not None:
-            self._clipnorm = self._each(lambda h: h.clipnorm)
+            self._clipnorm = self._optimiser.each(lambda h: h.clipnorm)
             self._of_variable = torch.zeros(len(trained), layout.num_trained, device=device)
             for row, variable in zip(self._of_variable, trained, strict=True):
                 layout.views(row)[variable.name].fill_(1)
@@ -119,16 +118,6 @@ class Stack:
         self._net.backward(program, blocks, gradients, kept, logits)
         self._program = program
 
-    def _each(self, number: Callable[[Any], float]) -> Number:
-        """A number of each member: itself of one, else (K, 1)."""
-        if not self._lead:
-            return float(number(self._h))
-        return torch.tensor([[number(member.hparams)] for member in self.members], device=self._device)
-
-    def _by_step(self, rows: Sequence[np.ndarray]) -> Sequence[Number]:
-        """Of each member (S,) → of each step, a number of each member."""
-        return rows[0].tolist() if len(rows) == 1 else list(self._on_device(rows).unsqueeze(-1))
-
     def _on_device(self, arrays: Sequence[np.ndarray]) -> Tensor:
         """Of each member (S, …) → (S, K, …), of one (S, …)."""
         return torch.from_numpy(arrays[0] if len(arrays) == 1 else np.stack(arrays, 1)).to(self._device)
@@ -149,19 +138,17 @@ class Stack:
                 np.ascontiguousarray((wanted * weight[:, None]).astype(np.float32)[order].transpose(0, 2, 1))
             )
         rates = [learning_rates(member.hparams, member.epoch, num_steps) for member in members]
-        sizes = [optimisers.step_sizes(m.hparams, rate, m.step) for m, rate in zip(members, rates, strict=True)]
+        self._optimiser.start(rates, [member.step for member in members])
         decays = [1 - member.hparams.weight_decay * rate for member, rate in zip(members, rates, strict=True)]
         self._masks.start([(member.model["seed"], member.epoch) for member in members], num_steps)
         with torch.inference_mode():
             faces = [self._on_device(arrays) for arrays in (orders, weights, targets)]
-            loss = self._run(faces[0], faces[1], faces[2], self._by_step(sizes), self._by_step(decays))
+            loss = self._run(faces[0], faces[1], faces[2], self._optimiser.by_step(decays))
         for member, rate in zip(members, rates, strict=True):
             member.epoch, member.step, member.rate = member.epoch + 1, member.step + num_steps, rate[-1]
         return (loss / num_steps).reshape(-1).tolist()
 
-    def _run(
-        self, orders: Tensor, weights: Tensor, targets: Tensor, sizes: Sequence[Number], decays: Sequence[Number]
-    ) -> Tensor:
+    def _run(self, orders: Tensor, weights: Tensor, targets: Tensor, decays: Sequence[Number]) -> Tensor:
         faces = self._faces.view(-1, self._faces.shape[-1])
         penalty = torch.zeros(self._lead, device=self._device)
         self._loss.zero_()
@@ -179,16 +166,7 @@ class Stack:
                 self._clip(self._clipnorm, self._of_variable)
             if self._h.weight_decay:
                 self._values.mul_(decays[step])
-            optimisers.update(
-                self._h.optimizer,
-                self._trained,
-                self._gradient,
-                self._trained_state,
-                self._beta_1,
-                self._rest,
-                sizes[step],
-                self._scratch,
-            )
+            self._optimiser.step(step)
             if self._of_average is not None:
                 self._state["average"].lerp_(self._values, self._of_average)
         return self._loss.sum((-2, -1)) + penalty
