@@ -20,7 +20,7 @@ from typing import Any, Protocol
 
 import numpy as np
 
-from fersweep.trainables.metrics import EpochMetrics
+from fersweep.trainables.metrics import SCORES, EpochMetrics, scores
 from fersweep.trainables.protocol import TrialFailed
 
 Points = Sequence[tuple[dict[str, Any], int]]
@@ -80,3 +80,20 @@ class Population(Protocol):
         `epoch_s` is a member's part of the seconds that the epoch took: they add up to all of them.
         """
         ...
+
+
+def val_metrics_of_members(probabilities: np.ndarray, y: np.ndarray) -> list[EpochMetrics]:
+    """`val_metrics` (protocol.py) of each of K members: probabilities (K, N, C), y (N,) class indices."""
+    num_members, num_faces, num_classes = probabilities.shape
+    picked = np.maximum(probabilities[:, np.arange(num_faces), y], 1e-12)
+    counts = num_classes**2
+    cells: np.ndarray = (
+        np.arange(num_members)[:, None] * counts + y.astype(np.int64) * num_classes + probabilities.argmax(axis=2)
+    )
+    confusions = np.bincount(cells.ravel(), minlength=num_members * counts)
+    of_members = scores(confusions.reshape(num_members, num_classes, num_classes))
+    losses = -np.log(picked).mean(axis=1)
+    return [
+        {"val_loss": float(loss), **{f"val_{name}": float(of_members[name][member]) for name in SCORES}}
+        for member, loss in enumerate(losses)
+    ]

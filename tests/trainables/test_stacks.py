@@ -20,6 +20,8 @@ from fersweep.trainables.fused_training.net import Mask, Net
 from fersweep.trainables.fused_training.population import VectorPopulation
 from fersweep.trainables.fused_training.program import Program
 from fersweep.trainables.fused_training.variables import Layout
+from fersweep.trainables.population import val_metrics_of_members
+from fersweep.trainables.protocol import val_metrics
 
 EPOCHS = 3
 LSTM: list[dict[str, Any]] = [
@@ -190,3 +192,10 @@ def test_masks_drop_what_they_should(hashed: bool) -> None:
     alone = drawn(wanted[1:], [(2, 0)])
     assert all(torch.equal(one[i], step[i][1]) for one, step in zip(alone, steps, strict=True) for i in range(2))
     assert not torch.equal(drawn(wanted[1:], [(2, 1)])[0][0], alone[0][0])
+
+
+def test_metrics_of_members_are_those_of_each() -> None:
+    rng = np.random.default_rng(0)
+    probabilities, y = rng.dirichlet(np.ones(4), (3, 50)).astype(np.float32), rng.integers(0, 3, 50)
+    for row, of_one in zip(val_metrics_of_members(probabilities, y), probabilities, strict=True):
+        assert row == pytest.approx(val_metrics(of_one, y), rel=1e-6)

@@ -16,13 +16,12 @@ import torch
 from torch import Tensor
 
 from fersweep.trainables.fused_training import optimisers
+from fersweep.trainables.fused_training.answers import ROWS, Answers
 from fersweep.trainables.fused_training.net import Net
-from fersweep.trainables.fused_training.program import Program
 from fersweep.trainables.fused_training.variables import Layout
 from fersweep.trainables.saved_model import read_checkpoint, write_checkpoint
 from fersweep.trainables.vectors import Preparation
 
-EVALUATED_ROWS = 1024  # of faces that are predicted at once: their activations stay in the cache
 FIRST_VALUES = 1  # what a generator of random numbers is for
 
 
@@ -58,7 +57,7 @@ class VectorMember:
         if hparams.ema_momentum is not None:
             self.state["average"] = self.values.clone()
         self.moving = {name: torch.tensor(value, device=device) for name, value in net.moving.items()}
-        self._programs: dict[int, tuple[Tensor, Tensor, Tensor, Program]] = {}
+        self._answers: dict[int, Answers] = {}
         seeds = itertools.count()
         # Keras's generators of dropout: a checkpoint has their states, and nothing here reads them.
         self._seeds = [np.array([model["seed"], next(seeds)], np.int64) for name in net.order if name == "seed"]
@@ -74,38 +73,21 @@ class VectorMember:
         return self.state.get("average", self.values)
 
     def predict(self, x: np.ndarray) -> np.ndarray:
-        return self.answers(self.seen(x))
+        return self.answers(self.seen(x)).cpu().numpy()
 
     def seen(self, x: np.ndarray) -> Tensor:
         """(N, F) as the task gives them → (N, F + 1) as the net sees them, with a last column of 1."""
         ones = np.ones((len(x), 1), np.float32)
         return torch.from_numpy(np.concatenate([self.preparation(x), ones], axis=1, dtype=np.float32)).to(self.device)
 
-    def answers(self, prepared: Tensor) -> np.ndarray:
+    def answers(self, prepared: Tensor) -> Tensor:
         """(N, F + 1) as the net sees them, with a last column of 1 → (N, C) probabilities."""
-        num, classes = len(prepared), len(self.model["classes"])
-        answers = torch.zeros(num, classes, device=self.device)
-        batch = min(num, EVALUATED_ROWS)
-        if batch:
-            faces, logits, program = self._answering_program(batch)
-            with torch.inference_mode():
-                for start in range(0, num, batch):
-                    rows = prepared[start : start + batch]
-                    faces[: len(rows)].copy_(rows)
-                    program.run()
-                    answers[start : start + batch] = torch.softmax(logits, 0).mT[: len(rows)]
-        return answers.cpu().numpy()
-
-    def _answering_program(self, batch: int) -> tuple[Tensor, Tensor, Program]:
-        """(its faces (B, F + 1), its logits (C, B), it)."""
-        values = self.answering
-        made = self._programs.get(batch)
-        if made is None or made[0] is not values:
-            program = Program((), self.device)
-            faces = program.buffer(batch, len(self.model["feature_names"]) + 1)
-            logits, _ = self.net.forward(program, self.layout.blocks(values), self.moving, faces, None)
-            made = self._programs[batch] = (values, faces, logits, program)
-        return made[1:]
+        batch, values = min(max(len(prepared), 1), ROWS), self.answering
+        answers = self._answers.get(batch)
+        if answers is None or answers.values is not values:
+            features = len(self.model["feature_names"])
+            answers = self._answers[batch] = Answers(self.net, self.layout, values, self.moving, features, batch)
+        return answers.of(prepared)
 
     def num_weights(self) -> int:
         return sum(variable.size for variable in self.net.variables) + sum(v.size for v in self.net.moving.values())
@@ -120,7 +102,7 @@ class VectorMember:
         self.values = self.values.clone()
         self.state = {name: value.clone() for name, value in self.state.items()}
         self.moving = {name: value.clone() for name, value in self.moving.items()}
-        self._programs = {}
+        self._answers = {}
 
     def _arrays(self) -> Iterator[np.ndarray]:
         """What a Keras checkpoint has, in its order (keras_training/classifier.py)."""

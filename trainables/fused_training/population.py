@@ -18,13 +18,14 @@ import torch
 from torch import Tensor
 
 from fersweep.data_pipeline.tasks.arrays import TaskArrays
-from fersweep.trainables.fused_training.member import EVALUATED_ROWS, VectorMember
+from fersweep.trainables.fused_training.answers import ROWS
+from fersweep.trainables.fused_training.member import VectorMember
 from fersweep.trainables.fused_training.net import Net
 from fersweep.trainables.fused_training.optimisers import state_names
 from fersweep.trainables.fused_training.stack import Stack, key
 from fersweep.trainables.metrics import EpochMetrics
-from fersweep.trainables.population import Member, Points
-from fersweep.trainables.protocol import TrialFailed, check_finite, val_metrics
+from fersweep.trainables.population import Member, Points, val_metrics_of_members
+from fersweep.trainables.protocol import TrialFailed, check_finite
 from fersweep.trainables.saved_model import describe_model
 from fersweep.trainables.torch_training.device import open_device
 from fersweep.trainables.vectors import Preparation, train_statistics
@@ -77,10 +78,11 @@ class VectorPopulation:
         for stack in self._regrouped():
             start = time.perf_counter()
             losses = stack.train_epoch()
-            metrics = [self._evaluated(member, loss) for member, loss in zip(stack.members, losses, strict=True)]
-            seconds = (time.perf_counter() - start) / len(metrics)
-            for member, row in zip(stack.members, metrics, strict=True):
-                rows[id(member)] = _checked({**row, "epoch_s": seconds})
+            scores = self._evaluated(stack)
+            seconds = (time.perf_counter() - start) / len(losses)
+            for member, loss, row in zip(stack.members, losses, scores, strict=True):
+                metrics = {"epoch": member.epoch, "train_loss": loss, **row, "epoch_s": seconds}
+                rows[id(member)] = _checked(metrics)
         return [rows[id(member)] for member in self.members]
 
     def _regrouped(self) -> list[Stack]:
@@ -105,9 +107,12 @@ class VectorPopulation:
             self._faces[view] = (member.seen(self._arrays.train.x), member.seen(self._arrays.val.x))
         return self._faces[view]
 
-    def _evaluated(self, member: VectorMember, loss: float) -> EpochMetrics:
-        member.val_probabilities = member.answers(self._seen(member)[1])
-        return {"epoch": member.epoch, "train_loss": loss, **val_metrics(member.val_probabilities, self._arrays.val.y)}
+    def _evaluated(self, stack: Stack) -> list[EpochMetrics]:
+        """Each member's loss and scores on val."""
+        answers = stack.answers(self._seen(stack.members[0])[1]).cpu().numpy()
+        for member, probabilities in zip(stack.members, answers, strict=True):
+            member.val_probabilities = probabilities
+        return val_metrics_of_members(answers, self._arrays.val.y)
 
 
 def _checked(row: EpochMetrics) -> EpochMetrics | TrialFailed:
@@ -125,6 +130,6 @@ def net_bytes(make_net: Callable[[Any, int, int], Net], hparams: Any, arrays: Ta
     copies = 3 + len(state_names(hparams)) + (hparams.ema_momentum is not None)
     batch = min(hparams.batch_size, num_faces)
     numbers = copies * sum(variable.size for variable in net.variables)
-    numbers += (2 * batch + EVALUATED_ROWS) * net.numbers_of_a_face
+    numbers += (2 * batch + ROWS) * net.numbers_of_a_face
     numbers += num_faces * (2 * len(arrays.classes) + 4)  # an epoch's order, weights and targets
     return 4 * numbers

@@ -22,6 +22,7 @@ from torch import Tensor
 from fersweep.data_pipeline.tasks.arrays import TaskArrays
 from fersweep.trainables.batches import epoch_order, face_targets, face_weights
 from fersweep.trainables.fused_training import optimisers
+from fersweep.trainables.fused_training.answers import ROWS, Answers
 from fersweep.trainables.fused_training.dropout import Masks
 from fersweep.trainables.fused_training.member import VectorMember
 from fersweep.trainables.fused_training.optimisers import Number
@@ -63,6 +64,7 @@ class Stack:
             name: value[..., : self._layout.num_trained] for name, value in self._state.items() if name != "average"
         }
         self._optimiser = optimisers.make_optimiser([m.hparams for m in members], self._trained, self._gradient, kept)
+        self._answers: Answers | None = None
         self._numbers()
         self._weights = [face_weights(arrays, member.hparams.class_weights) for member in members]
         self._compile()
@@ -147,6 +149,15 @@ class Stack:
         for member, rate in zip(members, rates, strict=True):
             member.epoch, member.step, member.rate = member.epoch + 1, member.step + num_steps, rate[-1]
         return (loss / num_steps).reshape(-1).tolist()
+
+    def answers(self, prepared: Tensor) -> Tensor:
+        """(N, F + 1) as the members see them → (K, N, C) probabilities."""
+        if not self._lead:
+            return self.members[0].answers(prepared).unsqueeze(0)
+        if self._answers is None:
+            values, batch = self._state.get("average", self._values), min(len(prepared), ROWS)
+            self._answers = Answers(self._net, self._layout, values, self._moving, self._x.shape[-1] - 1, batch)
+        return self._answers.of(prepared)
 
     def _run(self, orders: Tensor, weights: Tensor, targets: Tensor, decays: Sequence[Number]) -> Tensor:
         faces = self._faces.view(-1, self._faces.shape[-1])
