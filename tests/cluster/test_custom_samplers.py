@@ -11,6 +11,7 @@ from typing import Any, cast
 
 import pytest
 
+from fersweep.cluster.driver.populations import Populations
 from fersweep.cluster.driver.stopping import Stopping
 from fersweep.cluster.driver.tune_adapters import SearchAdapter
 from fersweep.cluster.launch import describe
@@ -133,7 +134,8 @@ def test_a_stop_does_not_wait_for_one_that_hangs(tmp_path: Path, open_journal: O
     search.report(0, [], "finished")
     stopping = Stopping()
     places = SimpleNamespace(want=lambda *_: None, free=lambda _: 1)
-    adapter = SearchAdapter(search, stopping, cast("Any", places), lambda: None)
+    populations = Populations(search, 1, False, lambda: 1)
+    adapter = SearchAdapter(populations, stopping, cast("Any", places), lambda: None)
     threading.Timer(0.3, stopping.ask).start()
     assert adapter.suggest("2") is None
     assert stopping.asked
