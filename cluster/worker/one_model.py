@@ -12,7 +12,8 @@ from typing import Any
 from fersweep import trainables
 from fersweep.data_pipeline.tasks.arrays import TaskArrays
 from fersweep.trainables.metrics import EpochMetrics
-from fersweep.trainables.protocol import Trainable, TrialFailed
+from fersweep.trainables.population import Saved
+from fersweep.trainables.protocol import TrialFailed
 
 
 class OneModel:
@@ -42,7 +43,7 @@ class OneModel:
 class Written:
     """The state of a model that has no `snapshot`: a copy on this machine's disk, for as long as somebody holds it."""
 
-    def __init__(self, model: Trainable):
+    def __init__(self, model: Saved):
         self._directory = Path(tempfile.mkdtemp(prefix="fersweep-"))
         weakref.finalize(self, shutil.rmtree, self._directory, ignore_errors=True)
         model.save(self._directory)

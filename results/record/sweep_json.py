@@ -231,12 +231,10 @@ class SweepJson(_Part):
     @classmethod
     def _had_one_trial_a_worker(cls, value: Any) -> Any:
         """Before `resources.fuse` there was."""
-        if isinstance(value, dict):
-            content = cast("dict[str, Any]", value)
-            resources = content.get("resources", {})
-            if isinstance(resources, dict):
-                return {**content, "resources": {"fuse": 1, **resources}}
-        return cast("Any", value)
+        content: Any = value
+        if isinstance(value, dict) and isinstance(resources := content.get("resources", {}), dict):
+            return content | {"resources": {"fuse": 1} | cast("dict[str, Any]", resources)}
+        return content
 
     @field_validator("num_by_class")
     @classmethod
