@@ -21,6 +21,8 @@ from fersweep.cluster.driver.stopping import Stopping
 from fersweep.cluster.driver.watchdog import Watchdog
 from fersweep.cluster.search import fusing
 from fersweep.cluster.search.decisions import Search
+from fersweep.cluster.search.populations import Populations
+from fersweep.cluster.worker.population_size import START
 from fersweep.cluster.worker.trial_settings import trial_settings
 from fersweep.common import ray_connection
 from fersweep.common.own_code.code import is_own
@@ -207,7 +209,6 @@ def _run_tune(
 
     from fersweep.cluster.driver.lean_trials import lean_trials
     from fersweep.cluster.driver.places import Places, given_to_tune
-    from fersweep.cluster.driver.populations import Populations
     from fersweep.cluster.driver.tune_adapters import (
         Actors,
         SchedulerAdapter,
@@ -223,7 +224,7 @@ def _run_tune(
     settings = trial_settings(sweep, directory, storage, recorded.sweep_id, recorded.fetched, most)
     actors, request = Actors(), PlacementGroupFactory([capacity.bundle(sweep.resources)])
     places = Places(request)
-    populations = Populations(search, most, settings.grows, lambda: places.expected(sweep.resources))
+    populations = Populations(search, most, lambda: places.expected(sweep.resources), START if settings.grows else None)
     scratch = directory.resolve() / ".tune"  # nobody needs it, not even after a kill
     shutil.rmtree(scratch, ignore_errors=True)
     try:

@@ -28,10 +28,10 @@ from ray.tune.schedulers import FIFOScheduler, TrialScheduler
 from ray.tune.search import Searcher
 
 from fersweep.cluster.driver.places import Places
-from fersweep.cluster.driver.populations import Populations
 from fersweep.cluster.driver.stopping import Stopping
 from fersweep.cluster.driver.worker_log import last_words
 from fersweep.cluster.search.assignment import Assignment
+from fersweep.cluster.search.populations import Populations
 from fersweep.cluster.worker.actor import hang_file
 from fersweep.results.record.journal import trial_name
 

@@ -9,22 +9,20 @@ from collections.abc import Callable, Collection
 
 from fersweep.cluster.search.assignment import Assignment
 from fersweep.cluster.search.decisions import Search
-from fersweep.cluster.worker.population_size import START
 
 
 class Populations:
     """`members`: of each population, by Tune's id, the trials in the order in which they came.
 
-    most: members of a population, at most; grows: a worker measures how many of these pay, and begins with few; places: how
-    many populations the cluster holds at once.
+    most: members of a population, at most; places: how many populations the cluster holds at once; first: with how many a
+    population begins whose worker measures how many pay; None: it has `most`, as was asked for.
     """
 
-    def __init__(self, search: Search, most: int, grows: bool, places: Callable[[], int]):
+    def __init__(self, search: Search, most: int, places: Callable[[], int], first: int | None = None):
         self.search, self.members = search, dict[str, list[int]]()
-        self._places, self._most, self._grows = places, most, grows
-        self._room = (
-            min(most, START) if grows else most
-        )  # of a population that has not reported yet: as the last one that has
+        self._most, self._places, self._first = most, places, first
+        # Of a population that has not reported yet: as the last one that has.
+        self._room = min(most, first or most)
 
     def wanted(self) -> int:
         """How many further populations the remaining trials fill."""
@@ -70,7 +68,7 @@ class Populations:
 
     def took_too_much(self, number: int) -> None:
         """The machine of a population of so many members ran out of memory."""
-        if self._grows:
+        if self._first is not None:
             self._most = max(number // 2, 1)
 
     def _fill(self, population: str, room: int) -> list[Assignment]:

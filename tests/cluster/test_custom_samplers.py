@@ -11,13 +11,13 @@ from typing import Any, cast
 
 import pytest
 
-from fersweep.cluster.driver.populations import Populations
 from fersweep.cluster.driver.stopping import Stopping
 from fersweep.cluster.driver.tune_adapters import SearchAdapter
 from fersweep.cluster.launch import describe
 from fersweep.cluster.new_sweep import new_sweep
 from fersweep.cluster.samplers import custom
 from fersweep.cluster.search.decisions import Search
+from fersweep.cluster.search.populations import Populations
 from fersweep.common.errors import InputError
 from tests.cluster.conftest import OpenJournal
 from tests.cluster.test_samplers import OWN, drive, sweep_with
@@ -134,7 +134,7 @@ def test_a_stop_does_not_wait_for_one_that_hangs(tmp_path: Path, open_journal: O
     search.report(0, [], "finished")
     stopping = Stopping()
     places = SimpleNamespace(want=lambda *_: None, free=lambda _: 1)
-    populations = Populations(search, 1, False, lambda: 1)
+    populations = Populations(search, 1, lambda: 1)
     adapter = SearchAdapter(populations, stopping, cast("Any", places), lambda: None)
     threading.Timer(0.3, stopping.ask).start()
     assert adapter.suggest("2") is None

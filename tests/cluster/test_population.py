@@ -9,9 +9,9 @@ from typing import Any
 import numpy as np
 import pytest
 
-from fersweep.cluster.driver.populations import Populations
 from fersweep.cluster.search.decisions import Search
 from fersweep.cluster.search.fusing import most_at_once, most_fused
+from fersweep.cluster.search.populations import Populations
 from fersweep.cluster.worker import population_session
 from fersweep.cluster.worker.population_session import PopulationSession
 from fersweep.cluster.worker.population_size import EPOCHS, START, PopulationSize
@@ -244,7 +244,7 @@ def test_how_many_train_at_once(monkeypatch: pytest.MonkeyPatch, changes: dict[s
 def populations_of(sweep: Sweep, open_journal: OpenJournal, path: Path, most: int, places: int = 2) -> Populations:
     search = Search(sweep, open_journal(path))
     search.fused = most > 1
-    return Populations(search, most, False, lambda: places)
+    return Populations(search, most, lambda: places)
 
 
 def test_each_worker_gets_a_fair_share(tmp_path: Path, open_journal: OpenJournal) -> None:
