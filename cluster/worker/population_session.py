@@ -4,6 +4,7 @@ one trial (one_model.py). A report is due when a trial has reached a rung or its
 
 from __future__ import annotations
 
+import math
 import time
 from collections.abc import Sequence
 from typing import Any
@@ -32,6 +33,7 @@ class PopulationSession:
         self.size = PopulationSize(settings.most_fused, settings.grows)
         self._population: Population | None = None
         self._joining: list[dict[str, Any]] = []
+        self._gone: list[Any] = []  # models that the population still has
         self._report_now = self._changed = False
         self._trained_s = self._reported_at = 0.0  # seconds of training, and how many it had been at the last report
         self._since: dict[int, float] = {}  # the same for each trial
@@ -49,8 +51,7 @@ class PopulationSession:
         """
         gone = [trial for trial in self.trials if trial.number in drop]
         self.trials = [trial for trial in self.trials if trial not in gone]
-        if gone and self._population is not None:
-            self._population.remove([trial.trainable for trial in gone])
+        self._gone += [trial.trainable for trial in gone]
         self._joining = [assignment for assignment in self._joining if assignment["trial"] not in drop] + list(add)
         self._report_now, self._changed = report_now, True
 
@@ -72,7 +73,10 @@ class PopulationSession:
         return [*failed, *self._reports(due)]
 
     def join(self, arrays: TaskArrays) -> list[TrialReport]:
-        """Begin with the trials that are to join → what those report that cannot begin."""
+        """Begin with the trials that are to join, without those that have left → what those report that cannot begin."""
+        gone, self._gone = self._gone, []
+        if gone and self._population is not None:
+            self._population.remove(gone)
         failed: list[TrialReport] = []
         joining, self._joining = self._joining, []
         for assignment in joining:
@@ -131,10 +135,11 @@ class PopulationSession:
         ]
 
     def _pause_s(self) -> float:
-        """Between two reports of a trial that is at no rung, at least."""
-        if len(self.trials) < 2 or not self.settings.report_s:
-            return self.settings.report_s
-        return max(self.settings.report_s, SAVING * self._saving_s)
+        """Between two reports of a trial that is at no rung, at least; well within `stop.timeout_s`."""
+        report_s, timeout_s = self.settings.report_s, self.settings.timeout_s or math.inf
+        if len(self.trials) < 2 or not report_s:
+            return report_s
+        return max(report_s, min(SAVING * self._saving_s, timeout_s / 2))
 
     def _reports(self, due: Sequence[TrialSession]) -> list[TrialReport]:
         usage, reports = self.meter.read(), list[TrialReport]()

@@ -44,7 +44,9 @@ def _timeline(data: ReportData) -> Section:
     heading, timeline = "Workers", data.timeline
     if not timeline.attempts:
         return Section(heading, note="No trial has been with a worker yet.")
-    lanes = list(dict.fromkeys(lane for _, lane in timeline.lanes()))
+    found = list(dict.fromkeys(lane for _, lane in timeline.lanes()))
+    workers = list(dict.fromkeys(lane.partition(" (")[0] for lane in found))
+    lanes = sorted(found, key=lambda lane: workers.index(lane.partition(" (")[0]))  # those of a worker together
     if timeline.workers_known:
         several = timeline.num_at_once > timeline.num_workers
         whose = f"a lane for each worker process{', and more of them where it trains several trials at once' * several}"

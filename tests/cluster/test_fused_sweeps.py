@@ -238,3 +238,13 @@ def test_a_dry_run_says_how_many_train_at_once(tmp_path: Path, tiny_dataset: Pat
     path = write_curve(tmp_path / "c.yaml", fuse=4)
     facts = dry(read_sweep(str(path), []), tiny_dataset, tmp_path / "runs").facts
     assert any(fact.endswith("; 2 workers, up to 4 trials at once in each") for fact in facts), facts
+
+
+@pytest.mark.usefixtures("ray_session", "nothing_is_recorded")
+def test_auto_fuses_what_pays_within_a_share_of_the_search(tmp_path: Path, tiny_dataset: Path) -> None:
+    asked = {"trainable": "faulty_curve", "fix": FAULTY, "range": "fault: [none]", "fuse": "auto", "epochs": 3}
+    directory, record = swept(tmp_path, tiny_dataset, "a", sampler="random", trials=24, **asked)
+    assert record.fused == 2, "a sixth of the trials at once, on two workers"
+    assert record.count()["failed"] == 0
+    assert len(record.trials) == 24
+    assert load_sweep(directory).sweep.asked.resources.fuse == "auto"

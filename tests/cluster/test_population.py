@@ -126,6 +126,9 @@ def test_saving_stretches_the_time_between_reports_of_several(begin: Callable[..
     worker.run()
     worker.session._saving_s = 0.5
     assert worker.session._pause_s() == 10.0
+    worker.session._saving_s = 500.0
+    worker.session.settings = begin(report_s=1.0, timeout_s=60.0).settings
+    assert worker.session._pause_s() == 30.0, "it does not seem to hang"
     worker.session.exchange([1], [])
     assert worker.session._pause_s() == 1.0, "one that is alone reports as it is asked to"
     worker.session.settings = begin(report_s=0.0).settings
