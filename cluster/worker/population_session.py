@@ -82,8 +82,8 @@ class PopulationSession:
         for assignment in joining:
             try:
                 self._population = self._population or self._begin(arrays)
-                trial = TrialSession(self.settings, arrays, self._population, **assignment)
                 self._keep_to_memory(assignment["hparams"], arrays)
+                trial = TrialSession(self.settings, arrays, self._population, **assignment)
             except Exception as error:
                 failed.append(TrialReport(assignment["trial"], [], *verdict(error)))
             else:

@@ -25,6 +25,7 @@ from fersweep.trainables.population import Points
 FRAMEWORK = "numpy"
 FEATURES = None
 MOST_FUSED = {"cpu": 4}
+member_bytes = curve.member_bytes
 FAULTS = ["none", "nan", "memory", "hog", "error", "kill", "hang"]
 POINTS: dict[str, dict[str, Any]] = {
     "sound": {"top": 0.9, "rate": 0.3, "noise": 0.0, "fault": "none", "fault_at": 1, "epoch_s": 0.0}
