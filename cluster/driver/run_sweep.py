@@ -97,7 +97,7 @@ def run_sweep(
             with Pruner(search, storage) as pruner:
                 if not search.done():
                     watchdog.watch_ray(ray_connection.head_address(), ray_connection.raylet_connection())
-                    _tune(search, most, arrays, directory, storage, pruner, sweep.baseline, stopping, watchdog)
+                    _tune(search, arrays, directory, storage, pruner, sweep.baseline, stopping, watchdog, most)
         all_failed = search.record.all_failed() if search.done() else None
         if search.done() and sweep.asked.finalists is not None and not finalists.points(search.record, sweep.asked):
             print("note: there are no finalists: no trial has a value and keeps to search.constraints", file=sys.stderr)
@@ -151,7 +151,6 @@ def _may_train_more(trial: TrialRecord, stop: Stop) -> bool:
 
 def _tune(
     search: Search,
-    most: int,
     arrays: TaskArrays,
     directory: Path,
     storage: Storage,
@@ -159,6 +158,7 @@ def _tune(
     baseline: Baseline,
     stopping: Stopping,
     watchdog: Watchdog,
+    most: int,
 ) -> None:
     """Run the remaining trials on Ray Tune, up to `most` of them at once in a worker. If Tune itself fails, it is started again: the journal has the state."""
     from fersweep.cluster.driver.progress import Progress
@@ -168,7 +168,7 @@ def _tune(
         with Progress(search, stopping, pruner, baseline.score(search.sweep.stop.metric)) as progress:
             while not search.done() and not stopping.asked:
                 try:
-                    _run_tune(search, most, arrays, directory, storage, stopping, progress, watchdog)
+                    _run_tune(search, arrays, directory, storage, stopping, progress, watchdog, most)
                 except Exception as error:
                     if stopping.asked:
                         break
@@ -190,13 +190,13 @@ def _last_line(error: Exception) -> str:
 
 def _run_tune(
     search: Search,
-    most: int,
     arrays: TaskArrays,
     directory: Path,
     storage: Storage,
     stopping: Stopping,
     progress: Any,
     watchdog: Watchdog,
+    most: int,
 ) -> None:
     os.environ["TUNE_DISABLE_AUTO_CALLBACK_LOGGERS"] = "1"  # the journal is the log
     os.environ["TUNE_DISABLE_SIGINT_HANDLER"] = "1"  # stopping.py

@@ -77,7 +77,7 @@ class PopulationSession:
         gone, self._gone = self._gone, []
         if gone and self._population is not None:
             self._population.remove(gone)
-        failed: list[TrialReport] = []
+        failed, broken = list[TrialReport](), None
         joining, self._joining = self._joining, []
         for assignment in joining:
             try:
@@ -86,9 +86,12 @@ class PopulationSession:
                 trial = TrialSession(self.settings, arrays, self._population, **assignment)
             except Exception as error:
                 failed.append(TrialReport(assignment["trial"], [], *verdict(error)))
+                broken = error if failed[-1].status == "fault" else broken
             else:
                 self.trials.append(trial)
                 self._since[trial.number] = self._trained_s
+        if broken is not None and not self.trials and self.settings.most_fused > 1:
+            raise broken  # it may be the process that is broken: the next attempts get another one
         return failed
 
     def _begin(self, arrays: TaskArrays) -> Population:
