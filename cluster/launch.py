@@ -23,6 +23,7 @@ from fersweep.cluster.new_sweep import new_sweep, refuse_existing, refuse_launch
 from fersweep.cluster.plans import find_plan
 from fersweep.cluster.samplers.sampler import check_custom
 from fersweep.cluster.schedulers.wilcoxon import check_folds
+from fersweep.cluster.search.fusing import most_fused
 from fersweep.cluster.search.older_sweeps import best_points, history
 from fersweep.common import ray_connection
 from fersweep.common.display.as_json import AsJson
@@ -243,13 +244,16 @@ def dry(
         if warn is None:
             raise
         warn(f"warning: {error}; a launch here would be refused")
-    at_once = capacity.places(asked.resources) or "no"
+    places = capacity.places(asked.resources)
+    fused = most_fused(asked, lambda: places)
+    what = f"workers, up to {fused} trials at once in each" if fused > 1 else "trials at once"
+    at_once = f"{places or 'no'} {what}"
     learned = Counter(trial.sweep for trial in sweep.history)
     facts = [
         f"data {sweep.dataset.path} ({sweep.dataset.fingerprint[:12]}): "
         f"{sweep.num_faces}, {'pixels' if asked.task.features == 'pixels' else f'{len(sweep.feature_names)} features'}",
         *sweep.without_faces(),
-        f"{asked.stop.in_words()}; {at_once} trials at once",
+        f"{asked.stop.in_words()}; {at_once}",
         *(f"learns from {number} trials of sweep {name}" for name, number in learned.items()),
         *(f"begins with the point of trial {point.name}" for point in sweep.points),
     ]

@@ -204,13 +204,16 @@ def _no_smaller(asked: Sweep, before: Sweep) -> Sweep:
         if now < kept:
             print(f"note: {key}: the sweep has {kept:.10g} already, {now:.10g} is ignored", file=sys.stderr)
     search = asked.search.model_copy(update={"num_trials": num_trials})
+    resources = asked.resources
+    if "fuse" not in resources.model_fields_set:  # an older sweep goes on with one trial a worker
+        resources = resources.model_copy(update={"fuse": before.resources.fuse})
     budget = asked.stop.sweep
     if budget is not None and before.stop.sweep is not None:
         budget = budget.no_smaller_than(before.stop.sweep)
         if budget != asked.stop.sweep:
             print("note: stop.sweep: the sweep has a larger budget already, which is kept", file=sys.stderr)
     stop = asked.stop.model_copy(update={"max_epochs": max_epochs, "max_s": max_s, "sweep": budget})
-    return asked.model_copy(update={"search": search, "stop": stop})
+    return asked.model_copy(update={"search": search, "stop": stop, "resources": resources})
 
 
 def _refuse_differences(before: Sweep, sweep: Sweep, record: SweepRecord) -> None:

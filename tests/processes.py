@@ -23,7 +23,7 @@ trainable: {trainable}
 space: {{fix: {{{fix}}}, range: {{{range}}}}}
 search: {{sampler: {sampler}, num_trials: {trials}, seed: {seed}}}
 stop: {{grace_epochs: 3, max_epochs: {epochs}, report_s: 0, reduction: 3, timeout_s: {timeout_s}}}
-resources: {{cpus: {cpus}}}
+resources: {{cpus: {cpus}, fuse: {fuse}}}
 failures: {{max_failed_share: 1.0}}
 """
 
@@ -39,7 +39,7 @@ def write_curve(path: Path, **changes: Any) -> Path:
         "epochs": 27,
         "seed": 3,
     }
-    path.write_text(CURVE.format(**{**asked, "timeout_s": 60, "cpus": 1, **changes}))
+    path.write_text(CURVE.format(**{**asked, "timeout_s": 60, "cpus": 1, "fuse": 1, **changes}))
     return path
 
 

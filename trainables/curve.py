@@ -9,7 +9,7 @@ from __future__ import annotations
 import copy
 import math
 import time
-from collections.abc import Collection
+from collections.abc import Callable, Collection
 from pathlib import Path
 from typing import Any, TypeVar
 
@@ -96,15 +96,15 @@ def build(hparams: dict[str, Any], arrays: TaskArrays, seed: int) -> Curve:
 
 
 class Curves:
-    """Curves that are trained at once: an epoch takes as long as the slowest one's. See population.py."""
+    """Curves that are trained at once: an epoch takes as long as the slowest one's. `build`: one of them. See population.py."""
 
-    def __init__(self, points: Points, arrays: TaskArrays):
-        self._arrays, self.members = arrays, list[Curve]()
+    def __init__(self, points: Points, arrays: TaskArrays, build: Callable[..., Curve]):
+        self._build, self._arrays, self.members = build, arrays, list[Curve]()
         for hparams, seed in points:
             self.add(hparams, seed)
 
     def add(self, hparams: dict[str, Any], seed: int) -> Curve:
-        self.members.append(build(hparams, self._arrays, seed))
+        self.members.append(self._build(hparams, self._arrays, seed))
         return self.members[-1]
 
     def remove(self, members: Collection[Member]) -> None:
@@ -123,7 +123,7 @@ class Curves:
 
 
 def build_fused(points: Points, arrays: TaskArrays) -> Curves:
-    return Curves(points, arrays)
+    return Curves(points, arrays, build)
 
 
 def member_bytes(hparams: dict[str, Any], arrays: TaskArrays) -> int:

@@ -12,6 +12,7 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
+from fersweep import trainables
 from fersweep.cluster import capacity
 from fersweep.cluster.doctor.findings import Asked, Finding, ok, problem, warning
 from fersweep.cluster.driver.notifications import webhook
@@ -77,7 +78,10 @@ def check_places(asked: Asked) -> Iterator[Finding]:
         return
     number = capacity.places(wanted)
     if number:
-        yield ok(f"{number} trials at once", places=number)
+        several = wanted.fuse != 1 and trainables.fuses(asked.sweep.trainable)
+        yield ok(
+            f"{number} {'workers, each with one trial or several,' if several else 'trials'} at once", places=number
+        )
     else:
         yield warning(capacity.shortage(wanted), "the autoscaler brings nodes when the sweep runs", places=0)
 

@@ -44,6 +44,8 @@ def summary(
     counts, budget, final = record.count(), spending(record, sweep), finalists.final(record, sweep)
     parts = [f"{search.num_ended}/{asked} trials"]
     parts += [f"{counts[state]} {state}" for state in ("running", "stopped", "failed") if counts[state]]
+    if record.fused > 1:
+        parts.append(f"up to {record.fused} at once in a worker")
     order = order_of(sweep)
     ranking = record.ranking(order)
     first, best = ranking.best(), "none feasible yet" if next(iter(ranking), None) else "none yet"

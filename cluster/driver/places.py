@@ -1,4 +1,4 @@
-"""Places for trials, as Ray grants them: a trial is sampled when there is a place for it, not before.
+"""Places for populations of trials, as Ray grants them: trials are sampled when there is a place for them, not before.
 
 A place is a placement group: Ray reserves it on one node, never across two GPUs, also beside other users of the cluster, and
 when nodes join or leave. A few more than there are wait in Ray's queue: an autoscaler sees them as demand, and a node that
@@ -23,12 +23,16 @@ from ray.air.execution.resources.resource_manager import ResourceManager
 from ray.tune.execution import tune_controller
 from ray.util import placement_group_table, remove_placement_group
 
+from fersweep.cluster import capacity
+from fersweep.search_spaces.sweep_file.schema import Resources
+
 MORE = 8  # places that are asked for beside those that there are, at least
 LOOK_S, LOOK_WAITING_S = 1.0, 0.1  # between two looks at Ray's queue; while somebody waits for a place
+LOOK_NODES_S = 2.0  # between two looks at Ray's nodes
 
 
 class Places(ResourceManager):
-    """Ray Tune's resource manager for trials that all want the same. `request`: what one wants."""
+    """Ray Tune's resource manager for populations that all want the same. `request`: what one wants."""
 
     def __init__(self, request: ResourceRequest):
         self._request = request
@@ -36,22 +40,29 @@ class Places(ResourceManager):
         self._granted: list[Any] = []
         self._acquired: set[Any] = set()
         self._claimed = 0  # requests of Tune's that have no place yet
-        self._looked = -float("inf")
+        self._looked = self._counted = -float("inf")
+        self._on_nodes = 0
 
     def free(self, active: int) -> int:
-        """Places that nobody has, where `active` trials are with Tune: a trial that ended leaves its worker to the next."""
+        """Places that nobody has, where `active` populations are with Tune: one that ended leaves its worker to the next."""
         self._look(LOOK_WAITING_S if active == 0 else LOOK_S)
         return len(self._granted) + len(self._acquired) - active
 
-    def want(self, trials: int, active: int) -> None:
-        """Queue for the places of `trials` more trials: for all of them, but not for many more than there are already."""
+    def expected(self, resources: Resources) -> int:
+        """Places that the nodes have that are there now, whether Ray has granted them yet or not."""
+        if time.monotonic() - self._counted >= LOOK_NODES_S:
+            self._counted, self._on_nodes = time.monotonic(), capacity.places(resources)
+        return max(self._on_nodes, len(self._granted) + len(self._acquired))
+
+    def want(self, more: int, active: int) -> None:
+        """Queue for the places of `more` populations: for all of them, but not for many more than there are already."""
         held = len(self._granted) + len(self._acquired)
-        queue = min(trials - max(held - active, 0), max(MORE, held))
+        queue = min(more - max(held - active, 0), max(MORE, held))
         while len(self._queued) < queue:
             self._queued.add(self._request.to_placement_group())
         while len(self._queued) > max(queue, self._claimed - len(self._granted)):
             remove_placement_group(self._queued.pop())
-        while trials <= 0 and len(self._granted) > self._claimed:
+        while more <= 0 and len(self._granted) > self._claimed:
             remove_placement_group(self._granted.pop())
 
     def _look(self, every_s: float) -> None:

@@ -19,7 +19,10 @@ from fersweep.cluster.driver.checkpoint_pruning import Pruner
 from fersweep.cluster.driver.notifications import Notifier
 from fersweep.cluster.driver.stopping import Stopping
 from fersweep.cluster.driver.watchdog import Watchdog
+from fersweep.cluster.search import fusing
 from fersweep.cluster.search.decisions import Search
+from fersweep.cluster.search.populations import Populations
+from fersweep.cluster.worker.population_size import START
 from fersweep.cluster.worker.trial_settings import trial_settings
 from fersweep.common import ray_connection
 from fersweep.common.own_code.code import is_own
@@ -76,7 +79,13 @@ def run_sweep(
         search, recorder = Search(sweep.asked, journal, sweep.history, sweep.older_points), Recorder(directory)
         notifier = Notifier(sweep.asked, journal, status_command(directory))
         callbacks = Callbacks(directory, sweep.asked, storage)
-        journal.session("started", **({"code": sweep.asked.trainable} if is_own(sweep.asked.trainable) else {}))
+        most = fusing.most_fused(sweep.asked, lambda: capacity.places(sweep.asked.resources))
+        search.fused = most > 1
+        journal.session(
+            "started",
+            **({"fused": most} if search.fused else {}),
+            **({"code": sweep.asked.trainable} if is_own(sweep.asked.trainable) else {}),
+        )
         recorder.start()
         callbacks.start()
         watchdog = Watchdog(
@@ -88,7 +97,7 @@ def run_sweep(
             with Pruner(search, storage) as pruner:
                 if not search.done():
                     watchdog.watch_ray(ray_connection.head_address(), ray_connection.raylet_connection())
-                    _tune(search, arrays, directory, storage, pruner, sweep.baseline, stopping, watchdog)
+                    _tune(search, arrays, directory, storage, pruner, sweep.baseline, stopping, watchdog, most)
         all_failed = search.record.all_failed() if search.done() else None
         if search.done() and sweep.asked.finalists is not None and not finalists.points(search.record, sweep.asked):
             print("note: there are no finalists: no trial has a value and keeps to search.constraints", file=sys.stderr)
@@ -149,8 +158,9 @@ def _tune(
     baseline: Baseline,
     stopping: Stopping,
     watchdog: Watchdog,
+    most: int,
 ) -> None:
-    """Run the remaining trials on Ray Tune. If Tune itself fails, it is started again: the journal has the state."""
+    """Run the remaining trials on Ray Tune, up to `most` of them at once in a worker. If Tune itself fails, it is started again: the journal has the state."""
     from fersweep.cluster.driver.progress import Progress
 
     breaks, epochs = 0, -1
@@ -158,7 +168,7 @@ def _tune(
         with Progress(search, stopping, pruner, baseline.score(search.sweep.stop.metric)) as progress:
             while not search.done() and not stopping.asked:
                 try:
-                    _run_tune(search, arrays, directory, storage, stopping, progress, watchdog)
+                    _run_tune(search, arrays, directory, storage, stopping, progress, watchdog, most)
                 except Exception as error:
                     if stopping.asked:
                         break
@@ -186,6 +196,7 @@ def _run_tune(
     stopping: Stopping,
     progress: Any,
     watchdog: Watchdog,
+    most: int,
 ) -> None:
     os.environ["TUNE_DISABLE_AUTO_CALLBACK_LOGGERS"] = "1"  # the journal is the log
     os.environ["TUNE_DISABLE_SIGINT_HANDLER"] = "1"  # stopping.py
@@ -210,9 +221,10 @@ def _run_tune(
 
     sweep = search.sweep
     recorded = read_sweep_json(directory)
-    settings = trial_settings(sweep, directory, storage, recorded.sweep_id, recorded.fetched)
+    settings = trial_settings(sweep, directory, storage, recorded.sweep_id, recorded.fetched, most)
     actors, request = Actors(), PlacementGroupFactory([capacity.bundle(sweep.resources)])
     places = Places(request)
+    populations = Populations(search, most, lambda: places.expected(sweep.resources), START if settings.grows else None)
     scratch = directory.resolve() / ".tune"  # nobody needs it, not even after a kill
     shutil.rmtree(scratch, ignore_errors=True)
     try:
@@ -228,8 +240,8 @@ def _run_tune(
             tune.run(
                 tune.with_parameters(TrialActor, arrays=node_arrays.told(arrays), settings=settings),
                 name=sweep.name,
-                search_alg=SearchAdapter(search, stopping, places, progress.waits_for_a_place),
-                scheduler=SchedulerAdapter(search, stopping, actors, progress.say, watchdog.await_end),
+                search_alg=SearchAdapter(populations, stopping, places, progress.waits_for_a_place),
+                scheduler=SchedulerAdapter(populations, stopping, actors, progress.say, watchdog.await_end),
                 num_samples=-1,  # the search says when it is over
                 resources_per_trial=request,
                 reuse_actors=True,

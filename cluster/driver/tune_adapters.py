@@ -1,7 +1,7 @@
 """What Ray Tune asks: which trial is next (a Searcher), and does this one go on (a scheduler).
 
-Both only pass the question on to cluster/search/decisions.py. A Tune trial is one attempt at a trial of the sweep: what broke off
-is handed out again as a new one.
+Both only pass the question on to cluster/search/decisions.py. A Tune trial is one population: trials of the sweep that train at
+once, often just one. Those that leave it give their places to others, and what broke off is handed out again.
 """
 
 # Parts of Ray have no types.
@@ -31,10 +31,13 @@ from fersweep.cluster.driver.places import Places
 from fersweep.cluster.driver.stopping import Stopping
 from fersweep.cluster.driver.worker_log import last_words
 from fersweep.cluster.search.assignment import Assignment
-from fersweep.cluster.search.decisions import Search
+from fersweep.cluster.search.populations import Populations
+from fersweep.cluster.worker.actor import hang_file
+from fersweep.results.record.journal import trial_name
 
 DIED = "its process died"
 RAY_DIED = "Ray on the driver's machine died"
+OF_ONE = ("memory", "hang")  # what a trial fails for that was alone
 SOON_S = 1.0  # in which Ray grants a place where there is one
 
 
@@ -88,41 +91,42 @@ def keys_stay_here() -> Iterator[None]:
 
 
 class SearchAdapter(Searcher):
-    """Hands out the assignments of a Search as Tune configs."""
+    """Hands out the assignments of a Search as Tune configs, a population at a time."""
 
-    def __init__(self, search: Search, stopping: Stopping, places: Places, idle: Callable[[], None]):
+    def __init__(self, populations: Populations, stopping: Stopping, places: Places, idle: Callable[[], None]):
         super().__init__()  # the metric stays in the search: Tune would want it flat in every result
-        self._search, self._stopping, self._places, self._idle = search, stopping, places, idle
+        self._populations, self._stopping, self._places, self._idle = populations, stopping, places, idle
+        self._search = populations.search
 
     def suggest(self, trial_id: str) -> dict[str, Any] | None:
-        assignment, waits = None, False
+        members, waits = list[Assignment](), False
         with self._stopping.on_error():
             if not self._stopping.asked:
                 waits = bool(self._search.active)  # one of them may break off and come back
-                if remaining := self._search.remaining:
+                if self._search.remaining:
                     waits = True
-                    if self._has_place(remaining):
-                        assignment = self._next()
+                    if self._has_place():
+                        members = self._next(trial_id)
                 else:
-                    self._places.want(0, len(self._search.active))
-        if assignment is not None:
-            return vars(assignment).copy()
+                    self._places.want(0, len(self._populations.members))
+        if members:
+            return {"members": list(map(as_config, members))}
         return None if waits else Searcher.FINISHED  # type: ignore[return-value]
 
-    def _next(self) -> Assignment | None:
-        """The next assignment. A slow sampler is waited for while no trial runs, whose reports must not wait, and no stop is
+    def _next(self, trial_id: str) -> list[Assignment]:
+        """The next population. A slow sampler is waited for while no trial runs, whose reports must not wait, and no stop is
         asked for: a thread that hangs would not hear of it.
         """
         while True:
-            assignment = self._search.next(wait=False)
-            if assignment is not None or self._search.active or self._stopping.asked or not self._search.remaining:
-                return assignment
+            members = self._populations.begin(trial_id)
+            if members or self._search.active or self._stopping.asked or not self._search.remaining:
+                return members
             time.sleep(0.01)
 
-    def _has_place(self, remaining: int) -> bool:
-        """Whether there is a place for one of the `remaining` trials. While none runs, Tune asks here alone, once a second."""
-        num_active = len(self._search.active)
-        self._places.want(remaining, num_active)
+    def _has_place(self) -> bool:
+        """Whether there is a place for a further population. While none trains, Tune asks here alone, once a second."""
+        num_active = len(self._populations.members)
+        self._places.want(self._populations.wanted(), num_active)
         deadline = time.monotonic() + (0 if num_active else SOON_S)
         while self._places.free(num_active) <= 0:
             if time.monotonic() >= deadline:
@@ -142,33 +146,38 @@ class SearchAdapter(Searcher):
         """Nothing: the journal is the state."""
 
 
+def as_config(assignment: Assignment) -> dict[str, Any]:
+    """What a worker gets."""
+    return vars(assignment).copy()
+
+
 class Actors(Callback):
-    """Which actor runs a trial (its id in hex): Tune has forgotten it when it reports the actor's death."""
+    """Which actor runs a Tune trial (its id in hex): Tune has forgotten it when it reports the actor's death."""
 
     def __init__(self) -> None:
-        self.of: dict[int, str] = {}
+        self.of: dict[str, str] = {}
 
     def on_trial_start(self, iteration: int, trials: list[Trial], trial: Trial, **info: Any) -> None:
         actor: Any = trial.temporary_state.ray_actor
-        self.of[trial.config["trial"]] = actor._actor_id.hex()
+        self.of[trial.trial_id] = actor._actor_id.hex()
 
 
 class SchedulerAdapter(FIFOScheduler):
-    """Records every report and ends a trial where the Search says so. `tell`: gets what a person should hear of;
-    `await_end`: waits for the end of this process, whose Ray is dead.
+    """Records every report, has trials leave their population where the Search says so, and others take their places. `tell`:
+    gets what a person should hear of; `await_end`: waits for the end of this process, whose Ray is dead.
     """
 
     def __init__(
         self,
-        search: Search,
+        populations: Populations,
         stopping: Stopping,
         actors: Actors,
         tell: Callable[[str], None],
         await_end: Callable[[], None],
     ):
         super().__init__()
-        self._search, self._stopping, self._actors, self._tell = search, stopping, actors, tell
-        self._await_end = await_end
+        self._populations, self._stopping, self._actors, self._tell = populations, stopping, actors, tell
+        self._search, self._await_end = populations.search, await_end
 
     def choose_trial_to_run(self, tune_controller: Any) -> Trial | None:
         """The newest trial that has no worker: it gets the one that has just come free. The oldest, which Tune would choose,
@@ -179,67 +188,83 @@ class SchedulerAdapter(FIFOScheduler):
         return next((trial for trial in reversed(trials) if trial.status == Trial.PENDING), None)
 
     def on_trial_result(self, tune_controller: Any, trial: Trial, result: dict[str, Any]) -> str:
-        number, status, ended = trial.config["trial"], result["status"], True
-        worker, costs = _nested(result, "worker/"), _nested(result, "costs/")
+        """Every report, then who takes the places of those that leave: the worker hears of it before it trains on."""
+        population, reports = trial.trial_id, result["reports"]
+        left, add = list[int](), list[Assignment]()
         with self._stopping.on_error():
-            for note in result["notes"]:
-                self._search.journal.append("fault", trial=number, kind="checkpoint", reason=note)
-                self._tell(note)
-            if status == "storage":
-                raise StorageError(
-                    f"trial {number:04d} could not read its data or save its checkpoint: {result['reason']}"
-                )
-            if status == "fault":
-                self._broke_off(number, "trial", result["reason"], result["epochs"], worker, costs=costs)
-            else:
-                ended = self._search.report(number, result["epochs"], status, result["reason"], worker, costs)
-        if self._stopping.asked and not ended:
-            self._search.active.pop(number, None)  # it goes on from here when the sweep is resumed
-            ended = True
-        return TrialScheduler.STOP if ended else TrialScheduler.CONTINUE
+            left = [report["trial"] for report in reports if self._leaves(report)]
+        if not self._stopping.asked:
+            with self._stopping.on_error():
+                at_rung = [each["trial"] for each in reports if each["status"] == "running" and each["trial"] in left]
+                left, add = self._populations.exchange(population, left, at_rung, result["room"])
+        if self._stopping.asked:  # those that have reported go on from here when the sweep is resumed
+            left = [report["trial"] for report in reports]
+            for number in left:
+                self._search.active.pop(number, None)
+            self._populations.leave(population, left)
+        if not self._populations.members[population] or self._stopping.error is not None:
+            self._populations.end(population)
+            return TrialScheduler.STOP
+        if left or add or self._stopping.asked:
+            actor: Any = trial.temporary_state.ray_actor
+            actor.exchange.remote(left, list(map(as_config, add)), self._stopping.asked)
+        return TrialScheduler.CONTINUE
+
+    def _leaves(self, report: dict[str, Any]) -> bool:
+        """Record a report; whether its trial leaves its population."""
+        number, status, reason = report["trial"], report["status"], report["reason"]
+        for note in report["notes"]:
+            self._search.journal.append("fault", trial=number, kind="checkpoint", reason=note)
+            self._tell(note)
+        if status == "storage":
+            raise StorageError(f"trial {number:04d} could not read its data or save its checkpoint: {reason}")
+        if status == "fault":
+            self._search.fault(number, "trial", reason, report["epochs"], report["worker"], costs=report["costs"])
+            self._tell_of([number], reason)
+            return True
+        return self._search.report(number, report["epochs"], status, reason, report["worker"], report["costs"])
 
     def on_trial_error(self, tune_controller: Any, trial: Trial) -> None:
-        number, timeout_s = trial.config["trial"], self._search.sweep.stop.timeout_s
+        members, timeout_s = self._populations.end(trial.trial_id), self._search.sweep.stop.timeout_s
         if self._stopping.asked:  # SIGTERM may have reached its process, too: it is resumed from its last checkpoint
-            self._search.active.pop(number, None)
+            for number in members:
+                self._search.active.pop(number, None)
+            return
+        if not members:
             return
         with self._stopping.on_error():
-            silent_s = time.monotonic() - self._search.active.get(number, time.monotonic())
+            log, now = list[str](), time.monotonic()
+            silent_s = now - max(self._search.active.get(number, now) for number in members)
             if timeout_s is not None and silent_s >= timeout_s:
-                where = f"trials/{number:04d}/hang.txt says where"
-                self._search.report(number, [], "failed", f"hung: no report in {timeout_s:g} s ({where})")
-                return
-            error, actor = raised(trial), self._actors.of.get(number, "")
-            kind, reason = fault(error, actor)
-            if reason == RAY_DIED:
-                self._await_end()
-            if kind == "memory":
-                self._search.report(number, [], "failed", reason)
-            elif reason == DIED:
-                wrote = last_words(actor, str(error))
-                self._broke_off(number, kind, f"{DIED}{wrote.cause}", [], log=wrote.lines)
+                kind, reason = "hang", f"hung: no report in {timeout_s:g} s ({hang_file(members)} says where)"
             else:
-                self._broke_off(number, kind, reason, [])
+                error, actor = raised(trial), self._actors.of.get(trial.trial_id, "")
+                kind, reason = fault(error, actor)
+                if reason == RAY_DIED:
+                    self._await_end()
+                if reason == DIED:
+                    wrote = last_words(actor, str(error))
+                    reason, log = f"{DIED}{wrote.cause}", wrote.lines
+            if kind in OF_ONE and len(members) == 1:
+                self._search.report(members[0], [], "failed", reason)
+                return
+            if kind == "memory":
+                self._populations.took_too_much(len(members))
+            for number in members:  # of several, nobody knows whose fault it is
+                self._search.fault(number, "trial" if kind in OF_ONE else kind, reason, [], log=log)
+            self._tell_of(members, reason)
 
-    def _broke_off(
-        self,
-        number: int,
-        kind: str,
-        reason: str,
-        epochs: list[dict[str, float]],
-        worker: dict[str, Any] | None = None,
-        log: Sequence[str] = (),
-        costs: dict[str, float] | None = None,
-    ) -> None:
-        self._search.fault(number, kind, reason, epochs, worker, log, costs)
-        record = self._search.record.trials[number]
-        then = "failed" if record.state == "failed" else f"goes on after epoch {record.num_epochs}"
-        self._tell(f"trial {number:04d}: {reason}; {then}")
-
-
-def _nested(result: dict[str, Any], prefix: str) -> dict[str, Any]:
-    """A dictionary within a result, which Tune flattens."""
-    return {key.removeprefix(prefix): value for key, value in result.items() if key.startswith(prefix)}
+    def _tell_of(self, numbers: Sequence[int], reason: str) -> None:
+        """Say which trials broke off, and how each goes on."""
+        if len(numbers) == 1:
+            trial = self._search.record.trials[numbers[0]]
+            then = "failed" if trial.state == "failed" else f"goes on after epoch {trial.num_epochs}"
+            self._tell(f"trial {trial.name}: {reason}; {then}")
+            return
+        alone = sum(map(self._search.must_be_alone, numbers))
+        then = f"; {alone} of them alone, as it is their last attempt" if alone else ""
+        names = ", ".join(map(trial_name, numbers))
+        self._tell(f"trials {names}, which trained at once: {reason}; they go on from their checkpoints{then}")
 
 
 class StorageError(RuntimeError):

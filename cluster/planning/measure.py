@@ -26,7 +26,8 @@ from typing import Any
 import numpy as np
 import psutil
 
-from fersweep.cluster.worker.trial_session import TrialSession
+from fersweep.cluster.worker.population_session import PopulationSession
+from fersweep.cluster.worker.trial_report import TrialReport
 from fersweep.cluster.worker.trial_settings import TrialSettings, trial_settings
 from fersweep.common.own_code import copies
 from fersweep.common.own_code.code import Code
@@ -66,13 +67,27 @@ class Tried:
     failed: str | None = None
 
 
+class _Alone:
+    """A trial as the only one of a worker. Raises RuntimeError where it cannot begin."""
+
+    def __init__(self, settings: TrialSettings, arrays: TaskArrays, number: int, hparams: dict[str, Any]):
+        self.arrays, self.session = arrays, PopulationSession(settings)
+        self.session.exchange((), [{"trial": number, "hparams": hparams, "known_epochs": 0}])
+        if failed := self.session.join(arrays):
+            raise RuntimeError(failed[0].reason)
+
+    def run(self) -> TrialReport:
+        """Train until its next report."""
+        return self.session.run(self.arrays)[0]
+
+
 class Trying:
     """Tries one trial after another. `arrays`: all of the task's."""
 
     def __init__(self, settings: TrialSettings, arrays: TaskArrays):
         self._settings, self._arrays = settings, arrays
         self._face_s: float | None = None  # seconds of an epoch for each face of train
-        self._last: TrialSession | None = None
+        self._last: _Alone | None = None
 
     def warm_up(self, hparams: dict[str, Any]) -> float:
         """Load the framework and train two short epochs → the seconds that took, without the second one twice."""
@@ -137,14 +152,14 @@ class Trying:
             epochs=len(epochs),
             faces_share=share,
             checkpoint_bytes=_checkpoint_bytes(self._settings, number),
-            rss_bytes=session.meter.read().rss_bytes,
+            rss_bytes=session.session.meter.read().rss_bytes,
             gpu_bytes=_gpu_peak(),
         )
 
-    def _session(self, number: int, hparams: dict[str, Any], num_train: int) -> TrialSession:
+    def _session(self, number: int, hparams: dict[str, Any], num_train: int) -> _Alone:
         shutil.rmtree(self._settings.directory / "trials", ignore_errors=True)
         self._last = None
-        return TrialSession(self._settings, part_of(self._arrays, num_train), number, hparams, 0)
+        return _Alone(self._settings, part_of(self._arrays, num_train), number, hparams)
 
 
 def part_of(arrays: TaskArrays, num_train: int) -> TaskArrays:

@@ -10,6 +10,7 @@ from dataclasses import replace
 from pathlib import Path
 from statistics import mean, median
 
+from fersweep.cluster.capacity import bundle
 from fersweep.cluster.planning.costs import Costs, TrialCost, faces_ratio
 from fersweep.cluster.planning.estimate import REPORT_S
 from fersweep.common.errors import InputError
@@ -54,7 +55,8 @@ def _similar(sweep: SweepJson, home: Path) -> Iterator[RecordedSweep]:
             theirs, asked, ours = recorded.sweep, recorded.sweep.asked, sweep.asked
             alike = (asked.trainable, asked.task.features) == (ours.trainable, ours.task.features)
             alike = alike and sweep.num_folds == theirs.num_folds
-            if alike and asked.resources == ours.resources and 1 / SIMILAR <= _ratio(sweep, theirs) <= SIMILAR:
+            alike = alike and bundle(asked.resources) == bundle(ours.resources)
+            if alike and recorded.record.fused == 1 and 1 / SIMILAR <= _ratio(sweep, theirs) <= SIMILAR:
                 yield recorded
 
 

@@ -24,6 +24,7 @@ from fersweep.cluster.planning.past_sweeps import past_costs
 from fersweep.cluster.planning.simulation import Rules, Run
 from fersweep.cluster.planning.suggestions import Suggestions, time_suggestions
 from fersweep.cluster.plans import save_plan
+from fersweep.cluster.search.fusing import most_fused
 from fersweep.common import ray_address
 from fersweep.common.errors import InputError
 from fersweep.data_pipeline.tasks.arrays import TaskArrays
@@ -242,6 +243,12 @@ def _notes(asked: Sweep, costs: Costs, machines: Machines, places: int, found: S
     if unforeseen:
         keys = " and ".join(f"stop.sweep.{key}" for key in unforeseen)
         notes.append(f"{keys} cannot be foreseen: the search may end earlier")
+    fused = most_fused(asked, lambda: places)
+    if fused > 1:
+        notes.append(
+            f"planned as if a worker trained one trial at a time; it trains up to {fused} at once: times are upper limits, and "
+            "memory is that of one trial"
+        )
     if asked.storage:
         notes.append(f"saving was measured on this machine's disk, not in {asked.storage}")
     return notes

@@ -44,6 +44,7 @@ class Search:
 
     `history`, `points`: trials of older sweeps, and points of theirs to begin with (older_sweeps.py).
     `active`: trials that are with a worker, and when each was last heard of (seconds of time.monotonic).
+    `fused`: a worker may train several trials at once.
     """
 
     def __init__(
@@ -60,6 +61,7 @@ class Search:
         self._order = order_of(sweep)
         self._population = Population(sweep) if sweep.stop.scheduler == "pbt" else None
         self.active: dict[int, float] = {}
+        self.fused = False
 
     @property
     def record(self) -> SweepRecord:
@@ -107,15 +109,21 @@ class Search:
         """Repeats of finalists that were not sampled yet; which they are is known when the search's trials have ended."""
         return iter(()) if self._search.running else finalists.missing(self.record, self.sweep)
 
-    def next(self, wait: bool = True) -> Assignment | None:
+    def must_be_alone(self, number: int) -> bool:
+        """Whether a trial gets its last attempt, and has it alone: it should not fail for what breaks others beside it."""
+        trial = self.record.trials.get(number)
+        return self.fused and trial is not None and trial.retries >= self.sweep.failures.max_retries
+
+    def next(self, wait: bool = True, beside: bool = False) -> Assignment | None:
         """The next trial to run: first those left unfinished, then new ones, then the repeats of finalists; None when all
         are handed out. Under PBT one that is at a rung is compared with the others now. One that cannot be built fails on
         the way.
 
-        Without `wait` it is None, too, while a slow sampler makes its suggestion, in another thread.
+        Without `wait` it is None, too, while a slow sampler makes its suggestion, in another thread. `beside`: it is to train
+        beside others, which not every one may.
         """
         while True:
-            number = self._next()
+            number = self._next(beside)
             if number is None or (number not in self.record.trials and not self._begin(number, wait)):
                 return None
             refused = self.record.trials[number].refused
@@ -128,9 +136,10 @@ class Search:
             self.making.begin(self.record, len(self.record.trials))
         return assignment_of(self.record, number)
 
-    def _next(self) -> int | None:
+    def _next(self, beside: bool = False) -> int | None:
         """The trial whose turn it is; under PBT that which has passed the fewest rungs. A new one gets the next number."""
-        waiting, new, population = self.waiting(), len(self.record.trials), self._population
+        new, population = len(self.record.trials), self._population
+        waiting = [number for number in self.waiting() if not (beside and self.must_be_alone(number))]
         if population is None:
             has_more = not waiting and (self.over() is None or any(self._missing_repeats()))
             return new if has_more else min(waiting, default=None)
@@ -166,12 +175,13 @@ class Search:
 
     def _takes_turns(self, number: int) -> bool:
         """Whether a running trial that is at a rung of PBT's leaves its place: to one whose turn it is, or to be handed out
-        again with another one's checkpoint.
+        again with another one's checkpoint. Of several that train at once each does: all of them are compared when all have
+        come to the rung.
         """
         if self._population is None or not self._population.is_due(self.record.trials[number]):
             return False
         heard = self.active.pop(number)
-        if self._next() != number or self._compare(number):
+        if self.fused or self._next() != number or self._compare(number):
             return True
         self.active[number] = heard
         return False

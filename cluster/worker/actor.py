@@ -4,13 +4,14 @@ from __future__ import annotations
 
 import faulthandler
 import sys
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from typing import Any
 
 from ray import tune
 
-from fersweep.cluster.worker.trial_session import TrialReport, TrialSession, verdict
+from fersweep.cluster.worker.population_session import PopulationSession
+from fersweep.cluster.worker.trial_report import TrialReport
 from fersweep.cluster.worker.trial_settings import TrialSettings
 from fersweep.common.errors import InputError
 from fersweep.common.own_code.importing import say_who_exits
@@ -21,11 +22,16 @@ from fersweep.results.record.journal import trial_name
 from fersweep.trainables import gpu_share
 
 TRIAL_MARK = ":fersweep_trial:"
-"""What a line of this process's log begins with where a trial begins; Ray's own marks look the same."""
+"""What a line of this process's log begins with where trials begin and none has been training; those that join others later get no
+line, as what the process writes is of all of them. Ray's own marks look the same.
+"""
+HANG, HANG_OF_SEVERAL = "hang.txt", "hang-of-several.txt"
 
 
 class TrialActor(tune.Trainable):
-    """The Ray side of a TrialSession: an actor that runs one trial after another, so that it loads its framework once."""
+    """The Ray side of a PopulationSession: an actor that trains some trials, and then others, so that it loads its
+    framework once. config: {"members": assignments, as dicts}.
+    """
 
     def setup(
         self,
@@ -38,39 +44,32 @@ class TrialActor(tune.Trainable):
         gpu_share.take(settings.gpus)
         say_who_exits()
         self._told, self._arrays, self._settings = arrays, None, settings
-        self._config, self._session = config, None
+        self._session = PopulationSession(settings)
+        self._session.exchange((), config["members"])
 
     def reset_config(self, new_config: dict[str, Any]) -> bool:
-        self._config, self._session = new_config, None
+        self._session.exchange(self._session.numbers, new_config["members"])
         return True
 
-    def step(self) -> dict[str, Any]:
-        return self._report().as_json()
+    def exchange(self, drop: Sequence[int], add: Sequence[dict[str, Any]], report_now: bool = False) -> None:
+        """Between two steps: other members, as PopulationSession.exchange."""
+        self._session.exchange(drop, add, report_now)
 
-    def _report(self) -> TrialReport:
-        config = self._config
+    def step(self) -> dict[str, Any]:
+        reports = self._reports()
+        return {"reports": [report.as_json() for report in reports], "room": self._session.size.now}
+
+    def _reports(self) -> list[TrialReport]:
+        session = self._session
         try:  # once a process; large ones are read by the first process of a machine, while the others wait
             self._arrays = self._arrays or node_arrays.opened(self._told)
         except InputError as error:
-            return TrialReport([], "storage", str(error))
-        try:  # building a model may fail for the trial's own reasons: that is a result, not a broken worker
-            with _watched(self._settings, config["trial"]):
-                if self._session is None:
-                    for stream in (sys.stdout, sys.stderr):
-                        print(f"{TRIAL_MARK}{config['trial']}", file=stream, flush=True)
-                    self._session = TrialSession(
-                        self._settings,
-                        self._arrays,
-                        config["trial"],
-                        config["hparams"],
-                        config["known_epochs"],
-                        config.get("earlier", ()),
-                        config.get("adopts"),
-                    )
-                return self._session.run()
-        except Exception as error:
-            status, reason = verdict(error)
-            return TrialReport([], status, reason)
+            return [TrialReport(number, [], "storage", str(error)) for number in session.numbers]
+        if not session.trials:
+            for stream in (sys.stdout, sys.stderr):
+                print(f"{TRIAL_MARK}{','.join(map(str, session.numbers))}", file=stream, flush=True)
+        with _watched(self._settings, session.numbers):
+            return session.run(self._arrays)
 
     def save_checkpoint(self, checkpoint_dir: str) -> None:
         """Save nothing: a trial writes its own checkpoints, which outlive Tune's records."""
@@ -80,24 +79,28 @@ class TrialActor(tune.Trainable):
 
 
 @contextmanager
-def _watched(settings: TrialSettings, number: int) -> Iterator[None]:
+def _watched(settings: TrialSettings, numbers: Sequence[int]) -> Iterator[None]:
     """End this process if the block takes longer than stop.timeout_s, even if Python itself hangs.
 
-    The stack is written to `hang.txt` in the trial's directory, if this machine sees that directory.
+    The stack is written to `hang_file` of the trials that train, if this machine sees the sweep's directory.
     """
     if settings.timeout_s is None:
         yield
         return
-    directory = settings.directory / "trials" / trial_name(number)
     if settings.storage.path is None:  # a bucket: the stack is in the worker's log
         with _timer(settings.timeout_s, sys.__stderr__):
             yield
         return
-    directory.mkdir(parents=True, exist_ok=True)
-    path = directory / "hang.txt"
+    path = settings.directory / hang_file(numbers)
+    path.parent.mkdir(parents=True, exist_ok=True)
     with path.open("w") as file, _timer(settings.timeout_s, file):
         yield
     path.unlink()
+
+
+def hang_file(numbers: Sequence[int]) -> str:
+    """Where it is written, in a sweep's directory, at which line trials hung: with the first of those that trained at once."""
+    return f"trials/{trial_name(numbers[0])}/{HANG if len(numbers) == 1 else HANG_OF_SEVERAL}"
 
 
 @contextmanager

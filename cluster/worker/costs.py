@@ -21,6 +21,7 @@ from typing import Any
 
 import numpy as np
 
+from fersweep.trainables.population import Member
 from fersweep.trainables.protocol import Trainable
 
 WARM_UP, FEWEST, MOST = 3, 5, 100  # calls
@@ -30,7 +31,7 @@ SHORT_S, LONG_S = (
 )  # after which no further call is made: where nothing asks for the latency, and where it does
 
 
-def measured(trainable: Trainable, x: np.ndarray, on_gpu: bool, budget_s: float = SHORT_S) -> dict[str, float]:
+def measured(trainable: Trainable | Member, x: np.ndarray, on_gpu: bool, budget_s: float = SHORT_S) -> dict[str, float]:
     """`latency_ms`, and `weights` where the trainable says how many it has (trainables/protocol.py).
 
     x: (N, …) inputs as the task gives them, one or more; the first is predicted.
@@ -41,7 +42,7 @@ def measured(trainable: Trainable, x: np.ndarray, on_gpu: bool, budget_s: float 
     return costs
 
 
-def latency_ms(trainable: Trainable, face: np.ndarray, on_gpu: bool, budget_s: float) -> float:
+def latency_ms(trainable: Trainable | Member, face: np.ndarray, on_gpu: bool, budget_s: float) -> float:
     """Milliseconds of a prediction of `face`, (1, …)."""
     clock = time.perf_counter if on_gpu else time.process_time
     calls: list[float] = []

@@ -1,25 +1,21 @@
-"""What runs in a worker process: one trial at a time, a chunk of epochs for each report, checkpoints in between."""
+"""One trial in training: what it is resumed from, what is saved of it, what it reports. Its population trains it
+(population_session.py).
+"""
 
 from __future__ import annotations
 
-import errno
 import math
-import shutil
-import tempfile
 import time
-from dataclasses import dataclass, field, replace
-from pathlib import Path
+from dataclasses import replace
 from typing import Any
 
 import numpy as np
 
-from fersweep import trainables
 from fersweep.cluster.worker import costs
-from fersweep.cluster.worker.resource_usage import Meter, Usage
+from fersweep.cluster.worker.one_model import Written
+from fersweep.cluster.worker.resource_usage import Usage
+from fersweep.cluster.worker.trial_report import TrialReport, verdict
 from fersweep.cluster.worker.trial_settings import TrialSettings
-from fersweep.common.own_code import copies
-from fersweep.common.own_code.importing import not_copied, where
-from fersweep.common.text import masked
 from fersweep.common.versions import own_version
 from fersweep.data_pipeline.tasks.arrays import TaskArrays
 from fersweep.results.record import checkpoints
@@ -27,75 +23,56 @@ from fersweep.results.record.journal import trial_name
 from fersweep.results.record.ranking.progress import OUT_OF_TIME, training_seconds
 from fersweep.trainables import own_metrics
 from fersweep.trainables.metrics import EpochMetrics
+from fersweep.trainables.population import Population, Saved
 from fersweep.trainables.protocol import TrialFailed
-
-STORAGE_ERRORS = {errno.ENOSPC, errno.EDQUOT, errno.EROFS, errno.EIO, errno.ESTALE, errno.EACCES, errno.EPERM}
-
-
-@dataclass(frozen=True)
-class TrialReport:
-    """What a trial reports to its driver.
-
-    Attributes:
-        epochs: metrics of each epoch since its last report.
-        status: "running", "finished", "failed" (for a reason of its own), "fault" (an unforeseen error, to be tried
-            again), "storage" (what was trained could not be saved).
-        reason: of that status, in a line.
-        notes: what a person should know, e.g. of a damaged checkpoint.
-        worker: what its process uses; None if that was not measured.
-        costs: what its model costs (costs.py), in its first report.
-    """
-
-    epochs: list[dict[str, float]]
-    status: str
-    reason: str | None
-    notes: list[str] = field(default_factory=list)
-    worker: Usage | None = None
-    costs: dict[str, float] = field(default_factory=dict[str, float])
-
-    def as_json(self) -> dict[str, Any]:
-        return {**vars(self), "worker": self.worker.as_json() if self.worker else {}}
 
 
 class TrialSession:
-    """One trial in training. It is resumed from the newest sound checkpoint that an earlier attempt left.
+    """A trial as a member of a population. It is resumed from the newest sound checkpoint that an earlier attempt left.
 
-    `notes`: what the next report says of that, e.g. a damaged checkpoint, or one of another trial. `earlier`, `adopts`: as
-    of an Assignment (cluster/search/decisions.py).
+    `notes`: what the next report says of that, e.g. a damaged checkpoint, or one of another trial. `hparams`, `known_epochs`,
+    `earlier`, `adopts`: as of an Assignment (cluster/search/assignment.py).
     """
 
     def __init__(
         self,
         settings: TrialSettings,
         arrays: TaskArrays,
-        number: int,
+        population: Population,
+        trial: int,
         hparams: dict[str, Any],
         known_epochs: int,
         earlier: tuple[tuple[int, dict[str, Any]], ...] = (),
         adopts: checkpoints.Adopted | None = None,
     ):
-        self.settings, self.arrays, self.number = settings, arrays, number
+        self.settings, self.arrays, self.number = settings, arrays, trial
         self.patience = hparams.get("early_stopping_patience")
-        seed = checkpoints.trial_seed(settings.seed, number)
+        seed = checkpoints.trial_seed(settings.seed, trial)
         self.owner = checkpoints.Owner(
-            settings.sweep_id, number, hparams, seed, arrays.fingerprint, own_version(), earlier
+            settings.sweep_id, trial, hparams, seed, arrays.fingerprint, own_version(), earlier
         )
         self.adopts = adopts
-        for code in settings.code:
-            copies.register(code)
         self._own_metrics = [own_metrics.load(name) for name in settings.own_metrics]
-        trainables.expect(settings.trainable, settings.fetched)
-        self.trainable = trainables.build(settings.trainable, hparams, arrays, seed)
         self.epochs: list[dict[str, float]] = []
         self.notes: list[str] = []
-        self.meter = Meter(settings.gpus)
+        self.stored_s = 0.0  # that its last report took to be saved
         self._costs_known = known_epochs > 0
         self._checkpoint_bytes = 0  # of the newest that this attempt stored
         self._saved: list[int] = []  # epochs that have a sound checkpoint, as far as this attempt knows
-        self._resume()
+        self._pruned = self._trained = False
+        self._verdict: tuple[str, str] | None = None  # on an attempt that cannot go on
+        self._answers: np.ndarray | None = None  # on val, of an epoch since the last report that is the best of all
+        self._better: Saved | None = None  # the model of that epoch, if it has trained on since
+        self.trainable = population.add(hparams, seed)
+        try:
+            self._resume()
+        except BaseException:
+            population.remove([self.trainable])
+            raise
         # Epochs that were trained and saved but are not in the journal are the next report; those that are in it
         # but whose checkpoint is damaged are trained again and not reported again.
         self.reported = known_epochs
+        self._at_report = self.reported < len(self.epochs)
 
     def _resume(self) -> None:
         settings = self.settings
@@ -130,22 +107,70 @@ class TrialSession:
         self.trainable.load(checkpoints.fetch(settings.storage, adopts.trial, adopts.epoch, settings.directory, donor))
         self.epochs = checkpoints.read_epochs(own)
 
-    def run(self) -> TrialReport:
-        """Train until the next report is due."""
+    def prune(self) -> None:
+        """Delete checkpoints that are not needed any more, once its report has been heard."""
+        if not self._pruned:
+            self._pruned = True
+            try:
+                checkpoints.prune(self.settings.storage, self.number, self._needed())
+            except Exception as error:
+                self._verdict = verdict(error)
+
+    def take(self, row: EpochMetrics | Exception) -> None:
+        """The epoch that its model has just trained, or why it cannot go on."""
+        self._trained = True
+        try:
+            if isinstance(row, Exception):
+                raise row
+            self.epochs.append(self._with_own_metrics(row))
+        except Exception as error:
+            self._verdict = verdict(error)
+            return
+        self._at_report = self._at_rung()
+        if self._best_epoch() == len(self.epochs):
+            self._answers, self._better = self.trainable.val_probabilities.copy(), None
+
+    @property
+    def must_report(self) -> bool:
+        """Whether it trains no further before it has reported."""
+        return self._verdict is not None or self._at_report or self._status() != "running"
+
+    @property
+    def has_news(self) -> bool:
+        """Whether it has trained since its last report."""
+        return self._trained or self.must_report
+
+    def keep_better(self) -> None:
+        """It trains on before it reports: keep the state of its best epoch."""
+        if self._best_epoch() < len(self.epochs) or self._better is not None:
+            return
+        try:
+            model = self.trainable
+            self._better = model.snapshot() if hasattr(model, "snapshot") else Written(model)
+        except Exception as error:
+            self._verdict = verdict(error)
+
+    def report(self, usage: Usage) -> TrialReport:
+        """Save what was trained, and report it. `usage`: of this process."""
         reason, known, measured = None, None, dict[str, float]()
         try:
-            checkpoints.prune(self.settings.storage, self.number, self._needed())
-            status = self._status() if self.reported < len(self.epochs) else self._train()
-            if status == "finished" and len(self.epochs) < self.settings.max_epochs:
-                reason = self._why_finished()
-            measured = self._measured()
+            if self._verdict is None:
+                start, status = time.perf_counter(), self._status()
+                self._store()
+                self.stored_s = time.perf_counter() - start
+                if status == "finished" and len(self.epochs) < self.settings.max_epochs:
+                    reason = self._why_finished()
+                measured = self._measured()
+            else:
+                status, reason = self._verdict
         except Exception as error:
             status, reason = verdict(error)
-            if status != "failed":  # what has no checkpoint will be trained again
-                known = max(self._saved, default=0)
+        if status not in ("running", "finished", "failed"):  # what has no checkpoint will be trained again
+            known = max(self._saved, default=0)
         rows, self.reported = self.epochs[self.reported : known], max(self.reported, len(self.epochs))
         notes, self.notes = self.notes, []
-        return TrialReport(rows, status, reason, notes, self.meter.read(), measured)
+        self._at_report = self._pruned = self._trained = False
+        return TrialReport(self.number, rows, status, reason, notes, usage, measured)
 
     def _measured(self) -> dict[str, float]:
         """What the model costs, in the first report."""
@@ -155,24 +180,6 @@ class TrialSession:
         on_gpu, budget_s = self.settings.gpus > 0, self.settings.latency_s
         measured = costs.measured(self.trainable, self.arrays.val.x, on_gpu, budget_s)
         return measured | ({"checkpoint_bytes": self._checkpoint_bytes} if self._checkpoint_bytes else {})
-
-    def _train(self) -> str:
-        """Train up to the next report and save → the trial's status."""
-        status, start, better = self._status(), time.perf_counter(), None
-        with tempfile.TemporaryDirectory(prefix="fersweep-") as scratch:
-            while status == "running":
-                self.epochs.extend(map(self._with_own_metrics, self.trainable.fit(1)))
-                status, epoch = self._status(), len(self.epochs)
-                over = self._at_rung() or time.perf_counter() - start >= self.settings.report_s
-                if self._best_epoch() == epoch:
-                    better = self.trainable.val_probabilities
-                    if status == "running" and not over:  # a better one may follow before the report
-                        shutil.rmtree(scratch)
-                        checkpoints.write(Path(scratch), self.trainable, self.epochs, self.owner)
-                if over:
-                    break
-            self._store(Path(scratch), better)
-        return status
 
     def _with_own_metrics(self, row: EpochMetrics) -> EpochMetrics:
         """The metrics of the epoch that was just trained, and those of people's own, whose time is not in `epoch_s`."""
@@ -185,14 +192,16 @@ class TrialSession:
             )
         return {**row, **own}
 
-    def _store(self, written: Path, predictions: np.ndarray | None) -> None:
-        """Store the report's last epoch, and its best one if it is the trial's best; `written`: that one, if not the last."""
+    def _store(self) -> None:
+        """Store the report's last epoch, and its best one if it is the trial's best."""
         storage, number, best = self.settings.storage, self.number, self._best_epoch() if self.epochs else 0
-        if predictions is not None:
-            checkpoints.save_predictions(storage, number, best, self.arrays.val.y, predictions, self.owner)
+        if self._answers is not None:
+            checkpoints.save_predictions(storage, number, best, self.arrays.val.y, self._answers, self.owner)
             if best < len(self.epochs):
-                checkpoints.publish(storage, number, best, written)
+                assert self._better is not None
+                checkpoints.save(storage, number, self._better, self.epochs[:best], self.owner)
                 self._saved.append(best)
+        self._answers = self._better = None
         if self.epochs and len(self.epochs) not in self._saved:
             self._checkpoint_bytes = checkpoints.save(storage, number, self.trainable, self.epochs, self.owner)
             self._saved.append(len(self.epochs))
@@ -237,17 +246,3 @@ class TrialSession:
     def _seconds(self) -> list[float]:
         """Of training by the end of each epoch, with the start, 0, before them."""
         return [0.0, *training_seconds(row.get("epoch_s", 0.0) for row in self.epochs)]
-
-
-def verdict(error: Exception) -> tuple[str, str]:
-    """The status and the one-line reason that an exception gives a trial: see TrialReport."""
-    lines = masked(str(error)).strip().splitlines() or [""]
-    text = f"{lines[0]}{not_copied(error)}"
-    reason = text if isinstance(error, TrialFailed) else f"{type(error).__name__}{text and f': {text}'}{where(error)}"
-    if isinstance(error, MemoryError):
-        return "failed", f"out of memory: {lines[0]}".rstrip(": ")
-    if isinstance(error, (TrialFailed, ValueError)):
-        return "failed", reason
-    if isinstance(error, OSError) and error.errno in STORAGE_ERRORS:
-        return "storage", reason
-    return "fault", reason

@@ -19,6 +19,8 @@ class TrialSettings:
     training, where `unit` is seconds; `max_s`: how many of those a trial gets at most; `keep_rungs`: the checkpoints of
     rungs are kept, for other trials; `gpus`: share of a GPU;
     `code`: own code that a trial needs; `own_metrics`: names of people's own metrics; `fetched`: what the trainable takes from outside, by sha256 (trainables/protocol.py).
+    `most_fused`: up to how many trials train at once in a worker; 1: one model alone; `grows`: a measurement says how many of
+    these pay (population_size.py); `cpus`: of a worker.
     `sweep_id`: "" where trials are measured alone; `latency_s`: for how long a model's latency is measured.
     """
 
@@ -41,10 +43,18 @@ class TrialSettings:
     keep_rungs: bool = False
     code: tuple[Code, ...] = ()
     own_metrics: tuple[str, ...] = ()
+    most_fused: int = 1
+    grows: bool = False
+    cpus: float = 1.0
 
 
 def trial_settings(
-    sweep: Sweep, directory: Path, storage: Storage, sweep_id: str = "", fetched: dict[str, str] | None = None
+    sweep: Sweep,
+    directory: Path,
+    storage: Storage,
+    sweep_id: str = "",
+    fetched: dict[str, str] | None = None,
+    most_fused: int = 1,
 ) -> TrialSettings:
     """The settings of a sweep whose record is in `directory` and whose checkpoints are in `storage`. Raises InputError where
     a copy of own code is missing, or damaged.
@@ -70,4 +80,7 @@ def trial_settings(
         keep_rungs=stop.scheduler == "pbt",
         code=tuple(code_of(sweep, OF_TRIALS)),
         own_metrics=tuple(stop.metrics),
+        most_fused=most_fused,
+        grows=sweep.resources.fuse == "auto",
+        cpus=sweep.resources.cpus,
     )

@@ -48,7 +48,7 @@ WORDS = {
     "stop.reduction": "One of so many trials goes on from a rung; rungs are so many times apart.",
     "tracking.uri": "MLflow's server; null: SQLite below the home.",
     "tracking.experiment": "Name of the experiment in MLflow; null: the sweep's.",
-    "resources.cpus": "CPU cores of a trial.",
+    "resources.cpus": "CPU cores of a worker.",
     "resources.gpus": "1, or a share of one GPU.",
     "search.start_from.sweep": "Name of the sweep.",
     "stop.objectives.metric": "A score on val, or a cost of the model.",

@@ -75,6 +75,7 @@ class SweepStatus:
         budget: what is spent of each part of the search's budget, in words; spent: what of it ended the search.
         finalists: how many of their repeats have ended, in words.
         num_trials: as the sweep file asks for.
+        fused: up to how many trials train at once in a worker.
         front: number of trials that no other beats in all objectives, where there are several.
         epochs: of all trials together.
         seen_at: last sign of life, seconds since 1970.
@@ -103,6 +104,7 @@ class SweepStatus:
     metric: str | None = None
     mode: str | None = None
     best: Best | None = None
+    fused: int | None = None
     front: int | None = None
     epochs: int | None = None
     seen_at: float | None = None
@@ -214,6 +216,7 @@ def _read(directory: Path, num_bytes: int) -> SweepStatus:
         metric=sweep.metric,
         mode=sweep.mode,
         best=_best(record, sweep.order),
+        fused=record.fused,
         front=len(record.ranking(sweep.order).front()) if sweep.order.objectives else None,
         epochs=record.num_epochs,
         seen_at=seen_at,

@@ -40,6 +40,7 @@ def render(sweeps: Sequence[SweepStatus], home: Path) -> RenderableType:
         for line in (
             *_failures(sweep),
             _budget(sweep),
+            _fused(sweep),
             _planned(sweep),
             _mlflow(sweep),
             *_callbacks(sweep),
@@ -90,6 +91,10 @@ def _budget(sweep: SweepStatus) -> str:
     if sweep.budget:
         parts.insert(0, f"budget{', spent' if sweep.spent else ''}: {', '.join(sweep.budget)}")
     return f"{sweep.sweep}: {'; '.join(parts)}" if parts else ""
+
+
+def _fused(sweep: SweepStatus) -> str:
+    return f"{sweep.sweep}: up to {sweep.fused} trials train at once in each worker" if (sweep.fused or 1) > 1 else ""
 
 
 def _planned(sweep: SweepStatus) -> str:

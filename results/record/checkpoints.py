@@ -40,7 +40,7 @@ from fersweep.results.record.journal import Hparams, Row, trial_name
 from fersweep.results.record.storage import Storage
 
 if TYPE_CHECKING:
-    from fersweep.trainables.protocol import Trainable
+    from fersweep.trainables.population import Saved
 
 
 MOST_BYTES, MOST_MODEL_BYTES = GB, 64 * GB  # of the predictions, and of the epochs; of another file
@@ -133,7 +133,7 @@ def place(trial: int, epoch: int) -> str:
     return f"trials/{trial_name(trial)}/epoch-{epoch:04d}"
 
 
-def write(directory: Path, model: Trainable, epochs: list[Row], owner: Owner | None = None) -> None:
+def write(directory: Path, model: Saved, epochs: list[Row], owner: Owner | None = None) -> None:
     """Write the state of a model that has trained `epochs`, a row of metrics each, into an empty directory."""
     model.save(directory)
     if owner is not None:
@@ -145,7 +145,7 @@ def write(directory: Path, model: Trainable, epochs: list[Row], owner: Owner | N
     (directory / CHECKSUMS).write_text(json.dumps(sums))
 
 
-def save(storage: Storage, trial: int, model: Trainable, epochs: list[Row], owner: Owner | None = None) -> int:
+def save(storage: Storage, trial: int, model: Saved, epochs: list[Row], owner: Owner | None = None) -> int:
     """Store the state of a model that has trained `epochs` as that trial's checkpoint → its size in bytes."""
     with storage.new(place(trial, len(epochs))) as directory:
         write(directory, model, epochs, owner)

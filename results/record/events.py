@@ -34,7 +34,7 @@ def parse_event(line: bytes) -> Event:
     if kind == "session":
         _check(event, "action", str)
         _check_each(event, str, "host", "reason", "code")
-        _check_each(event, int, "pid")
+        _check_each(event, int, "pid", "fused")
         return event
     if kind in KINDS or "trial" in event:
         number = event.get("trial")

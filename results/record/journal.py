@@ -4,7 +4,7 @@
 else hears of the event. The Optuna study, the scheduler's rungs and the MLflow runs are made of it: they are rebuilt by
 replaying the events in order and never hold anything that is not here.
 
-Events: `session` (a driver started, was interrupted, finished; `code`: which version of a trainable of somebody's own it trains with), `sampled` (a trial got its hparams; `suggest_s`: how long its suggestion took; `attrs`: what the sampler keeps; `repeat`: of a finalist, with which of its seeds; `refused`: why its hparams cannot be built), `report` (a trial
+Events: `session` (a driver started, was interrupted, finished; `code`: which version of a trainable of somebody's own it trains with; `fused`: up to how many trials train at once in each worker, where that is more than one), `sampled` (a trial got its hparams; `suggest_s`: how long its suggestion took; `attrs`: what the sampler keeps; `repeat`: of a finalist, with which of its seeds; `refused`: why its hparams cannot be built), `report` (a trial
 trained one or more epochs; `worker`: what its process used; `costs`: what its model costs, measured once), `fault` (an attempt at a trial broke off, or its checkpoint
 was damaged; the trial goes on; `log`: the last lines that a process wrote before it died), `ended` (a trial finished, was stopped by the scheduler, or failed), `reopened` (an ended trial
 runs again: more epochs, or a failed one once more). Of PBT alone: `compared` (at `at_epoch` a trial was compared with `among` that
@@ -57,6 +57,7 @@ class SweepRecord:
     trials: dict[int, TrialRecord] = field(default_factory=dict)
     action: str | None = None
     sessions: int = 0
+    fused: int = 1  # up to how many trials train at once in a worker, as the last driver began
     code: str | None = None  # of somebody's own trainable, with which trials are trained from now on
     unjudged: tuple[int, int] | None = None  # the last event, if it is a report: its trial, and its epochs before
     spent: Spent = field(default_factory=Spent, repr=False, compare=False)
@@ -68,7 +69,7 @@ class SweepRecord:
         if kind == "session":
             self.action = event["action"]
             if event["action"] == "started":
-                self.sessions, self.code = self.sessions + 1, event.get("code")
+                self.sessions, self.code, self.fused = self.sessions + 1, event.get("code"), event.get("fused") or 1
             self.spent.hear(event, None)
             return
         self.unjudged = None

@@ -8,7 +8,7 @@ from __future__ import annotations
 import json
 from datetime import datetime
 from pathlib import Path
-from typing import Annotated, Any
+from typing import Annotated, Any, cast
 
 from pydantic import AfterValidator, BaseModel, ConfigDict, Field, FiniteFloat, ValidationError, field_validator
 
@@ -226,6 +226,15 @@ class SweepJson(_Part):
     teacher: Teacher | None = None
     code_places: dict[str, str] = {}
     home: Path
+
+    @field_validator("asked", mode="before")
+    @classmethod
+    def _had_one_trial_a_worker(cls, value: Any) -> Any:
+        """Before `resources.fuse` there was."""
+        content: Any = value
+        if isinstance(value, dict) and isinstance(resources := content.get("resources", {}), dict):
+            return content | {"resources": {"fuse": 1} | cast("dict[str, Any]", resources)}
+        return content
 
     @field_validator("num_by_class")
     @classmethod

@@ -9,7 +9,7 @@ start. A driver that was killed counts up to the last event that it wrote.
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import NamedTuple
@@ -141,44 +141,74 @@ class Timeline:
         return bool(reported) and all(attempt.worker for attempt in reported)
 
     def lanes(self) -> list[tuple[Attempt, str]]:
-        """Each attempt and the lane that it is drawn in: its worker. Where the journal names none, there are as few lanes
+        """Each attempt and the lane that it is drawn in: its worker, `WORKER (2)` where that has others at the same time. Where the journal names none, there are as few lanes
         as are needed so that no two attempts overlap.
         """
-        if self.workers_known:
-            return [(attempt, attempt.worker or "before a first report") for attempt in self.attempts]
-        return [
-            (attempt, f"worker {lane + 1}") for attempt, lane in zip(self.attempts, self._lane_numbers(), strict=True)
-        ]
-
-    def _lane_numbers(self) -> list[int]:
-        free_at: list[float] = []
-        numbers: list[int] = []
+        if not self.workers_known:
+            numbers = _lane_numbers([(attempt.start, attempt.end) for attempt in self.attempts])
+            return [(attempt, f"worker {lane + 1}") for attempt, lane in zip(self.attempts, numbers, strict=True)]
+        of_worker: dict[str | None, list[Attempt]] = {}
         for attempt in self.attempts:
-            lane = next((i for i, at in enumerate(free_at) if at <= attempt.start + 1e-6), len(free_at))
-            free_at[lane : lane + 1] = [attempt.end]
-            numbers.append(lane)
-        return numbers
+            of_worker.setdefault(attempt.worker, []).append(attempt)
+        lanes: dict[int, str] = {}
+        for worker, attempts in of_worker.items():
+            numbers = (
+                _lane_numbers([(attempt.start, attempt.end) for attempt in attempts]) if worker else [0] * len(attempts)
+            )
+            for attempt, lane in zip(attempts, numbers, strict=True):
+                lanes[id(attempt)] = f"{worker or 'before a first report'}{f' ({lane + 1})' if lane else ''}"
+        return [(attempt, lanes[id(attempt)]) for attempt in self.attempts]
+
+    def _busy(self) -> list[tuple[float, float]]:
+        """When workers had trials: start and end of each stretch, one where a worker had several trials at once."""
+        stretches: list[tuple[float, float]] = []
+        last: dict[str, int] = {}  # the latest stretch of each worker
+        for attempt in self.attempts:
+            at = last.get(attempt.worker) if attempt.worker else None
+            if at is not None and attempt.start < stretches[at][1] - 1e-6:
+                stretches[at] = stretches[at][0], max(stretches[at][1], attempt.end)
+                continue
+            if attempt.worker:
+                last[attempt.worker] = len(stretches)
+            stretches.append((attempt.start, attempt.end))
+        return stretches
 
     @property
     def num_at_once(self) -> int:
         """The most trials that were with workers at the same time."""
-        return max(self._lane_numbers(), default=-1) + 1
+        return max(_lane_numbers([(attempt.start, attempt.end) for attempt in self.attempts]), default=-1) + 1
+
+    @property
+    def num_workers(self) -> int:
+        """The most workers that had trials at the same time; where the journal does not name them, one for each trial."""
+        return max(_lane_numbers(self._busy()), default=-1) + 1
 
     def idle_share(self) -> float:
         """Share of the workers' time (as many as were at work at once, from the first event to the last) without a trial."""
-        available = self.num_at_once * self.active_s
-        return 1 - sum(attempt.end - attempt.start for attempt in self.attempts) / available if available else 0.0
+        available = self.num_workers * self.active_s
+        return 1 - sum(end - start for start, end in self._busy()) / available if available else 0.0
 
     def training_share(self) -> float:
         """Share of the same time that was spent in epochs."""
-        available = self.num_at_once * self.active_s
+        available = self.num_workers * self.active_s
         return min(sum(attempt.train_s for attempt in self.attempts) / available, 1.0) if available else 0.0
+
+
+def _lane_numbers(stretches: Sequence[tuple[float, float]]) -> list[int]:
+    """The lane of each stretch (start, end), in the order of their starts: as few as there are at once."""
+    free_at: list[float] = []
+    numbers: list[int] = []
+    for start, end in stretches:
+        lane = next((i for i, at in enumerate(free_at) if at <= start + 1e-6), len(free_at))
+        free_at[lane : lane + 1] = [end]
+        numbers.append(lane)
+    return numbers
 
 
 def cost(journal: Path) -> Cost:
     """What a sweep took, by its journal.
 
-    A trial's time is that between its events; where a session picks it up, the training time of its first report.
+    A trial's time is that between its events, alone or beside others; where a session picks it up, the training time of its first report.
     """
     wall_s = trial_s = started = last = 0.0
     since: dict[int, float] = {}

@@ -44,9 +44,12 @@ def _timeline(data: ReportData) -> Section:
     heading, timeline = "Workers", data.timeline
     if not timeline.attempts:
         return Section(heading, note="No trial has been with a worker yet.")
-    lanes = list(dict.fromkeys(lane for _, lane in timeline.lanes()))
+    found = list(dict.fromkeys(lane for _, lane in timeline.lanes()))
+    workers = list(dict.fromkeys(lane.partition(" (")[0] for lane in found))
+    lanes = sorted(found, key=lambda lane: workers.index(lane.partition(" (")[0]))  # those of a worker together
     if timeline.workers_known:
-        whose = "a lane for each worker process"
+        several = timeline.num_at_once > timeline.num_workers
+        whose = f"a lane for each worker process{', and more of them where it trains several trials at once' * several}"
     else:
         whose = "drawn in as few lanes as there were trials at once (the journal does not name their processes)"
     left_out = f" The first {MAX_LANES} of {len(lanes)} lanes are drawn." if len(lanes) > MAX_LANES else ""
@@ -54,7 +57,7 @@ def _timeline(data: ReportData) -> Section:
     return Section(
         heading,
         plot(_lanes(data, lanes[:MAX_LANES])),
-        f"Which trial was with a worker when, {whose}. {timeline.num_at_once} at once at most; their time was idle for "
+        f"Which trial was with a worker when, {whose}. {timeline.num_at_once} at once at most; the workers' time was idle for "
         f"{timeline.idle_share():.1%} and spent in epochs for {timeline.training_share():.1%}; the rest went into starting, "
         f"saving and waiting. {_driver(timeline)}{breaks}{left_out}",
     )

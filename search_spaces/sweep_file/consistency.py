@@ -9,6 +9,7 @@ from unicodedata import category
 
 from fersweep import search_spaces, trainables
 from fersweep.common.text import masked, one_line
+from fersweep.search_spaces.sweep_file.fusing import remark_on_fusing
 from fersweep.search_spaces.sweep_file.schema import Older, Resources, Stop, Sweep
 from fersweep.search_spaces.sweep_file.searched_space import cannot_be_built, drawn, drawn_from, wider_values
 from fersweep.search_spaces.sweep_file.sections import suitability
@@ -160,6 +161,7 @@ def remarks(sweep: Sweep) -> list[str]:
     stop, search, lines = sweep.stop, sweep.search, list[str]()
     lines += _remarks_on_stop(stop, search.num_trials)
     lines += suitability.remarks(sweep)
+    lines += remark_on_fusing(sweep)
     if sweep.distil is not None and "soft_labels" in {*sweep.space.fix, *drawn(sweep)}:
         lines.append("without effect: soft_labels, as distil gives each face of train its target")
     never = sorted(sweep.space.range.keys() - drawn(sweep))

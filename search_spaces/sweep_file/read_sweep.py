@@ -16,6 +16,7 @@ from fersweep.common.own_code import copies
 from fersweep.search_spaces.sweep_file import yaml_file
 from fersweep.search_spaces.sweep_file.consistency import refuse_contradictions, refuse_secrets
 from fersweep.search_spaces.sweep_file.consistency import replaced as replaced_by
+from fersweep.search_spaces.sweep_file.fusing import check_fusing
 from fersweep.search_spaces.sweep_file.overrides import change, drop, put, shown
 from fersweep.search_spaces.sweep_file.own_code import resolve
 from fersweep.search_spaces.sweep_file.population import check_population
@@ -153,4 +154,5 @@ def _validated(content: dict[str, Any]) -> Sweep:
     check_space(sweep)
     refuse_unsearchable(sweep)
     check_population(sweep)
+    check_fusing(sweep)
     return sweep

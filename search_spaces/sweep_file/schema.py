@@ -10,7 +10,7 @@ stop:      {metric: val_macro_f1, mode: max, scheduler: asha, grace_epochs: 5, m
 finalists: null                                  # or {best: 5, seeds: 5, by: mean}: the best points with other seeds
 distil:    null                                  # or {from: champion, weight: 1.0, temperature: 1.0}: learn a model's answers
 then:      null                                  # or {best: 4, fraction: 1.0, max_epochs: null}: a second sweep
-resources: {cpus: 1, gpus: 0, accelerator: null}  # of a trial: gpus is 1 or a share of one; accelerator: e.g. A100
+resources: {cpus: 1, gpus: 0, accelerator: null, fuse: auto}  # of a worker: gpus is 1 or a share of one; accelerator: e.g. A100
 tracking:  {uri: null, experiment: null}
 failures:  {max_retries: 2, max_failed_share: 0.5}
 keep_checkpoints: 5
@@ -210,17 +210,28 @@ class Then(Part):
 
 
 class Resources(Part):
-    """What a trial gets. gpus: 1, or a share of one GPU; accelerator: Ray's name of the kind of GPU, null: any."""
+    """What a worker gets, which trains one trial, or several at once. gpus: 1, or a share of one GPU; accelerator: Ray's name of
+    the kind of GPU, null: any. fuse: how many trials a worker trains at once; auto: as many as gain speed, one where the
+    trainable trains no more.
+    """
 
     cpus: int | float = Field(1, gt=0)
     gpus: int | float = Field(0, ge=0)
     accelerator: str | None = None
+    fuse: Literal["auto"] | int = "auto"
 
     @field_validator("cpus", "gpus", mode="before")
     @classmethod
     def _is_a_number(cls, value: Any) -> Any:
         if isinstance(value, bool) or not isinstance(value, int | float) or not math.isfinite(value):
             raise ValueError("must be a finite number")
+        return value
+
+    @field_validator("fuse", mode="before")
+    @classmethod
+    def _is_a_size(cls, value: Any) -> Any:
+        if value != "auto" and (isinstance(value, bool) or not isinstance(value, int) or value < 1):
+            raise ValueError("must be auto, or how many trials a worker trains at once: 1 or more")
         return value
 
 

@@ -17,6 +17,7 @@ from fersweep.cluster.launch import describe
 from fersweep.cluster.new_sweep import new_sweep
 from fersweep.cluster.samplers import custom
 from fersweep.cluster.search.decisions import Search
+from fersweep.cluster.search.populations import Populations
 from fersweep.common.errors import InputError
 from tests.cluster.conftest import OpenJournal
 from tests.cluster.test_samplers import OWN, drive, sweep_with
@@ -133,7 +134,8 @@ def test_a_stop_does_not_wait_for_one_that_hangs(tmp_path: Path, open_journal: O
     search.report(0, [], "finished")
     stopping = Stopping()
     places = SimpleNamespace(want=lambda *_: None, free=lambda _: 1)
-    adapter = SearchAdapter(search, stopping, cast("Any", places), lambda: None)
+    populations = Populations(search, 1, lambda: 1)
+    adapter = SearchAdapter(populations, stopping, cast("Any", places), lambda: None)
     threading.Timer(0.3, stopping.ask).start()
     assert adapter.suggest("2") is None
     assert stopping.asked

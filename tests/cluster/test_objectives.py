@@ -13,7 +13,6 @@ import pytest
 from fersweep.cluster.schedulers.asha import survives
 from fersweep.cluster.search.decisions import Search
 from fersweep.cluster.worker import costs
-from fersweep.cluster.worker.trial_session import TrialSession
 from fersweep.cluster.worker.trial_settings import trial_settings
 from fersweep.data_pipeline.tasks.task import Task
 from fersweep.results.record.ranking.order import order_of
@@ -23,6 +22,7 @@ from fersweep.trainables.curve import Curve
 from tests.cluster.conftest import OpenJournal
 from tests.cluster.test_search import drive as drive_curves
 from tests.cluster.test_search import history, make_sweep
+from tests.one_trial import OneTrial
 
 OBJECTIVES = [{"metric": "val_macro_f1"}, {"metric": "latency_ms"}]
 
@@ -121,13 +121,13 @@ def test_a_worker_says_once_what_a_model_costs(tmp_path: Path, tiny_dataset: Pat
     arrays = Task(tiny_dataset).arrays()
     settings = trial_settings(sweep, tmp_path, Storage(tmp_path))
     hparams = {"rate": 0.1, "top": 0.8, "noise": 0.01}
-    first = TrialSession(settings, arrays, 0, hparams, 0).run()
+    first = OneTrial(settings, arrays, 0, hparams, 0).run()
     assert first.costs.keys() == {"latency_ms", "weights", "checkpoint_bytes"}
     assert 0 < first.costs["latency_ms"] < 1000
     assert first.costs["weights"] == arrays.train.x.shape[1] * len(arrays.classes)
     checkpoint = tmp_path / "trials" / "0000" / "epoch-0001"
     assert first.costs["checkpoint_bytes"] == sum(path.stat().st_size for path in checkpoint.iterdir())
-    session = TrialSession(settings, arrays, 0, hparams, 1)
+    session = OneTrial(settings, arrays, 0, hparams, 1)
     assert session.run().costs == {}, "the journal has them"
     asked = make_sweep(search={"constraints": ["latency_ms < 3"]})
     assert trial_settings(asked, tmp_path, Storage(tmp_path)).latency_s == costs.LONG_S > settings.latency_s

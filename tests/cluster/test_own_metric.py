@@ -16,7 +16,6 @@ import pytest
 
 from fersweep.cli.main import main
 from fersweep.cluster.launch import describe
-from fersweep.cluster.worker.trial_session import TrialSession
 from fersweep.cluster.worker.trial_settings import trial_settings
 from fersweep.common.own_code import copies, named
 from fersweep.data_pipeline.tasks.task import Task
@@ -26,6 +25,7 @@ from fersweep.search_spaces.sweep_file.read_sweep import read_sweep
 from fersweep.trainables import metric_trial, own_metrics
 from fersweep.trainables.metrics import fold_metric
 from tests.datasets import write_tiny_dataset
+from tests.one_trial import OneTrial
 from tests.sweeps import FakeDriver, write_sweep_json
 
 FINE = "def cost(y, probabilities, classes=None):\n    return float((probabilities.argmax(axis=1) != y).mean())\n"
@@ -175,22 +175,22 @@ def test_a_module_and_an_entry_point(tmp_path: Path, monkeypatch: pytest.MonkeyP
 
 
 @pytest.fixture
-def begin(tmp_path: Path) -> Callable[..., TrialSession]:
+def begin(tmp_path: Path) -> Callable[..., OneTrial]:
     """Begins trial 0 of a sweep with a metric of one's own, as a worker does: with the code that it is sent."""
 
-    def begin(metric: str, dataset: Path, task: str = "", monkeypatch: Any = None) -> TrialSession:
+    def begin(metric: str, dataset: Path, task: str = "", monkeypatch: Any = None) -> OneTrial:
         sweep = read_sweep(str(write(tmp_path / "asked", metric, more=task)), [])
         arrays = Task(dataset, sweep.task).arrays()
         settings = trial_settings(sweep, tmp_path, Storage(tmp_path))
         assert settings.code == tuple(code_of(sweep, OF_TRIALS))
         settings = replace(settings, max_epochs=3, rungs=(), timeout_s=None)
         copies._known.clear()  # pyright: ignore[reportPrivateUsage]
-        return TrialSession(settings, arrays, 0, {"top": 0.9, "rate": 0.3, "noise": 0.0}, 0)
+        return OneTrial(settings, arrays, 0, {"top": 0.9, "rate": 0.3, "noise": 0.0}, 0)
 
     return begin
 
 
-def test_each_epoch_has_its_value(begin: Callable[..., TrialSession], tiny_dataset: Path) -> None:
+def test_each_epoch_has_its_value(begin: Callable[..., OneTrial], tiny_dataset: Path) -> None:
     session = begin(FINE, tiny_dataset)
     report, y = session.run(), session.arrays.val.y
     wrong = float((session.trainable.val_probabilities.argmax(axis=1) != y).mean())
@@ -198,7 +198,7 @@ def test_each_epoch_has_its_value(begin: Callable[..., TrialSession], tiny_datas
     assert {"val_macro_f1", "val_loss"} <= report.epochs[0].keys()
 
 
-def test_with_folds_it_is_the_mean_of_each_folds(begin: Callable[..., TrialSession], tmp_path: Path) -> None:
+def test_with_folds_it_is_the_mean_of_each_folds(begin: Callable[..., OneTrial], tmp_path: Path) -> None:
     dataset = write_tiny_dataset(tmp_path / "folds", folds=3)
     session = begin(FINE, dataset, "task: {fold: all}")
     row, answers = session.run().epochs[0], session.trainable.val_probabilities
@@ -219,7 +219,7 @@ def test_with_folds_it_is_the_mean_of_each_folds(begin: Callable[..., TrialSessi
     ],
 )
 def test_a_trial_fails_and_says_where(
-    begin: Callable[..., TrialSession], tiny_dataset: Path, line: str, reason: str, monkeypatch: pytest.MonkeyPatch
+    begin: Callable[..., OneTrial], tiny_dataset: Path, line: str, reason: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(own_metrics, "LIMIT_S", 0.2)
     session = begin(f"CALLS = []\n{body('CALLS.append(1)', line, 'return 0.5')}", tiny_dataset)

@@ -14,7 +14,6 @@ import pytest
 from fersweep.cluster.launch import launch
 from fersweep.cluster.resume import resume
 from fersweep.cluster.search.decisions import Search
-from fersweep.cluster.worker.trial_session import TrialSession
 from fersweep.cluster.worker.trial_settings import trial_settings
 from fersweep.common.errors import InputError
 from fersweep.data_pipeline.tasks.task import Task
@@ -34,6 +33,7 @@ from fersweep.trainables.curve import Curve, Hparams
 from fersweep.trainables.saved_model import read_model
 from tests.cluster.conftest import OpenJournal
 from tests.cluster.test_search import bring_about, lines_of
+from tests.one_trial import OneTrial
 from tests.recorded import check_all_recorded, history
 
 OPTIONS = {"interval": 2, "perturb": ["top", "rate"]}
@@ -168,17 +168,17 @@ def test_a_trial_goes_on_from_a_copy_and_takes_it_again(tmp_path: Path, tiny_dat
         trial_settings(make_sweep(2), tmp_path, Storage(tmp_path), "an-id"), rungs=(2,), report_s=0.0, max_epochs=5
     )
     for number, hparams in enumerate((old, {"top": 0.9})):
-        session = TrialSession(settings, arrays, number, hparams, 0)
+        session = OneTrial(settings, arrays, number, hparams, 0)
         session.run()
         session.run()
     rows, copied = session_rows(tmp_path, 0), Adopted(1, 2, {"top": 0.9})
     with pytest.raises(Foreign, match=r"not of trial 0001, but of other hparams \(top 0.9, not 0.7\)"):
-        TrialSession(settings, arrays, 0, new, 2, ((2, old),), replace(copied, hparams={"top": 0.7}))
+        OneTrial(settings, arrays, 0, new, 2, ((2, old),), replace(copied, hparams={"top": 0.7}))
     for _ in range(2):  # killed in between
-        session = TrialSession(settings, arrays, 0, new, 2, ((2, old),), copied)
+        session = OneTrial(settings, arrays, 0, new, 2, ((2, old),), copied)
         assert (session.epochs, session.trainable.epoch, session.notes) == (rows, 2, [])
     assert session.run().epochs[0]["val_macro_f1"] == pytest.approx(0.8 * (1 - np.exp(-0.3)))
-    again = TrialSession(settings, arrays, 0, new, 3, ((2, old),), copied)
+    again = OneTrial(settings, arrays, 0, new, 3, ((2, old),), copied)
     assert (len(again.epochs), again.notes) == (3, [])
     assert saved(settings.storage, 0) == [1, 2, 3]
 

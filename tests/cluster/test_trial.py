@@ -14,7 +14,7 @@ import numpy as np
 import pytest
 
 from fersweep.cluster.worker.actor import TrialActor
-from fersweep.cluster.worker.trial_session import TrialReport, TrialSession, verdict
+from fersweep.cluster.worker.trial_report import TrialReport, verdict
 from fersweep.cluster.worker.trial_settings import TrialSettings, trial_settings
 from fersweep.common.errors import InputError
 from fersweep.data_pipeline.tasks.arrays import TaskArrays
@@ -26,6 +26,7 @@ from fersweep.trainables import curve
 from fersweep.trainables.curve import Curve, build
 from fersweep.trainables.gpu_share import SHARE
 from fersweep.trainables.protocol import TrialFailed
+from tests.one_trial import OneTrial
 
 RISING = {"top": 0.9, "rate": 0.3, "noise": 0.0}
 
@@ -36,12 +37,10 @@ def arrays(tiny_dataset: Path) -> TaskArrays:
 
 
 @pytest.fixture
-def begin(tmp_path: Path, arrays: TaskArrays) -> Callable[..., TrialSession]:
+def begin(tmp_path: Path, arrays: TaskArrays) -> Callable[..., OneTrial]:
     """Begins an attempt at trial 0 of a sweep that reports after every epoch."""
 
-    def begin(
-        known: int = 0, hparams: dict[str, Any] = RISING, trainable: str = "curve", **changes: Any
-    ) -> TrialSession:
+    def begin(known: int = 0, hparams: dict[str, Any] = RISING, trainable: str = "curve", **changes: Any) -> OneTrial:
         changing = {"rungs": (3,), "report_s": 0.0, "timeout_s": None, "max_epochs": 9, "gpus": 0, **changes}
         common = {
             "seed": 1,
@@ -50,13 +49,13 @@ def begin(tmp_path: Path, arrays: TaskArrays) -> Callable[..., TrialSession]:
             "directory": tmp_path,
             "storage": Storage(tmp_path),
         }
-        return TrialSession(TrialSettings(trainable=trainable, **common, **changing), arrays, 0, hparams, known)
+        return OneTrial(TrialSettings(trainable=trainable, **common, **changing), arrays, 0, hparams, known)
 
     return begin
 
 
 def test_a_worker_takes_what_the_sweep_began_with(
-    begin: Callable[..., TrialSession], monkeypatch: pytest.MonkeyPatch
+    begin: Callable[..., OneTrial], monkeypatch: pytest.MonkeyPatch
 ) -> None:
     told: list[dict[str, str]] = []
     monkeypatch.setattr(curve, "expect", told.append, raising=False)
@@ -68,7 +67,7 @@ def epochs(report: TrialReport) -> list[float]:
     return [row["epoch"] for row in report.epochs]
 
 
-def test_a_trial_keeps_its_best_and_its_newest_two(begin: Callable[..., TrialSession], tmp_path: Path) -> None:
+def test_a_trial_keeps_its_best_and_its_newest_two(begin: Callable[..., OneTrial], tmp_path: Path) -> None:
     session = begin()
     for number in range(1, 6):
         assert epochs(session.run()) == [number]
@@ -78,7 +77,7 @@ def test_a_trial_keeps_its_best_and_its_newest_two(begin: Callable[..., TrialSes
     assert sinking._needed() == {1, 4, 5}
 
 
-def test_what_was_saved_but_never_reported_is_a_report_of_its_own(begin: Callable[..., TrialSession]) -> None:
+def test_what_was_saved_but_never_reported_is_a_report_of_its_own(begin: Callable[..., OneTrial]) -> None:
     """The rung at epoch 3 must be judged before epoch 4 is trained."""
     first = begin()
     for _ in range(3):
@@ -89,7 +88,7 @@ def test_what_was_saved_but_never_reported_is_a_report_of_its_own(begin: Callabl
 
 
 def test_a_report_ends_at_a_rung_and_saves_the_best_epoch_in_between(
-    begin: Callable[..., TrialSession], tmp_path: Path, arrays: TaskArrays
+    begin: Callable[..., OneTrial], tmp_path: Path, arrays: TaskArrays
 ) -> None:
     session = begin(report_s=60.0)
     assert epochs(session.run()) == [1, 2, 3]
@@ -102,7 +101,7 @@ def test_a_report_ends_at_a_rung_and_saves_the_best_epoch_in_between(
     assert found[1].shape == (len(arrays.val.y), len(arrays.classes))
 
 
-def test_a_report_ends_at_a_rung_of_seconds_and_a_trial_at_the_last_one(begin: Callable[..., TrialSession]) -> None:
+def test_a_report_ends_at_a_rung_of_seconds_and_a_trial_at_the_last_one(begin: Callable[..., OneTrial]) -> None:
     """Epochs of 1/128 s each, as they say of themselves: rungs at 2 and 4.5 of them, the end at 6."""
     hparams, epoch_s = {**RISING, "epoch_s": 1 / 128}, 1 / 128
     of_seconds = {"unit": "seconds", "rungs": (2 * epoch_s, 4.5 * epoch_s), "max_s": 6 * epoch_s, "report_s": 60.0}
@@ -130,7 +129,7 @@ def flip_a_bit(file: Path) -> None:
 @pytest.mark.parametrize("damage", [truncate, flip_a_bit, Path.unlink])
 @pytest.mark.parametrize("name", ["state.npz", "model.json", "epochs.json", "checksums.json"])
 def test_a_damaged_checkpoint_is_passed_over(
-    begin: Callable[..., TrialSession], tmp_path: Path, name: str, damage: Callable[[Path], None]
+    begin: Callable[..., OneTrial], tmp_path: Path, name: str, damage: Callable[[Path], None]
 ) -> None:
     session = begin()
     for _ in range(4):
@@ -149,7 +148,7 @@ def test_a_damaged_checkpoint_is_passed_over(
 
 
 def test_an_unforeseen_error_reports_what_has_a_checkpoint(
-    begin: Callable[..., TrialSession], monkeypatch: pytest.MonkeyPatch
+    begin: Callable[..., OneTrial], monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """What was trained since is trained again; a failure of the trial's own is final, and reports all."""
     real = Curve._metrics
@@ -187,7 +186,7 @@ def start_actor(directory: Path, arrays: TaskArrays, gpus: float, hparams: dict[
     """The worker of trial 0 of a sweep over `curve`, in this process."""
     sweep = parse_sweep({"name": "s", "trainable": "curve", "resources": {"gpus": gpus}}, "test")
     actor = TrialActor.__new__(TrialActor)
-    config = {"trial": 0, "hparams": hparams, "known_epochs": 0}
+    config = {"members": [{"trial": 0, "hparams": hparams, "known_epochs": 0}]}
     actor.setup(config, arrays=arrays, settings=trial_settings(sweep, directory, Storage(directory)))
     return actor
 
@@ -208,7 +207,7 @@ OTHER = {**RISING, "rate": 0.2}
 
 
 def test_a_checkpoint_of_other_hparams_is_set_aside(
-    begin: Callable[..., TrialSession], tmp_path: Path, arrays: TaskArrays
+    begin: Callable[..., OneTrial], tmp_path: Path, arrays: TaskArrays
 ) -> None:
     """What an older journal finds: another trial of this number was there. Its scores are not taken, its files stay."""
     foreign = begin(hparams=OTHER)
@@ -235,7 +234,7 @@ def test_a_checkpoint_of_other_hparams_is_set_aside(
 
 @pytest.mark.parametrize("is_older", [False, True])
 def test_a_trial_goes_on_from_the_newest_checkpoint_that_is_its_own(
-    begin: Callable[..., TrialSession], tmp_path: Path, is_older: bool
+    begin: Callable[..., OneTrial], tmp_path: Path, is_older: bool
 ) -> None:
     """Also where checkpoints are of a version that wrote no `trial.json`: `model.json` has hparams and data."""
     session, storage = begin(), Storage(tmp_path)
@@ -287,14 +286,14 @@ def test_a_checkpoint_is_refused_by_name(
 
 def test_a_model_that_cannot_be_built_fails_its_trial_alone(tmp_path: Path, arrays: TaskArrays) -> None:
     actor = start_actor(tmp_path, arrays, 0, {"top": 2})
-    report = actor.step()
-    assert list(report) == ["epochs", "status", "reason", "notes", "worker", "costs"]
+    (report,) = actor.step()["reports"]
+    assert list(report) == ["trial", "epochs", "status", "reason", "notes", "worker", "costs"]
     assert (report["status"], report["worker"]) == ("failed", {})
-    actor.reset_config({"trial": 1, "hparams": RISING, "known_epochs": 0})
-    assert actor.step()["status"] == "running"
+    actor.reset_config({"members": [{"trial": 1, "hparams": RISING, "known_epochs": 0}]})
+    assert [each["status"] for each in actor.step()["reports"]] == ["running"]
 
 
-def test_a_report_says_what_its_process_took(begin: Callable[..., TrialSession], tmp_path: Path) -> None:
+def test_a_report_says_what_its_process_took(begin: Callable[..., OneTrial], tmp_path: Path) -> None:
     worker = begin().run().as_json()["worker"]
     assert worker.keys() == {"host", "pid", "cpu_percent", "rss_bytes"}
     assert worker["pid"] == os.getpid()

@@ -9,7 +9,6 @@ import pytest
 
 from fersweep.cluster.launch import describe
 from fersweep.cluster.planning.measure import part_of
-from fersweep.cluster.worker.trial_session import TrialSession
 from fersweep.cluster.worker.trial_settings import TrialSettings
 from fersweep.data_pipeline.tasks.arrays import TaskArrays
 from fersweep.data_pipeline.tasks.spec import TaskSpec
@@ -21,6 +20,7 @@ from fersweep.results.record.sweep_json import parse_sweep_json
 from fersweep.search_spaces.sweep_file.read_sweep import parse_sweep
 from fersweep.trainables.metrics import SCORES, fold_values, majority_baseline
 from tests.datasets import write_tiny_dataset
+from tests.one_trial import OneTrial
 
 NOISY = {"top": 0.9, "rate": 0.3, "noise": 0.1}
 
@@ -35,15 +35,15 @@ def arrays(data: Path) -> TaskArrays:
     return Task(data, TaskSpec(fold="all")).arrays()
 
 
-def begin(directory: Path, arrays: TaskArrays, storage: Storage | None = None, known: int = 0) -> TrialSession:
+def begin(directory: Path, arrays: TaskArrays, storage: Storage | None = None, known: int = 0) -> OneTrial:
     """An attempt at trial 0 of a sweep that reports after every epoch."""
     stop = {"metric": "val_macro_f1", "mode": "max", "rungs": (), "report_s": 0.0, "timeout_s": None, "max_epochs": 6}
     where = {"directory": directory, "storage": storage or Storage(directory)}
     settings = TrialSettings(trainable="curve", seed=1, gpus=0, **stop, **where)  # pyright: ignore[reportArgumentType]
-    return TrialSession(settings, arrays, 0, NOISY, known)
+    return OneTrial(settings, arrays, 0, NOISY, known)
 
 
-def rows_of(session: TrialSession, num: int) -> list[dict[str, float]]:
+def rows_of(session: OneTrial, num: int) -> list[dict[str, float]]:
     return [row for _ in range(num) for row in session.run().epochs]
 
 

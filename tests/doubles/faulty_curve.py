@@ -20,9 +20,12 @@ from pydantic import Field
 from fersweep.data_pipeline.tasks.arrays import TaskArrays
 from fersweep.search_spaces import curve as curve_space
 from fersweep.trainables import curve
+from fersweep.trainables.population import Points
 
 FRAMEWORK = "numpy"
 FEATURES = None
+MOST_FUSED = {"cpu": 4}
+member_bytes = curve.member_bytes
 FAULTS = ["none", "nan", "memory", "hog", "error", "kill", "hang"]
 POINTS: dict[str, dict[str, Any]] = {
     "sound": {"top": 0.9, "rate": 0.3, "noise": 0.0, "fault": "none", "fault_at": 1, "epoch_s": 0.0}
@@ -78,6 +81,11 @@ def _slowly(num_bytes: int) -> np.ndarray:
 
 def build(hparams: dict[str, Any], arrays: TaskArrays, seed: int) -> FaultyCurve:
     return curve.build_as(FaultyCurve, "faulty_curve", Hparams(**hparams), arrays, seed)
+
+
+def build_fused(points: Points, arrays: TaskArrays) -> curve.Curves:
+    """An error that nobody foresaw breaks all of them, as "kill" and "hang" do."""
+    return curve.Curves(points, arrays, build)
 
 
 def restore(directory: Path) -> FaultyCurve:

@@ -69,7 +69,7 @@ def test_a_finished_sweep(sweep_dir: Path) -> None:
     best = record.ranked(METRIC, "max")[0]
     assert list(content) == [
         "sweep", "directory", "disk_bytes", "state", "reason", "trials", "failures", "num_trials", "budget", "spent",
-            "finalists", "metric", "mode", "best", "front", "epochs",
+            "finalists", "metric", "mode", "best", "fused", "front", "epochs",
         "seen_at", "age_s", "driver", "resume", "fersweep", "planned", "storage", "mlflow", "callbacks", "code", "sync",
     ]  # fmt: skip
     assert (content["sweep"], content["state"], content["reason"], content["resume"]) == (

@@ -1,0 +1,33 @@
+"""Which sweeps may train several trials at once in a worker: `resources.fuse`."""
+
+from __future__ import annotations
+
+from fersweep import trainables
+from fersweep.search_spaces.sweep_file.schema import Sweep
+
+
+def check_fusing(sweep: Sweep) -> None:
+    """Raises ValueError where `resources.fuse` asks for several trials at once, and the trainable trains one."""
+    fuse = sweep.resources.fuse
+    if fuse in ("auto", 1):
+        return
+    if not trainables.fuses(sweep.trainable):
+        able = [name for name in trainables.NAMES if name != trainables.DOUBLE and trainables.fuses(name)]
+        offered = f"want {' or '.join(able)}, or resources.fuse: 1" if able else "want resources.fuse: 1"
+        raise ValueError(f"resources.fuse: {fuse}, but {sweep.trainable} trains one model at a time: {offered}")
+    folds = [("task.fold", sweep.task.fold), ("then.fold", sweep.following.task.fold if sweep.following else None)]
+    for key, fold in folds:
+        if fold == "all":
+            raise ValueError(
+                f"resources.fuse: {fuse}, but with {key}: all a trial trains a model for each fold, and none beside others: want "
+                "resources.fuse: 1 or auto"
+            )
+
+
+def remark_on_fusing(sweep: Sweep) -> list[str]:
+    """Where `resources.fuse` has no effect."""
+    if sweep.resources.fuse in ("auto", 1) or sweep.failures.max_retries > 0:
+        return []
+    return [
+        f"without effect: resources.fuse: {sweep.resources.fuse}, as failures.max_retries is 0: a trial's last attempt is made alone"
+    ]
