@@ -84,14 +84,10 @@ class Population(Protocol):
 
 def val_metrics_of_members(probabilities: np.ndarray, y: np.ndarray) -> list[EpochMetrics]:
     """`val_metrics` (protocol.py) of each of K members: probabilities (K, N, C), y (N,) class indices."""
-    num_members, num_faces, num_classes = probabilities.shape
+    num_faces, num_classes = probabilities.shape[1:]
     picked = np.maximum(probabilities[:, np.arange(num_faces), y], 1e-12)
-    counts = num_classes**2
-    cells: np.ndarray = (
-        np.arange(num_members)[:, None] * counts + y.astype(np.int64) * num_classes + probabilities.argmax(axis=2)
-    )
-    confusions = np.bincount(cells.ravel(), minlength=num_members * counts)
-    of_members = scores(confusions.reshape(num_members, num_classes, num_classes))
+    confusions = np.stack([confusion(y, answers.argmax(axis=1), num_classes) for answers in probabilities])
+    of_members = scores(confusions)
     losses = -np.log(picked).mean(axis=1)
     return [
         {"val_loss": float(loss), **{f"val_{name}": float(of_members[name][member]) for name in SCORES}}
