@@ -20,7 +20,7 @@ from typing import Any, Protocol
 
 import numpy as np
 
-from fersweep.trainables.metrics import SCORES, EpochMetrics, scores
+from fersweep.trainables.metrics import SCORES, EpochMetrics, confusion, scores
 from fersweep.trainables.protocol import TrialFailed
 
 Points = Sequence[tuple[dict[str, Any], int]]

@@ -31,6 +31,8 @@ LSTM: list[dict[str, Any]] = [
 ]  # fmt: skip
 DENSE: list[dict[str, Any]] = [
     {"batch_norm": True, "optimizer": "sgd", "dropout": 0.3, "activation": "gelu"},
+    {"activation": "gelu"},
+    {"activation": "tanh", "batch_norm": True},
     {"optimizer": "rmsprop", "activation": "selu", "clipnorm": 0.5, "label_smoothing": 0.1, "class_weights": 0.5},
 ]
 CPU = torch.device("cpu")
