@@ -142,6 +142,10 @@ class DenseNet:
                 if of.normal is not None:
                     self._through_normalisation(program, blocks, gradients, layer, of.normal, gradient)
             program.product(gradient, of.x.mT, out=gradients[f"{layer}"])
+            if (
+                of.normal is not None
+            ):  # what is added before a mean is subtracted has no gradient but rounding, which Adam
+                program.do(gradients[f"{layer}"][..., self._widths[layer] :].zero_)  # would make whole steps of
             if layer:
                 inputs = self._widths[layer]
                 below = program.buffer(inputs, gradient.shape[-1])
