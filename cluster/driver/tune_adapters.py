@@ -118,7 +118,8 @@ class SearchAdapter(Searcher):
         asked for: a thread that hangs would not hear of it.
         """
         while True:
-            members = self._populations.begin(trial_id)
+            with self._search.journal.together():
+                members = self._populations.begin(trial_id)
             if members or self._search.active or self._stopping.asked or not self._search.remaining:
                 return members
             time.sleep(0.01)
@@ -191,10 +192,11 @@ class SchedulerAdapter(FIFOScheduler):
         """Every report, then who takes the places of those that leave: the worker hears of it before it trains on."""
         population, reports = trial.trial_id, result["reports"]
         left, add = list[int](), list[Assignment]()
-        with self._stopping.on_error():
+        together = self._search.journal.together
+        with self._stopping.on_error(), together():
             left = [report["trial"] for report in reports if self._leaves(report)]
         if not self._stopping.asked:
-            with self._stopping.on_error():
+            with self._stopping.on_error(), together():
                 at_rung = [each["trial"] for each in reports if each["status"] == "running" and each["trial"] in left]
                 left, add = self._populations.exchange(population, left, at_rung, result["room"])
         if self._stopping.asked:  # those that have reported go on from here when the sweep is resumed

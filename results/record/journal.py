@@ -23,7 +23,8 @@ import socket
 import sys
 import time
 from collections import Counter
-from collections.abc import Callable, Hashable, Iterator
+from collections.abc import Callable, Hashable, Iterator, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass, field
 from itertools import islice
 from pathlib import Path
@@ -297,7 +298,7 @@ class Journal:
     """The writer. One driver has it open; opening cuts off a torn last line, every append reaches the disk.
 
     `storage`: a bucket that gets every event before the local file does, and whose events win when it is opened.
-    An append that fails raises OSError and leaves no trace.
+    An append that fails raises OSError and leaves no trace; that of several together leaves none on disk.
     """
 
     def __init__(self, path: Path, storage: Storage | None = None):
@@ -309,25 +310,51 @@ class Journal:
         self.record = read(path)
         self._now = _steady_clock()
         self._file = path.open("ab", buffering=0)
+        self._together: list[Event] | None = None
         self.observers: list[Callable[[Event], None]] = []  # called with each event that is written; must not raise
 
     def append(self, event: str, **fields: Any) -> None:
         """Write one event and fold it into `self.record`. NaN and Inf are written as JSON's usual extensions."""
         entry = {"event": event, "time": self._now(), **fields}
-        line = json.dumps(entry).encode() + b"\n"
+        if self._together is None:
+            self._write([entry])
+        else:
+            self._together.append(entry)
+        self.record.apply(entry)
+        if self._together is None:
+            self._tell([entry])
+
+    @contextmanager
+    def together(self) -> Iterator[None]:
+        """Events of the block are written at its end, all at once: nobody may act on them before. A kill in it leaves none of them,
+        or the first few.
+        """
+        self._together = []
+        try:
+            yield
+        finally:
+            entries, self._together = self._together, None
+            if entries:
+                self._write(entries)
+                self._tell(entries)
+
+    def _write(self, entries: Sequence[Event]) -> None:
+        lines = b"".join(json.dumps(entry).encode() + b"\n" for entry in entries)
         if self._segments:
-            self._segments.append(line)
+            self._segments.append(lines)
         end = self._file.tell()
         try:
-            if self._file.write(line) != len(line):
+            if self._file.write(lines) != len(lines):
                 raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC), str(self.path))
             os.fsync(self._file.fileno())
         except OSError as error:
             self._file.truncate(end)
             raise OSError(error.errno, error.strerror, str(self.path)) from None
-        self.record.apply(entry)
-        for observer in self.observers:
-            observer(entry)
+
+    def _tell(self, entries: Sequence[Event]) -> None:
+        for entry in entries:
+            for observer in self.observers:
+                observer(entry)
 
     def session(self, action: str, **fields: Any) -> None:
         self.append("session", action=action, pid=os.getpid(), host=socket.gethostname(), **fields)
