@@ -1,7 +1,7 @@
 """Several nets of vectors that train at once (trainables/population.py): members of one shape as one stack.
 
-On a CPU a stack has one member, and its members train one after another: see stack.py. What they save is all that a
-framework does for each model anew: a graph that is traced, layers that know nothing of a single step, a report of each.
+Members of other shapes train one after another. What they all save is what a framework does for each model anew: a graph that is
+traced, layers that do not know that there is a single step, an optimizer for each variable.
 """
 
 # Parts of PyTorch have no types.
@@ -27,7 +27,7 @@ from fersweep.trainables.metrics import EpochMetrics
 from fersweep.trainables.population import Member, Points, val_metrics_of_members
 from fersweep.trainables.protocol import TrialFailed, check_finite
 from fersweep.trainables.saved_model import describe_model
-from fersweep.trainables.torch_training.device import open_device
+from fersweep.trainables.torch_training.device import is_out_of_memory, open_device
 from fersweep.trainables.vectors import Preparation, train_statistics
 
 MOST_STACKED = {"cpu": 4, "cuda": 256}  # members of a stack: measured by benchmarks/models/fused.py, on a GPU not yet
@@ -76,14 +76,23 @@ class VectorPopulation:
     def fit(self) -> list[EpochMetrics | TrialFailed]:
         rows: dict[int, EpochMetrics | TrialFailed] = {}
         for stack in self._regrouped():
-            start = time.perf_counter()
-            losses = stack.train_epoch()
-            scores = self._evaluated(stack)
-            seconds = (time.perf_counter() - start) / len(losses)
-            for member, loss, row in zip(stack.members, losses, scores, strict=True):
-                metrics = {"epoch": member.epoch, "train_loss": loss, **row, "epoch_s": seconds}
-                rows[id(member)] = _checked(metrics)
+            try:
+                of_members = self._trained(stack)
+            except RuntimeError as error:
+                if len(stack.members) > 1 or not is_out_of_memory(error):
+                    raise
+                of_members = [TrialFailed(f"out of memory: {str(error).splitlines()[0]}")]
+            rows |= {id(member): row for member, row in zip(stack.members, of_members, strict=True)}
         return [rows[id(member)] for member in self.members]
+
+    def _trained(self, stack: Stack) -> list[EpochMetrics | TrialFailed]:
+        start = time.perf_counter()
+        losses, scores = stack.train_epoch(), self._evaluated(stack)
+        seconds = (time.perf_counter() - start) / len(losses)
+        return [
+            _checked({"epoch": member.epoch, "train_loss": loss, **row, "epoch_s": seconds})
+            for member, loss, row in zip(stack.members, losses, scores, strict=True)
+        ]
 
     def _regrouped(self) -> list[Stack]:
         """The stacks of the present members; those that did not change are kept."""

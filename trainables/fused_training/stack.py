@@ -1,7 +1,7 @@
 """Members of one shape that are trained as one: each operation of a step is done for all of them.
 
-On a CPU a stack of one is the fastest: a small net's numbers then stay in the cache (benchmarks/models/fused.py). On a GPU the
-launch of an operation takes longer than the operation, and the members of a stack share it.
+They share what an operation costs whatever its size: on a GPU its launch takes longer than the operation itself. On a CPU small nets
+gain from a few; with more, their numbers leave the cache (benchmarks/models/fused.py).
 
 Shapes: K members, S steps of an epoch, B faces of a batch, F features, C classes, P numbers of a member's variables.
 """
