@@ -191,7 +191,7 @@ def launch(asked: Sweep, data: str | Path, home: Path, address: str | None = Non
     sweep = sweep.model_copy(update={"fetched": fetch(asked, sweep.older_points)})
     try_model(sweep, arrays)
     with new_sweep(directory) as make:
-        ray_connection.connect(address)
+        ray_connection.connect(address, warm=capacity.warm(asked))
         capacity.check(asked.resources)
         check_nodes(asked.resources, arrays, None if storage.path is None else Path(home))
         sweep = make(*_with_teacher(sweep, arrays, home))
