@@ -13,7 +13,7 @@ import socket
 import sys
 import tempfile
 import threading
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
@@ -99,6 +99,12 @@ def _session() -> Path:
 def is_own() -> bool:
     """Whether this process has started the Ray that it is connected to: its workers have the same environment."""
     return is_connected() and _session() == _own
+
+
+def await_workers(stop: Callable[[], bool]) -> None:
+    """Wait for the workers that were started with a Ray of this process, unless `stop` says not to."""
+    if is_own():
+        start.await_warm(_session(), stop)
 
 
 def _connect(

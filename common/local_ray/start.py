@@ -14,6 +14,7 @@ import json
 import os
 import subprocess
 import sys
+import time
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass
@@ -24,6 +25,8 @@ from fersweep.common.files import write_whole
 from fersweep.common.local_ray import late_agent, warm_up
 
 PORT = 1  # where nobody listens: below 1024 only root may
+NAME = "fersweep_warm_up.json"
+LONGEST_S = 60.0  # for which started workers are waited for
 PORTS = ("METRICS_AGENT_PORT_NAME", "METRICS_EXPORT_PORT_NAME", "DASHBOARD_AGENT_LISTEN_PORT_NAME")
 """Ports of the dashboard's agent: each the name of a file that raylet waits for."""
 
@@ -57,6 +60,7 @@ def lean(warm: Warm | None) -> Iterator[None]:
         options = dict(part.removeprefix("--").partition("=")[::2] for part in command if "=" in part)
         changed = _changed(options, warm)
         told = tell(Path(options["session_dir"]), warm)
+        Path(f"{told}.number").write_text(changed["num_prestart_python_workers"])
         with environment({"RAY_preload_python_modules": warm_up.__name__, warm_up.FILE: str(told)}):
             return start_process([_with(part, changed) for part in command], process_type, *arguments, **more)
 
@@ -102,9 +106,23 @@ def _changed(options: Mapping[str, str], warm: Warm | None) -> dict[str, str]:
 
 def tell(session: Path, warm: Warm | None) -> Path:
     """Tell the workers that start from now on what to import → the file that says so, in Ray's directory."""
-    file = session / "fersweep_warm_up.json"
+    file = session / NAME
     write_whole(file, json.dumps(None if warm is None else [warm.threads, *warm.modules]).encode())
     return file
+
+
+def await_warm(session: Path, stop: Callable[[], bool]) -> None:
+    """Wait for the workers that were started with Ray, unless `stop` says not to: as long as they import, Ray would start
+    another one for each actor that it is asked for.
+    """
+    deadline = time.monotonic() + LONGEST_S
+    file = session / NAME
+    try:
+        number = int(Path(f"{file}.number").read_text())
+    except (OSError, ValueError):
+        return
+    while len(list(session.glob(f"{NAME}{warm_up.READY}*"))) < number and not stop() and time.monotonic() < deadline:
+        time.sleep(0.02)
 
 
 def _with(part: str, changed: Mapping[str, str]) -> str:

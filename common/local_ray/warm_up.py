@@ -10,9 +10,15 @@ import contextlib
 import importlib
 import json
 import os
+import threading
 from pathlib import Path
 
 FILE = "FERSWEEP_WARM_UP"
+READY = ".ready."
+"""In the names of files beside that one, which a worker makes when it has imported what it should."""
+
+
+READY_S = 0.2  # after it, in which the worker begins to wait for work
 
 
 def warm_up(file: str) -> None:
@@ -28,6 +34,14 @@ def warm_up(file: str) -> None:
             del os.environ["OMP_NUM_THREADS"]
 
 
+def _say_so(file: str) -> None:
+    with contextlib.suppress(OSError):
+        Path(file).touch()
+
+
 if FILE in os.environ:
     with contextlib.suppress(Exception):
         warm_up(os.environ[FILE])
+    ready = threading.Timer(READY_S, _say_so, [f"{os.environ[FILE]}{READY}{os.getpid()}"])
+    ready.daemon = True
+    ready.start()
