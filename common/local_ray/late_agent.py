@@ -7,9 +7,16 @@ The second is Ray's runtime-environment agent, whose start takes most of a secon
 environment, nobody asks for it. What is imported here before that is what Python itself starts with, but for sockets.
 """
 
+from __future__ import annotations
+
 import os
 import sys
 import time
+
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    import socket
+    from typing import Any
 
 LOOK_S = 1.0
 
@@ -29,7 +36,7 @@ def main(arguments: list[str]) -> None:
             os.execv(command[0], [command[0], own, "--now", str(listening.fileno()), *command[1:]])
 
 
-def listen(address: str, port_file: str):  # noqa: ANN201 - a socket, which is not imported for the first use
+def listen(address: str, port_file: str) -> socket.socket:
     """A socket on a free port, which is in `port_file` from now on."""
     import socket
 
@@ -41,7 +48,7 @@ def listen(address: str, port_file: str):  # noqa: ANN201 - a socket, which is n
     return listening
 
 
-def is_asked(listening) -> bool:  # noqa: ANN001
+def is_asked(listening: socket.socket) -> bool:
     """Whether somebody has connected, within a while."""
     import select
 
@@ -58,7 +65,12 @@ def become(descriptor: int, command: list[str]) -> None:
     from aiohttp import web
 
     listening, run_app = socket.socket(fileno=descriptor), web.run_app
-    web.run_app = lambda app, sock, **more: (sock.close(), run_app(app, sock=listening, **more))
+
+    def run_here(app: Any, sock: socket.socket, **more: Any) -> None:
+        sock.close()
+        run_app(app, sock=listening, **more)
+
+    web.run_app = run_here
     file = next(index for index, part in enumerate(command) if part.endswith(".py"))
     sys.argv = command[file:]
     sys.path[0] = os.path.dirname(command[file])

@@ -57,7 +57,7 @@ def lean(warm: Warm | None) -> Iterator[None]:
     def start(command: list[str], process_type: str, *arguments: Any, **more: Any) -> Any:
         if process_type != "raylet":
             return start_process(command, process_type, *arguments, **more)
-        options = dict(part.removeprefix("--").partition("=")[::2] for part in command if "=" in part)
+        options = _options(command)
         changed = _changed(options, warm)
         told = tell(Path(options["session_dir"]), warm)
         Path(f"{told}.number").write_text(changed["num_prestart_python_workers"])
@@ -82,6 +82,11 @@ def lean(warm: Warm | None) -> Iterator[None]:
 
 
 def _nothing(_node: Any) -> None: ...
+
+
+def _options(command: list[str]) -> dict[str, str]:
+    parts = [part.removeprefix("--").partition("=") for part in command if "=" in part]
+    return {name: value for name, _, value in parts}
 
 
 def _changed(options: Mapping[str, str], warm: Warm | None) -> dict[str, str]:
