@@ -226,6 +226,7 @@ def test_names_of_ray() -> None:
         ("_common/usage/usage_constants.py", "RAY_USAGE_STATS_ENABLED", "common/ray_connection.py"),
         ("_raylet.so", "RAY_BACKEND_LOG_LEVEL", "common/ray_connection.py"),
         ("core/src/ray/raylet/raylet", "preload_python_modules", "common/local_ray/start.py"),
+        ("core/src/ray/raylet/raylet", "idle_worker_killing_time_threshold_ms", "common/local_ray/start.py"),
         ("_raylet.so", "RAY_AUTH_MODE", "common/ray_connection.py"),
         ("core/src/ray/gcs/gcs_server", "node has died", "cluster/driver/tune_adapters.py"),
         ("core/src/ray/gcs/gcs_server", "node was terminated", "cluster/driver/tune_adapters.py"),

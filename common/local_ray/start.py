@@ -26,6 +26,9 @@ from fersweep.common.local_ray import late_agent, warm_up
 
 PORT = 1  # where nobody listens: below 1024 only root may
 NAME = "fersweep_warm_up.json"
+IDLE_MS = (
+    60_000  # Ray ends idle workers after a second where all CPUs are reserved, as they are for trials about to begin
+)
 LONGEST_S = 60.0  # for which started workers are waited for
 PORTS = ("METRICS_AGENT_PORT_NAME", "METRICS_EXPORT_PORT_NAME", "DASHBOARD_AGENT_LISTEN_PORT_NAME")
 """Ports of the dashboard's agent: each the name of a file that raylet waits for."""
@@ -61,7 +64,12 @@ def lean(warm: Warm | None) -> Iterator[None]:
         changed = _changed(options, warm)
         told = tell(Path(options["session_dir"]), warm)
         Path(f"{told}.number").write_text(changed["num_prestart_python_workers"])
-        with environment({"RAY_preload_python_modules": warm_up.__name__, warm_up.FILE: str(told)}):
+        variables = {
+            "RAY_preload_python_modules": warm_up.__name__,
+            "RAY_idle_worker_killing_time_threshold_ms": str(IDLE_MS),
+            warm_up.FILE: str(told),
+        }
+        with environment(variables):
             return start_process([_with(part, changed) for part in command], process_type, *arguments, **more)
 
     def without_server(node: Any, **_: Any) -> None:
