@@ -13,9 +13,11 @@ import time
 from collections.abc import Mapping, Sequence
 from typing import Any, NamedTuple
 
+from fersweep import trainables
 from fersweep.common.errors import InputError, hint
+from fersweep.common.local_ray.start import Warm
 from fersweep.search_spaces.sweep_file.consistency import refuse_amounts
-from fersweep.search_spaces.sweep_file.schema import Resources
+from fersweep.search_spaces.sweep_file.schema import Resources, Sweep
 
 UNITS = 10_000  # Ray's smallest amount is 1 / UNITS
 MANY = 10**6
@@ -48,6 +50,13 @@ def places_on(node: Mapping[str, float], resources: Resources) -> int:
     if not resources.gpus:
         return by_cpus
     return min(by_cpus, int(node.get("GPU", 0)) * (UNITS // _units(resources.gpus)))
+
+
+def warm(sweep: Sweep) -> Warm:
+    """The workers that a sweep will want on a machine of its own at once, and what its trials import."""
+    trials, resources = sweep.search.num_trials, sweep.resources
+    modules = ("fersweep.cluster.worker.actor", *trainables.loads(sweep.trainable))
+    return Warm(lambda node: min(places_on(node, resources), trials), modules, max(int(resources.cpus), 1))
 
 
 def _units(amount: float) -> int:

@@ -25,7 +25,7 @@ from fersweep.cluster.samplers.sampler import check_custom
 from fersweep.cluster.schedulers.wilcoxon import check_folds
 from fersweep.cluster.search.fusing import most_fused
 from fersweep.cluster.search.older_sweeps import best_points, history
-from fersweep.common import ray_connection
+from fersweep.common import ray_address, ray_connection
 from fersweep.common.display.as_json import AsJson
 from fersweep.common.errors import InputError
 from fersweep.common.files import check_name, check_writable
@@ -192,7 +192,7 @@ def launch(asked: Sweep, data: str | Path, home: Path, address: str | None = Non
     sweep = sweep.model_copy(update={"fetched": fetch(asked, sweep.older_points)})
     try_model(sweep, arrays)
     with new_sweep(directory) as make:
-        ray_connection.connect(address)
+        ray_connection.connect(address, warm=capacity.warm(asked))
         capacity.check(asked.resources)
         check_nodes(asked.resources, arrays, None if storage.path is None else Path(home))
         sweep = make(*_with_teacher(sweep, arrays, home))
@@ -268,6 +268,15 @@ def check_quickly(asked: Sweep, data: str | Path, home: Path) -> None:
     check_custom(asked)
     Task(data, asked.task)
     _check_following(asked, data)
+
+
+def start_ray(asked: Sweep, data: str | Path, home: Path, address: str | None) -> None:
+    """Start Ray on this machine, if the sweep is to run here, after what can be checked at once: its workers import what they
+    need while `launch` reads the data. InputError as of `check_quickly`.
+    """
+    if ray_address.resolve(address) is None:
+        check_quickly(asked, data, home)
+        ray_connection.connect(address, warm=capacity.warm(asked))
 
 
 def _refuse_existing(sweep: Sweep, home: Path) -> Path:

@@ -134,7 +134,7 @@ def resume(
         sweep = sweep.model_copy(update={"fetched": fetch(asked, sweep.older_points, sweep.fetched)})
         if asked.trainable != recorded.sweep.asked.trainable:  # its code has changed
             try_model(sweep, arrays)
-        ray_connection.connect(address)
+        ray_connection.connect(address, warm=capacity.warm(asked))
         capacity.check(asked.resources)
         check_nodes(asked.resources, arrays, None if storage.path is None else directory.parent.parent)
         for line in filter(None, (*_remarks(recorded), _still_spent(recorded, asked))):

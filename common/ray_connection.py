@@ -13,7 +13,7 @@ import socket
 import sys
 import tempfile
 import threading
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
@@ -21,11 +21,13 @@ from typing import Any
 from fersweep.common import ray_address
 from fersweep.common.display import terminal
 from fersweep.common.errors import InputError
+from fersweep.common.local_ray import start
 from fersweep.common.processes import python_path, silent_stderr, usable_home
 from fersweep.common.ray_address import Address
 from fersweep.common.shipped_code import shipped
 
 OBJECT_STORE_BYTES = 512 * 2**20
+_own: Path | None = None  # directory of the Ray that this process has started
 _in_use = threading.RLock()  # by the thread that is in `left_as_found`
 
 
@@ -53,24 +55,31 @@ def joining(address: Address) -> Iterator[None]:
         raise InputError(f"{address.named}: this process cannot join the Ray cluster there: {reason}") from None
 
 
-def connect(address: str | None, num_cpus: int | None = None, object_store_bytes: int | None = None) -> None:
+def connect(
+    address: str | None,
+    num_cpus: int | None = None,
+    object_store_bytes: int | None = None,
+    warm: start.Warm | None = None,
+) -> None:
     """Join the Ray cluster at `address` (ray_address.resolve), or start Ray here; an earlier connection of this process is kept.
 
-    num_cpus, object_store_bytes: of Ray on this machine; None: what Ray takes. Workers of a cluster get our code with
-    their runtime environment; those of this machine find it where this process does. InputError if no cluster answers.
+    num_cpus, object_store_bytes, warm: of Ray on this machine; None: what Ray takes, and no worker before it is wanted.
+    Workers of a cluster get our code with their runtime environment; those of this machine have this process's
+    environment. InputError if no cluster answers.
     """
     usable_home()  # Ray keeps a token there
     os.environ.setdefault("RAY_ACCEL_ENV_VAR_OVERRIDE_ON_ZERO", "0")
     os.environ.setdefault("RAY_BACKEND_LOG_LEVEL", "fatal")  # its C++ side warns about Ray's own libraries
     os.environ.setdefault("RAY_USAGE_STATS_ENABLED", "0")
-    os.environ.setdefault("RAY_prestart_worker_first_driver", "0")  # they lack our runtime_env: no trial could use them
     os.environ["RAY_ENABLE_UV_RUN_RUNTIME_ENV"] = "0"  # below `uv run` Ray would upload the working directory
     with terminal.deferred():  # an exception in the middle of Ray's start ends in a segmentation fault
         import ray
 
         if not ray.is_initialized():
             atexit.register(_end_at_once_when_interrupted)  # before Ray's own, which ends Ray
-            _connect(ray_address.resolve(address), num_cpus, object_store_bytes)
+            _connect(ray_address.resolve(address), num_cpus, object_store_bytes, warm)
+        elif is_own():
+            start.tell(_session(), warm)
 
 
 def _end_at_once_when_interrupted() -> None:
@@ -79,7 +88,29 @@ def _end_at_once_when_interrupted() -> None:
         signal.signal(signal.SIGINT, terminal.end_at_once)
 
 
-def _connect(cluster: Address | None, num_cpus: int | None, object_store_bytes: int | None) -> None:
+def _session() -> Path:
+    """Ray's directory of this session."""
+    from ray._private import worker
+
+    node: Any = worker._global_node
+    return Path(node.get_session_dir_path())
+
+
+def is_own() -> bool:
+    """Whether this process has started the Ray that it is connected to: its workers have the same environment."""
+    return is_connected() and _session() == _own
+
+
+def await_workers(stop: Callable[[], bool]) -> None:
+    """Wait for the workers that were started with a Ray of this process, unless `stop` says not to."""
+    if is_own():
+        start.await_warm(_session(), stop)
+
+
+def _connect(
+    cluster: Address | None, num_cpus: int | None, object_store_bytes: int | None, warm: start.Warm | None
+) -> None:
+    global _own
     import ray
 
     variables = {"TF_CPP_MIN_LOG_LEVEL": "3", "GLOG_minloglevel": "3"}
@@ -90,7 +121,8 @@ def _connect(cluster: Address | None, num_cpus: int | None, object_store_bytes: 
             os.environ.get("RAY_AUTH_MODE", "token") == "token"
         ):  # else anybody on this machine could run code as this user
             ray_address.keep_token()
-        with starting(), silent_stderr(), _no_idle_monitors(), _loopback_as_it_is():
+        variables["PYTHONPATH"] = python_path()
+        with starting(), silent_stderr(), start.lean(warm), _loopback_as_it_is(), start.environment(variables):
             ray.init(
                 address="local",  # not one that happens to run here
                 num_cpus=num_cpus,
@@ -98,8 +130,8 @@ def _connect(cluster: Address | None, num_cpus: int | None, object_store_bytes: 
                 include_dashboard=False,
                 log_to_driver=False,
                 logging_level=logging.CRITICAL,
-                runtime_env={"env_vars": {**variables, "PYTHONPATH": python_path()}},
             )
+        _own = _session()
         return
     if ray_address.check(cluster):
         from ray._raylet import Config  # pyright: ignore[reportAttributeAccessIssue]
@@ -110,31 +142,6 @@ def _connect(cluster: Address | None, num_cpus: int | None, object_store_bytes: 
     runtime_env = {"env_vars": variables, "py_modules": shipped()}
     with joining(cluster), silent_stderr(), _loopback_as_it_is():
         ray.init(address=cluster.where, log_to_driver=False, logging_level=logging.CRITICAL, runtime_env=runtime_env)
-
-
-@contextmanager
-def _no_idle_monitors() -> Iterator[None]:
-    """A Ray that is started in the block does without its log monitor (no driver prints what workers write), without its
-    autoscaler (this machine is all there is) and without what its dashboard is made of: seconds of CPU time in all.
-    """
-    from ray._private import utils
-    from ray._private.node import Node
-
-    def not_started(_node: Node) -> None: ...
-
-    names = [name for name in ("start_log_monitor", "start_monitor") if hasattr(Node, name)]  # private: may go
-    originals = {name: getattr(Node, name) for name in names}
-    for name in names:
-        setattr(Node, name, not_started)
-    dashboard: Any = utils
-    complete = dashboard.get_dashboard_dependency_error
-    dashboard.get_dashboard_dependency_error = lambda: ImportError("not wanted")  # as without ray[default]
-    try:
-        yield
-    finally:
-        dashboard.get_dashboard_dependency_error = complete
-        for name, original in originals.items():
-            setattr(Node, name, original)
 
 
 @contextmanager

@@ -13,6 +13,7 @@ from typing import Any
 import pytest
 
 from fersweep.cluster.samplers.registry import GOOD, good
+from fersweep.common.local_ray.start import PORTS
 from fersweep.results.record.recorded_sweep import load_sweep
 from fersweep.search_spaces.sweep_file.sections.samplers import Tpe
 from tests.sweeps import write_sweep
@@ -162,12 +163,28 @@ def test_what_ray_starts_its_monitors_with() -> None:
     from ray._private.node import Node
 
     started = [*names(Node.start_head_processes), *names(Node.start_ray_processes)]
-    for name in ("start_log_monitor", "start_monitor"):
-        check(hasattr(Node, name) and name in started, "ray", "common/ray_connection.py", f"Node.{name}")
+    from ray import _raylet
     from ray._private import services
 
-    asked = "get_dashboard_dependency_error" in names(services.start_raylet)
-    check(asked, "ray", "common/ray_connection.py", "utils.get_dashboard_dependency_error, which start_raylet asks,")
+    file = "common/local_ray/start.py"
+    for name in ("start_log_monitor", "start_monitor", "start_api_server"):
+        check(hasattr(Node, name) and name in started, "ray", file, f"Node.{name}")
+    check("_webui_url" in names(Node.start_api_server), "ray", file, "Node._webui_url")
+    called = names(services.start_raylet)
+    check("start_ray_process" in called, "ray", file, "services.start_ray_process, which start_raylet calls,")
+    parts = " ".join(constants(services.start_raylet))
+    for option in (
+        "session_dir",
+        "node_id",
+        "node_ip_address",
+        "static_resource_list",
+        "num_prestart_python_workers",
+        "dashboard_agent_command",
+        "runtime_env_agent_command",
+    ):
+        check(f"--{option}=" in parts, "ray", file, f"raylet's option --{option}")
+    for name in ("persist_port", "get_port_filename", "RUNTIME_ENV_AGENT_PORT_NAME", *PORTS):
+        check(hasattr(_raylet, name), "ray", file, f"_raylet.{name}")
     for function in (services.get_node_ip_address, services.resolve_ip_for_localhost):
         asked = {"ENABLE_RAY_CLUSTER", "get_node_ip_address"} & set(names(function))
         check(
@@ -208,7 +225,8 @@ def test_names_of_ray() -> None:
         ("_private/accelerators/__init__.py", "RAY_ACCEL_ENV_VAR_OVERRIDE_ON_ZERO", "common/ray_connection.py"),
         ("_common/usage/usage_constants.py", "RAY_USAGE_STATS_ENABLED", "common/ray_connection.py"),
         ("_raylet.so", "RAY_BACKEND_LOG_LEVEL", "common/ray_connection.py"),
-        ("core/src/ray/raylet/raylet", "prestart_worker_first_driver", "common/ray_connection.py"),
+        ("core/src/ray/raylet/raylet", "preload_python_modules", "common/local_ray/start.py"),
+        ("core/src/ray/raylet/raylet", "idle_worker_killing_time_threshold_ms", "common/local_ray/start.py"),
         ("_raylet.so", "RAY_AUTH_MODE", "common/ray_connection.py"),
         ("core/src/ray/gcs/gcs_server", "node has died", "cluster/driver/tune_adapters.py"),
         ("core/src/ray/gcs/gcs_server", "node was terminated", "cluster/driver/tune_adapters.py"),

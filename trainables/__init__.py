@@ -38,6 +38,14 @@ def framework(name: str) -> str:
     return load(name).FRAMEWORK
 
 
+LOADS = {"tensorflow": ("fersweep.trainables.keras_training.loaded",), "torch": ("torch",), "numpy": ()}
+
+
+def loads(name: str) -> tuple[str, ...]:
+    """The modules whose import loads the framework of the trainable `name`. Raises ValueError."""
+    return LOADS[framework(name)]
+
+
 def requirements(name: str) -> list[str]:
     """The installed distributions that the files of a trainable of somebody's own import."""
     from fersweep.trainables import own

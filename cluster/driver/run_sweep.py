@@ -219,6 +219,7 @@ def _run_tune(
     )
     from fersweep.cluster.worker.actor import TrialActor
 
+    ray_connection.await_workers(lambda: stopping.asked)
     sweep = search.sweep
     recorded = read_sweep_json(directory)
     settings = trial_settings(sweep, directory, storage, recorded.sweep_id, recorded.fetched, most)

@@ -33,6 +33,7 @@ from fersweep.cluster.driver.worker_log import last_words
 from fersweep.cluster.search.assignment import Assignment
 from fersweep.cluster.search.populations import Populations
 from fersweep.cluster.worker.actor import hang_file
+from fersweep.common import ray_connection
 from fersweep.results.record.journal import trial_name
 
 DIED = "its process died"
@@ -84,10 +85,14 @@ def keys_stay_here() -> Iterator[None]:
     if not isinstance(given, set):
         raise RuntimeError(f"Ray {ray.__version__}: {class_cache.__name__} has no set that {__name__} patches")
     class_cache.ENV_VARS_TO_PROPAGATE = {name for name in given if not name.startswith("AWS_")}
+    always: dict[str, str] = class_cache.DEFAULT_ENV_VARS
+    if ray_connection.is_own():  # its workers have them already, and none needs a runtime environment
+        class_cache.ENV_VARS_TO_PROPAGATE = set()
+        class_cache.DEFAULT_ENV_VARS = {}
     try:
         yield
     finally:
-        class_cache.ENV_VARS_TO_PROPAGATE = given
+        class_cache.ENV_VARS_TO_PROPAGATE, class_cache.DEFAULT_ENV_VARS = given, always
 
 
 class SearchAdapter(Searcher):

@@ -129,13 +129,21 @@ def launched(
 ) -> Iterator[Outcome]:
     """How the sweep ended, then how the one that follows it ended; as `launch`, an outcome at a time."""
     from fersweep.cluster.follow_up import go_on
-    from fersweep.cluster.launch import launch as run
+    from fersweep.cluster.launch import launch as new
+    from fersweep.cluster.launch import start_ray
     from fersweep.cluster.launch_or_resume import launch_or_resume
 
     quiet_process()
     sweep, place, where = *_asked(recipe, data, home, **options), home_of(home)
+
+    def run() -> Outcome:
+        if resume:
+            return launch_or_resume(sweep, place, where, address)
+        start_ray(sweep, place, where, address)
+        return new(sweep, place, where, address)
+
     yield from _on_ray(
-        lambda: (launch_or_resume if resume else run)(sweep, place, where, address),
+        run,
         lambda first, following: go_on(first, following, address),
         address,
     )

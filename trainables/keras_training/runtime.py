@@ -18,33 +18,39 @@ from fersweep.trainables import gpu_share
 
 
 def import_keras() -> tuple[Any, Any]:
-    """(tensorflow, keras), with one thread for each CPU of the trial (OMP_NUM_THREADS, which Ray sets).
-
-    Keras imports scikit-learn and Matplotlib if they are installed, which takes a quarter of its import and is not used
-    here: they are hidden from it while it is imported.
-    """
-    if "tensorflow" not in sys.modules:
-        share_process()
-        os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "3")
-        hidden = [name for name in ("sklearn", "matplotlib") if name not in sys.modules]
-        sys.modules.update(dict.fromkeys(hidden))  # type: ignore[arg-type]
-        try:
-            with silent_stderr():
-                import tensorflow as tf
-
-            with silent_stderr():
-                import keras
-
-                _ = keras.layers
-        finally:
-            for name in hidden:
-                del sys.modules[name]
+    """(tensorflow, keras), with one thread for each CPU of the trial (OMP_NUM_THREADS, which Ray sets)."""
+    load_keras()
     import keras
     import tensorflow as tf
 
     _set_up()
     _limit_gpus()
     return tf, keras
+
+
+def load_keras() -> None:
+    """Import both, unless somebody has; nothing is set, and no GPU is looked for.
+
+    Keras imports scikit-learn and Matplotlib if they are installed, which takes a quarter of its import and is not used
+    here: they are hidden from it while it is imported.
+    """
+    if "tensorflow" in sys.modules:
+        return
+    share_process()
+    os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "3")
+    hidden = [name for name in ("sklearn", "matplotlib") if name not in sys.modules]
+    sys.modules.update(dict.fromkeys(hidden))  # type: ignore[arg-type]
+    try:
+        with silent_stderr():
+            import tensorflow  # noqa: F401
+
+        with silent_stderr():
+            import keras
+
+            _ = keras.layers
+    finally:
+        for name in hidden:
+            del sys.modules[name]
 
 
 def share_process() -> None:

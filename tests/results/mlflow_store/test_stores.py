@@ -62,3 +62,14 @@ def test_recorders_on_postgresql(tmp_path: Path, tiny_dataset: Path, arrays: Tas
         finally:
             server.kill()
     assert not (tmp_path / "mlflow.db").exists()
+
+
+def test_the_tables_that_a_store_begins_with_are_those_of_mlflow() -> None:
+    from mlflow_tables import tables
+
+    from fersweep.results.mlflow_store.connection import TABLES
+
+    ours, theirs = (  # the order of indices and constraints varies
+        sorted(line.strip(" ,\t") for line in text.splitlines()) for text in (TABLES.read_text(), tables())
+    )
+    assert ours == theirs, "run docs/generate/mlflow_tables.py"

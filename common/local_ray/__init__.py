@@ -1,0 +1,1 @@
+"""Ray on this machine, started for a sweep with what the sweep uses."""

@@ -1,0 +1,158 @@
+"""What a Ray that is started here does without, and which of its worker processes are started at once.
+
+Ray starts half a dozen processes of Python beside its workers: a log monitor, an autoscaler, its dashboard's server, and two
+agents, for which it waits. No sweep on one machine uses any: they took four of the five seconds of Ray's start, and three
+seconds of CPU time (docs/explanation/measurements.md). All of it is by private names of Ray, under tests/test_private_names.py.
+"""
+
+# Parts of Ray have no types.
+# pyright: reportUnknownMemberType=false, reportUnknownVariableType=false
+
+from __future__ import annotations
+
+import json
+import os
+import subprocess
+import sys
+import time
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import contextmanager
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from fersweep.common.files import write_whole
+from fersweep.common.local_ray import late_agent, warm_up
+
+PORT = 1  # where nobody listens: below 1024 only root may
+NAME = "fersweep_warm_up.json"
+IDLE_MS = (
+    60_000  # Ray ends idle workers after a second where all CPUs are reserved, as they are for trials about to begin
+)
+LONGEST_S = 60.0  # for which started workers are waited for
+PORTS = ("METRICS_AGENT_PORT_NAME", "METRICS_EXPORT_PORT_NAME", "DASHBOARD_AGENT_LISTEN_PORT_NAME")
+"""Ports of the dashboard's agent: each the name of a file that raylet waits for."""
+
+
+@dataclass(frozen=True)
+class Warm:
+    """Workers that are to be started with Ray, and what they import before anybody asks for them.
+
+    Attributes:
+        number: how many, of Ray's resources of this machine, e.g. {"CPU": 2, "GPU": 1}.
+        modules: what they import, one after another.
+        threads: OMP_NUM_THREADS meanwhile: libraries read it when they are loaded.
+    """
+
+    number: Callable[[Mapping[str, float]], int]
+    modules: tuple[str, ...]
+    threads: int
+
+
+@contextmanager
+def lean(warm: Warm | None) -> Iterator[None]:
+    """A Ray that is started in the block starts no process that a sweep does without."""
+    from ray._private import services
+    from ray._private.node import Node
+
+    start_process = services.start_ray_process
+
+    def start(command: list[str], process_type: str, *arguments: Any, **more: Any) -> Any:
+        if process_type != "raylet":
+            return start_process(command, process_type, *arguments, **more)
+        options = _options(command)
+        changed = _changed(options, warm)
+        told = tell(Path(options["session_dir"]), warm)
+        Path(f"{told}.number").write_text(changed["num_prestart_python_workers"])
+        variables = {
+            "RAY_preload_python_modules": warm_up.__name__,
+            "RAY_idle_worker_killing_time_threshold_ms": str(IDLE_MS),
+            warm_up.FILE: str(told),
+        }
+        with environment(variables):
+            return start_process([_with(part, changed) for part in command], process_type, *arguments, **more)
+
+    def without_server(node: Any, **_: Any) -> None:
+        node._webui_url = ""
+
+    patched: dict[str, Any] = {"start_log_monitor": _nothing, "start_monitor": _nothing}
+    patched["start_api_server"] = without_server
+    originals = {name: getattr(Node, name) for name in patched}
+    for name, function in patched.items():
+        setattr(Node, name, function)
+    services.start_ray_process = start
+    try:
+        yield
+    finally:
+        services.start_ray_process = start_process
+        for name, original in originals.items():
+            setattr(Node, name, original)
+
+
+def _nothing(_node: Any) -> None: ...
+
+
+def _options(command: list[str]) -> dict[str, str]:
+    parts = [part.removeprefix("--").partition("=") for part in command if "=" in part]
+    return {name: value for name, _, value in parts}
+
+
+def _changed(options: Mapping[str, str], warm: Warm | None) -> dict[str, str]:
+    """Options of raylet: in place of its agents, processes that do nothing until they are wanted."""
+    from ray import _raylet
+
+    names: Any = _raylet
+    session, node = options["session_dir"], options["node_id"]
+    for name in PORTS:
+        names.persist_port(session, node, getattr(names, name), PORT)
+    port_file = Path(session, names.get_port_filename(node, names.RUNTIME_ENV_AGENT_PORT_NAME))
+    late = [sys.executable, "-I", "-S", late_agent.__file__]
+    asked = subprocess.list2cmdline([*late, options["node_ip_address"], str(port_file)])
+    resources = options["static_resource_list"].split(",")
+    amounts = dict(zip(resources[::2], map(float, resources[1::2]), strict=True))
+    return {
+        "dashboard_agent_command": subprocess.list2cmdline(late),
+        "runtime_env_agent_command": f"{asked} {options['runtime_env_agent_command']}",
+        "num_prestart_python_workers": str(warm.number(amounts) if warm else 0),
+    }
+
+
+def tell(session: Path, warm: Warm | None) -> Path:
+    """Tell the workers that start from now on what to import → the file that says so, in Ray's directory."""
+    file = session / NAME
+    write_whole(file, json.dumps(None if warm is None else [warm.threads, *warm.modules]).encode())
+    return file
+
+
+def await_warm(session: Path, stop: Callable[[], bool]) -> None:
+    """Wait for the workers that were started with Ray, unless `stop` says not to: as long as they import, Ray would start
+    another one for each actor that it is asked for.
+    """
+    deadline = time.monotonic() + LONGEST_S
+    file = session / NAME
+    try:
+        number = int(Path(f"{file}.number").read_text())
+    except (OSError, ValueError):
+        return
+    while len(list(session.glob(f"{NAME}{warm_up.READY}*"))) < number and not stop() and time.monotonic() < deadline:
+        time.sleep(0.02)
+
+
+def _with(part: str, changed: Mapping[str, str]) -> str:
+    name = part.removeprefix("--").partition("=")[0]
+    return f"--{name}={changed[name]}" if name in changed else part
+
+
+@contextmanager
+def environment(variables: Mapping[str, str]) -> Iterator[None]:
+    """A process that is started in the block has these variables, too, and those that it starts itself."""
+    before = {name: os.environ.get(name) for name in variables}
+    os.environ.update(variables)
+    try:
+        yield
+    finally:
+        for name, value in before.items():
+            if value is None:
+                del os.environ[name]
+            else:
+                os.environ[name] = value
