@@ -145,11 +145,19 @@ class KnownTrials:
 
     def _as_optunas(self, number: int, before: tuple[Any, FrozenTrial] | None) -> tuple[Any, FrozenTrial]:
         trial = self._trials[number]
-        version = trial.state, trial.ended_at, trial.ends, self._written.get(number, 0)
+        reported = trial.num_epochs if self._judges(trial) else 0
+        version = trial.state, trial.ended_at, trial.ends, reported, self._written.get(number, 0)
         return before if before and before[0] == version else (version, self._freeze(trial))
 
+    def _judges(self, trial: TrialRecord) -> bool:
+        """Whether a running trial is shown as if it had been stopped now."""
+        asked = self._shown.judge_running and len(self.goal.directions) == 1
+        return asked and trial.state == "running" and trial.num_epochs > 0
+
     def _freeze(self, trial: TrialRecord) -> FrozenTrial:
-        if trial.state == "running":  # what it has reached so far is nothing to any sampler
+        if self._judges(trial):
+            trial = replace(trial, state="stopped")
+        elif trial.state == "running":  # what it has reached so far is nothing to other samplers
             trial = replace(trial, epochs=Epochs())
         made = frozen(trial, self.goal, self._judges_stopped, self._shown.curves and len(self.goal.directions) == 1)
         kept = self._attrs.get(trial.number, {})

@@ -52,6 +52,7 @@ class Tpe(SamplerOptions):
     multivariate: bool = True
     group: bool = True
     constant_liar: bool = True
+    consider_running_trials: bool = False
     n_startup_trials: int = Field(10, ge=0)
     n_ei_candidates: Count = 24
     gamma: Count | Share = 0.1
