@@ -46,7 +46,12 @@ class Searching(Protocol):
 
 
 def sweep_of(
-    task: Task, seed: int, sampler: str = "tpe", scheduler: str = "asha", search: dict[str, Any] | None = None, **stop: Any
+    task: Task,
+    seed: int,
+    sampler: str = "tpe",
+    scheduler: str = "asha",
+    search: dict[str, Any] | None = None,
+    **stop: Any,
 ) -> Sweep:
     """`search`, `stop`: what differs from the rest of this file in those parts of the sweep file."""
     content: dict[str, Any] = {

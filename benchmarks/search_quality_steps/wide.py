@@ -70,7 +70,12 @@ def true_score(hparams: dict[str, Any], epoch: int) -> float:
     wanted_units = 8.0 - 0.7 * np.arange(len(units))
     wanted_dropout = 0.1 + 0.06 * np.maximum(units - 6, 0)
     rate = math.log10(hparams["learning_rate"]) - math.log10(1 - (hparams.get("momentum") or 0.0))
-    off = rate - BEST_LOG_RATE[hparams["optimizer"]] + 0.12 * (len(units) - 1) - 0.3 * math.log10(hparams["batch_size"] / 64)
+    off = (
+        rate
+        - BEST_LOG_RATE[hparams["optimizer"]]
+        + 0.12 * (len(units) - 1)
+        - 0.3 * math.log10(hparams["batch_size"] / 64)
+    )
     decay = hparams.get("weight_decay")
     top = (
         0.75
