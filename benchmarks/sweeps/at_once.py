@@ -36,7 +36,7 @@ os.environ["FERSWEEP_TRAINABLES"] = f"{MODULES}.surface {MODULES}.wide"
 from benchmarks.search_quality_steps.tasks import Surface, Table, Task, Wide  # noqa: E402
 from benchmarks.sweeps.at_once_steps.fused import Seconds, Step, Variant, simulate  # noqa: E402
 from benchmarks.sweeps.at_once_steps.picture import plot  # noqa: E402
-from benchmarks.sweeps.at_once_steps.tables import KEY, by_number, by_variant  # noqa: E402
+from benchmarks.sweeps.at_once_steps.tables import KEY, by_variant, speed, summary  # noqa: E402
 
 TASKS: dict[str, type[Task]] = {"surface": Surface, "wide": Wide, "table": Table}
 AS_SHIPPED, RANDOM, BEFORE = "tpe, asha", "random, asha", "running trials do not count"
@@ -104,12 +104,13 @@ def main() -> None:
         rows = pd.concat([rows, *found] if len(rows) else found)
         if options.out:
             rows.to_parquet(options.out)
+    print(f"{AS_SHIPPED}: from K = 1, same trials\n\n{summary(rows, AS_SHIPPED, 'ended')}")
+    print(f"from K = 1, same seconds\n\n{summary(rows, AS_SHIPPED, 'seconds')}")
+    print(f"times as fast as K = 1, epochs of K = 1's\n\n{speed(rows, AS_SHIPPED)}")
     for (task, num_trials), mine in rows.groupby(["task", "num_trials"], sort=False):
-        print(f"## {task}, {num_trials} trials\n\n{by_variant(mine, AS_SHIPPED)}")
-        for variant in dict.fromkeys(mine["variant"]):
-            print(by_number(mine, variant))
+        print(f"{task}, {num_trials} trials\n\n{by_variant(mine, AS_SHIPPED)}")
     if options.plot:
-        plot(rows, options.plot, options.plotted, AS_SHIPPED, {BEFORE: BEFORE, RANDOM: "random"})
+        plot(rows, options.plot, options.plotted, AS_SHIPPED, {BEFORE: BEFORE})
 
 
 if __name__ == "__main__":

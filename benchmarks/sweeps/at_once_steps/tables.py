@@ -45,30 +45,59 @@ def cell(difference: pd.Series) -> str:
     return text if low > 0 or high < 0 else f"*{text}*"
 
 
-def by_number(rows: pd.DataFrame, variant: str) -> str:
-    """Of one task and budget: a row for each K."""
-    mine = rows[rows["variant"] == variant]
-    best, seconds, epochs = (ends_of(mine, column).droplevel("variant") for column in ("best", "seconds", "epochs"))
-    if 1 not in best.index:
-        return ""
-    one = dict(iter(mine[mine["at_once"] == 1].groupby("seed")))
+def summary(rows: pd.DataFrame, variant: str, clock: str) -> str:
+    """A row a task and budget, K across: the difference from K = 1 of the same seeds when the search of K at once has ended; `ended`:
+    from K = 1 when it has ended, too, `seconds`: from K = 1 at that second.
+    """
+    rows = rows[rows["variant"] == variant]
+    numbers = sorted(set(rows["at_once"]) - {1})
+    lines = ["| task, trials | seeds | " + " | ".join(f"K = {number}" for number in numbers) + " |"]
+    lines.append("|---" * (len(numbers) + 2) + "|")
+    for (task, num_trials), mine in rows.groupby(["task", "num_trials"], sort=False):
+        best = ends_of(mine).droplevel("variant")
+        if 1 not in best.index or len(best) == 1:
+            continue
+        cells = [cell(_from_one(mine, best, number, clock)) if number in best.index else "" for number in numbers]
+        seeds = best.drop(1).notna().sum(axis=1)
+        num_seeds = f"{seeds.min()}" if seeds.min() == seeds.max() else f"{seeds.min()}–{seeds.max()}"
+        lines.append(f"| {task}, {num_trials} | {num_seeds} | " + " | ".join(cells) + " |")
+    return "\n".join([*lines, ""])
+
+
+def _from_one(rows: pd.DataFrame, best: pd.DataFrame, number: int, clock: str) -> pd.Series:
+    """rows: of one task, budget and variant. By seed."""
+    both = best.loc[[1, number]].dropna(axis=1)
+    if clock == "ended":
+        return both.loc[number] - both.loc[1]
+    seconds = ends_of(rows, "seconds").droplevel("variant").loc[number]
+    one = dict(iter(rows[rows["at_once"] == 1].groupby("seed")))
+    then = {seed: course(one[seed], "seconds", np.array([seconds[seed]]))[0, 0] for seed in both.columns}
+    return both.loc[number] - pd.Series(then)
+
+
+def speed(rows: pd.DataFrame, variant: str) -> str:
+    """A row a task and budget, K across: how many times as fast the search is over as with K = 1, and its epochs over K = 1's."""
+    rows = rows[rows["variant"] == variant]
+    numbers = sorted(set(rows["at_once"]) - {1})
     lines = [
-        "| K | best | against K = 1, same trials | epochs, of K = 1's | times as fast | against K = 1, same seconds |",
-        "|---" * 6 + "|",
-        f"| 1 | {best.loc[1].mean():.4f} | | | | |",
+        "| task, trials | " + " | ".join(f"K = {number}" for number in numbers) + " |",
+        "|---" * (len(numbers) + 1) + "|",
     ]
-    for at_once in best.index.drop(1):
-        both = best.loc[[1, at_once]].dropna(axis=1).columns
-        then = {seed: course(one[seed], "seconds", seconds.loc[[at_once], seed].to_numpy())[0, 0] for seed in both}
-        cells = [
-            f"{best.loc[at_once].mean():.4f}",
-            cell(best.loc[at_once] - best.loc[1]),
-            f"{epochs.loc[at_once, both].sum() / epochs.loc[1, both].sum():.2f}",
-            f"{seconds.loc[1, both].sum() / seconds.loc[at_once, both].sum():.1f}",
-            cell(best.loc[at_once] - pd.Series(then)),
-        ]
-        lines.append(f"| {at_once} | " + " | ".join(cells) + " |")
-    return "\n".join([f"{variant}, {best.shape[1]} seeds", "", *lines, ""])
+    for (task, num_trials), mine in rows.groupby(["task", "num_trials"], sort=False):
+        seconds, epochs = (ends_of(mine, column).droplevel("variant") for column in ("seconds", "epochs"))
+        if 1 not in seconds.index or len(seconds) == 1:
+            continue
+        cells: list[str] = []
+        for number in numbers:
+            if number not in seconds.index:
+                cells.append("")
+                continue
+            (one, these), (of_one, of_these) = (
+                each.loc[[1, number]].dropna(axis=1).sum(axis=1) for each in (seconds, epochs)
+            )
+            cells.append(f"{one / these:.1f}, {of_these / of_one:.2f}")
+        lines.append(f"| {task}, {num_trials} | " + " | ".join(cells) + " |")
+    return "\n".join([*lines, ""])
 
 
 def by_variant(rows: pd.DataFrame, first: str) -> str:
