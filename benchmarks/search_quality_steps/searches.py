@@ -45,11 +45,19 @@ class Searching(Protocol):
         ...
 
 
-def sweep_of(task: Task, seed: int, sampler: str = "tpe", scheduler: str = "asha", **stop: Any) -> Sweep:
+def sweep_of(
+    task: Task,
+    seed: int,
+    sampler: str = "tpe",
+    scheduler: str = "asha",
+    search: dict[str, Any] | None = None,
+    **stop: Any,
+) -> Sweep:
+    """`search`, `stop`: what differs from the rest of this file in those parts of the sweep file."""
     content: dict[str, Any] = {
         "name": "quality",
         **task.sweep,
-        "search": {"sampler": sampler, "num_trials": MOST_TRIALS, "seed": seed},
+        "search": {"sampler": sampler, "num_trials": MOST_TRIALS, "seed": seed, **(search or {})},
         "stop": {"metric": METRIC, "scheduler": scheduler, "grace_epochs": GRACE, "reduction": REDUCTION, **stop},
     }
     content["stop"]["max_epochs"] = task.max_epochs

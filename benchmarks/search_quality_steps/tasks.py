@@ -1,6 +1,6 @@
 """The tasks: what a trial's epochs are, without training it.
 
-`surface`: a formula (surface.py). `table`: what 512 recorded trials of `blendshape_dense` on FER2013 say of points beside them.
+`surface`, `wide`: formulas (surface.py, wide.py). `table`: what 512 recorded trials of `blendshape_dense` on FER2013 say of points beside them.
 """
 
 # pandas has no types here.
@@ -18,7 +18,7 @@ import pandas as pd
 import pyarrow.parquet as pq
 from sklearn.ensemble import RandomForestRegressor
 
-from benchmarks.search_quality_steps import surface
+from benchmarks.search_quality_steps import surface, wide
 from fersweep.data_pipeline.tasks.spec import TaskSpec
 from fersweep.data_pipeline.tasks.task import Task as FacesTask
 
@@ -55,6 +55,19 @@ class Surface:
 
     def true_value(self, hparams: dict[str, Any], params: dict[str, Any], epoch: int) -> float:
         return surface.true_score(hparams, epoch)
+
+
+class Wide:
+    name, max_epochs = "wide", 27
+
+    def __init__(self) -> None:
+        self.sweep: dict[str, Any] = {"trainable": "wide"}
+
+    def value(self, hparams: dict[str, Any], params: dict[str, Any], seed: int, epoch: int) -> float:
+        return wide.score(hparams, seed, epoch)
+
+    def true_value(self, hparams: dict[str, Any], params: dict[str, Any], epoch: int) -> float:
+        return wide.true_score(hparams, epoch)
 
 
 class Table:

@@ -16,13 +16,15 @@ class Shown:
     """What a sampler sees of the journal.
 
     newest: so many of the newest trials that have ended and not failed, beside the best and the running ones; None: all trials.
-    judge_stopped: stopped trials count as finished, with their best value. curves: the values of all epochs.
+    judge_stopped: stopped trials count as finished, with their best value. curves: the values of all epochs. judge_running:
+    running trials that have reported count as stopped now, of one objective; else what they have reached is not shown.
     keeps: what it writes into attributes is recorded, and shown to it again.
     """
 
     newest: int | None = None
     best: int = 0
     judge_stopped: bool = False
+    judge_running: bool = False
     curves: bool = False
     keeps: bool = True
 

@@ -5,6 +5,9 @@ Those best are all that it models as good, whatever their number: the model of t
 the others, which it gives the less weight the older they are, the oldest are left out, or a suggestion would take ever
 longer.
 
+A running trial that has reported is shown to TPE as if it were stopped now. What has ended first is what was bad: of many trials at
+once TPE would else know the bad ones alone, and take the good ones, which run on, for bad (docs/explanation/decisions/search.md).
+
 What a sampler wrote into attributes is in the journal, too (`sampled`: `attrs`), and here as those events left it.
 """
 
@@ -145,11 +148,19 @@ class KnownTrials:
 
     def _as_optunas(self, number: int, before: tuple[Any, FrozenTrial] | None) -> tuple[Any, FrozenTrial]:
         trial = self._trials[number]
-        version = trial.state, trial.ended_at, trial.ends, self._written.get(number, 0)
+        reported = trial.num_epochs if self._judges_running(trial) else 0
+        version = trial.state, trial.ended_at, trial.ends, reported, self._written.get(number, 0)
         return before if before and before[0] == version else (version, self._freeze(trial))
 
+    def _judges_running(self, trial: TrialRecord) -> bool:
+        """Whether a running trial is shown as if it had been stopped now."""
+        asked = self._shown.judge_running and len(self.goal.directions) == 1
+        return asked and trial.state == "running" and trial.num_epochs > 0
+
     def _freeze(self, trial: TrialRecord) -> FrozenTrial:
-        if trial.state == "running":  # what it has reached so far is nothing to any sampler
+        if self._judges_running(trial):
+            trial = replace(trial, state="stopped")
+        elif trial.state == "running":  # what it has reached so far is nothing to other samplers
             trial = replace(trial, epochs=Epochs())
         made = frozen(trial, self.goal, self._judges_stopped, self._shown.curves and len(self.goal.directions) == 1)
         kept = self._attrs.get(trial.number, {})

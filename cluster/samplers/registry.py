@@ -58,7 +58,8 @@ def good(options: sections.Tpe, number: int) -> int:
 
 
 def _tpe_is_shown(options: sections.Tpe) -> Shown:
-    return Shown(500, max(GOOD, int(options.gamma)), curves=True, keeps=False)
+    best = max(GOOD, int(options.gamma))
+    return Shown(500, best, curves=True, judge_running=options.consider_running_trials, keeps=False)
 
 
 def _random(asked: Asked) -> optuna.samplers.BaseSampler:

@@ -159,8 +159,8 @@ class Sampler:
     def study(self, record: SweepRecord, seed: int = 0) -> optuna.Study:
         """The journal as an Optuna study whose sampler is seeded from (the sweep's seed, `seed`).
 
-        Trials of older sweeps come first. The states are those of results/record/optuna_study.py; the sampler avoids
-        the points of trials that are RUNNING.
+        Trials of older sweeps come first. The states are those of results/record/optuna_study.py, but for running trials that
+        have reported, which TPE is shown as PRUNED; it avoids the points of those that are RUNNING.
         """
         from fersweep.cluster.samplers.record_storage import RecordStorage
 

@@ -6,6 +6,7 @@ import json
 import math
 import warnings
 from collections.abc import Iterator
+from dataclasses import replace
 from typing import Any
 
 import numpy as np
@@ -26,7 +27,8 @@ from fersweep.results.record.trial_record import Epochs, Report, Reports, TrialR
 from tests.cluster.test_search import make_sweep
 
 METRIC = "val_macro_f1"
-TPE_IS_SHOWN = Shown(500, GOOD, curves=True, keeps=False)
+AS_THEY_ARE = Shown(500, GOOD, curves=True, keeps=False)
+TPE_IS_SHOWN = replace(AS_THEY_ARE, judge_running=True)
 DRAWN = '{"name": "FloatDistribution", "attributes": {"step": null, "low": 0.0, "high": 1.0, "log": false}}'
 
 
@@ -142,7 +144,7 @@ def tpe(seed: int) -> optuna.samplers.TPESampler:
 
 @pytest.mark.parametrize("mode", ["max", "min"])
 def test_suggestions_are_those_of_a_study_of_all_trials(mode: str) -> None:
-    record, known = SweepRecord(), KnownTrials(OneMetric(METRIC, mode), TPE_IS_SHOWN)
+    record, known = SweepRecord(), KnownTrials(OneMetric(METRIC, mode), AS_THEY_ARE)
     for count, event in enumerate(events(np.random.default_rng(7), 60)):
         record.apply(event)
         known.see(record.trials[event["trial"]])
@@ -153,6 +155,27 @@ def test_suggestions_are_those_of_a_study_of_all_trials(mode: str) -> None:
         storage = RecordStorage(known, len(record.trials), "s")
         study = optuna.load_study(study_name="s", storage=storage, sampler=tpe(count))
         assert drawn(study) == drawn(anew)
+
+
+@pytest.mark.parametrize("mode", ["max", "min"])
+def test_a_running_trial_that_has_reported_counts_as_if_it_were_stopped_now(mode: str) -> None:
+    """By all that it has reported so far; one that has not, by nothing. What has ended stays what it is."""
+    record, state = SweepRecord(), optuna.trial.TrialState
+    known, plain = (
+        record.derived(KnownTrials, OneMetric(METRIC, mode), shown) for shown in (TPE_IS_SHOWN, AS_THEY_ARE)
+    )
+    for count, event in enumerate(events(np.random.default_rng(11), 40)):
+        record.apply(event)
+        if count % 3:
+            continue
+        for now, before in zip(known.frozen(), plain.frozen(), strict=True):
+            trial = record.trials[now.number]
+            if trial.state == "running" and trial.num_epochs:
+                assert (now.state, before.state) == (state.PRUNED, state.RUNNING)
+                assert repr(list(now.intermediate_values.values())) == repr(list(trial.epochs.column(METRIC)))
+                assert now.params == before.params
+            else:
+                assert told([now]) == told([before])
 
 
 @pytest.mark.parametrize("mode", ["max", "min"])

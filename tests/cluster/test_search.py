@@ -170,8 +170,9 @@ def test_optuna_is_told_the_truth(tmp_path: Path, open_journal: OpenJournal) -> 
     search.report(low.trial, [{"epoch": e, "val_macro_f1": 0.1} for e in (1, 2)], "running")  # type: ignore[union-attr]
     trials = search.study().trials
     state = optuna.trial.TrialState
-    assert [t.state for t in trials] == [state.COMPLETE, state.FAIL, state.RUNNING, state.PRUNED]
+    assert [t.state for t in trials] == [state.COMPLETE, state.FAIL, state.PRUNED, state.PRUNED]
     assert trials[0].value == 0.7
+    assert trials[2].intermediate_values == {1: 0.7, 2: 0.6}, "it runs: by what it has reached so far"
     assert trials[3].intermediate_values == {1: 0.1, 2: 0.1}
     assert trials[0].params == {"top": 0.9, "rate": 0.3, "noise": 0.0}
 

@@ -44,7 +44,8 @@ class SamplerOptions(Part):
 
 class Tpe(SamplerOptions):
     """Tree-structured Parzen estimators (Bergstra et al. 2011). gamma: how many trials count as good, a number or a share of
-    all, of which it is 25 at most.
+    all, of which it is 25 at most. consider_running_trials: what running trials have reached counts, as if they were stopped now;
+    constant_liar: those that have reached nothing yet, and without it all that run, count as bad.
     """
 
     CONSTRAINTS: ClassVar[bool] = True
@@ -52,6 +53,7 @@ class Tpe(SamplerOptions):
     multivariate: bool = True
     group: bool = True
     constant_liar: bool = True
+    consider_running_trials: bool = True
     n_startup_trials: int = Field(10, ge=0)
     n_ei_candidates: Count = 24
     gamma: Count | Share = 0.1
