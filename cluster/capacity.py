@@ -17,6 +17,7 @@ from fersweep import trainables
 from fersweep.common.errors import InputError, hint
 from fersweep.common.local_ray.start import Warm
 from fersweep.search_spaces.sweep_file.consistency import refuse_amounts
+from fersweep.search_spaces.sweep_file.fusing import in_populations
 from fersweep.search_spaces.sweep_file.schema import Resources, Sweep
 
 UNITS = 10_000  # Ray's smallest amount is 1 / UNITS
@@ -55,7 +56,7 @@ def places_on(node: Mapping[str, float], resources: Resources) -> int:
 def warm(sweep: Sweep) -> Warm:
     """The workers that a sweep will want on a machine of its own at once, and what its trials import."""
     trials, resources = sweep.search.num_trials, sweep.resources
-    modules = ("fersweep.cluster.worker.actor", *trainables.loads(sweep.trainable))
+    modules = ("fersweep.cluster.worker.actor", *trainables.loads(sweep.trainable, in_populations(sweep)))
     return Warm(lambda node: min(places_on(node, resources), trials), modules, max(int(resources.cpus), 1))
 
 

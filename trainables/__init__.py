@@ -41,9 +41,9 @@ def framework(name: str) -> str:
 LOADS = {"tensorflow": ("fersweep.trainables.keras_training.loaded",), "torch": ("torch",), "numpy": ()}
 
 
-def loads(name: str) -> tuple[str, ...]:
-    """The modules whose import loads the framework of the trainable `name`. Raises ValueError."""
-    return LOADS[framework(name)]
+def loads(name: str, fused: bool = False) -> tuple[str, ...]:
+    """The modules whose import loads the framework of the trainable `name`, or of its populations. Raises ValueError."""
+    return LOADS[load(name).FUSED_FRAMEWORK if fused else framework(name)]
 
 
 def requirements(name: str) -> list[str]:

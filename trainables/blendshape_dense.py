@@ -21,7 +21,7 @@ from fersweep.trainables.population import Points, Population
 FRAMEWORK = "tensorflow"
 FEATURES = VECTORS
 LEARNS_PROBABILITIES: dict[str, str] = {}
-MOST_FUSED = {"cpu": 8, "gpu": 256}
+FUSED_FRAMEWORK, MOST_FUSED = "torch", {"cpu": 8, "gpu": 256}
 __all__ = ["FEATURES", "FRAMEWORK", "PERTURBABLE", "Hparams", "build", "build_fused", "member_bytes", "restore"]
 
 

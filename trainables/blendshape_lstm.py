@@ -33,7 +33,7 @@ from fersweep.trainables.population import Points, Population
 FRAMEWORK = "tensorflow"
 FEATURES = VECTORS
 LEARNS_PROBABILITIES: dict[str, str] = {}
-MOST_FUSED = {"cpu": 8, "gpu": 256}
+FUSED_FRAMEWORK, MOST_FUSED = "torch", {"cpu": 8, "gpu": 256}
 PERTURBABLE = training.PERTURBABLE | {"recurrent_dropout"}
 
 

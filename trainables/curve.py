@@ -25,7 +25,7 @@ from fersweep.trainables.saved_model import describe_model, read_checkpoint, wri
 FRAMEWORK = "numpy"
 FEATURES = None
 PERTURBABLE = frozenset(("top", "rate", "noise"))
-MOST_FUSED: dict[str, int] = {}
+FUSED_FRAMEWORK, MOST_FUSED = "numpy", dict[str, int]()
 
 
 class Hparams(HparamsModel):

@@ -4,6 +4,7 @@ A trainable's module that offers populations has beside `build` (protocol.py)
 
     build_fused(points, arrays)          a Population of models with these points: a sequence of (hparams, seed)
     member_bytes(hparams, arrays)        memory that a model with these hparams takes in a population, in bytes, about
+    FUSED_FRAMEWORK                      what a worker process has to load for them, as FRAMEWORK
     MOST_FUSED                           {"cpu": 32, "gpu": 256}: up to how many members a population gains speed, of a worker without
                                          and with a GPU; a device that is missing: a population does not pay there
 

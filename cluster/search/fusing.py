@@ -4,35 +4,31 @@ from __future__ import annotations
 
 from collections.abc import Callable
 
-from fersweep import trainables
+from fersweep.search_spaces.sweep_file.fusing import in_populations, most_that_pay
 from fersweep.search_spaces.sweep_file.schema import Sweep
+from fersweep.search_spaces.sweep_file.sections.samplers import SAMPLERS
 
-SHARE = 6  # of a search's trials, one in so many at once
+TRIALS_FOR_EACH = 12  # of a search whose sampler learns, for each that trains at once
 
 
-def most_at_once(num_trials: int, places: int) -> int:
-    """Up to how many trials of a search train at once, in all its workers together, where the sweep file leaves that open. A
-    sampler that is asked for many points at once knows less of those before them.
+def most_at_once(sweep: Sweep, places: int) -> int:
+    """Up to how many trials train at once, in all workers together, where the sweep file leaves that open. A sampler that is asked for
+    many points at once knows less of those before them: docs/explanation/measurements.md, More trials at once.
     """
-    return max(num_trials // SHARE, places)
+    num_trials = sweep.search.num_trials
+    sampler = SAMPLERS.get(sweep.search.sampler)
+    learns = sampler is None or sampler.LEARNS  # one of somebody's own may
+    return max(num_trials // TRIALS_FOR_EACH if learns else num_trials, places)
 
 
 def most_fused(sweep: Sweep, places: Callable[[], int]) -> int:
-    """Up to how many trials train at once in a worker; 1: they do not. places: how many workers there are; it is called where
-    that matters.
+    """Up to how many trials train at once in a worker. places: how many workers there are; it is called where that matters.
+
+    One where a trial has a single attempt: that it would have alone.
     """
-    asked = sweep.resources.fuse
-    if asked == 1 or not can_fuse(sweep):
+    if not in_populations(sweep) or sweep.failures.max_retries == 0:
         return 1
-    if asked != "auto":
-        return asked
-    pays = trainables.load(sweep.trainable).MOST_FUSED.get("gpu" if sweep.resources.gpus else "cpu", 1)
-    if pays <= 1:
-        return 1
+    if sweep.resources.fuse != "auto":
+        return sweep.resources.fuse
     workers = max(places(), 1)
-    return min(pays, max(most_at_once(sweep.search.num_trials, workers) // workers, 1))
-
-
-def can_fuse(sweep: Sweep) -> bool:
-    """Not where a trial is of several folds, or where it has one attempt: that it would have alone."""
-    return sweep.task.fold != "all" and sweep.failures.max_retries > 0 and trainables.fuses(sweep.trainable)
+    return min(most_that_pay(sweep), max(most_at_once(sweep, workers) // workers, 1))

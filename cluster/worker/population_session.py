@@ -99,9 +99,9 @@ class PopulationSession:
         for code in settings.code:
             copies.register(code)
         trainables.expect(settings.trainable, settings.fetched)
-        if settings.most_fused == 1:
-            return OneModel(settings.trainable, arrays)
-        return trainables.build_fused(settings.trainable, [], arrays)
+        if settings.fused:
+            return trainables.build_fused(settings.trainable, [], arrays)
+        return OneModel(settings.trainable, arrays)
 
     def _keep_to_memory(self, hparams: dict[str, Any], arrays: TaskArrays) -> None:
         if self.settings.most_fused > 1 and self.settings.grows:

@@ -9,6 +9,7 @@ from fersweep.cluster.worker import costs
 from fersweep.common.own_code.code import Code
 from fersweep.results.record.ranking.order import order_of
 from fersweep.results.record.storage import Storage
+from fersweep.search_spaces.sweep_file.fusing import in_populations
 from fersweep.search_spaces.sweep_file.own_code import OF_TRIALS, code_of
 from fersweep.search_spaces.sweep_file.schema import Sweep
 
@@ -19,8 +20,8 @@ class TrialSettings:
     training, where `unit` is seconds; `max_s`: how many of those a trial gets at most; `keep_rungs`: the checkpoints of
     rungs are kept, for other trials; `gpus`: share of a GPU;
     `code`: own code that a trial needs; `own_metrics`: names of people's own metrics; `fetched`: what the trainable takes from outside, by sha256 (trainables/protocol.py).
-    `most_fused`: up to how many trials train at once in a worker; 1: one model alone; `grows`: a measurement says how many of
-    these pay (population_size.py); `cpus`: of a worker.
+    `fused`: trials train in populations of the trainable; `most_fused`: up to how many at once in a worker; `grows`: a measurement
+    says how many of these pay (population_size.py); `cpus`: of a worker.
     `sweep_id`: "" where trials are measured alone; `latency_s`: for how long a model's latency is measured.
     """
 
@@ -43,6 +44,7 @@ class TrialSettings:
     keep_rungs: bool = False
     code: tuple[Code, ...] = ()
     own_metrics: tuple[str, ...] = ()
+    fused: bool = False
     most_fused: int = 1
     grows: bool = False
     cpus: float = 1.0
@@ -80,6 +82,7 @@ def trial_settings(
         keep_rungs=stop.scheduler == "pbt",
         code=tuple(code_of(sweep, OF_TRIALS)),
         own_metrics=tuple(stop.metrics),
+        fused=in_populations(sweep),
         most_fused=most_fused,
         grows=sweep.resources.fuse == "auto",
         cpus=sweep.resources.cpus,

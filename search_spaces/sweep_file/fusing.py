@@ -6,6 +6,21 @@ from fersweep import trainables
 from fersweep.search_spaces.sweep_file.schema import Sweep
 
 
+def in_populations(sweep: Sweep) -> bool:
+    """Whether its trials train in populations (trainables/population.py), of one member or more: as `resources.fuse` asks for, and
+    where that is left open, if the trainable gains speed by it on such a worker.
+    """
+    fuse, name = sweep.resources.fuse, sweep.trainable
+    if fuse == 1 or sweep.task.fold == "all" or not trainables.fuses(name):
+        return False
+    return fuse != "auto" or most_that_pay(sweep) > 1
+
+
+def most_that_pay(sweep: Sweep) -> int:
+    """Up to how many members a population of its trainable gains speed on one of its workers."""
+    return trainables.load(sweep.trainable).MOST_FUSED.get("gpu" if sweep.resources.gpus else "cpu", 1)
+
+
 def check_fusing(sweep: Sweep) -> None:
     """Raises ValueError where `resources.fuse` asks for several trials at once, and the trainable trains one."""
     fuse = sweep.resources.fuse

@@ -24,7 +24,7 @@ from fersweep.trainables.population import Points
 
 FRAMEWORK = "numpy"
 FEATURES = None
-MOST_FUSED = {"cpu": 4}
+FUSED_FRAMEWORK, MOST_FUSED = "numpy", {"cpu": 4}
 member_bytes = curve.member_bytes
 FAULTS = ["none", "nan", "memory", "hog", "error", "kill", "hang"]
 POINTS: dict[str, dict[str, Any]] = {
