@@ -1,7 +1,9 @@
-"""Trial-epochs a second, start-up included: a fersweep sweep beside the same search as in Ray Tune's and Keras Tuner's
-documentation. The same 16 models (those that the fersweep sweep sampled), 10 epochs each, no early stopping.
+"""Trial-epochs a second, start-up included: a fersweep sweep, with trials that train together and with trials that train alone,
+beside the same search as in Ray Tune's and Keras Tuner's documentation. The same 16 models (those that the fersweep sweep sampled,
+at random), 10 epochs each, no early stopping; MLflow records those of fersweep.
 
     .venv/bin/python benchmarks/sweeps/search_speed.py --data runs/data/fer2013
+    .venv/bin/python benchmarks/sweeps/search_speed.py --data runs/data/fer2013 --more 64     # and 64 models together
 """
 
 from __future__ import annotations
@@ -102,10 +104,12 @@ def keras_tuner(models: list[dict], data: Path) -> None:
     tuner.search(arrays["x"], arrays["y"], epochs=EPOCHS, verbose=0, validation_data=(arrays["val_x"], arrays["val_y"]))
 
 
-def fersweep(data: Path, home: Path, trials: int) -> list[dict]:
+def fersweep(data: Path, home: Path, trials: int, fuse: str) -> list[dict]:
     """Run the sweep as a user does → the hparams of its trials."""
     command = [sys.executable, "-m", "fersweep", "launch", "blendshape_lstm", "--data", str(data), "--home", str(home)]
-    options = ["--trials", str(trials), "--max-epochs", str(EPOCHS), "--set", "stop.scheduler=none"]
+    options = ["--trials", str(trials), "--max-epochs", str(EPOCHS)]
+    for change in ("stop.scheduler=none", "search.sampler=random", f"resources.fuse={fuse}"):
+        options += ["--set", change]
     subprocess.run([*command, *options], cwd=ROOT, check=True, stdout=subprocess.DEVNULL)
     sys.path.insert(0, str(ROOT))
     from fersweep.results.record.journal import read
@@ -120,6 +124,7 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--data", type=Path, required=True)
     parser.add_argument("--trials", type=int, default=16)
+    parser.add_argument("--more", type=int, help="also so many models, together")
     parser.add_argument("--peer", choices=["ray_tune", "keras_tuner"], help=argparse.SUPPRESS)
     parser.add_argument("--models", type=Path, help=argparse.SUPPRESS)
     options = parser.parse_args()
@@ -129,23 +134,32 @@ def main() -> None:
         return
 
     data = options.data.resolve()
-    seconds = {}
-    with tempfile.TemporaryDirectory() as scratch:
-        start = time.perf_counter()
-        models = fersweep(data, Path(scratch), options.trials)
-        seconds["fersweep"] = time.perf_counter() - start
-        path = Path(scratch) / "models.json"
-        path.write_text(json.dumps(models))
+    seconds: dict[str, tuple[int, float]] = {}
+    models: list[dict] = []
+    ways = [("fersweep, together", options.trials, "auto"), ("fersweep, alone", options.trials, "1")]
+    if options.more:
+        ways.insert(1, (f"fersweep, {options.more} together", options.more, "auto"))
+    for name, trials, fuse in ways:
+        with tempfile.TemporaryDirectory() as home:
+            start = time.perf_counter()
+            sampled = fersweep(data, Path(home), trials, fuse)
+            seconds[name] = trials, time.perf_counter() - start
+        models = models or sampled
+        assert sampled[: len(models)] == models
+    with tempfile.NamedTemporaryFile("w", suffix=".json") as file:
+        file.write(json.dumps(models))
+        file.flush()
         environment = {**os.environ, "PYTHONPATH": str(ROOT), "TF_CPP_MIN_LOG_LEVEL": "3"}
         for peer in ("keras_tuner", "ray_tune"):
             start = time.perf_counter()
-            command = [sys.executable, __file__, "--peer", peer, "--models", str(path), "--data", str(data)]
+            command = [sys.executable, __file__, "--peer", peer, "--models", file.name, "--data", str(data)]
             subprocess.run(command, check=True, env=environment, stdout=subprocess.DEVNULL, stderr=subprocess.PIPE)
-            seconds[peer] = time.perf_counter() - start
-    print("| | seconds | trial-epochs a second | fersweep is faster by |\n|---|---|---|---|")
-    for name, took in seconds.items():
-        rate = options.trials * EPOCHS / took
-        print(f"| {name} | {took:.0f} | {rate:.2f} | {took / seconds['fersweep']:.2f}× |")
+            seconds[peer] = options.trials, time.perf_counter() - start
+    rates = {name: trials * EPOCHS / took for name, (trials, took) in seconds.items()}
+    print("| | models | seconds | trial-epochs a second | of Keras Tuner | of Ray Tune |\n|---|---|---|---|---|---|")
+    for name, (trials, took) in seconds.items():
+        ratios = " | ".join(f"{rates[name] / rates[peer]:.1f}×" for peer in ("keras_tuner", "ray_tune"))
+        print(f"| {name} | {trials} | {took:.1f} | {rates[name]:.2f} | {ratios} |")
 
 
 if __name__ == "__main__":
