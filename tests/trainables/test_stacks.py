@@ -17,6 +17,7 @@ from fersweep.trainables.fused_training.dense_net import DenseNet
 from fersweep.trainables.fused_training.dropout import Masks
 from fersweep.trainables.fused_training.lstm_net import LSTMNet
 from fersweep.trainables.fused_training.net import Mask, Net
+from fersweep.trainables.fused_training.optimisers import FusedAdam, Optimiser, make_optimiser, state_names
 from fersweep.trainables.fused_training.population import VectorPopulation
 from fersweep.trainables.fused_training.program import Program
 from fersweep.trainables.fused_training.variables import Layout
@@ -201,3 +202,23 @@ def test_metrics_of_members_are_those_of_each() -> None:
     probabilities, y = rng.dirichlet(np.ones(4), (3, 50)).astype(np.float32), rng.integers(0, 3, 50)
     for row, of_one in zip(val_metrics_of_members(probabilities, y), probabilities, strict=True):
         assert row == pytest.approx(val_metrics(of_one, y), rel=1e-6)
+
+
+@pytest.mark.parametrize("amsgrad", [False, True])
+def test_adam_in_one_pass_is_adam(amsgrad: bool) -> None:
+    """`torch._fused_adamw_`, a private name, with the rate and epsilon that make it Keras's."""
+    hparams = [blendshape_dense.Hparams(beta_1=0.8 + 0.1 * k, amsgrad=amsgrad, learning_rate=0.01) for k in range(2)]
+    rng, ways = np.random.default_rng(0), list[torch.Tensor]()
+    first = torch.from_numpy(rng.standard_normal((2, 50)).astype(np.float32))
+    gradients = torch.from_numpy(rng.standard_normal((30, 2, 50)).astype(np.float32))
+    for kind in (Optimiser, FusedAdam):
+        values, gradient = first.clone(), torch.zeros_like(first)
+        state = {name: torch.zeros_like(first) for name in state_names(hparams[0])}
+        optimiser = kind(hparams, values, gradient, state)
+        optimiser.start([np.full(30, 0.01, np.float32)] * 2, [0, 100])
+        for step in range(30):
+            gradient.copy_(gradients[step])
+            optimiser.step(step)
+        ways.append(values)
+    assert torch.allclose(*ways, rtol=1e-5, atol=1e-6)
+    assert isinstance(make_optimiser(hparams, first, gradients[0], {n: first.clone() for n in state}), FusedAdam)
