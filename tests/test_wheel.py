@@ -108,6 +108,7 @@ def test_what_is_imported_is_declared() -> None:
     declared = {re.split(r"[^\w.-]", need)[0].lower().replace("_", "-") for needs in lists for need in needs}
     declared |= {"opencv-contrib-python"}  # MediaPipe's: two of OpenCV's packages overwrite each other
     declared |= {"grpcio"}  # ray[default]'s, asked where Ray itself uses it
+    declared |= {"aiohttp"}  # Ray's own, in the process that becomes its agent
     brought_by = metadata.packages_distributions()
     wrong: set[str] = set()
     for path in files():
