@@ -242,8 +242,9 @@ class SchedulerAdapter(FIFOScheduler):
         with self._stopping.on_error():
             log, now = list[str](), time.monotonic()
             silent_s = now - max(self._search.active.get(number, now) for number in members)
-            if timeout_s is not None and silent_s >= timeout_s:
-                kind, reason = "hang", f"hung: no report in {timeout_s:g} s ({hang_file(members)} says where)"
+            if timeout_s is not None and silent_s >= timeout_s * len(members):
+                limit = f"{timeout_s * len(members):g} s"
+                kind, reason = "hang", f"hung: no report in {limit} ({hang_file(members)} says where)"
             else:
                 error, actor = raised(trial), self._actors.of.get(trial.trial_id, "")
                 kind, reason = fault(error, actor)

@@ -80,20 +80,21 @@ class TrialActor(tune.Trainable):
 
 @contextmanager
 def _watched(settings: TrialSettings, numbers: Sequence[int]) -> Iterator[None]:
-    """End this process if the block takes longer than stop.timeout_s, even if Python itself hangs.
+    """End this process if the block takes longer than stop.timeout_s, for each of several, even if Python itself hangs.
 
     The stack is written to `hang_file` of the trials that train, if this machine sees the sweep's directory.
     """
     if settings.timeout_s is None:
         yield
         return
+    limit_s = settings.timeout_s * max(len(numbers), 1)
     if settings.storage.path is None:  # a bucket: the stack is in the worker's log
-        with _timer(settings.timeout_s, sys.__stderr__):
+        with _timer(limit_s, sys.__stderr__):
             yield
         return
     path = settings.directory / hang_file(numbers)
     path.parent.mkdir(parents=True, exist_ok=True)
-    with path.open("w") as file, _timer(settings.timeout_s, file):
+    with path.open("w") as file, _timer(limit_s, file):
         yield
     path.unlink()
 

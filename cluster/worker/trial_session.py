@@ -7,6 +7,7 @@ from __future__ import annotations
 import math
 import time
 from dataclasses import replace
+from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -16,6 +17,7 @@ from fersweep.cluster.worker.one_model import Written
 from fersweep.cluster.worker.resource_usage import Usage
 from fersweep.cluster.worker.trial_report import TrialReport, verdict
 from fersweep.cluster.worker.trial_settings import TrialSettings
+from fersweep.common.errors import InputError
 from fersweep.common.versions import own_version
 from fersweep.data_pipeline.tasks.arrays import TaskArrays
 from fersweep.results.record import checkpoints
@@ -65,7 +67,7 @@ class TrialSession:
         self._better: Saved | None = None  # the model of that epoch, if it has trained on since
         self.trainable = population.add(hparams, seed)
         try:
-            self._resume()
+            self._resume(population)
         except BaseException:
             population.remove([self.trainable])
             raise
@@ -74,7 +76,7 @@ class TrialSession:
         self.reported = known_epochs
         self._at_report = self.reported < len(self.epochs)
 
-    def _resume(self) -> None:
+    def _resume(self, population: Population) -> None:
         settings = self.settings
         if foreign := checkpoints.set_aside(settings.storage, self.owner):
             self.notes.append(foreign)
@@ -82,12 +84,15 @@ class TrialSession:
         for epoch in reversed([epoch for epoch in saved if epoch > since]):
             try:
                 directory = checkpoints.fetch(settings.storage, self.number, epoch, settings.directory, self.owner)
-                self.trainable.load(directory)
-                self.epochs = checkpoints.read_epochs(directory)
+                self.epochs = self._load(directory, epoch)
                 self._saved = saved[: saved.index(epoch) + 1]
                 break
-            except checkpoints.Damaged as damage:
-                self.notes.append(str(damage))
+            except checkpoints.Foreign:
+                raise
+            except (checkpoints.Damaged, LookupError, ValueError) as damage:
+                self.notes.append(_damage(damage, checkpoints.place(self.number, epoch)))
+                population.remove([self.trainable])  # which may have loaded half of it
+                self.trainable = population.add(self.owner.hparams, self.owner.seed)
         else:
             if self.adopts:
                 self._adopt(self.adopts)
@@ -95,6 +100,17 @@ class TrialSession:
         if self.notes:
             since = f"epoch {len(self.epochs)}" if self.epochs else "the start"
             self.notes[-1] += f"; trial {trial_name(self.number)} goes on from {since}"
+
+    def _load(self, directory: Path, epoch: int) -> list[dict[str, float]]:
+        """The epochs of a checkpoint, whose model is loaded."""
+        epochs = checkpoints.read_epochs(directory)
+        self.trainable.load(directory)
+        if len(epochs) != epoch or self.trainable.epoch != epoch:
+            raise checkpoints.Damaged(
+                f"checkpoint {checkpoints.place(self.number, epoch)} is of other epochs: {self.trainable.epoch} of its model, "
+                f"{len(epochs)} with metrics"
+            )
+        return epochs
 
     def _adopt(self, adopts: checkpoints.Adopted) -> None:
         """Go on from the checkpoint of another trial; the epochs so far are this trial's own. Raises Damaged and
@@ -246,3 +262,10 @@ class TrialSession:
     def _seconds(self) -> list[float]:
         """Of training by the end of each epoch, with the start, 0, before them."""
         return [0.0, *training_seconds(row.get("epoch_s", 0.0) for row in self.epochs)]
+
+
+def _damage(error: Exception, checkpoint: str) -> str:
+    """What is wrong with a checkpoint that could not be loaded, though its checksums fit."""
+    if isinstance(error, (checkpoints.Damaged, InputError)):
+        return str(error)
+    return f"checkpoint {checkpoint} is not of this trial's model ({type(error).__name__}: {error})"

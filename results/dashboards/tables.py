@@ -94,7 +94,9 @@ def _budget(sweep: SweepStatus) -> str:
 
 
 def _fused(sweep: SweepStatus) -> str:
-    return f"{sweep.sweep}: up to {sweep.fused} trials train at once in each worker" if (sweep.fused or 1) > 1 else ""
+    if (sweep.fused or 1) == 1:
+        return ""
+    return f"{sweep.sweep}: up to {sweep.fused} trials at once in each worker"
 
 
 def _planned(sweep: SweepStatus) -> str:

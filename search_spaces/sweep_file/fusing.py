@@ -8,12 +8,17 @@ from fersweep.search_spaces.sweep_file.schema import Sweep
 
 def in_populations(sweep: Sweep) -> bool:
     """Whether its trials train in populations (trainables/population.py), of one member or more: as `resources.fuse` asks for, and
-    where that is left open, if the trainable gains speed by it on such a worker.
+    where that is left open, if the trainable gains speed by it on such a worker, and nobody asks for the trainable's own latency.
     """
     fuse, name = sweep.resources.fuse, sweep.trainable
     if fuse == 1 or sweep.task.fold == "all" or not trainables.fuses(name):
         return False
-    return fuse != "auto" or most_that_pay(sweep) > 1
+    return fuse != "auto" or (most_that_pay(sweep) > 1 and not _asks_for_latency(sweep))
+
+
+def _asks_for_latency(sweep: Sweep) -> bool:
+    asked = [objective.metric for objective in sweep.stop.objectives]
+    return any("latency_ms" in text for text in (*asked, *sweep.search.constraints))
 
 
 def most_that_pay(sweep: Sweep) -> int:

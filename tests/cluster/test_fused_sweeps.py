@@ -52,7 +52,7 @@ def test_a_fused_sweep_has_the_trials_of_one_that_is_not(tmp_path: Path, tiny_da
     (said, _) = status(tmp_path / "runs", "f4"), status(tmp_path / "runs", "f1")
     assert said[0].fused == 4
     text = render(said, tmp_path / "runs").renderables  # type: ignore[union-attr]
-    assert "f4: up to 4 trials train at once in each worker" in map(str, text)
+    assert "f4: up to 4 trials at once in each worker" in map(str, text)
 
 
 @pytest.mark.usefixtures("ray_session", "nothing_is_recorded")

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any
@@ -17,6 +18,7 @@ from fersweep.cluster.worker.population_session import PopulationSession
 from fersweep.cluster.worker.population_size import EPOCHS, START, PopulationSize
 from fersweep.cluster.worker.trial_report import TrialReport
 from fersweep.cluster.worker.trial_settings import TrialSettings
+from fersweep.common.files import sha256
 from fersweep.data_pipeline.tasks.arrays import TaskArrays
 from fersweep.data_pipeline.tasks.task import Task
 from fersweep.results.record import checkpoints
@@ -324,3 +326,28 @@ def test_what_saving_takes_is_of_all_that_report(begin: Callable[..., Worker], m
     worker.run()
     assert worker.session._saving_s == sum(trial.stored_s for trial in worker.session.trials) > 0
     assert population_session.SAVING == 20
+
+
+@pytest.mark.parametrize("forged", ["another epoch", "no epoch"])
+def test_a_checkpoint_that_only_looks_sound_is_not_trained_on(
+    begin: Callable[..., Worker], tmp_path: Path, arrays: TaskArrays, forged: str
+) -> None:
+    """Its checksums fit, and its model does not: the one before is taken, with a note."""
+    worker = begin()
+    worker.join(0)
+    told([*worker.run(), *worker.run()])
+    newest = max(checkpoints.saved(Storage(tmp_path), 0))
+    directory = tmp_path / checkpoints.place(0, newest)
+    model = json.loads((directory / "model.json").read_text())
+    changed = (
+        {**model, "epoch": 10**9} if forged == "another epoch" else {k: v for k, v in model.items() if k != "epoch"}
+    )
+    (directory / "model.json").write_text(json.dumps(changed))
+    sums = json.loads((directory / checkpoints.CHECKSUMS).read_text())
+    sums["model.json"] = sha256(directory / "model.json")
+    (directory / checkpoints.CHECKSUMS).write_text(json.dumps(sums))
+    resumed = OneTrial(worker.settings, arrays, 0, RISING, newest)
+    report = resumed.run()
+    assert report.status in ("running", "finished")
+    assert any(checkpoints.place(0, newest) in note and "goes on from epoch" in note for note in report.notes)
+    assert [row["epoch"] for row in report.epochs] == list(range(newest + 1, newest + 1 + len(report.epochs)))

@@ -75,14 +75,18 @@ class VectorPopulation:
 
     def fit(self) -> list[EpochMetrics | TrialFailed]:
         rows: dict[int, EpochMetrics | TrialFailed] = {}
-        for stack in self._regrouped():
+        before, self._stacks = self._stacks, {}
+        for members in self._groups():
             try:
+                ids = tuple(map(id, members))
+                stack = before.get(ids) or Stack(members, self._arrays, self._seen(members[0])[0])
+                self._stacks[ids] = stack
                 of_members = self._trained(stack)
             except RuntimeError as error:
-                if len(stack.members) > 1 or not is_out_of_memory(error):
+                if len(members) > 1 or not is_out_of_memory(error):
                     raise
                 of_members = [TrialFailed(f"out of memory: {str(error).splitlines()[0]}")]
-            rows |= {id(member): row for member, row in zip(stack.members, of_members, strict=True)}
+            rows |= {id(member): row for member, row in zip(members, of_members, strict=True)}
         return [rows[id(member)] for member in self.members]
 
     def _trained(self, stack: Stack) -> list[EpochMetrics | TrialFailed]:
@@ -94,19 +98,13 @@ class VectorPopulation:
             for member, loss, row in zip(stack.members, losses, scores, strict=True)
         ]
 
-    def _regrouped(self) -> list[Stack]:
-        """The stacks of the present members; those that did not change are kept."""
-        groups: dict[tuple[Any, ...], list[VectorMember]] = {}
+    def _groups(self) -> list[list[VectorMember]]:
+        """The present members, those of one shape together."""
+        of_key: dict[tuple[Any, ...], list[VectorMember]] = {}
         for member in self.members:
-            groups.setdefault(key(member, len(self._arrays.train.y)), []).append(member)
-        stacks: dict[tuple[int, ...], Stack] = {}
-        for group in groups.values():
-            for start in range(0, len(group), self._most_stacked):
-                members = group[start : start + self._most_stacked]
-                ids = tuple(map(id, members))
-                stacks[ids] = self._stacks.get(ids) or Stack(members, self._arrays, self._seen(members[0])[0])
-        self._stacks = stacks
-        return list(stacks.values())
+            of_key.setdefault(key(member, len(self._arrays.train.y)), []).append(member)
+        most = self._most_stacked
+        return [group[start : start + most] for group in of_key.values() for start in range(0, len(group), most)]
 
     def _seen(self, member: VectorMember) -> tuple[Tensor, Tensor]:
         """Train's and val's faces as the member sees them; those of one view are there once."""
