@@ -11,7 +11,6 @@ Shapes: K members, S steps of an epoch, B faces of a batch, F features, C classe
 
 from __future__ import annotations
 
-import math
 from collections.abc import Sequence
 from typing import Any
 
@@ -35,17 +34,6 @@ def key(member: VectorMember, num_faces: int) -> tuple[Any, ...]:
     optimizer = "adam" if h.optimizer == "adamw" else h.optimizer
     switches = (h.transform, h.standardise, h.clipnorm is None, h.weight_decay == 0, h.l2 == 0, h.ema_momentum is None)
     return (*member.net.key, min(h.batch_size, num_faces), optimizer, optimisers.state_names(h), *switches)
-
-
-def learning_rates(hparams: Any, epoch: int, num_steps: int) -> np.ndarray:
-    """(S,) float32 of the epoch after `epoch` ones."""
-    progress = np.minimum((epoch + np.arange(num_steps) / num_steps) / hparams.schedule_epochs, 1.0)
-    factor = {
-        "constant": np.ones_like(progress),
-        "cosine": 0.5 * (1 + np.cos(math.pi * progress)),
-        "exponential": 0.01**progress,
-    }[hparams.schedule]
-    return (hparams.learning_rate * factor).astype(np.float32)
 
 
 class Stack:
@@ -139,7 +127,7 @@ class Stack:
             targets.append(
                 np.ascontiguousarray((wanted * weight[:, None]).astype(np.float32)[order].transpose(0, 2, 1))
             )
-        rates = [learning_rates(member.hparams, member.epoch, num_steps) for member in members]
+        rates = [member.hparams.learning_rates(member.epoch, num_steps) for member in members]
         self._optimiser.start(rates, [member.step for member in members])
         decays = [1 - member.hparams.weight_decay * rate for member, rate in zip(members, rates, strict=True)]
         self._masks.start([(member.model["seed"], member.epoch) for member in members], num_steps)

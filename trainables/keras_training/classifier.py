@@ -9,7 +9,6 @@ from __future__ import annotations
 
 import contextlib
 import inspect
-import math
 import time
 from collections.abc import Callable, Iterator
 from pathlib import Path
@@ -148,19 +147,6 @@ class KerasClassifier:
             total += objective
         return total / tf.cast(self._num_steps, tf.float32)
 
-    def _rates(self) -> np.ndarray:
-        """(num_steps,) float32 learning rates of the coming epoch."""
-        h = self.hparams
-        num_steps: int = self._num_steps
-        epochs = self.epoch + np.arange(num_steps) / num_steps
-        progress: np.ndarray = np.minimum(epochs / h.schedule_epochs, 1.0)
-        factor = {
-            "constant": np.ones_like(progress),
-            "cosine": 0.5 * (1 + np.cos(math.pi * progress)),
-            "exponential": 0.01**progress,
-        }[h.schedule]
-        return (h.learning_rate * factor).astype(np.float32)
-
     def fit(self, num_epochs: int) -> list[EpochMetrics]:
         if self._arrays is None:
             raise RuntimeError("a restored model can only predict: build it with its arrays to train it")
@@ -172,7 +158,7 @@ class KerasClassifier:
         rng = np.random.default_rng([self.model["seed"], self.epoch])
         order = epoch_order(arrays.train.y, self._batch, False, rng).astype(np.int32)
         try:
-            loss = float(self._run_epoch(order, self._rates()))
+            loss = float(self._run_epoch(order, self.hparams.learning_rates(self.epoch, self._num_steps)))
             self.epoch += 1
             self.val_probabilities = self._answers(arrays.val.x)
         except self._tf.errors.ResourceExhaustedError as error:

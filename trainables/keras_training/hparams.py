@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import math
 from typing import Literal
 
+import numpy as np
 from pydantic import Field
 
 from fersweep.trainables.protocol import HparamsModel
@@ -39,6 +41,17 @@ class TrainingHparams(HparamsModel):
     batch_size: int = Field(150, ge=1)
     class_weights: float = Field(0.0, ge=0, le=1, description="exponent of n / (C * n_c): 0 none, 1 balanced")
     label_smoothing: float = Field(0.0, ge=0, lt=1)
+
+    def learning_rates(self, epoch: int, num_steps: int) -> np.ndarray:
+        """(num_steps,) float32 of the epoch after `epoch` ones."""
+        epochs: np.ndarray = epoch + np.arange(num_steps) / num_steps
+        progress = np.minimum(epochs / self.schedule_epochs, 1.0)
+        factor = {
+            "constant": np.ones_like(progress),
+            "cosine": 0.5 * (1 + np.cos(math.pi * progress)),
+            "exponential": 0.01**progress,
+        }[self.schedule]
+        return (self.learning_rate * factor).astype(np.float32)
 
 
 class VectorHparams(TrainingHparams):
