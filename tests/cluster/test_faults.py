@@ -136,12 +136,13 @@ def test_a_sweep_of_which_every_trial_failed_says_why(
 
 @pytest.mark.usefixtures("ray_session", "nothing_is_recorded")
 def test_a_ray_that_dies_is_no_trials_fault(tmp_path: Path, tiny_dataset: Path, home: Path) -> None:
-    """Its agent is killed, with which its raylet ends itself, and each trial's process; `resume` goes on."""
+    """One of its agents (common/local_ray) is killed, with which its raylet ends itself, and each trial's process; `resume` goes on."""
     path = home / "sweeps" / "c" / "journal.jsonl"
     sweep = one_at_a_time(tmp_path, trials=3, epochs=12)
     process = start("launch", sweep, "--data", tiny_dataset, home=home, env=UNRECORDED)
     wait_until(lambda: num_lines(path) > 6, process)
-    (agent,) = below(process.pid, "DashboardAgent")
+    (raylet,) = below(process.pid, "raylet/raylet ")
+    agent = below(raylet, "late_agent.py")[0]
     os.kill(agent, signal.SIGKILL)
     _, err = process.communicate(timeout=60)
     assert process.returncode == 1, err
