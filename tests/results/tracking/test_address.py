@@ -208,7 +208,7 @@ def test_a_launch_is_refused_or_told(
     class Went(Exception):
         """The launch went on."""
 
-    def connect(_: Any) -> None:
+    def connect(*_: Any, **__: Any) -> None:
         raise Went
 
     home, sweep = tmp_path / "runs", read_sweep("quick", ["tracking.uri=http://server"])
