@@ -67,7 +67,7 @@ def home(tmp_path: Path, finished: Path, monkeypatch: pytest.MonkeyPatch) -> Pat
     ]:
         for module in (launching, resuming):
             monkeypatch.setattr(f"{module.__name__}.{name}", double)
-    monkeypatch.setattr(ray_connection, "connect", lambda *_: None)
+    monkeypatch.setattr(ray_connection, "connect", lambda *_, **__: None)
     monkeypatch.setattr(launch_or_resume, "WAIT_S", 0.0)
     for module in (new_sweep, drivers):
         monkeypatch.setattr(module, "MOMENT_S", 0.0)

@@ -18,7 +18,8 @@ from fersweep.common.processes import environment
 
 
 def commands() -> list[str]:
-    return [" ".join(process.cmdline()) for process in psutil.Process().children(recursive=True)]
+    processes = psutil.Process().children(recursive=True)
+    return [" ".join(one.cmdline()) for one in processes if one.status() != psutil.STATUS_ZOMBIE]
 
 
 @pytest.mark.usefixtures("ray_session")

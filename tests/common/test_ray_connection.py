@@ -107,6 +107,7 @@ def test_a_ray_of_this_machine_listens_on_loopback_alone() -> None:
     assert os.environ["RAY_AUTH_MODE"] == "token"  # others may have an account on this machine
     ray.get(ray.remote(lambda: None).remote())  # a worker listens, too
     processes = [psutil.Process(), *psutil.Process().children(recursive=True)]
+    processes = [process for process in processes if process.status() != psutil.STATUS_ZOMBIE]
     ours = [process for process in processes if "ray" in " ".join(process.cmdline()) or process.pid == os.getpid()]
     listening = [
         (process.name(), place.laddr.ip)
