@@ -144,6 +144,7 @@ def main() -> None:
             start = time.perf_counter()
             sampled = fersweep(data, Path(home), trials, fuse)
             seconds[name] = trials, time.perf_counter() - start
+            print(f"{name}: {seconds[name][1]:.1f} s", file=sys.stderr, flush=True)
         models = models or sampled
         assert sampled[: len(models)] == models
     with tempfile.NamedTemporaryFile("w", suffix=".json") as file:
@@ -155,6 +156,7 @@ def main() -> None:
             command = [sys.executable, __file__, "--peer", peer, "--models", file.name, "--data", str(data)]
             subprocess.run(command, check=True, env=environment, stdout=subprocess.DEVNULL, stderr=subprocess.PIPE)
             seconds[peer] = options.trials, time.perf_counter() - start
+            print(f"{peer}: {seconds[peer][1]:.1f} s", file=sys.stderr, flush=True)
     rates = {name: trials * EPOCHS / took for name, (trials, took) in seconds.items()}
     print("| | models | seconds | trial-epochs a second | of Keras Tuner | of Ray Tune |\n|---|---|---|---|---|---|")
     for name, (trials, took) in seconds.items():
