@@ -58,9 +58,8 @@ class VectorMember:
             self.state["average"] = self.values.clone()
         self.moving = {name: torch.tensor(value, device=device) for name, value in net.moving.items()}
         self._answers: dict[int, Answers] = {}
-        seeds = itertools.count()
         # Keras's generators of dropout: a checkpoint has their states, and nothing here reads them.
-        self._seeds = [np.array([model["seed"], next(seeds)], np.int64) for name in net.order if name == "seed"]
+        self._seeds = [np.array([model["seed"], index], np.int64) for index in range(net.order.count("seed"))]
 
     def _fill(self, flat: Tensor, values: dict[str, np.ndarray]) -> None:
         views = self.layout.views(flat)

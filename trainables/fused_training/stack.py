@@ -54,8 +54,15 @@ class Stack:
         self._optimiser = optimisers.make_optimiser([m.hparams for m in members], self._trained, self._gradient, kept)
         self._answers: Answers | None = None
         self._numbers()
-        self._weights = [face_weights(arrays, member.hparams.class_weights) for member in members]
+        self._wanted = [self._weighted_targets(member) for member in members]
         self._compile()
+
+    def _weighted_targets(self, member: VectorMember) -> tuple[np.ndarray, np.ndarray]:
+        """(N,) weights of train's faces in a step's mean loss, and (N, C) their smoothed targets times these, float32."""
+        arrays, smoothing = self._arrays, member.hparams.label_smoothing
+        weight = (face_weights(arrays, member.hparams.class_weights) / self._batch).astype(np.float32)
+        wanted = face_targets(arrays) * (1 - smoothing) + smoothing / len(arrays.classes)
+        return weight, (wanted * weight[:, None]).astype(np.float32)
 
     def _take_over(self) -> None:
         members = self.members
@@ -116,17 +123,12 @@ class Stack:
         """Train one epoch → each member's mean loss."""
         members, num_steps = self.members, self._num_steps
         orders, weights, targets = list[np.ndarray](), list[np.ndarray](), list[np.ndarray]()
-        for member, of_faces in zip(members, self._weights, strict=True):
+        for member, (weight, weighted) in zip(members, self._wanted, strict=True):
             rng = np.random.default_rng([member.model["seed"], member.epoch])
             order = epoch_order(self._arrays.train.y, self._batch, False, rng)
-            smoothing = member.hparams.label_smoothing
-            wanted = face_targets(self._arrays) * (1 - smoothing) + smoothing / len(self._arrays.classes)
-            weight = (of_faces / self._batch).astype(np.float32)
             orders.append(order)
             weights.append(weight[order][:, None])
-            targets.append(
-                np.ascontiguousarray((wanted * weight[:, None]).astype(np.float32)[order].transpose(0, 2, 1))
-            )
+            targets.append(np.ascontiguousarray(weighted[order].transpose(0, 2, 1)))
         rates = [member.hparams.learning_rates(member.epoch, num_steps) for member in members]
         self._optimiser.start(rates, [member.step for member in members])
         decays = [1 - member.hparams.weight_decay * rate for member, rate in zip(members, rates, strict=True)]
