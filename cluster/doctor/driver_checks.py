@@ -12,13 +12,13 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
-from fersweep import trainables
 from fersweep.cluster import capacity
 from fersweep.cluster.doctor.findings import Asked, Finding, ok, problem, warning
 from fersweep.cluster.driver.notifications import webhook
 from fersweep.common.errors import InputError
 from fersweep.results.record.home import check_home
 from fersweep.results.tracking import address
+from fersweep.search_spaces.sweep_file.fusing import in_populations
 
 
 def check_home_directory(asked: Asked) -> Iterator[Finding]:
@@ -78,7 +78,7 @@ def check_places(asked: Asked) -> Iterator[Finding]:
         return
     number = capacity.places(wanted)
     if number:
-        several = wanted.fuse != 1 and trainables.fuses(asked.sweep.trainable)
+        several = in_populations(asked.sweep)
         yield ok(
             f"{number} {'workers, each with one trial or several,' if several else 'trials'} at once", places=number
         )
