@@ -184,6 +184,11 @@ class Restarted:
             self._process = self._start()
             self._died(f"exit code {code}" if code > 0 else signal.Signals(-code).name)
 
+    def leave(self) -> None:
+        """Nobody looks after it any more: it goes on by itself."""
+        if self._process is not None and self._process.poll() is None:
+            threading.Thread(target=self._process.wait, daemon=True).start()  # so that it leaves no zombie
+
     def kill(self, wait_s: float) -> None:
         """End it and what it has started, that leads a process group: with SIGTERM, and after `wait_s` with SIGKILL."""
         with self._lock:

@@ -9,6 +9,7 @@ import numpy as np
 from fersweep.results.mlflow_store import connection, run_fields
 from fersweep.results.record import journal
 from fersweep.results.record.recorded_sweep import RecordedSweep, load_sweep
+from fersweep.results.tracking.projection import Projection
 
 SWEEP_STATUS = {"finished": "FINISHED", "failed": "FAILED"}
 TRIAL_STATUS = {"finished": "FINISHED", "stopped": "FINISHED", "failed": "FAILED", "running": "KILLED"}
@@ -37,6 +38,15 @@ def runs_of(sweep_dir: Path) -> dict[str, Any]:
 
 def run_ids(sweep_dir: Path) -> dict[str, str]:
     return {name: run.info.run_id for name, run in runs_of(sweep_dir).items()}
+
+
+def write(projection: Projection, closing: bool = False) -> dict[str, Any]:
+    """Bring MLflow level with the journal, pictures included; → its runs."""
+    projection.read()
+    projection.write(closing)
+    for trial in list(projection.without_pictures()):
+        projection.draw(trial)
+    return runs_of(projection.sweep_dir)
 
 
 def history(sweep_dir: Path, run: Any, metric: str) -> list[tuple[int, float]]:

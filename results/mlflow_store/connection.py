@@ -224,12 +224,15 @@ def log_artifacts(client: MlflowClient, run_id: str, directory: Path, path: str 
 
 
 def delete_artifacts(client: MlflowClient, run_id: str, path: str) -> None:
-    """Delete the artifacts of a run in its directory `path`; MLflow's client itself can only write them."""
+    """Delete an artifact of a run, or all in its directory `path`; MLflow's client itself can only write them."""
     from mlflow.store.artifact.local_artifact_repo import LocalArtifactRepository
 
     repository = _artifacts(client, run_id)
     if isinstance(repository, LocalArtifactRepository):  # whose method takes a % in the path for an escape
-        shutil.rmtree(Path(repository.artifact_dir) / path, ignore_errors=True)
+        artifact = Path(repository.artifact_dir) / path
+        shutil.rmtree(artifact, ignore_errors=True)
+        with contextlib.suppress(OSError):
+            artifact.unlink(missing_ok=True)
     else:
         repository.delete_artifacts(path)
 

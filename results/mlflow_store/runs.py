@@ -41,6 +41,7 @@ class Recorded:
     has_inputs: bool = False
     places: dict[str, str] = field(default_factory=dict[str, str])  # those of run_fields.place_tags that it has
     is_old: bool = False  # an earlier version of fersweep wrote it, under other names
+    has_pictures: bool | None = False  # of its last end; None: not known yet
 
 
 def all_runs(client: MlflowClient, experiment_id: str, query: str) -> Iterator[Run]:
@@ -109,6 +110,7 @@ class Runs:
             bool(run.inputs and run.inputs.dataset_inputs),
             {name: tags[name] for name in (run_fields.FRONT_TAG, run_fields.INFEASIBLE_TAG) if name in tags},
             tags.get(run_fields.FORMAT_TAG) != run_fields.FORMAT,
+            None,
         )
         if tags["fersweep.kind"] == "sweep":
             self.parent = self._fuller(self.parent, recorded, run_fields.best_name(metric))

@@ -1,7 +1,7 @@
-"""The files that a trial leaves beside its metrics in MLflow: hparams, history, pictures, per-class report.
+"""The files that a trial leaves beside its metrics in MLflow: hparams, history, per-class report, and pictures.
 
-Pictures are drawn with matplotlib's objects on the Agg canvas, small and without pyplot's state: a trial's files
-cost about a tenth of a second of CPU.
+Pictures are drawn with matplotlib's objects on the Agg canvas, small and without pyplot's state. They still cost about a tenth
+of a second of CPU a trial, ten times as much as the rest.
 """
 
 # Parts of matplotlib have no types.
@@ -25,9 +25,11 @@ from fersweep.trainables.metrics import is_fold_metric
 if TYPE_CHECKING:
     from matplotlib.figure import Figure
 
+LEARNING_CURVE, CONFUSION = "learning_curve.png", "val_confusion.png"
 
-def write_history(trial: TrialRecord, metric: str, mode: str, directory: Path) -> None:
-    """`hparams.json` (with those of PBT's later epochs), `history.csv` (one row an epoch) and `learning_curve.png` of any trial into `directory`."""
+
+def write_history(trial: TrialRecord, directory: Path) -> None:
+    """`hparams.json` (with those of PBT's later epochs) and `history.csv` (one row an epoch) of any trial into `directory`."""
     hparams = dict(trial.hparams)
     if trial.exploits:
         hparams["later"] = [{"from_epoch": s.first, "copied": s.donor, "hparams": s.hparams} for s in trial.exploits]
@@ -39,16 +41,31 @@ def write_history(trial: TrialRecord, metric: str, mode: str, directory: Path) -
         writer = csv.DictWriter(file, names)
         writer.writeheader()
         writer.writerows(trial.epochs)
-    save_figure(draw_learning_curve(trial, metric, mode), directory / "learning_curve.png")
 
 
 def write_val_report(y: np.ndarray, probabilities: np.ndarray, classes: list[str], directory: Path) -> None:
-    """`val_report.json`, `val_report.txt` and `val_confusion.png` of y (N,) and probabilities (N, C)."""
-    counts = intervals.count(y, probabilities.argmax(axis=1), len(classes))
-    figures = intervals.score_faces(counts, classes)
+    """`val_report.json` and `val_report.txt` of y (N,) and probabilities (N, C)."""
+    figures = intervals.score_faces(_count(y, probabilities), classes)
     (directory / "val_report.json").write_text(json.dumps(figures.as_json(), indent=1))
     (directory / "val_report.txt").write_text(intervals.as_text(figures), errors="replace")
-    save_figure(draw_confusion(counts[:, :-1], classes), directory / "val_confusion.png")
+
+
+def write_pictures(
+    trial: TrialRecord,
+    metric: str,
+    mode: str,
+    predictions: tuple[np.ndarray, np.ndarray] | None,
+    classes: list[str],
+    directory: Path,
+) -> None:
+    """`learning_curve.png` of a trial with epochs, and `val_confusion.png` of its y (N,) and probabilities (N, C)."""
+    save_figure(draw_learning_curve(trial, metric, mode), directory / LEARNING_CURVE)
+    if predictions is not None:
+        save_figure(draw_confusion(_count(*predictions)[:, :-1], classes), directory / CONFUSION)
+
+
+def _count(y: np.ndarray, probabilities: np.ndarray) -> np.ndarray:
+    return intervals.count(y, probabilities.argmax(axis=1), probabilities.shape[1])
 
 
 def draw_learning_curve(trial: TrialRecord, metric: str, mode: str) -> Figure:

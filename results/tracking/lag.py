@@ -41,6 +41,7 @@ class Level(BaseModel):
         refused: what MLflow takes never (a trial's name, WHOLE or PARENT) → why.
         done: number of trials that the write at work has dealt with.
         store: where, as `store_of` says it; "" in older files.
+        pictures: number of ended trials that lack theirs, of a sweep that is closed.
     """
 
     model_config = ConfigDict(frozen=True)
@@ -52,6 +53,7 @@ class Level(BaseModel):
     refused: dict[str, str] = {}
     done: int = 0
     store: str = ""
+    pictures: int = 0
 
 
 class LevelFile:
@@ -71,8 +73,18 @@ class LevelFile:
 
     def beat(self, done: int) -> None:
         """A step of a long write is done, and with it `done` trials."""
+        self._now_and_then(done=done)
+
+    def pictures(self, left: int) -> None:
+        """So many trials lack their pictures."""
+        if left and self._level.pictures:
+            self._now_and_then(pictures=left)
+        elif left != self._level.pictures:
+            self._write(self._level.model_copy(update={"pictures": left}))
+
+    def _now_and_then(self, **update: int) -> None:
         if abs(time.time() - self._level.beat) > BEAT_S:  # the clock may be set back
-            self._write(self._level.model_copy(update={"beat": time.time(), "done": done}))
+            self._write(self._level.model_copy(update={"beat": time.time(), **update}))
 
     def failed(self, error: str, refused: dict[str, str] | None = None) -> None:
         """Nothing was written, as `error` says; `refused`: what never can be."""
@@ -142,7 +154,14 @@ def recorded(sweep_dir: Path, record: SweepRecord, running: bool) -> str | None:
         )
         late = f"{num_recorded} of {_count(record.trials, 'trial')} recorded, late: {_count(events, 'event')} behind"
         parts.append(f"{late} ({level.error})" if level.error else late)
+    if level.pictures and not running:
+        parts.append(f"{_count(range(level.pictures), 'trial')} without pictures yet")
     return "; ".join(parts) or None
+
+
+def is_level(sweep_dir: Path, level: Level) -> bool:
+    """Whether MLflow holds all of a sweep's journal, whose driver has ended, but what it refuses for good, and pictures."""
+    return level.closed and not any(_events_after(Path(sweep_dir) / "journal.jsonl", level.offset))
 
 
 def waiting(sweep_dir: Path, level: Level) -> str:

@@ -2,7 +2,7 @@
 
 Everything is idempotent. Runs are found again by their tags, epochs that MLflow holds are skipped (and carry the
 journal's times, so that a store drops a point that it has), and a trial counts as recorded only when the state tag,
-status and time of its end agree with the journal's, status and time being written last. A recorder may die at any point;
+status and time of its end agree with the journal's, status and time being written last. Pictures come after that. A recorder may die at any point;
 the next one continues. Runs that an earlier version wrote get the names of this version beside their own.
 """
 
@@ -12,9 +12,11 @@ import functools
 import math
 import tempfile
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
+
+import numpy as np
 
 from fersweep.results.mlflow_store import connection, description, limits, run_fields, saved_view, trial_files
 from fersweep.results.mlflow_store.runs import Recorded, Runs
@@ -92,6 +94,30 @@ class Projection:
             self._write_finalists()
             self._unless_refused(PARENT, lambda: self._write_totals(parent))
             self.runs.set_status(parent, SWEEP_STATUS.get(self.record.action or "", "KILLED"), int(self._time * 1000))
+
+    def without_pictures(self) -> Iterator[TrialRecord]:
+        """The trials that have ended, and whose runs lack the pictures of that end."""
+        for trial in self.record.trials.values():
+            recorded = self.runs.trials.get(trial.number)
+            if recorded is None or trial.name in self.refused or not trial.epochs or trial.state == "running":
+                continue
+            if recorded.has_pictures is None:
+                recorded.has_pictures = trial_files.LEARNING_CURVE in self._files(recorded)
+            if not recorded.has_pictures and recorded.state == trial.state:
+                yield trial
+
+    def draw(self, trial: TrialRecord) -> None:
+        """Draw a trial's pictures into its run. They take longer than all else of it, and nobody waits for them."""
+        recorded = self.runs.trials[trial.number]
+
+        def write() -> None:
+            with tempfile.TemporaryDirectory() as directory:
+                ranked_by, classes, predictions = (self.metric, self.mode), self.sweep.classes, self._predictions(trial)
+                trial_files.write_pictures(trial, *ranked_by, predictions, classes, Path(directory))
+                connection.log_artifacts(self.runs.client, recorded.run_id, Path(directory))
+
+        self._unless_refused(trial.name, write)
+        recorded.has_pictures = True
 
     def _unless_refused(self, what: str, write: Callable[[], None]) -> None:
         """Write a part, unless MLflow has refused it for good before; where it does so now, that is kept."""
@@ -180,11 +206,9 @@ class Projection:
 
     def _note(self, parent: Recorded) -> str:
         trials = {number: recorded.run_id for number, recorded in self.runs.trials.items()}
-        artifacts = self.runs.client.list_artifacts(parent.run_id)  # pyright: ignore[reportUnknownMemberType]
-        files = {file.path for file in artifacts}
         place = saved_view.address(self.runs.experiment_id, self.sweep).removeprefix("/")
         links = description.Links(
-            place, self.runs.experiment_id, parent.run_id, trials, has_report=description.REPORT in files
+            place, self.runs.experiment_id, parent.run_id, trials, has_report=description.REPORT in self._files(parent)
         )
         ranked = self._recorded.ranked()
         predictions = self._recorded.val_predictions(ranked[0]) if ranked else None
@@ -251,13 +275,25 @@ class Projection:
             recorded.step, recorded.is_old = trial.num_epochs, False
 
     def _write_artifacts(self, trial: TrialRecord, recorded: Recorded) -> None:
-        judged = trial.state == "finished" or trial.reopened  # what was there before is replaced
-        predictions = self._recorded.val_predictions(trial) if judged else None
+        """A trial's files, without its pictures: `draw`."""
+        predictions = self._predictions(trial)
         with tempfile.TemporaryDirectory() as directory:
-            trial_files.write_history(trial, self.metric, self.mode, Path(directory))
+            trial_files.write_history(trial, Path(directory))
             if predictions is not None:
                 trial_files.write_val_report(*predictions, self.sweep.classes, Path(directory))
             connection.log_artifacts(self.runs.client, recorded.run_id, Path(directory))
+        if trial.reopened:  # those of an earlier end
+            for name in self._files(recorded) & {trial_files.LEARNING_CURVE, trial_files.CONFUSION}:
+                connection.delete_artifacts(self.runs.client, recorded.run_id, name)
+        recorded.has_pictures = False
+
+    def _files(self, recorded: Recorded) -> set[str]:
+        files = self.runs.client.list_artifacts(recorded.run_id)  # pyright: ignore[reportUnknownMemberType]
+        return {file.path for file in files}
+
+    def _predictions(self, trial: TrialRecord) -> tuple[np.ndarray, np.ndarray] | None:
+        judged = trial.state == "finished" or trial.reopened  # what was there before is replaced
+        return self._recorded.val_predictions(trial) if judged else None
 
     def _set_state(self, recorded: Recorded, trial: TrialRecord) -> None:
         """What `_write_epochs` wrote with the last epochs, and what an earlier end left behind."""

@@ -12,7 +12,7 @@ from typing import BinaryIO
 
 from fersweep.common.processes import Restarted, environment, module_command
 from fersweep.common.text import masked
-from fersweep.results.tracking.lag import missing, read_level, waiting
+from fersweep.results.tracking.lag import is_level, missing, read_level, waiting
 
 FINISH_S = 60.0
 AWAY_S = 30.0  # the same where the store does not answer: the recorder goes on by itself
@@ -50,7 +50,7 @@ class Recorder:
         tell: Callable[[str], None] = lambda _: None,
         left: Callable[[], bool] = lambda: False,
     ) -> str | None:
-        """Wait until MLflow holds the whole sweep, but not longer than `timeout_s` without any progress.
+        """Wait until MLflow holds all of the sweep but pictures, but not longer than `timeout_s` without any progress.
 
         The process goes on by itself where this gives up. To be called after the session's last event.
 
@@ -68,6 +68,8 @@ class Recorder:
             if self._child.has_ended:
                 break
             level = read_level(self.sweep_dir)
+            if is_level(self.sweep_dir, level):
+                break
             if level.beat != beat:
                 beat, since = level.beat, time.monotonic()
             patience_s = min(timeout_s, AWAY_S) if level.error else timeout_s
@@ -75,7 +77,9 @@ class Recorder:
                 tell_at = time.monotonic() + TELL_EACH_S
                 tell(waiting(self.sweep_dir, level))
             time.sleep(0.05)
-        return missing(self.sweep_dir, "its recorder is still at it" if self._child.is_alive else "")
+        lacking = missing(self.sweep_dir, "its recorder is still at it" if self._child.is_alive else "")
+        self._child.leave()
+        return lacking
 
 
 def log(sweep_dir: Path, text: str) -> None:

@@ -18,7 +18,7 @@ import os
 import re
 import sys
 import time
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from pathlib import Path
 
 from fersweep.common.files import is_held, lock
@@ -47,8 +47,15 @@ class NeverRecorded(NotRecorded):
     """MLflow refuses a whole sweep for good: to try again is in vain. The message is one line."""
 
 
-def record(sweep_dir: Path, parent_pid: int | None = None, patience_s: float = PATIENCE_S) -> bool:
+def record(
+    sweep_dir: Path,
+    parent_pid: int | None = None,
+    patience_s: float = PATIENCE_S,
+    closed: Callable[[], None] = lambda: None,
+) -> bool:
     """Bring MLflow level with the journal of `sweep_dir`, and keep it so while the process `parent_pid` drives it.
+
+    `closed` is called where MLflow holds all but pictures, which are drawn last.
 
     Returns when that driver's session has ended or the driver is gone, everything written. Without `parent_pid`:
     writes what there is and returns. A store that fails is tried again, for ever while the driver lives and its
@@ -66,14 +73,14 @@ def record(sweep_dir: Path, parent_pid: int | None = None, patience_s: float = P
     except TimeoutError:
         return False
     with alone, connection.without_fluent_environment():
-        return _Recording(Path(sweep_dir), parent_pid, patience_s).run()
+        return _Recording(Path(sweep_dir), parent_pid, patience_s, closed).run()
 
 
 class _Recording:
     """What `record` does when no other recorder is at work."""
 
-    def __init__(self, sweep_dir: Path, parent_pid: int | None, patience_s: float):
-        self.sweep_dir, self.parent_pid, self.patience_s = sweep_dir, parent_pid, patience_s
+    def __init__(self, sweep_dir: Path, parent_pid: int | None, patience_s: float, closed: Callable[[], None]):
+        self.sweep_dir, self.parent_pid, self.patience_s, self.closed = sweep_dir, parent_pid, patience_s, closed
         sweep = read_sweep_json(sweep_dir)
         self.level = LevelFile(sweep_dir, store_of(sweep))
         self.projection = Projection(sweep_dir, self._beat)
@@ -93,6 +100,9 @@ class _Recording:
                     return False
                 if last or (self.projection.offset != self.offset and time.monotonic() >= self.due):
                     self._write(closing=last and not elsewhere)
+                if last:
+                    self._once_closed()
+                self._draw(all_of_them=last)
             except Exception as error:
                 self._wait(error, driven and not self._session_has_ended())
                 continue
@@ -118,6 +128,24 @@ class _Recording:
         self.offset = self.projection.offset
         self.level.written(self.offset, closing, self.projection.refused)
         self.due = time.monotonic() + min(PAUSE * (time.monotonic() - start), MAX_PAUSE_S)
+
+    def _once_closed(self) -> None:
+        closed, self.closed = self.closed, lambda: None
+        closed()
+
+    def _draw(self, all_of_them: bool) -> None:
+        """The pictures that are missing, of one trial or of all: while the sweep runs, its epochs come first."""
+        if self.offset < 0:
+            return
+        trials = list(self.projection.without_pictures())
+        for left, trial in zip(range(len(trials), 0, -1), trials, strict=True):
+            if all_of_them:
+                self.level.pictures(left)
+            self.projection.draw(trial)
+            self.alive_at = time.monotonic()
+            if not all_of_them:
+                return
+        self.level.pictures(0)
 
     def _wait(self, error: Exception, driven: bool) -> None:
         """Until the next try. Raises NotRecorded where there is none."""
@@ -184,8 +212,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
     options = parser.parse_args(arguments)
     yield_to_the_sweep()
     try:
-        if record(options.sweep_dir, options.parent, LEFT_ALONE_S):
-            start_report(options.sweep_dir)
+        record(options.sweep_dir, options.parent, LEFT_ALONE_S, lambda: start_report(options.sweep_dir))
     except Exception as error:
         log(
             options.sweep_dir,

@@ -15,6 +15,7 @@ from typing import Any
 
 import numpy as np
 import torch
+from threadpoolctl import threadpool_limits
 from torch import Tensor
 
 from fersweep.data_pipeline.tasks.arrays import TaskArrays
@@ -22,6 +23,7 @@ from fersweep.trainables.fused_training.answers import ROWS
 from fersweep.trainables.fused_training.member import VectorMember
 from fersweep.trainables.fused_training.net import Net
 from fersweep.trainables.fused_training.optimisers import state_names
+from fersweep.trainables.fused_training.program import multiplies_with_numpy
 from fersweep.trainables.fused_training.stack import Stack, key
 from fersweep.trainables.metrics import EpochMetrics
 from fersweep.trainables.population import Member, Points, val_metrics_of_members
@@ -47,6 +49,8 @@ class VectorPopulation:
     ):
         self._name, self._hparams_type, self._make_net, self._arrays = name, hparams_type, make_net, arrays
         self._device = open_device()
+        if multiplies_with_numpy(self._device):
+            threadpool_limits(1, user_api="blas")
         torch.set_flush_denormal(True)  # as TensorFlow does
         self._most_stacked = most_stacked or MOST_STACKED.get(self._device.type, 1)
         self._statistics: dict[str, dict[str, np.ndarray]] = {}

@@ -18,6 +18,7 @@ from fersweep.common.errors import InputError
 from fersweep.results.dashboards.status import status
 from fersweep.results.dashboards.sync import sync
 from fersweep.results.mlflow_store import addresses, connection, limits, trial_files
+from fersweep.results.record.journal import TrialRecord
 from fersweep.results.record.recorded_sweep import load_sweep
 from fersweep.results.tracking import lag, recorder_process
 from fersweep.results.tracking import recorder as recorder_module
@@ -89,9 +90,17 @@ def test_a_class_that_cannot_be_shown_is_refused_at_launch(name: str) -> None:
 def test_odd_names_are_drawn(tmp_path: Path) -> None:
     import numpy as np
 
-    classes = np.arange(len(ODD))
-    trial_files.write_val_report(classes, np.eye(len(ODD)), ODD, tmp_path)
-    assert (tmp_path / "val_confusion.png").stat().st_size > 0
+    predictions = (np.arange(len(ODD)), np.eye(len(ODD)))
+    trial_files.write_val_report(*predictions, ODD, tmp_path)
+    trial = TrialRecord(0, {})
+    trial.epochs.append({"epoch": 1.0, "val_loss": 0.5})
+    trial_files.write_pictures(trial, "val_loss", "min", predictions, ODD, tmp_path)
+    assert {path.name for path in tmp_path.iterdir()} == {
+        "val_report.json",
+        "val_report.txt",
+        "learning_curve.png",
+        "val_confusion.png",
+    }
 
 
 def test_long_names_leave_a_view_that_mlflow_takes(new_sweep: NewSweep) -> None:

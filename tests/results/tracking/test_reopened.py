@@ -3,7 +3,6 @@
 import os
 import signal
 from pathlib import Path
-from typing import Any
 
 import pytest
 
@@ -11,7 +10,7 @@ from fersweep.results.tracking import lag, recorder_process
 from fersweep.results.tracking import recorder as recorder_module
 from fersweep.results.tracking.projection import Projection
 from tests.processes import wait_until
-from tests.recorded import check_all_recorded, history, run_ids, runs_of
+from tests.recorded import check_all_recorded, client_of, history, run_ids, runs_of, write
 from tests.sweeps import METRIC, FakeDriver, NewSweep
 
 pytestmark = pytest.mark.slow
@@ -27,13 +26,6 @@ def driver(new_sweep: NewSweep) -> FakeDriver:
 @pytest.fixture
 def sweep_dir(driver: FakeDriver) -> Path:
     return driver.sweep_dir
-
-
-def write(projection: Projection, closing: bool = False) -> dict[str, Any]:
-    """Bring MLflow level with the journal; → its runs."""
-    projection.read()
-    projection.write(closing)
-    return runs_of(projection.sweep_dir)
 
 
 def statuses(sweep_dir: Path) -> dict[str, str]:
@@ -166,6 +158,35 @@ def test_level_while_a_driver_runs(sweep_dir: Path, driver: FakeDriver) -> None:
     assert statuses(sweep_dir) == {"parent": "KILLED", "0000": "KILLED"}
 
 
+def test_pictures_are_drawn_last(sweep_dir: Path, driver: FakeDriver) -> None:
+    """A recorder that dies before it has drawn them leaves none, not those of an earlier end; the next one draws them."""
+
+    def pictures() -> set[str]:
+        run = runs_of(sweep_dir)["0000"]
+        files = {file.path for file in client_of(sweep_dir).list_artifacts(run.info.run_id)}
+        assert {"hparams.json", "history.csv"} < files
+        return {file for file in files if file.endswith(".png")}
+
+    driver.journal.session("started")
+    driver.run_trial(0, {"rate": 0.1}, 2, "stopped")
+    write(Projection(sweep_dir))
+    assert pictures() == {"learning_curve.png"}
+    driver.journal.append("reopened", trial=0)
+    driver.report(0, rows(3, 4))
+    driver.end(0, "stopped")
+    driver.journal.session("finished")
+    dying = Projection(sweep_dir)
+    dying.read()
+    dying.write(closing=True)
+    assert pictures() == set()
+    closed: list[set[str]] = []
+    assert recorder_process.record(sweep_dir, closed=lambda: closed.append(pictures()))
+    assert closed == [set()]
+    check_all_recorded(sweep_dir)
+    assert list(dying.without_pictures()) == [dying.record.trials[0]]
+    assert list(Projection(sweep_dir).without_pictures()) == [], "nothing was read yet"
+
+
 @pytest.mark.processes
 def test_a_recorder_that_is_killed_is_started_again(sweep_dir: Path, driver: FakeDriver) -> None:
     recorder = recorder_module.Recorder(sweep_dir)
@@ -213,7 +234,6 @@ def test_a_run_that_was_made_twice(sweep_dir: Path, driver: FakeDriver) -> None:
     driver.end(1, "stopped")
     driver.journal.session("finished")
     projection.forget()
-    projection.read()
-    projection.write(closing=True)
+    write(projection, closing=True)
     check_all_recorded(sweep_dir)
     assert run_ids(sweep_dir) == ids

@@ -1,5 +1,6 @@
 """The recorder against a real MLflow store: everything once, whatever happens to it."""
 
+import itertools
 import json
 import math
 import os
@@ -19,7 +20,7 @@ from fersweep.results.record import journal
 from fersweep.results.tracking import recorder, recorder_process
 from fersweep.results.tracking.projection import Projection
 from tests.processes import wait_until
-from tests.recorded import check_all_recorded, history, runs_of
+from tests.recorded import check_all_recorded, history, runs_of, write
 from tests.sweeps import METRIC, NewSweep, write_sweep
 
 pytestmark = pytest.mark.slow
@@ -167,6 +168,8 @@ def test_killed_after_every_event_and_begun_again(home: Path, new_sweep: NewSwee
         projection = Projection(sweep_dir)
         projection.read()
         projection.write(closing=False)
+        for trial in itertools.islice(projection.without_pictures(), 1):
+            projection.draw(trial)
     recorder_process.record(sweep_dir)
     check_all_recorded(sweep_dir)
 
@@ -207,8 +210,7 @@ def test_interrupted_and_resumed(home: Path, new_sweep: NewSweep, monkeypatch: p
     driver.report(0, rows[5:])
     driver.end(0, "stopped")
     driver.journal.session("finished")
-    projection.read()
-    projection.write(closing=True)
+    write(projection, closing=True)
     runs = check_all_recorded(sweep_dir)
     assert {name: run.info.run_id for name, run in runs.items()} == ids
     assert sent == {(name, epoch): 1 for name in SCORES for epoch in range(1, 7)}
