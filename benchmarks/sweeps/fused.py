@@ -2,7 +2,8 @@
 
     .venv/bin/python benchmarks/sweeps/fused.py --data runs/data/fer2013 --recipes blendshape_lstm seven_landmarks
 
-`launch RECIPE` and then `evaluate`, as a user gives them; one after the other, the whole command from its start to its end. The
+`launch RECIPE` and then `evaluate`, as a user gives them; one after the other, the whole command from its start to its end, without
+what comes after it in the background (pictures in MLflow, the report). The
 test split is judged once each, as `evaluate` does; a dataset without one has no test figure.
 """
 
@@ -31,8 +32,10 @@ def run(recipe: str, fuse: str, data: Path, home: Path, more: list[str]) -> dict
     fersweep("launch", recipe, "--data", str(data), "--set", f"resources.fuse={fuse}", *more, home=home)
     seconds = time.perf_counter() - start
     sys.path.insert(0, str(ROOT))
+    from benchmarks.sweeps.arithmetic import await_rest
     from fersweep.results.record.journal import read
 
+    await_rest(home / "sweeps" / recipe)
     record = read(home / "sweeps" / recipe / "journal.jsonl")
     trials = json.loads(fersweep("compare", recipe, "--json", home=home))["trials"]
     row = {"recipe": recipe, "trials": len(record.trials), "epochs": record.num_epochs, "seconds": seconds}

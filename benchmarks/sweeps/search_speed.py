@@ -1,6 +1,7 @@
 """Trial-epochs a second, start-up included: a fersweep sweep, with trials that train together and with trials that train alone,
 beside the same search as in Ray Tune's and Keras Tuner's documentation. The same 16 models (those that the fersweep sweep sampled,
-at random), 10 epochs each, no early stopping; MLflow records those of fersweep.
+at random), 10 epochs each, no early stopping; MLflow records those of fersweep, pictures and report after the command has returned:
+they are waited for, and not counted. Beside it, what the products of the models' epochs would take at the machine's rate.
 
     .venv/bin/python benchmarks/sweeps/search_speed.py --data runs/data/fer2013
     .venv/bin/python benchmarks/sweeps/search_speed.py --data runs/data/fer2013 --more 64     # and 64 models together
@@ -78,7 +79,7 @@ def ray_tune(models: list[dict], data: Path) -> None:
             callbacks=[callback],
         )
 
-    ray.init(include_dashboard=False, log_to_driver=False)
+    ray.init("local", include_dashboard=False, log_to_driver=False)
     tuner = tune.Tuner(
         tune.with_resources(tune.with_parameters(train, arrays=load_arrays(data)), {"cpu": 1}),
         param_space={"hparams": tune.grid_search(models)},
@@ -104,20 +105,30 @@ def keras_tuner(models: list[dict], data: Path) -> None:
     tuner.search(arrays["x"], arrays["y"], epochs=EPOCHS, verbose=0, validation_data=(arrays["val_x"], arrays["val_y"]))
 
 
-def fersweep(data: Path, home: Path, trials: int, fuse: str) -> list[dict]:
-    """Run the sweep as a user does → the hparams of its trials."""
+def fersweep(data: Path, home: Path, trials: int, fuse: str) -> tuple[float, list[dict], float]:
+    """Run the sweep as a user does → seconds, the hparams of its trials, the operations of their products."""
     command = [sys.executable, "-m", "fersweep", "launch", "blendshape_lstm", "--data", str(data), "--home", str(home)]
     options = ["--trials", str(trials), "--max-epochs", str(EPOCHS)]
     for change in ("stop.scheduler=none", "search.sampler=random", f"resources.fuse={fuse}"):
         options += ["--set", change]
+    start = time.perf_counter()
     subprocess.run([*command, *options], cwd=ROOT, check=True, stdout=subprocess.DEVNULL)
-    sys.path.insert(0, str(ROOT))
+    seconds = time.perf_counter() - start
+    from benchmarks.sweeps.arithmetic import await_rest, lstm_epoch
     from fersweep.results.record.journal import read
+    from fersweep.results.record.recorded_sweep import load_sweep
 
-    record = read(home / "sweeps" / "blendshape_lstm" / "journal.jsonl")
-    epochs = record.num_epochs
+    directory = home / "sweeps" / "blendshape_lstm"
+    await_rest(directory)
+    record, sweep = read(directory / "journal.jsonl"), load_sweep(directory).sweep
+    epochs, (faces, val) = record.num_epochs, (sum(of.values()) for of in sweep.num_by_class.values())
     assert epochs == trials * EPOCHS, f"{epochs} epochs were run"
-    return [t.hparams for t in record.trials.values()]
+    hparams = [trial.hparams for trial in record.trials.values()]
+    ends = (len(sweep.feature_names), len(sweep.classes))
+    operations = [
+        lstm_epoch([ends[0], *each["units"], ends[1]], 1 + each["bidirectional"], faces, val) for each in hparams
+    ]
+    return seconds, hparams, EPOCHS * sum(operations)
 
 
 def main() -> None:
@@ -134,16 +145,18 @@ def main() -> None:
         return
 
     data = options.data.resolve()
+    from benchmarks.sweeps.arithmetic import product_rate
+
     seconds: dict[str, tuple[int, float]] = {}
+    operations: dict[str, float] = {}
     models: list[dict] = []
     ways = [("fersweep, together", options.trials, "auto"), ("fersweep, alone", options.trials, "1")]
     if options.more:
         ways.insert(1, (f"fersweep, {options.more} together", options.more, "auto"))
     for name, trials, fuse in ways:
         with tempfile.TemporaryDirectory() as home:
-            start = time.perf_counter()
-            sampled = fersweep(data, Path(home), trials, fuse)
-            seconds[name] = trials, time.perf_counter() - start
+            took, sampled, operations[name] = fersweep(data, Path(home), trials, fuse)
+            seconds[name] = trials, took
             print(f"{name}: {seconds[name][1]:.1f} s", file=sys.stderr, flush=True)
         models = models or sampled
         assert sampled[: len(models)] == models
@@ -162,6 +175,11 @@ def main() -> None:
     for name, (trials, took) in seconds.items():
         ratios = " | ".join(f"{rates[name] / rates[peer]:.1f}×" for peer in ("keras_tuner", "ray_tune"))
         print(f"| {name} | {trials} | {took:.1f} | {rates[name]:.2f} | {ratios} |")
+    rate = product_rate()
+    for name, count in operations.items():
+        print(
+            f"{name}: its products alone, {count / 1e9:.0f} · 10^9 at {rate / 1e9:.0f} · 10^9 a second: {count / rate:.1f} s"
+        )
 
 
 if __name__ == "__main__":

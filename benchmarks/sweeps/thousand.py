@@ -3,8 +3,7 @@ what a suggestion and the driver's memory come to; and how long `compare`, `repo
 
     .venv/bin/python benchmarks/sweeps/thousand.py --data runs/data/fer2013 --plot docs/images/thousand-trials.png
 
-`launch` from its start to its end, MLflow included. Products: 4 · faces · inputs · units operations of a first layer's epoch, 6 of
-each later one, 2 of each on val, over the rate of a product of two 2,048 × 2,048 matrices in float32 on all cores.
+`launch` from its start to its end, MLflow included; pictures in MLflow and the report come after it. Products: arithmetic.py.
 """
 
 # Parts of PyTorch and matplotlib have no types.
@@ -20,9 +19,7 @@ import sys
 import tempfile
 import time
 import urllib.request
-from itertools import pairwise
 from pathlib import Path
-from typing import Any
 
 import psutil
 
@@ -52,30 +49,6 @@ def watched(data: Path, home: Path, trials: int, more: list[str]) -> tuple[float
     if process.returncode:
         sys.exit(f"launch ended with {process.returncode}")
     return time.perf_counter() - start, memory
-
-
-def operations(record: Any, num_train: int, num_val: int, features: int, classes: int) -> float:
-    """Of the matrix products of all epochs."""
-    total = 0.0
-    for trial in record.trials.values():
-        layers = list(pairwise([features, *trial.hparams["units"], classes]))
-        products = [a * b for a, b in layers]
-        epoch = num_train * (4 * products[0] + 6 * sum(products[1:])) + num_val * 2 * sum(products)
-        total += epoch * trial.num_epochs
-    return total
-
-
-def product_rate() -> float:
-    """Operations a second."""
-    import torch
-
-    a = torch.randn(2048, 2048)
-    seconds: list[float] = []
-    for _ in range(10):
-        start = time.perf_counter()
-        _ = a @ a
-        seconds.append(time.perf_counter() - start)
-    return 2 * 2048**3 / min(seconds)
 
 
 def timed(arguments: list[str]) -> float:
@@ -137,6 +110,7 @@ def main() -> None:
     parser.add_argument("--set", action="append", default=[], help="as of `launch`")
     options = parser.parse_args()
     sys.path.insert(0, str(ROOT))
+    from benchmarks.sweeps.arithmetic import await_rest, dense_epoch, product_rate
     from fersweep.results.record.journal import read, read_events
     from fersweep.results.record.recorded_sweep import load_sweep
 
@@ -149,9 +123,15 @@ def main() -> None:
         events = list(read_events(directory / "journal.jsonl"))
         suggestions = [event["suggest_s"] for event in events if "suggest_s" in event]
         by_class = sweep.num_by_class
-        classes = len(by_class["train"])
-        sizes = [sum(by_class[split].values()) for split in ("train", "val")]
-        count = operations(record, sizes[0], sizes[1], 52, classes)
+        features, classes = len(sweep.feature_names), len(by_class["train"])
+        num_train, num_val = (sum(by_class[split].values()) for split in ("train", "val"))
+        count = sum(
+            trial.num_epochs * dense_epoch([features, *trial.hparams["units"], classes], num_train, num_val)
+            for trial in record.trials.values()
+        )
+        start = time.perf_counter()
+        await_rest(directory)
+        print(f"pictures and the report were there {time.perf_counter() - start:.0f} s later")
         rate = product_rate()
         states = ", ".join(f"{number} {state}" for state, number in record.count().items() if number)
         print(

@@ -25,6 +25,7 @@ from fersweep.common.files import is_held, lock
 from fersweep.common.processes import yield_to_the_sweep
 from fersweep.results.mlflow_store import connection
 from fersweep.results.record.drivers import LOCK
+from fersweep.results.record.sweep_json import FILE as SWEEP
 from fersweep.results.record.sweep_json import read_sweep_json
 from fersweep.results.tracking.lag import WHOLE, LevelFile, store_of, sync_command
 from fersweep.results.tracking.projection import Projection
@@ -62,8 +63,8 @@ def record(
     session goes on, and `patience_s` seconds after.
 
     Returns:
-        True: MLflow holds all that the journal says, but what it refuses for good (lag.missing says it). False: another recorder is at work on this sweep, or another
-        driver, which has its own; it is left to that one.
+        True: MLflow holds all that the journal says, but what it refuses for good (lag.missing says it). False: another recorder is
+        at work on this sweep, or another driver, which has its own; it is left to that one. Or the sweep was removed.
 
     Raises:
         NotRecorded: the store did not take everything; NeverRecorded: nor will it.
@@ -92,6 +93,8 @@ class _Recording:
     def run(self) -> bool:
         while True:
             driven = self.parent_pid is not None and os.getppid() == self.parent_pid
+            if self._is_removed():
+                return False
             try:
                 self.projection.read()
                 last = not driven or self._session_has_ended()
@@ -118,6 +121,10 @@ class _Recording:
     def _session_has_ended(self) -> bool:
         return self.projection.session_pid == self.parent_pid and self.projection.record.action != "started"
 
+    def _is_removed(self) -> bool:
+        """The sweep's directory is no more: nothing is to be made where it was."""
+        return not (self.sweep_dir / SWEEP).exists()
+
     def _is_driven_by_another(self) -> bool:
         """A driver runs the sweep that is not our parent; its recorder, if it lives, waits for our end."""
         return self.projection.session_pid != self.parent_pid and is_held(self.sweep_dir / LOCK)
@@ -139,6 +146,8 @@ class _Recording:
             return
         trials = list(self.projection.without_pictures())
         for left, trial in zip(range(len(trials), 0, -1), trials, strict=True):
+            if self._is_removed():
+                return
             if all_of_them:
                 self.level.pictures(left)
             self.projection.draw(trial)

@@ -82,7 +82,7 @@ class Stack:
         h, layout, device = self._h, self._layout, self._device
         trained = [variable for variable in self._net.variables if not variable.idle]
         self._of_average = None if h.ema_momentum is None else self._optimiser.each(lambda h: 1 - h.ema_momentum)
-        self._l2 = self._clipnorm = self._of_variable = None
+        self._l2 = self._clip = None
         if h.l2:
             which = torch.zeros(layout.num_trained, device=device)
             views = layout.views(which)
@@ -90,10 +90,9 @@ class Stack:
                 views[variable.name].fill_(float(variable.regularised))
             self._l2 = which * self._optimiser.each(lambda h: 2 * h.l2)
         if h.clipnorm is not None:
-            self._clipnorm = self._optimiser.each(lambda h: h.clipnorm)
-            self._of_variable = torch.zeros(len(trained), layout.num_trained, device=device)
-            for row, variable in zip(self._of_variable, trained, strict=True):
-                layout.views(row)[variable.name].fill_(1)
+            views = layout.views(self._gradient)
+            gradients = [views[variable.name] for variable in trained]
+            self._clip = optimisers.Clip(gradients, [member.hparams.clipnorm for member in self.members])
 
     def _compile(self) -> None:
         """The program of a step: from faces to gradients."""
@@ -163,16 +162,11 @@ class Stack:
                 change = self._l2 * self._trained
                 penalty += (change * self._trained).sum(-1) / 2
                 self._gradient.add_(change)
-            if self._clipnorm is not None and self._of_variable is not None:
-                self._clip(self._clipnorm, self._of_variable)
+            if self._clip is not None:
+                self._clip.clip()
             if self._h.weight_decay:
                 self._values.mul_(decays[step])
             self._optimiser.step(step)
             if self._of_average is not None:
                 self._state["average"].lerp_(self._values, self._of_average)
         return self._loss.sum((-2, -1)) + penalty
-
-    def _clip(self, clipnorm: Number, of_variable: Tensor) -> None:
-        """Clip each variable's gradient on its own, as Keras's clipnorm does. of_variable: (variables, P), 1 where it is one's."""
-        norms = torch.sqrt((self._gradient * self._gradient) @ of_variable.mT)
-        self._gradient.mul_((clipnorm / norms).clamp_(max=1) @ of_variable)
