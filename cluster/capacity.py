@@ -56,8 +56,9 @@ def places_on(node: Mapping[str, float], resources: Resources) -> int:
 def warm(sweep: Sweep) -> Warm:
     """The workers that a sweep will want on a machine of its own at once, and what its trials import."""
     trials, resources = sweep.search.num_trials, sweep.resources
-    modules = ("fersweep.cluster.worker.actor", *trainables.loads(sweep.trainable, in_populations(sweep)))
-    return Warm(lambda node: min(places_on(node, resources), trials), modules, max(int(resources.cpus), 1))
+    framework = trainables.loads(sweep.trainable, in_populations(sweep))
+    modules = ("fersweep.cluster.worker.actor", *framework)
+    return Warm(lambda node: min(places_on(node, resources), trials), modules, max(int(resources.cpus), 1), framework)
 
 
 def _units(amount: float) -> int:

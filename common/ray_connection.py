@@ -73,11 +73,13 @@ def connect(
     os.environ.setdefault("RAY_USAGE_STATS_ENABLED", "0")
     os.environ["RAY_ENABLE_UV_RUN_RUNTIME_ENV"] = "0"  # below `uv run` Ray would upload the working directory
     with terminal.deferred():  # an exception in the middle of Ray's start ends in a segmentation fault
-        import ray
+        if not is_connected():
+            cluster = ray_address.resolve(address)
+            if cluster is None:
+                start.begin_imports(warm)
 
-        if not ray.is_initialized():
             atexit.register(_end_at_once_when_interrupted)  # before Ray's own, which ends Ray
-            _connect(ray_address.resolve(address), num_cpus, object_store_bytes, warm)
+            _connect(cluster, num_cpus, object_store_bytes, warm)
         elif is_own():
             start.tell(_session(), warm)
 
@@ -200,6 +202,8 @@ def left_as_found() -> Iterator[None]:
                 import ray
 
                 ray.shutdown()
+            if not before:
+                start.end_imports()
     finally:
         _in_use.release()
 

@@ -170,6 +170,13 @@ def test_what_ray_starts_its_monitors_with() -> None:
     for name in ("start_log_monitor", "start_monitor", "start_api_server"):
         check(hasattr(Node, name) and name in started, "ray", file, f"Node.{name}")
     check("_webui_url" in names(Node.start_api_server), "ray", file, "Node._webui_url")
+    worker = "common/local_ray/new_worker.py"
+    begins = "worker_command" in " ".join(names(services.start_raylet))
+    check(begins, "ray", worker, "start_worker_command, which begins with Python and setup_worker.py,")
+    from ray._private.workers import setup_worker
+
+    for option in ("--serialized-runtime-env-context", "--language"):
+        check(option in Path(setup_worker.__file__).read_text(), "ray", worker, f"setup_worker's option {option}")
     called = names(services.start_raylet)
     check("start_ray_process" in called, "ray", file, "services.start_ray_process, which start_raylet calls,")
     parts = " ".join(constants(services.start_raylet))
@@ -181,6 +188,7 @@ def test_what_ray_starts_its_monitors_with() -> None:
         "num_prestart_python_workers",
         "dashboard_agent_command",
         "runtime_env_agent_command",
+        "python_worker_command",
     ):
         check(f"--{option}=" in parts, "ray", file, f"raylet's option --{option}")
     for name in ("persist_port", "get_port_filename", "RUNTIME_ENV_AGENT_PORT_NAME", *PORTS):

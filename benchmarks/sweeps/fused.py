@@ -47,7 +47,8 @@ def tested(recipe: str, home: Path) -> str:
         answer = json.loads(fersweep("evaluate", recipe, "--split", "test", "--json", home=home))
     except subprocess.CalledProcessError:
         return "no test split"
-    return f"{answer['scores']['macro_f1']:.3f}"
+    score = answer["detected"]["macro_f1"]
+    return f"{score['value']:.3f} [{score['low']:.3f}, {score['high']:.3f}]"
 
 
 def main() -> None:

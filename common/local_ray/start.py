@@ -12,8 +12,10 @@ from __future__ import annotations
 
 import json
 import os
+import shutil
 import subprocess
 import sys
+import tempfile
 import time
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
@@ -21,8 +23,9 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+from fersweep.common import processes
 from fersweep.common.files import write_whole
-from fersweep.common.local_ray import late_agent, warm_up
+from fersweep.common.local_ray import late_agent, new_worker, warm_up
 
 PORT = 1  # where nobody listens: below 1024 only root may
 NAME = "fersweep_warm_up.json"
@@ -30,6 +33,9 @@ IDLE_MS = (
     60_000  # Ray ends idle workers after a second where all CPUs are reserved, as they are for trials about to begin
 )
 LONGEST_S = 60.0  # for which started workers are waited for
+SOURCE = "fersweep.common.local_ray.worker_source"
+OF_RAY = ("pandas", "pyarrow.fs", "requests", "google.protobuf.json_format", "fsspec", "pydantic", "jsonschema")
+"""What Ray imports of others."""
 PORTS = ("METRICS_AGENT_PORT_NAME", "METRICS_EXPORT_PORT_NAME", "DASHBOARD_AGENT_LISTEN_PORT_NAME")
 """Ports of the dashboard's agent: each the name of a file that raylet waits for."""
 
@@ -41,12 +47,53 @@ class Warm:
     Attributes:
         number: how many, of Ray's resources of this machine, e.g. {"CPU": 2, "GPU": 1}.
         modules: what they import, one after another.
+        before_ray: what of this, and of what it imports, does not need Ray.
         threads: OMP_NUM_THREADS meanwhile: libraries read it when they are loaded.
     """
 
     number: Callable[[Mapping[str, float]], int]
     modules: tuple[str, ...]
     threads: int
+    before_ray: tuple[str, ...] = ()
+
+
+@dataclass
+class _Source:
+    """The process that workers of this machine are forked from: worker_source.py."""
+
+    process: subprocess.Popen[bytes]
+    place: Path
+
+
+_source: _Source | None = None
+
+
+def begin_imports(warm: Warm | None) -> None:
+    """Begin to import what workers of a Ray that is to be started here will need: in a process that they are forked from. It goes
+    on until `end_imports`.
+    """
+    global _source
+    if (
+        _source is not None or warm is None or not sys.platform.startswith("linux")
+    ):  # elsewhere a fork may break what is imported
+        return
+    place = Path(tempfile.mkdtemp(prefix="fersweep-workers-"), "socket")
+    command = processes.module_command(SOURCE, place, *OF_RAY, *warm.before_ray)
+    variables = {"OMP_NUM_THREADS": str(warm.threads), "TF_CPP_MIN_LOG_LEVEL": "3", **processes.environment()}
+    null = subprocess.DEVNULL
+    process = subprocess.Popen(command, stdin=subprocess.PIPE, stdout=null, stderr=null, env=variables, process_group=0)
+    _source = _Source(process, place)
+
+
+def end_imports() -> None:
+    """End that process; workers that it has become go on."""
+    global _source
+    source, _source = _source, None
+    if source is None:
+        return
+    source.process.kill()
+    source.process.communicate()
+    shutil.rmtree(source.place.parent, ignore_errors=True)
 
 
 @contextmanager
@@ -114,7 +161,17 @@ def _changed(options: Mapping[str, str], warm: Warm | None) -> dict[str, str]:
         "dashboard_agent_command": subprocess.list2cmdline(late),
         "runtime_env_agent_command": f"{asked} {options['runtime_env_agent_command']}",
         "num_prestart_python_workers": str(warm.number(amounts) if warm else 0),
+        "python_worker_command": _forking(options["python_worker_command"]),
     }
+
+
+def _forking(command: str) -> str:
+    """Raylet's command for a worker, which begins with Python: one that has the worker forked, if there is what it is forked from."""
+    python = subprocess.list2cmdline([sys.executable])
+    if _source is None or not command.startswith(f"{python} "):
+        return command
+    ask = subprocess.list2cmdline([sys.executable, "-I", "-S", new_worker.__file__, str(_source.place)])
+    return f"{ask}{command.removeprefix(python)}"
 
 
 def tell(session: Path, warm: Warm | None) -> Path:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import contextlib
 import json
 import os
+import socket
 import subprocess
 import sys
 from pathlib import Path
@@ -13,8 +14,9 @@ from typing import Any
 import psutil
 import pytest
 
-from fersweep.common.local_ray import late_agent, start, warm_up
+from fersweep.common.local_ray import late_agent, new_worker, start, warm_up
 from fersweep.common.processes import environment
+from tests.processes import wait_until
 
 
 def commands() -> list[str]:
@@ -66,3 +68,103 @@ def test_workers_are_waited_for_until_somebody_stops(tmp_path: Path) -> None:
     start.await_warm(tmp_path, lambda: next(asked))
     Path(f"{file}{warm_up.READY}7").touch()
     start.await_warm(tmp_path, lambda: pytest.fail("it is ready"))
+
+
+WORKER = """
+import json, os, sys
+said = {"arguments": sys.argv[1:], "own": os.environ.get("OWN"), "here": os.getcwd(), "parent": os.getppid()}
+said |= {"imported": "fractions" in sys.modules, "main": __name__, "path": "/of/the/worker" in sys.path}
+print(json.dumps(said), flush=True)
+"""
+
+
+def ask(place: Path, tmp_path: Path, *arguments: str) -> dict[str, Any]:
+    """Ask for a worker as raylet does → what it says; its end is waited for by the end of its output."""
+    worker, setup = tmp_path / "worker.py", tmp_path / "setup.py"
+    worker.write_text(WORKER)
+    setup.write_text("print('{\"setup\": true}')")
+    command = [sys.executable, "-I", "-S", new_worker.__file__, str(place), str(setup), str(worker), *arguments]
+    variables = {**os.environ, "OWN": "variable", "PYTHONPATH": "/of/the/worker"}
+    said = subprocess.run(command, env=variables, cwd=tmp_path, stdout=subprocess.PIPE, check=True, text=True)
+    return json.loads(said.stdout)
+
+
+def test_a_worker_is_forked_from_what_has_imported(tmp_path: Path) -> None:
+    """It is as if it had been started: its arguments, environment, directory and output. Its source ends with the driver."""
+    start.begin_imports(start.Warm(lambda _: 1, (), 1, ("fractions", "nowhere")))
+    source = start._source
+    assert source is not None
+    wait_until(source.place.exists)
+    said = ask(source.place, tmp_path, "--one", "--language=PYTHON", "--serialized-runtime-env-context={}", "a b")
+    assert said == {
+        "arguments": ["--one", "a b"],
+        "own": "variable",
+        "here": str(tmp_path),
+        "parent": source.process.pid,
+        "imported": True,
+        "main": "__main__",
+        "path": True,
+    }
+    assert ask(source.place, tmp_path, '--serialized-runtime-env-context={"env_vars": {}}') == {"setup": True}
+    with socket.socket(socket.AF_UNIX) as stranger:  # who asks for nothing, or for nonsense
+        stranger.connect(str(source.place))
+        stranger.send(b"nonsense\n")
+    assert ask(source.place, tmp_path)["parent"] == source.process.pid
+    start.end_imports()
+    assert not source.place.parent.exists()
+    assert ask(source.place, tmp_path)["parent"] != source.process.pid, "without it, it is started"
+
+
+def test_a_source_with_threads_forks_nobody(tmp_path: Path) -> None:
+    module = "import threading, time; threading.Thread(target=time.sleep, args=(60,), daemon=True).start()"
+    (tmp_path / "with_a_thread.py").write_text(module)
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setenv("PYTHONPATH", str(tmp_path))
+        start.begin_imports(start.Warm(lambda _: 1, (), 1, ("with_a_thread",)))
+    source = start._source
+    assert source is not None
+    assert source.process.wait(timeout=60) == 0
+    assert not source.place.parent.exists()
+    start.end_imports()
+
+
+DRIVER = """
+import os, signal, sys
+from fersweep.common import ray_connection
+from fersweep.common.local_ray import start
+ray_connection.connect("local", num_cpus=2, warm=start.Warm(lambda _: 2, (), 1, ("fractions",)))
+import ray
+assert start._source is not None
+source = start._source.process.pid
+
+class Worker:
+    def parent(self):
+        return os.getppid(), "fractions" in sys.modules
+
+def parents():
+    workers = [ray.remote(num_cpus=1)(Worker).remote() for _ in range(2)]
+    return [ray.get(worker.parent.remote()) for worker in workers]
+
+ray_connection.await_workers(lambda: False)
+assert parents() == [(source, True)] * 2, "forked"
+os.kill(source, signal.SIGKILL)
+others = parents()
+assert all(parent != source for parent, _ in others), others
+ray.shutdown()
+start.end_imports()
+"""
+
+
+def test_a_source_ends_with_its_driver() -> None:
+    begin = "start.begin_imports(start.Warm(lambda _: 1, (), 1)); print(start._source.place, flush=True); os._exit(1)"
+    script = f"import os; from fersweep.common.local_ray import start; {begin}"
+    said = subprocess.run([sys.executable, "-c", script], env=environment(), capture_output=True, text=True)
+    wait_until(lambda: not Path(said.stdout.strip()).parent.exists())
+
+
+@pytest.mark.processes
+def test_workers_of_ray_are_forked(tmp_path: Path) -> None:
+    """And started as ever where what they are forked from has died."""
+    script = tmp_path / "driver.py"
+    script.write_text(DRIVER)
+    subprocess.run([sys.executable, str(script)], env=environment(), check=True, timeout=120)
