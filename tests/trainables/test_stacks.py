@@ -17,7 +17,7 @@ from fersweep.trainables.fused_training.dense_net import DenseNet
 from fersweep.trainables.fused_training.dropout import Masks
 from fersweep.trainables.fused_training.lstm_net import LSTMNet
 from fersweep.trainables.fused_training.net import Mask, Net
-from fersweep.trainables.fused_training.optimisers import FusedAdam, Optimiser, make_optimiser, state_names
+from fersweep.trainables.fused_training.optimisers import Clip, FusedAdam, Optimiser, make_optimiser, state_names
 from fersweep.trainables.fused_training.population import VectorPopulation
 from fersweep.trainables.fused_training.program import Program
 from fersweep.trainables.fused_training.variables import Layout
@@ -64,12 +64,24 @@ def members(hparams: dict[str, Any]) -> list[tuple[dict[str, Any], int]]:
 
 
 @pytest.mark.parametrize(
-    ("trainable", "net", "hparams"),
-    [*((blendshape_lstm, LSTMNet, h) for h in LSTM), *((blendshape_dense, DenseNet, h) for h in DENSE)],
+    ("trainable", "net", "hparams", "threads"),
+    [
+        *((blendshape_lstm, LSTMNet, h, "1") for h in LSTM),
+        *((blendshape_dense, DenseNet, h, "1") for h in DENSE),
+        (blendshape_lstm, LSTMNet, LSTM[1], "2"),  # products by PyTorch, not by NumPy
+        (blendshape_dense, DenseNet, DENSE[1], "2"),
+    ],
 )
 def test_a_stack_trains_each_member_as_alone(
-    trainable: Any, net: type[Net], hparams: dict[str, Any], arrays: TaskArrays
+    trainable: Any,
+    net: type[Net],
+    hparams: dict[str, Any],
+    arrays: TaskArrays,
+    threads: str,
+    monkeypatch: pytest.MonkeyPatch,
 ) -> None:
+    monkeypatch.setenv("OMP_NUM_THREADS", threads)
+
     def population(points: list[tuple[dict[str, Any], int]], most: int) -> VectorPopulation:
         return VectorPopulation("stacked", trainable.Hparams, net, points, arrays, most_stacked=most)
 
@@ -87,7 +99,7 @@ def test_a_stack_trains_each_member_as_alone(
     before = left.predict(arrays.val.x)
     together.remove([left])
     together.fit()
-    assert np.array_equal(left.predict(arrays.val.x), before)
+    np.testing.assert_allclose(left.predict(arrays.val.x), before, rtol=0, atol=0 if threads == "1" else 1e-6)
 
 
 @pytest.mark.parametrize("activation", ["tanh", "relu", "selu"])
@@ -202,6 +214,27 @@ def test_metrics_of_members_are_those_of_each() -> None:
     probabilities, y = rng.dirichlet(np.ones(4), (3, 50)).astype(np.float32), rng.integers(0, 3, 50)
     for row, of_one in zip(val_metrics_of_members(probabilities, y), probabilities, strict=True):
         assert row == pytest.approx(val_metrics(of_one, y), rel=1e-6)
+
+
+@pytest.mark.parametrize("by_numpy", [True, False])
+@pytest.mark.parametrize("lead", [(), (3,)], ids=["one", "stack"])
+def test_gradients_are_clipped_variable_by_variable(lead: tuple[int, ...], by_numpy: bool) -> None:
+    """Of one member, and of a stack; on a GPU without NumPy. One that is not finite stays so."""
+    rng = np.random.default_rng(0)
+    memory = torch.from_numpy(rng.standard_normal((*lead, 4 * 6)).astype(np.float32)).unflatten(-1, (4, 6))
+    norms, gradients = [0.5, 100.0, 2.0] if lead else [0.5], [memory[..., :5], memory[..., 5:]]
+    wanted: list[torch.Tensor] = []
+    for gradient in gradients:
+        scale = (torch.tensor(norms).view(lead) / gradient.reshape(*lead, -1).norm(dim=-1)).clamp(max=1)
+        wanted.append(gradient * scale[..., None, None])
+    clip = Clip(gradients, norms)
+    clip._on_cpu = by_numpy
+    clip.clip()
+    for gradient, clipped in zip(gradients, wanted, strict=True):
+        assert torch.allclose(gradient, clipped, rtol=1e-6, atol=1e-7)
+    memory[..., 0, 0] = torch.nan
+    clip.clip()
+    assert not torch.isfinite(memory[..., 0, 0]).any()
 
 
 @pytest.mark.parametrize("amsgrad", [False, True])
