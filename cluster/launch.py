@@ -29,7 +29,6 @@ from fersweep.common import ray_address, ray_connection
 from fersweep.common.display.as_json import AsJson
 from fersweep.common.errors import InputError
 from fersweep.common.files import check_name, check_writable
-from fersweep.common.local_ray.start import begin_imports
 from fersweep.common.own_code.code import is_own
 from fersweep.common.stores.buckets import name_of, resolved
 from fersweep.common.versions import command, installed, own_commit, own_version
@@ -276,7 +275,7 @@ def start_ray(asked: Sweep, data: str | Path, home: Path, address: str | None) -
     need while `launch` reads the data. InputError as of `check_quickly`.
     """
     if ray_address.resolve(address) is None:
-        begin_imports(capacity.warm(asked))
+        ray_connection.begin_imports(address, capacity.warm(asked))
         check_quickly(asked, data, home)
         ray_connection.connect(address, warm=capacity.warm(asked))
 

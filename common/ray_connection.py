@@ -75,13 +75,19 @@ def connect(
     with terminal.deferred():  # an exception in the middle of Ray's start ends in a segmentation fault
         if not is_connected():
             cluster = ray_address.resolve(address)
-            if cluster is None:
-                start.begin_imports(warm)
+            begin_imports(address, warm)
+            import ray  # noqa: F401 – now, so that its own `atexit` comes after ours
 
             atexit.register(_end_at_once_when_interrupted)  # before Ray's own, which ends Ray
             _connect(cluster, num_cpus, object_store_bytes, warm)
         elif is_own():
             start.tell(_session(), warm)
+
+
+def begin_imports(address: str | None, warm: start.Warm | None) -> None:
+    """Begin to import what workers will need, if `connect` is to start Ray here. InputError if `address` is none."""
+    if not is_connected() and ray_address.resolve(address) is None:
+        start.begin_imports(warm)
 
 
 def _end_at_once_when_interrupted() -> None:

@@ -10,6 +10,7 @@ from __future__ import annotations
 import os
 import sys
 
+LONGEST_S = 30.0  # for which a fork is waited for, imports included; raylet waits for 60 s
 FOR_SETUP = ("--language=", "--serialized-runtime-env-context=")  # what SETUP_WORKER takes from the arguments
 NO_ENVIRONMENT = "{}"  # of its own: else SETUP_WORKER sees to it
 
@@ -31,6 +32,7 @@ def is_forked(place: str, worker: list[str]) -> bool:
 
     asked = {"arguments": worker, "environment": dict(os.environ), "directory": os.getcwd()}
     with socket.socket(socket.AF_UNIX) as connection:
+        connection.settimeout(LONGEST_S)
         try:
             connection.connect(place)
             socket.send_fds(connection, [json.dumps(asked).encode()], [1, 2])

@@ -24,6 +24,7 @@ from typing import Any
 
 MOST_BYTES = 2**20  # of what is received at once
 LOOK_S = 0.5  # in which a worker that has ended is noticed
+ASK_S = 1.0  # in which somebody who has connected says what is wanted
 HARMLESS = ("jemalloc_bg_thd",)  # threads of libraries that see to it that a fork does not hurt
 
 Asked = tuple[dict[str, Any], list[int]]
@@ -67,7 +68,7 @@ def _serve(listening: socket.socket) -> Asked | None:
             return None
         if listening in ready:
             connection, _ = listening.accept()
-            with connection:
+            with connection, contextlib.suppress(OSError):  # who has asked starts a worker by itself
                 asked = _asked(connection)
                 if asked is not None and os.fork() == 0:
                     return asked
@@ -78,14 +79,18 @@ def _serve(listening: socket.socket) -> Asked | None:
 
 
 def _asked(connection: socket.socket) -> Asked | None:
-    """None where somebody else has connected, or has gone."""
-    with contextlib.suppress(OSError, ValueError):
-        message, descriptors, _, _ = socket.recv_fds(connection, MOST_BYTES, 2)
-        while message and not message.endswith(b"\n"):
-            part = connection.recv(MOST_BYTES)
-            message += part or b"\n"
-        return json.loads(message), descriptors
-    return None
+    """None where somebody else has connected, or has given up. Raises OSError."""
+    connection.settimeout(ASK_S)
+    message, descriptors, _, _ = socket.recv_fds(connection, MOST_BYTES, 2)
+    while message and not message.endswith(b"\n"):
+        part = connection.recv(MOST_BYTES)
+        message += part or b"\n"
+    try:
+        asked = json.loads(message)
+    except ValueError:
+        return None
+    gone = bool(select.select([connection], [], [], 0)[0])  # nothing more was to come but its end
+    return None if gone else (asked, descriptors)
 
 
 def _become(asked: dict[str, Any], outputs: Sequence[int]) -> None:

@@ -5,9 +5,11 @@ from __future__ import annotations
 import contextlib
 import json
 import os
+import signal
 import socket
 import subprocess
 import sys
+from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
@@ -70,6 +72,15 @@ def test_workers_are_waited_for_until_somebody_stops(tmp_path: Path) -> None:
     start.await_warm(tmp_path, lambda: pytest.fail("it is ready"))
 
 
+@pytest.fixture
+def no_source(monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
+    """The workers of the session's Ray may have one."""
+    with monkeypatch.context() as patch:
+        patch.setattr(start, "_source", None)
+        yield
+        start.end_imports()
+
+
 WORKER = """
 import json, os, sys
 said = {"arguments": sys.argv[1:], "own": os.environ.get("OWN"), "here": os.getcwd(), "parent": os.getppid()}
@@ -89,6 +100,7 @@ def ask(place: Path, tmp_path: Path, *arguments: str) -> dict[str, Any]:
     return json.loads(said.stdout)
 
 
+@pytest.mark.usefixtures("no_source")
 def test_a_worker_is_forked_from_what_has_imported(tmp_path: Path) -> None:
     """It is as if it had been started: its arguments, environment, directory and output. Its source ends with the driver."""
     start.begin_imports(start.Warm(lambda _: 1, (), 1, ("fractions", "nowhere")))
@@ -115,6 +127,22 @@ def test_a_worker_is_forked_from_what_has_imported(tmp_path: Path) -> None:
     assert ask(source.place, tmp_path)["parent"] != source.process.pid, "without it, it is started"
 
 
+@pytest.mark.usefixtures("no_source")
+def test_a_source_that_hangs_is_not_waited_for(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """And forks nobody who has given up, when it goes on."""
+    monkeypatch.setattr(new_worker, "LONGEST_S", 0.5)
+    start.begin_imports(start.Warm(lambda _: 1, (), 1))
+    source = start._source
+    assert source is not None
+    wait_until(source.place.exists)
+    source.process.send_signal(signal.SIGSTOP)
+    assert not new_worker.is_forked(str(source.place), ["worker.py"])
+    source.process.send_signal(signal.SIGCONT)
+    assert ask(source.place, tmp_path)["parent"] == source.process.pid
+    wait_until(lambda: not psutil.Process(source.process.pid).children())
+
+
+@pytest.mark.usefixtures("no_source")
 def test_a_source_with_threads_forks_nobody(tmp_path: Path) -> None:
     module = "import threading, time; threading.Thread(target=time.sleep, args=(60,), daemon=True).start()"
     (tmp_path / "with_a_thread.py").write_text(module)
