@@ -10,6 +10,7 @@ seconds of CPU time (docs/explanation/measurements.md). All of it is by private 
 
 from __future__ import annotations
 
+import contextlib
 import json
 import os
 import shutil
@@ -33,6 +34,7 @@ IDLE_MS = (
     60_000  # Ray ends idle workers after a second where all CPUs are reserved, as they are for trials about to begin
 )
 LONGEST_S = 60.0  # for which started workers are waited for
+FORKS = sys.platform.startswith("linux")  # elsewhere a fork may break what is imported
 SOURCE = "fersweep.common.local_ray.worker_source"
 OF_RAY = ("pandas", "pyarrow.fs", "requests", "google.protobuf.json_format", "fsspec", "pydantic", "jsonschema")
 """What Ray imports of others."""
@@ -70,19 +72,27 @@ _source: _Source | None = None
 
 def begin_imports(warm: Warm | None) -> None:
     """Begin to import what workers of a Ray that is to be started here will need: in a process that they are forked from. It goes
-    on until `end_imports`.
+    on until `end_imports`. Where it cannot be started, workers import by themselves.
     """
     global _source
-    if (
-        _source is not None or warm is None or not sys.platform.startswith("linux")
-    ):  # elsewhere a fork may break what is imported
-        return
+    if _source is None and warm is not None and FORKS:
+        with contextlib.suppress(OSError):
+            _source = _begun(warm)
+
+
+def _begun(warm: Warm) -> _Source:
     place = Path(tempfile.mkdtemp(prefix="fersweep-workers-"), "socket")
     command = processes.module_command(SOURCE, place, *OF_RAY, *warm.before_ray)
     variables = {"OMP_NUM_THREADS": str(warm.threads), "TF_CPP_MIN_LOG_LEVEL": "3", **processes.environment()}
     null = subprocess.DEVNULL
-    process = subprocess.Popen(command, stdin=subprocess.PIPE, stdout=null, stderr=null, env=variables, process_group=0)
-    _source = _Source(process, place)
+    try:
+        process = subprocess.Popen(
+            command, stdin=subprocess.PIPE, stdout=null, stderr=null, env=variables, process_group=0
+        )
+    except OSError:
+        place.parent.rmdir()
+        raise
+    return _Source(process, place)
 
 
 def end_imports() -> None:

@@ -53,7 +53,7 @@ class Level(BaseModel):
     refused: dict[str, str] = {}
     done: int = 0
     store: str = ""
-    pictures: int = 0
+    pictures: int = Field(default=0, ge=0, lt=2**31)
 
 
 class LevelFile:

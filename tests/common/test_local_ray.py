@@ -9,6 +9,7 @@ import signal
 import socket
 import subprocess
 import sys
+import tempfile
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
@@ -181,6 +182,15 @@ assert all(parent != source for parent, _ in others), others
 ray.shutdown()
 start.end_imports()
 """
+
+
+@pytest.mark.usefixtures("no_source")
+def test_without_a_source_workers_start_as_ever(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(tempfile, "tempdir", str(tmp_path / "nowhere"))
+    start.begin_imports(start.Warm(lambda _: 1, (), 1))
+    assert start._source is None
+    command = subprocess.list2cmdline([sys.executable, "setup_worker.py", "default_worker.py"])
+    assert start._forking(command) == command
 
 
 def test_a_source_ends_with_its_driver() -> None:
