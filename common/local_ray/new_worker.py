@@ -10,7 +10,7 @@ from __future__ import annotations
 import os
 import sys
 
-LONGEST_S = 30.0  # for which a fork is waited for, imports included; raylet waits for 60 s
+LONGEST_S = 20.0  # for which a fork is waited for, imports included; raylet waits for 60 s
 FOR_SETUP = ("--language=", "--serialized-runtime-env-context=")  # what SETUP_WORKER takes from the arguments
 NO_ENVIRONMENT = "{}"  # of its own: else SETUP_WORKER sees to it
 

@@ -26,7 +26,7 @@ from typing import Any
 
 from fersweep.common import processes
 from fersweep.common.files import write_whole
-from fersweep.common.local_ray import late_agent, new_worker, warm_up
+from fersweep.common.local_ray import late_agent, new_worker, warm_up, worker_source
 
 PORT = 1  # where nobody listens: below 1024 only root may
 NAME = "fersweep_warm_up.json"
@@ -35,7 +35,6 @@ IDLE_MS = (
 )
 LONGEST_S = 60.0  # for which started workers are waited for
 FORKS = sys.platform.startswith("linux")  # elsewhere a fork may break what is imported
-SOURCE = "fersweep.common.local_ray.worker_source"
 OF_RAY = ("pandas", "pyarrow.fs", "requests", "google.protobuf.json_format", "fsspec", "pydantic", "jsonschema")
 """What Ray imports of others."""
 PORTS = ("METRICS_AGENT_PORT_NAME", "METRICS_EXPORT_PORT_NAME", "DASHBOARD_AGENT_LISTEN_PORT_NAME")
@@ -81,8 +80,8 @@ def begin_imports(warm: Warm | None) -> None:
 
 
 def _begun(warm: Warm) -> _Source:
-    place = Path(tempfile.mkdtemp(prefix="fersweep-workers-"), "socket")
-    command = processes.module_command(SOURCE, place, *OF_RAY, *warm.before_ray)
+    place = Path(tempfile.mkdtemp(prefix=worker_source.PREFIX), "socket")
+    command = processes.module_command(worker_source.__name__, place, *OF_RAY, *warm.before_ray)
     variables = {"OMP_NUM_THREADS": str(warm.threads), "TF_CPP_MIN_LOG_LEVEL": "3", **processes.environment()}
     null = subprocess.DEVNULL
     try:

@@ -15,9 +15,11 @@ import json
 import os
 import runpy
 import select
+import shutil
 import signal
 import socket
 import sys
+import time
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
@@ -25,6 +27,8 @@ from typing import Any
 MOST_BYTES = 2**20  # of what is received at once
 LOOK_S = 0.5  # in which a worker that has ended is noticed
 ASK_S = 1.0  # in which somebody who has connected says what is wanted
+PREFIX = "fersweep-workers-"  # of the name of a source's directory
+YOUNG_S = 60.0  # a directory whose source may not listen yet
 HARMLESS = ("jemalloc_bg_thd",)  # threads of libraries that see to it that a fork does not hurt
 
 Asked = tuple[dict[str, Any], list[int]]
@@ -40,6 +44,7 @@ def main(arguments: Sequence[str]) -> None:
         for module in modules:
             with contextlib.suppress(Exception):  # the trial says why
                 importlib.import_module(module)
+        _remove_dead(place.parent)
         gc.collect()
         gc.freeze()  # a collection would copy what workers share
         asked = None if has_threads() else _serve(listening)
@@ -49,6 +54,18 @@ def main(arguments: Sequence[str]) -> None:
     with contextlib.suppress(OSError):
         place.unlink()
         place.parent.rmdir()
+
+
+def _remove_dead(own: Path) -> None:
+    """The directories of other sources that were killed, before they could remove them."""
+    for directory in own.parent.glob(f"{PREFIX}*"):
+        with contextlib.suppress(OSError), socket.socket(socket.AF_UNIX) as connection:
+            if directory.stat().st_uid != os.getuid() or time.time() - directory.stat().st_mtime < YOUNG_S:
+                continue
+            try:
+                connection.connect(str(directory / own.name))
+            except (ConnectionRefusedError, FileNotFoundError):  # nobody listens
+                shutil.rmtree(directory)
 
 
 def has_threads() -> bool:
@@ -95,6 +112,7 @@ def _asked(connection: socket.socket) -> Asked | None:
 
 def _become(asked: dict[str, Any], outputs: Sequence[int]) -> None:
     """Run what Ray wants as a worker in this process."""
+    os.setpgid(0, 0)  # raylet ends a worker with its process group
     for number, descriptor in enumerate([os.open(os.devnull, os.O_RDONLY), *outputs]):
         os.dup2(descriptor, number)
         os.close(descriptor)

@@ -114,7 +114,8 @@ class Projection:
             with tempfile.TemporaryDirectory() as directory:
                 ranked_by, classes, predictions = (self.metric, self.mode), self.sweep.classes, self._predictions(trial)
                 trial_files.write_pictures(trial, *ranked_by, predictions, classes, Path(directory))
-                connection.log_artifacts(self.runs.client, recorded.run_id, Path(directory))
+                if self._files(recorded):  # else they were removed meanwhile, with the sweep or its home
+                    connection.log_artifacts(self.runs.client, recorded.run_id, Path(directory))
 
         self._unless_refused(trial.name, write)
         recorded.has_pictures = True

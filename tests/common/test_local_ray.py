@@ -17,7 +17,7 @@ from typing import Any
 import psutil
 import pytest
 
-from fersweep.common.local_ray import late_agent, new_worker, start, warm_up
+from fersweep.common.local_ray import late_agent, new_worker, start, warm_up, worker_source
 from fersweep.common.processes import environment
 from tests.processes import wait_until
 
@@ -85,6 +85,7 @@ def no_source(monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
 WORKER = """
 import json, os, sys
 said = {"arguments": sys.argv[1:], "own": os.environ.get("OWN"), "here": os.getcwd(), "parent": os.getppid()}
+said |= {"group": os.getpgid(0) == os.getpid()}
 said |= {"imported": "fractions" in sys.modules, "main": __name__, "path": "/of/the/worker" in sys.path}
 print(json.dumps(said), flush=True)
 """
@@ -104,6 +105,8 @@ def ask(place: Path, tmp_path: Path, *arguments: str) -> dict[str, Any]:
 @pytest.mark.usefixtures("no_source")
 def test_a_worker_is_forked_from_what_has_imported(tmp_path: Path) -> None:
     """It is as if it had been started: its arguments, environment, directory and output. Its source ends with the driver."""
+    killed, young = (Path(tempfile.mkdtemp(prefix=worker_source.PREFIX)) for _ in range(2))
+    os.utime(killed, (0, 0))
     start.begin_imports(start.Warm(lambda _: 1, (), 1, ("fractions", "nowhere")))
     source = start._source
     assert source is not None
@@ -114,6 +117,7 @@ def test_a_worker_is_forked_from_what_has_imported(tmp_path: Path) -> None:
         "own": "variable",
         "here": str(tmp_path),
         "parent": source.process.pid,
+        "group": True,
         "imported": True,
         "main": "__main__",
         "path": True,
@@ -123,6 +127,8 @@ def test_a_worker_is_forked_from_what_has_imported(tmp_path: Path) -> None:
         stranger.connect(str(source.place))
         stranger.send(b"nonsense\n")
     assert ask(source.place, tmp_path)["parent"] == source.process.pid
+    assert (killed.exists(), young.exists()) == (False, True), "what killed sources have left goes"
+    young.rmdir()
     start.end_imports()
     assert not source.place.parent.exists()
     assert ask(source.place, tmp_path)["parent"] != source.process.pid, "without it, it is started"
