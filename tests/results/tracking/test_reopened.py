@@ -1,6 +1,7 @@
 """What MLflow shows of a sweep while it goes on: the status of its run, trials that run again, a recorder that dies."""
 
 import os
+import shutil
 import signal
 from pathlib import Path
 
@@ -185,6 +186,24 @@ def test_pictures_are_drawn_last(sweep_dir: Path, driver: FakeDriver) -> None:
     check_all_recorded(sweep_dir)
     assert list(dying.without_pictures()) == [dying.record.trials[0]]
     assert list(Projection(sweep_dir).without_pictures()) == [], "nothing was read yet"
+
+
+def test_nothing_is_made_where_a_home_was(sweep_dir: Path, driver: FakeDriver) -> None:
+    """Removed before the pictures, and while one is drawn."""
+    home = sweep_dir.parents[1]
+    driver.journal.session("started")
+    for number in (0, 1):
+        driver.run_trial(number, {"rate": 0.1}, 2, "stopped")
+    driver.journal.session("finished")
+    projection = Projection(sweep_dir)
+    projection.read()
+    projection.write(closing=True)
+    trials = list(projection.without_pictures())
+    driver.journal.close()
+    shutil.rmtree(home)
+    for trial in trials:
+        projection.draw(trial)
+    assert not home.exists()
 
 
 @pytest.mark.processes
