@@ -19,7 +19,7 @@ TABLE: dict[str, str] = {
     "common/files": "errors processes untrusted",
     "common/own_code": "errors files processes text untrusted",
     "common/ray_address": "errors",
-    "common/local_ray": "files",
+    "common/local_ray": "files processes",
     "common/ray_connection": "errors processes ray_address shipped_code display local_ray",
     "common/shipped_code": "errors",
     "common/stores": "errors files processes text untrusted",

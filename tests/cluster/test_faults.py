@@ -361,6 +361,7 @@ def test_a_storage_that_takes_no_more_ends_the_sweep_in_a_line(tmp_path: Path, t
         wait $DRIVER; echo full $?
         mount -o remount,size=100m $DISK
         $PYTHON -m fersweep resume c --home $DISK/runs --json >$DISK/out; echo resumed $?
+        $PYTHON -c "import fcntl; fcntl.flock(open('$DISK/runs/sweeps/c/recorder.lock', 'a'), fcntl.LOCK_EX)"  # pictures
         cp -r $DISK/runs {tmp_path}/kept""",
     )
     lines = {name: (tmp_path / f"disk.{name}").read_text() for name in ("read-only", "full")}
