@@ -188,9 +188,8 @@ def test_pictures_are_drawn_last(sweep_dir: Path, driver: FakeDriver) -> None:
     assert list(Projection(sweep_dir).without_pictures()) == [], "nothing was read yet"
 
 
-def test_nothing_is_made_where_a_home_was(sweep_dir: Path, driver: FakeDriver) -> None:
-    """Removed before the pictures, and while one is drawn."""
-    home = sweep_dir.parents[1]
+def test_nothing_is_made_where_a_sweep_was(sweep_dir: Path, driver: FakeDriver) -> None:
+    """Removed before its pictures were drawn, with its runs' files."""
     driver.journal.session("started")
     for number in (0, 1):
         driver.run_trial(number, {"rate": 0.1}, 2, "stopped")
@@ -200,10 +199,14 @@ def test_nothing_is_made_where_a_home_was(sweep_dir: Path, driver: FakeDriver) -
     projection.write(closing=True)
     trials = list(projection.without_pictures())
     driver.journal.close()
-    shutil.rmtree(home)
+    artifacts = sweep_dir.parents[1] / "artifacts"
+    places = [sweep_dir, *(artifacts / recorded.run_id for recorded in projection.runs.trials.values())]
+    for place in places:
+        shutil.rmtree(place)
     for trial in trials:
         projection.draw(trial)
-    assert not home.exists()
+    assert len(trials) == 2
+    assert not any(place.exists() for place in places)
 
 
 @pytest.mark.processes
