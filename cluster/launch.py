@@ -275,9 +275,10 @@ def start_ray(asked: Sweep, data: str | Path, home: Path, address: str | None) -
     need while `launch` reads the data. InputError as of `check_quickly`.
     """
     if ray_address.resolve(address) is None:
-        ray_connection.begin_imports(address, capacity.warm(asked))
+        warm = capacity.warm(asked)
+        ray_connection.begin_imports(warm)
         check_quickly(asked, data, home)
-        ray_connection.connect(address, warm=capacity.warm(asked))
+        ray_connection.connect(address, warm=warm)
 
 
 def _refuse_existing(sweep: Sweep, home: Path) -> Path:

@@ -75,7 +75,8 @@ def connect(
     with terminal.deferred():  # an exception in the middle of Ray's start ends in a segmentation fault
         if not is_connected():
             cluster = ray_address.resolve(address)
-            begin_imports(address, warm)
+            if cluster is None:
+                start.begin_imports(warm)
             import ray  # noqa: F401 – now, so that its own `atexit` comes after ours
 
             atexit.register(_end_at_once_when_interrupted)  # before Ray's own, which ends Ray
@@ -84,9 +85,9 @@ def connect(
             start.tell(_session(), warm)
 
 
-def begin_imports(address: str | None, warm: start.Warm | None) -> None:
-    """Begin to import what workers will need, if `connect` is to start Ray here. InputError if `address` is none."""
-    if not is_connected() and ray_address.resolve(address) is None:
+def begin_imports(warm: start.Warm) -> None:
+    """Begin to import what workers will need, where `connect` will start Ray on this machine, and has not yet."""
+    if not is_connected():
         start.begin_imports(warm)
 
 

@@ -157,7 +157,7 @@ def main() -> None:
         with tempfile.TemporaryDirectory() as home:
             took, sampled, operations[name] = fersweep(data, Path(home), trials, fuse)
             seconds[name] = trials, took
-            print(f"{name}: {seconds[name][1]:.1f} s", file=sys.stderr, flush=True)
+            print(f"{name}: {took:.1f} s", file=sys.stderr, flush=True)
         models = models or sampled
         assert sampled[: len(models)] == models
     with tempfile.NamedTemporaryFile("w", suffix=".json") as file:

@@ -145,11 +145,11 @@ class _Recording:
         if self.offset < 0:
             return
         trials = list(self.projection.without_pictures())
-        for left, trial in zip(range(len(trials), 0, -1), trials, strict=True):
+        for done, trial in enumerate(trials):
             if self._is_removed():
                 return
             if all_of_them:
-                self.level.pictures(left)
+                self.level.pictures(len(trials) - done)
             self.projection.draw(trial)
             self.alive_at = time.monotonic()
             if not all_of_them:
