@@ -307,7 +307,7 @@ def test_an_orderly_stop_loses_no_epoch(
     running = [trial for trial in record.trials.values() if trial.state == "running"]
     assert running
     for trial in running:
-        assert max(checkpoints.saved(Storage(directory), trial.number)) == trial.num_epochs
+        assert max(checkpoints.saved(Storage(directory), trial.number), default=0) == trial.num_epochs
 
 
 def test_a_second_interrupt_ends_it_at_once(tmp_path: Path, tiny_dataset: Path, home: Path, ray_address: str) -> None:
