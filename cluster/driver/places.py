@@ -28,6 +28,7 @@ from fersweep.search_spaces.sweep_file.schema import Resources
 
 MORE = 8  # places that are asked for beside those that there are, at least
 LOOK_S, LOOK_WAITING_S = 1.0, 0.1  # between two looks at Ray's queue; while somebody waits for a place
+SOON_S = 1.0  # in which Ray grants a place where there is one
 LOOK_NODES_S = 2.0  # between two looks at Ray's nodes
 
 
@@ -40,12 +41,13 @@ class Places(ResourceManager):
         self._granted: list[Any] = []
         self._acquired: set[Any] = set()
         self._claimed = 0  # requests of Tune's that have no place yet
-        self._looked = self._counted = -float("inf")
+        self._looked = self._counted = self._queued_at = -float("inf")
         self._on_nodes = 0
 
     def free(self, active: int) -> int:
         """Places that nobody has, where `active` populations are with Tune: one that ended leaves its worker to the next."""
-        self._look(LOOK_WAITING_S if active == 0 else LOOK_S)
+        is_soon = active == 0 or time.monotonic() - self._queued_at < SOON_S
+        self._look(LOOK_WAITING_S if is_soon else LOOK_S)
         return len(self._granted) + len(self._acquired) - active
 
     def expected(self, resources: Resources) -> int:
@@ -60,6 +62,7 @@ class Places(ResourceManager):
         queue = min(more - max(held - active, 0), max(MORE, held))
         while len(self._queued) < queue:
             self._queued.add(self._request.to_placement_group())
+            self._queued_at = time.monotonic()
         while len(self._queued) > max(queue, self._claimed - len(self._granted)):
             remove_placement_group(self._queued.pop())
         while more <= 0 and len(self._granted) > self._claimed:

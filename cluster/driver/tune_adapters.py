@@ -27,7 +27,7 @@ from ray.tune.experiment import Trial
 from ray.tune.schedulers import FIFOScheduler, TrialScheduler
 from ray.tune.search import Searcher
 
-from fersweep.cluster.driver.places import Places
+from fersweep.cluster.driver.places import SOON_S, Places
 from fersweep.cluster.driver.stopping import Stopping
 from fersweep.cluster.driver.worker_log import last_words
 from fersweep.cluster.search.assignment import Assignment
@@ -39,7 +39,6 @@ from fersweep.results.record.journal import trial_name
 DIED = "its process died"
 RAY_DIED = "Ray on the driver's machine died"
 OF_ONE = ("memory", "hang")  # what a trial fails for that was alone
-SOON_S = 1.0  # in which Ray grants a place where there is one
 
 
 @contextmanager

@@ -219,19 +219,23 @@ def test_metrics_of_members_are_those_of_each() -> None:
 @pytest.mark.parametrize("by_numpy", [True, False])
 @pytest.mark.parametrize("lead", [(), (3,)], ids=["one", "stack"])
 def test_gradients_are_clipped_variable_by_variable(lead: tuple[int, ...], by_numpy: bool) -> None:
-    """Of one member, and of a stack; on a GPU without NumPy. One that is not finite stays so."""
+    """Of one member, and of a stack; on a GPU without NumPy. Small ones are left as they are; one that is not finite stays so."""
     rng = np.random.default_rng(0)
-    memory = torch.from_numpy(rng.standard_normal((*lead, 4 * 6)).astype(np.float32)).unflatten(-1, (4, 6))
-    norms, gradients = [0.5, 100.0, 2.0] if lead else [0.5], [memory[..., :5], memory[..., 5:]]
+    gradient = torch.from_numpy(rng.standard_normal((*lead, 4 * 6)).astype(np.float32))
+    memory = gradient.unflatten(-1, (4, 6))
+    norms, parts = [0.5, 100.0, 2.0] if lead else [0.5], [memory[..., :5], memory[..., 5:]]
     wanted: list[torch.Tensor] = []
-    for gradient in gradients:
-        scale = (torch.tensor(norms).view(lead) / gradient.reshape(*lead, -1).norm(dim=-1)).clamp(max=1)
-        wanted.append(gradient * scale[..., None, None])
-    clip = Clip(gradients, norms)
-    clip._on_cpu = by_numpy
+    for part in parts:
+        scale = (torch.tensor(norms).view(lead) / part.reshape(*lead, -1).norm(dim=-1)).clamp(max=1)
+        wanted.append(part * scale[..., None, None])
+    clip = Clip(gradient, parts, norms)
+    clip._by_numpy = by_numpy
     clip.clip()
-    for gradient, clipped in zip(gradients, wanted, strict=True):
-        assert torch.allclose(gradient, clipped, rtol=1e-6, atol=1e-7)
+    for part, clipped in zip(parts, wanted, strict=True):
+        assert torch.allclose(part, clipped, rtol=1e-6, atol=1e-7)
+    small = gradient.mul_(1e-3).clone()
+    clip.clip()
+    assert torch.equal(gradient, small)
     memory[..., 0, 0] = torch.nan
     clip.clip()
     assert not torch.isfinite(memory[..., 0, 0]).any()

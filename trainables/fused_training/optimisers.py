@@ -16,6 +16,7 @@ import torch
 from torch import Tensor
 
 BETA_2, RHO, EPSILON = 0.999, 0.9, 1e-7  # Keras's defaults
+SURELY = 0.99  # of the square of a norm: whatever the rounding
 
 Number = float | Tensor
 
@@ -130,29 +131,33 @@ class FusedAdam(Optimiser):
 
 
 class Clip:
-    """Keras's clipnorm: each variable's gradient (…, rows, columns), a view of one memory, is clipped on its own. `norms`: of each
-    member, the largest that one may have.
+    """Keras's clipnorm: each variable's part of the gradient (P,) or (K, P) is clipped on its own. `parts`: views of it
+    (…, rows, columns), one of each variable; `norms`: of each member, the largest that a part may have.
     """
 
-    def __init__(self, gradients: Sequence[Tensor], norms: Sequence[float]):
-        self._gradients, is_stack = gradients, gradients[0].ndim == 3
-        self._norms = torch.tensor(norms, device=gradients[0].device).view(-1 if is_stack else ())
-        self._on_cpu = gradients[0].device.type == "cpu"
+    def __init__(self, gradient: Tensor, parts: Sequence[Tensor], norms: Sequence[float]):
+        self._gradient, self._parts = gradient, parts
+        self._norms = torch.tensor(norms, device=gradient.device).view(-1 if gradient.ndim == 2 else ())
+        self._by_numpy = gradient.device.type == "cpu"
 
     def clip(self) -> None:
-        for gradient in self._gradients:
-            if self._on_cpu:
-                self._clip_by_numpy(gradient.numpy())
-            else:
-                norms = torch.linalg.vector_norm(gradient, dim=(-2, -1))
-                gradient.mul_((self._norms / norms).clamp_(max=1)[..., None, None])
+        if self._by_numpy:
+            self._clip_by_numpy(self._gradient.numpy(), self._norms.numpy())
+            return
+        for part in self._parts:
+            norms = torch.linalg.vector_norm(part, dim=(-2, -1))
+            part.mul_((self._norms / norms).clamp_(max=1)[..., None, None])
 
-    def _clip_by_numpy(self, gradient: np.ndarray) -> None:
-        """Several times as fast on memory with gaps; most gradients need no change."""
-        most, norms = self._norms.numpy(), np.sqrt(np.einsum("...ij,...ij->...", gradient, gradient))
-        if (norms > most).any():
-            with np.errstate(all="ignore"):  # what is not finite is found in the metrics
-                gradient *= np.minimum(most / norms, np.float32(1))[..., None, None]
+    def _clip_by_numpy(self, gradient: np.ndarray, most: np.ndarray) -> None:
+        """Several times as fast on memory with gaps. Most gradients are so small as a whole that no part of them is too large."""
+        if (np.einsum("...i,...i->...", gradient, gradient) < SURELY * most**2).all():
+            return
+        for part in self._parts:
+            values = part.numpy()
+            norms = np.sqrt(np.einsum("...ij,...ij->...", values, values))
+            if (norms > most).any():
+                with np.errstate(all="ignore"):  # what is not finite is found in the metrics
+                    values *= np.minimum(most / norms, np.float32(1))[..., None, None]
 
 
 def _size(hparams: Any, rates: np.ndarray, done: int) -> np.ndarray:

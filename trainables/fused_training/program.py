@@ -70,7 +70,10 @@ class Program:
 
     def times(self, a: Tensor, b: Tensor, out: Tensor) -> None:
         """out = a * b."""
-        self.do(torch.mul, a, b, out=out)
+        if self._device.type == "cpu":  # NumPy begins sooner
+            self.do(np.multiply, a.numpy(), b.numpy(), out=out.numpy())
+        else:
+            self.do(torch.mul, a, b, out=out)
 
     def activation(self, name: str, x: Tensor, out: Tensor) -> None:
         """out = name(x); in place but for gelu, whose argument its slope needs."""

@@ -91,8 +91,8 @@ class Stack:
             self._l2 = which * self._optimiser.each(lambda h: 2 * h.l2)
         if h.clipnorm is not None:
             views = layout.views(self._gradient)
-            gradients = [views[variable.name] for variable in trained]
-            self._clip = optimisers.Clip(gradients, [member.hparams.clipnorm for member in self.members])
+            parts = [views[variable.name] for variable in trained]
+            self._clip = optimisers.Clip(self._gradient, parts, [member.hparams.clipnorm for member in self.members])
 
     def _compile(self) -> None:
         """The program of a step: from faces to gradients."""
