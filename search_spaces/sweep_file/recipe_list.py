@@ -13,16 +13,16 @@ if TYPE_CHECKING:
     from rich.console import RenderableType
 
 HARDWARE = "2 CPU cores, FER2013"
-TIMES = {  # results/leaderboard.md
-    "blendshape_dense": "2 min",
-    "blendshape_lstm": "2 min",
+TIMES = {  # docs/how-to/run-a-sweep.md
+    "blendshape_dense": "22 s",
+    "blendshape_lstm": "48 s",
     "cnn": "23 min",
-    "dense_landmarks": "5 min",
-    "happy_sad_unknown": "2 min",
-    "quick": "19 s",
-    "seed_lstm": "32 s",
-    "seven_classes": "3 min",
-    "seven_landmarks": "17 min",
+    "dense_landmarks": "2 min",
+    "happy_sad_unknown": "42 s",
+    "quick": "10 s",
+    "seed_lstm": "9 s",
+    "seven_classes": "57 s",
+    "seven_landmarks": "5 min",
     "transfer": "33 min",
 }
 
@@ -76,7 +76,7 @@ def render(found: list[Recipe]) -> RenderableType:
         rows.add_row(one.name, one.task, ", ".join(one.needs) or "–", one.time or "not measured")
     return Group(
         rows,
-        Text(f"time: on {HARDWARE}, start to end (seven_landmarks beside other work)"),
+        Text(f"time: on {HARDWARE}, start to end"),
         Text("--landmarks: a dataset that was prepared with it. weights: ImageNet's, downloaded once"),
         Text("fersweep recipes NAME          its sweep file (YAML)"),
         Text("fersweep launch NAME --data DATASET"),
