@@ -51,7 +51,7 @@ class VectorPopulation:
         self._device = open_device()
         if multiplies_with_numpy(self._device):
             threadpool_limits(1, user_api="blas")
-            # In a forked process PyTorch's expm1, so its selu, takes twelve times as long until MKL has multiplied once: measured
+            # In a forked process PyTorch's expm1, so its selu, takes 7 to 12 times as long until MKL has multiplied once: measured
             # with PyTorch 2.15 on Linux 6.18 in a virtual machine, cause unknown.
             torch.ones(2, 2).mm(torch.ones(2, 2))
         torch.set_flush_denormal(True)  # as TensorFlow does
